@@ -1,0 +1,51 @@
+# Every target sets up what it needs: a .venv from uv.lock. Python 3.11+ and make are all it asks for.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# Compiled bytecode halves the start-up time of every task and command.
+export UV_COMPILE_BYTECODE := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test lint format bench clean
+
+help: ## what there is to run
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(READY) ## the environment in .venv, from uv.lock
+
+$(READY): uv.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "Tailrace needs Python 3.11 to 3.13; $(PYTHON) is " + sys.version.split()[0] + ". Name another with: make PYTHON=python3.12 ...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@UV=$$(command -v uv || true); \
+	if [ -z "$$UV" ]; then $(BIN)/python -m pip install --quiet uv && UV=$(BIN)/uv; fi; \
+	VIRTUAL_ENV=$(VENV) "$$UV" sync --frozen --inexact --python $(BIN)/python
+	@touch $@
+
+demo: $(READY) ## ten weeks of flights through the whole loop, on Airflow (about 4 minutes)
+	$(BIN)/python -m scripts.demo
+
+up: $(READY) ## Airflow and MLflow on the demo's data, until Ctrl-C
+	$(BIN)/python -m scripts.up
+
+test: $(READY) ## all tests
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+
+lint: $(READY) ## ruff, import-linter, mypy, sqlfluff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+	$(BIN)/sqlfluff lint dbt/models dbt/tests
+
+format: $(READY) ## rewrite what ruff and sqlfluff can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/sqlfluff fix dbt/models dbt/tests
+
+bench: $(READY) ## speed against named peers, printed as tables
+	$(BIN)/python -m benchmarks
+
+clean: ## remove the environment and everything the demo wrote
+	rm -rf $(VENV) .tailrace .mypy_cache .ruff_cache .import_linter_cache .pytest_cache dbt/target dbt/logs

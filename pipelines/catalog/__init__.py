@@ -1,0 +1,1 @@
+"""One file per pipeline, exporting SPEC: what a data scientist edits."""

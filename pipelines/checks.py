@@ -1,0 +1,32 @@
+"""`tailrace check`: what can be known to be wrong before a night begins."""
+
+from __future__ import annotations
+
+from pipelines import registry
+from pipelines.errors import SpecError, TailraceError
+from pipelines.interfaces import Services
+from pipelines.spec import PipelineSpec
+
+SUITES = ("features", "outcomes", "predictions")
+
+
+def check_all(services: Services) -> list[dict[str, object]]:
+    """A row per pipeline. Raises SpecError with the problems of all specs and suites together."""
+    problems: list[str] = []
+    specs: tuple[PipelineSpec, ...] = ()
+    try:
+        specs = registry.check()
+    except SpecError as error:
+        problems += error.problems
+    for name in registry.names():
+        for part in SUITES:
+            try:
+                services.validator.check(f"{name}/{part}")
+            except TailraceError as error:
+                problems.append(f"{name}: expectations: {error}")
+    if problems:
+        raise SpecError("Tailrace is not ready to run:", problems)
+    return [
+        {"pipeline": spec.name, "features": len(spec.features.columns), "candidates": len(spec.candidates), "ok": True}
+        for spec in specs
+    ]

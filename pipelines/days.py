@@ -1,0 +1,31 @@
+"""Days and their cutoffs.
+
+A run for day D uses what was known by D's cutoff, 00:00 of D in the pipeline's time zone.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from zoneinfo import ZoneInfo
+
+from pipelines.errors import BadInput
+
+
+def cutoff(day: dt.date, timezone: ZoneInfo) -> dt.datetime:
+    """The moment by which everything a run for `day` uses was known, in UTC."""
+    return dt.datetime.combine(day, dt.time(), timezone).astimezone(dt.UTC)
+
+
+def span(first: dt.date, last: dt.date) -> Iterator[dt.date]:
+    """Every day from first to last, both included."""
+    for offset in range((last - first).days + 1):
+        yield first + dt.timedelta(days=offset)
+
+
+def parse(text: str, name: str = "date") -> dt.date:
+    """A day written YYYY-MM-DD. Raises BadInput."""
+    try:
+        return dt.date.fromisoformat(text)
+    except ValueError as error:
+        raise BadInput(f"{name} is {text!r}; write a day of the calendar as YYYY-MM-DD, such as 2013-03-01.") from error

@@ -1,0 +1,178 @@
+"""Fitted pipelines: preprocessing and estimator in one artefact, stored without pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipelines.engines.encoding import matrix
+from pipelines.errors import SignatureMismatch, did_you_mean
+
+DESCRIPTION = "model.json"
+TRUSTED_PACKAGES = ("sklearn.", "numpy.", "scipy.")
+TRUSTED_TYPES = ("functools.partial",)
+"""Histogram gradient boosting holds one; the function in it is judged by its own name."""
+
+
+class XgboostModel:
+    """Boosted trees on native categories; `categories` holds each categorical column's codes."""
+
+    kind = "xgboost"
+
+    def __init__(self, booster: Any, features: Mapping[str, str], categories: Mapping[str, Sequence[str]]) -> None:
+        self.booster = booster
+        self.features = dict(features)
+        self.categories = {name: list(values) for name, values in categories.items()}
+
+    def predict(self, rows: pa.RecordBatch) -> pa.Array:
+        check_columns(self.features, rows.schema)
+        encoded = matrix(rows, list(self.features), self.categories)
+        scores = self.booster.inplace_predict(encoded, validate_features=False)
+        return pa.array(scores.astype(np.float64))
+
+    def save(self, folder: Path) -> None:
+        self.booster.save_model(folder / "model.ubj")
+        _describe(folder, kind=self.kind, features=self.features, categories=self.categories)
+
+    def digest(self) -> str:
+        description = json.dumps([self.features, self.categories], sort_keys=True).encode()
+        return hashlib.sha256(bytes(self.booster.save_raw("ubj")) + description).hexdigest()
+
+    def importance(self) -> Mapping[str, float]:
+        """Share of each feature in the total gain of all splits."""
+        gains = self.booster.get_score(importance_type="total_gain")
+        total = sum(gains.values()) or 1.0
+        return {name: gains.get(name, 0.0) / total for name in self.features}
+
+
+class SklearnModel:
+    """A scikit-learn Pipeline over a data frame of the feature columns."""
+
+    kind = "sklearn"
+
+    def __init__(self, pipeline: Any, features: Mapping[str, str]) -> None:
+        self.pipeline = pipeline
+        self.features = dict(features)
+
+    def predict(self, rows: pa.RecordBatch) -> pa.Array:
+        check_columns(self.features, rows.schema)
+        positive = list(self.pipeline.classes_).index(True)
+        return pa.array(self.pipeline.predict_proba(frame(rows, self.features))[:, positive].astype(np.float64))
+
+    def save(self, folder: Path) -> None:
+        import skops.io
+
+        skops.io.dump(self.pipeline, folder / "model.skops")
+        _describe(folder, kind=self.kind, features=self.features)
+
+    def digest(self) -> str:
+        import joblib
+
+        # A skops file holds memory addresses and times, so its bytes differ from run to run.
+        fitted = joblib.hash([self.pipeline, list(self.features.items())], hash_name="sha1")
+        return hashlib.sha256(fitted.encode()).hexdigest()
+
+    def importance(self) -> Mapping[str, float]:
+        """Share of each feature in the absolute coefficients or impurity decreases, if it has any."""
+        estimator = self.pipeline[-1]
+        weights = getattr(estimator, "feature_importances_", None)
+        if weights is None and hasattr(estimator, "coef_"):
+            weights = np.abs(np.asarray(estimator.coef_)).ravel()
+        if weights is None:
+            return {}
+        shares = dict.fromkeys(self.features, 0.0)
+        for name, weight in zip(self.pipeline[:-1].get_feature_names_out(), weights, strict=True):
+            shares[_origin_of(name, self.features)] += float(weight)
+        total = sum(shares.values()) or 1.0
+        return {name: share / total for name, share in shares.items()}
+
+
+def load(folder: Path) -> XgboostModel | SklearnModel:
+    """A model as `save` wrote it. Raises SignatureMismatch if it is of no kind known here."""
+    description = json.loads((folder / DESCRIPTION).read_text())
+    if description["kind"] == XgboostModel.kind:
+        import xgboost
+
+        return XgboostModel(
+            xgboost.Booster(model_file=folder / "model.ubj"), description["features"], description["categories"]
+        )
+    if description["kind"] == SklearnModel.kind:
+        return SklearnModel(_load_skops(folder / "model.skops"), description["features"])
+    raise SignatureMismatch(
+        f"The model in {folder} is of kind {description['kind']!r}; this version of Tailrace loads "
+        f"{XgboostModel.kind} and {SklearnModel.kind}. Score with the version that trained it, or train again."
+    )
+
+
+def frame(rows: pa.Table | pa.RecordBatch, features: Mapping[str, str]) -> Any:
+    """The feature columns as pandas: numbers as float64, categories and texts as plain objects."""
+    import pandas as pd
+
+    columns = {}
+    for name, kind in features.items():
+        values = rows.column(name)
+        if kind == "numeric":
+            columns[name] = (
+                values.cast(pa.float64()).to_numpy(zero_copy_only=False)
+                if isinstance(values, pa.Array)
+                else values.cast(pa.float64()).to_numpy()
+            )
+        else:
+            filled = values.cast(pa.string()).fill_null("")
+            columns[name] = np.asarray(filled.to_pylist(), dtype=object)
+    return pd.DataFrame(columns)
+
+
+def check_columns(features: Mapping[str, str], schema: pa.Schema) -> None:
+    """Raises SignatureMismatch listing every feature that the rows lack or hold as another type."""
+    problems = []
+    for name, kind in features.items():
+        if name not in schema.names:
+            problems.append(f"column {name!r} is missing.{did_you_mean(name, schema.names)}")
+        elif not _fits(schema.field(name).type, kind):
+            problems.append(f"column {name!r} is {schema.field(name).type}, the model takes it as {kind}.")
+    if problems:
+        lines = "\n".join(f"  - {problem}" for problem in problems)
+        raise SignatureMismatch(
+            f"The features do not fit the model's signature:\n{lines}\n"
+            "Train again on the features as they are, or score with a version trained on them (--model N)."
+        )
+
+
+def _fits(type_: pa.DataType, kind: str) -> bool:
+    if pa.types.is_null(type_):
+        return True
+    number = pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_boolean(type_)
+    number = number or pa.types.is_decimal(type_)
+    text = pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_dictionary(type_)
+    # A category may be written as a number (a store id); a number never as text.
+    return number if kind == "numeric" else text or (kind == "categorical" and number)
+
+
+def _origin_of(output: str, features: Mapping[str, str]) -> str:
+    """The feature that an output column such as 'categorical__carrier_UA' was made of."""
+    name = output.partition("__")[2]
+    return max((feature for feature in features if name.startswith(feature)), key=len)
+
+
+def _load_skops(path: Path) -> Any:
+    import skops.io
+
+    unknown = skops.io.get_untrusted_types(file=path)
+    refused = [name for name in unknown if not name.startswith(TRUSTED_PACKAGES) and name not in TRUSTED_TYPES]
+    if refused:
+        raise SignatureMismatch(
+            f"The model file {path.name} holds types that Tailrace does not trust: {', '.join(sorted(refused))}. "
+            "Only scikit-learn, NumPy and SciPy objects are loaded; train the model again."
+        )
+    return skops.io.load(path, trusted=unknown)
+
+
+def _describe(folder: Path, **description: Any) -> None:
+    (folder / DESCRIPTION).write_text(json.dumps(description, indent=2, sort_keys=False))

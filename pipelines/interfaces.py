@@ -1,0 +1,458 @@
+"""The architecture on one page: the seams between the stages and the tools.
+
+A stage works on these protocols alone. `wiring` chooses the implementations; each
+protocol has a real one and one in memory, both held to the same contract suite in
+`tests/contracts`.
+
+Words used throughout: a *day* is the partition key `ds` a run works on; a *pin* names
+the exact bytes of some days of a lake table; a *run* is one attempt to produce a day.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from pipelines.spec import PipelineSpec
+
+Severity = Literal["critical", "warning"]
+
+# ---------------------------------------------------------------- source and landing
+
+
+class Source(Protocol):
+    """An operational system that hands over one extract a night."""
+
+    name: str
+
+    @property
+    def tables(self) -> Mapping[str, pa.Schema]:
+        """The declared schema of each table's extract."""
+        ...
+
+    @property
+    def calendar(self) -> tuple[dt.date, dt.date]:
+        """First and last day there is an extract of."""
+        ...
+
+    def extract(self, table: str, day: dt.date) -> pa.Table:
+        """What became known in the 24 hours before the cutoff of `day`. Raises OutOfCalendar."""
+        ...
+
+
+class LandingZone(Protocol):
+    """Where extracts lie until dbt reads them, a folder per table and day."""
+
+    def write(self, table: str, day: dt.date, rows: pa.Table) -> int:
+        """Replace the day whole; rows written. Raises StorageFull, LandingRefused."""
+        ...
+
+
+# ---------------------------------------------------------------- warehouse
+
+
+@dataclass(frozen=True)
+class ModelResult:
+    """One dbt node of a build: a model, a test, a seed."""
+
+    name: str
+    kind: str
+    status: str
+    seconds: float
+    rows: int | None = None
+    message: str = ""
+
+
+class Warehouse(Protocol):
+    """Where dbt builds the tables a pipeline starts from."""
+
+    def build(self, first: dt.date, last: dt.date) -> tuple[ModelResult, ...]:
+        """Build and test every model for the days first..last, in one dbt invocation.
+
+        Raises BuildFailed naming every failed node, LandingRefused, UpstreamMissing, WarehouseBusy.
+        """
+        ...
+
+    def read(self, table: str, day: dt.date, order_by: Sequence[str]) -> pa.RecordBatchReader:
+        """Rows of `table` with ds = day, sorted, timestamps as timestamp[us, UTC].
+
+        Raises UpstreamMissing if the table was never built, WarehouseBusy.
+        """
+        ...
+
+
+# ---------------------------------------------------------------- lake
+
+
+@dataclass(frozen=True)
+class Pin:
+    """The exact contents of some days of a lake table: enough to read the same bytes again.
+
+    `version` is a string because table formats differ in what they count with; `digest` is
+    the SHA-256 over the sorted paths and sizes of the files pinned.
+    """
+
+    table: str
+    version: str
+    first: dt.date | None
+    last: dt.date | None
+    rows: int
+    files: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Staged:
+    """Rows written for one day by one run, which no reader sees until they are published.
+
+    `fence` is the number of publications of that day when staging began; `digest` the
+    SHA-256 of the files' bytes; `audit` what the audit recorded, None before it passed.
+    """
+
+    table: str
+    day: dt.date
+    run_id: str
+    rows: int
+    fence: int
+    digest: str
+    files: tuple[str, ...]
+    audit: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One publication. `unchanged` means the day already held these very bytes, so none was made."""
+
+    table: str
+    day: dt.date | None
+    version: str
+    recorded_at: dt.datetime
+    rows: int
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    unchanged: bool = False
+
+
+class Lake(Protocol):
+    """Versioned tables partitioned by `ds`; a day is replaced whole or not at all."""
+
+    def stage(self, table: str, day: dt.date, run_id: str, rows: pa.RecordBatchReader) -> Staged:
+        """Write rows beside the table without committing them, streaming; sets column `ds` if absent.
+
+        The first stage of a table fixes its schema. Staging again with the same run_id replaces
+        what that run staged. Raises SchemaMismatch (every differing column), StorageFull, LakeUnavailable.
+        """
+        ...
+
+    def staged(self, table: str, day: dt.date, run_id: str) -> Staged:
+        """What that run staged, found again from another process. Raises UpstreamMissing."""
+        ...
+
+    def read_staged(self, staged: Staged) -> pa.RecordBatchReader:
+        """Exactly the staged rows."""
+        ...
+
+    def record_audit(self, staged: Staged, audit: Mapping[str, str]) -> Staged:
+        """The same staged rows, marked as audited, kept for another process to find."""
+        ...
+
+    def discard(self, staged: Staged) -> None:
+        """Remove what was staged; nothing happens if it is gone or already published."""
+        ...
+
+    def publish(self, staged: Staged, metadata: Mapping[str, str]) -> Commit:
+        """Replace the day by the staged rows in one transaction.
+
+        Publishing what this run has already published returns that commit. Publishing bytes equal
+        to what the day holds makes no commit and returns the day's last one as `unchanged`.
+        Raises PublishConflict if another run published the day after this one staged,
+        UpstreamMissing if the staged files are gone.
+        """
+        ...
+
+    def append(self, table: str, rows: pa.Table, metadata: Mapping[str, str]) -> Commit:
+        """Add rows to an unpartitioned, append-only table, creating it if it is new."""
+        ...
+
+    def exists(self, table: str) -> bool: ...
+
+    def schema(self, table: str) -> pa.Schema:
+        """Raises UpstreamMissing if there is no such table."""
+        ...
+
+    def read(
+        self,
+        table: str,
+        *,
+        first: dt.date | None = None,
+        last: dt.date | None = None,
+        version: str | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pa.RecordBatchReader:
+        """Published rows of the days first..last (both included; None = unbounded), streaming.
+
+        Raises UpstreamMissing if the table or the version is not there.
+        """
+        ...
+
+    def pin(
+        self, table: str, *, first: dt.date | None = None, last: dt.date | None = None, version: str | None = None
+    ) -> Pin:
+        """Name the contents of those days at that version (the latest by default)."""
+        ...
+
+    def read_pin(self, pin: Pin, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
+        """The very bytes that were pinned. Raises UpstreamMissing if they are gone or differ."""
+        ...
+
+    def days(self, table: str) -> Mapping[dt.date, Commit]:
+        """The last publication of each day, published-empty days included; empty if there is no table."""
+        ...
+
+    def commits(self, table: str, day: dt.date | None = None) -> tuple[Commit, ...]:
+        """All publications, newest first; of one day if given."""
+        ...
+
+    def optimize(self, table: str) -> int:
+        """Compact small files; the number of files that were replaced."""
+        ...
+
+    def vacuum(self, table: str, keep: Iterable[Pin] = (), older_than: dt.timedelta = dt.timedelta(days=7)) -> int:
+        """Delete files that no kept pin, no current day and no fresh staging needs; how many."""
+        ...
+
+
+# ---------------------------------------------------------------- engine
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One set of parameters tried by the search."""
+
+    number: int
+    candidate: str
+    parameters: Mapping[str, Any]
+    value: float | None
+    state: Literal["complete", "pruned", "failed"]
+    seconds: float
+
+
+class Model(Protocol):
+    """A fitted pipeline, preprocessing included."""
+
+    kind: str
+    features: Mapping[str, str]
+
+    def predict(self, rows: pa.RecordBatch) -> pa.Array:
+        """Probability of the positive class for each row, float64 in 0..1. Pure."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write the model without pickle."""
+        ...
+
+    def digest(self) -> str:
+        """SHA-256 of the fitted parameters: equal for models that predict alike by construction."""
+        ...
+
+    def importance(self) -> Mapping[str, float]:
+        """Share of each feature in the model's decisions, summing to 1; empty if it has none."""
+        ...
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The outcome of a search: the best model refitted, and what was tried."""
+
+    model: Model
+    best: Trial
+    trials: tuple[Trial, ...]
+
+
+class Engine(Protocol):
+    """Where models learn and score."""
+
+    name: str
+
+    def train(
+        self,
+        spec: PipelineSpec,
+        rows: pa.Table,
+        labels: pa.Array,
+        *,
+        seed: int,
+        trials: int,
+        on_trial: Callable[[Trial], None],
+    ) -> Trained:
+        """Search over the spec's candidates on rows sorted by time, refit the best on all of them.
+
+        `rows` holds the feature columns, `labels` booleans. Same rows, seed and trials give the
+        same model. Raises TrainingFailed if no trial completed.
+        """
+        ...
+
+    def load(self, folder: Path) -> Model:
+        """A model as `Model.save` wrote it. Raises SignatureMismatch on an unknown kind."""
+        ...
+
+    def score(self, spec: PipelineSpec, model: Model, version: str, rows: pa.RecordBatchReader) -> pa.RecordBatchReader:
+        """The prediction columns for every row, streaming: memory does not grow with rows."""
+        ...
+
+
+# ---------------------------------------------------------------- tracker
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A training run as the tracker remembers it."""
+
+    run_id: str
+    pipeline: str
+    status: Literal["running", "finished", "failed", "killed"]
+    started_at: dt.datetime
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    url: str = ""
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """A registered model version of a pipeline."""
+
+    pipeline: str
+    version: str
+    run_id: str
+    created_at: dt.datetime
+    aliases: tuple[str, ...]
+    tags: Mapping[str, str]
+
+
+class Tracker(Protocol):
+    """What was tried, with what, and which model versions came of it. All raise TrackerUnavailable."""
+
+    def start_run(self, pipeline: str, name: str, tags: Mapping[str, str]) -> str:
+        """Open a run and return its id, after closing runs of this pipeline whose process has died."""
+        ...
+
+    def log_trial(self, run_id: str, trial: Trial) -> None:
+        """Record a trial as a run nested in run_id."""
+        ...
+
+    def log_inputs(self, run_id: str, pins: Mapping[str, Pin]) -> None:
+        """Record lake pins as the run's dataset inputs, by role (features, outcomes)."""
+        ...
+
+    def log(
+        self,
+        run_id: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        metrics: Mapping[str, float] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None: ...
+
+    def log_files(self, run_id: str, folder: Path, under: str) -> None:
+        """Store every file of a folder as artefacts of the run."""
+        ...
+
+    def log_model(self, run_id: str, folder: Path, example: pa.Table, predictions: pa.Array) -> str:
+        """Register a saved model with signature and input example; its version. Logged twice: same version."""
+        ...
+
+    def end_run(self, run_id: str, status: Literal["finished", "failed"]) -> None: ...
+
+    def run(self, run_id: str) -> RunRecord:
+        """Raises UnknownName."""
+        ...
+
+    def runs(self, pipeline: str) -> tuple[RunRecord, ...]:
+        """Training runs (not trials), newest first."""
+        ...
+
+    def fetch(self, run_id: str, path: str, folder: Path) -> Path:
+        """Download an artefact (a file or a folder) of a run into `folder`. Raises UnknownName."""
+        ...
+
+    def model_folder(self, pipeline: str, version: str, folder: Path) -> Path:
+        """Download what `Model.save` wrote for that version. Raises UnknownName."""
+        ...
+
+    def versions(self, pipeline: str) -> tuple[ModelVersion, ...]:
+        """Newest first; empty if the pipeline has none."""
+        ...
+
+    def set_alias(self, pipeline: str, alias: str, version: str) -> None: ...
+
+
+# ---------------------------------------------------------------- validator
+
+
+@dataclass(frozen=True)
+class ExpectationResult:
+    """One expectation on one batch of rows."""
+
+    expectation: str
+    column: str | None
+    severity: Severity
+    success: bool
+    expected: str
+    observed: str
+    bad_rows: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A suite's judgement of one day of rows."""
+
+    suite: str
+    day: dt.date
+    rows: int
+    results: tuple[ExpectationResult, ...]
+    report: str = ""
+
+    def failures(self, severity: Severity) -> tuple[ExpectationResult, ...]:
+        return tuple(r for r in self.results if not r.success and r.severity == severity)
+
+
+class Validator(Protocol):
+    """Judges rows by the expectation suites in `expectations/`."""
+
+    def validate(self, suite: str, day: dt.date, rows: pa.RecordBatchReader, key: Sequence[str]) -> Verdict:
+        """Judge rows by a suite such as 'flight_delay/features'.
+
+        Bad rows are shown with their key columns and the column judged, five at most. Does not raise
+        on failed expectations; raises UnknownName if there is no such suite, BadInput if it is malformed.
+        """
+        ...
+
+
+class Services(Protocol):
+    """What a stage is given to work with."""
+
+    @property
+    def source(self) -> Source: ...
+
+    @property
+    def landing(self) -> LandingZone: ...
+
+    @property
+    def warehouse(self) -> Warehouse: ...
+
+    @property
+    def lake(self) -> Lake: ...
+
+    @property
+    def engine(self) -> Engine: ...
+
+    @property
+    def tracker(self) -> Tracker: ...
+
+    @property
+    def validator(self) -> Validator: ...

@@ -1,0 +1,1 @@
+"""From specs to Airflow DAGs: the only part of the package that imports Airflow."""

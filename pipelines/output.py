@@ -1,0 +1,78 @@
+"""What the command line prints: tables or JSON on standard output, progress and errors beside it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+_out = Console()
+_beside = Console(stderr=True)
+
+
+def table(title: str, rows: Sequence[Any], as_json: bool, *, sentence: str = "", notes: Sequence[str] = ()) -> None:
+    """Rows (mappings or dataclasses) as one table, or as a JSON array."""
+    plain = [asdict(row) if is_dataclass(row) and not isinstance(row, type) else dict(row) for row in rows]
+    if as_json:
+        body: Any = plain if not sentence else {"sentence": sentence, "rows": plain, "notes": list(notes)}
+        print(json.dumps(body, indent=1, default=str))
+        return
+    _out.print(_rich_table(title, plain) if plain else Text(f"{title}: nothing yet."))
+    for line in (sentence, *(f"Changed since: {note}" for note in notes)):
+        if line:
+            _out.print(Text(line))
+
+
+def error(message: str) -> None:
+    """A message on standard error, as it is."""
+    _beside.print(Text(message, style="red"), soft_wrap=True)
+
+
+@contextmanager
+def steps(what: str, total: int) -> Iterator[Callable[[str], None]]:
+    """A progress bar on standard error; call what it yields with a few words after each step."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[now]}", style="dim"),
+    )
+    with Progress(*columns, console=_beside, transient=True) as progress:
+        task = progress.add_task(what, total=total, now="")
+        yield lambda now: progress.update(task, advance=1, now=now)
+
+
+def _rich_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
+    rendered = Table(title=title, title_justify="left")
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    for name in columns:
+        number = any(isinstance(row.get(name), int | float) and not isinstance(row.get(name), bool) for row in rows)
+        rendered.add_column(name, justify="right" if number else "left", overflow="fold")
+    for row in rows:
+        rendered.add_row(*(Text(_cell(row.get(name))) for name in columns))
+    return rendered
+
+
+def _cell(value: Any) -> str:
+    if value is None or value == "":
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    if isinstance(value, dt.datetime):
+        return value.strftime("%Y-%m-%d %H:%M:%S")
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_cell(held)}" for name, held in value.items())
+    if isinstance(value, list | tuple):
+        return "; ".join(_cell(held) for held in value) or "-"
+    return str(value)

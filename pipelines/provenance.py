@@ -1,0 +1,72 @@
+"""What code and which dependencies a run was made with, and digests of what it was made of."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import subprocess
+from pathlib import Path
+
+import pyarrow as pa
+
+from pipelines import __version__
+from pipelines.settings import PROJECT
+
+UNKNOWN = "unknown"
+
+
+@functools.cache
+def git_commit(project: Path = PROJECT) -> str:
+    """The checkout's commit, with '+edited' if tracked files differ from it; 'unknown' outside a checkout."""
+    try:
+        commit = _git(project, "rev-parse", "HEAD")
+        edited = _git(project, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.CalledProcessError):
+        return UNKNOWN
+    return f"{commit}+edited" if edited else commit
+
+
+@functools.cache
+def lock_digest(project: Path = PROJECT) -> str:
+    """SHA-256 of the lock file; 'unknown' where the package is installed without it."""
+    lock = project / "uv.lock"
+    return hashlib.sha256(lock.read_bytes()).hexdigest() if lock.is_file() else UNKNOWN
+
+
+def code() -> dict[str, str]:
+    """Package version, git commit and lock digest, as they are recorded."""
+    return {"tailrace": __version__, "git_commit": git_commit(), "lock_digest": lock_digest()}
+
+
+def rows_digest(rows: pa.Table) -> str:
+    """SHA-256 of the rows in their order, independent of chunks and schema metadata."""
+    digest = _HashingSink()
+    plain = rows.replace_schema_metadata(None).combine_chunks()
+    with pa.ipc.new_stream(pa.PythonFile(digest, mode="w"), plain.schema) as stream:
+        stream.write_table(plain, max_chunksize=1 << 16)
+    return digest.hash.hexdigest()
+
+
+class _HashingSink:
+    """A file that keeps nothing but the hash of what is written to it."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self.hash = hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        self.hash.update(data)
+        return len(data)
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def _git(project: Path, *arguments: str) -> str:
+    return subprocess.run(
+        ["git", "-C", str(project), *arguments], check=True, capture_output=True, text=True, timeout=30
+    ).stdout.strip()

@@ -1,0 +1,128 @@
+"""Train again from a run's pins, and say what came out the same."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from pipelines import registry, training_set
+from pipelines.errors import BadInput, UpstreamMissing
+from pipelines.interfaces import Pin, RunRecord, Services, Trial
+from pipelines.spec import PipelineSpec
+from pipelines.stages.train import fit, inputs_of, pins_of
+
+Data = Literal["pinned", "current"]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One thing as the run recorded it, and as it is now."""
+
+    name: str
+    recorded: str
+    now: str
+
+    @property
+    def same(self) -> bool:
+        return self.recorded == self.now
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """`inputs` in the order in which differences are looked for; `results` are model digest and metrics.
+
+    `changed_since` names the days whose published contents are no longer the pinned ones.
+    """
+
+    run_id: str
+    pipeline: str
+    data: Data
+    inputs: tuple[Compared, ...]
+    results: tuple[Compared, ...]
+    changed_since: tuple[str, ...]
+
+    @property
+    def same(self) -> bool:
+        return bool(self.results) and all(result.same for result in self.results)
+
+    @property
+    def first_difference(self) -> Compared | None:
+        return next((compared for compared in self.inputs if not compared.same), None)
+
+    def sentence(self) -> str:
+        if self.same:
+            return f"Run {self.run_id} is reproduced: same model digest, same metrics."
+        if self.first_difference is None:
+            differing = ", ".join(result.name for result in self.results if not result.same)
+            return f"Run {self.run_id} is NOT reproduced: {differing} differ although every input is the same."
+        first = self.first_difference
+        return (
+            f"Run {self.run_id} is NOT reproduced; the first input that differs is {first.name}: "
+            f"{first.recorded} then, {first.now} now."
+        )
+
+
+def run(
+    services: Services, run_id: str, *, data: Data = "pinned", on_trial: Callable[[Trial], None] = lambda trial: None
+) -> Reproduction:
+    """Retrain from the run's pins, or on what these days hold now (`current`).
+
+    A pinned input whose bytes are gone or altered is the difference that is named.
+    Raises UnknownName, BadInput if the run recorded no model, TrackerUnavailable.
+    """
+    record = services.tracker.run(run_id)
+    if "tailrace.model_digest" not in record.tags:
+        raise BadInput(f"Run {run_id} of {record.pipeline} ended as {record.status} before it had a model.")
+    spec = registry.get(record.pipeline)
+    day = dt.date.fromisoformat(record.tags["tailrace.day"])
+    pins = pins_of(record.tags)
+    chosen = pins if data == "pinned" else training_set.pin_inputs(services.lake, spec, day)
+    changed = _changed_since(services, spec, pins)
+    unreadable = _unreadable(services, chosen)
+    if unreadable:
+        inputs = [Compared(role, record.tags[f"tailrace.input.{role}"], why) for role, why in unreadable.items()]
+        return Reproduction(run_id, spec.name, data, tuple(inputs), (), changed)
+    loaded = training_set.load(services.lake, spec, day, chosen)
+    seed, trials = int(record.tags["tailrace.input.seed"]), int(record.tags["tailrace.input.trials"])
+    trained, metrics = fit(services, spec, loaded, seed=seed, trials=trials, on_trial=on_trial)
+    now = inputs_of(spec, day, loaded.digests, seed, trials)
+    return Reproduction(
+        run_id,
+        spec.name,
+        data,
+        tuple(Compared(name, record.tags[f"tailrace.input.{name}"], value) for name, value in now.items()),
+        (
+            Compared("model digest", record.tags["tailrace.model_digest"], trained.model.digest()),
+            *(Compared(name, repr(_metric(record, name)), repr(value)) for name, value in metrics.items()),
+        ),
+        changed,
+    )
+
+
+def _metric(record: RunRecord, name: str) -> float | None:
+    return record.metrics.get(f"holdout.{name}")
+
+
+def _unreadable(services: Services, pins: dict[str, Pin]) -> dict[str, str]:
+    """The pinned inputs whose bytes cannot be read as they were, and why."""
+    found = {}
+    for role, pin in pins.items():
+        try:
+            for _ in services.lake.read_pin(pin):
+                pass
+        except UpstreamMissing as error:
+            found[role] = str(error)
+    return found
+
+
+def _changed_since(services: Services, spec: PipelineSpec, pins: dict[str, Pin]) -> tuple[str, ...]:
+    """Days published again, with other contents, after the run pinned them."""
+    changed = []
+    for pin in pins.values():
+        for day, commit in sorted(services.lake.days(pin.table).items()):
+            within = (pin.first is None or day >= pin.first) and (pin.last is None or day <= pin.last)
+            if within and int(commit.version) > int(pin.version):
+                changed.append(f"{pin.table} of {day} (version {commit.version}, pinned {pin.version})")
+    return tuple(changed)

@@ -1,0 +1,364 @@
+"""What a data scientist says about a pipeline, and every check on it.
+
+A spec only records. `problems_of` lists everything that is wrong with one, so that a
+person corrects a file once; the registry raises them together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+
+from pipelines.errors import did_you_mean
+
+COLUMN_KINDS = ("numeric", "categorical", "text")
+GATE_METRICS = ("roc_auc", "pr_auc", "log_loss", "brier")
+PROBABILITY_METRICS = ("roc_auc", "pr_auc", "brier")
+APPROVALS = ("auto", "human")
+NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+ESTIMATOR_PACKAGES = ("sklearn.", "xgboost.")
+
+
+@dataclass(frozen=True)
+class Features:
+    """The columns of `<pipeline>_features`, known when the prediction is due.
+
+    `columns` maps each model input to its kind: numeric, categorical or text.
+    """
+
+    key: tuple[str, ...]
+    event_time: str
+    columns: Mapping[str, str]
+    known_at: str = "known_at"
+
+    def of_kind(self, kind: str) -> tuple[str, ...]:
+        return tuple(name for name, its_kind in self.columns.items() if its_kind == kind)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The columns of `<pipeline>_outcomes`: the boolean label, and when it became known."""
+
+    label: str
+    known_at: str = "known_at"
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class IntRange:
+    """Whole numbers from low to high, both included; log draws their logarithm evenly."""
+
+    low: int
+    high: int
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class FloatRange:
+    """Numbers from low to high; log draws their logarithm evenly."""
+
+    low: float
+    high: float
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of a few values."""
+
+    options: tuple[str | int | float | bool | None, ...]
+
+
+Domain = IntRange | FloatRange | Choice
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An estimator to try: fixed parameters, and the domains of those to search."""
+
+    name: str
+    estimator: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    search: Mapping[str, Domain] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SearchBudget:
+    """How long to search: trials over all candidates, and seconds after which none is started."""
+
+    trials: int = 20
+    seconds: int = 3600
+    metric: str = "log_loss"
+
+
+@dataclass(frozen=True)
+class Window:
+    """Days of features to learn from, of which the last `holdout_days` are kept for the gate."""
+
+    days: int
+    holdout_days: int
+
+
+@dataclass(frozen=True)
+class Gate:
+    """When a challenger replaces the champion.
+
+    It must reach `floor` on the holdout, beat the champion's metric by `margin`, and fall below
+    the champion by at most `slice_tolerance` on every value of `slices` with `slice_rows` rows or more.
+    """
+
+    metric: str = "roc_auc"
+    floor: float = 0.5
+    margin: float = 0.0
+    slices: tuple[str, ...] = ()
+    slice_tolerance: float = 0.05
+    slice_rows: int = 200
+    approval: Literal["auto", "human"] = "auto"
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Cron expressions, read in the pipeline's own time zone."""
+
+    train: str | None
+    predict: str | None
+    timezone: str = "UTC"
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The columns that are published, besides key, event time and model version."""
+
+    score: str = "score"
+    decision: str = "decision"
+    threshold: float = 0.5
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What staged predictions must be like to be published.
+
+    `max_null_share` and `min_coverage` are shares of the day's feature rows; `max_psi` bounds the
+    population stability index of the day's scores against the training holdout's, and is not
+    judged on fewer than `psi_rows` rows.
+    """
+
+    max_null_share: float = 0.0
+    min_coverage: float = 1.0
+    max_psi: float | None = None
+    psi_rows: int = 200
+
+
+@dataclass(frozen=True)
+class PipelineSpec:
+    """One pipeline, from its warehouse tables to its published predictions."""
+
+    name: str
+    owner: str
+    description: str
+    features: Features
+    outcome: Outcome
+    candidates: tuple[Candidate, ...]
+    window: Window
+    schedule: Schedule
+    search: SearchBudget = SearchBudget()
+    gate: Gate = Gate()
+    predictions: Predictions = Predictions()
+    audit: Audit = Audit()
+
+    @property
+    def features_table(self) -> str:
+        return f"features/{self.name}"
+
+    @property
+    def outcomes_table(self) -> str:
+        return f"outcomes/{self.name}"
+
+    @property
+    def predictions_table(self) -> str:
+        return f"predictions/{self.name}"
+
+    def digest(self) -> str:
+        """SHA-256 of everything the spec says."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True, default=str).encode()).hexdigest()
+
+
+def problems_of(spec: PipelineSpec, *, estimators: bool = True) -> list[str]:
+    """A sentence for each thing that is wrong with a spec, naming pipeline and field.
+
+    `estimators=False` leaves out the checks that import scikit-learn and XGBoost (seconds).
+    """
+    checks = [_names, _features, _window, _search, _gate, _schedule, _predictions, _audit, _candidates]
+    if estimators:
+        checks.append(_estimators)
+    return [f"{spec.name}: {problem}" for check in checks for problem in check(spec)]
+
+
+def _names(spec: PipelineSpec) -> Iterator[str]:
+    if not NAME.fullmatch(spec.name):
+        yield f"name {spec.name!r} must be lower-case letters, digits and underscores, starting with a letter."
+    if not spec.owner.strip():
+        yield "owner is empty; name the team or person who answers for the predictions."
+
+
+def _features(spec: PipelineSpec) -> Iterator[str]:
+    features = spec.features
+    if not features.columns:
+        yield "features.columns is empty; a model needs at least one input."
+    if not features.key:
+        yield "features.key is empty; name the columns that identify a row."
+    for column, kind in features.columns.items():
+        if kind not in COLUMN_KINDS:
+            yield (
+                f"features.columns[{column!r}] is of kind {kind!r}; it must be one of "
+                f"{', '.join(COLUMN_KINDS)}.{did_you_mean(kind, COLUMN_KINDS)}"
+            )
+    reserved = {*features.key, features.event_time, features.known_at, spec.outcome.known_at, spec.outcome.label}
+    for column in sorted(reserved & set(features.columns)):
+        yield f"features.columns[{column!r}] is a key, a time or the label; a model must not learn from it."
+
+
+def _window(spec: PipelineSpec) -> Iterator[str]:
+    window = spec.window
+    if window.holdout_days < 1:
+        yield f"window.holdout_days is {window.holdout_days}; the gate needs at least 1 day."
+    if window.days <= window.holdout_days:
+        yield (
+            f"window.days is {window.days} and window.holdout_days is {window.holdout_days}; "
+            "more days than the holdout's are needed to learn from."
+        )
+
+
+def _search(spec: PipelineSpec) -> Iterator[str]:
+    if spec.search.trials < 1:
+        yield f"search.trials is {spec.search.trials}; at least 1 is needed."
+    if spec.search.seconds < 1:
+        yield f"search.seconds is {spec.search.seconds}; at least 1 is needed."
+    yield from _one_of("search.metric", spec.search.metric, GATE_METRICS)
+
+
+def _gate(spec: PipelineSpec) -> Iterator[str]:
+    gate = spec.gate
+    yield from _one_of("gate.metric", gate.metric, GATE_METRICS)
+    yield from _one_of("gate.approval", gate.approval, APPROVALS)
+    if gate.metric in PROBABILITY_METRICS:
+        yield from _share("gate.floor", gate.floor)
+        yield from _share("gate.margin", gate.margin)
+        yield from _share("gate.slice_tolerance", gate.slice_tolerance)
+    elif min(gate.floor, gate.margin, gate.slice_tolerance) < 0:
+        yield "gate.floor, gate.margin and gate.slice_tolerance must not be negative."
+    if gate.slice_rows < 1:
+        yield f"gate.slice_rows is {gate.slice_rows}; at least 1 is needed."
+    for column in gate.slices:
+        kind = spec.features.columns.get(column)
+        if kind is None:
+            yield f"gate.slices has {column!r}, which is not a feature.{did_you_mean(column, spec.features.columns)}"
+        elif kind != "categorical":
+            yield f"gate.slices has {column!r}, which is {kind}; only categorical features have values to slice by."
+
+
+def _schedule(spec: PipelineSpec) -> Iterator[str]:
+    schedule = spec.schedule
+    try:
+        ZoneInfo(schedule.timezone)
+    except (ZoneInfoNotFoundError, ValueError):
+        nearest = did_you_mean(schedule.timezone, available_timezones())
+        yield f"schedule.timezone {schedule.timezone!r} is not a time zone.{nearest}"
+    for name, cron in (("train", schedule.train), ("predict", schedule.predict)):
+        if cron is not None and len(cron.split()) != 5:
+            yield f"schedule.{name} is {cron!r}; a cron expression has five fields, such as '30 0 * * *'."
+
+
+def _predictions(spec: PipelineSpec) -> Iterator[str]:
+    predictions = spec.predictions
+    yield from _share("predictions.threshold", predictions.threshold)
+    taken = {*spec.features.key, spec.features.event_time, "ds", "model_version"}
+    for name in ("score", "decision"):
+        column = getattr(predictions, name)
+        if column in taken:
+            yield f"predictions.{name} is {column!r}, which is already a column of the predictions."
+        taken.add(column)
+
+
+def _audit(spec: PipelineSpec) -> Iterator[str]:
+    audit = spec.audit
+    yield from _share("audit.max_null_share", audit.max_null_share)
+    yield from _share("audit.min_coverage", audit.min_coverage)
+    if audit.max_psi is not None and audit.max_psi <= 0:
+        yield f"audit.max_psi is {audit.max_psi}; it must be more than 0 (0.25 is a common alarm), or None."
+    if audit.psi_rows < 1:
+        yield f"audit.psi_rows is {audit.psi_rows}; at least 1 is needed."
+
+
+def _candidates(spec: PipelineSpec) -> Iterator[str]:
+    if not spec.candidates:
+        yield "candidates is empty; name at least one estimator."
+    names = [candidate.name for candidate in spec.candidates]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"candidates has {name!r} {names.count(name)} times; names must differ."
+    for candidate in spec.candidates:
+        where = f"candidates[{candidate.name!r}]"
+        for parameter in sorted(set(candidate.parameters) & set(candidate.search)):
+            yield f"{where}.search has {parameter!r}, which .parameters fixes already."
+        for parameter, domain in candidate.search.items():
+            yield from _domain(f"{where}.search[{parameter!r}]", domain)
+
+
+def _domain(where: str, domain: object) -> Iterator[str]:
+    if isinstance(domain, Choice):
+        if not domain.options:
+            yield f"{where} has no options."
+    elif isinstance(domain, IntRange | FloatRange):
+        if domain.low >= domain.high:
+            yield f"{where} goes from {domain.low} to {domain.high}; low must be less than high."
+        if domain.log and domain.low <= 0:
+            yield f"{where} is on a logarithmic scale from {domain.low}; low must be more than 0."
+    else:
+        yield f"{where} is {domain!r}; it must be an IntRange, a FloatRange or a Choice."
+
+
+def _estimators(spec: PipelineSpec) -> Iterator[str]:
+    for candidate in spec.candidates:
+        where = f"candidates[{candidate.name!r}]"
+        if not candidate.estimator.startswith(ESTIMATOR_PACKAGES):
+            yield f"{where}.estimator {candidate.estimator!r} is not of scikit-learn or XGBoost."
+            continue
+        module_name, _, class_name = candidate.estimator.rpartition(".")
+        try:
+            module = importlib.import_module(module_name)
+        except ImportError as error:
+            yield f"{where}.estimator {candidate.estimator!r} does not import: {error}."
+            continue
+        estimator = getattr(module, class_name, None)
+        if not inspect.isclass(estimator) or not hasattr(estimator, "get_params"):
+            classes = [name for name, value in vars(module).items() if inspect.isclass(value)]
+            yield (
+                f"{where}.estimator: {module_name} has no estimator {class_name!r}.{did_you_mean(class_name, classes)}"
+            )
+            continue
+        known = set(estimator().get_params())
+        for part in ("parameters", "search"):
+            for parameter in sorted(set(getattr(candidate, part)) - known):
+                yield f"{where}.{part}: {class_name} has no parameter {parameter!r}.{did_you_mean(parameter, known)}"
+
+
+def _one_of(where: str, value: str, allowed: tuple[str, ...]) -> Iterator[str]:
+    if value not in allowed:
+        yield f"{where} is {value!r}; it must be one of {', '.join(allowed)}.{did_you_mean(value, allowed)}"
+
+
+def _share(where: str, value: float) -> Iterator[str]:
+    if not 0 <= value <= 1:
+        yield f"{where} is {value}; it must be between 0 and 1."
+
+
+def zone(spec: PipelineSpec) -> ZoneInfo:
+    """The time zone in which the pipeline's day begins."""
+    return ZoneInfo(spec.schedule.timezone)

@@ -1,0 +1,111 @@
+"""Judge the staged predictions on exactly the staged files, before anyone can read them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow.compute as pc
+
+from pipelines import reference
+from pipelines.errors import AuditFailed
+from pipelines.interfaces import Services, Staged, Verdict
+from pipelines.metrics import population_stability_index
+from pipelines.spec import PipelineSpec
+from pipelines.validation import describe_failures
+
+
+@dataclass(frozen=True)
+class Audited:
+    """What the audit measured; `psi` is None where it was not judged (too few rows, or no limit)."""
+
+    pipeline: str
+    day: dt.date
+    run_id: str
+    rows: int
+    null_share: float
+    coverage: float
+    psi: float | None
+    warnings: tuple[str, ...]
+    report: str
+
+
+def run(services: Services, spec: PipelineSpec, day: dt.date, run_id: str) -> Audited:
+    """Raises AuditFailed listing everything outside its threshold; the staged rows are then removed."""
+    staged = services.lake.staged(spec.predictions_table, day, run_id)
+    verdict = services.validator.validate(
+        f"{spec.name}/predictions", day, services.lake.read_staged(staged), spec.features.key
+    )
+    nulls, scores = _scores(services, spec, staged)
+    null_share = nulls / staged.rows if staged.rows else 0.0
+    due = services.lake.days(spec.features_table)[day].rows
+    coverage = staged.rows / due if due else 1.0
+    psi = _psi(services, spec, staged, scores)
+    problems = list(_problems(spec, staged, due, nulls, null_share, coverage, psi))
+    if verdict.failures("critical"):
+        problems.append(describe_failures(verdict, "critical"))
+    if problems:
+        services.lake.discard(staged)
+        listed = "\n".join(f"  - {problem}" for problem in problems)
+        raise AuditFailed(
+            f"{spec.predictions_table} of {day}, scored by version {staged.notes['model_version']}, is refused:\n"
+            f"{listed}\nWhat was published before stays. Look at the features of {day} and at the model; "
+            f"the thresholds are `audit` in pipelines/catalog/{spec.name}.py. Data Docs: {verdict.report}"
+        )
+    services.lake.annotate(staged, _notes(verdict, null_share, coverage, psi))
+    warnings = (describe_failures(verdict, "warning"),) if verdict.failures("warning") else ()
+    return Audited(spec.name, day, run_id, staged.rows, null_share, coverage, psi, warnings, verdict.report)
+
+
+def _scores(services: Services, spec: PipelineSpec, staged: Staged) -> tuple[int, np.ndarray]:
+    """How many scores are null or NaN, and the others: 8 bytes a row in memory."""
+    nulls, parts = 0, [np.empty(0)]
+    for batch in services.lake.read_staged(staged):
+        column = batch.column(spec.predictions.score)
+        usable = pc.fill_null(pc.invert(pc.is_nan(column)), False)
+        nulls += batch.num_rows - pc.sum(usable).as_py() if batch.num_rows else 0
+        parts.append(column.filter(usable).to_numpy(zero_copy_only=False))
+    return nulls, np.concatenate(parts)
+
+
+def _psi(services: Services, spec: PipelineSpec, staged: Staged, scores: np.ndarray) -> float | None:
+    if spec.audit.max_psi is None or len(scores) < spec.audit.psi_rows:
+        return None
+    expected = reference.scores(services, spec, staged.notes["model_version"])
+    return population_stability_index(expected, scores)
+
+
+def _problems(
+    spec: PipelineSpec, staged: Staged, due: int, nulls: int, null_share: float, coverage: float, psi: float | None
+) -> list[str]:
+    audit, problems = spec.audit, []
+    if null_share > audit.max_null_share:
+        problems.append(
+            f"{null_share:.1%} of the scores are null ({nulls} of {staged.rows}); "
+            f"at most {audit.max_null_share:.1%} may be."
+        )
+    if coverage < audit.min_coverage:
+        problems.append(
+            f"{staged.rows} predictions for {due} feature rows ({coverage:.1%}); "
+            f"at least {audit.min_coverage:.1%} are due."
+        )
+    if coverage > 1:
+        problems.append(f"{staged.rows} predictions for {due} feature rows: some are there twice.")
+    if psi is not None and audit.max_psi is not None and not psi <= audit.max_psi:
+        problems.append(
+            f"scores moved away from the training holdout's: population stability index {psi:.2f}, "
+            f"at most {audit.max_psi:g} is accepted."
+        )
+    return problems
+
+
+def _notes(verdict: Verdict, null_share: float, coverage: float, psi: float | None) -> dict[str, str]:
+    return {
+        "audit": "passed",
+        "audit_null_share": f"{null_share:.6f}",
+        "audit_coverage": f"{coverage:.6f}",
+        "audit_psi": "" if psi is None or math.isnan(psi) else f"{psi:.6f}",
+        "audit_warnings": str(len(verdict.failures("warning"))),
+    }

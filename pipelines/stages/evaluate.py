@@ -1,0 +1,121 @@
+"""Judge the challenger against the champion on the same holdout; write report and model card."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipelines import gate, model_report, models, promotions, training_set
+from pipelines.errors import UnknownName
+from pipelines.gate import Decision
+from pipelines.interfaces import Services, Trial
+from pipelines.metrics import measure
+from pipelines.model_report import Judged
+from pipelines.spec import PipelineSpec
+from pipelines.stages.train import TRIALS, pins_of, predict
+from pipelines.training_set import TrainingSet
+
+DECISION = "decision.json"
+FOLDER = "evaluation"
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The gate's decision on a run's model, and both models' metrics on the holdout."""
+
+    pipeline: str
+    day: dt.date
+    run_id: str
+    version: str
+    champion: str | None
+    metrics: Mapping[str, float]
+    champion_metrics: Mapping[str, float] | None
+    decision: Decision
+
+
+def run(services: Services, spec: PipelineSpec, run_id: str) -> Evaluated:
+    """Raises UnknownName if the run registered no model, UpstreamMissing if its pins are gone."""
+    record = services.tracker.run(run_id)
+    version = version_of(services, spec, run_id)
+    day = dt.date.fromisoformat(record.tags["tailrace.day"])
+    data = training_set.load(services.lake, spec, day, pins_of(record.tags))
+    labels = data.labels(data.holdout).to_numpy(zero_copy_only=False)
+    challenger = models.load(services, spec, version)
+    champion_version = _champion(services, spec, day, version)
+    champion = models.load(services, spec, champion_version) if champion_version else None
+    scores = predict(challenger, data.holdout)
+    champion_scores = predict(champion, data.holdout) if champion else None
+    slices = _slices(spec, data)
+    decision = gate.decide(spec.gate, labels, scores, champion_scores, slices)
+    metrics = measure(labels, scores)
+    champion_metrics = measure(labels, champion_scores) if champion_scores is not None else None
+    evaluated = Evaluated(spec.name, day, run_id, version, champion_version, metrics, champion_metrics, decision)
+    with tempfile.TemporaryDirectory(prefix="tailrace-evaluate-") as scratch:
+        folder = Path(scratch)
+        (folder / DECISION).write_text(decision.to_json())
+        judged = Judged(
+            spec,
+            record,
+            version,
+            challenger,
+            data,
+            labels,
+            scores,
+            champion_version,
+            champion_scores,
+            slices,
+            decision,
+            _trials(services, run_id),
+        )
+        model_report.write(folder, judged)
+        services.tracker.log_files(run_id, folder, FOLDER)
+    compared = {f"champion.{name}": value for name, value in (champion_metrics or {}).items()}
+    services.tracker.log(
+        run_id,
+        metrics=compared,
+        tags={"tailrace.gate": decision.verdict, "tailrace.compared_with": champion_version or "none"},
+    )
+    return evaluated
+
+
+def decision_of(services: Services, run_id: str) -> Decision:
+    """What the gate decided on a run. Raises UnknownName if it was not evaluated."""
+    with tempfile.TemporaryDirectory(prefix="tailrace-decision-") as folder:
+        path = services.tracker.fetch(run_id, f"{FOLDER}/{DECISION}", Path(folder))
+        return Decision.from_json(path.read_text())
+
+
+def version_of(services: Services, spec: PipelineSpec, run_id: str) -> str:
+    """The model version a run registered. Raises UnknownName."""
+    versions = {version.run_id: version.version for version in services.tracker.versions(spec.name)}
+    if run_id not in versions:
+        raise UnknownName(f"training run of {spec.name} with a registered model", run_id, versions)
+    return versions[run_id]
+
+
+def _champion(services: Services, spec: PipelineSpec, day: dt.date, version: str) -> str | None:
+    """The champion as of the day the challenger was trained, other than itself."""
+    past = [row for row in promotions.history(services.lake, spec.name) if row.version != version]
+    promotion = promotions.as_of(past, day)
+    return promotion.version if promotion else None
+
+
+def _slices(spec: PipelineSpec, data: TrainingSet) -> dict[str, np.ndarray]:
+    columns = spec.gate.slices or spec.features.of_kind("categorical")[:1]
+    return {
+        column: np.asarray(data.holdout[column].cast("string").fill_null("(none)").to_pylist(), dtype=str)
+        for column in columns
+    }
+
+
+def _trials(services: Services, run_id: str) -> list[Trial]:
+    """The search as the training run kept it."""
+    with tempfile.TemporaryDirectory(prefix="tailrace-trials-") as folder:
+        path = services.tracker.fetch(run_id, TRIALS, Path(folder))
+        return [Trial(**trial) for trial in json.loads(path.read_text())]

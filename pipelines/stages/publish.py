@@ -1,0 +1,39 @@
+"""Make the audited predictions the day's predictions, in one transaction."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+from pipelines import provenance
+from pipelines.errors import AuditFailed
+from pipelines.interfaces import Commit, Services
+from pipelines.spec import PipelineSpec
+
+
+@dataclass(frozen=True)
+class Published:
+    """The commit that holds the day. `unchanged`: it held these very predictions already."""
+
+    pipeline: str
+    day: dt.date
+    rows: int
+    model_version: str
+    commit: Commit
+
+    @property
+    def unchanged(self) -> bool:
+        return self.commit.unchanged
+
+
+def run(services: Services, spec: PipelineSpec, day: dt.date, run_id: str) -> Published:
+    """Raises AuditFailed if the staged rows were not audited, PublishConflict, UpstreamMissing."""
+    staged = services.lake.staged(spec.predictions_table, day, run_id)
+    if staged.notes.get("audit") != "passed":
+        raise AuditFailed(
+            f"{spec.predictions_table} of {day}: what run {run_id!r} staged has not passed its audit; "
+            f"run it first: tailrace run audit {spec.name} --date {day} --run-id {run_id}."
+        )
+    metadata = {"pipeline": spec.name, "stage": "publish", "run_id": run_id, **provenance.code(), **staged.notes}
+    commit = services.lake.publish(staged, metadata)
+    return Published(spec.name, day, commit.rows, staged.notes["model_version"], commit)

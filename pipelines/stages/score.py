@@ -1,0 +1,57 @@
+"""Score the day's features with a resolved model version, staging the predictions."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from dataclasses import asdict, dataclass
+
+from pipelines import models
+from pipelines.errors import UpstreamMissing
+from pipelines.interfaces import Services
+from pipelines.spec import PipelineSpec
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Predictions staged by this run, which no reader sees yet."""
+
+    pipeline: str
+    day: dt.date
+    run_id: str
+    rows: int
+    model_version: str
+    model_choice: str
+    features_version: str
+
+
+def run(services: Services, spec: PipelineSpec, day: dt.date, run_id: str, model: str = models.AS_OF) -> Scored:
+    """Raises UpstreamMissing, NoChampion, UnknownName, SignatureMismatch, StorageFull."""
+    lake = services.lake
+    if day not in lake.days(spec.features_table):
+        raise UpstreamMissing(
+            f"{spec.features_table} has no published features of {day}; "
+            f"run the warehouse for this day first: tailrace warehouse --date {day}."
+        )
+    chosen = models.resolve(services, spec, day, model)
+    fitted = models.load(services, spec, chosen.version)
+    pin = lake.pin(spec.features_table, first=day, last=day)
+    rows = lake.read_pin(pin, [*spec.features.key, spec.features.event_time, "ds", *_inputs(services, spec)])
+    staged = lake.stage(spec.predictions_table, day, run_id, services.engine.score(spec, fitted, chosen.version, rows))
+    lake.annotate(
+        staged,
+        {
+            "model_version": chosen.version,
+            "model_choice": model,
+            "model_effective_from": str(chosen.effective_from or ""),
+            "look_ahead": str(chosen.look_ahead).lower(),
+            "features_pin": json.dumps(asdict(pin), default=str),
+        },
+    )
+    return Scored(spec.name, day, run_id, staged.rows, chosen.version, model, pin.version)
+
+
+def _inputs(services: Services, spec: PipelineSpec) -> list[str]:
+    """The model's inputs that the table has; the engine says in one sentence what it lacks."""
+    held = services.lake.schema(spec.features_table).names
+    return [name for name in spec.features.columns if name in held]

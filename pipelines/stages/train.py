@@ -1,0 +1,192 @@
+"""Search, fit and register a challenger from pinned inputs."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from pipelines import models, provenance, reference, training_set
+from pipelines.interfaces import Model, Pin, Services, Trained, Trial
+from pipelines.metrics import measure
+from pipelines.spec import PipelineSpec
+from pipelines.training_set import TrainingSet
+
+EXAMPLE_ROWS = 5
+TRIALS = "search/trials.json"
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """A registered model version. `unchanged`: an earlier run had the same inputs, so it stands."""
+
+    pipeline: str
+    day: dt.date
+    run_id: str
+    version: str
+    candidate: str
+    metrics: Mapping[str, float]
+    model_digest: str
+    unchanged: bool = False
+
+
+def run(
+    services: Services,
+    spec: PipelineSpec,
+    day: dt.date,
+    *,
+    seed: int,
+    trials: int | None = None,
+    on_trial: Callable[[Trial], None] = lambda trial: None,
+) -> TrainingResult:
+    """Train as of `day`. Raises UpstreamMissing, LookAhead, TrainingFailed, TrackerUnavailable."""
+    budget = trials or spec.search.trials
+    pins = training_set.pin_inputs(services.lake, spec, day)
+    data = training_set.load(services.lake, spec, day, pins)
+    inputs = inputs_of(spec, day, data.digests, seed, budget)
+    if (earlier := _earlier(services, spec, inputs)) is not None:
+        return earlier
+    tracker = services.tracker
+    run_id = tracker.start_run(spec.name, f"{spec.name} as of {day}", _tags(spec, day, inputs))
+    try:
+        tracker.log_inputs(run_id, pins)
+
+        def record(trial: Trial) -> None:
+            tracker.log_trial(run_id, trial)
+            on_trial(trial)
+
+        trained, metrics = fit(services, spec, data, seed=seed, trials=budget, on_trial=record)
+        version = _register(services, spec, run_id, data, trained, metrics, seed, budget)
+    except BaseException:
+        tracker.end_run(run_id, "failed")
+        raise
+    tracker.end_run(run_id, "finished")
+    return TrainingResult(spec.name, day, run_id, version, trained.best.candidate, metrics, trained.model.digest())
+
+
+def fit(
+    services: Services,
+    spec: PipelineSpec,
+    data: TrainingSet,
+    *,
+    seed: int,
+    trials: int,
+    on_trial: Callable[[Trial], None] = lambda trial: None,
+) -> tuple[Trained, dict[str, float]]:
+    """The best model of a search on the learning rows, and its metrics on the holdout."""
+    columns = list(spec.features.columns)
+    trained = services.engine.train(
+        spec, data.learning.select(columns), data.labels(data.learning), seed=seed, trials=trials, on_trial=on_trial
+    )
+    return trained, measure(_labels(data), predict(trained.model, data.holdout))
+
+
+def predict(model: Model, rows: pa.Table) -> np.ndarray:
+    """Scores of rows, float64, in their order."""
+    return np.concatenate([model.predict(batch).to_numpy(zero_copy_only=False) for batch in rows.to_batches()])
+
+
+def inputs_of(spec: PipelineSpec, day: dt.date, digests: Mapping[str, str], seed: int, trials: int) -> dict[str, str]:
+    """Everything a training depends on, in the order in which differences are looked for."""
+    code = provenance.code()
+    return {
+        "day": str(day),
+        "features": digests["features"],
+        "outcomes": digests["outcomes"],
+        "spec": spec.digest(),
+        "seed": str(seed),
+        "trials": str(trials),
+        "code": f"{code['tailrace']} at {code['git_commit']}",
+        "lock": code["lock_digest"],
+    }
+
+
+def _tags(spec: PipelineSpec, day: dt.date, inputs: Mapping[str, str]) -> dict[str, str]:
+    digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+    return {
+        **{f"tailrace.input.{name}": value for name, value in inputs.items()},
+        **{f"tailrace.{name}": value for name, value in provenance.code().items()},
+        "tailrace.inputs": digest,
+        "tailrace.day": str(day),
+        "tailrace.spec_digest": spec.digest(),
+        "tailrace.owner": spec.owner,
+    }
+
+
+def _earlier(services: Services, spec: PipelineSpec, inputs: Mapping[str, str]) -> TrainingResult | None:
+    """The finished run that had the same inputs, if there is one and its version is registered."""
+    versions = {version.run_id: version.version for version in services.tracker.versions(spec.name)}
+    for record in services.tracker.runs(spec.name):
+        same = all(record.tags.get(f"tailrace.input.{name}") == value for name, value in inputs.items())
+        if record.status == "finished" and record.run_id in versions and same:
+            return TrainingResult(
+                spec.name,
+                dt.date.fromisoformat(record.tags["tailrace.day"]),
+                record.run_id,
+                versions[record.run_id],
+                record.params["candidate"],
+                {name.removeprefix("holdout."): value for name, value in record.metrics.items() if "holdout." in name},
+                record.tags["tailrace.model_digest"],
+                unchanged=True,
+            )
+    return None
+
+
+def _register(
+    services: Services,
+    spec: PipelineSpec,
+    run_id: str,
+    data: TrainingSet,
+    trained: Trained,
+    metrics: Mapping[str, float],
+    seed: int,
+    trials: int,
+) -> str:
+    tracker, model = services.tracker, trained.model
+    params = {f"best.{name}": value for name, value in trained.best.parameters.items()}
+    tracker.log(
+        run_id,
+        params={"candidate": trained.best.candidate, "trials": trials, "seed": seed, **params},
+        metrics={
+            **{f"holdout.{name}": value for name, value in metrics.items()},
+            "rows.learning": data.learning.num_rows,
+            "rows.holdout": data.holdout.num_rows,
+        },
+        tags={"tailrace.model_digest": model.digest(), "tailrace.model_kind": model.kind},
+    )
+    example = data.learning.select(list(spec.features.columns)).slice(0, EXAMPLE_ROWS)
+    with tempfile.TemporaryDirectory(prefix="tailrace-train-") as scratch:
+        saved, holdout, search = Path(scratch, "model"), Path(scratch, "holdout"), Path(scratch, "search")
+        saved.mkdir()
+        holdout.mkdir()
+        reference.write(holdout, predict(model, data.holdout))
+        tracker.log_files(run_id, holdout, reference.FOLDER)
+        search.mkdir()
+        (search / Path(TRIALS).name).write_text(json.dumps([asdict(trial) for trial in trained.trials], default=str))
+        tracker.log_files(run_id, search, Path(TRIALS).parent.name)
+        model.save(saved)
+        version = tracker.log_model(run_id, saved, example, pa.array(predict(model, example)))
+    tracker.set_alias(spec.name, models.CHALLENGER, version)
+    return version
+
+
+def _labels(data: TrainingSet) -> np.ndarray:
+    return data.labels(data.holdout).to_numpy(zero_copy_only=False)
+
+
+def pins_of(tags: Mapping[str, str]) -> dict[str, Pin]:
+    """The pins a run recorded, by role."""
+    pins = {}
+    for role in ("features", "outcomes"):
+        held = json.loads(tags[f"tailrace.pin.{role}"])
+        pins[role] = Pin(
+            **{**held, **{end: held[end] and dt.date.fromisoformat(held[end]) for end in ("first", "last")}}
+        )
+    return pins

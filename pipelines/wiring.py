@@ -1,0 +1,65 @@
+"""Settings -> the objects the stages work with: the only module that imports implementations."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from pipelines.settings import Settings
+
+if TYPE_CHECKING:
+    from pipelines.interfaces import Engine, Lake, Tracker, Validator, Warehouse
+    from pipelines.landing import Landing
+    from pipelines.sources.nycflights13 import NycFlights
+
+
+class Wiring:
+    """Services built when they are first asked for: a stage pays only for the libraries it uses."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @cached_property
+    def source(self) -> NycFlights:
+        from pipelines.sources.nycflights13 import NycFlights
+
+        return NycFlights(self.settings.work / "source")
+
+    @cached_property
+    def landing(self) -> Landing:
+        from pipelines.landing import Landing
+
+        return Landing(self.settings.landing, self.source.tables)
+
+    @cached_property
+    def warehouse(self) -> Warehouse:
+        from pipelines.warehouse.duckdb import DuckDBWarehouse
+
+        settings = self.settings
+        return DuckDBWarehouse(settings.warehouse, settings.dbt_project, self.landing, settings.work / "dbt")
+
+    @cached_property
+    def lake(self) -> Lake:
+        from pipelines.lake.delta import DeltaLake
+
+        return DeltaLake(self.settings.lake, self.settings.storage_options)
+
+    @cached_property
+    def engine(self) -> Engine:
+        from pipelines.engines.local import LocalEngine
+
+        return LocalEngine()
+
+    @cached_property
+    def tracker(self) -> Tracker:
+        from pipelines.tracking.mlflow import MlflowTracker
+
+        settings = self.settings
+        artifacts = None if settings.tracking_uri.startswith("http") else settings.artifacts
+        return MlflowTracker(settings.tracking_uri, artifacts, settings.tracking_ui or None)
+
+    @cached_property
+    def validator(self) -> Validator:
+        from pipelines.validation.gx import GreatExpectationsValidator
+
+        return GreatExpectationsValidator(self.settings.suites, self.settings.data_docs)

@@ -1,0 +1,52 @@
+"""Specs and rows shared by the suites."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pytest
+
+from pipelines.spec import (
+    Candidate,
+    Features,
+    FloatRange,
+    Gate,
+    IntRange,
+    Outcome,
+    PipelineSpec,
+    Schedule,
+    SearchBudget,
+    Window,
+)
+from tests.support import churn_rows
+
+
+@pytest.fixture
+def spec() -> PipelineSpec:
+    """A small pipeline that trains in a second."""
+    return PipelineSpec(
+        name="churn",
+        owner="growth",
+        description="Who leaves?",
+        features=Features(
+            key=("customer",),
+            event_time="event_time",
+            columns={"plan": "categorical", "age": "numeric", "visits": "numeric"},
+        ),
+        outcome=Outcome(label="left"),
+        candidates=(
+            Candidate("baseline", "sklearn.dummy.DummyClassifier", {"strategy": "prior"}),
+            Candidate(
+                "logistic", "sklearn.linear_model.LogisticRegression", {}, {"C": FloatRange(0.01, 10.0, log=True)}
+            ),
+            Candidate("trees", "xgboost.XGBClassifier", {"n_estimators": 40}, {"max_depth": IntRange(2, 4)}),
+        ),
+        window=Window(days=6, holdout_days=2),
+        schedule=Schedule(train="0 1 * * 1", predict="30 0 * * *", timezone="America/New_York"),
+        search=SearchBudget(trials=6),
+        gate=Gate(metric="roc_auc", floor=0.55, slices=("plan",), slice_rows=20),
+    )
+
+
+@pytest.fixture
+def rows() -> tuple[pa.Table, pa.Array]:
+    return churn_rows(1500)

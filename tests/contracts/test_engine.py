@@ -1,0 +1,153 @@
+"""What every engine keeps to."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from pipelines.engines.local import LocalEngine
+from pipelines.engines.memory import MemoryEngine
+from pipelines.errors import SignatureMismatch, TrainingFailed
+from pipelines.spec import Candidate, FloatRange
+from tests.support import churn_rows, keyed
+
+DAY = dt.date(2013, 3, 1)
+ENGINES = {"local": LocalEngine, "memory": MemoryEngine}
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request):
+    return ENGINES[request.param]()
+
+
+def train(engine, spec, rows, seed=1, trials=6):
+    told = []
+    trained = engine.train(spec, *rows, seed=seed, trials=trials, on_trial=told.append)
+    assert tuple(told) == trained.trials
+    return trained
+
+
+def test_the_same_inputs_give_the_same_model(engine, spec, rows):
+    first, second = train(engine, spec, rows), train(engine, spec, rows)
+    assert first.model.digest() == second.model.digest()
+    assert first.best.parameters == second.best.parameters
+
+
+def test_other_rows_give_another_model(engine, spec, rows):
+    assert train(engine, spec, rows).model.digest() != train(engine, spec, churn_rows(1500, seed=9)).model.digest()
+
+
+def test_a_saved_model_predicts_alike(engine, spec, rows, tmp_path):
+    model = train(engine, spec, rows).model
+    model.save(tmp_path)
+    loaded = engine.load(tmp_path)
+    batch = rows[0].to_batches()[0]
+    assert loaded.predict(batch).equals(model.predict(batch))
+    assert not list(tmp_path.glob("*.pkl"))
+
+
+def test_scores_are_the_published_columns_in_order_and_streamed(engine, spec, rows):
+    model = train(engine, spec, rows).model
+    table = keyed(rows[0], DAY)
+    reader = pa.RecordBatchReader.from_batches(table.schema, iter(table.to_batches(max_chunksize=100)))
+    scored = engine.score(spec, model, "3", reader)
+    assert scored.schema.names == ["customer", "event_time", "score", "decision", "model_version", "ds"]
+    whole = scored.read_all()
+    assert whole["customer"].equals(table["customer"])
+    assert whole["score"].combine_chunks().equals(model.predict(table.combine_chunks().to_batches()[0]))
+    assert pc.all(pc.equal(whole["decision"], pc.greater_equal(whole["score"], 0.5))).as_py()
+    assert set(whole["model_version"].to_pylist()) == {"3"}
+
+
+def test_no_rows_give_no_scores(engine, spec, rows):
+    model = train(engine, spec, rows).model
+    empty = keyed(rows[0].slice(0, 0), DAY)
+    assert engine.score(spec, model, "1", empty.to_reader()).read_all().num_rows == 0
+
+
+def test_features_that_do_not_fit_are_all_named(engine, spec, rows):
+    model = train(engine, spec, rows).model
+    table = keyed(rows[0], DAY)
+    wrong = table.drop_columns("age").append_column("agee", table["age"])
+    wrong = wrong.set_column(wrong.schema.get_field_index("visits"), "visits", table["visits"].cast(pa.string()))
+    with pytest.raises(SignatureMismatch) as raised:
+        engine.score(spec, model, "1", wrong.to_reader())
+    assert "'age' is missing. Did you mean 'agee'?" in str(raised.value)
+    assert "'visits' is string, the model takes it as numeric" in str(raised.value)
+
+
+def test_one_class_cannot_be_learned(engine, spec, rows):
+    with pytest.raises(TrainingFailed, match="one class"):
+        train(engine, spec, (rows[0], pa.array([True] * rows[0].num_rows)))
+
+
+class TestLocalEngine:
+    def test_the_number_of_cores_does_not_change_the_search(self, spec, rows):
+        one, four = (train(LocalEngine(cores=cores), spec, rows, trials=14).trials for cores in (1, 4))
+        assert [(t.parameters, t.value, t.state) for t in one] == [(t.parameters, t.value, t.state) for t in four]
+
+    def test_every_candidate_is_tried_and_the_search_beats_the_baseline(self, spec, rows):
+        trained = train(LocalEngine(), spec, rows, trials=8)
+        assert {trial.candidate for trial in trained.trials} == {"baseline", "logistic", "trees"}
+        assert len(trained.trials) == 8
+        assert trained.best.candidate != "baseline"
+
+    def test_a_hopeless_trial_is_pruned(self, spec, rows):
+        trees = Candidate(
+            "trees", "xgboost.XGBClassifier", {"n_estimators": 80}, {"learning_rate": FloatRange(1e-6, 0.5, log=True)}
+        )
+        trained = train(LocalEngine(), replace(spec, candidates=(trees,)), rows, trials=16)
+        assert "pruned" in {trial.state for trial in trained.trials}
+
+    @pytest.mark.parametrize(
+        "estimator",
+        ["sklearn.ensemble.HistGradientBoostingClassifier", "sklearn.ensemble.RandomForestClassifier"],
+    )
+    def test_other_estimators_of_scikit_learn_work(self, spec, rows, tmp_path, estimator):
+        trained = train(LocalEngine(), replace(spec, candidates=(Candidate("other", estimator),)), rows, trials=1)
+        trained.model.save(tmp_path)
+        batch = rows[0].to_batches()[0]
+        assert LocalEngine().load(tmp_path).predict(batch).equals(trained.model.predict(batch))
+
+    def test_texts_are_learned_from(self, spec, rows, tmp_path):
+        table, labels = rows
+        notes = pa.array(["wants to cancel soon" if left else "all is well" for left in labels.to_pylist()])
+        features = replace(spec.features, columns={**spec.features.columns, "note": "text"})
+        texts = replace(spec, features=features, candidates=spec.candidates[:2])
+        trained = train(LocalEngine(), texts, (table.append_column("note", notes), labels), trials=2)
+        assert trained.best.value < 0.1
+
+    def test_an_unseen_category_and_a_null_are_scored(self, spec, rows):
+        for candidate in spec.candidates:
+            model = train(LocalEngine(), replace(spec, candidates=(candidate,)), rows, trials=1).model
+            odd = pa.record_batch(
+                {"plan": pa.array(["gold", None]), "age": pa.array([None, 30.0]), "visits": pa.array([3, None])}
+            )
+            assert model.predict(odd).null_count == 0
+
+    def test_a_failing_trial_ends_alone(self, spec, rows):
+        broken = Candidate("broken", "sklearn.linear_model.LogisticRegression", {"C": -1.0})
+        trained = train(LocalEngine(), replace(spec, candidates=(broken, spec.candidates[0])), rows, trials=2)
+        assert [trial.state for trial in trained.trials] == ["failed", "complete"]
+        assert "C" in trained.trials[0].parameters["error"]
+
+    def test_importance_names_the_features(self, spec, rows):
+        trained = train(LocalEngine(), spec, rows)
+        shares = trained.model.importance()
+        assert set(shares) == set(spec.features.columns)
+        assert sum(shares.values()) == pytest.approx(1)
+
+    def test_a_model_file_of_foreign_types_is_not_loaded(self, spec, rows, tmp_path):
+        import fractions
+
+        import skops.io
+
+        model = train(LocalEngine(), replace(spec, candidates=spec.candidates[:1]), rows, trials=1).model
+        model.save(tmp_path)
+        skops.io.dump(fractions.Fraction(1, 3), tmp_path / "model.skops")
+        with pytest.raises(SignatureMismatch, match="does not trust"):
+            LocalEngine().load(tmp_path)

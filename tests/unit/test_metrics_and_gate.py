@@ -1,0 +1,76 @@
+"""The gate's rules, and the measures they rest on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.gate import Decision, decide
+from pipelines.metrics import measure, population_stability_index
+from pipelines.spec import Gate
+
+RANDOM = np.random.default_rng(5)
+LABELS = RANDOM.random(2000) < 0.3
+GOOD = np.clip(LABELS * 0.4 + RANDOM.random(2000) * 0.6, 0, 1)
+BAD = RANDOM.random(2000)
+SLICES = {"plan": np.where(np.arange(2000) % 2 == 0, "free", "pro")}
+GATE = Gate(metric="roc_auc", floor=0.6, slices=("plan",))
+
+
+def test_the_first_good_model_is_promoted():
+    assert decide(GATE, LABELS, GOOD, None, SLICES).verdict == "promote"
+
+
+def test_a_model_below_the_floor_is_refused_and_told_how_far_off():
+    decision = decide(GATE, LABELS, BAD, None, SLICES)
+    assert decision.verdict == "refuse"
+    assert "at least 0.6 is needed" in decision.broken()[0]
+
+
+def test_an_equal_model_does_not_replace_the_champion():
+    assert decide(GATE, LABELS, GOOD, GOOD, SLICES).verdict == "keep"
+
+
+def test_a_margin_is_needed_in_full():
+    better = np.clip(LABELS * 0.42 + (GOOD - LABELS * 0.4), 0, 1)
+    assert decide(GATE, LABELS, better, GOOD, SLICES).verdict == "promote"
+    assert decide(Gate(floor=0.6, margin=0.3), LABELS, better, GOOD, SLICES).verdict == "keep"
+
+
+def test_a_slice_that_falls_keeps_the_champion():
+    # Better overall, much worse for the free plan.
+    worse_for_free = np.where(SLICES["plan"] == "free", np.where(RANDOM.random(2000) < 0.5, GOOD, BAD), LABELS * 1.0)
+    decision = decide(GATE, LABELS, worse_for_free, GOOD, SLICES)
+    assert decision.verdict == "keep"
+    assert any("plan = free" in sentence for sentence in decision.broken())
+
+
+def test_less_is_better_for_losses():
+    gate = Gate(metric="log_loss", floor=0.7)
+    assert decide(gate, LABELS, GOOD, np.full(2000, 0.5), SLICES).verdict == "promote"
+    assert decide(Gate(metric="log_loss", floor=0.1), LABELS, GOOD, None, SLICES).verdict == "refuse"
+
+
+def test_a_decision_survives_the_tracker():
+    decision = decide(GATE, LABELS, GOOD, BAD, SLICES)
+    assert Decision.from_json(decision.to_json()) == decision
+
+
+def test_one_class_has_no_ranking_metric():
+    assert np.isnan(measure(np.zeros(5, bool), np.linspace(0, 1, 5))["roc_auc"])
+
+
+@given(st.lists(st.floats(0, 1), min_size=20, max_size=200))
+def test_a_distribution_did_not_move_from_itself(scores):
+    held = np.array(scores)
+    assert population_stability_index(held, held) == pytest.approx(0)
+
+
+@given(st.integers(0, 10**6))
+def test_the_index_is_never_negative_and_sees_a_shift(seed):
+    random = np.random.default_rng(seed)
+    before, after = random.beta(2, 5, 1000), random.beta(5, 2, 1000)
+    assert population_stability_index(before, after) > 0.25
+    assert population_stability_index(before, random.beta(2, 5, 1000)) < 0.1

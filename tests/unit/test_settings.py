@@ -1,0 +1,31 @@
+"""Settings come from the environment, and what is wrong with it is said at once."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipelines import settings
+from pipelines.errors import SettingsError
+
+
+def test_defaults_are_the_embedded_installation(tmp_path):
+    loaded = settings.load({"TAILRACE_HOME": str(tmp_path)})
+    assert loaded.lake == str(tmp_path / "lake")
+    assert loaded.tracking_uri == f"sqlite:///{tmp_path / 'mlflow.db'}"
+    assert loaded.engine == "local"
+
+
+def test_every_wrong_variable_is_listed():
+    with pytest.raises(SettingsError) as raised:
+        settings.load(
+            {
+                "TAILRACE_LAK": "/lake",
+                "TAILRACE_ENGINE": "loca",
+                "TAILRACE_SEED": "one",
+                "TAILRACE_STORAGE_OPTIONS": "[]",
+            }
+        )
+    text = str(raised.value)
+    assert "TAILRACE_LAK is not a setting. Did you mean 'TAILRACE_LAKE'?" in text
+    assert "Did you mean 'local'?" in text
+    assert len(raised.value.problems) == 4

@@ -1,0 +1,120 @@
+"""Every wrong spec is told all that is wrong with it, at once, with the nearest right name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipelines import registry
+from pipelines.errors import SpecError, UnknownName
+from pipelines.spec import Audit, Candidate, Choice, FloatRange, Gate, IntRange, PipelineSpec, Window, problems_of
+
+
+def test_the_catalog_has_no_problems():
+    assert [spec.name for spec in registry.check()] == list(registry.names())
+
+
+def one_problem(spec: PipelineSpec) -> str:
+    (problem,) = problems_of(spec)
+    assert problem.startswith("churn: "), "a problem names its pipeline"
+    return problem
+
+
+def with_candidate(spec: PipelineSpec, **changes: object) -> PipelineSpec:
+    trees = Candidate("trees", "xgboost.XGBClassifier", {}, {})
+    return replace(spec, candidates=(replace(trees, **changes),))
+
+
+def with_columns(spec: PipelineSpec, columns: dict[str, str]) -> PipelineSpec:
+    return replace(spec, features=replace(spec.features, columns=columns), gate=Gate())
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda s: with_columns(s, {"age": "numerical"}), "Did you mean 'numeric'?"),
+        (lambda s: with_columns(s, {}), "features.columns is empty"),
+        (lambda s: with_columns(s, {"left": "numeric"}), "a model must not learn from it"),
+        (lambda s: replace(s, features=replace(s.features, key=())), "features.key is empty"),
+        (lambda s: replace(s, owner=" "), "owner is empty"),
+        (lambda s: replace(s, candidates=()), "candidates is empty"),
+        (lambda s: replace(s, window=Window(5, 5)), "more days than the holdout's"),
+        (lambda s: replace(s, gate=Gate(metric="roc_acu")), "Did you mean 'roc_auc'?"),
+        (lambda s: replace(s, gate=Gate(floor=1.2)), "gate.floor is 1.2; it must be between 0 and 1"),
+        (lambda s: replace(s, gate=Gate(slices=("plam",))), "Did you mean 'plan'?"),
+        (lambda s: replace(s, gate=Gate(slices=("age",))), "only categorical features"),
+        (lambda s: replace(s, gate=Gate(approval="humans")), "Did you mean 'human'?"),
+        (lambda s: replace(s, audit=Audit(max_null_share=-0.1)), "audit.max_null_share is -0.1"),
+        (lambda s: replace(s, audit=Audit(max_psi=0)), "audit.max_psi is 0"),
+        (lambda s: replace(s, schedule=replace(s.schedule, timezone="America/NewYork")), "America/New_York"),
+        (lambda s: replace(s, schedule=replace(s.schedule, train="daily")), "five fields"),
+        (lambda s: replace(s, predictions=replace(s.predictions, score="customer")), "already a column"),
+        (lambda s: with_candidate(s, search={"max_dept": IntRange(2, 4)}), "Did you mean 'max_depth'?"),
+        (lambda s: with_candidate(s, parameters={"etaa": 1}), "XGBClassifier has no parameter 'etaa'"),
+        (lambda s: with_candidate(s, estimator="xgboost.XGBClasifier"), "Did you mean 'XGBClassifier'?"),
+        (lambda s: with_candidate(s, estimator="sklearn.linear.LogisticRegression"), "does not import"),
+        (lambda s: with_candidate(s, estimator="os.system"), "not of scikit-learn or XGBoost"),
+        (lambda s: with_candidate(s, search={"max_depth": IntRange(4, 2)}), "low must be less than high"),
+        (lambda s: with_candidate(s, search={"learning_rate": FloatRange(0, 1, log=True)}), "low must be more than 0"),
+        (lambda s: with_candidate(s, search={"max_depth": Choice(())}), "has no options"),
+        (lambda s: with_candidate(s, search={"max_depth": (2, 4)}), "must be an IntRange"),
+    ],
+)
+def test_a_wrong_field_is_named_in_one_sentence(spec, change, expected):
+    problem = one_problem(change(spec))
+    assert expected in problem or expected in problem.replace("'", ""), problem
+
+
+def test_all_problems_come_at_once(spec):
+    wrong = replace(spec, owner="", window=Window(1, 0), candidates=(), gate=Gate(metric="auc", floor=7))
+    assert len(problems_of(wrong)) >= 4
+
+
+FILE = """
+from dataclasses import replace
+from pipelines.catalog.flight_delay import SPEC as FLIGHTS
+SPEC = replace(FLIGHTS, name={name!r}, owner={owner!r})
+"""
+
+
+def write(catalog: Path, file: str, name: str, owner: str = "us") -> None:
+    (catalog / f"{file}.py").write_text(FILE.format(name=name, owner=owner))
+
+
+def test_problems_of_all_files_are_listed_together(tmp_path):
+    write(tmp_path, "good", "good")
+    write(tmp_path, "ownerless", "ownerless", owner="")
+    (tmp_path / "broken.py").write_text("import nothing_like_this")
+    (tmp_path / "silent.py").write_text("")
+    with pytest.raises(SpecError) as raised:
+        registry.check(tmp_path)
+    text = str(raised.value)
+    assert "ownerless: owner is empty" in text
+    assert "broken.py does not load: ModuleNotFoundError" in text
+    assert "silent.py exports no SPEC" in text
+
+
+def test_two_pipelines_with_one_name_are_refused(tmp_path):
+    write(tmp_path, "one", "one")
+    write(tmp_path, "two", "one")
+    with pytest.raises(SpecError, match=r"2 pipelines have this name: one\.py, two\.py"):
+        registry.check(tmp_path)
+
+
+def test_a_broken_file_does_not_take_the_others_down(tmp_path):
+    write(tmp_path, "good", "good")
+    (tmp_path / "broken.py").write_text("1/0")
+    assert registry.get("good", tmp_path).name == "good"
+    assert registry.names(tmp_path) == ("broken", "good")
+
+
+def test_an_unknown_pipeline_is_told_the_nearest():
+    with pytest.raises(UnknownName, match="Did you mean 'flight_delay'"):
+        registry.get("flight_dely")
+
+
+def test_the_digest_says_everything(spec):
+    assert spec.digest() == replace(spec).digest()
+    assert spec.digest() != replace(spec, gate=Gate(floor=0.56)).digest()
