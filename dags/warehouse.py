@@ -11,6 +11,12 @@ names the expectation, what was seen, and some of the bad rows.
 
 from airflow.sdk import DAG  # noqa: F401  Airflow takes files that name it for DAG files
 
-from pipelines.orchestration.dags import warehouse_dag
+import datetime as dt
 
-dag = warehouse_dag(__doc__)
+from pipelines.orchestration.dags import warehouse_dag
+from pipelines.spec import Schedule
+
+dag = warehouse_dag(
+    __doc__,
+    Schedule(None, "15 0 * * *", "America/New_York", start=dt.date(2013, 1, 1), end=dt.date(2013, 12, 31)),
+)

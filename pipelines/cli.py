@@ -106,15 +106,18 @@ def warehouse(
     services = _services()
     specs = [registry.get(name) for name in ([pipeline] if pipeline else registry.names())]
     first, last = _range(date, to)
-    with output.steps("warehouse", 2 + len(specs) * ((last - first).days + 1)) as advance:
+    with output.steps("warehouse", 2 + len(specs) * ((last - first).days + 2)) as advance:
         ingest.run(services, first, last)
         advance(f"landed {first} to {last}")
         build.run(services, first, last)
         advance("built")
         rows = []
         for spec in specs:
+            validated = validate.run(services, spec, first, last)
+            advance(f"{spec.name} validated")
+            for warning in validated.warnings:
+                output.warn(warning)
             for day in days.span(first, last):
-                validated = validate.run(services, spec, day)
                 taken = snapshot.run(services, spec, day, _new_run_id())
                 rows.append(
                     {
@@ -122,7 +125,6 @@ def warehouse(
                         "day": day,
                         "features": taken.features.rows,
                         "outcomes": taken.outcomes.rows,
-                        "warnings": len(validated.warnings),
                         "unchanged": taken.features.unchanged and taken.outcomes.unchanged,
                     }
                 )
@@ -303,8 +305,9 @@ def _run_stage(
         return [ingest.run(services, first, last)]
     if stage is Stage.build:
         return list(build.run(services, first, last).nodes)
+    if stage is Stage.validate:
+        return [validate.run(services, spec, first, last)]
     each_day: dict[Stage, Callable[[dt.date], Any]] = {
-        Stage.validate: lambda day: validate.run(services, spec, day),
         Stage.snapshot: lambda day: snapshot.run(services, spec, day, run_id),
         Stage.train: lambda day: _train(services, spec, day, trials),
         Stage.evaluate: lambda day: evaluate.run(services, spec, training_run or _latest_run(services, spec, day)),

@@ -424,8 +424,14 @@ class Verdict:
 class Validator(Protocol):
     """Judges rows by the expectation suites in `expectations/`."""
 
-    def validate(self, suite: str, day: dt.date, rows: pa.RecordBatchReader, key: Sequence[str]) -> Verdict:
-        """Judge rows by a suite such as 'flight_delay/features'.
+    def check(self, suite: str) -> None:
+        """Raises UnknownName if there is no such suite, BadInput listing every problem of its file."""
+        ...
+
+    def validate(
+        self, suite: str, day: dt.date, rows: pa.RecordBatchReader, key: Sequence[str], *, days: int = 1
+    ) -> Verdict:
+        """Judge rows by a suite such as 'flight_delay/features'; they are of `days` days up to `day`.
 
         Bad rows are shown with their key columns and the column judged, five at most. Does not raise
         on failed expectations; raises UnknownName if there is no such suite, BadInput if it is malformed.

@@ -36,6 +36,11 @@ def error(message: str) -> None:
     _beside.print(Text(message, style="red"), soft_wrap=True)
 
 
+def warn(message: str) -> None:
+    """A warning on standard error, as it is."""
+    _beside.print(Text(message, style="yellow"), soft_wrap=True)
+
+
 @contextmanager
 def steps(what: str, total: int) -> Iterator[Callable[[str], None]]:
     """A progress bar on standard error; call what it yields with a few words after each step."""

@@ -6,6 +6,7 @@ person corrects a file once; the registry raises them together.
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import importlib
 import inspect
@@ -125,11 +126,16 @@ class Gate:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Cron expressions, read in the pipeline's own time zone."""
+    """Cron expressions, read in the pipeline's own time zone.
+
+    Runs are scheduled from `start` to `end`, both included; backfills and forms are free to go beyond.
+    """
 
     train: str | None
     predict: str | None
     timezone: str = "UTC"
+    start: dt.date | None = None
+    end: dt.date | None = None
 
 
 @dataclass(frozen=True)
@@ -274,6 +280,8 @@ def _schedule(spec: PipelineSpec) -> Iterator[str]:
     for name, cron in (("train", schedule.train), ("predict", schedule.predict)):
         if cron is not None and len(cron.split()) != 5:
             yield f"schedule.{name} is {cron!r}; a cron expression has five fields, such as '30 0 * * *'."
+    if schedule.start and schedule.end and schedule.start > schedule.end:
+        yield f"schedule.start {schedule.start} is after schedule.end {schedule.end}."
 
 
 def _predictions(spec: PipelineSpec) -> Iterator[str]:

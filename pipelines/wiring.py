@@ -60,6 +60,6 @@ class Wiring:
 
     @cached_property
     def validator(self) -> Validator:
-        from pipelines.validation.gx import GreatExpectationsValidator
+        from pipelines.validation.great_expectations import GreatExpectationsValidator
 
         return GreatExpectationsValidator(self.settings.suites, self.settings.data_docs)

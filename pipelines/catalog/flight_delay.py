@@ -5,6 +5,8 @@ cancelled or diverted. Predictions for the flights scheduled on a day are due at
 minute, New York time.
 """
 
+import datetime as dt
+
 from pipelines.spec import (
     Audit,
     Candidate,
@@ -85,7 +87,14 @@ SPEC = PipelineSpec(
     search=SearchBudget(trials=16, seconds=900, metric="log_loss"),
     window=Window(days=42, holdout_days=7),
     gate=Gate(metric="roc_auc", floor=0.58, margin=0.0, slices=("origin",), slice_tolerance=0.05),
-    schedule=Schedule(train="0 1 * * 1", predict="30 0 * * *", timezone="America/New_York"),
+    schedule=Schedule(
+        train="0 1 * * 1",
+        predict="30 0 * * *",
+        timezone="America/New_York",
+        # The source's calendar: what happened in 2013.
+        start=dt.date(2013, 1, 1),
+        end=dt.date(2013, 12, 31),
+    ),
     predictions=Predictions(score="late_probability", decision="late_predicted", threshold=0.5),
     audit=Audit(max_null_share=0.0, min_coverage=1.0, max_psi=1.5),
 )

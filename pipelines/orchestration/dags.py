@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
+from zoneinfo import ZoneInfo
 
-import pendulum
 from airflow.sdk import (
     DAG,
     CronPartitionTimetable,
@@ -17,12 +18,9 @@ from airflow.sdk import (
 
 from pipelines import registry
 from pipelines.orchestration import tasks
-from pipelines.spec import PipelineSpec
+from pipelines.spec import PipelineSpec, Schedule
 
 DAY_FORMAT = "%Y-%m-%d"
-START = (2013, 1, 1)
-WAREHOUSE_CRON = "15 0 * * *"
-WAREHOUSE_TIMEZONE = "America/New_York"
 UPSTREAM_DELAY = dt.timedelta(minutes=10)
 
 RETRIES = ExceptionRetryPolicy(
@@ -44,16 +42,19 @@ RETRIES = ExceptionRetryPolicy(
 """A lost connection is retried; bad input, refused data and conflicts are not."""
 
 
-def warehouse_dag(doc: str | None) -> DAG:
-    """The DAG that lands, builds, validates and snapshots a day, for every pipeline of the catalog."""
+def warehouse_dag(doc: str | None, schedule: Schedule) -> DAG:
+    """The DAG that lands, builds, validates and snapshots a day, for every pipeline of the catalog.
+
+    It runs at the schedule's `predict` time: before the pipelines' own.
+    """
     with DAG(
         "warehouse",
-        schedule=_daily(WAREHOUSE_CRON, WAREHOUSE_TIMEZONE),
+        schedule=_daily(schedule.predict, schedule),
         doc_md=doc,
         tags=["tailrace"],
         max_active_runs=1,
         params={"day": _day_param(), "first_day": _first_day_param()},
-        **_common(owner="tailrace", timezone=WAREHOUSE_TIMEZONE),
+        **_common("tailrace", schedule),
     ) as dag:
         built = tasks.ingest() >> tasks.build()
         for name in registry.names():
@@ -72,12 +73,12 @@ def pipeline_dags(name: str, doc: str | None) -> tuple[DAG, DAG]:
 def _train_dag(spec: PipelineSpec, doc: str | None) -> DAG:
     with DAG(
         f"train__{spec.name}",
-        schedule=_daily(spec.schedule.train, spec.schedule.timezone) if spec.schedule.train else None,
+        schedule=_daily(spec.schedule.train, spec.schedule),
         doc_md=doc,
         tags=["tailrace", spec.name],
         max_active_runs=1,
         params={"day": _day_param(), "trials": _trials_param(spec)},
-        **_common(spec.owner, spec.schedule.timezone),
+        **_common(spec.owner, spec.schedule),
     ) as dag:
         training_run = tasks.train(spec.name)
         tasks.evaluate(spec.name, training_run) >> tasks.promote(spec.name, training_run)
@@ -87,25 +88,29 @@ def _train_dag(spec: PipelineSpec, doc: str | None) -> DAG:
 def _predict_dag(spec: PipelineSpec, doc: str | None) -> DAG:
     with DAG(
         f"predict__{spec.name}",
-        schedule=_daily(spec.schedule.predict, spec.schedule.timezone) if spec.schedule.predict else None,
+        schedule=_daily(spec.schedule.predict, spec.schedule),
         doc_md=doc,
         tags=["tailrace", spec.name],
         max_active_runs=2,
         params={"day": _day_param(), "model": _model_param()},
-        **_common(spec.owner, spec.schedule.timezone),
+        **_common(spec.owner, spec.schedule),
     ) as dag:
         tasks.score(spec.name) >> tasks.audit(spec.name) >> tasks.publish(spec.name)
     return dag
 
 
-def _daily(cron: str, timezone: str) -> CronPartitionTimetable:
+def _daily(cron: str | None, schedule: Schedule) -> CronPartitionTimetable | None:
     """Runs whose partition key is the day on which they fire, in the pipeline's own time zone."""
-    return CronPartitionTimetable(cron, timezone=timezone, run_offset=0, key_format=DAY_FORMAT)
+    if cron is None:
+        return None
+    return CronPartitionTimetable(cron, timezone=schedule.timezone, run_offset=0, key_format=DAY_FORMAT)
 
 
-def _common(owner: str, timezone: str) -> dict[str, object]:
+def _common(owner: str, schedule: Schedule) -> dict[str, Any]:
+    zone = ZoneInfo(schedule.timezone)
     return {
-        "start_date": pendulum.datetime(*START, tz=timezone),
+        "start_date": schedule.start and dt.datetime.combine(schedule.start, dt.time(), zone),
+        "end_date": schedule.end and dt.datetime.combine(schedule.end, dt.time.max, zone),
         "catchup": False,
         "default_args": {
             "owner": owner,

@@ -31,19 +31,20 @@ class Request:
 def read(context: Mapping[str, Any]) -> Request:
     """The request of the running task's DAG run.
 
-    The day is the run's partition key, set by schedule and backfill, or the form's `day`.
-    Raises BadInput listing all that is wrong, unknown parameters included: Airflow lets them pass.
+    The day is the run's partition key, set by schedule and backfill; or the form's `day`; or the
+    day given to `airflow dags test`. Raises BadInput listing all that is wrong, unknown parameters
+    included: Airflow lets them pass.
     """
-    dag_run, params = context["dag_run"], dict(context["params"])
+    dag_run, params, known = context["dag_run"], dict(context["params"]), list(context["dag"].params)
     problems = [
-        f"{name!r} is not a parameter of this DAG.{did_you_mean(name, params)}"
+        f"{name!r} is not a parameter of this DAG.{did_you_mean(name, known)}"
         for name in sorted(dag_run.conf or {})
-        if name not in params
+        if name not in known
     ]
     partition, form = dag_run.partition_key, params.get("day")
     if partition and form and partition != form:
         problems.append(f"day is {form!r}, but the run is for the partition {partition!r}; leave day empty.")
-    chosen = partition or form
+    chosen = partition or form or _tested_day(dag_run.logical_date)
     if not chosen:
         problems.append("no day is given; fill in day (YYYY-MM-DD), or trigger the run with a partition key.")
     if problems:
@@ -53,3 +54,10 @@ def read(context: Mapping[str, Any]) -> Request:
     if first > last:
         raise BadInput(f"This run cannot start: first_day {first} is after day {last}.")
     return Request(first, last, params)
+
+
+def _tested_day(logical_date: dt.datetime | None) -> str | None:
+    """`airflow dags test DAG DAY` gives the day as its midnight, UTC; a moment inside a day names none."""
+    if logical_date is None or logical_date.astimezone(dt.UTC).time() != dt.time():
+        return None
+    return str(logical_date.astimezone(dt.UTC).date())

@@ -48,9 +48,8 @@ def validate(pipeline: str) -> None:
     from pipelines import registry
     from pipelines.stages import validate as stage
 
-    services, spec = _services(), registry.get(pipeline)
-    for day in request.read(get_current_context()).span:
-        _tell(stage.run(services, spec, day))
+    asked = request.read(get_current_context())
+    _tell(stage.run(_services(), registry.get(pipeline), asked.first, asked.last))
 
 
 def snapshot(pipeline: str) -> Any:

@@ -113,11 +113,12 @@ def replace(table: pa.Table, column: str, values: pa.Array | pa.ChunkedArray) ->
     return table.set_column(table.schema.get_field_index(column), column, values)
 
 
-def with_first(table: pa.Table, column: str, value: Any) -> pa.Table:
-    """The table with `value` in the first row of a column."""
-    kept = table[column].slice(1)
-    kind = pa.float64() if isinstance(value, float) else kept.type
-    return replace(table, column, pa.chunked_array([pa.array([value], kind), *kept.cast(kind).chunks]))
+def with_value(table: pa.Table, column: str, value: Any, row: int = 0) -> pa.Table:
+    """The table with `value` in one row of a column, which becomes a float column for a float."""
+    values = table[column].combine_chunks()
+    kind = pa.float64() if isinstance(value, float) else values.type
+    mask = pa.array(np.arange(len(values)) == row)
+    return replace(table, column, pc.replace_with_mask(values.cast(kind), mask, pa.array([value], kind)))
 
 
 def faults(suite: str, table: pa.Table, expectation: Mapping[str, Any]) -> list[pa.Table]:
@@ -125,16 +126,16 @@ def faults(suite: str, table: pa.Table, expectation: Mapping[str, Any]) -> list[
     kwargs = expectation["kwargs"]
     match expectation["type"]:
         case "expect_column_values_to_not_be_null":
-            return [with_first(table, kwargs["column"], None)]
+            return [with_value(table, kwargs["column"], None)]
         case "expect_column_values_to_be_unique":
-            return [with_first(table, kwargs["column"], table[kwargs["column"]][1].as_py())]
+            return [with_value(table, kwargs["column"], table[kwargs["column"]][1].as_py())]
         case "expect_column_values_to_be_in_set":
-            return [with_first(table, kwargs["column"], "XXX")]
+            return [with_value(table, kwargs["column"], "XXX")]
         case "expect_column_values_to_be_between":
             broken = [(kwargs.get("min_value"), -0.5), (kwargs.get("max_value"), 0.5)]
-            return [with_first(table, kwargs["column"], end + step) for end, step in broken if end is not None]
+            return [with_value(table, kwargs["column"], end + step) for end, step in broken if end is not None]
         case "expect_column_pair_values_a_to_be_greater_than_b":
-            return [with_first(table, kwargs["column_A"], table[kwargs["column_B"]][0].as_py())]
+            return [with_value(table, kwargs["column_A"], table[kwargs["column_B"]][1].as_py(), row=1)]
         case "expect_table_columns_to_match_set":
             return [table.drop_columns([column]) for column in kwargs["column_set"]]
     raise AssertionError(f"no fault is planted for {expectation['type']} of {suite}")
@@ -221,7 +222,7 @@ def test_an_empty_day_is_a_warning(real: GreatExpectationsValidator, suite: str)
 
 WARNED = [
     ("features", lambda rows: rows.slice(0, 499), "expect_table_row_count_to_be_between"),
-    ("features", lambda rows: with_first(rows, "carrier", "ZZ"), "expect_column_values_to_be_in_set"),
+    ("features", lambda rows: with_value(rows, "carrier", "ZZ"), "expect_column_values_to_be_in_set"),
     (
         "features",
         lambda rows: replace(rows, "weather_age_minutes", pa.array([300.0] * rows.num_rows)),

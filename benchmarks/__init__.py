@@ -1,0 +1,1 @@
+"""Speed and memory against named peers, as ratios of the same run: `make bench`."""

@@ -1,0 +1,37 @@
+"""Runs every benchmark and says which aims were missed: exit code 1 if one was.
+
+python -m benchmarks [scoring|parse|stages] [--rows 1000000 --rows 10000000]
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from benchmarks import parse, scoring, stages
+
+BENCHMARKS = ("scoring", "parse", "stages")
+
+
+def main(
+    which: Annotated[list[str] | None, typer.Argument(help=f"Some of {', '.join(BENCHMARKS)}; all by default.")] = None,
+    rows: Annotated[list[int] | None, typer.Option(help="Rows to score; 1 M and 10 M by default.")] = None,
+    rounds: Annotated[int, typer.Option(help="Interleaved rounds of which the medians are shown.")] = 3,
+) -> None:
+    """Run the benchmarks and print their tables."""
+    chosen = which or list(BENCHMARKS)
+    missed: list[str] = []
+    if "scoring" in chosen:
+        missed += scoring.run(rows or [1_000_000, 10_000_000], rounds)
+    if "parse" in chosen:
+        missed += parse.run([1, 50], rounds)
+    if "stages" in chosen:
+        missed += stages.run()
+    for line in missed:
+        print(f"MISSED: {line}")
+    raise typer.Exit(1 if missed else 0)
+
+
+if __name__ == "__main__":
+    typer.run(main)

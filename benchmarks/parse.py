@@ -1,0 +1,74 @@
+"""Seconds to parse all DAG files, with 1 and with 50 pipelines.
+
+The peer is a DAG file that imports Airflow and builds one empty DAG: the time that Airflow itself
+costs per file, which is taken once per process and shown apart. Aim: all DAG files of 50 pipelines
+under 1 second.
+"""
+
+from __future__ import annotations
+
+import importlib
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import child
+
+PROJECT = Path(__file__).resolve().parent.parent
+AIM_SECONDS = 1.0
+AIM_PIPELINES = 50
+
+
+def run(sizes: list[int], rounds: int) -> list[str]:
+    """Print the table; the aims that were missed."""
+    table = Table("pipelines", "files", "seconds", "of the peer's", title="Parsing DAG files", title_justify="left")
+    missed = []
+    for size in sizes:
+        measured = [child.call("benchmarks.parse", size) for _ in range(rounds)]
+        seconds = statistics.median(one["seconds"] for one in measured)
+        peer = statistics.median(one["peer"] for one in measured)
+        table.add_row(str(size), str(size + 1), f"{seconds:.3f}", f"{seconds / peer:.1f}")
+        if size == AIM_PIPELINES and seconds > AIM_SECONDS:
+            missed.append(f"parsing {size} pipelines takes {seconds:.2f} s; the aim is {AIM_SECONDS:g} s")
+    Console().print(table)
+    return missed
+
+
+def measure(pipelines: str) -> dict[str, float]:
+    """Parse a generated dags folder of that many pipelines once; Airflow is imported before."""
+    import airflow.sdk  # noqa: F401  what every DAG file costs, once per process
+    from pipelines import registry
+
+    with tempfile.TemporaryDirectory(prefix="tailrace-parse-") as scratch:
+        dags, catalog = Path(scratch, "dags"), Path(scratch, "catalog")
+        dags.mkdir()
+        catalog.mkdir()
+        for number in range(int(pipelines)):
+            _copy(registry.CATALOG / "flight_delay.py", catalog, f"copy_{number:02d}")
+            _copy(PROJECT / "dags" / "flight_delay.py", dags, f"copy_{number:02d}")
+        _copy(PROJECT / "dags" / "warehouse.py", dags, "warehouse")
+        (dags / "peer.py").write_text("from airflow.sdk import DAG\nwith DAG('peer', schedule=None):\n    pass\n")
+        registry.CATALOG = catalog
+        for function in (registry.names, registry.get):
+            function.__defaults__ = (catalog,)
+        peer = sum(_parse(dags / "peer.py") for _ in range(int(pipelines) + 1))
+        files = [path for path in sorted(dags.glob("*.py")) if path.stem != "peer"]
+        return {"seconds": sum(_parse(path) for path in files), "peer": peer}
+
+
+def _copy(source: Path, folder: Path, name: str) -> None:
+    (folder / f"{name}.py").write_text(source.read_text().replace("flight_delay", name))
+
+
+def _parse(path: Path) -> float:
+    """Seconds to run one DAG file."""
+    spec = importlib.util.spec_from_file_location(f"parsed_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    started = time.perf_counter()
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    return time.perf_counter() - started

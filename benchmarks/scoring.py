@@ -1,0 +1,191 @@
+"""Scoring end to end (read the lake, predict, write the lake) against raw prediction and MLflow.
+
+Peers, on the same rows and the same 200 trees of depth 6 over 20 numeric columns:
+
+- `raw`: xgboost's `inplace_predict` on a float32 matrix already in memory, all cores; nothing is
+  read or written. The rate that no scorer can beat.
+- `mlflow.pyfunc`: `mlflow.pyfunc.load_model(...).predict` on a pandas DataFrame already in memory.
+
+Aims: Tailrace at 70 % of raw's rate or more; peak memory that does not grow with the rows.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import child
+
+COLUMNS = [f"x{number:02d}" for number in range(20)]
+BATCH = 131_072
+DAY = dt.date(2013, 3, 1)
+AIM_RATE = 0.70
+AIM_MEMORY = 1.25
+"""Peak memory at the largest number of rows over that at the smallest."""
+
+WAYS = ("raw", "tailrace", "mlflow.pyfunc")
+
+
+def run(sizes: list[int], rounds: int) -> list[str]:
+    """Print the table; the aims that were missed."""
+    with tempfile.TemporaryDirectory(prefix="tailrace-bench-") as scratch:
+        child.call("benchmarks.scoring", "prepare", scratch, *sizes)
+        found: dict[tuple[str, int], list[dict[str, Any]]] = {}
+        for _ in range(rounds):
+            for size in sizes:
+                for way in WAYS:
+                    found.setdefault((way, size), []).append(child.call("benchmarks.scoring", way, scratch, size))
+    return _report(sizes, found)
+
+
+def _report(sizes: list[int], found: dict[tuple[str, int], list[dict[str, Any]]]) -> list[str]:
+    def median(way: str, size: int, what: str) -> float:
+        return statistics.median(round_[what] for round_ in found[way, size])
+
+    table = Table("rows", "way", "seconds", "rows/s", "of raw", "peak MiB", title="Scoring", title_justify="left")
+    missed = []
+    for size in sizes:
+        raw = median("raw", size, "seconds")
+        for way in WAYS:
+            seconds = median(way, size, "seconds")
+            table.add_row(
+                f"{size:,}",
+                way,
+                f"{seconds:.2f}",
+                f"{size / seconds:,.0f}",
+                f"{raw / seconds:.0%}",
+                f"{median(way, size, 'peak_mib'):,.0f}",
+            )
+        if (share := raw / median("tailrace", size, "seconds")) < AIM_RATE:
+            missed.append(f"scoring {size:,} rows at {share:.0%} of raw's rate; the aim is {AIM_RATE:.0%}")
+    growth = median("tailrace", max(sizes), "peak_mib") / median("tailrace", min(sizes), "peak_mib")
+    if growth > AIM_MEMORY:
+        missed.append(f"peak memory grows {growth:.2f} times from {min(sizes):,} to {max(sizes):,} rows")
+    Console().print(table)
+    return missed
+
+
+def measure(way: str, scratch: str, *sizes: str) -> dict[str, float]:
+    """One way on one size, timed without imports and start-up; or `prepare` for all sizes."""
+    folder = Path(scratch)
+    if way == "prepare":
+        _prepare(folder, [int(size) for size in sizes])
+        return {}
+    ways = {"raw": _raw, "tailrace": _tailrace, "mlflow.pyfunc": _pyfunc}
+    return {"seconds": ways[way](folder, int(sizes[0]))}
+
+
+def _spec() -> Any:
+    from pipelines.spec import Candidate, Features, Outcome, PipelineSpec, Schedule, Window
+
+    return PipelineSpec(
+        name="bench",
+        owner="bench",
+        description="",
+        features=Features(("key",), "event_time", dict.fromkeys(COLUMNS, "numeric")),
+        outcome=Outcome("label"),
+        candidates=(Candidate("trees", "xgboost.XGBClassifier"),),
+        window=Window(2, 1),
+        schedule=Schedule(None, None),
+    )
+
+
+def _lake(folder: Path) -> Any:
+    from pipelines.lake.delta import DeltaLake
+
+    return DeltaLake(str(folder / "lake"))
+
+
+def _rows(count: int) -> Iterator[pa.RecordBatch]:
+    for start in range(0, count, BATCH):
+        rows = min(BATCH, count - start)
+        random = np.random.default_rng(start)
+        keys = pa.array(np.arange(start, start + rows))
+        times = pa.array(np.full(rows, 1_362_114_000_000_000), pa.int64()).cast(pa.timestamp("us", tz="UTC"))
+        columns = [pa.array(random.random(rows, dtype=np.float32)) for _ in COLUMNS]
+        yield pa.record_batch([keys, times, *columns], names=["key", "event_time", *COLUMNS])
+
+
+def _prepare(folder: Path, sizes: list[int]) -> None:
+    """A features table per size, and one model, saved as Tailrace and as MLflow keep it."""
+    import mlflow.pyfunc
+    import xgboost
+
+    from pipelines.engines.models import XgboostModel
+
+    random = np.random.default_rng(0)
+    matrix = random.random((100_000, len(COLUMNS)), dtype=np.float32)
+    labels = (matrix[:, :5].sum(axis=1) + random.normal(0, 0.5, len(matrix))) > 2.5
+    booster = xgboost.train(
+        {"objective": "binary:logistic", "max_depth": 6, "tree_method": "hist", "seed": 0},
+        xgboost.QuantileDMatrix(matrix, labels, feature_names=COLUMNS),
+        num_boost_round=200,
+    )
+    (folder / "model").mkdir()
+    XgboostModel(booster, dict.fromkeys(COLUMNS, "numeric"), {}).save(folder / "model")
+    mlflow.pyfunc.save_model(
+        folder / "pyfunc",
+        loader_module="pipelines.engines.pyfunc",
+        data_path=str(folder / "model"),
+        pip_requirements=[],
+    )
+    for size in sizes:
+        batches = _rows(size)
+        first = next(batches)
+        reader = pa.RecordBatchReader.from_batches(first.schema, _chain(first, batches))
+        lake = _lake(folder)
+        lake.publish(lake.stage(f"features/{size}", DAY, "prepare", reader), {})
+
+
+def _chain(first: pa.RecordBatch, rest: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    yield first
+    yield from rest
+
+
+def _raw(folder: Path, size: int) -> float:
+    import xgboost
+
+    booster = xgboost.Booster(model_file=folder / "model" / "model.ubj")
+    matrix = np.empty((size, len(COLUMNS)), dtype=np.float32)
+    for number, batch in enumerate(_rows(size)):
+        for position, name in enumerate(COLUMNS):
+            matrix[number * BATCH : number * BATCH + batch.num_rows, position] = batch.column(name)
+    booster.inplace_predict(matrix[:1000])
+    started = time.perf_counter()
+    booster.inplace_predict(matrix)
+    return time.perf_counter() - started
+
+
+def _tailrace(folder: Path, size: int) -> float:
+    from pipelines.engines.local import LocalEngine
+
+    lake, engine, spec = _lake(folder), LocalEngine(), _spec()
+    started = time.perf_counter()
+    model = engine.load(folder / "model")
+    features = lake.read(f"features/{size}", first=DAY, last=DAY)
+    staged = lake.stage(f"predictions/{size}", DAY, "bench", engine.score(spec, model, "1", features))
+    lake.publish(staged, {})
+    seconds = time.perf_counter() - started
+    assert staged.rows == size
+    return seconds
+
+
+def _pyfunc(folder: Path, size: int) -> float:
+    import mlflow.pyfunc
+
+    model = mlflow.pyfunc.load_model(str(folder / "pyfunc"))
+    frame = pa.Table.from_batches(list(_rows(size))).select(COLUMNS).to_pandas()
+    model.predict(frame[:1000])
+    started = time.perf_counter()
+    model.predict(frame)
+    return time.perf_counter() - started

@@ -1,0 +1,100 @@
+"""The few calls of Airflow's REST API that the demo makes."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
+
+FINAL = ("success", "failed")
+BUSY = (404, 409, 500, 503)
+"""Answers that pass: a DAG not parsed yet, a backfill closing, SQLite locked."""
+
+
+class DagRunFailed(RuntimeError):
+    """A DAG run failed; the message holds the sentences of its failed tasks."""
+
+
+def _passes(error: BaseException) -> bool:
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.status_code in BUSY
+    return isinstance(error, httpx.TransportError)
+
+
+patiently = retry(retry=retry_if_exception(_passes), wait=wait_fixed(0.5), stop=stop_after_delay(90), reraise=True)
+
+
+class AirflowApi:
+    """A logged-in client."""
+
+    def __init__(self, url: str, user: str, password: str) -> None:
+        token = httpx.post(f"{url}/auth/token", json={"username": user, "password": password}).raise_for_status()
+        headers = {"Authorization": f"Bearer {token.json()['access_token']}"}
+        self._client = httpx.Client(base_url=f"{url}/api/v2", headers=headers, timeout=60)
+
+    def run_day(self, dag: str, day: dt.date, conf: Mapping[str, Any]) -> str:
+        """Trigger a run for a day and wait for it; its id. Raises DagRunFailed."""
+        body = {"logical_date": None, "partition_key": str(day), "conf": dict(conf)}
+        run_id = self._post(f"/dags/{dag}/dagRuns", body)["dag_run_id"]
+        self._wait(dag, [run_id])
+        return run_id
+
+    def backfill(self, dag: str, first: dt.date, last: dt.date, conf: Mapping[str, Any], at_once: int) -> list[str]:
+        """Backfill a range of days and wait for it; the ids of its runs. Raises DagRunFailed."""
+        body = {
+            "dag_id": dag,
+            "from_date": f"{first}T00:00:00-05:00",
+            # Ticks after the last day's midnight belong to it.
+            "to_date": f"{last}T23:59:59-05:00",
+            "max_active_runs": at_once,
+            "reprocess_behavior": "completed",
+            "dag_run_conf": dict(conf),
+        }
+        backfill = self._post("/backfills", body)["id"]
+        runs = [
+            run
+            for run in self._get(f"/dags/{dag}/dagRuns?limit=1000")["dag_runs"]
+            if run["run_type"] == "backfill" and run.get("backfill_id", backfill) == backfill
+        ]
+        ids = [run["dag_run_id"] for run in runs]
+        self._wait(dag, ids)
+        return ids
+
+    def _wait(self, dag: str, run_ids: list[str]) -> None:
+        waiting = list(run_ids)
+        while waiting:
+            states = {run_id: self._get(f"/dags/{dag}/dagRuns/{run_id}")["state"] for run_id in waiting}
+            failed = [run_id for run_id, state in states.items() if state == "failed"]
+            if failed:
+                raise DagRunFailed("\n".join(self._why(dag, run_id) for run_id in failed))
+            waiting = [run_id for run_id, state in states.items() if state not in FINAL]
+            # Airflow tells nobody when a run ends; this is how often it is asked.
+            time.sleep(0.5 if waiting else 0)
+
+    def _why(self, dag: str, run_id: str) -> str:
+        """The ends of the failed tasks' logs."""
+        tasks = self._get(f"/dags/{dag}/dagRuns/{run_id}/taskInstances")["task_instances"]
+        lines = [f"{dag} {run_id} failed."]
+        for task in tasks:
+            if task["state"] == "failed":
+                path = f"/dags/{dag}/dagRuns/{run_id}/taskInstances/{task['task_id']}/logs/{task['try_number']}"
+                content = self._get(path)["content"]
+                said = [
+                    str(line.get("error_detail") or line.get("event", ""))
+                    for line in content
+                    if line.get("level") == "error"
+                ]
+                lines += [f"{task['task_id']}:", *said[-3:]]
+        return "\n".join(lines)
+
+    @patiently
+    def _get(self, path: str) -> Any:
+        return self._client.get(path).raise_for_status().json()
+
+    @patiently
+    def _post(self, path: str, body: Mapping[str, Any]) -> Any:
+        return self._client.post(path, json=body).raise_for_status().json()

@@ -1,0 +1,25 @@
+"""Airflow and MLflow on the demo's data, until Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+
+from rich.console import Console
+
+from scripts import stack
+
+
+def main() -> None:
+    """Start, print addresses and login, wait."""
+    console = Console()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with contextlib.suppress(KeyboardInterrupt), stack.running() as running:
+        console.print(f"Airflow  {running.airflow_url}   user {stack.USER}, password {running.password}")
+        console.print(f"MLflow   {running.mlflow_url}")
+        console.print("Ctrl-C stops both.")
+        console.print(f"{running.wait_for_exit()} ended; see {running.home / 'processes'}", style="red")
+
+
+if __name__ == "__main__":
+    main()

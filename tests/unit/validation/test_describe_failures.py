@@ -1,0 +1,54 @@
+"""What an operator reads when expectations fail."""
+
+from __future__ import annotations
+
+import datetime as dt
+import subprocess
+import sys
+
+from pipelines.interfaces import ExpectationResult, Verdict
+from pipelines.validation import describe_failures
+
+RESULTS = (
+    ExpectationResult(
+        "expect_column_values_to_not_be_null",
+        "carrier",
+        "critical",
+        False,
+        "not null",
+        "31.2 % null (281 of 901)",
+        ({"flight_key": "UA-1", "carrier": None}, {"flight_key": "UA-2", "carrier": None}),
+    ),
+    ExpectationResult("expect_column_to_exist", "late", "critical", True, "column 'late'", "it is there"),
+    ExpectationResult("expect_table_row_count_to_be_between", None, "warning", False, "row count at most 900", "901"),
+)
+VERDICT = Verdict("flight_delay/features", dt.date(2013, 1, 15), 901, RESULTS, "/docs/page.html")
+
+
+def test_each_failure_of_the_severity_is_one_line() -> None:
+    assert describe_failures(VERDICT, "critical").splitlines() == [
+        "flight_delay/features on 2013-01-15 (901 rows): 1 critical expectation failed.",
+        "  - expect_column_values_to_not_be_null on carrier: expected not null; observed 31.2 % null (281 of 901)."
+        " Bad rows: flight_key=UA-1, carrier=null; flight_key=UA-2, carrier=null.",
+        "Report: /docs/page.html",
+    ]
+
+
+def test_a_table_expectation_names_no_column() -> None:
+    assert (
+        "  - expect_table_row_count_to_be_between: expected row count at most 900; observed 901."
+        in describe_failures(VERDICT, "warning").splitlines()
+    )
+
+
+def test_nothing_is_said_when_nothing_failed() -> None:
+    passed = Verdict("flight_delay/features", dt.date(2013, 1, 15), 901, RESULTS[1:2])
+    assert describe_failures(passed, "critical") == ""
+
+
+def test_describing_needs_no_great_expectations() -> None:
+    script = (
+        "import sys, pipelines.validation; "
+        "sys.exit(bool({'great_expectations', 'duckdb', 'pandas', 'pyarrow'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
