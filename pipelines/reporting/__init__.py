@@ -1,0 +1,1 @@
+"""From results to files that people read: the evaluation report and the model card."""

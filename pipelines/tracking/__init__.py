@@ -1,0 +1,1 @@
+"""What was tried, with what, and which model versions came of it."""

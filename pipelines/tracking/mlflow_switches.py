@@ -1,0 +1,27 @@
+"""MLflow's switches, for its import to find: quiet, no telemetry, and no waiting for minutes.
+
+A value that is already in the environment is kept.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+
+SWITCHES = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",
+    # Else every model folder would receive the uv.lock of whatever directory the process runs in.
+    "MLFLOW_UV_AUTO_DETECT": "false",
+    # The orchestration retries, so a stage should hear within seconds that a server is gone.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0.2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+}
+
+for _name, _value in SWITCHES.items():
+    os.environ.setdefault(_name, _value)
+logging.getLogger("alembic").setLevel(logging.WARNING)

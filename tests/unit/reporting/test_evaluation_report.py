@@ -1,0 +1,195 @@
+"""The numbers, the report and its pictures."""
+
+from __future__ import annotations
+
+import base64
+import math
+import re
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import (  # noqa: TID253 - the reference to compare with
+    average_precision_score,
+    brier_score_loss,
+    log_loss,
+    roc_auc_score,
+)
+
+from pipelines.interfaces import Trial
+from pipelines.reporting.evaluation import (
+    METRICS,
+    ScoredHoldout,
+    bootstrap_difference,
+    calibration_error,
+    measure,
+    slice_table,
+    weighted,
+    write_report,
+)
+
+SKLEARN = {
+    "roc_auc": roc_auc_score,
+    "pr_auc": average_precision_score,
+    "log_loss": log_loss,
+    "brier": brier_score_loss,
+}
+
+
+@pytest.fixture(scope="module")
+def scored() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels, good scores with ties, and worse scores."""
+    generator = np.random.default_rng(7)
+    signal = generator.normal(size=3000)
+    labels = generator.random(3000) < 1 / (1 + np.exp(1 - signal))
+    good = np.round(1 / (1 + np.exp(1 - signal)), 2)
+    bad = 1 / (1 + np.exp(1 - signal - generator.normal(size=3000) * 2))
+    return labels, good, bad
+
+
+@pytest.fixture(scope="module")
+def challenger(scored: tuple[np.ndarray, np.ndarray, np.ndarray]) -> ScoredHoldout:
+    labels, good, _ = scored
+    origins = np.array(["JFK", "LGA", "EWR"])[np.arange(len(labels)) % 3]
+    carriers = np.where(np.arange(len(labels)) < 5, "$<i>", "UA")
+    return ScoredHoldout("challenger v3", labels, good, {"origin": origins, "carrier": carriers})
+
+
+def test_measures_are_the_known_ones(scored: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    labels, good, _ = scored
+    measured = measure(labels, good)
+    for name, function in SKLEARN.items():
+        assert measured[name] == pytest.approx(function(labels, good), abs=1e-6)
+    assert measured["rows"] == 3000
+    assert measured["positive_rate"] == pytest.approx(labels.mean())
+    assert measured["accuracy"] == pytest.approx(((good >= 0.5) == labels).mean())
+
+
+def test_one_class_has_no_ranking() -> None:
+    measured = measure(np.ones(4, bool), np.array([0.1, 0.2, 0.3, 1.0]))
+    assert math.isnan(measured["roc_auc"])
+    assert math.isnan(measured["pr_auc"])
+    assert math.isfinite(measured["log_loss"])
+
+
+def test_calibration_error_by_hand() -> None:
+    labels = np.array([False, True, True, True])
+    scores = np.array([0.25, 0.25, 0.85, 1.0])
+    # Bins: [0.2, 0.3) off by 0.25 with 2 rows, [0.8, 0.9) off by 0.15 with 1, the last one exact.
+    assert calibration_error(labels, scores) == pytest.approx((2 * 0.25 + 0.15) / 4)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_weights_count_rows(metric: str, scored: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    labels, good, _ = scored
+    weights = np.random.default_rng(3).integers(0, 4, len(labels))
+    repeated = np.repeat(np.arange(len(labels)), weights)
+    clipped = np.clip(good, 1e-7, 1 - 1e-7)
+    expected = SKLEARN[metric](labels[repeated], clipped[repeated])
+    assert weighted(metric, labels, good)(weights) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_the_interval_holds_the_difference(metric: str, scored: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    labels, good, bad = scored
+    low, high = bootstrap_difference(labels, good, bad, metric, seed=1)
+    assert low < measure(labels, good)[metric] - measure(labels, bad)[metric] < high
+    assert (low > 0) == METRICS[metric], "the good model is better beyond doubt"
+    assert (low, high) == bootstrap_difference(labels, good, bad, metric, seed=1)
+    assert bootstrap_difference(labels, good, good, metric, seed=1) == (0, 0)
+
+
+def test_the_interval_of_one_class_is_unknown() -> None:
+    low, high = bootstrap_difference(np.zeros(5, bool), np.arange(5) / 5, np.ones(5), "roc_auc", seed=1)
+    assert math.isnan(low)
+    assert math.isnan(high)
+
+
+def test_slices(challenger: ScoredHoldout) -> None:
+    holdout = ScoredHoldout(
+        "one",
+        challenger.labels,
+        challenger.scores,
+        challenger.slices | {"rare": np.where(challenger.labels, "late", "punctual")},
+    )
+    table = slice_table(holdout, "roc_auc", ["origin", "rare"])
+    assert [(row.column, row.rows) for row in table[:3]] == [("origin", 1000)] * 3
+    assert sum(row.positives for row in table[:3]) == challenger.labels.sum()
+    jfk = challenger.slices["origin"] == "JFK"
+    expected = roc_auc_score(challenger.labels[jfk], challenger.scores[jfk])
+    assert {row.value: row.metric for row in table}["JFK"] == pytest.approx(expected)
+    assert [(row.value, row.metric) for row in table[3:]] == [("punctual", None), ("late", None)]
+
+
+class Page(HTMLParser):
+    """The elements and the visible text of a page."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_a_full_report(
+    tmp_path: Path, challenger: ScoredHoldout, scored: tuple[np.ndarray, np.ndarray, np.ndarray]
+) -> None:
+    labels, _, bad = scored
+    trials = [
+        Trial(0, "xgboost", {"depth": 3, "rate": 0.1234567}, 0.5, "complete", 1.25),
+        Trial(1, "xgboost", {"depth": 4}, 0.6, "pruned", 0.5),
+        Trial(2, "<b>logistic</b>", {}, None, "failed", 0.1),
+    ]
+    started = time.perf_counter()
+    report = write_report(
+        tmp_path / "evaluation",
+        pipeline="flights <script>alert(1)</script>",
+        facts={"Owner": "<img src=x onerror=alert(1)>"},
+        metric="roc_auc",
+        challenger=challenger,
+        champion=ScoredHoldout("champion v2", labels, bad, challenger.slices),
+        baselines=[ScoredHoldout("dummy", labels, np.full(len(labels), 0.3))],
+        interval=(0.01, 0.02),
+        importance={f"feature_{i}": 1 / 30 for i in range(30)},
+        trials=trials,
+        gate_lines=[(True, "roc_auc is above the floor."), (False, "origin = JFK falls below the champion.")],
+        search_metric="log_loss",
+    )
+    assert time.perf_counter() - started < 10
+    page = Page(report.read_text())
+    assert "script" not in {tag for tag, _ in page.tags}
+    assert "<script>alert(1)</script>" in page.text
+    assert "<img src=x onerror=alert(1)>" in page.text
+    images = [attributes for tag, attributes in page.tags if tag == "img"]
+    files = {
+        "roc.png",
+        "precision_recall.png",
+        "calibration.png",
+        "champion_challenger.png",
+        "importance.png",
+        "slices.png",
+        "search.png",
+    }
+    assert {path.name for path in report.parent.glob("*.png")} == files
+    assert len(images) == len(files)
+    embedded = {base64.b64decode(str(image["src"]).removeprefix("data:image/png;base64,")) for image in images}
+    assert embedded == {(report.parent / file).read_bytes() for file in files}
+    assert all(image["alt"] for image in images)
+    assert not re.search(r"https?://", report.read_text()), "a report needs no network"
+    for shown in ("✓ passed", "✗ failed", "0.0100 to 0.0200", "3,000", "rate = 0.1235", "champion v2", "dummy"):
+        assert shown in page.text
+
+
+def test_a_first_model_with_nothing_to_compare(tmp_path: Path) -> None:
+    holdout = ScoredHoldout("only", np.zeros(30, bool), np.linspace(0, 1, 30))
+    report = write_report(tmp_path, pipeline="flights", facts={}, metric="log_loss", challenger=holdout)
+    assert {path.name for path in tmp_path.iterdir()} == {"evaluation.html", "calibration.png"}
+    assert "nan" not in Page(report.read_text()).text.lower()

@@ -1,0 +1,327 @@
+"""What MLflow must be left with, and what it must not be asked: beyond the contract of every tracker."""
+
+from __future__ import annotations
+
+import datetime as dt
+import errno
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import mlflow
+import pyarrow as pa
+import pytest
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
+
+from pipelines.errors import BadInput, SignatureMismatch, StorageFull, TrackerUnavailable
+from pipelines.interfaces import Pin, Trial
+from pipelines.tracking.mlflow import MlflowTracker
+from pipelines.tracking.mlflow_seam import asks, masked
+from pipelines.tracking.pins import from_json
+
+PROJECT = Path(__file__).resolve().parents[3]
+EXAMPLE = pa.table(
+    {
+        "hour": [5, 6],
+        "seats": [180, None],
+        "delay": pa.array([0.5, None], pa.float32()),
+        "carrier": pa.array(["UA", None]).dictionary_encode(),
+        "note": pa.array([None, None], pa.string()),
+    }
+)
+SCORES = pa.array([0.25, 0.75])
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database that was made once: making one takes seconds."""
+    path = tmp_path_factory.mktemp("template") / "mlflow.db"
+    MlflowTracker(f"sqlite:///{path}", None).runs("nobody")
+    return path
+
+
+@pytest.fixture
+def uri(template: Path, tmp_path: Path) -> str:
+    (tmp_path / "mlflow.db").write_bytes(template.read_bytes())
+    return f"sqlite:///{tmp_path}/mlflow.db"
+
+
+@pytest.fixture
+def tracker(uri: str, tmp_path: Path) -> MlflowTracker:
+    return MlflowTracker(uri, str(tmp_path / "artifacts"), "http://127.0.0.1:5000/")
+
+
+@pytest.fixture
+def client(uri: str) -> MlflowClient:
+    return MlflowClient(uri, uri)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    (folder / "model.json").write_text("0.5")
+    return folder
+
+
+def python(code: str, *arguments: str, **options: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(  # type: ignore[call-overload, no-any-return]
+        [sys.executable, "-c", textwrap.dedent(code), *arguments],
+        cwd=PROJECT,
+        stdout=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def test_a_killed_run_and_its_trials_are_closed_by_the_next(
+    tracker: MlflowTracker, client: MlflowClient, uri: str
+) -> None:
+    victim = python(
+        """
+        import signal, sys
+        from pipelines.tracking.mlflow import MlflowTracker
+        tracker = MlflowTracker(sys.argv[1], None)
+        run_id = tracker.start_run("flights", "victim", {})
+        client = tracker._client
+        experiment = client.get_run(run_id).info.experiment_id
+        client.create_run(experiment, tags={"mlflow.parentRunId": run_id, "tailrace.kind": "trial"})
+        print(run_id, flush=True)
+        signal.pause()
+        """,
+        uri,
+    )
+    assert victim.stdout is not None
+    dead = victim.stdout.readline().strip()
+    beside = tracker.start_run("flights", "beside", {})
+    assert tracker.run(dead).status == "running", "its process is alive"
+    victim.send_signal(signal.SIGKILL)
+    victim.wait()
+    following = tracker.start_run("flights", "following", {})
+    assert {run.run_id: run.status for run in tracker.runs("flights")} == {
+        dead: "killed",
+        beside: "running",
+        following: "running",
+    }
+    tags = tracker.run(dead).tags
+    assert tags["tailrace.closed_by"] == following
+    assert str(victim.pid) in tags["tailrace.closed_because"]
+    experiment = client.get_experiment_by_name("flights")
+    children = client.search_runs([experiment.experiment_id], f"tags.`mlflow.parentRunId` = '{dead}'")
+    assert [child.info.status for child in children] == ["KILLED"]
+
+
+def test_two_processes_may_create_everything_at_once(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/new/mlflow.db"
+    code = """
+        import sys
+        from pathlib import Path
+        import pyarrow as pa
+        from pipelines.tracking.mlflow import MlflowTracker
+        tracker = MlflowTracker(sys.argv[1], sys.argv[2])
+        sys.stdin.readline()
+        run_id = tracker.start_run("flights", "together", {})
+        print(tracker.log_model(run_id, Path(sys.argv[3]), pa.table({"hour": [1]}), pa.array([0.5])))
+        """
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    (folder / "model.json").write_text("{}")
+    arguments = (uri, str(tmp_path / "artifacts"), str(folder))
+    pair = [python(code, *arguments, stdin=subprocess.PIPE) for _ in range(2)]
+    for process in pair:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    printed = sorted(process.communicate(timeout=60)[0].strip() for process in pair)
+    assert printed == ["1", "2"]
+    assert len(MlflowTracker(uri, None).runs("flights")) == 2
+
+
+def test_trials_are_nested_with_their_parameters(tracker: MlflowTracker, client: MlflowClient, tmp_path: Path) -> None:
+    run_id = tracker.start_run("flights", "search", {})
+    tracker.log_trial(run_id, Trial(3, "xgboost", {"depth": 6, "text": "x" * 7000}, 0.41, "pruned", 2.0))
+    experiment = client.get_experiment_by_name("flights")
+    (child,) = client.search_runs([experiment.experiment_id], f"tags.`mlflow.parentRunId` = '{run_id}'")
+    assert child.info.status == "KILLED"
+    assert child.info.end_time - child.info.start_time == 2000
+    assert child.data.tags["tailrace.trial_state"] == "pruned"
+    assert child.data.metrics == {"value": 0.41, "seconds": 2.0}
+    assert {name: child.data.params[name] for name in ("candidate", "depth")} == {"candidate": "xgboost", "depth": "6"}
+    assert "[7000 characters, sha256 " in child.data.params["text"]
+    kept = tracker.fetch(child.info.run_id, "long/params/text.txt", tmp_path / "kept")
+    assert kept.read_text() == "x" * 7000
+
+
+def test_pins_are_dataset_inputs(tracker: MlflowTracker, client: MlflowClient) -> None:
+    run_id = tracker.start_run("flights", "inputs", {})
+    pin = Pin("features/flights", "12", dt.date(2013, 1, 1), None, 4123, 9, "ab" * 32)
+    tracker.log_inputs(run_id, {"features": pin})
+    (given,) = client.get_run(run_id).inputs.dataset_inputs
+    assert (given.dataset.name, given.dataset.digest) == ("features/flights", pin.digest[:36])
+    assert from_json(given.dataset.source) == pin
+    assert json.loads(given.dataset.profile)["num_rows"] == 4123
+    assert [(tag.key, tag.value) for tag in given.tags] == [("mlflow.data.context", "features")]
+
+
+def test_mlflow_itself_loads_the_model(uri: str, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "constant_loader.py").write_text(
+        textwrap.dedent(
+            """
+            from pathlib import Path
+            class Constant:
+                def __init__(self, value): self.value = value
+                def predict(self, frame, params=None): return [self.value] * len(frame)
+            def _load_pyfunc(path): return Constant(float((Path(path) / "model.json").read_text()))
+            """
+        )
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for file in ("uv.lock", "pyproject.toml"):
+        (tmp_path / file).write_text((PROJECT / file).read_text())
+    monkeypatch.chdir(tmp_path)
+    tracker = MlflowTracker(uri, str(tmp_path / "artifacts"), loader_module="constant_loader")
+    run_id = tracker.start_run("flights", "model", {})
+    started = time.perf_counter()
+    tracker.log_model(run_id, model, EXAMPLE, SCORES)
+    assert time.perf_counter() - started < 2
+    tracker.set_alias("flights", "champion", "1")
+
+    mlflow.set_tracking_uri(uri)
+    try:
+        loaded = mlflow.pyfunc.load_model("models:/flights@champion")
+    finally:
+        mlflow.set_tracking_uri(None)
+    types = {column.name: column.type.name for column in loaded.metadata.signature.inputs.inputs}
+    assert types == {"hour": "long", "seats": "double", "delay": "double", "carrier": "string", "note": "string"}
+    assert loaded.predict(loaded.input_example) == [0.5, 0.5]
+    files = {path.name for path in (tmp_path / "artifacts").rglob("*")}
+    assert "uv.lock" not in files
+    assert not [name for name in files if name.endswith((".pkl", ".pickle"))]
+
+
+def test_an_input_that_mlflow_has_no_type_for_is_named(tracker: MlflowTracker, model: Path) -> None:
+    example = pa.table({"hour": [1], "weather": [{"wind": 2}]})
+    run_id = tracker.start_run("flights", "model", {})
+    with pytest.raises(SignatureMismatch, match="weather"):
+        tracker.log_model(run_id, model, example, pa.array([0.5]))
+    assert tracker.versions("flights") == ()
+
+
+def test_a_failed_upload_leaves_no_version(uri: str, tmp_path: Path, model: Path, client: MlflowClient) -> None:
+    (tmp_path / "occupied").write_text("a file where the artefacts' folder should be")
+    tracker = MlflowTracker(uri, str(tmp_path / "occupied"))
+    run_id = tracker.start_run("flights", "model", {})
+    with pytest.raises(TrackerUnavailable, match="could not register a model"):
+        tracker.log_model(run_id, model, EXAMPLE, SCORES)
+    assert tracker.versions("flights") == ()
+    experiment = client.get_experiment_by_name("flights")
+    (left,) = client.search_logged_models([experiment.experiment_id])
+    assert left.status.value == "FAILED"
+
+
+def test_links_and_places(tracker: MlflowTracker, client: MlflowClient, tmp_path: Path) -> None:
+    run_id = tracker.start_run("flights", "place", {})
+    experiment = client.get_experiment_by_name("flights")
+    assert tracker.run(run_id).url == f"http://127.0.0.1:5000/#/experiments/{experiment.experiment_id}/runs/{run_id}"
+    assert experiment.artifact_location == f"{tmp_path}/artifacts/flights"
+
+
+def test_a_deleted_experiment_is_restored(tracker: MlflowTracker, client: MlflowClient) -> None:
+    tracker.start_run("flights", "before", {})
+    client.delete_experiment(client.get_experiment_by_name("flights").experiment_id)
+    run_id = tracker.start_run("flights", "after", {})
+    assert run_id in [run.run_id for run in tracker.runs("flights")]
+
+
+@pytest.fixture
+def closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_an_unreachable_server_is_said_soon(closed_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    tracker = MlflowTracker(f"http://ada:s3cret@127.0.0.1:{closed_port}", None)
+    started = time.perf_counter()
+    with pytest.raises(TrackerUnavailable) as caught:
+        tracker.start_run("flights", "nobody home", {})
+    assert time.perf_counter() - started < 10
+    assert f"http://ada:***@127.0.0.1:{closed_port} could not open a run" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+    assert caught.value.__suppress_context__, "a traceback would show the password"
+
+
+def test_an_unreachable_server_is_retried(closed_port: int) -> None:
+    asked = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import pipelines.tracking.mlflow, os; print(os.environ['MLFLOW_HTTP_REQUEST_MAX_RETRIES'])",
+        ],
+        cwd=PROJECT,
+        env={k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert asked.stdout.strip() == "3"
+    assert asked.stderr == ""
+
+
+def test_a_database_that_cannot_be_opened_is_said_soon(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").mkdir()
+    started = time.perf_counter()
+    with pytest.raises(TrackerUnavailable, match="could not list the runs"):
+        MlflowTracker(f"sqlite:///{tmp_path}/mlflow.db", None).runs("flights")
+    assert time.perf_counter() - started < 10
+
+
+def test_a_locked_database_is_said() -> None:
+    class Locked:
+        uri = "sqlite:////data/mlflow.db"
+
+        @asks("open a run")
+        def open(self) -> None:
+            raise MlflowException("(sqlite3.OperationalError) database is locked", TEMPORARILY_UNAVAILABLE)
+
+    with pytest.raises(TrackerUnavailable, match="another process holds its SQLite database"):
+        Locked().open()
+
+
+def test_what_mlflow_does_not_accept_is_bad_input(tracker: MlflowTracker) -> None:
+    run_id = tracker.start_run("flights", "names", {})
+    with pytest.raises(BadInput, match="could not record parameters, metrics or tags"):
+        tracker.log(run_id, metrics={"what?!": 1.0})
+
+
+def test_a_full_disk_is_said() -> None:
+    class Full:
+        uri = "sqlite:////data/mlflow.db"
+
+        @asks("store files of a run")
+        def store(self) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(StorageFull, match="could not store files of a run"):
+        Full().store()
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("postgresql://ada:p%40ss@db:5432/mlflow", "postgresql://ada:***@db:5432/mlflow"),
+        ("http://ada@host", "http://ada@host"),
+        ("sqlite:////data/mlflow.db", "sqlite:////data/mlflow.db"),
+    ],
+)
+def test_passwords_are_masked(uri: str, shown: str) -> None:
+    assert masked(uri) == shown
