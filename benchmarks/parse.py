@@ -41,6 +41,7 @@ def run(sizes: list[int], rounds: int) -> list[str]:
 def measure(pipelines: str) -> dict[str, float]:
     """Parse a generated dags folder of that many pipelines once; Airflow is imported before."""
     import airflow.sdk  # noqa: F401  what every DAG file costs, once per process
+
     from pipelines import registry
 
     with tempfile.TemporaryDirectory(prefix="tailrace-parse-") as scratch:

@@ -9,9 +9,9 @@ the same extract leaves the lake as it is. **A refused day** stays as it was; th
 names the expectation, what was seen, and some of the bad rows.
 """
 
-from airflow.sdk import DAG  # noqa: F401  Airflow takes files that name it for DAG files
-
 import datetime as dt
+
+from airflow.sdk import DAG  # noqa: F401  Airflow takes files that name it for DAG files
 
 from pipelines.orchestration.dags import warehouse_dag
 from pipelines.spec import Schedule

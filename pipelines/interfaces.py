@@ -112,7 +112,7 @@ class Staged:
     """Rows written for one day by one run, which no reader sees until they are published.
 
     `fence` is the number of publications of that day when staging began; `digest` the
-    SHA-256 of the files' bytes; `audit` what the audit recorded, None before it passed.
+    SHA-256 of the files' bytes; `notes` what stages wrote down about it.
     """
 
     table: str
@@ -122,7 +122,7 @@ class Staged:
     fence: int
     digest: str
     files: tuple[str, ...]
-    audit: Mapping[str, str] | None = None
+    notes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -157,8 +157,8 @@ class Lake(Protocol):
         """Exactly the staged rows."""
         ...
 
-    def record_audit(self, staged: Staged, audit: Mapping[str, str]) -> Staged:
-        """The same staged rows, marked as audited, kept for another process to find."""
+    def annotate(self, staged: Staged, notes: Mapping[str, str]) -> Staged:
+        """The same staged rows with these notes added, kept for another process to find."""
         ...
 
     def discard(self, staged: Staged) -> None:
@@ -245,8 +245,13 @@ class Trial:
 class Model(Protocol):
     """A fitted pipeline, preprocessing included."""
 
-    kind: str
-    features: Mapping[str, str]
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def features(self) -> Mapping[str, str]:
+        """Input columns and their kinds, in the model's order."""
+        ...
 
     def predict(self, rows: pa.RecordBatch) -> pa.Array:
         """Probability of the positive class for each row, float64 in 0..1. Pure."""

@@ -101,7 +101,6 @@ class Stack:
             "API_AUTH__JWT_SECRET": self._secrets["jwt_secret"],
             "CORE__EXECUTION_API_SERVER_URL": f"{self.airflow_url}/execution/",
             "CORE__DAGS_FOLDER": str(settings.PROJECT / "dags"),
-            "CORE__PLUGINS_FOLDER": str(settings.PROJECT / "plugins"),
             "CORE__LOAD_EXAMPLES": "False",
             "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "CORE__EXECUTOR": "LocalExecutor",

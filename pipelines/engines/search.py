@@ -7,6 +7,7 @@ neighbours was faster.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -104,7 +105,7 @@ def _search_candidate(
         round_ = [study.ask() for _ in range(min(ROUND, budget - asked))]
         asked += len(round_)
         chosen = [dict(candidate.parameters) | _parameters(candidate, trial) for trial in round_]
-        outcomes = list(pool.map(lambda pair: _try(spec, candidate, parts, seed, *pair), zip(round_, chosen, strict=True)))
+        outcomes = list(pool.map(functools.partial(_try, spec, candidate, parts, seed), round_, chosen))
         for trial, parameters, (state, value, found, seconds) in zip(round_, chosen, outcomes, strict=True):
             number = first_number + trial.number
             study.tell(trial, value, _OPTUNA_STATES[state])

@@ -49,7 +49,7 @@ def read(context: Mapping[str, Any]) -> Request:
         problems.append("no day is given; fill in day (YYYY-MM-DD), or trigger the run with a partition key.")
     if problems:
         raise BadInput("This run cannot start: " + " ".join(problems))
-    last = days.parse(chosen, "day")
+    last = days.parse(str(chosen), "day")
     first = days.parse(params["first_day"], "first_day") if params.get("first_day") else last
     if first > last:
         raise BadInput(f"This run cannot start: first_day {first} is after day {last}.")

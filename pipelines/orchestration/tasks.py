@@ -77,7 +77,7 @@ def snapshot(pipeline: str) -> Any:
 
 
 @task(execution_timeout=dt.timedelta(hours=6))
-def train(pipeline: str) -> str:
+def train(pipeline: str) -> Any:
     """Train a challenger as of the day; returns the training run's id."""
     from pipelines import registry, settings
     from pipelines.stages import train as stage
@@ -96,7 +96,7 @@ def train(pipeline: str) -> str:
 
 
 @task(execution_timeout=dt.timedelta(hours=2))
-def evaluate(pipeline: str, training_run: str) -> None:
+def evaluate(pipeline: str, training_run: Any) -> None:
     """Judge the challenger against the champion on the same holdout."""
     from pipelines import registry
     from pipelines.stages import evaluate as stage

@@ -1,0 +1,591 @@
+"""The lake on Delta tables through delta-rs, on local disk or any object store: no JVM, no service.
+
+A day is published in one transaction that replaces its partition. The application transaction
+`ds=<day>` counts the day's publications; whoever publishes must find the count it saw when it
+staged (the fence), so two runs never both publish what they began from the same state.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Schema, Transaction
+from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake.transaction import AddAction, RemoveAction
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+
+from pipelines.errors import (
+    BadInput,
+    LakeUnavailable,
+    PublishConflict,
+    SchemaMismatch,
+    UnknownName,
+    UpstreamMissing,
+)
+from pipelines.interfaces import Commit, Pin, Staged
+from pipelines.lake import log, parquet, rows, staging
+from pipelines.lake.files import TableFiles, local_folder, storage_errors
+from pipelines.lake.log import Record
+from pipelines.lake.parquet import DataFile, DataWriter
+
+# Pins live as long as the log does, so Delta must not clean up by itself.
+_CONFIGURATION = {
+    "delta.logRetentionDuration": "interval 3650 days",
+    "delta.deletedFileRetentionDuration": "interval 3650 days",
+}
+_UNREADABLE = {"deletionVectors", "columnMapping"}
+_SMALL_FILE_BYTES = 64 << 20
+_COMMIT_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class _Active:
+    """A data file of one table version."""
+
+    path: str
+    size: int
+    rows: int
+    day: dt.date | None
+    modified: int
+
+
+class DeltaLake:
+    """Tables under a root: a folder, `file://` or an object-store URL such as `s3://bucket/lake`.
+
+    `storage_options` are delta-rs's own (credentials, endpoint, region, timeouts).
+    """
+
+    def __init__(self, root: str, storage_options: Mapping[str, str] | None = None) -> None:
+        folder = local_folder(root)
+        self._root = str(folder) if folder else root.rstrip("/")
+        self._local = folder
+        self._options = dict(storage_options) if storage_options else None
+
+    # ------------------------------------------------------------ staging
+
+    def stage(self, table: str, day: dt.date, run_id: str, rows: pa.RecordBatchReader) -> Staged:
+        where = _where(table, day)
+        doing = f"Staging {where}"
+        given = _day_schema(rows.schema, where)
+        fence, schema = 0, given
+        if self.exists(table):
+            current = self._load(table)
+            fence = current.transaction_version(_app(day)) or 0
+            schema = _daily_schema(current, table)
+            _check(given, schema, where)
+        with storage_errors(doing):
+            store = self._store(table, create=True)
+        folder = f"ds={day}/run={staging.safe_name(run_id)}-{uuid.uuid4().hex[:8]}"
+        with DataWriter(store, folder, schema, doing) as writer:
+            for group in _groups(rows, schema, day, where):
+                writer.write(group)
+            files = writer.finish()
+            _check(given, self._ensure(table, schema, [_DAY]), where)
+            count = sum(file.rows for file in files)
+            digest = staging.content_digest(files)
+            staged = Staged(table, day, run_id, count, fence, digest, tuple(file.path for file in files))
+            with storage_errors(doing):
+                earlier = staging.load(store, staging.manifest_path(day, run_id))
+                staging.Manifest(staged, files).save(store)
+        if earlier is not None:
+            self._remove_unpublished(store, earlier.staged, doing)
+        return staged
+
+    def staged(self, table: str, day: dt.date, run_id: str) -> Staged:
+        manifest = self._manifest(table, day, run_id) if self.exists(table) else None
+        if manifest is None:
+            raise UpstreamMissing(f"{_where(table, day)}: run {run_id!r} has staged nothing. Run the stage before it.")
+        return manifest.staged
+
+    def read_staged(self, staged: Staged) -> pa.RecordBatchReader:
+        where = _where(staged.table, staged.day)
+        schema = self.schema(staged.table)
+        store = self._store(staged.table)
+        self._require_staged(store, self._current_manifest(staged).files, staged)
+        return pa.RecordBatchReader.from_batches(
+            schema, parquet.batches(store, staged.files, schema.names, f"Reading staged rows of {where}")
+        )
+
+    def annotate(self, staged: Staged, notes: Mapping[str, str]) -> Staged:
+        manifest = self._current_manifest(staged)
+        annotated = replace(manifest.staged, notes={**manifest.staged.notes, **notes})
+        with storage_errors(f"Annotating {_where(staged.table, staged.day)}"):
+            replace(manifest, staged=annotated).save(self._store(staged.table))
+        return annotated
+
+    def discard(self, staged: Staged) -> None:
+        if not self.exists(staged.table):
+            return
+        doing = f"Discarding staged rows of {_where(staged.table, staged.day)}"
+        store = self._store(staged.table)
+        if not self._remove_unpublished(store, staged, doing):
+            return
+        manifest = self._manifest(staged.table, staged.day, staged.run_id)
+        if manifest is not None and manifest.staged.files == staged.files:
+            with storage_errors(doing):
+                store.delete([staging.manifest_path(staged.day, staged.run_id)])
+
+    # ------------------------------------------------------------ publishing
+
+    def publish(self, staged: Staged, metadata: Mapping[str, str]) -> Commit:
+        doing = f"Publishing {_where(staged.table, staged.day)}"
+        with storage_errors(doing):
+            for attempt in _commit_attempts():
+                with attempt:
+                    return self._publish_once(staged, metadata)
+        raise AssertionError("unreachable: the last attempt raises")
+
+    def _publish_once(self, staged: Staged, metadata: Mapping[str, str]) -> Commit:
+        current = self._load(staged.table)
+        app = _app(staged.day)
+        fence = current.transaction_version(app) or 0
+        if fence != staged.fence:
+            own = _own_publication(current, staged)
+            if own is not None:
+                return own.commit(staged.table)
+            raise _conflict(current, staged, fence)
+        last = _publication(current, staged.day, fence)
+        store = self._store(staged.table)
+        if last is not None and last.digest == staged.digest:
+            store.delete(staged.files)
+            return last.commit(staged.table, unchanged=True)
+        files = self._current_manifest(staged).files
+        self._require_staged(store, files, staged)
+        record = Record(
+            kind="publish",
+            id=uuid.uuid4().hex,
+            files={file.path: file.sha256 for file in files},
+            day=staged.day,
+            run_id=staged.run_id,
+            number=fence + 1,
+            rows=staged.rows,
+            digest=staged.digest,
+            metadata=metadata,
+        )
+        current.create_write_transaction(
+            _adds(files, {_DAY: staged.day.isoformat()}),
+            "overwrite",
+            current.schema(),
+            [_DAY],
+            [(_DAY, "=", staged.day.isoformat())],
+            commit_properties=_properties(record, Transaction(app, fence + 1)),
+        )
+        return self._committed(staged.table, record)
+
+    def append(self, table: str, rows: pa.Table, metadata: Mapping[str, str]) -> Commit:
+        doing = f"Appending to {table}"
+        given = lake_schema(rows.schema, doing)
+        schema = self.schema(table) if self.exists(table) else given
+        _check(given, schema, doing)
+        with storage_errors(doing):
+            store = self._store(table, create=True)
+        record_id = uuid.uuid4().hex
+        with DataWriter(store, f"append-{record_id[:8]}", schema, doing) as writer:
+            for group in _groups(rows.to_reader(), schema, None, doing):
+                writer.write(group)
+            files = writer.finish()
+            _check(given, self._ensure(table, schema, []), doing)
+            current = self._load(table)
+            if current.metadata().partition_columns:
+                raise SchemaMismatch(f"{doing}: the table is replaced by day, so it cannot be appended to.")
+        record = Record(
+            kind="append",
+            id=record_id,
+            files={file.path: file.sha256 for file in files},
+            rows=rows.num_rows,
+            digest=staging.content_digest(files),
+            metadata=metadata,
+        )
+        # From here on a failure leaves the files: the commit may have been made all the same.
+        with storage_errors(doing):
+            current.create_write_transaction(
+                _adds(files, {}), "append", current.schema(), [], commit_properties=_properties(record)
+            )
+        return self._committed(table, record)
+
+    # ------------------------------------------------------------ reading
+
+    def exists(self, table: str) -> bool:
+        if self._local is not None and not (self._local / table / "_delta_log").is_dir():
+            return False
+        with storage_errors(f"Looking for {table}"):
+            return DeltaTable.is_deltatable(self._uri(table), self._options)
+
+    def schema(self, table: str) -> pa.Schema:
+        return _arrow_schema(self._load(table))
+
+    def read(
+        self,
+        table: str,
+        *,
+        first: dt.date | None = None,
+        last: dt.date | None = None,
+        version: str | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pa.RecordBatchReader:
+        current = self._load(table, version)
+        return self._stream(table, current, _active(current, table, first, last), columns)
+
+    def pin(
+        self, table: str, *, first: dt.date | None = None, last: dt.date | None = None, version: str | None = None
+    ) -> Pin:
+        current = self._load(table, version)
+        active = _active(current, table, first, last)
+        rows = sum(file.rows for file in active)
+        return Pin(table, str(current.version()), first, last, rows, len(active), _pin_digest(active))
+
+    def read_pin(self, pin: Pin, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
+        current = self._load(pin.table, pin.version)
+        active = _active(current, pin.table, pin.first, pin.last)
+        if _pin_digest(active) != pin.digest:
+            raise UpstreamMissing(
+                f"{pin.table} version {pin.version} does not list the files that were pinned: "
+                "the table was replaced since. Restore it, or start again from a new pin."
+            )
+        with storage_errors(f"Checking the pinned files of {pin.table}"):
+            self._verify(pin, active, log.checksums(self._load(pin.table), {file.path for file in active}))
+        return self._stream(pin.table, current, active, columns)
+
+    def days(self, table: str) -> Mapping[dt.date, Commit]:
+        latest: dict[dt.date, Commit] = {}
+        for commit in self.commits(table):
+            if commit.day is not None:
+                latest.setdefault(commit.day, commit)
+        return dict(sorted(latest.items()))
+
+    def commits(self, table: str, day: dt.date | None = None) -> tuple[Commit, ...]:
+        if not self.exists(table):
+            return ()
+        current = self._load(table)
+        with storage_errors(f"Reading the history of {table}"):
+            return tuple(
+                record.commit(table)
+                for record in log.records(current)
+                if record.kind != "optimize" and (day is None or record.day == day)
+            )
+
+    # ------------------------------------------------------------ upkeep
+
+    def optimize(self, table: str) -> int:
+        by_day: dict[dt.date | None, list[_Active]] = {}
+        for file in _active(self._load(table), table, None, None):
+            if file.size < _SMALL_FILE_BYTES:
+                by_day.setdefault(file.day, []).append(file)
+        return sum(self._compact(table, day, files) for day, files in by_day.items() if len(files) > 1)
+
+    def _compact(self, table: str, day: dt.date | None, small: list[_Active]) -> int:
+        """Rewrite small files of a day as one; 0 if the day was published meanwhile."""
+        doing = f"Optimizing {_where(table, day) if day else table}"
+        current, store = self._load(table), self._store(table)
+        schema = _arrow_schema(current)
+        still = {file.path for file in _active(current, table, None, None)}
+        if not still.issuperset(file.path for file in small):
+            return 0
+        values = {_DAY: day.isoformat()} if day else {}
+        record_id = uuid.uuid4().hex
+        folder = f"{'ds=' + values[_DAY] + '/' if day else ''}compact-{record_id[:8]}"
+        with DataWriter(store, folder, schema, doing) as writer:
+            for group in rows.row_groups(parquet.batches(store, [f.path for f in small], schema.names, doing)):
+                writer.write(group)
+            files = writer.finish()
+        removed_at = _milliseconds()
+        removes = [RemoveAction(file.path, False, removed_at, file.size, dict(values)) for file in small]
+        record = Record("optimize", record_id, {file.path: file.sha256 for file in files}, day)
+        # The fence's own number again: it does not move, but a publication of the day made
+        # meanwhile conflicts with it. Without it both commits pass and the rows are doubled.
+        fences = [Transaction(_app(day), current.transaction_version(_app(day)) or 0)] if day else []
+        with storage_errors(doing):
+            try:
+                current.create_write_transaction(
+                    [*_adds(files, values, data_change=False), *removes],
+                    "append",
+                    current.schema(),
+                    list(values),
+                    commit_properties=_properties(record, *fences),
+                )
+            except CommitFailedError:
+                store.delete(file.path for file in files)
+                return 0
+        return len(small)
+
+    def vacuum(self, table: str, keep: Iterable[Pin] = (), older_than: dt.timedelta = dt.timedelta(days=7)) -> int:
+        with storage_errors(f"Vacuuming {table}"):
+            before = dt.datetime.now(dt.UTC) - older_than
+            versions = {int(pin.version) for pin in keep if pin.table == table}
+            current = self._load(table)
+            needed: set[str] = set()
+            for version in versions | _versions_since(current, before):
+                needed |= {file.path for file in _active(self._load(table, str(version)), table, None, None)}
+            store = self._store(table)
+            listed = [file for file in store.list() if not file.path.startswith("_delta_log/")]
+            manifests = [file for file in listed if file.path.startswith(f"{staging.FOLDER}/")]
+            data = [file for file in listed if file not in manifests]
+            fresh = self._freshly_staged(store, [file.path for file in manifests if file.modified > before])
+            needed |= fresh
+            old = [file.path for file in manifests if file.modified <= before]
+            dead = [file.path for file in data if file.modified <= before and file.path not in needed]
+            store.delete(old)
+            return store.delete(dead) + self._remove_torn(table, before)
+
+    # ------------------------------------------------------------ parts
+
+    def _uri(self, table: str) -> str:
+        return f"{self._root}/{table}"
+
+    def _store(self, table: str, *, create: bool = False) -> TableFiles:
+        if create and self._local is not None:
+            (self._local / table).mkdir(parents=True, exist_ok=True)
+        return TableFiles(self._uri(table), self._options)
+
+    def _load(self, table: str, version: str | None = None) -> DeltaTable:
+        """Raises UpstreamMissing for a table or version that is not there, BadInput for one it cannot read."""
+        if not self.exists(table):
+            raise UpstreamMissing(f"The lake has no table {table!r} yet. Run the stage that publishes it.")
+        with storage_errors(f"Opening {table}"):
+            try:
+                loaded = DeltaTable(self._uri(table), storage_options=self._options)
+                _check_readable(loaded, table)
+                if version is not None:
+                    _go_to(loaded, table, version)
+            except TableNotFoundError as error:
+                raise UpstreamMissing(
+                    f"The lake has no table {table!r} yet. Run the stage that publishes it."
+                ) from error
+        return loaded
+
+    def _ensure(self, table: str, schema: pa.Schema, partition_by: list[str]) -> pa.Schema:
+        """Create the table if it is new; the schema it has, which another creator may have fixed first."""
+        if not self.exists(table):
+            with storage_errors(f"Creating {table}"):
+                try:
+                    DeltaTable.create(
+                        self._uri(table),
+                        Schema.from_arrow(schema),
+                        mode="ignore",
+                        partition_by=partition_by,
+                        configuration=_CONFIGURATION,
+                        storage_options=self._options,
+                    )
+                except CommitFailedError:
+                    if not self.exists(table):
+                        raise
+        return self.schema(table)
+
+    def _manifest(self, table: str, day: dt.date, run_id: str) -> staging.Manifest | None:
+        with storage_errors(f"Looking for staged rows of {_where(table, day)}"):
+            return staging.load(self._store(table), staging.manifest_path(day, run_id))
+
+    def _current_manifest(self, staged: Staged) -> staging.Manifest:
+        """Raises UpstreamMissing if the rows were discarded, vacuumed or staged again."""
+        manifest = self._manifest(staged.table, staged.day, staged.run_id) if self.exists(staged.table) else None
+        if manifest is None or (manifest.staged.files, manifest.staged.fence) != (staged.files, staged.fence):
+            raise _gone(staged)
+        return manifest
+
+    def _require_staged(self, store: TableFiles, files: Iterable[DataFile], staged: Staged) -> None:
+        sizes = {file.path: file.size for file in files}
+        with storage_errors(f"Looking for staged rows of {_where(staged.table, staged.day)}"):
+            there = store.sizes(sizes)
+        if there != sizes:
+            raise _gone(staged)
+
+    def _remove_unpublished(self, store: TableFiles, staged: Staged, doing: str) -> bool:
+        """Delete the staged files unless this run published them; whether they were its to delete."""
+        with storage_errors(doing):
+            own = _own_publication(self._load(staged.table), staged)
+            if own is not None and set(own.files) == set(staged.files):
+                return False
+            store.delete(staged.files)
+        return True
+
+    def _freshly_staged(self, store: TableFiles, manifests: Iterable[str]) -> set[str]:
+        found = (staging.load(store, path) for path in manifests)
+        return {path for manifest in found if manifest for path in manifest.staged.files}
+
+    def _remove_torn(self, table: str, before: dt.datetime) -> int:
+        """Delete what killed writers left half written on local disk: `<name>#<n>`, which the store never lists."""
+        if self._local is None:
+            return 0
+        torn = [p for p in (self._local / table).rglob("*#*") if p.stat().st_mtime <= before.timestamp()]
+        for path in torn:
+            path.unlink(missing_ok=True)
+        return len(torn)
+
+    def _committed(self, table: str, record: Record) -> Commit:
+        """The commit just made, with the version and time the table gave it."""
+        with storage_errors(f"Reading the history of {table}"):
+            found = log.find(self._load(table), lambda other: other.id == record.id)
+        if found is None:
+            raise LakeUnavailable(f"{table}: the commit just made is not in the history yet. Run this stage again.")
+        return found.commit(table)
+
+    def _verify(self, pin: Pin, active: Sequence[_Active], checksums: Mapping[str, str]) -> None:
+        store = self._store(pin.table)
+        there = store.sizes(file.path for file in active)
+        problems = []
+        for file in active:
+            if file.path not in there:
+                problems.append(f"{file.path} is gone")
+            elif there[file.path] != file.size:
+                problems.append(f"{file.path} has {there[file.path]} bytes, not {file.size}")
+            elif file.path in checksums and store.sha256(file.path) != checksums[file.path]:
+                problems.append(f"{file.path} holds other bytes than were published")
+        if problems:
+            raise UpstreamMissing(
+                f"{pin.table} version {pin.version}: the pinned bytes cannot be read again: {'; '.join(problems)}. "
+                "Restore the files from a copy, or start again from a new pin."
+            )
+
+    def _stream(
+        self, table: str, current: DeltaTable, active: Sequence[_Active], columns: Sequence[str] | None
+    ) -> pa.RecordBatchReader:
+        schema = _arrow_schema(current)
+        names = list(columns) if columns is not None else schema.names
+        for name in names:
+            if name not in schema.names:
+                raise UnknownName(f"column of {table}", name, schema.names)
+        chosen = pa.schema([schema.field(name) for name in names])
+        paths = [file.path for file in active]
+        return pa.RecordBatchReader.from_batches(
+            chosen, parquet.batches(self._store(table), paths, names, f"Reading {table}")
+        )
+
+
+_DAY = rows.DAY_COLUMN
+lake_schema = rows.lake_schema
+_check = rows.check_same
+
+
+def _app(day: dt.date) -> str:
+    return f"ds={day}"
+
+
+def _where(table: str, day: dt.date) -> str:
+    return f"{table} of {day}"
+
+
+def _day_schema(schema: pa.Schema, where: str) -> pa.Schema:
+    return rows.with_day(lake_schema(schema, where))
+
+
+def _arrow_schema(table: DeltaTable) -> pa.Schema:
+    return lake_schema(pa.schema(table.schema().to_arrow()), "Reading the table's schema")
+
+
+def _daily_schema(current: DeltaTable, table: str) -> pa.Schema:
+    if current.metadata().partition_columns != [_DAY]:
+        raise SchemaMismatch(f"{table} is not partitioned by {_DAY!r}, so no day of it can be replaced.")
+    return _arrow_schema(current)
+
+
+def _groups(reader: pa.RecordBatchReader, schema: pa.Schema, day: dt.date | None, where: str) -> Iterator[pa.Table]:
+    return rows.row_groups(rows.conform(batch, schema, day, where) for batch in reader)
+
+
+def _commit_attempts() -> Retrying:
+    """Another partition's commit in between is no conflict of ours: reload and try again."""
+    return Retrying(
+        retry=retry_if_exception_type(CommitFailedError),
+        wait=wait_random_exponential(multiplier=0.02, max=1),
+        stop=stop_after_delay(_COMMIT_SECONDS),
+        reraise=True,
+    )
+
+
+def _properties(record: Record, *fences: Transaction) -> CommitProperties:
+    return CommitProperties(custom_metadata={"userMetadata": record.to_json()}, app_transactions=list(fences))
+
+
+def _adds(files: Iterable[DataFile], values: Mapping[str, str], *, data_change: bool = True) -> list[AddAction]:
+    now = _milliseconds()
+    return [AddAction(file.path, file.size, values, now, data_change, file.stats) for file in files]
+
+
+def _milliseconds() -> int:
+    return int(time.time() * 1000)
+
+
+def _publication(current: DeltaTable, day: dt.date, number: int) -> Record | None:
+    """The day's publication of that number, counted from 1; None for 0 and for other writers' commits."""
+    if number == 0:
+        return None
+    return log.find(current, lambda r: r.kind == "publish" and r.day == day and r.number == number)
+
+
+def _own_publication(current: DeltaTable, staged: Staged) -> Record | None:
+    if (current.transaction_version(_app(staged.day)) or 0) <= staged.fence:
+        return None
+    record = _publication(current, staged.day, staged.fence + 1)
+    own = record is not None and (record.run_id, record.digest) == (staged.run_id, staged.digest)
+    return record if own else None
+
+
+def _conflict(current: DeltaTable, staged: Staged, fence: int) -> PublishConflict:
+    last = _publication(current, staged.day, fence)
+    who = f"run {last.run_id!r} at {last.recorded_at:%Y-%m-%d %H:%M:%S} UTC" if last else "another writer"
+    return PublishConflict(
+        f"{_where(staged.table, staged.day)}: {who} published the day after run {staged.run_id!r} had staged. "
+        "Nothing was overwritten; run the day again if its rows should replace those."
+    )
+
+
+def _gone(staged: Staged) -> UpstreamMissing:
+    return UpstreamMissing(
+        f"{_where(staged.table, staged.day)}: what run {staged.run_id!r} staged is gone "
+        "(discarded, vacuumed or staged again). Run the stage that writes it again."
+    )
+
+
+def _check_readable(loaded: DeltaTable, table: str) -> None:
+    needs = _UNREADABLE & set(loaded.protocol().reader_features or ())
+    if loaded.metadata().configuration.get("delta.columnMapping.mode", "none") != "none":
+        needs.add("columnMapping")
+    if needs:
+        raise BadInput(
+            f"Table {table!r} uses Delta's {' and '.join(sorted(needs))}, which a reader by file list would "
+            "get wrong. Rewrite it without them."
+        )
+
+
+def _go_to(loaded: DeltaTable, table: str, version: str) -> None:
+    latest = loaded.version()
+    if not version.isdecimal() or int(version) > latest:
+        raise UpstreamMissing(f"{table} has no version {version!r}; the latest is {latest}.")
+    loaded.load_as_version(int(version))
+
+
+def _active(current: DeltaTable, table: str, first: dt.date | None, last: dt.date | None) -> list[_Active]:
+    """The version's files of those days, in the order their rows are read."""
+    daily = _DAY in current.metadata().partition_columns
+    if not daily and (first is not None or last is not None):
+        raise BadInput(f"{table} is not partitioned by {_DAY!r}: read it without first and last.")
+    found = []
+    for action in pa.table(current.get_add_actions(flatten=True)).to_pylist():
+        day = action[f"partition.{_DAY}"] if daily else None
+        if day is not None and not ((first or dt.date.min) <= day <= (last or dt.date.max)):
+            continue
+        modified = int(action["modification_time"])
+        found.append(_Active(action["path"], action["size_bytes"], action["num_records"] or 0, day, modified))
+    return sorted(found, key=lambda file: (file.day or dt.date.min, file.modified, file.path))
+
+
+def _pin_digest(active: Iterable[_Active]) -> str:
+    listed = sorted((file.path, file.size) for file in active)
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+
+
+def _versions_since(current: DeltaTable, before: dt.datetime) -> set[int]:
+    """The versions that were the latest at some moment since then."""
+    versions = set()
+    for entry in current.history():
+        versions.add(entry["version"])
+        if entry["timestamp"] / 1000 <= before.timestamp():
+            break
+    return versions

@@ -1,0 +1,262 @@
+"""The lake in memory: for tests and for trying a stage, with the same promises as the real one."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import pyarrow as pa
+
+from pipelines.errors import BadInput, PublishConflict, SchemaMismatch, UnknownName, UpstreamMissing
+from pipelines.interfaces import Commit, Pin, Staged
+from pipelines.lake import rows as accepted
+from pipelines.lake.log import commit_metadata
+
+
+@dataclass
+class _Table:
+    """`versions` holds, per version, each day's rows by name; `fences` the publications per day."""
+
+    schema: pa.Schema
+    daily: bool
+    versions: list[dict[dt.date | None, tuple[str, ...]] | None] = field(default_factory=lambda: [{}])
+    blocks: dict[str, pa.Table] = field(default_factory=dict)
+    commits: list[Commit] = field(default_factory=list)
+    fences: dict[dt.date, int] = field(default_factory=dict)
+    stagings: dict[tuple[dt.date, str], Staged] = field(default_factory=dict)
+
+    def commit(
+        self, name: str, day: dt.date | None, contents: dict[dt.date | None, tuple[str, ...]], rows: int
+    ) -> Commit:
+        self.versions.append(contents)
+        made = Commit(name, day, str(len(self.versions) - 1), dt.datetime.now(dt.UTC), rows)
+        self.commits.insert(0, made)
+        return made
+
+
+class MemoryLake:
+    """Tables live as long as the object; nothing is shared between processes."""
+
+    def __init__(self) -> None:
+        self._tables: dict[str, _Table] = {}
+        self._names = 0
+
+    def stage(self, table: str, day: dt.date, run_id: str, rows: pa.RecordBatchReader) -> Staged:
+        where = f"{table} of {day}"
+        given = accepted.with_day(accepted.lake_schema(rows.schema, where))
+        known = self._tables.get(table) or _Table(given, daily=True)
+        if not known.daily:
+            raise SchemaMismatch(f"{table} is not partitioned by 'ds', so no day of it can be replaced.")
+        accepted.check_same(given, known.schema, where)
+        fence = known.fences.get(day, 0)
+        groups = accepted.row_groups(accepted.conform(batch, known.schema, day, where) for batch in rows)
+        written = pa.concat_tables([known.schema.empty_table(), *groups])
+        self._tables.setdefault(table, known)
+        earlier = known.stagings.get((day, run_id))
+        files = (self._store(known, f"ds={day}", written),) if written.num_rows else ()
+        staged = Staged(table, day, run_id, written.num_rows, fence, _digest(written), files)
+        known.stagings[day, run_id] = staged
+        if earlier is not None:
+            self._drop_unpublished(known, earlier)
+        return staged
+
+    def staged(self, table: str, day: dt.date, run_id: str) -> Staged:
+        known = self._tables.get(table)
+        if known is None or (day, run_id) not in known.stagings:
+            raise UpstreamMissing(f"{table} of {day}: run {run_id!r} has staged nothing. Run the stage before it.")
+        return known.stagings[day, run_id]
+
+    def read_staged(self, staged: Staged) -> pa.RecordBatchReader:
+        known = self._require_staged(staged)
+        return _reader(known, staged.files, None, staged.table)
+
+    def annotate(self, staged: Staged, notes: Mapping[str, str]) -> Staged:
+        known = self._require_staged(staged)
+        found = known.stagings[staged.day, staged.run_id]
+        annotated = replace(found, notes={**found.notes, **notes})
+        known.stagings[staged.day, staged.run_id] = annotated
+        return annotated
+
+    def discard(self, staged: Staged) -> None:
+        known = self._tables.get(staged.table)
+        if known is None or not self._drop_unpublished(known, staged):
+            return
+        kept = known.stagings.get((staged.day, staged.run_id))
+        if kept is not None and kept.files == staged.files:
+            del known.stagings[staged.day, staged.run_id]
+
+    def publish(self, staged: Staged, metadata: Mapping[str, str]) -> Commit:
+        known = self._table(staged.table)
+        published = self.commits(staged.table, staged.day)
+        if known.fences.get(staged.day, 0) != staged.fence:
+            own = _own(published, staged)
+            if own is None:
+                who = published[0].metadata["run_id"]
+                raise PublishConflict(
+                    f"{staged.table} of {staged.day}: run {who!r} published the day after run "
+                    f"{staged.run_id!r} had staged. Nothing was overwritten; run the day again to replace it."
+                )
+            return own
+        if published and published[0].metadata["digest"] == staged.digest:
+            self._drop_unpublished(known, staged)
+            return replace(published[0], unchanged=True)
+        self._require_staged(staged)
+        contents = {**(known.versions[-1] or {}), staged.day: staged.files}
+        made = known.commit(staged.table, staged.day, contents, staged.rows)
+        known.fences[staged.day] = staged.fence + 1
+        full = commit_metadata(metadata, staged.day, staged.run_id, staged.rows, staged.digest)
+        known.commits[0] = replace(made, metadata=full)
+        return known.commits[0]
+
+    def append(self, table: str, rows: pa.Table, metadata: Mapping[str, str]) -> Commit:
+        where = f"Appending to {table}"
+        given = accepted.lake_schema(rows.schema, where)
+        known = self._tables.get(table) or _Table(given, daily=False)
+        if known.daily:
+            raise SchemaMismatch(f"{where}: the table is replaced by day, so it cannot be appended to.")
+        accepted.check_same(given, known.schema, where)
+        kept = pa.Table.from_batches(
+            [accepted.conform(batch, known.schema, None, where) for batch in rows.to_batches()], known.schema
+        )
+        self._tables.setdefault(table, known)
+        block = self._store(known, "append", kept)
+        contents: dict[dt.date | None, tuple[str, ...]] = {None: (*(known.versions[-1] or {}).get(None, ()), block)}
+        made = known.commit(table, None, contents, kept.num_rows)
+        full = commit_metadata(metadata, None, "", kept.num_rows, _digest(kept))
+        known.commits[0] = replace(made, metadata=full)
+        return known.commits[0]
+
+    def exists(self, table: str) -> bool:
+        return table in self._tables
+
+    def schema(self, table: str) -> pa.Schema:
+        return self._table(table).schema
+
+    def read(
+        self,
+        table: str,
+        *,
+        first: dt.date | None = None,
+        last: dt.date | None = None,
+        version: str | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pa.RecordBatchReader:
+        pin = self.pin(table, first=first, last=last, version=version)
+        return self.read_pin(pin, columns)
+
+    def pin(
+        self, table: str, *, first: dt.date | None = None, last: dt.date | None = None, version: str | None = None
+    ) -> Pin:
+        known = self._table(table)
+        if version is None:
+            version = str(len(known.versions) - 1)
+        names = _blocks(known, table, version, first, last)
+        rows = sum(known.blocks[name].num_rows for name in names)
+        return Pin(table, version, first, last, rows, len(names), _pin_digest(known, names))
+
+    def read_pin(self, pin: Pin, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
+        known = self._table(pin.table)
+        names = _blocks(known, pin.table, pin.version, pin.first, pin.last)
+        if _pin_digest(known, names) != pin.digest:
+            raise UpstreamMissing(f"{pin.table} version {pin.version} does not hold what was pinned.")
+        return _reader(known, names, columns, pin.table)
+
+    def days(self, table: str) -> Mapping[dt.date, Commit]:
+        oldest_first = reversed(self.commits(table))
+        return dict(sorted({commit.day: commit for commit in oldest_first if commit.day is not None}.items()))
+
+    def commits(self, table: str, day: dt.date | None = None) -> tuple[Commit, ...]:
+        known = self._tables.get(table)
+        return tuple(c for c in known.commits if day is None or c.day == day) if known else ()
+
+    def optimize(self, table: str) -> int:
+        """A day is one block already."""
+        self._table(table)
+        return 0
+
+    def vacuum(self, table: str, keep: Iterable[Pin] = (), older_than: dt.timedelta = dt.timedelta(days=7)) -> int:
+        known = self._table(table)
+        if older_than > dt.timedelta(0):
+            return 0
+        kept = {int(pin.version) for pin in keep if pin.table == table} | {len(known.versions) - 1}
+        known.versions = [contents if number in kept else None for number, contents in enumerate(known.versions)]
+        known.stagings.clear()
+        needed = {name for contents in known.versions if contents for names in contents.values() for name in names}
+        dead = known.blocks.keys() - needed
+        for name in dead:
+            del known.blocks[name]
+        return len(dead)
+
+    def _table(self, table: str) -> _Table:
+        if table not in self._tables:
+            raise UpstreamMissing(f"The lake has no table {table!r} yet. Run the stage that publishes it.")
+        return self._tables[table]
+
+    def _store(self, known: _Table, prefix: str, rows: pa.Table) -> str:
+        self._names += 1
+        name = f"{prefix}/{self._names:08d}"
+        known.blocks[name] = rows
+        return name
+
+    def _require_staged(self, staged: Staged) -> _Table:
+        known = self._table(staged.table)
+        kept = known.stagings.get((staged.day, staged.run_id))
+        there = all(name in known.blocks for name in staged.files)
+        if kept is None or not there or (kept.files, kept.fence) != (staged.files, staged.fence):
+            raise UpstreamMissing(
+                f"{staged.table} of {staged.day}: what run {staged.run_id!r} staged is gone "
+                "(discarded, vacuumed or staged again). Run the stage that writes it again."
+            )
+        return known
+
+    def _drop_unpublished(self, known: _Table, staged: Staged) -> bool:
+        if _own(self.commits(staged.table, staged.day), staged) and known.fences[staged.day] > staged.fence:
+            return False
+        for name in staged.files:
+            known.blocks.pop(name, None)
+        return True
+
+
+def _own(published: Sequence[Commit], staged: Staged) -> Commit | None:
+    """The publication that followed the state this run staged from, if it is this run's own."""
+    if len(published) <= staged.fence:
+        return None
+    next_one = published[len(published) - 1 - staged.fence]
+    own = (next_one.metadata["run_id"], next_one.metadata["digest"]) == (staged.run_id, staged.digest)
+    return next_one if own else None
+
+
+def _blocks(known: _Table, table: str, version: str, first: dt.date | None, last: dt.date | None) -> list[str]:
+    if not known.daily and (first is not None or last is not None):
+        raise BadInput(f"{table} is not partitioned by 'ds': read it without first and last.")
+    latest = len(known.versions) - 1
+    if not version.isdecimal() or int(version) > latest:
+        raise UpstreamMissing(f"{table} has no version {version!r}; the latest is {latest}.")
+    contents = known.versions[int(version)]
+    if contents is None:
+        raise UpstreamMissing(f"{table} version {version} was vacuumed.")
+    wanted = [day for day in contents if day is None or (first or day) <= day <= (last or day)]
+    return [name for day in sorted(wanted, key=lambda d: d or dt.date.min) for name in contents[day]]
+
+
+def _reader(known: _Table, names: Iterable[str], columns: Sequence[str] | None, table: str) -> pa.RecordBatchReader:
+    chosen = list(columns) if columns is not None else known.schema.names
+    for name in chosen:
+        if name not in known.schema.names:
+            raise UnknownName(f"column of {table}", name, known.schema.names)
+    tables = [known.schema.empty_table(), *(known.blocks[name] for name in names)]
+    return pa.concat_tables(tables).select(chosen).to_reader()
+
+
+def _digest(rows: pa.Table) -> str:
+    """SHA-256 of the rows as an Arrow stream; equal rows arrive here in equal chunks."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema) as writer:
+        writer.write_table(rows)
+    return hashlib.sha256(sink.getvalue()).hexdigest()
+
+
+def _pin_digest(known: _Table, names: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(f"{n} {_digest(known.blocks[n])}" for n in sorted(names)).encode()).hexdigest()

@@ -1,0 +1,154 @@
+"""Data files: written with equal bytes for equal rows, checksummed on the way, read with bounded memory."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.lake.files import Sink, TableFiles, storage_errors
+
+FILE_BYTES = 512 << 20
+BATCH_ROWS = 65_536
+_LONGEST_STATISTIC = 64
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A finished data file; `path` is relative to the table, `stats` the Delta statistics as JSON."""
+
+    path: str
+    size: int
+    rows: int
+    sha256: str
+    stats: str
+
+
+class DataWriter:
+    """Writes row groups into numbered Parquet files of one folder; leaving by an exception removes them.
+
+    Rows are held for one row group only; a file is finished once it passes 512 MiB.
+    """
+
+    def __init__(self, files: TableFiles, folder: str, schema: pa.Schema, doing: str) -> None:
+        self._files, self._folder, self._schema, self._doing = files, folder, schema, doing
+        self._paths: list[str] = []
+        self._done: list[DataFile] = []
+        self._open: tuple[Sink, pq.ParquetWriter] | None = None
+        self._footers: list[pq.FileMetaData] = []
+
+    def __enter__(self) -> DataWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._abandon()
+
+    def write(self, rows: pa.Table) -> None:
+        """Write one row group. Raises StorageFull, LakeUnavailable."""
+        with storage_errors(self._doing):
+            sink, writer = self._open or self._start()
+            writer.write_table(rows, row_group_size=max(rows.num_rows, 1))
+            if sink.size >= FILE_BYTES:
+                self._close()
+
+    def finish(self) -> tuple[DataFile, ...]:
+        """Close the last file. Raises StorageFull, LakeUnavailable."""
+        with storage_errors(self._doing):
+            self._close()
+        return tuple(self._done)
+
+    def _start(self) -> tuple[Sink, pq.ParquetWriter]:
+        path = f"{self._folder}/part-{len(self._paths):05d}.parquet"
+        self._paths.append(path)
+        sink = self._files.create(path)
+        writer = pq.ParquetWriter(sink, self._schema, compression="zstd", metadata_collector=self._footers)
+        self._open = (sink, writer)
+        return self._open
+
+    def _close(self) -> None:
+        if self._open is None:
+            return
+        sink, writer = self._open
+        writer.close()
+        sink.close()
+        footer = self._footers[-1]
+        stats = statistics(footer)
+        self._done.append(DataFile(self._paths[-1], sink.size, footer.num_rows, sink.sha256(), stats))
+        self._open = None
+
+    def _abandon(self) -> None:
+        """Remove what was written; a store that fails again here must not hide the first error."""
+        with contextlib.suppress(Exception):
+            if self._open is not None:
+                sink, writer = self._open
+                writer.is_open = False  # or it would try to write its footer when it is collected
+                sink.close()
+        with contextlib.suppress(OSError):
+            self._files.delete(self._paths)
+
+
+def batches(files: TableFiles, paths: Iterable[str], columns: Sequence[str], doing: str) -> Iterator[pa.RecordBatch]:
+    """Rows of the files in order, 65,536 at most a batch; one row group is in memory at a time."""
+    for path in paths:
+        with storage_errors(doing), files.open(path) as source, pq.ParquetFile(source) as file:
+            for batch in file.iter_batches(BATCH_ROWS, columns=list(columns)):
+                yield batch.select(list(columns))
+
+
+def statistics(footer: pq.FileMetaData) -> str:
+    """Delta statistics of a file: rows, and minimum, maximum and missing values of each column.
+
+    Floats have no minimum and maximum: Parquet leaves NaN out of them, Delta's readers count NaN as the largest.
+    """
+    nulls: dict[str, int] = {}
+    ranges: dict[str, list[Any]] = {}
+    unknown: set[str] = set()
+    for group in range(footer.num_row_groups):
+        for index in range(footer.num_columns):
+            column = footer.row_group(group).column(index)
+            name, found = column.path_in_schema, column.statistics
+            if found is None or not found.has_null_count:
+                unknown.add(name)
+                continue
+            nulls[name] = nulls.get(name, 0) + found.null_count
+            if found.has_min_max:
+                ranges.setdefault(name, []).extend([found.min, found.max])
+            elif found.null_count < column.num_values:
+                unknown.add(name)
+    known = {name: values for name, values in ranges.items() if name not in unknown and _ordered(values)}
+    return json.dumps(
+        {
+            "numRecords": footer.num_rows,
+            "minValues": {name: _json(min(values), 0) for name, values in known.items()},
+            "maxValues": {name: _json(max(values), 1) for name, values in known.items()},
+            "nullCount": {name: count for name, count in nulls.items() if name not in unknown},
+        }
+    )
+
+
+def _ordered(values: list[Any]) -> bool:
+    """Whether the values can be Delta statistics: exact in JSON, and short."""
+    first = values[0]
+    if isinstance(first, bool):
+        return False
+    if isinstance(first, str):
+        return all(len(value) <= _LONGEST_STATISTIC for value in values)
+    return isinstance(first, int | dt.date)
+
+
+def _json(value: Any, milliseconds_up: int) -> Any:
+    """Delta keeps milliseconds: the minimum is cut, the maximum must not shrink."""
+    if isinstance(value, dt.datetime):
+        bound = value.astimezone(dt.UTC) + dt.timedelta(milliseconds=milliseconds_up)
+        return f"{bound:%Y-%m-%dT%H:%M:%S}.{bound.microsecond // 1000:03d}Z"
+    return value.isoformat() if isinstance(value, dt.date) else value

@@ -1,0 +1,77 @@
+"""What is remembered about staged rows: a JSON manifest, written last, without which nothing is staged."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from pipelines.interfaces import Staged
+from pipelines.lake.files import TableFiles
+from pipelines.lake.parquet import DataFile
+
+# The leading underscore hides the folder from every Delta tool.
+FOLDER = "_staged"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A staging with what publishing needs to know of each file."""
+
+    staged: Staged
+    files: tuple[DataFile, ...]
+
+    def save(self, store: TableFiles) -> None:
+        staged = self.staged
+        body = {
+            "table": staged.table,
+            "ds": staged.day.isoformat(),
+            "run_id": staged.run_id,
+            "rows": staged.rows,
+            "fence": staged.fence,
+            "digest": staged.digest,
+            "notes": dict(staged.notes),
+            "files": [asdict(file) for file in self.files],
+        }
+        store.put(manifest_path(staged.day, staged.run_id), json.dumps(body, indent=1).encode())
+
+
+def load(store: TableFiles, path: str) -> Manifest | None:
+    """The manifest at a path, None if there is none."""
+    try:
+        body = json.loads(store.get(path))
+    except FileNotFoundError:
+        return None
+    files = tuple(DataFile(**file) for file in body["files"])
+    return Manifest(_staged(body, files), files)
+
+
+def manifest_path(day: dt.date, run_id: str) -> str:
+    return f"{FOLDER}/ds={day}/{safe_name(run_id)}-{hashlib.sha256(run_id.encode()).hexdigest()[:16]}.json"
+
+
+def safe_name(run_id: str) -> str:
+    """The readable part of a run id in a path; a digest or a random suffix beside it makes it unique."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", run_id)[:80]
+
+
+def content_digest(files: tuple[DataFile, ...]) -> str:
+    """SHA-256 over the files' own SHA-256, in order."""
+    return hashlib.sha256("\n".join(file.sha256 for file in files).encode()).hexdigest()
+
+
+def _staged(body: Mapping[str, object], files: tuple[DataFile, ...]) -> Staged:
+    notes = body["notes"]
+    return Staged(
+        table=str(body["table"]),
+        day=dt.date.fromisoformat(str(body["ds"])),
+        run_id=str(body["run_id"]),
+        rows=int(str(body["rows"])),
+        fence=int(str(body["fence"])),
+        digest=str(body["digest"]),
+        files=tuple(file.path for file in files),
+        notes=dict(notes) if isinstance(notes, Mapping) else {},
+    )

@@ -1,0 +1,395 @@
+"""What every lake promises, on every implementation: memory, Delta on local disk, Delta on an S3 server."""
+
+from __future__ import annotations
+
+import datetime as dt
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+
+import pyarrow as pa
+import pytest
+
+from pipelines.errors import (
+    BadInput,
+    PublishConflict,
+    SchemaMismatch,
+    UnknownName,
+    UpstreamMissing,
+)
+from pipelines.interfaces import Commit, Lake
+from pipelines.lake.delta import DeltaLake
+from pipelines.lake.memory import MemoryLake
+
+DAY = dt.date(2013, 3, 1)
+NEXT = dt.date(2013, 3, 2)
+TABLE = "features/flight_delay"
+
+# The server has a process of its own: delta-rs holds the GIL while it waits for an answer.
+S3_SERVER = """
+import sys
+from moto.server import ThreadedMotoServer
+server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+server.start()
+print(server.get_host_and_port()[1], flush=True)
+sys.stdin.read()
+server.stop()
+"""
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[dict[str, str]]:
+    import boto3
+
+    command = [sys.executable, "-c", S3_SERVER]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, text=True, **pipes) as server:
+        endpoint = f"http://127.0.0.1:{int(server.stdout.readline())}"
+        keys = {"aws_access_key_id": "tailrace", "aws_secret_access_key": "tailrace"}
+        boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", **keys).create_bucket(Bucket="lake")
+        yield {
+            "AWS_ENDPOINT_URL": endpoint,
+            "AWS_ALLOW_HTTP": "true",
+            "AWS_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": "tailrace",
+            "AWS_SECRET_ACCESS_KEY": "tailrace",
+        }
+        server.stdin.close()
+
+
+@pytest.fixture(params=["memory", "local", "file-url", "s3"])
+def reopen(request, tmp_path) -> Callable[[], Lake]:
+    """Opens the same lake again, as another process would; the memory lake is its own other process."""
+    if request.param == "memory":
+        lake = MemoryLake()
+        return lambda: lake
+    if request.param == "local":
+        return lambda: DeltaLake(str(tmp_path / "a new" / "lake"))
+    if request.param == "file-url":
+        return lambda: DeltaLake((tmp_path / "lake").as_uri())
+    options = request.getfixturevalue("s3")
+    root = f"s3://lake/{uuid.uuid4().hex}"
+    return lambda: DeltaLake(root, options)
+
+
+@pytest.fixture
+def lake(reopen) -> Lake:
+    return reopen()
+
+
+def rows(*values: float, **more: list) -> pa.Table:
+    return pa.table(
+        {
+            "key": pa.array([f"k{i}" for i in range(len(values))], pa.string()),
+            "x": pa.array(values, pa.float64()),
+            **more,
+        }
+    )
+
+
+def stage(lake: Lake, table: pa.Table, run: str = "r1", day: dt.date = DAY):
+    return lake.stage(TABLE, day, run, table.to_reader())
+
+
+def put(lake: Lake, table: pa.Table, run: str = "r1", day: dt.date = DAY) -> Commit:
+    return lake.publish(stage(lake, table, run, day), {"pipeline": "flight_delay"})
+
+
+def values(reader: pa.RecordBatchReader) -> list[float]:
+    return sorted(reader.read_all()["x"].to_pylist())
+
+
+def test_staged_rows_are_seen_only_once_published(lake):
+    staged = stage(lake, rows(1, 2))
+    assert (staged.rows, staged.fence, staged.notes) == (2, 0, {})
+    assert values(lake.read(TABLE)) == []
+    assert lake.days(TABLE) == {}
+    commit = lake.publish(staged, {"pipeline": "flight_delay"})
+    assert values(lake.read(TABLE)) == [1, 2]
+    assert (commit.day, commit.rows, commit.unchanged) == (DAY, 2, False)
+    assert commit.metadata == {
+        "pipeline": "flight_delay",
+        "ds": "2013-03-01",
+        "run_id": "r1",
+        "rows": "2",
+        "digest": staged.digest,
+    }
+    assert lake.days(TABLE) == {DAY: commit}
+    assert lake.read(TABLE).read_all()["ds"].to_pylist() == [DAY, DAY]
+
+
+def test_a_day_is_replaced_whole_and_others_stay(lake):
+    put(lake, rows(1, 2))
+    put(lake, rows(7), day=NEXT)
+    put(lake, rows(3), run="r2")
+    assert values(lake.read(TABLE, first=DAY, last=DAY)) == [3]
+    assert values(lake.read(TABLE, first=NEXT)) == [7]
+    assert values(lake.read(TABLE)) == [3, 7]
+    assert [c.metadata["run_id"] for c in lake.commits(TABLE)] == ["r2", "r1", "r1"]
+    assert [c.metadata["run_id"] for c in lake.commits(TABLE, DAY)] == ["r2", "r1"]
+    assert lake.commits(TABLE)[0].recorded_at >= lake.commits(TABLE)[1].recorded_at
+
+
+def test_another_process_finds_stages_audits_and_publishes(reopen):
+    run = "manual__2013-03-01T00:00:00+00:00_ab/../c"
+    staged = stage(reopen(), rows(1, 2), run=run)
+    assert reopen().staged(TABLE, DAY, run) == staged
+    reopen().annotate(staged, {"model": "3"})
+    audited = reopen().annotate(staged, {"nulls": "0"})
+    assert audited.notes == {"model": "3", "nulls": "0"}
+    found = reopen().staged(TABLE, DAY, run)
+    assert found == audited
+    assert values(reopen().read_staged(found)) == [1, 2]
+    commit = reopen().publish(found, {})
+    assert reopen().publish(reopen().staged(TABLE, DAY, run), {}) == commit
+    assert values(reopen().read(TABLE)) == [1, 2]
+
+
+def test_the_second_of_two_runs_gets_a_conflict(lake):
+    first, second = stage(lake, rows(1)), stage(lake, rows(2), run="r2")
+    lake.publish(first, {})
+    with pytest.raises(PublishConflict, match=r"r1.*published the day after run 'r2'"):
+        lake.publish(second, {})
+    assert values(lake.read(TABLE)) == [1]
+    lake.discard(second)
+    put(lake, rows(2), run="r2")
+    assert values(lake.read(TABLE)) == [2]
+
+
+def test_a_conflict_is_one_even_when_the_bytes_are_equal(lake):
+    first, second = stage(lake, rows(1)), stage(lake, rows(1), run="r2")
+    lake.publish(first, {})
+    with pytest.raises(PublishConflict):
+        lake.publish(second, {})
+
+
+def test_publishing_equal_bytes_again_changes_nothing(lake):
+    commit = put(lake, rows(1, 2))
+    again = stage(lake, rows(1, 2), run="r2")
+    for _ in range(2):
+        unchanged = lake.publish(again, {})
+        assert unchanged.unchanged
+        assert unchanged.version == commit.version
+    assert len(lake.commits(TABLE)) == 1
+    assert values(lake.read(TABLE)) == [1, 2]
+
+
+def test_publishing_twice_returns_the_first_commit_even_after_others(lake):
+    staged = stage(lake, rows(1))
+    commit = lake.publish(staged, {})
+    put(lake, rows(5), run="r2")
+    assert lake.publish(staged, {}) == commit
+    assert values(lake.read(TABLE)) == [5]
+
+
+def test_the_bytes_do_not_depend_on_how_the_rows_arrive(lake):
+    table = rows(*range(1000))
+    whole = stage(lake, table)
+    chopped = pa.RecordBatchReader.from_batches(table.schema, table.to_batches(max_chunksize=7))
+    assert lake.stage(TABLE, DAY, "r2", chopped).digest == whole.digest
+
+
+def test_an_empty_day_is_published_and_known(lake):
+    commit = put(lake, rows())
+    assert (commit.rows, commit.unchanged) == (0, False)
+    assert lake.days(TABLE)[DAY].rows == 0
+    assert values(lake.read(TABLE)) == []
+    assert put(lake, rows(), run="r2").unchanged
+    put(lake, rows(4), run="r3")
+    put(lake, rows(), run="r4")
+    assert values(lake.read(TABLE)) == []
+
+
+def test_staging_again_replaces_what_the_run_staged(lake):
+    stale = stage(lake, rows(1))
+    fresh = stage(lake, rows(2))
+    with pytest.raises(UpstreamMissing, match="staged again"):
+        lake.publish(stale, {})
+    lake.discard(stale)
+    lake.publish(fresh, {})
+    assert values(lake.read(TABLE)) == [2]
+
+
+def test_staging_again_after_publishing_keeps_what_is_published(lake):
+    put(lake, rows(1))
+    again = stage(lake, rows(2))
+    assert again.fence == 1
+    assert values(lake.read(TABLE)) == [1]
+    lake.publish(again, {})
+    assert values(lake.read(TABLE)) == [2]
+
+
+def test_discarded_rows_are_gone_and_published_ones_stay(lake):
+    staged = stage(lake, rows(1))
+    lake.discard(staged)
+    lake.discard(staged)
+    for call in (lambda: lake.publish(staged, {}), lambda: lake.read_staged(staged)):
+        with pytest.raises(UpstreamMissing):
+            call()
+    with pytest.raises(UpstreamMissing, match="staged nothing"):
+        lake.staged(TABLE, DAY, "r1")
+    published = stage(lake, rows(2))
+    lake.publish(published, {})
+    lake.discard(published)
+    assert values(lake.read(TABLE)) == [2]
+
+
+def test_a_failing_input_leaves_nothing_and_keeps_the_earlier_staging(lake):
+    def failing() -> Iterator[pa.RecordBatch]:
+        yield from rows(1, 2).to_batches()
+        raise RuntimeError("the warehouse went away")
+
+    def attempt() -> None:
+        lake.stage(TABLE, DAY, "r1", pa.RecordBatchReader.from_batches(rows().schema, failing()))
+
+    with pytest.raises(RuntimeError, match="went away"):
+        attempt()
+    assert not lake.exists(TABLE)
+    earlier = stage(lake, rows(9))
+    with pytest.raises(RuntimeError, match="went away"):
+        attempt()
+    assert lake.staged(TABLE, DAY, "r1") == earlier
+    lake.publish(earlier, {})
+    assert values(lake.read(TABLE)) == [9]
+
+
+def test_every_difference_of_the_schema_is_named(lake):
+    put(lake, rows(1.0, seats=pa.array([1], pa.int64())))
+    wrong = pa.table({"key": ["a"], "x": pa.array([1], pa.int64()), "seat": pa.array([1], pa.int64())})
+    with pytest.raises(SchemaMismatch) as caught:
+        stage(lake, wrong, run="r2")
+    message = str(caught.value)
+    assert "features/flight_delay of 2013-03-01" in message
+    assert "'seats' of the table is missing. Did you mean 'seat'?" in message
+    assert "'seat' is not in the table. Did you mean 'seats'?" in message
+    assert "'x' is int64, in the table double" in message
+    assert values(lake.read(TABLE)) == [1]
+
+
+def test_columns_may_come_in_any_order(lake):
+    put(lake, rows(1))
+    put(lake, rows(2).select(["x", "key"]), run="r2")
+    assert lake.read(TABLE).read_all().column_names == ["key", "x", "ds"]
+
+
+def test_types_the_lake_does_not_keep_are_refused_together(lake):
+    table = pa.table(
+        {
+            "a": pa.array([[1]], pa.list_(pa.int64())),
+            "b": pa.array([1], pa.uint8()),
+            "c": pa.array([dt.datetime(2013, 3, 1)], pa.timestamp("us")),
+            "ds": pa.array(["2013-03-01"]),
+        }
+    )
+    with pytest.raises(
+        SchemaMismatch, match=r"(?s)'a' is list.*'b' is uint8.*'c' is timestamp.*time zone.*'ds' is"
+    ) as _:
+        stage(lake, table)
+    assert not lake.exists(TABLE)
+
+
+def test_kept_types_are_plain(lake):
+    instant = dt.datetime(2013, 3, 1, 5, tzinfo=dt.UTC)
+    table = pa.table(
+        {
+            "text": pa.array(["a"]).dictionary_encode(),
+            "large": pa.array(["a"], pa.large_string()),
+            "at": pa.array([instant], pa.timestamp("ns", "America/New_York")),
+            "small": pa.array([1], pa.int8()),
+        }
+    )
+    put(lake, table)
+    schema = lake.schema(TABLE)
+    assert schema.field("text").type == schema.field("large").type == pa.string()
+    assert schema.field("at").type == pa.timestamp("us", "UTC")
+    read = lake.read(TABLE).read_all()
+    assert read.schema == schema
+    assert read["at"].to_pylist() == [instant]
+
+
+@pytest.mark.parametrize("day", [NEXT, None])
+def test_rows_of_another_day_are_refused(lake, day):
+    with pytest.raises(SchemaMismatch, match="1 of 2 rows"):
+        stage(lake, rows(1, 2, ds=pa.array([DAY, day], pa.date32())))
+    assert not lake.exists(TABLE)
+
+
+def test_old_versions_and_pins_read_the_same_rows(lake):
+    first = put(lake, rows(1))
+    pin = lake.pin(TABLE, first=DAY, last=NEXT)
+    put(lake, rows(2), run="r2")
+    put(lake, rows(3), day=NEXT)
+    assert values(lake.read(TABLE, version=first.version)) == [1]
+    assert (pin.version, pin.rows) == (first.version, 1)
+    assert values(lake.read_pin(pin)) == [1]
+    assert lake.pin(TABLE, first=DAY, last=NEXT, version=first.version) == pin
+    assert lake.pin(TABLE, first=DAY, last=DAY).digest != pin.digest
+
+
+def test_columns_are_read_in_the_order_asked(lake):
+    put(lake, rows(1))
+    pin = lake.pin(TABLE)
+    assert lake.read(TABLE, columns=["ds", "x"]).read_all().column_names == ["ds", "x"]
+    assert lake.read_pin(pin, ["x", "key"]).read_all().column_names == ["x", "key"]
+    with pytest.raises(UnknownName, match="Did you mean 'key'"):
+        lake.read(TABLE, columns=["kye"])
+
+
+def test_what_is_missing_is_said(lake):
+    assert not lake.exists(TABLE)
+    assert lake.days(TABLE) == {}
+    assert lake.commits(TABLE) == ()
+    for call in (lake.read, lake.schema, lake.pin):
+        with pytest.raises(UpstreamMissing, match="no table 'features/flight_delay'"):
+            call(TABLE)
+    with pytest.raises(UpstreamMissing, match="staged nothing"):
+        lake.staged(TABLE, DAY, "r1")
+    put(lake, rows(1))
+    for version in ("99", "x"):
+        with pytest.raises(UpstreamMissing, match="no version"):
+            lake.read(TABLE, version=version)
+
+
+def test_append_adds_rows_without_days(lake):
+    first = lake.append("promotions", rows(1), {"by": "gate"})
+    second = lake.append("promotions", rows(1, 2), {"by": "rollback"})
+    assert (first.day, second.rows, second.metadata["by"]) == (None, 2, "rollback")
+    assert values(lake.read("promotions")) == [1, 1, 2]
+    assert values(lake.read("promotions", version=first.version)) == [1]
+    assert lake.commits("promotions") == (second, first)
+    assert lake.days("promotions") == {}
+    with pytest.raises(SchemaMismatch, match="'y' is not in the table"):
+        lake.append("promotions", rows(1, y=[1]), {})
+    with pytest.raises(BadInput, match="without first and last"):
+        lake.read("promotions", first=DAY)
+
+
+def test_tables_are_either_by_day_or_appended_to(lake):
+    put(lake, rows(1))
+    with pytest.raises(SchemaMismatch, match="cannot be appended to"):
+        lake.append(TABLE, rows(1, ds=[DAY]), {})
+    lake.append("promotions", rows(1), {})
+    with pytest.raises(SchemaMismatch, match="not partitioned by 'ds'"):
+        lake.stage("promotions", DAY, "r1", rows(1).to_reader())
+
+
+def test_upkeep_breaks_no_pin_and_moves_no_fence(lake):
+    put(lake, rows(1))
+    pin = lake.pin(TABLE)
+    put(lake, rows(2), run="r2")
+    dropped = lake.pin(TABLE)
+    put(lake, rows(3), run="r3")
+    staged = stage(lake, rows(4), run="r4", day=NEXT)
+    before = lake.commits(TABLE)
+    lake.optimize(TABLE)
+    assert lake.commits(TABLE) == before
+    assert lake.vacuum(TABLE, keep=[pin]) == 0
+    assert values(lake.read_pin(dropped)) == [2]
+    lake.publish(staged, {})
+    assert lake.vacuum(TABLE, keep=[pin], older_than=dt.timedelta(0)) == 1
+    assert values(lake.read_pin(pin)) == [1]
+    assert values(lake.read(TABLE)) == [3, 4]
+    with pytest.raises(UpstreamMissing):
+        lake.read_pin(dropped)
+    assert put(lake, rows(3), run="r5").unchanged

@@ -1,0 +1,82 @@
+"""The lake's law: whatever the order of stage, publish, kill, rerun and upkeep, a day is one run's rows."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import tempfile
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.errors import PublishConflict, UpstreamMissing
+from pipelines.interfaces import Lake, Staged
+from pipelines.lake.delta import DeltaLake
+from pipelines.lake.memory import MemoryLake
+
+DAYS = (dt.date(2013, 3, 1), dt.date(2013, 3, 2))
+RUNS = ("a", "b")
+ACTIONS = ("stage", "die", "publish", "publish", "discard", "optimize", "vacuum")
+STEPS = st.lists(st.tuples(st.sampled_from(ACTIONS), st.sampled_from(DAYS), st.sampled_from(RUNS)), max_size=14)
+
+
+def batches(run: str, attempt: int, *, dies: bool) -> Iterator[pa.RecordBatch]:
+    for part in range(2):
+        yield pa.record_batch({"run": [f"{run}{attempt}"] * 3, "n": [part * 3, part * 3 + 1, part * 3 + 2]})
+        if dies:
+            raise KeyError("killed")
+
+
+def stage(lake: Lake, day: dt.date, run: str, attempt: int, *, dies: bool = False) -> Staged:
+    schema = pa.schema({"run": pa.string(), "n": pa.int64()})
+    return lake.stage("t", day, run, pa.RecordBatchReader.from_batches(schema, batches(run, attempt, dies=dies)))
+
+
+def follow(lake: Lake, steps: list[tuple[str, dt.date, str]]) -> None:
+    handles: dict[tuple[dt.date, str], tuple[Staged, str]] = {}
+    expected: dict[dt.date, tuple[str, Staged]] = {}
+    publications = 0
+    for attempt, (action, day, run) in enumerate(steps):
+        held = handles.get((day, run))
+        if action == "stage":
+            handles[day, run] = stage(lake, day, run, attempt), f"{run}{attempt}"
+        elif action == "die":
+            with pytest.raises(KeyError):
+                stage(lake, day, run, attempt, dies=True)
+        elif action == "publish" and held:
+            fence = sum(1 for _ in lake.commits("t", day))
+            with contextlib.suppress(UpstreamMissing, PublishConflict):
+                lake.publish(held[0], {})
+                if held[0].fence == fence:
+                    expected[day] = held[1], held[0]
+                    publications += 1
+        elif action == "discard" and held:
+            lake.discard(held[0])
+        elif action in ("optimize", "vacuum") and lake.exists("t"):
+            lake.optimize("t") if action == "optimize" else lake.vacuum("t", older_than=dt.timedelta(0))
+        for known in DAYS:
+            seen = lake.read("t", first=known, last=known).read_all() if lake.exists("t") else None
+            if known in expected:
+                assert seen is not None
+                assert seen["run"].to_pylist() == [expected[known][0]] * 6
+                assert seen["n"].to_pylist() == list(range(6))
+                assert lake.days("t")[known].metadata["digest"] == expected[known][1].digest
+            else:
+                assert seen is None or seen.num_rows == 0
+        assert len(lake.commits("t")) == publications
+
+
+@given(STEPS)
+@settings(max_examples=150, deadline=None)
+def test_in_memory(steps):
+    follow(MemoryLake(), steps)
+
+
+@given(STEPS)
+@settings(max_examples=25, deadline=None)
+def test_on_delta(steps):
+    with tempfile.TemporaryDirectory() as root:
+        follow(DeltaLake(root), steps)

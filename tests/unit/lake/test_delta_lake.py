@@ -1,0 +1,112 @@
+"""What only the Delta lake has: compaction, checksums, statistics, checkpoints, unreadable tables."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from deltalake import DeltaTable
+
+from pipelines.errors import BadInput, LakeUnavailable, UpstreamMissing
+from pipelines.lake import delta, parquet
+from pipelines.lake.delta import DeltaLake
+
+DAY = dt.date(2013, 3, 1)
+
+
+@pytest.fixture
+def lake(tmp_path) -> DeltaLake:
+    return DeltaLake(str(tmp_path))
+
+
+def put(lake: DeltaLake, count: int, run: str):
+    return lake.publish(lake.stage("t", DAY, run, pa.table({"n": list(range(count))}).to_reader()), {})
+
+
+@pytest.fixture
+def small_files(monkeypatch):
+    """A file per row group of ten rows."""
+    monkeypatch.setattr(parquet, "FILE_BYTES", 1)
+    monkeypatch.setattr(delta.rows.row_groups, "__defaults__", (10,))
+
+
+def test_optimize_joins_files_and_keeps_rows_pins_and_fence(lake, small_files, monkeypatch):
+    put(lake, 35, "r1")
+    pin = lake.pin("t")
+    assert pin.files == 4
+    staged = lake.stage("t", DAY, "r2", pa.table({"n": [1]}).to_reader())
+    monkeypatch.setattr(parquet, "FILE_BYTES", 1 << 20)
+    assert lake.optimize("t") == 4
+    assert lake.optimize("t") == 0
+    assert lake.pin("t").files == 1
+    assert lake.read("t").read_all()["n"].to_pylist() == list(range(35))
+    assert lake.read_pin(pin).read_all()["n"].to_pylist() == list(range(35))
+    assert lake.read_pin(lake.pin("t")).read_all().num_rows == 35
+    assert len(lake.commits("t")) == 1
+    lake.publish(staged, {})
+    assert lake.read("t").read_all()["n"].to_pylist() == [1]
+
+
+def test_a_compaction_and_a_publication_at_once_never_double_the_rows(lake, small_files, monkeypatch):
+    put(lake, 35, "r1")
+    staged = lake.stage("t", DAY, "r2", pa.table({"n": [1]}).to_reader())
+    load, raced = DeltaLake._load, []
+
+    def compacted_after_loading(self, table, version=None):
+        loaded = load(self, table, version)
+        if not raced:
+            raced.append(True)
+            assert lake.optimize("t") == 4
+        return loaded
+
+    monkeypatch.setattr(DeltaLake, "_load", compacted_after_loading)
+    lake.publish(staged, {})
+    assert lake.read("t").read_all()["n"].to_pylist() == [1]
+
+
+def test_history_survives_a_checkpoint(lake, tmp_path):
+    first = put(lake, 1, "r1")
+    DeltaTable(str(tmp_path / "t")).create_checkpoint()
+    second = put(lake, 2, "r2")
+    assert lake.commits("t") == (second, first)
+
+
+def test_tampered_and_lost_bytes_of_a_pin_are_noticed(lake, tmp_path):
+    put(lake, 50, "r1")
+    pin = lake.pin("t")
+    (file,) = (tmp_path / "t").rglob("*.parquet")
+    good = file.read_bytes()
+    file.write_bytes(good[:100] + bytes([good[100] ^ 1]) + good[101:])
+    with pytest.raises(UpstreamMissing, match="holds other bytes"):
+        lake.read_pin(pin)
+    file.write_bytes(b"short")
+    with pytest.raises(UpstreamMissing, match="has 5 bytes"):
+        lake.read_pin(pin)
+    with pytest.raises(LakeUnavailable, match="Reading t"):
+        lake.read("t").read_all()
+    file.unlink()
+    with pytest.raises(UpstreamMissing, match="is gone"):
+        lake.read_pin(pin)
+
+
+def test_a_table_that_file_lists_would_misread_is_refused(lake, tmp_path):
+    put(lake, 1, "r1")
+    log = tmp_path / "t" / "_delta_log" / f"{2:020d}.json"
+    features = {"readerFeatures": ["deletionVectors"], "writerFeatures": ["deletionVectors"]}
+    log.write_text(json.dumps({"protocol": {"minReaderVersion": 3, "minWriterVersion": 7, **features}}))
+    with pytest.raises(BadInput, match="deletionVectors"):
+        lake.read("t")
+
+
+def test_statistics_bound_the_values(tmp_path):
+    late = dt.datetime(2013, 3, 1, 5, 0, 0, 1500, tzinfo=dt.UTC)
+    table = pa.table({"i": [3, 1, None], "f": [1.0, float("nan"), 2.0], "s": ["b", "a", None], "t": [late, late, late]})
+    pq.write_table(table, tmp_path / "x.parquet", row_group_size=2)
+    stats = json.loads(parquet.statistics(pq.read_metadata(tmp_path / "x.parquet")))
+    assert stats["numRecords"] == 3
+    assert stats["nullCount"] == {"i": 1, "f": 0, "s": 1, "t": 0}
+    assert stats["minValues"] == {"i": 1, "s": "a", "t": "2013-03-01T05:00:00.001Z"}
+    assert stats["maxValues"] == {"i": 3, "s": "b", "t": "2013-03-01T05:00:00.002Z"}
