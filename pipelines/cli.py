@@ -60,6 +60,7 @@ class DataChoice(StrEnum):
 
 def main() -> None:
     """Entry point: errors become one message on standard error and an exit code."""
+    output.quiet_exit()
     try:
         app()
     except TailraceError as error:

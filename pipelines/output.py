@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import atexit
 import datetime as dt
 import json
+import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-_out = Console()
+# Rich takes 80 columns where there is no terminal; a log or a pipe has no such edge.
+_out = Console() if sys.stdout.isatty() else Console(width=200)
 _beside = Console(stderr=True)
 
 
@@ -56,9 +61,23 @@ def steps(what: str, total: int) -> Iterator[Callable[[str], None]]:
         yield lambda now: progress.update(task, advance=1, now=now)
 
 
+def quiet_exit() -> None:
+    """Keep DuckDB's bindings from printing their reference counts when the interpreter ends.
+
+    It does so whenever SQLAlchemy has held a connection; nothing else is said that late.
+    """
+    atexit.register(lambda: os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stderr__.fileno()))
+
+
 def _rich_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
-    rendered = Table(title=title, title_justify="left")
+    """A row per row; of a single row, a line per field, since that is how it fits."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
+    if len(rows) == 1:
+        rendered = Table(title=title, title_justify="left", box=box.SIMPLE, show_header=False)
+        for name in columns:
+            rendered.add_row(Text(name, style="dim"), Text(_cell(rows[0].get(name))))
+        return rendered
+    rendered = Table(title=title, title_justify="left", box=box.SIMPLE)
     for name in columns:
         number = any(isinstance(row.get(name), int | float) and not isinstance(row.get(name), bool) for row in rows)
         rendered.add_column(name, justify="right" if number else "left", overflow="fold")
