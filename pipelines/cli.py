@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from pipelines import days, models, output, registry, settings
-from pipelines.errors import BadInput, TailraceError, UnknownName
+from pipelines.errors import BadInput, TailraceError
 from pipelines.interfaces import Services, Trial
 from pipelines.spec import PipelineSpec
 from pipelines.wiring import Wiring
@@ -257,8 +257,10 @@ def reproduce(
     from pipelines import reproduce as reproduction
 
     services = _services()
-    with _trial_progress("reproduce", _trials_of(services, run)) as on_trial:
-        found = reproduction.run(services, run, data=data.value, on_trial=on_trial)
+    record = services.tracker.run(run)
+    spec = registry.get(record.pipeline)
+    with _trial_progress("reproduce", int(record.params.get("trials", 0))) as on_trial:
+        found = reproduction.run(services, spec, run, data=data.value, on_trial=on_trial)
     rows = [
         {"what": compared.name, "recorded": compared.recorded, "now": compared.now, "same": compared.same}
         for compared in (*found.inputs, *found.results)
@@ -341,14 +343,7 @@ def _latest_run(services: Services, spec: PipelineSpec, day: dt.date) -> str:
 
 
 def _run_of_version(services: Services, spec: PipelineSpec, version: str) -> str:
-    runs = {known.version: known.run_id for known in services.tracker.versions(spec.name)}
-    if version not in runs:
-        raise UnknownName(f"version of model {spec.name}", version, runs)
-    return runs[version]
-
-
-def _trials_of(services: Services, run_id: str) -> int:
-    return int(services.tracker.run(run_id).params.get("trials", 0))
+    return models.record_of(services, spec, version).run_id
 
 
 @contextmanager

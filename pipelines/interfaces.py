@@ -29,7 +29,8 @@ Severity = Literal["critical", "warning"]
 class Source(Protocol):
     """An operational system that hands over one extract a night."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     @property
     def tables(self) -> Mapping[str, pa.Schema]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict, dataclass
+
 import numpy as np
 
 METRICS = {"roc_auc": True, "pr_auc": True, "log_loss": False, "brier": False}
@@ -26,16 +29,38 @@ def measure(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
     }
 
 
-def population_stability_index(expected: np.ndarray, observed: np.ndarray, bins: int = 10) -> float:
-    """How far a distribution moved: sum over bins of (o - e) * ln(o / e), with o and e the bins' shares.
+@dataclass(frozen=True)
+class Distribution:
+    """A distribution as shares of its own deciles: `edges` ascending, one more share than edges."""
 
-    Bins are the expected scores' deciles. Source: Siddiqi, Credit Risk Scorecards (2006), chapter 10;
-    below 0.1 is commonly read as stable, above 0.25 as shifted. Empty bins count as half a row.
+    edges: tuple[float, ...]
+    shares: tuple[float, ...]
+
+    @classmethod
+    def of(cls, scores: np.ndarray, bins: int = 10) -> Distribution:
+        """The scores' quantile bins; equal quantiles become one edge."""
+        edges = np.unique(np.quantile(scores, np.linspace(0, 1, bins + 1)[1:-1]))
+        return cls(tuple(edges.tolist()), tuple(_shares(edges, scores).tolist()))
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Distribution:
+        held = json.loads(text)
+        return cls(tuple(held["edges"]), tuple(held["shares"]))
+
+
+def population_stability_index(expected: Distribution, observed: np.ndarray) -> float:
+    """How far scores moved: sum over bins of (o - e) * ln(o / e), with o and e the bins' shares.
+
+    Source: Siddiqi, Credit Risk Scorecards (2006), chapter 10; below 0.1 is commonly read as stable,
+    above 0.25 as shifted. Empty bins count as half a row.
     """
-    edges = np.unique(np.quantile(expected, np.linspace(0, 1, bins + 1)[1:-1]))
-    count = len(edges) + 1
-    shares = [
-        np.maximum(np.bincount(np.searchsorted(edges, scores, side="right"), minlength=count), 0.5) / len(scores)
-        for scores in (expected, observed)
-    ]
-    return float(np.sum((shares[1] - shares[0]) * np.log(shares[1] / shares[0])))
+    before, after = np.array(expected.shares), _shares(np.array(expected.edges), observed)
+    return float(np.sum((after - before) * np.log(after / before)))
+
+
+def _shares(edges: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    counts = np.bincount(np.searchsorted(edges, scores, side="right"), minlength=len(edges) + 1)
+    return np.maximum(counts, 0.5) / len(scores)

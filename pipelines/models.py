@@ -9,11 +9,13 @@ from pathlib import Path
 
 from pipelines import promotions
 from pipelines.errors import BadInput, NoChampion, UnknownName
-from pipelines.interfaces import Model, Services
+from pipelines.interfaces import Model, RunRecord, Services
 from pipelines.spec import PipelineSpec
 
 AS_OF, CURRENT = "as-of", "current"
 CHAMPION, CHALLENGER = "champion", "challenger"
+SCORES_TAG = "tailrace.holdout_scores"
+"""The run's tag that holds the distribution of its holdout's scores."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,15 @@ def load(services: Services, spec: PipelineSpec, version: str) -> Model:
         return services.engine.load(services.tracker.model_folder(spec.name, version, Path(folder)))
 
 
+def record_of(services: Services, spec: PipelineSpec, version: str) -> RunRecord:
+    """The training run of a version. Raises UnknownName."""
+    run_ids = {known.version: known.run_id for known in services.tracker.versions(spec.name)}
+    if version not in run_ids:
+        raise UnknownName(f"version of model {spec.name}", version, run_ids)
+    return services.tracker.run(run_ids[version])
+
+
 def _explicit(services: Services, spec: PipelineSpec, day: dt.date, version: str) -> Choice:
-    versions = {known.version: known for known in services.tracker.versions(spec.name)}
-    if version not in versions:
-        raise UnknownName(f"version of model {spec.name}", version, versions)
-    trained = services.tracker.run(versions[version].run_id).tags.get("tailrace.day")
+    trained = record_of(services, spec, version).tags.get("tailrace.day")
     effective_from = dt.date.fromisoformat(trained) if trained else None
     return Choice(version, effective_from, effective_from is not None and effective_from > day)

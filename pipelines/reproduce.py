@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from pipelines import registry, training_set
+from pipelines import training_set
 from pipelines.errors import BadInput, UpstreamMissing
 from pipelines.interfaces import Pin, RunRecord, Services, Trial
 from pipelines.spec import PipelineSpec
@@ -65,7 +65,12 @@ class Reproduction:
 
 
 def run(
-    services: Services, run_id: str, *, data: Data = "pinned", on_trial: Callable[[Trial], None] = lambda trial: None
+    services: Services,
+    spec: PipelineSpec,
+    run_id: str,
+    *,
+    data: Data = "pinned",
+    on_trial: Callable[[Trial], None] = lambda trial: None,
 ) -> Reproduction:
     """Retrain from the run's pins, or on what these days hold now (`current`).
 
@@ -75,7 +80,6 @@ def run(
     record = services.tracker.run(run_id)
     if "tailrace.model_digest" not in record.tags:
         raise BadInput(f"Run {run_id} of {record.pipeline} ended as {record.status} before it had a model.")
-    spec = registry.get(record.pipeline)
     day = dt.date.fromisoformat(record.tags["tailrace.day"])
     pins = pins_of(record.tags)
     chosen = pins if data == "pinned" else training_set.pin_inputs(services.lake, spec, day)

@@ -42,7 +42,7 @@ def spec() -> PipelineSpec:
         ),
         window=Window(days=6, holdout_days=2),
         schedule=Schedule(train="0 1 * * 1", predict="30 0 * * *", timezone="America/New_York"),
-        search=SearchBudget(trials=6),
+        search=SearchBudget(trials=3),
         gate=Gate(metric="roc_auc", floor=0.55, slices=("plan",), slice_rows=20),
     )
 

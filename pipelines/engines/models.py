@@ -62,6 +62,9 @@ class SklearnModel:
 
     def predict(self, rows: pa.RecordBatch) -> pa.Array:
         check_columns(self.features, rows.schema)
+        if rows.num_rows == 0:
+            # scikit-learn refuses to transform no rows.
+            return pa.array([], pa.float64())
         positive = list(self.pipeline.classes_).index(True)
         return pa.array(self.pipeline.predict_proba(frame(rows, self.features))[:, positive].astype(np.float64))
 

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow.compute as pc
 
-from pipelines import reference
 from pipelines.errors import AuditFailed
 from pipelines.interfaces import Services, Staged, Verdict
-from pipelines.metrics import population_stability_index
+from pipelines.metrics import Distribution, population_stability_index
 from pipelines.spec import PipelineSpec
 from pipelines.validation import describe_failures
 
@@ -42,7 +41,7 @@ def run(services: Services, spec: PipelineSpec, day: dt.date, run_id: str) -> Au
     null_share = nulls / staged.rows if staged.rows else 0.0
     due = services.lake.days(spec.features_table)[day].rows
     coverage = staged.rows / due if due else 1.0
-    psi = _psi(services, spec, staged, scores)
+    psi = _psi(spec, staged, scores)
     problems = list(_problems(spec, staged, due, nulls, null_share, coverage, psi))
     if verdict.failures("critical"):
         problems.append(describe_failures(verdict, "critical"))
@@ -70,11 +69,10 @@ def _scores(services: Services, spec: PipelineSpec, staged: Staged) -> tuple[int
     return nulls, np.concatenate(parts)
 
 
-def _psi(services: Services, spec: PipelineSpec, staged: Staged, scores: np.ndarray) -> float | None:
+def _psi(spec: PipelineSpec, staged: Staged, scores: np.ndarray) -> float | None:
     if spec.audit.max_psi is None or len(scores) < spec.audit.psi_rows:
         return None
-    expected = reference.scores(services, spec, staged.notes["model_version"])
-    return population_stability_index(expected, scores)
+    return population_stability_index(Distribution.from_json(staged.notes["holdout_scores"]), scores)
 
 
 def _problems(

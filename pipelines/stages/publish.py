@@ -34,6 +34,7 @@ def run(services: Services, spec: PipelineSpec, day: dt.date, run_id: str) -> Pu
             f"{spec.predictions_table} of {day}: what run {run_id!r} staged has not passed its audit; "
             f"run it first: tailrace run audit {spec.name} --date {day} --run-id {run_id}."
         )
-    metadata = {"pipeline": spec.name, "stage": "publish", "run_id": run_id, **provenance.code(), **staged.notes}
+    notes = {name: value for name, value in staged.notes.items() if name != "holdout_scores"}
+    metadata = {"pipeline": spec.name, "stage": "publish", "run_id": run_id, **provenance.code(), **notes}
     commit = services.lake.publish(staged, metadata)
     return Published(spec.name, day, commit.rows, staged.notes["model_version"], commit)

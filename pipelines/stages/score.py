@@ -45,6 +45,8 @@ def run(services: Services, spec: PipelineSpec, day: dt.date, run_id: str, model
             "model_choice": model,
             "model_effective_from": str(chosen.effective_from or ""),
             "look_ahead": str(chosen.look_ahead).lower(),
+            # Written here so that the audit needs no tracker.
+            "holdout_scores": models.record_of(services, spec, chosen.version).tags[models.SCORES_TAG],
             "features_pin": json.dumps(asdict(pin), default=str),
         },
     )

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipelines import models, provenance, reference, training_set
+from pipelines import models, provenance, training_set
 from pipelines.interfaces import Model, Pin, Services, Trained, Trial
-from pipelines.metrics import measure
+from pipelines.metrics import Distribution, measure
 from pipelines.spec import PipelineSpec
 from pipelines.training_set import TrainingSet
 
@@ -159,15 +159,16 @@ def _register(
             "rows.learning": data.learning.num_rows,
             "rows.holdout": data.holdout.num_rows,
         },
-        tags={"tailrace.model_digest": model.digest(), "tailrace.model_kind": model.kind},
+        tags={
+            "tailrace.model_digest": model.digest(),
+            "tailrace.model_kind": model.kind,
+            models.SCORES_TAG: Distribution.of(predict(model, data.holdout)).to_json(),
+        },
     )
     example = data.learning.select(list(spec.features.columns)).slice(0, EXAMPLE_ROWS)
     with tempfile.TemporaryDirectory(prefix="tailrace-train-") as scratch:
-        saved, holdout, search = Path(scratch, "model"), Path(scratch, "holdout"), Path(scratch, "search")
+        saved, search = Path(scratch, "model"), Path(scratch, "search")
         saved.mkdir()
-        holdout.mkdir()
-        reference.write(holdout, predict(model, data.holdout))
-        tracker.log_files(run_id, holdout, reference.FOLDER)
         search.mkdir()
         (search / Path(TRIALS).name).write_text(json.dumps([asdict(trial) for trial in trained.trials], default=str))
         tracker.log_files(run_id, search, Path(TRIALS).parent.name)

@@ -67,6 +67,8 @@ def test_no_rows_give_no_scores(engine, spec, rows):
     model = train(engine, spec, rows).model
     empty = keyed(rows[0].slice(0, 0), DAY)
     assert engine.score(spec, model, "1", empty.to_reader()).read_all().num_rows == 0
+    empty_batch = pa.RecordBatch.from_arrays([column.combine_chunks() for column in empty.columns], schema=empty.schema)
+    assert len(model.predict(empty_batch)) == 0
 
 
 def test_features_that_do_not_fit_are_all_named(engine, spec, rows):

@@ -84,14 +84,12 @@ def site(built: Site, tmp_path: Path) -> Iterator[Site]:
     shutil.move(tmp_path / built.database.name, built.database)
 
 
-@pytest.fixture(params=["duckdb", "memory"])
+@pytest.fixture(scope="session", params=["duckdb", "memory"])
 def warehouse(request: pytest.FixtureRequest, built: Site) -> Warehouse:
     if request.param == "duckdb":
         return built.warehouse
-    tables = {
-        table: pa.concat_tables([built.rows(table, day) for day in span(FIRST, LAST)]) for table in (FEATURES, OUTCOMES)
-    }
-    return MemoryWarehouse(tables)
+    days = list(span(FIRST, LAST))
+    return MemoryWarehouse({table: pa.concat_tables([built.rows(table, day) for day in days]) for table in ORDER})
 
 
 # ---------------------------------------------------------------- every warehouse
@@ -140,6 +138,15 @@ def test_a_day_that_was_not_built_has_no_rows_and_all_columns(warehouse: Warehou
 def test_a_table_that_was_never_built_is_missing(warehouse: Warehouse) -> None:
     with pytest.raises(UpstreamMissing, match="no table flight_delay_forecasts"):
         warehouse.read("flight_delay_forecasts", LAST, [])
+
+
+def test_building_tells_the_rows_of_the_days(warehouse: Warehouse) -> None:
+    results = {result.name: result for result in warehouse.build(LAST, LAST)}
+
+    for table, order in ORDER.items():
+        assert results[table].kind == "model"
+        assert results[table].status == "success"
+        assert results[table].rows == warehouse.read(table, LAST, order).read_all().num_rows
 
 
 # ---------------------------------------------------------------- the marts

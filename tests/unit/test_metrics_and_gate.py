@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.gate import Decision, decide
-from pipelines.metrics import measure, population_stability_index
+from pipelines.metrics import Distribution, measure, population_stability_index
 from pipelines.spec import Gate
 
 RANDOM = np.random.default_rng(5)
@@ -65,12 +65,13 @@ def test_one_class_has_no_ranking_metric():
 @given(st.lists(st.floats(0, 1), min_size=20, max_size=200))
 def test_a_distribution_did_not_move_from_itself(scores):
     held = np.array(scores)
-    assert population_stability_index(held, held) == pytest.approx(0)
+    assert population_stability_index(Distribution.of(held), held) == pytest.approx(0)
 
 
 @given(st.integers(0, 10**6))
 def test_the_index_is_never_negative_and_sees_a_shift(seed):
     random = np.random.default_rng(seed)
-    before, after = random.beta(2, 5, 1000), random.beta(5, 2, 1000)
+    before, after = Distribution.of(random.beta(2, 5, 1000)), random.beta(5, 2, 1000)
     assert population_stability_index(before, after) > 0.25
+    assert Distribution.from_json(before.to_json()) == before
     assert population_stability_index(before, random.beta(2, 5, 1000)) < 0.1

@@ -1,0 +1,11 @@
+{# The natural key of a flight, readable: 2013-01-01/UA/1545/EWR/0515. #}
+{% macro flight_key() -%}
+    concat_ws(
+        '/',
+        make_date(year, month, day)::varchar,
+        carrier,
+        flight::varchar,
+        origin,
+        lpad(sched_dep_time::varchar, 4, '0')
+    )
+{%- endmacro %}

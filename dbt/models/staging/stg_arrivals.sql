@@ -1,0 +1,27 @@
+with source as (
+
+    select * from {{ source('landing', 'arrivals') }}
+
+),
+
+renamed as (
+
+    select
+        ds,
+        {{ flight_key() }} as flight_key,
+        make_date(year, month, day) as flight_day,
+        carrier,
+        origin,
+        dest,
+        tailnum as tail_number,
+        time_hour + to_minutes(sched_dep_time % 100) as scheduled_departure,
+        dep_time is not null as departed,
+        dep_delay as departure_delay_minutes,
+        -- the clock at the destination, 24:00 being the next day's 00:00
+        to_minutes((arr_time // 100 * 60 + arr_time % 100) % 1440) as arrival_clock,
+        arr_delay as arrival_delay_minutes
+    from source
+
+)
+
+select * from renamed

@@ -1,0 +1,24 @@
+with source as (
+
+    select * from {{ source('landing', 'schedules') }}
+
+),
+
+renamed as (
+
+    select
+        ds,
+        {{ flight_key() }} as flight_key,
+        carrier,
+        origin,
+        dest,
+        tailnum as tail_number,
+        -- the source's own instant: the wall clock says too little when clocks go back
+        time_hour + to_minutes(minute) as scheduled_departure,
+        hour as departure_hour,
+        distance as distance_miles
+    from source
+
+)
+
+select * from renamed

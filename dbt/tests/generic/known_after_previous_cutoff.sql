@@ -1,0 +1,6 @@
+{# Rows that were known by the cutoff of the day before and so belong to an earlier day. #}
+{% test known_after_previous_cutoff(model, column_name, day="ds") %}
+    select *
+    from {{ model }}
+    where {{ column_name }} <= {{ cutoff(day ~ " - 1") }}
+{% endtest %}

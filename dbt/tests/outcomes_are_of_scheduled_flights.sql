@@ -1,0 +1,19 @@
+-- An outcome of a day whose schedule was landed must belong to a flight of that schedule.
+with outcomes as (
+
+    select * from {{ ref('flight_delay_outcomes') }}
+    where {{ built_days() }}
+
+),
+
+flights as (
+
+    select * from {{ ref('int_flights__scheduled') }}
+
+)
+
+select outcomes.*
+from outcomes
+where
+    outcomes.flight_day in (select flights.ds from flights)
+    and outcomes.flight_key not in (select flights.flight_key from flights)

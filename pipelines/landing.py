@@ -1,0 +1,152 @@
+"""The landing zone: nightly extracts as they arrived, one Parquet file per table and day.
+
+    <root>/<table>/ds=YYYY-MM-DD/part-0.parquet
+
+The root is a folder or any URL that fsspec understands.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import errno
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.days import span
+from pipelines.errors import LandingRefused, StorageFull, UnknownName, UpstreamMissing
+
+LANDED_AT = pa.field("_landed_at", pa.timestamp("us", tz="UTC"))
+"""When a row was landed, for the freshness of sources; no model uses it."""
+
+
+def _utc_now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+class Landing:
+    """Landed extracts of the tables in `schemas`, which declares the columns of each."""
+
+    def __init__(
+        self, root: str, schemas: Mapping[str, pa.Schema], clock: Callable[[], dt.datetime] = _utc_now
+    ) -> None:
+        self.root = root.rstrip("/")
+        self.schemas = schemas
+        self._clock = clock
+        self._files, self._path = fsspec.core.url_to_fs(self.root)
+
+    @property
+    def location(self) -> str:
+        """The root as other readers name it: an absolute folder, or the URL."""
+        return self._path if "file" in self._files.protocol else self.root
+
+    def write(self, table: str, day: dt.date, rows: pa.Table) -> int:
+        """Land a day of a table, replacing what was landed for it; the number of rows.
+
+        Raises LandingRefused if the rows do not have the declared columns, UnknownName, StorageFull.
+        """
+        declared = self._declared(table)
+        problems = _differences(declared, rows.schema)
+        if problems:
+            raise LandingRefused(_listed(f"The extract of {table} for {day} was not landed:", problems))
+        landed_at = pa.repeat(pa.scalar(self._clock(), LANDED_AT.type), rows.num_rows)
+        rows = rows.select(declared.names).cast(declared).append_column(LANDED_AT, landed_at)
+        file = self._file(table, day)
+        partial = f"{file}.{uuid.uuid4().hex}.partial"
+        self._files.makedirs(self._files._parent(file), exist_ok=True)
+        try:
+            with self._files.open(partial, "wb") as sink:
+                pq.write_table(rows, sink, compression="zstd", write_page_checksum=True)
+            self._files.mv(partial, file)
+        except BaseException as error:
+            if self._files.exists(partial):
+                self._files.rm(partial)
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StorageFull(
+                    f"The landing zone {self.root} is full: {table} of {day} was not landed and what was "
+                    "landed before stays. Free space, then ingest the day again."
+                ) from error
+            raise
+        return rows.num_rows
+
+    def days(self, table: str) -> tuple[dt.date, ...]:
+        """The days landed of a table, in order. Raises UnknownName."""
+        self._declared(table)
+        found = self._files.glob(f"{self._path}/{table}/ds=*/part-0.parquet")
+        return tuple(sorted(dt.date.fromisoformat(name.split("/ds=")[-1].split("/")[0]) for name in found))
+
+    def check(self, first: dt.date, last: dt.date) -> None:
+        """Make sure that every table has a sound file for each of the days first..last.
+
+        Every file is read once, so that damage anywhere in it is found here and not in the middle of a
+        build. Raises UpstreamMissing naming every absent table and day, LandingRefused naming every
+        unreadable file and every column that is missing, unexpected or of another type.
+        """
+        self._check_presence(first, last)
+        problems = [
+            f"{table} of {day}: {problem}"
+            for table in sorted(self.schemas)
+            for day in span(first, last)
+            for problem in self._problems(table, day)
+        ]
+        if problems:
+            heading = f"The landing zone {self.root} holds files that cannot be built from:"
+            remedy = "Land those days again from a sound extract; a lasting change of columns must be declared."
+            raise LandingRefused(f"{_listed(heading, problems)}\n{remedy}")
+
+    def _check_presence(self, first: dt.date, last: dt.date) -> None:
+        wanted = set(span(first, last))
+        absent = {table: sorted(wanted.difference(self.days(table))) for table in sorted(self.schemas)}
+        problems = [f"{table}: {_ranges(days)}" for table, days in absent.items() if days]
+        if problems:
+            days = sorted(set().union(*absent.values()))
+            heading = f"The landing zone {self.root} lacks files:"
+            raise UpstreamMissing(f"{_listed(heading, problems)}\nRun ingest for {_ranges(days)}.")
+
+    def _problems(self, table: str, day: dt.date) -> Iterator[str]:
+        """What is wrong with one landed file."""
+        try:
+            with self._files.open(self._file(table, day), "rb") as source:
+                schema = pq.read_table(source, page_checksum_verification=True, partitioning=None).schema
+        except (pa.ArrowException, OSError) as error:
+            yield f"not a readable Parquet file ({' '.join(str(error).split())})"
+            return
+        yield from _differences(self._declared(table).append(LANDED_AT), schema)
+
+    def _file(self, table: str, day: dt.date) -> str:
+        return f"{self._path}/{table}/ds={day.isoformat()}/part-0.parquet"
+
+    def _declared(self, table: str) -> pa.Schema:
+        if table not in self.schemas:
+            raise UnknownName("landing table", table, self.schemas)
+        return self.schemas[table]
+
+
+def _differences(declared: pa.Schema, found: pa.Schema) -> list[str]:
+    """A sentence for each column that is missing, unexpected or of another type."""
+    missing = [f"column {name} is missing" for name in declared.names if name not in found.names]
+    unexpected = [f"column {name} is unexpected" for name in found.names if name not in declared.names]
+    changed = [
+        f"column {field.name} is {found.field(field.name).type} and should be {field.type}"
+        for field in declared
+        if field.name in found.names and found.field(field.name).type != field.type
+    ]
+    return missing + unexpected + changed
+
+
+def _listed(heading: str, problems: list[str]) -> str:
+    return "\n".join([heading, *(f"  - {problem}" for problem in problems)])
+
+
+def _ranges(days: list[dt.date]) -> str:
+    """'2013-01-01, 2013-01-05..2013-01-07' for sorted days."""
+    runs: list[list[dt.date]] = []
+    for day in days:
+        if runs and day - runs[-1][-1] == dt.timedelta(days=1):
+            runs[-1].append(day)
+        else:
+            runs.append([day])
+    return ", ".join(f"{run[0]}..{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)

@@ -1,0 +1,162 @@
+"""The dbt project on its own: its unit tests pass, and its data tests catch what is planted."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow.compute as pc
+import pytest
+import yaml
+from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+from dbt.cli.main import dbtRunner
+
+from pipelines.days import span
+from pipelines.landing import Landing
+from pipelines.sources.nycflights13 import TABLES, NycFlights
+
+# the suite shares one build, so one process runs it
+pytestmark = pytest.mark.xdist_group("dbt_project")
+
+PROJECT = Path(__file__).resolve().parents[2] / "dbt"
+FIRST, LAST = dt.date(2013, 1, 3), dt.date(2013, 1, 5)
+
+Dbt = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dbt")
+    source, landing = NycFlights(folder / "cache"), Landing(str(folder / "landing"), TABLES)
+    for table in TABLES:
+        for day in span(FIRST, LAST):
+            landing.write(table, day, source.extract(table, day))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dbt(folder: Path) -> Iterator[Dbt]:
+    """Runs dbt on the landed days; its results by node name."""
+
+    def run(*arguments: str) -> dict[str, Any]:
+        paths = ("--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT), "--target-path", str(folder / "target"))
+        try:
+            outcome = dbtRunner().invoke(
+                ["--log-level", "none", "--log-path", str(folder / "logs"), "--no-version-check", *arguments, *paths]
+            )
+        finally:
+            if DuckDBConnectionManager._ENV is not None:
+                DuckDBConnectionManager._ENV.close()
+            DuckDBConnectionManager.close_all_connections()
+        assert outcome.exception is None, outcome.exception
+        return {result.node.name: result for result in outcome.result.results}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TAILRACE_WAREHOUSE", str(folder / "warehouse.duckdb"))
+        patch.setenv("TAILRACE_LANDING", str(folder / "landing"))
+        patch.setenv("BUILD_FIRST_DAY", str(FIRST))
+        patch.setenv("BUILD_LAST_DAY", str(LAST))
+        yield run
+
+
+@pytest.fixture(scope="module")
+def built(dbt: Dbt) -> dict[str, Any]:
+    return dbt("build")
+
+
+def test_models_tests_and_unit_tests_pass(built: dict[str, Any]) -> None:
+    bad = {name: result.message for name, result in built.items() if result.status not in ("success", "pass")}
+    assert not bad
+    unit_tests = {name for name, result in built.items() if result.node.resource_type == "unit_test"}
+    assert unit_tests >= {
+        "a_missing_tail_number_looks_like_an_unknown_plane",
+        "arrivals_over_a_change_of_clocks",
+        "cutoffs_across_daylight_saving",
+        "departures_across_the_start_of_daylight_saving",
+        "look_back_windows",
+        "outcomes_of_every_kind",
+        "the_last_observation_before_the_cutoff",
+    }
+
+
+FAULTS = {
+    "known_by_cutoff_flight_delay_features_known_at": (
+        "update flight_delay_features set known_at = known_at + interval 1 minute where departure_hour = 6"
+    ),
+    "unique_flight_delay_features_flight_key": ("insert into flight_delay_features from flight_delay_features limit 1"),
+    "within_flight_delay_features_weekday__7__1": "update flight_delay_features set weekday = 0 where carrier = 'B6'",
+    "known_by_cutoff_flight_delay_outcomes_known_at": (
+        "update flight_delay_outcomes set known_at = known_at + interval 2 days where cancelled"
+    ),
+    "known_after_previous_cutoff_flight_delay_outcomes_known_at": (
+        "update flight_delay_outcomes set known_at = known_at - interval 3 days where diverted"
+    ),
+    "unique_flight_delay_outcomes_flight_key": ("insert into flight_delay_outcomes from flight_delay_outcomes limit 1"),
+    "on_local_day_flight_delay_outcomes_scheduled_departure__flight_day": (
+        "update flight_delay_outcomes set flight_day = flight_day - 1 where flight_key like '%/UA/%'"
+    ),
+    "outcomes_are_of_scheduled_flights": (
+        "update flight_delay_outcomes set flight_key = 'x' || flight_key where not late and flight_day = '2013-01-04'"
+    ),
+}
+
+
+def test_each_planted_fault_is_caught(folder: Path, dbt: Dbt, built: dict[str, Any]) -> None:
+    with duckdb.connect(folder / "warehouse.duckdb") as connection:
+        for fault in FAULTS.values():
+            (changed,) = connection.execute(fault).fetchone() or (0,)
+            assert changed > 0, fault
+
+    results = dbt("test", "--exclude-resource-type", "unit_test")
+
+    assert {name for name, result in results.items() if result.status == "fail"} == set(FAULTS)
+
+
+@pytest.mark.parametrize("column", ["late", "known_at", "flight_key"])
+def test_the_contract_keeps_nulls_out(folder: Path, built: dict[str, Any], column: str) -> None:
+    with (
+        duckdb.connect(folder / "warehouse.duckdb") as connection,
+        pytest.raises(duckdb.ConstraintException, match=f"NOT NULL constraint failed: .*{column}"),
+    ):
+        connection.execute(f"update flight_delay_outcomes set {column} = null")  # noqa: S608 - one of three names
+
+
+def test_stale_sources_are_noticed(folder: Path, dbt: Dbt, built: dict[str, Any]) -> None:
+    now = dt.datetime.now(dt.UTC)
+    ages = {"planes": dt.timedelta(days=2), "airlines": dt.timedelta(days=8)}
+    for table, age in ages.items():
+        landing = Landing(str(folder / "landing"), TABLES, clock=lambda age=age: now - age)
+        for day in span(FIRST, LAST):
+            landing.write(table, day, TABLES[table].empty_table() if day < LAST else _one_row(folder, table))
+
+    results = dbt("source", "freshness")
+
+    expected = dict.fromkeys(TABLES, "pass") | {"planes": "warn", "airlines": "error"}
+    assert {name: str(result.status) for name, result in results.items()} == expected
+
+
+def _one_row(folder: Path, table: str) -> Any:
+    return NycFlights(folder / "cache").extract(table, LAST).slice(0, 1)
+
+
+def test_the_seed_holds_exactly_the_airports_that_the_register_lacks(folder: Path) -> None:
+    source = NycFlights(folder / "cache")
+    registered = set(source.extract("airports", LAST)["faa"].to_pylist())
+    flown_to = {
+        dest
+        for day in span(dt.date(2013, 1, 1), dt.date(2013, 12, 31))
+        for dest in pc.unique(source.extract("schedules", day)["dest"]).to_pylist()
+    }
+    with (PROJECT / "seeds" / "airport_time_zones.csv").open() as seed:
+        assert {row["faa"] for row in csv.DictReader(seed)} == flown_to - registered
+
+
+@pytest.mark.parametrize("model", sorted((PROJECT / "models").rglob("*.sql")), ids=lambda path: path.stem)
+def test_each_model_says_its_grain_in_the_file_beside_it(model: Path) -> None:
+    (described,) = yaml.safe_load(model.with_suffix(".yml").read_text())["models"]
+    assert described["name"] == model.stem
+    assert described["description"].startswith("One row per ")

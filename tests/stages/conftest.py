@@ -1,0 +1,152 @@
+"""A small installation: its tables in memory, the rest either in memory or real and embedded."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from pipelines import days
+from pipelines.engines.local import LocalEngine
+from pipelines.interfaces import Engine, Lake, Tracker, Validator, Warehouse
+from pipelines.spec import PipelineSpec
+from pipelines.stages import audit, evaluate, promote, publish, score, snapshot, train
+from pipelines.warehouse.memory import MemoryWarehouse
+from tests.support import churn_rows, keyed
+
+FIRST = dt.date(2013, 1, 1)
+LAST = dt.date(2013, 1, 14)
+ROWS_A_DAY = 150
+NOW = dt.datetime(2013, 2, 1, tzinfo=dt.UTC)
+
+
+@dataclass
+class Installation:
+    """Services whose parts a test may replace."""
+
+    lake: Lake
+    tracker: Tracker
+    validator: Validator
+    warehouse: Warehouse
+    engine: Engine
+    tables: dict[str, pa.Table]
+
+    def rebuild(self, **tables: pa.Table) -> None:
+        """Give the warehouse other tables, as a build would."""
+        self.tables = {**self.tables, **tables}
+        self.warehouse = MemoryWarehouse(self.tables)
+
+
+class Loop:
+    """The stages in the order of a night."""
+
+    def __init__(self, services: Installation, spec: PipelineSpec) -> None:
+        self.services, self.spec = services, spec
+
+    def take(self, first: dt.date = FIRST, last: dt.date = LAST, run: str = "w") -> list[snapshot.Snapshotted]:
+        return [snapshot.run(self.services, self.spec, day, f"{run}-{day}") for day in days.span(first, last)]
+
+    def train(self, day: dt.date, seed: int = 1) -> train.TrainingResult:
+        return train.run(self.services, self.spec, day, seed=seed)
+
+    def challenge(self, day: dt.date, seed: int = 1) -> promote.Promoted:
+        run_id = self.train(day, seed).run_id
+        evaluate.run(self.services, self.spec, run_id)
+        return promote.run(self.services, self.spec, run_id, recorded_at=NOW)
+
+    def predict(self, day: dt.date, run: str = "p", model: str = "as-of") -> publish.Published:
+        score.run(self.services, self.spec, day, run, model)
+        audit.run(self.services, self.spec, day, run)
+        return publish.run(self.services, self.spec, day, run)
+
+    def published(self, day: dt.date) -> pa.Table:
+        return self.services.lake.read(self.spec.predictions_table, first=day, last=day).read_all()
+
+
+def tables(spec: PipelineSpec) -> dict[str, pa.Table]:
+    """Features of each day, and their outcomes, known a day later."""
+    features, outcomes = [], []
+    for number, day in enumerate(days.span(FIRST, LAST)):
+        rows, labels = churn_rows(ROWS_A_DAY, seed=number)
+        known = days.cutoff(day, spec_zone(spec))
+        of_day = keyed(rows, day).append_column(
+            "known_at", pa.array([known] * ROWS_A_DAY, pa.timestamp("us", tz="UTC"))
+        )
+        features.append(of_day)
+        next_day = day + dt.timedelta(days=1)
+        outcomes.append(
+            pa.table(
+                {
+                    "customer": of_day["customer"],
+                    "ds": pa.array([next_day] * ROWS_A_DAY, pa.date32()),
+                    "known_at": pa.array(
+                        [days.cutoff(next_day, spec_zone(spec))] * ROWS_A_DAY, pa.timestamp("us", tz="UTC")
+                    ),
+                    "left": labels,
+                }
+            )
+        )
+    return {f"{spec.name}_features": pa.concat_tables(features), f"{spec.name}_outcomes": pa.concat_tables(outcomes)}
+
+
+def spec_zone(spec: PipelineSpec):
+    from pipelines.spec import zone
+
+    return zone(spec)
+
+
+SUITES = {
+    "features": [("expect_column_values_to_be_between", {"column": "visits", "min_value": 0}, "critical")],
+    "outcomes": [("expect_column_values_to_not_be_null", {"column": "left"}, "critical")],
+    "predictions": [
+        ("expect_column_values_to_not_be_null", {"column": "score"}, "critical"),
+        ("expect_table_row_count_to_be_between", {"min_value": 100, "max_value": 200}, "warning"),
+    ],
+}
+
+
+def write_suites(folder: Path, spec: PipelineSpec) -> Path:
+    (folder / spec.name).mkdir(parents=True)
+    for part, expectations in SUITES.items():
+        suite = {
+            "name": f"{spec.name}.{part}",
+            "expectations": [
+                {"type": name, "kwargs": kwargs, "severity": severity} for name, kwargs, severity in expectations
+            ],
+        }
+        (folder / spec.name / f"{part}.json").write_text(json.dumps(suite))
+    return folder
+
+
+def memory(tmp_path: Path) -> tuple[Lake, Tracker]:
+    from pipelines.lake.memory import MemoryLake
+    from pipelines.tracking.memory import MemoryTracker
+
+    return MemoryLake(), MemoryTracker(tmp_path / "tracker")
+
+
+def embedded(tmp_path: Path) -> tuple[Lake, Tracker]:
+    from pipelines.lake.delta import DeltaLake
+    from pipelines.tracking.mlflow import MlflowTracker
+
+    tracker = MlflowTracker(f"sqlite:///{tmp_path / 'mlflow.db'}", str(tmp_path / "artifacts"))
+    return DeltaLake(str(tmp_path / "lake")), tracker
+
+
+@pytest.fixture(params=[memory, embedded], ids=["memory", "embedded"])
+def services(request, tmp_path, spec):
+    from pipelines.validation.memory import MemoryValidator
+
+    lake, tracker = request.param(tmp_path)
+    suites = write_suites(tmp_path / "expectations", spec)
+    held = tables(spec)
+    return Installation(lake, tracker, MemoryValidator(suites), MemoryWarehouse(held), LocalEngine(), held)
+
+
+@pytest.fixture
+def loop(services, spec) -> Loop:
+    return Loop(services, spec)

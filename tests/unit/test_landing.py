@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import datetime as dt
+import errno
+from pathlib import Path
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.errors import LandingRefused, StorageFull, UnknownName, UpstreamMissing
+from pipelines.landing import LANDED_AT, Landing
+
+DAY = dt.date(2013, 1, 1)
+NEXT = dt.date(2013, 1, 2)
+SCHEMAS = {
+    "planes": pa.schema({"tailnum": pa.string(), "seats": pa.int32()}),
+    "airlines": pa.schema({"carrier": pa.string()}),
+}
+
+
+def planes(*seats: int) -> pa.Table:
+    return pa.table({"tailnum": [f"N{n}" for n in seats], "seats": list(seats)}, schema=SCHEMAS["planes"])
+
+
+def airlines() -> pa.Table:
+    return pa.table({"carrier": ["UA"]}, schema=SCHEMAS["airlines"])
+
+
+@pytest.fixture
+def landing(tmp_path: Path) -> Landing:
+    landing = Landing(str(tmp_path / "landing"), SCHEMAS)
+    for day in (DAY, NEXT):
+        landing.write("planes", day, planes(100, 200))
+        landing.write("airlines", day, airlines())
+    return landing
+
+
+def file(landing: Landing, table: str, day: dt.date) -> Path:
+    return Path(landing.location) / table / f"ds={day}" / "part-0.parquet"
+
+
+def test_rows_are_landed_with_the_time_of_landing(tmp_path: Path) -> None:
+    noon = dt.datetime(2013, 1, 1, 12, tzinfo=dt.UTC)
+    landing = Landing(str(tmp_path), SCHEMAS, clock=lambda: noon)
+
+    assert landing.write("planes", DAY, planes(100, 200)) == 2
+
+    landed = pq.read_table(file(landing, "planes", DAY), partitioning=None)
+    assert landed.drop_columns([LANDED_AT.name]) == planes(100, 200)
+    assert landed[LANDED_AT.name].to_pylist() == [noon, noon]
+
+
+def test_landing_a_day_again_replaces_it_whole(landing: Landing) -> None:
+    landing.write("planes", DAY, planes(300))
+
+    assert pq.read_table(file(landing, "planes", DAY), partitioning=None)["seats"].to_pylist() == [300]
+    assert [found.name for found in file(landing, "planes", DAY).parent.iterdir()] == ["part-0.parquet"]
+    assert landing.days("planes") == (DAY, NEXT)
+
+
+def test_an_empty_day_is_landed_with_every_column(landing: Landing) -> None:
+    assert landing.write("planes", DAY, SCHEMAS["planes"].empty_table()) == 0
+
+    landing.check(DAY, NEXT)
+
+
+def test_any_file_system_will_do() -> None:
+    landing = Landing("memory://landing-test", SCHEMAS)
+    landing.write("planes", DAY, planes(100))
+    landing.write("airlines", DAY, airlines())
+
+    landing.check(DAY, DAY)
+    assert landing.days("planes") == (DAY,)
+    assert landing.location == "memory://landing-test"
+
+
+def test_rows_with_other_columns_are_not_landed(landing: Landing) -> None:
+    before = file(landing, "planes", DAY).read_bytes()
+    rows = pa.table({"tailnum": [1], "wings": [2]})
+
+    with pytest.raises(LandingRefused) as refusal:
+        landing.write("planes", DAY, rows)
+
+    for problem in ("seats is missing", "wings is unexpected", "tailnum is int64 and should be string"):
+        assert problem in str(refusal.value)
+    assert file(landing, "planes", DAY).read_bytes() == before
+
+
+def test_a_full_disk_keeps_what_was_landed(landing: Landing, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = file(landing, "planes", DAY).read_bytes()
+
+    def write_half(rows: pa.Table, sink: fsspec.core.OpenFile, **_: object) -> None:
+        sink.write(b"PAR1")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pq, "write_table", write_half)
+    with pytest.raises(StorageFull, match="planes of 2013-01-01 was not landed"):
+        landing.write("planes", DAY, planes(300))
+
+    assert [found.name for found in file(landing, "planes", DAY).parent.iterdir()] == ["part-0.parquet"]
+    assert file(landing, "planes", DAY).read_bytes() == before
+
+
+def test_a_sound_landing_passes(landing: Landing) -> None:
+    landing.check(DAY, NEXT)
+
+
+def test_every_absent_table_and_day_is_named(landing: Landing) -> None:
+    file(landing, "planes", DAY).unlink()
+    last = dt.date(2013, 1, 4)
+
+    with pytest.raises(UpstreamMissing) as missing:
+        landing.check(DAY, last)
+
+    assert "planes: 2013-01-01, 2013-01-03..2013-01-04" in str(missing.value)
+    assert "airlines: 2013-01-03..2013-01-04" in str(missing.value)
+    assert "Run ingest for 2013-01-01, 2013-01-03..2013-01-04." in str(missing.value)
+
+
+def test_all_problems_of_all_files_are_listed(landing: Landing) -> None:
+    file(landing, "airlines", NEXT).write_bytes(b"not Parquet")
+    pq.write_table(pa.table({"tailnum": ["N1"], "seats": ["many"], "wings": [2]}), file(landing, "planes", DAY))
+
+    with pytest.raises(LandingRefused) as refusal:
+        landing.check(DAY, NEXT)
+
+    for problem in (
+        "airlines of 2013-01-02: not a readable Parquet file",
+        "planes of 2013-01-01: column seats is string and should be int32",
+        "planes of 2013-01-01: column wings is unexpected",
+        "planes of 2013-01-01: column _landed_at is missing",
+    ):
+        assert problem in str(refusal.value)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
+def test_damage_anywhere_in_a_file_is_found(landing: Landing, damage: str) -> None:
+    landing.write("planes", DAY, planes(*range(1000)))
+    target = file(landing, "planes", DAY)
+    content = bytearray(target.read_bytes())
+    if damage == "truncated":
+        content = content[: len(content) // 2]
+    elif damage == "flipped":
+        content[len(content) // 3] ^= 0xFF
+    else:
+        content = bytearray()
+    target.write_bytes(content)
+
+    with pytest.raises(LandingRefused, match="planes of 2013-01-01: not a readable Parquet file"):
+        landing.check(DAY, NEXT)
+
+
+def test_an_unknown_table_is_refused(landing: Landing) -> None:
+    with pytest.raises(UnknownName, match="Did you mean 'planes'"):
+        landing.write("plane", DAY, planes(1))
+    with pytest.raises(UnknownName):
+        landing.days("plane")
