@@ -13,27 +13,27 @@ from pipelines.spec import PipelineSpec, problems_of
 CATALOG = Path(__file__).resolve().parent / "catalog"
 
 
-def names(catalog: Path = CATALOG) -> tuple[str, ...]:
+def names(catalog: Path | None = None) -> tuple[str, ...]:
     """The pipelines' names, by file name alone: importing none of them."""
-    return tuple(sorted(path.stem for path in catalog.glob("*.py") if not path.stem.startswith("_")))
+    return tuple(sorted(path.stem for path in (catalog or CATALOG).glob("*.py") if not path.stem.startswith("_")))
 
 
-def get(name: str, catalog: Path = CATALOG, *, estimators: bool = False) -> PipelineSpec:
+def get(name: str, catalog: Path | None = None, *, estimators: bool = False) -> PipelineSpec:
     """One pipeline's spec, checked; the other files of the catalog are not read.
 
     Raises UnknownName with the nearest name, SpecError listing every problem of this spec.
     """
     if name not in names(catalog):
         raise UnknownName("pipeline", name, names(catalog), "Pipelines are the files of pipelines/catalog/.")
-    spec, problems = _load(catalog / f"{name}.py", estimators=estimators)
+    spec, problems = _load((catalog or CATALOG) / f"{name}.py", estimators=estimators)
     if spec is None or problems:
         raise SpecError(f"Pipeline {name!r} cannot be used:", problems)
     return spec
 
 
-def check(catalog: Path = CATALOG) -> tuple[PipelineSpec, ...]:
+def check(catalog: Path | None = None) -> tuple[PipelineSpec, ...]:
     """Every pipeline's spec, checked in full. Raises SpecError listing the problems of all files."""
-    loaded = {name: _load(catalog / f"{name}.py", estimators=True) for name in names(catalog)}
+    loaded = {name: _load((catalog or CATALOG) / f"{name}.py", estimators=True) for name in names(catalog)}
     problems = [problem for _, its_problems in loaded.values() for problem in its_problems]
     files = defaultdict(list)
     for file, (spec, _) in loaded.items():

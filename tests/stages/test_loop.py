@@ -189,7 +189,7 @@ class TestRefusals:
         narrow = replace(spec, name="narrow")
         services.rebuild(narrow_features=features, narrow_outcomes=services.tables["churn_outcomes"])
         snapshot.run(services, narrow, LATER, "w")
-        model = services.engine.load(services.tracker.model_folder("churn", "1", tmp_path)))
+        model = services.engine.load(services.tracker.model_folder("churn", "1", tmp_path))
         with pytest.raises(SignatureMismatch, match="column 'age' is missing"):
             services.engine.score(narrow, model, "1", services.lake.read("features/narrow", first=LATER, last=LATER))
 

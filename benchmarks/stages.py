@@ -1,0 +1,64 @@
+"""Seconds of each stage on the demo's data: one night, cold libraries excluded.
+
+The peer is the demo itself: the same stages, run here in one process without Airflow, so that the
+difference to `make demo` is what orchestration and process starts cost.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+FIRST, LAST = dt.date(2013, 1, 1), dt.date(2013, 3, 12)
+TRAINED = dt.date(2013, 3, 1)
+TRIALS = 12
+
+
+def run() -> list[str]:
+    """Print the table; there is no aim to miss."""
+    with tempfile.TemporaryDirectory(prefix="tailrace-stages-") as scratch:
+        os.environ["TAILRACE_HOME"] = str(Path(scratch))
+        seconds = _measure()
+    table = Table("stage", "days", "seconds", title="Stages of the demo, in one process", title_justify="left")
+    for stage, days, took in seconds:
+        table.add_row(stage, str(days), f"{took:.2f}")
+    Console().print(table)
+    return []
+
+
+def _measure() -> list[tuple[str, int, float]]:
+    from pipelines import days, registry, settings
+    from pipelines.stages import audit, build, evaluate, ingest, promote, publish, score, snapshot, train, validate
+    from pipelines.wiring import Wiring
+
+    services, spec, configured = Wiring(settings.load()), registry.get("flight_delay"), settings.load()
+    found: list[tuple[str, int, float]] = []
+    count = (LAST - FIRST).days + 1
+
+    def timed(stage: str, days: int, action: Callable[[], Any]) -> Any:
+        started = time.perf_counter()
+        result = action()
+        found.append((stage, days, time.perf_counter() - started))
+        return result
+
+    timed("ingest", count, lambda: ingest.run(services, FIRST, LAST))
+    timed("build", count, lambda: build.run(services, FIRST, LAST))
+    timed("validate", count, lambda: validate.run(services, spec, FIRST, LAST))
+    timed("snapshot", count, lambda: [snapshot.run(services, spec, day, "bench") for day in days.span(FIRST, LAST)])
+    trained = timed("train", 42, lambda: train.run(services, spec, TRAINED, seed=configured.seed, trials=TRIALS))
+    timed("evaluate", 7, lambda: evaluate.run(services, spec, trained.run_id))
+    now = dt.datetime.now(dt.UTC)
+    timed("promote", 1, lambda: promote.run(services, spec, trained.run_id, recorded_at=now))
+    timed("score", 1, lambda: score.run(services, spec, TRAINED, "bench"))
+    timed("audit", 1, lambda: audit.run(services, spec, TRAINED, "bench"))
+    timed("publish", 1, lambda: publish.run(services, spec, TRAINED, "bench"))
+    timed("build one day more", 1, lambda: build.run(services, LAST, LAST))
+    return found

@@ -1,0 +1,122 @@
+"""What the DAG files make, and that one broken spec breaks only itself."""
+
+from __future__ import annotations
+
+import datetime as dt
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines import registry
+from pipelines.errors import SpecError
+
+DAGS = Path(__file__).resolve().parents[2] / "dags"
+HEAVY = {
+    "pandas", "sklearn", "xgboost", "mlflow", "great_expectations", "dbt", "duckdb", "deltalake", "pyspark", "pyarrow",
+    "optuna", "matplotlib",
+}  # fmt: skip
+
+pytestmark = pytest.mark.xdist_group("airflow")
+
+
+def load(path: Path):
+    spec = importlib.util.spec_from_file_location(f"dag_file_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def dags():
+    from airflow.sdk import DAG
+
+    modules = [load(path) for path in sorted(DAGS.glob("*.py"))]
+    return {value.dag_id: value for module in modules for value in vars(module).values() if isinstance(value, DAG)}
+
+
+def test_there_is_a_stub_for_every_pipeline():
+    assert {path.stem for path in DAGS.glob("*.py")} == {"warehouse", *registry.names()}
+
+
+def test_tasks_are_the_stages_in_the_order_data_flows(dags):
+    def chain(dag_id):
+        return [task.task_id for task in dags[dag_id].topological_sort()]
+
+    assert chain("warehouse") == ["ingest", "build", "flight_delay.validate", "flight_delay.snapshot"]
+    assert chain("train__flight_delay") == ["train", "evaluate", "promote"]
+    assert chain("predict__flight_delay") == ["score", "audit", "publish"]
+
+
+@pytest.mark.parametrize(
+    ("dag", "task", "after"),
+    [
+        ("predict__flight_delay", "publish", "audit"),
+        ("train__flight_delay", "promote", "evaluate"),
+        ("warehouse", "flight_delay.snapshot", "flight_delay.validate"),
+    ],
+)
+def test_nothing_is_published_before_it_was_judged(dags, dag, task, after):
+    assert after in dags[dag].get_task(task).upstream_task_ids
+
+
+def test_every_dag_says_what_it_is_and_holds_back(dags):
+    for dag in dags.values():
+        assert dag.doc_md
+        assert dag.catchup is False
+        assert dag.max_active_runs <= 2
+        for task in dag.tasks:
+            assert task.execution_timeout
+            assert task.retries == 3
+            assert task.retry_policy is not None
+
+
+def test_the_duckdb_file_is_touched_through_one_slot(dags):
+    pools = {task.task_id: task.pool for task in dags["warehouse"].tasks}
+    for task in ("build", "flight_delay.validate", "flight_delay.snapshot"):
+        assert pools[task] == "warehouse"
+
+
+def test_the_day_of_a_scheduled_run_is_its_partition(dags):
+    from airflow.serialization.encoders import coerce_to_core_timetable
+    from airflow.timetables.base import TimeRestriction
+
+    for dag in dags.values():
+        timetable = coerce_to_core_timetable(dag.timetable)
+        restriction = TimeRestriction(earliest=dag.start_date, latest=dag.end_date, catchup=True)
+        info = timetable.next_dagrun_info_v2(last_dagrun_info=None, restriction=restriction)
+        local = info.run_after.in_timezone("America/New_York")
+        assert info.partition_key == local.strftime("%Y-%m-%d")
+        assert local.date() >= dt.date(2013, 1, 1)
+
+
+def test_parsing_imports_nothing_heavy():
+    code = (
+        "import sys, importlib.util, airflow.sdk\n"
+        "before = set(sys.modules)\n"
+        f"for path in {[str(path) for path in DAGS.glob('*.py')]!r}:\n"
+        "    spec = importlib.util.spec_from_file_location('dag_file', path)\n"
+        "    spec.loader.exec_module(importlib.util.module_from_spec(spec))\n"
+        f"heavy = {{name.partition('.')[0] for name in set(sys.modules) - before}} & {HEAVY!r}\n"
+        "sys.exit(', '.join(sorted(heavy)) or None)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, f"parsing the DAG files imports {done.stderr.strip()[-200:]}"
+
+
+def test_a_broken_spec_breaks_only_its_own_file(tmp_path, monkeypatch):
+    from pipelines.orchestration import dags as factory
+
+    good = (registry.CATALOG / "flight_delay.py").read_text()
+    (tmp_path / "good.py").write_text(good.replace('name="flight_delay"', 'name="good"'))
+    (tmp_path / "bad.py").write_text(good.replace('name="flight_delay"', 'name="bad"').replace('"roc_auc"', '"rok"'))
+    monkeypatch.setattr(registry, "CATALOG", tmp_path)
+    assert [dag.dag_id for dag in factory.pipeline_dags("good", "")] == ["train__good", "predict__good"]
+    with pytest.raises(SpecError, match=r"bad: gate\.metric is 'rok'.*Did you mean X
+        factory.pipeline_dags("bad", "")
+    from pipelines.spec import Schedule
+
+    warehouse = factory.warehouse_dag("", Schedule(None, None))
+    assert {"bad.snapshot", "good.snapshot"} <= set(warehouse.task_dict)
