@@ -57,7 +57,7 @@ class AirflowApi:
         backfill = self._post("/backfills", body)["id"]
         runs = [
             run
-            for run in self._get(f"/dags/{dag}/dagRuns?limit=1000")["dag_runs"]
+            for run in self.get(f"/dags/{dag}/dagRuns?limit=1000")["dag_runs"]
             if run["run_type"] == "backfill" and run.get("backfill_id", backfill) == backfill
         ]
         ids = [run["dag_run_id"] for run in runs]
@@ -67,7 +67,7 @@ class AirflowApi:
     def _wait(self, dag: str, run_ids: list[str]) -> None:
         waiting = list(run_ids)
         while waiting:
-            states = {run_id: self._get(f"/dags/{dag}/dagRuns/{run_id}")["state"] for run_id in waiting}
+            states = {run_id: self.get(f"/dags/{dag}/dagRuns/{run_id}")["state"] for run_id in waiting}
             failed = [run_id for run_id, state in states.items() if state == "failed"]
             if failed:
                 raise DagRunFailed("\n".join(self._why(dag, run_id) for run_id in failed))
@@ -77,22 +77,23 @@ class AirflowApi:
 
     def _why(self, dag: str, run_id: str) -> str:
         """The ends of the failed tasks' logs."""
-        tasks = self._get(f"/dags/{dag}/dagRuns/{run_id}/taskInstances")["task_instances"]
+        tasks = self.get(f"/dags/{dag}/dagRuns/{run_id}/taskInstances")["task_instances"]
         lines = [f"{dag} {run_id} failed."]
         for task in tasks:
             if task["state"] == "failed":
                 path = f"/dags/{dag}/dagRuns/{run_id}/taskInstances/{task['task_id']}/logs/{task['try_number']}"
-                content = self._get(path)["content"]
+                content = self.get(path)["content"]
                 said = [
                     str(line.get("error_detail") or line.get("event", ""))
                     for line in content
                     if line.get("level") == "error"
                 ]
-                lines += [f"{task['task_id']}:", *said[-3:]]
+                lines += [f"{task['task_id']} (try {task['try_number']} of {task['max_tries'] + 1}):", *said[-3:]]
         return "\n".join(lines)
 
     @patiently
-    def _get(self, path: str) -> Any:
+    def get(self, path: str) -> Any:
+        """What the API answers, as JSON."""
         return self._client.get(path).raise_for_status().json()
 
     @patiently

@@ -120,3 +120,29 @@ def test_a_broken_spec_breaks_only_its_own_file(tmp_path, monkeypatch):
 
     warehouse = factory.warehouse_dag("", Schedule(None, None))
     assert {"bad.snapshot", "good.snapshot"} <= set(warehouse.task_dict)
+
+
+@pytest.mark.parametrize(
+    ("error", "action"),
+    [
+        ("AuditFailed", "FAIL"),
+        ("ValidationFailed", "FAIL"),
+        ("BadInput", "FAIL"),
+        ("PublishConflict", "FAIL"),
+        ("TrackerUnavailable", "RETRY"),
+        ("LakeUnavailable", "RETRY"),
+        ("WarehouseBusy", "RETRY"),
+        ("UpstreamMissing", "RETRY"),
+    ],
+)
+def test_bad_data_is_not_retried_and_a_lost_connection_is(error, action):
+    from pipelines import errors
+    from pipelines.orchestration.dags import RETRIES
+
+    assert RETRIES.evaluate(getattr(errors, error)("said"), try_number=1, max_tries=3).action.name == action
+
+
+def test_what_is_not_of_tailrace_is_retried_as_usual():
+    from pipelines.orchestration.dags import RETRIES
+
+    assert RETRIES.evaluate(ConnectionResetError(), try_number=1, max_tries=3).action.name == "DEFAULT"
