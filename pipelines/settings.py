@@ -14,12 +14,12 @@ PROJECT = Path(__file__).resolve().parent.parent
 """The checkout: `dbt/`, `expectations/` and `dags/` stand beside the package."""
 
 PREFIX = "TAILRACE_"
-ENGINES = ("local",)
+ENGINES = ("local", "spark")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """One field per `TAILRACE_<FIELD>` variable; defaults are the embedded installation."""
+    """One field per `TAILRACE_<FIELD>` variable, and JAVA_HOME; defaults are the embedded installation."""
 
     home: Path
     """Everything that is written and not configured elsewhere."""
@@ -41,6 +41,8 @@ class Settings:
     """Where models learn and score."""
     seed: int
     """Seed of everything random."""
+    java_home: str = ""
+    """JAVA_HOME, for Spark; empty: the `java` on PATH."""
 
     @property
     def dbt_project(self) -> Path:
@@ -62,7 +64,7 @@ class Settings:
 
 def load(environment: Mapping[str, str] = os.environ) -> Settings:
     """Settings from the environment. Raises SettingsError listing every wrong variable."""
-    known = {PREFIX + field.name.upper() for field in fields(Settings)}
+    known = {PREFIX + field.name.upper() for field in fields(Settings) if field.name != "java_home"}
     given = {name: value for name, value in environment.items() if name.startswith(PREFIX) and value}
     problems = [f"{name} is not a setting.{did_you_mean(name, known)}" for name in sorted(given) if name not in known]
     home = Path(given.get("TAILRACE_HOME", PROJECT / ".tailrace")).expanduser().resolve()
@@ -91,6 +93,7 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
         tracking_ui=given.get("TAILRACE_TRACKING_UI", ""),
         engine=engine,
         seed=int(seed),
+        java_home=environment.get("JAVA_HOME", ""),
     )
 
 

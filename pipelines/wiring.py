@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from pipelines.errors import BadInput
 from pipelines.settings import Settings
 
 if TYPE_CHECKING:
@@ -46,6 +48,11 @@ class Wiring:
 
     @cached_property
     def engine(self) -> Engine:
+        if self.settings.engine == "spark":
+            self._require_java()
+            raise BadInput(
+                "TAILRACE_ENGINE is 'spark', and this version has the engine 'local' only; unset it or set it to 'local'."
+            )
         from pipelines.engines.local import LocalEngine
 
         return LocalEngine()
@@ -63,3 +70,11 @@ class Wiring:
         from pipelines.validation.great_expectations import GreatExpectationsValidator
 
         return GreatExpectationsValidator(self.settings.suites, self.settings.data_docs)
+
+    def _require_java(self) -> None:
+        home = self.settings.java_home
+        if shutil.which("java", path=f"{home}/bin" if home else None) is None:
+            raise BadInput(
+                "Spark needs Java 17 or newer and none was found; install one (Debian: apt-get install "
+                "openjdk-17-jre-headless) and set JAVA_HOME if it is not on PATH, or use TAILRACE_ENGINE=local."
+            )

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
+import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from pipelines import performance, promotions, registry, settings
+from pipelines import performance, registry, settings
 from pipelines.interfaces import Commit
+from pipelines.spec import PipelineSpec
 from pipelines.wiring import Wiring
 from scripts import stack
 from scripts.airflow_api import AirflowApi
@@ -23,29 +26,30 @@ PREDICTED = [FIRST_TRAINING + dt.timedelta(days=offset) for offset in range(7)]
 RERUN = PREDICTED[4]
 TRIALS = 12
 
+T = TypeVar("T")
+
 console = Console()
 
 
 class Steps:
-    """What was done, with the seconds it took, printed as it happens."""
+    """Does one thing after another, and prints how many seconds each took."""
 
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    def do(self, what: str, action: Callable[[], Any]) -> None:
+    def do(self, what: str, action: Callable[[], T]) -> T:
         started = time.monotonic()
         with console.status(f"{what} ..."):
-            action()
-        self.seconds[what] = time.monotonic() - started
-        console.print(f"{self.seconds[what]:6.1f} s  {what}")
+            done = action()
+        console.print(f"{time.monotonic() - started:6.1f} s  {what}")
+        return done
 
 
 def main() -> None:
     """Run the demo and print what it did. Raises DagRunFailed with the failed tasks' sentences."""
     steps, started = Steps(), time.monotonic()
     running = stack.Stack(settings.load(), parallelism=2)
+    memory = PeakMemory(running)
     try:
         steps.do("start Airflow and MLflow", running.start)
+        memory.start()
         api = AirflowApi(running.airflow_url, stack.USER, running.password)
         first, last = LANDED
         steps.do(
@@ -53,7 +57,7 @@ def main() -> None:
             lambda: api.run_day("warehouse", last, {"first_day": str(first)}),
         )
         steps.do(f"train as of {FIRST_TRAINING}", lambda: _train(api, FIRST_TRAINING))
-        steps.do(
+        seconds = steps.do(
             f"backfill predictions {PREDICTED[0]} to {PREDICTED[-1]}",
             lambda: api.backfill(f"predict__{PIPELINE}", PREDICTED[0], PREDICTED[-1], {"model": "as-of"}, at_once=2),
         )
@@ -62,10 +66,31 @@ def main() -> None:
         )
         before = _commit(RERUN)
         steps.do(f"predict {RERUN} again", lambda: api.run_day(f"predict__{PIPELINE}", RERUN, {}))
-        memory = running.peak_memory_mib()
     finally:
         running.stop()
-    _report(before, time.monotonic() - started, memory)
+        memory.stop()
+    _report(seconds, before)
+    console.print(
+        f"{time.monotonic() - started:.0f} s in all; all processes together held {memory.mib:,.0f} MiB at most.\n"
+    )
+    _where_next()
+
+
+class PeakMemory(threading.Thread):
+    """Watches what all processes of the stack hold together, twice a second."""
+
+    def __init__(self, running: stack.Stack) -> None:
+        super().__init__(daemon=True)
+        self.mib, self._running, self._done = 0.0, running, threading.Event()
+
+    def run(self) -> None:
+        while not self._done.wait(0.5):
+            self.mib = max(self.mib, self._running.memory_mib())
+
+    def stop(self) -> None:
+        self._done.set()
+        if self.is_alive():
+            self.join()
 
 
 def _train(api: AirflowApi, day: dt.date) -> None:
@@ -77,39 +102,49 @@ def _commit(day: dt.date) -> Commit:
     return Wiring(settings.load()).lake.days(spec.predictions_table)[day]
 
 
-def _report(before: Commit, seconds: float, memory: float) -> None:
+def _report(seconds: dict[str, float], before: Commit) -> None:
     services, spec = Wiring(settings.load()), registry.get(PIPELINE)
-    table = Table(
-        "day", "rows", "model", "AUC", "late", title=f"\nPublished: {spec.predictions_table}", title_justify="left"
-    )
+    days = Table("day", "rows", "model", "AUC", "seconds", box=box.SIMPLE, title=f"\n{spec.predictions_table}")
     for day in PREDICTED:
         report = performance.day_report(services.lake, spec, day)
         auc = report.metrics.get("roc_auc", float("nan"))
-        table.add_row(
-            str(day),
-            f"{report.commit.rows:,}",
-            f"v{report.commit.metadata['model_version']}",
-            f"{auc:.3f}",
-            f"{report.known_outcomes:,} known",
-        )
-    console.print(table)
-    champions = Table("model", "champion from", "decided by", title="Promotions", title_justify="left")
-    for promotion in reversed(promotions.history(services.lake, PIPELINE)):
-        champions.add_row(f"v{promotion.version}", str(promotion.effective_from), promotion.decided_by)
-    console.print(champions)
+        version = report.commit.metadata["model_version"]
+        days.add_row(str(day), f"{report.commit.rows:,}", f"v{version}", f"{auc:.3f}", f"{seconds[str(day)]:.1f}")
+    console.print(days)
+    console.print(_models(services, spec))
     same = _commit(RERUN).version == before.version
-    console.print(
-        f"{RERUN} was predicted twice: "
-        + ("same bytes, so no second commit was made." if same else "THE SECOND RUN CHANGED IT.")
-    )
-    console.print(f"\n{seconds:.0f} s in all; Airflow, MLflow and the last task held {memory:,.0f} MiB.\n")
-    console.print("Where to look next:")
-    console.print("  make up                                          Airflow and MLflow on this data")
-    console.print(f"  .venv/bin/tailrace predictions {PIPELINE} --date {RERUN}")
-    console.print(f"  .venv/bin/tailrace history {PIPELINE}")
-    console.print(f"  {services.settings.data_docs}/index.html   what Great Expectations saw")
+    told = "the same bytes, so no second commit was made." if same else "THE SECOND RUN CHANGED IT."
+    console.print(f"{RERUN} was predicted twice: {told}")
     if not same:
         raise SystemExit(1)
+
+
+def _models(services: Wiring, spec: PipelineSpec) -> Table:
+    """Each version with its metric on its own holdout, and what the gate said."""
+    models = Table(
+        "model", "trained as of", "AUC", "champion's AUC", "gate", box=box.SIMPLE, title=f"models/{spec.name}"
+    )
+    records = {record.run_id: record for record in services.tracker.runs(spec.name)}
+    for version in reversed(services.tracker.versions(spec.name)):
+        record = records[version.run_id]
+        compared = record.metrics.get("champion.roc_auc")
+        models.add_row(
+            f"v{version.version}",
+            record.tags["tailrace.day"],
+            f"{record.metrics['holdout.roc_auc']:.3f}",
+            f"{compared:.3f}" if compared is not None else "-",
+            record.tags.get("tailrace.gate", "-"),
+        )
+    return models
+
+
+def _where_next() -> None:
+    configured = settings.load()
+    console.print("Where to look next:")
+    console.print("  make up      Airflow and MLflow on this data")
+    console.print(f"  .venv/bin/tailrace predictions {PIPELINE} --date {RERUN}", soft_wrap=True)
+    console.print(f"  .venv/bin/tailrace history {PIPELINE}", soft_wrap=True)
+    console.print(f"  {configured.data_docs / 'index.html'}", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ class Stack:
                     return " ".join(map(str, process.args[:2]))  # type: ignore[index]
             time.sleep(1)
 
-    def peak_memory_mib(self) -> float:
+    def memory_mib(self) -> float:
         """Proportional set size of all processes and their children now, in MiB."""
         import psutil
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,6 +12,8 @@ import pyarrow.compute as pc
 from pipelines.engines.models import check_columns
 from pipelines.interfaces import Model
 from pipelines.spec import PipelineSpec
+
+T = TypeVar("T")
 
 
 def score_batch(spec: PipelineSpec, model: Model, version: str, rows: pa.RecordBatch) -> pa.RecordBatch:
@@ -41,26 +44,24 @@ def prediction_schema(spec: PipelineSpec, features: pa.Schema) -> pa.Schema:
 
 
 def score_stream(spec: PipelineSpec, model: Model, version: str, rows: pa.RecordBatchReader) -> pa.RecordBatchReader:
-    """Scores batch after batch, one ahead of the reader, so that memory does not grow with rows.
+    """Scores batch after batch, ahead of the reader, so that memory does not grow with rows.
 
     Raises SignatureMismatch before the first batch if rows lack what the model takes.
     """
     check_columns(model.features, rows.schema)
 
-    def ahead() -> Iterator[pa.RecordBatch]:
-        # The next batch is read and scored while the consumer writes the one before.
-        with ThreadPoolExecutor(1) as pool:
-            waiting = pool.submit(_next_scored, spec, model, version, rows)
-            while (batch := waiting.result()) is not None:
-                waiting = pool.submit(_next_scored, spec, model, version, rows)
-                yield batch
-
-    return pa.RecordBatchReader.from_batches(prediction_schema(spec, rows.schema), ahead())
+    scored = (score_batch(spec, model, version, batch) for batch in ahead(rows))
+    return pa.RecordBatchReader.from_batches(prediction_schema(spec, rows.schema), ahead(scored))
 
 
-def _next_scored(spec: PipelineSpec, model: Model, version: str, rows: pa.RecordBatchReader) -> pa.RecordBatch | None:
-    try:
-        batch = rows.read_next_batch()
-    except StopIteration:
-        return None
-    return score_batch(spec, model, version, batch)
+def ahead(items: Iterable[T]) -> Iterator[T]:
+    """The items, the next one being made in a thread while the consumer works on the one before.
+
+    Two in a row let reading, predicting and writing overlap; each holds one item.
+    """
+    waiting = iter(items)
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(next, waiting, None)
+        while (item := following.result()) is not None:
+            following = pool.submit(next, waiting, None)
+            yield item

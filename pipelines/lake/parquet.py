@@ -101,8 +101,10 @@ def batches(files: TableFiles, paths: Iterable[str], columns: Sequence[str], doi
     """Rows of the files in order, 65,536 at most a batch; one row group is in memory at a time."""
     for path in paths:
         with storage_errors(doing), files.open(path) as source, pq.ParquetFile(source) as file:
-            for batch in file.iter_batches(BATCH_ROWS, columns=list(columns)):
-                yield batch.select(list(columns))
+            # Group by group: one iterator over all of them keeps every byte it has read until its end.
+            for group in range(file.num_row_groups):
+                for batch in file.iter_batches(BATCH_ROWS, row_groups=[group], columns=list(columns)):
+                    yield batch.select(list(columns))
 
 
 def statistics(footer: pq.FileMetaData) -> str:
