@@ -66,7 +66,8 @@ def quiet_exit() -> None:
 
     It does so whenever SQLAlchemy has held a connection; nothing else is said that late.
     """
-    atexit.register(lambda: os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stderr__.fileno()))
+    standard_error = 2
+    atexit.register(lambda: os.dup2(os.open(os.devnull, os.O_WRONLY), standard_error))
 
 
 def _rich_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:

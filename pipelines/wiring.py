@@ -51,7 +51,7 @@ class Wiring:
         if self.settings.engine == "spark":
             self._require_java()
             raise BadInput(
-                "TAILRACE_ENGINE is 'spark', and this version has the engine 'local' only; unset it or set it to 'local'."
+                "TAILRACE_ENGINE is 'spark', and this version has the engine 'local' only; set it to 'local'."
             )
         from pipelines.engines.local import LocalEngine
 
