@@ -13,9 +13,12 @@
     │   ├── LookAhead            rows carry what was not known when they were due
     │   ├── SchemaMismatch       staged rows do not fit the lake table
     │   ├── SignatureMismatch    the model and the features do not fit each other
+    │   ├── KeysRepeated         rows that must be unique by key are not
+    │   ├── StagingGone          what a run staged is no longer there: score the day again
+    │   ├── PinLost              the bytes that were pinned are gone or were altered
     │   ├── AuditFailed          staged predictions are outside the audit's thresholds
     │   ├── NoChampion           no model version was in force on the day
-    │   ├── GateRefused          the challenger is not good enough to be promoted by anyone
+    │   ├── GateRefused          the challenger is below the gate's floor: nobody may promote it
     │   └── TrainingFailed       no candidate could be trained
     ├── PublishConflict          another run published the day first: nothing was overwritten
     ├── StorageFull              the disk or the quota is full: nothing was published
@@ -104,6 +107,18 @@ class SignatureMismatch(Refused):
     """The columns a model was trained on and the columns it is given differ."""
 
 
+class KeysRepeated(Refused):
+    """Rows that must be unique by key are not: joined by it, they would multiply."""
+
+
+class StagingGone(Refused):
+    """What a run staged is no longer there: it was published, refused or replaced since."""
+
+
+class PinLost(Refused):
+    """The bytes that were pinned are gone or were altered."""
+
+
 class AuditFailed(Refused):
     """Staged predictions are outside the audit's thresholds."""
 
@@ -113,7 +128,7 @@ class NoChampion(Refused):
 
 
 class GateRefused(Refused):
-    """The challenger is below the gate's floor, or nobody has approved it."""
+    """The challenger is below the gate's floor: nobody may promote it."""
 
 
 class TrainingFailed(Refused):

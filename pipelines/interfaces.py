@@ -1,8 +1,8 @@
 """The architecture on one page: the seams between the stages and the tools.
 
-A stage works on these protocols alone. `wiring` chooses the implementations; each
-protocol has a real one and one in memory, both held to the same contract suite in
-`tests/contracts`.
+A stage works on these protocols alone. `wiring` chooses the implementations. Warehouse, lake,
+engine, tracker and validator each have a real one and one in memory, held to the same
+contract suite in `tests/contracts`.
 
 Words used throughout: a *day* is the partition key `ds` a run works on; a *pin* names
 the exact bytes of some days of a lake table; a *run* is one attempt to produce a day.
@@ -151,11 +151,11 @@ class Lake(Protocol):
         ...
 
     def staged(self, table: str, day: dt.date, run_id: str) -> Staged:
-        """What that run staged, found again from another process. Raises UpstreamMissing."""
+        """What that run staged, found again from another process. Raises StagingGone."""
         ...
 
     def read_staged(self, staged: Staged) -> pa.RecordBatchReader:
-        """Exactly the staged rows."""
+        """Exactly the staged rows. Raises StagingGone."""
         ...
 
     def annotate(self, staged: Staged, notes: Mapping[str, str]) -> Staged:
@@ -172,7 +172,7 @@ class Lake(Protocol):
         Publishing what this run has already published returns that commit. Publishing bytes equal
         to what the day holds makes no commit and returns the day's last one as `unchanged`.
         Raises PublishConflict if another run published the day after this one staged,
-        UpstreamMissing if the staged files are gone.
+        StagingGone if the staged files are gone.
         """
         ...
 
@@ -208,7 +208,7 @@ class Lake(Protocol):
         ...
 
     def read_pin(self, pin: Pin, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
-        """The very bytes that were pinned. Raises UpstreamMissing if they are gone or differ."""
+        """The very bytes that were pinned. Raises PinLost if they are gone or differ."""
         ...
 
     def days(self, table: str) -> Mapping[dt.date, Commit]:

@@ -77,14 +77,14 @@ def main() -> None:
 
 
 class PeakMemory(threading.Thread):
-    """Watches what all processes of the stack hold together, twice a second."""
+    """Watches what all processes of the stack hold together, every two seconds."""
 
     def __init__(self, running: stack.Stack) -> None:
         super().__init__(daemon=True)
         self.mib, self._running, self._done = 0.0, running, threading.Event()
 
     def run(self) -> None:
-        while not self._done.wait(0.5):
+        while not self._done.wait(2):
             self.mib = max(self.mib, self._running.memory_mib())
 
     def stop(self) -> None:
