@@ -175,7 +175,7 @@ def _tailrace(folder: Path, size: int) -> float:
     lake.exists("features")
     started = time.perf_counter()
     model = engine.load(folder / "model")
-    features = lake.read(f"features/{size}", first=DAY, last=DAY)
+    features = lake.read_pin(lake.pin(f"features/{size}", first=DAY, last=DAY))
     staged = lake.stage(f"predictions/{size}", DAY, "bench", engine.score(spec, model, "1", features))
     lake.publish(staged, {})
     seconds = time.perf_counter() - started

@@ -194,6 +194,9 @@ def promote(
     reason: Annotated[str, typer.Option("--reason", help="Why, for the record.")],
     training_run: Annotated[str | None, typer.Option("--run", help="A training run.")] = None,
     version: Annotated[str | None, typer.Option("--version", help="A model version.")] = None,
+    takes_over: Annotated[
+        str | None, typer.Option("--from", help="The day from which on it is champion; its training day by default.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Make a trained model champion, as a person's decision."""
@@ -209,6 +212,7 @@ def promote(
         recorded_at=_now(),
         decided_by=getpass.getuser(),
         reason=reason,
+        takes_over=days.parse(takes_over, "--from") if takes_over else None,
     )
     output.table(f"promote {pipeline}", [decided], as_json)
 
@@ -265,7 +269,7 @@ def reproduce(
         {"what": compared.name, "recorded": compared.recorded, "now": compared.now, "same": compared.same}
         for compared in (*found.inputs, *found.results)
     ]
-    output.table(f"reproduce {run}", rows, as_json, sentence=found.sentence(), notes=found.changed_since)
+    output.table(f"reproduce {run}", rows, as_json, sentence=found.sentence())
     if not found.same:
         raise typer.Exit(1)
 
@@ -281,7 +285,7 @@ def check(as_json: Json = False) -> None:
 @app.command()
 def maintain(
     pipeline: Pipeline,
-    keep_days: Annotated[int, typer.Option(min=0, help="Keep files of versions younger than this many days.")] = 30,
+    keep_days: Annotated[int, typer.Option(min=1, help="Keep files of versions younger than this many days.")] = 30,
     as_json: Json = False,
 ) -> None:
     """Compact a pipeline's lake tables and delete files that no version, pin or staging needs."""
@@ -351,7 +355,7 @@ def _trial_progress(what: str, trials: int) -> Iterator[Callable[[Trial], None]]
     with output.steps(what, trials) as advance:
         yield lambda trial: advance(
             f"trial {trial.number} {trial.candidate}: {trial.state}"
-            + (f" {trial.value:.4f}" if trial.value is not None else "")
+            + (f" {trial.value:.4f}" if trial.value is not None else f" {trial.parameters.get('error', '')}")
         )
 
 

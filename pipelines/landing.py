@@ -11,13 +11,14 @@ import datetime as dt
 import errno
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.days import span
-from pipelines.errors import LandingRefused, StorageFull, UnknownName, UpstreamMissing
+from pipelines.errors import LakeUnavailable, LandingRefused, StorageFull, UnknownName, UpstreamMissing
 
 LANDED_AT = pa.field("_landed_at", pa.timestamp("us", tz="UTC"))
 """When a row was landed, for the freshness of sources; no model uses it."""
@@ -73,17 +74,28 @@ class Landing:
         return rows.num_rows
 
     def days(self, table: str) -> tuple[dt.date, ...]:
-        """The days landed of a table, in order. Raises UnknownName."""
+        """The days landed of a table, in order. Raises UnknownName, LakeUnavailable."""
         self._declared(table)
-        found = self._files.glob(f"{self._path}/{table}/ds=*/part-0.parquet")
+        with self._reading(f"the days of {table}"):
+            found = self._files.glob(f"{self._path}/{table}/ds=*/part-0.parquet")
         return tuple(sorted(dt.date.fromisoformat(name.split("/ds=")[-1].split("/")[0]) for name in found))
+
+    def gaps(self, first: dt.date, last: dt.date) -> tuple[dt.date, ...]:
+        """Which of the days first..last lack the file of a table; before anything was landed, none do.
+
+        Raises LakeUnavailable.
+        """
+        landed = [set(self.days(table)) for table in self.schemas]
+        begun = min(set().union(*landed), default=last)
+        return tuple(day for day in span(max(first, begun), last) if any(day not in days for days in landed))
 
     def check(self, first: dt.date, last: dt.date) -> None:
         """Make sure that every table has a sound file for each of the days first..last.
 
         Every file is read once, so that damage anywhere in it is found here and not in the middle of a
         build. Raises UpstreamMissing naming every absent table and day, LandingRefused naming every
-        unreadable file and every column that is missing, unexpected or of another type.
+        unreadable file and every column that is missing, unexpected or of another type, LakeUnavailable
+        if the storage fails, which says nothing about the files.
         """
         self._check_presence(first, last)
         problems = [
@@ -108,13 +120,30 @@ class Landing:
 
     def _problems(self, table: str, day: dt.date) -> Iterator[str]:
         """What is wrong with one landed file."""
+        with self._reading(f"{table} of {day}"):
+            content = self._files.cat_file(self._file(table, day))
         try:
-            with self._files.open(self._file(table, day), "rb") as source:
-                schema = pq.read_table(source, page_checksum_verification=True, partitioning=None).schema
+            rows = pq.read_table(pa.BufferReader(content), page_checksum_verification=True, partitioning=None)
+        # Arrow calls a wrong checksum an OSError; the bytes are in memory, so it is not the storage's
         except (pa.ArrowException, OSError) as error:
             yield f"not a readable Parquet file ({' '.join(str(error).split())})"
             return
-        yield from _differences(self._declared(table).append(LANDED_AT), schema)
+        yield from _differences(self._declared(table).append(LANDED_AT), rows.schema)
+
+    @contextmanager
+    def _reading(self, what: str) -> Iterator[None]:
+        """Translate what the storage raises while it is read."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise UpstreamMissing(
+                f"The landing zone {self.root} no longer has {what}: it was removed meanwhile. Run ingest for it again."
+            ) from error
+        except OSError as error:
+            raise LakeUnavailable(
+                f"The storage of the landing zone {self.root} failed while {what} was read "
+                f"({' '.join(str(error).split())}). Check that it can be reached and read, then try again."
+            ) from error
 
     def _file(self, table: str, day: dt.date) -> str:
         return f"{self._path}/{table}/ds={day.isoformat()}/part-0.parquet"

@@ -117,8 +117,9 @@ def _card(judged: Judged, challenger: ScoredHoldout) -> ModelCard:
         holdout_rows=data.holdout.num_rows,
         pins=data.pins,
         metrics={name: Metric(value) for name, value in measure(judged.labels, judged.scores).items()},
-        production_ready=judged.decision.verdict == "promote",
-        reasons=[rule.sentence for rule in judged.decision.rules],
+        production_ready=judged.decision.verdict == "promote" and spec.gate.approval == "auto",
+        reasons=[rule.sentence for rule in judged.decision.rules]
+        + (["A person has to approve it; promotions are in the lake."] if spec.gate.approval == "human" else []),
         limitations=[
             f"It has seen the outcomes of every day up to {holdout[-1]}: score later days with it.",
             f"It was chosen among {len(judged.trials)} trials on one split by time, and not refitted on the holdout.",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines import promotions
-from pipelines.errors import BadInput, NoChampion, UnknownName
+from pipelines.errors import BadInput, NoChampion, SignatureMismatch, UnknownName
 from pipelines.interfaces import Model, RunRecord, Services
 from pipelines.spec import PipelineSpec
 
@@ -62,6 +62,17 @@ def record_of(services: Services, spec: PipelineSpec, version: str) -> RunRecord
     if version not in run_ids:
         raise UnknownName(f"version of model {spec.name}", version, run_ids)
     return services.tracker.run(run_ids[version])
+
+
+def holdout_scores(services: Services, spec: PipelineSpec, version: str) -> str:
+    """The distribution of a version's scores on its holdout, as JSON. Raises UnknownName, SignatureMismatch."""
+    tags = record_of(services, spec, version).tags
+    if SCORES_TAG not in tags:
+        raise SignatureMismatch(
+            f"Version {version} of {spec.name} was registered without its holdout's scores, which the audit compares "
+            "with; score with another version, or train again."
+        )
+    return tags[SCORES_TAG]
 
 
 def _explicit(services: Services, spec: PipelineSpec, day: dt.date, version: str) -> Choice:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import datetime as dt
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,17 +24,16 @@ _out = Console() if sys.stdout.isatty() else Console(width=200)
 _beside = Console(stderr=True)
 
 
-def table(title: str, rows: Sequence[Any], as_json: bool, *, sentence: str = "", notes: Sequence[str] = ()) -> None:
+def table(title: str, rows: Sequence[Any], as_json: bool, *, sentence: str = "") -> None:
     """Rows (mappings or dataclasses) as one table, or as a JSON array."""
     plain = [asdict(row) if is_dataclass(row) and not isinstance(row, type) else dict(row) for row in rows]
     if as_json:
-        body: Any = plain if not sentence else {"sentence": sentence, "rows": plain, "notes": list(notes)}
-        print(json.dumps(body, indent=1, default=str))
+        body: Any = plain if not sentence else {"sentence": sentence, "rows": plain}
+        print(json.dumps(_without_nan(body), indent=1, default=str))
         return
     _out.print(_rich_table(title, plain) if plain else Text(f"{title}: nothing yet."))
-    for line in (sentence, *(f"Changed since: {note}" for note in notes)):
-        if line:
-            _out.print(Text(line))
+    if sentence:
+        _out.print(Text(sentence), soft_wrap=True)
 
 
 def error(message: str) -> None:
@@ -68,6 +68,15 @@ def quiet_exit() -> None:
     """
     standard_error = 2
     atexit.register(lambda: os.dup2(os.open(os.devnull, os.O_WRONLY), standard_error))
+
+
+def _without_nan(value: Any) -> Any:
+    """JSON has no NaN: a metric that is not defined is null."""
+    if isinstance(value, Mapping):
+        return {name: _without_nan(held) for name, held in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(held) for held in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _rich_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:

@@ -13,9 +13,10 @@ from pipelines.errors import UpstreamMissing
 from pipelines.interfaces import Commit, Lake
 from pipelines.metrics import measure
 from pipelines.spec import PipelineSpec
+from pipelines.training_set import refuse_repeated_keys
 
-OUTCOME_LAG_DAYS = 7
-"""How long after a day its outcomes are looked for."""
+LATE_DAYS = 7
+"""How long after the spec's lag outcomes of a day are still looked for."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ def with_outcomes(lake: Lake, spec: PipelineSpec, day: dt.date) -> pa.Table:
     """The day's predictions that have a known outcome, with the label; empty if none has."""
     key, score, label = list(spec.features.key), spec.predictions.score, spec.outcome.label
     predictions = lake.read(spec.predictions_table, first=day, last=day, columns=[*key, score]).read_all()
-    last = day + dt.timedelta(days=OUTCOME_LAG_DAYS)
+    last = day + dt.timedelta(days=spec.outcome.lag_days + LATE_DAYS)
     outcomes = lake.read(spec.outcomes_table, first=day, last=last, columns=[*key, label]).read_all()
+    refuse_repeated_keys(spec, spec.outcomes_table, outcomes)
     joined = predictions.join(outcomes, keys=key, join_type="inner")
     return joined.filter(pc.and_(pc.is_valid(joined[label]), pc.is_valid(joined[score])))

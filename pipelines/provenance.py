@@ -17,13 +17,13 @@ UNKNOWN = "unknown"
 
 @functools.cache
 def git_commit(project: Path = PROJECT) -> str:
-    """The checkout's commit, with '+edited' if tracked files differ from it; 'unknown' outside a checkout."""
+    """The checkout's commit, with '+' and a digest of the edits if there are any; 'unknown' outside a checkout."""
     try:
         commit = _git(project, "rev-parse", "HEAD")
-        edited = _git(project, "status", "--porcelain", "--untracked-files=no")
+        edits = _git(project, "diff", "HEAD")
     except (OSError, subprocess.CalledProcessError):
         return UNKNOWN
-    return f"{commit}+edited" if edited else commit
+    return f"{commit}+{hashlib.sha256(edits.encode()).hexdigest()[:12]}" if edits else commit
 
 
 @functools.cache

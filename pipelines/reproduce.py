@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from pipelines import training_set
-from pipelines.errors import BadInput, UpstreamMissing
+from pipelines import pins, training_set
+from pipelines.errors import BadInput, PinLost
 from pipelines.interfaces import Pin, RunRecord, Services, Trial
 from pipelines.spec import PipelineSpec
-from pipelines.stages.train import fit, inputs_of, pins_of
+from pipelines.stages.train import fit, inputs_of
 
 Data = Literal["pinned", "current"]
 
@@ -53,7 +53,8 @@ class Reproduction:
 
     def sentence(self) -> str:
         if self.same:
-            return f"Run {self.run_id} is reproduced: same model digest, same metrics."
+            since = f" Changed since it was pinned: {'; '.join(self.changed_since)}." if self.changed_since else ""
+            return f"Run {self.run_id} is reproduced: same model digest, same metrics.{since}"
         if self.first_difference is None:
             differing = ", ".join(result.name for result in self.results if not result.same)
             return f"Run {self.run_id} is NOT reproduced: {differing} differ although every input is the same."
@@ -81,9 +82,9 @@ def run(
     if "tailrace.model_digest" not in record.tags:
         raise BadInput(f"Run {run_id} of {record.pipeline} ended as {record.status} before it had a model.")
     day = dt.date.fromisoformat(record.tags["tailrace.day"])
-    pins = pins_of(record.tags)
-    chosen = pins if data == "pinned" else training_set.pin_inputs(services.lake, spec, day)
-    changed = _changed_since(services, spec, pins)
+    pinned = pins.from_tags(record.tags)
+    chosen = pinned if data == "pinned" else training_set.pin_inputs(services.lake, spec, day)
+    changed = _changed_since(services, spec, pinned)
     unreadable = _unreadable(services, chosen)
     if unreadable:
         inputs = [Compared(role, record.tags[f"tailrace.input.{role}"], why) for role, why in unreadable.items()]
@@ -109,22 +110,22 @@ def _metric(record: RunRecord, name: str) -> float | None:
     return record.metrics.get(f"holdout.{name}")
 
 
-def _unreadable(services: Services, pins: dict[str, Pin]) -> dict[str, str]:
+def _unreadable(services: Services, chosen: dict[str, Pin]) -> dict[str, str]:
     """The pinned inputs whose bytes cannot be read as they were, and why."""
     found = {}
-    for role, pin in pins.items():
+    for role, pin in chosen.items():
         try:
             for _ in services.lake.read_pin(pin):
                 pass
-        except UpstreamMissing as error:
+        except PinLost as error:
             found[role] = str(error)
     return found
 
 
-def _changed_since(services: Services, spec: PipelineSpec, pins: dict[str, Pin]) -> tuple[str, ...]:
+def _changed_since(services: Services, spec: PipelineSpec, pinned: dict[str, Pin]) -> tuple[str, ...]:
     """Days published again, with other contents, after the run pinned them."""
     changed = []
-    for pin in pins.values():
+    for pin in pinned.values():
         for day, commit in sorted(services.lake.days(pin.table).items()):
             within = (pin.first is None or day >= pin.first) and (pin.last is None or day <= pin.last)
             if within and int(commit.version) > int(pin.version):

@@ -17,6 +17,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
+from croniter import croniter  # type: ignore[import-untyped]
+
 from pipelines.errors import did_you_mean
 
 COLUMN_KINDS = ("numeric", "categorical", "text")
@@ -24,6 +26,7 @@ GATE_METRICS = ("roc_auc", "pr_auc", "log_loss", "brier")
 PROBABILITY_METRICS = ("roc_auc", "pr_auc", "brier")
 APPROVALS = ("auto", "human")
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+RESERVED = frozenset({"ds", "__label"})
 ESTIMATOR_PACKAGES = ("sklearn.", "xgboost.")
 
 
@@ -31,7 +34,7 @@ ESTIMATOR_PACKAGES = ("sklearn.", "xgboost.")
 class Features:
     """The columns of `<pipeline>_features`, known when the prediction is due.
 
-    `columns` maps each model input to its kind: numeric, categorical or text.
+    `key` names one row over all days; `columns` maps each model input to its kind: numeric, categorical or text.
     """
 
     key: tuple[str, ...]
@@ -45,11 +48,16 @@ class Features:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The columns of `<pipeline>_outcomes`: the boolean label, and when it became known."""
+    """The columns of `<pipeline>_outcomes`: the boolean label, and when it became known.
+
+    `lag_days`: outcomes of a day are known at the cutoff so many days later, most of them at least;
+    the training window ends that many days before the day of training.
+    """
 
     label: str
     known_at: str = "known_at"
     description: str = ""
+    lag_days: int = 1
 
 
 @dataclass(frozen=True)
@@ -218,21 +226,26 @@ def _features(spec: PipelineSpec) -> Iterator[str]:
     features = spec.features
     if not features.columns:
         yield "features.columns is empty; a model needs at least one input."
-    if not features.key:
-        yield "features.key is empty; name the columns that identify a row."
+    if isinstance(features.key, str) or not features.key:
+        yield f"features.key is {features.key!r}; it must be a tuple of the columns that identify a row."
+        return
     for column, kind in features.columns.items():
         if kind not in COLUMN_KINDS:
             yield (
                 f"features.columns[{column!r}] is of kind {kind!r}; it must be one of "
                 f"{', '.join(COLUMN_KINDS)}.{did_you_mean(kind, COLUMN_KINDS)}"
             )
-    reserved = {*features.key, features.event_time, features.known_at, spec.outcome.known_at, spec.outcome.label}
-    for column in sorted(reserved & set(features.columns)):
+    times = {features.event_time, features.known_at, spec.outcome.known_at}
+    for column in sorted({*features.key, *times, spec.outcome.label, *RESERVED} & set(features.columns)):
         yield f"features.columns[{column!r}] is a key, a time or the label; a model must not learn from it."
+    for column in sorted(set(features.key) & RESERVED):
+        yield f"features.key has {column!r}, which is a column of Tailrace's own."
 
 
 def _window(spec: PipelineSpec) -> Iterator[str]:
     window = spec.window
+    if spec.outcome.lag_days < 1:
+        yield f"outcome.lag_days is {spec.outcome.lag_days}; an outcome is known 1 day later at the earliest."
     if window.holdout_days < 1:
         yield f"window.holdout_days is {window.holdout_days}; the gate needs at least 1 day."
     if window.days <= window.holdout_days:
@@ -278,8 +291,8 @@ def _schedule(spec: PipelineSpec) -> Iterator[str]:
         nearest = did_you_mean(schedule.timezone, available_timezones())
         yield f"schedule.timezone {schedule.timezone!r} is not a time zone.{nearest}"
     for name, cron in (("train", schedule.train), ("predict", schedule.predict)):
-        if cron is not None and len(cron.split()) != 5:
-            yield f"schedule.{name} is {cron!r}; a cron expression has five fields, such as '30 0 * * *'."
+        if cron is not None and not croniter.is_valid(cron):
+            yield f"schedule.{name} is {cron!r}; write a cron expression of five fields, such as '30 0 * * *'."
     if schedule.start and schedule.end and schedule.start > schedule.end:
         yield f"schedule.start {schedule.start} is after schedule.end {schedule.end}."
 
@@ -299,7 +312,7 @@ def _audit(spec: PipelineSpec) -> Iterator[str]:
     audit = spec.audit
     yield from _share("audit.max_null_share", audit.max_null_share)
     yield from _share("audit.min_coverage", audit.min_coverage)
-    if audit.max_psi is not None and audit.max_psi <= 0:
+    if audit.max_psi is not None and not audit.max_psi > 0:
         yield f"audit.max_psi is {audit.max_psi}; it must be more than 0 (0.25 is a common alarm), or None."
     if audit.psi_rows < 1:
         yield f"audit.psi_rows is {audit.psi_rows}; at least 1 is needed."
@@ -315,6 +328,8 @@ def _candidates(spec: PipelineSpec) -> Iterator[str]:
         where = f"candidates[{candidate.name!r}]"
         for parameter in sorted(set(candidate.parameters) & set(candidate.search)):
             yield f"{where}.search has {parameter!r}, which .parameters fixes already."
+        if candidate.estimator.startswith("xgboost.") and spec.features.of_kind("text"):
+            yield f"{where}: XGBoost does not read texts; use an estimator of scikit-learn, or leave the texts out."
         for parameter, domain in candidate.search.items():
             yield from _domain(f"{where}.search[{parameter!r}]", domain)
 
@@ -351,10 +366,21 @@ def _estimators(spec: PipelineSpec) -> Iterator[str]:
                 f"{where}.estimator: {module_name} has no estimator {class_name!r}.{did_you_mean(class_name, classes)}"
             )
             continue
-        known = set(estimator().get_params())
+        if not hasattr(estimator, "predict_proba"):
+            yield f"{where}.estimator: {class_name} gives no probabilities; use a classifier with predict_proba."
+            continue
+        known = set(inspect.signature(estimator).parameters) | set(_parameters(estimator))
         for part in ("parameters", "search"):
             for parameter in sorted(set(getattr(candidate, part)) - known):
                 yield f"{where}.{part}: {class_name} has no parameter {parameter!r}.{did_you_mean(parameter, known)}"
+
+
+def _parameters(estimator: Any) -> list[str]:
+    """The estimator's parameters; those of a meta-estimator, which needs others to be made, by signature only."""
+    try:
+        return list(estimator().get_params())
+    except TypeError:
+        return []
 
 
 def _one_of(where: str, value: str, allowed: tuple[str, ...]) -> Iterator[str]:

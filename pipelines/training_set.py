@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines import days
-from pipelines.errors import LookAhead, TrainingFailed
+from pipelines.errors import KeysRepeated, LookAhead, TrainingFailed, UpstreamMissing
 from pipelines.interfaces import Lake, Pin
 from pipelines.provenance import rows_digest
 from pipelines.spec import PipelineSpec, zone
@@ -36,10 +36,10 @@ class TrainingSet:
 
 def window(spec: PipelineSpec, day: dt.date) -> tuple[dt.date, dt.date, dt.date]:
     """First day of the window, first day of the holdout, last day: a training as of `day` sees none later."""
-    last = day - dt.timedelta(days=1)
+    last = day - dt.timedelta(days=spec.outcome.lag_days)
     return (
-        day - dt.timedelta(days=spec.window.days),
-        day - dt.timedelta(days=spec.window.holdout_days),
+        last - dt.timedelta(days=spec.window.days - 1),
+        last - dt.timedelta(days=spec.window.holdout_days - 1),
         last,
     )
 
@@ -47,9 +47,11 @@ def window(spec: PipelineSpec, day: dt.date) -> tuple[dt.date, dt.date, dt.date]
 def pin_inputs(lake: Lake, spec: PipelineSpec, day: dt.date) -> dict[str, Pin]:
     """Pins of what a training as of `day` reads: features of the window, outcomes known by the day.
 
-    Raises UpstreamMissing if a table is missing, TrainingFailed if the window has no published day.
+    Raises UpstreamMissing naming the days of the window that are not published yet, TrainingFailed if
+    those that are hold no rows.
     """
     first, _, last = window(spec, day)
+    _refuse_missing_days(lake, spec, day)
     pins = {
         "features": lake.pin(spec.features_table, first=first, last=last),
         "outcomes": lake.pin(spec.outcomes_table, first=first, last=day),
@@ -71,6 +73,8 @@ def load(lake: Lake, spec: PipelineSpec, day: dt.date, pins: dict[str, Pin]) -> 
     known = lake.read_pin(pins["outcomes"], [*key, outcome.known_at, outcome.label]).read_all()
     known = known.sort_by([(name, "ascending") for name in key])
     refuse_look_ahead(spec, rows)
+    refuse_repeated_keys(spec, spec.features_table, rows)
+    refuse_repeated_keys(spec, spec.outcomes_table, known)
     digests = {"features": rows_digest(rows), "outcomes": rows_digest(known)}
 
     in_time = known.filter(pc.less_equal(known[outcome.known_at], pa.scalar(days.cutoff(day, zone(spec)))))
@@ -103,6 +107,35 @@ def refuse_look_ahead(spec: PipelineSpec, rows: pa.Table) -> None:
             f"{spec.features_table}: {late} rows carry values that were not known when predictions were due, "
             f"for example {'; '.join(examples)}. Correct {spec.name}_features in dbt so that "
             f"{spec.features.known_at} is at most 00:00 {spec.schedule.timezone} of ds, and build these days again."
+        )
+
+
+def refuse_repeated_keys(spec: PipelineSpec, table: str, rows: pa.Table) -> None:
+    """Raises KeysRepeated with some of the keys that more than one row has."""
+    key = list(spec.features.key)
+    counted = rows.select(key).group_by(key).aggregate([([], "count_all")])
+    repeated = counted.filter(pc.greater(counted["count_all"], 1))
+    if repeated.num_rows:
+        examples = "; ".join(", ".join(str(row[name]) for name in key) for row in repeated.slice(0, 3).to_pylist())
+        raise KeysRepeated(
+            f"{table}: {repeated.num_rows} keys ({', '.join(key)}) are there more than once, for example {examples}. "
+            "A key names one row over all days; correct the dbt model, or add to features.key what tells rows apart."
+        )
+
+
+def _refuse_missing_days(lake: Lake, spec: PipelineSpec, day: dt.date) -> None:
+    """A night that is late must not make a silently different model."""
+    first, _, last = window(spec, day)
+    published = lake.days(spec.features_table)
+    begins = max(first, min(published, default=first))
+    missing = [str(one) for one in days.span(begins, last) if one not in published]
+    problems = [f"{spec.features_table} of {', '.join(missing[:5])} ({len(missing)} days)"] if missing else []
+    if day not in lake.days(spec.outcomes_table):
+        problems.append(f"{spec.outcomes_table} of {day}")
+    if problems:
+        raise UpstreamMissing(
+            f"{spec.name} cannot be trained as of {day}: {' and '.join(problems)} are not published; run the "
+            f"warehouse for these days first (tailrace warehouse --date ... --to {day})."
         )
 
 

@@ -6,12 +6,13 @@ import datetime as dt
 import time
 from collections.abc import Mapping
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
 FINAL = ("success", "failed")
-BUSY = (404, 409, 500, 503)
+BUSY = (404, 409, 503)
 """Answers that pass: a DAG not parsed yet, a backfill closing, SQLite locked."""
 
 
@@ -19,21 +20,24 @@ class DagRunFailed(RuntimeError):
     """A DAG run failed; the message holds the sentences of its failed tasks."""
 
 
+def _busy(error: BaseException) -> bool:
+    return isinstance(error, httpx.HTTPStatusError) and error.response.status_code in BUSY
+
+
 def _passes(error: BaseException) -> bool:
-    if isinstance(error, httpx.HTTPStatusError):
-        return error.response.status_code in BUSY
-    return isinstance(error, httpx.TransportError)
+    return _busy(error) or isinstance(error, httpx.TransportError)
 
 
-patiently = retry(retry=retry_if_exception(_passes), wait=wait_fixed(0.5), stop=stop_after_delay(90), reraise=True)
+PAUSE, PATIENCE = wait_fixed(0.5), stop_after_delay(90)
 
 
 class AirflowApi:
-    """A logged-in client."""
+    """A logged-in client; days are those of a time zone."""
 
-    def __init__(self, url: str, user: str, password: str) -> None:
+    def __init__(self, url: str, user: str, password: str, zone: ZoneInfo) -> None:
         token = httpx.post(f"{url}/auth/token", json={"username": user, "password": password}).raise_for_status()
         headers = {"Authorization": f"Bearer {token.json()['access_token']}"}
+        self._zone = zone
         self._client = httpx.Client(base_url=f"{url}/api/v2", headers=headers, timeout=60)
 
     def run_day(self, dag: str, day: dt.date, conf: Mapping[str, Any]) -> str:
@@ -49,9 +53,9 @@ class AirflowApi:
         """Backfill a range of days and wait for it; the seconds each day's run took. Raises DagRunFailed."""
         body = {
             "dag_id": dag,
-            "from_date": f"{first}T00:00:00-05:00",
+            "from_date": dt.datetime.combine(first, dt.time(), self._zone).isoformat(),
             # Ticks after the last day's midnight belong to it.
-            "to_date": f"{last}T23:59:59-05:00",
+            "to_date": dt.datetime.combine(last, dt.time(23, 59, 59), self._zone).isoformat(),
             "max_active_runs": at_once,
             "reprocess_behavior": "completed",
             "dag_run_conf": dict(conf),
@@ -63,7 +67,7 @@ class AirflowApi:
         return {run["partition_key"]: run["duration"] for run in self._runs(dag) if run["dag_run_id"] in ids}
 
     def _runs(self, dag: str) -> list[dict[str, Any]]:
-        return self.get(f"/dags/{dag}/dagRuns?limit=1000")["dag_runs"]
+        return self.get(f"/dags/{dag}/dagRuns?limit=100&order_by=-id")["dag_runs"]
 
     def _wait(self, dag: str, run_ids: list[str]) -> None:
         waiting = list(run_ids)
@@ -92,11 +96,12 @@ class AirflowApi:
                 lines += [f"{task['task_id']} (try {task['try_number']} of {task['max_tries'] + 1}):", *said[-3:]]
         return "\n".join(lines)
 
-    @patiently
+    @retry(retry=retry_if_exception(_passes), wait=PAUSE, stop=PATIENCE, reraise=True)
     def get(self, path: str) -> Any:
         """What the API answers, as JSON."""
         return self._client.get(path).raise_for_status().json()
 
-    @patiently
+    # Without an answer nobody knows whether the run was started: that is not tried again.
+    @retry(retry=retry_if_exception(_busy), wait=PAUSE, stop=PATIENCE, reraise=True)
     def _post(self, path: str, body: Mapping[str, Any]) -> Any:
         return self._client.post(path, json=body).raise_for_status().json()

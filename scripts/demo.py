@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from rich.table import Table
 
 from pipelines import performance, registry, settings
 from pipelines.interfaces import Commit
-from pipelines.spec import PipelineSpec
+from pipelines.spec import PipelineSpec, zone
 from pipelines.wiring import Wiring
 from scripts import stack
 from scripts.airflow_api import AirflowApi
@@ -44,13 +45,14 @@ class Steps:
 
 def main() -> None:
     """Run the demo and print what it did. Raises DagRunFailed with the failed tasks' sentences."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     steps, started = Steps(), time.monotonic()
     running = stack.Stack(settings.load(), parallelism=2)
     memory = PeakMemory(running)
     try:
         steps.do("start Airflow and MLflow", running.start)
         memory.start()
-        api = AirflowApi(running.airflow_url, stack.USER, running.password)
+        api = AirflowApi(running.airflow_url, stack.USER, running.password, zone(registry.get(PIPELINE)))
         first, last = LANDED
         steps.do(
             f"warehouse: land, build, validate and snapshot {first} to {last}",

@@ -121,6 +121,8 @@ class Stack:
         return {
             "TAILRACE_HOME": str(self.configured.home),
             "TAILRACE_TRACKING_UI": self.mlflow_url,
+            # Not an argument: it may hold a password, and arguments are for all to see.
+            "MLFLOW_BACKEND_STORE_URI": self.configured.tracking_uri,
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
         }
 
@@ -129,8 +131,6 @@ class Stack:
         arguments = ["--host", HOST, "--port", port, "--workers", "1"]
         return [
             *arguments,
-            "--backend-store-uri",
-            self.configured.tracking_uri,
             "--serve-artifacts",
             "--artifacts-destination",
             self.configured.artifacts,
@@ -201,7 +201,8 @@ def _fernet_key() -> str:
 
 def _write_private(path: Path, text: str) -> None:
     """Write a file that nobody but its owner can ever read."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
 
 

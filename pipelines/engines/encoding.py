@@ -30,8 +30,10 @@ def matrix(
 def _column(values: pa.Array | pa.ChunkedArray, categories: Sequence[str] | None) -> np.ndarray:
     if categories is not None:
         values = pc.index_in(values.cast(pa.string()), value_set=pa.array(categories, pa.string()))
-    return (
-        values.cast(pa.float32()).to_numpy(zero_copy_only=False)
-        if isinstance(values, pa.Array)
-        else (values.cast(pa.float32()).to_numpy())
-    )
+    # By way of float64: Arrow refuses to cast whole numbers that float32 cannot hold exactly.
+    return to_numpy(values.cast(pa.float64())).astype(np.float32)
+
+
+def to_numpy(values: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """A numeric column as NumPy, nulls as NaN."""
+    return values.to_numpy(zero_copy_only=False) if isinstance(values, pa.Array) else values.to_numpy()

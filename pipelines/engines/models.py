@@ -11,13 +11,26 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipelines.engines.encoding import matrix
+from pipelines.engines.encoding import matrix, to_numpy
 from pipelines.errors import SignatureMismatch, did_you_mean
 
 DESCRIPTION = "model.json"
-TRUSTED_PACKAGES = ("sklearn.", "numpy.", "scipy.")
-TRUSTED_TYPES = ("functools.partial",)
-"""Histogram gradient boosting holds one; the function in it is judged by its own name."""
+TRUSTED = frozenset(
+    {
+        "functools.partial",
+        "numpy.dtype",
+        "sklearn.calibration._CalibratedClassifier",
+        "sklearn.calibration._SigmoidCalibration",
+        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+        "sklearn.metrics._dist_metrics.EuclideanDistance64",
+        "sklearn.neighbors._kd_tree.KDTree",
+        "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+        "sklearn.tree._tree.Tree",
+        "sklearn.utils.validation.check_array",
+    }
+)
+"""What scikit-learn's estimators hold beyond skops' own list. One by one, since a function of any
+package may read files: `numpy.load` would unpickle one."""
 
 
 class XgboostModel:
@@ -71,7 +84,9 @@ class SklearnModel:
     def save(self, folder: Path) -> None:
         import skops.io
 
-        skops.io.dump(self.pipeline, folder / "model.skops")
+        dumped = skops.io.dumps(self.pipeline)
+        _refuse_unknown(skops.io.get_untrusted_types(data=dumped), "The fitted pipeline")
+        (folder / "model.skops").write_bytes(dumped)
         _describe(folder, kind=self.kind, features=self.features)
 
     def digest(self) -> str:
@@ -121,11 +136,7 @@ def frame(rows: pa.Table | pa.RecordBatch, features: Mapping[str, str]) -> Any:
     for name, kind in features.items():
         values = rows.column(name)
         if kind == "numeric":
-            columns[name] = (
-                values.cast(pa.float64()).to_numpy(zero_copy_only=False)
-                if isinstance(values, pa.Array)
-                else values.cast(pa.float64()).to_numpy()
-            )
+            columns[name] = to_numpy(values.cast(pa.float64()))
         else:
             filled = values.cast(pa.string()).fill_null("")
             columns[name] = np.asarray(filled.to_pylist(), dtype=object)
@@ -159,8 +170,10 @@ def _fits(type_: pa.DataType, kind: str) -> bool:
 
 
 def _origin_of(output: str, features: Mapping[str, str]) -> str:
-    """The feature that an output column such as 'categorical__carrier_UA' was made of."""
-    name = output.partition("__")[2]
+    """The feature that an output column such as 'categorical__carrier_UA' or 'text_note__late' was made of."""
+    step, _, name = output.partition("__")
+    if step.startswith("text_"):
+        return step.removeprefix("text_")
     return max((feature for feature in features if name.startswith(feature)), key=len)
 
 
@@ -168,13 +181,17 @@ def _load_skops(path: Path) -> Any:
     import skops.io
 
     unknown = skops.io.get_untrusted_types(file=path)
-    refused = [name for name in unknown if not name.startswith(TRUSTED_PACKAGES) and name not in TRUSTED_TYPES]
+    _refuse_unknown(unknown, f"The model file {path.name}")
+    return skops.io.load(path, trusted=unknown)
+
+
+def _refuse_unknown(types: Sequence[str], what: str) -> None:
+    refused = sorted(set(types) - TRUSTED)
     if refused:
         raise SignatureMismatch(
-            f"The model file {path.name} holds types that Tailrace does not trust: {', '.join(sorted(refused))}. "
-            "Only scikit-learn, NumPy and SciPy objects are loaded; train the model again."
+            f"{what} holds types that Tailrace does not trust: {', '.join(refused)}. Use another estimator, or, if "
+            "they can do no harm, add them to TRUSTED in pipelines/engines/models.py and train again."
         )
-    return skops.io.load(path, trusted=unknown)
 
 
 def _describe(folder: Path, **description: Any) -> None:

@@ -12,7 +12,7 @@ import hashlib
 import json
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -24,6 +24,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_r
 from pipelines.errors import (
     BadInput,
     LakeUnavailable,
+    PinLost,
     PublishConflict,
     SchemaMismatch,
     UnknownName,
@@ -31,9 +32,10 @@ from pipelines.errors import (
 )
 from pipelines.interfaces import Commit, Pin, Staged
 from pipelines.lake import log, parquet, rows, staging
-from pipelines.lake.files import TableFiles, local_folder, storage_errors
+from pipelines.lake.files import StoredFile, TableFiles, local_folder, storage_errors
 from pipelines.lake.log import Record
 from pipelines.lake.parquet import DataFile, DataWriter
+from pipelines.lake.staging import YOUNGEST_DELETED
 
 # Pins live as long as the log does, so Delta must not clean up by itself.
 _CONFIGURATION = {
@@ -59,14 +61,22 @@ class _Active:
 class DeltaLake:
     """Tables under a root: a folder, `file://` or an object-store URL such as `s3://bucket/lake`.
 
-    `storage_options` are delta-rs's own (credentials, endpoint, region, timeouts).
+    `storage_options` are delta-rs's own (credentials, endpoint, region, timeouts); `now` is what
+    `vacuum` tells the age of files by.
     """
 
-    def __init__(self, root: str, storage_options: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        root: str,
+        storage_options: Mapping[str, str] | None = None,
+        *,
+        now: Callable[[], dt.datetime] = staging.now,
+    ) -> None:
         folder = local_folder(root)
         self._root = str(folder) if folder else root.rstrip("/")
         self._local = folder
         self._options = dict(storage_options) if storage_options else None
+        self._now = now
 
     # ------------------------------------------------------------ staging
 
@@ -101,14 +111,15 @@ class DeltaLake:
     def staged(self, table: str, day: dt.date, run_id: str) -> Staged:
         manifest = self._manifest(table, day, run_id) if self.exists(table) else None
         if manifest is None:
-            raise UpstreamMissing(f"{_where(table, day)}: run {run_id!r} has staged nothing. Run the stage before it.")
+            raise staging.gone(table, day, run_id)
         return manifest.staged
 
     def read_staged(self, staged: Staged) -> pa.RecordBatchReader:
         where = _where(staged.table, staged.day)
+        files = self._current_manifest(staged).files
         schema = self.schema(staged.table)
         store = self._store(staged.table)
-        self._require_staged(store, self._current_manifest(staged).files, staged)
+        self._require_staged(store, files, staged)
         return pa.RecordBatchReader.from_batches(
             schema, parquet.batches(store, staged.files, schema.names, f"Reading staged rows of {where}")
         )
@@ -143,6 +154,8 @@ class DeltaLake:
         raise AssertionError("unreachable: the last attempt raises")
 
     def _publish_once(self, staged: Staged, metadata: Mapping[str, str]) -> Commit:
+        if not self.exists(staged.table):
+            raise staging.gone(staged.table, staged.day, staged.run_id)
         current = self._load(staged.table)
         app = _app(staged.day)
         fence = current.transaction_version(app) or 0
@@ -152,12 +165,11 @@ class DeltaLake:
                 return own.commit(staged.table)
             raise _conflict(current, staged, fence)
         last = _publication(current, staged.day, fence)
-        store = self._store(staged.table)
         if last is not None and last.digest == staged.digest:
-            store.delete(staged.files)
+            # The staging stays as it does after any publication: a stage that is retried finds it.
             return last.commit(staged.table, unchanged=True)
         files = self._current_manifest(staged).files
-        self._require_staged(store, files, staged)
+        self._require_staged(self._store(staged.table), files, staged)
         record = Record(
             kind="publish",
             id=uuid.uuid4().hex,
@@ -242,10 +254,13 @@ class DeltaLake:
         return Pin(table, str(current.version()), first, last, rows, len(active), _pin_digest(active))
 
     def read_pin(self, pin: Pin, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
-        current = self._load(pin.table, pin.version)
+        try:
+            current = self._load(pin.table, pin.version)
+        except UpstreamMissing as error:
+            raise PinLost(f"{error} It was pinned: restore it from a copy, or start again from a new pin.") from error
         active = _active(current, pin.table, pin.first, pin.last)
         if _pin_digest(active) != pin.digest:
-            raise UpstreamMissing(
+            raise PinLost(
                 f"{pin.table} version {pin.version} does not list the files that were pinned: "
                 "the table was replaced since. Restore it, or start again from a new pin."
             )
@@ -316,22 +331,17 @@ class DeltaLake:
         return len(small)
 
     def vacuum(self, table: str, keep: Iterable[Pin] = (), older_than: dt.timedelta = dt.timedelta(days=7)) -> int:
+        before = self._now() - max(older_than, YOUNGEST_DELETED)
         with storage_errors(f"Vacuuming {table}"):
-            before = dt.datetime.now(dt.UTC) - older_than
-            versions = {int(pin.version) for pin in keep if pin.table == table}
-            current = self._load(table)
-            needed: set[str] = set()
-            for version in versions | _versions_since(current, before):
-                needed |= {file.path for file in _active(self._load(table, str(version)), table, None, None)}
             store = self._store(table)
-            listed = [file for file in store.list() if not file.path.startswith("_delta_log/")]
-            manifests = [file for file in listed if file.path.startswith(f"{staging.FOLDER}/")]
-            data = [file for file in listed if file not in manifests]
-            fresh = self._freshly_staged(store, [file.path for file in manifests if file.modified > before])
-            needed |= fresh
-            old = [file.path for file in manifests if file.modified <= before]
-            dead = [file.path for file in data if file.modified <= before and file.path not in needed]
-            store.delete(old)
+            listed = [file.path for file in self._data_files(store) if file.modified <= before]
+            # What is needed is asked after the listing: a day published in between must keep its files.
+            needed = self._needed(table, keep, before)
+            manifests = store.list(staging.FOLDER)
+            fresh = [file.path for file in manifests if file.modified > before]
+            needed |= self._freshly_staged(store, fresh)
+            store.delete(file.path for file in manifests if file.modified <= before)
+            dead = [path for path in listed if path not in needed]
             return store.delete(dead) + self._remove_torn(table, before)
 
     # ------------------------------------------------------------ parts
@@ -383,10 +393,10 @@ class DeltaLake:
             return staging.load(self._store(table), staging.manifest_path(day, run_id))
 
     def _current_manifest(self, staged: Staged) -> staging.Manifest:
-        """Raises UpstreamMissing if the rows were discarded, vacuumed or staged again."""
+        """Raises StagingGone if the rows were discarded, vacuumed or staged again."""
         manifest = self._manifest(staged.table, staged.day, staged.run_id) if self.exists(staged.table) else None
         if manifest is None or (manifest.staged.files, manifest.staged.fence) != (staged.files, staged.fence):
-            raise _gone(staged)
+            raise staging.gone(staged.table, staged.day, staged.run_id)
         return manifest
 
     def _require_staged(self, store: TableFiles, files: Iterable[DataFile], staged: Staged) -> None:
@@ -394,7 +404,7 @@ class DeltaLake:
         with storage_errors(f"Looking for staged rows of {_where(staged.table, staged.day)}"):
             there = store.sizes(sizes)
         if there != sizes:
-            raise _gone(staged)
+            raise staging.gone(staged.table, staged.day, staged.run_id)
 
     def _remove_unpublished(self, store: TableFiles, staged: Staged, doing: str) -> bool:
         """Delete the staged files unless this run published them; whether they were its to delete."""
@@ -404,6 +414,18 @@ class DeltaLake:
                 return False
             store.delete(staged.files)
         return True
+
+    def _data_files(self, store: TableFiles) -> list[StoredFile]:
+        hidden = ("_delta_log/", f"{staging.FOLDER}/")
+        return [file for file in store.list() if not file.path.startswith(hidden)]
+
+    def _needed(self, table: str, keep: Iterable[Pin], before: dt.datetime) -> set[str]:
+        """Files of the latest version, of those that were the latest since then, and of kept pins."""
+        versions = _versions_since(self._load(table), before)
+        versions |= {int(pin.version) for pin in keep if pin.table == table}
+        return {
+            file.path for version in versions for file in _active(self._load(table, str(version)), table, None, None)
+        }
 
     def _freshly_staged(self, store: TableFiles, manifests: Iterable[str]) -> set[str]:
         found = (staging.load(store, path) for path in manifests)
@@ -438,7 +460,7 @@ class DeltaLake:
             elif file.path in checksums and store.sha256(file.path) != checksums[file.path]:
                 problems.append(f"{file.path} holds other bytes than were published")
         if problems:
-            raise UpstreamMissing(
+            raise PinLost(
                 f"{pin.table} version {pin.version}: the pinned bytes cannot be read again: {'; '.join(problems)}. "
                 "Restore the files from a copy, or start again from a new pin."
             )
@@ -536,13 +558,6 @@ def _conflict(current: DeltaTable, staged: Staged, fence: int) -> PublishConflic
     )
 
 
-def _gone(staged: Staged) -> UpstreamMissing:
-    return UpstreamMissing(
-        f"{_where(staged.table, staged.day)}: what run {staged.run_id!r} staged is gone "
-        "(discarded, vacuumed or staged again). Run the stage that writes it again."
-    )
-
-
 def _check_readable(loaded: DeltaTable, table: str) -> None:
     needs = _UNREADABLE & set(loaded.protocol().reader_features or ())
     if loaded.metadata().configuration.get("delta.columnMapping.mode", "none") != "none":
@@ -558,7 +573,10 @@ def _go_to(loaded: DeltaTable, table: str, version: str) -> None:
     latest = loaded.version()
     if not version.isdecimal() or int(version) > latest:
         raise UpstreamMissing(f"{table} has no version {version!r}; the latest is {latest}.")
-    loaded.load_as_version(int(version))
+    try:
+        loaded.load_as_version(int(version))
+    except TableNotFoundError as error:
+        raise UpstreamMissing(f"{table} has no version {version!r} any more: its log was cleaned up.") from error
 
 
 def _active(current: DeltaTable, table: str, first: dt.date | None, last: dt.date | None) -> list[_Active]:

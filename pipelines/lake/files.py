@@ -20,7 +20,7 @@ from deltalake.exceptions import DeltaError
 from deltalake.fs import DeltaStorageHandler
 from pyarrow import fs as pafs
 
-from pipelines.errors import LakeUnavailable, StorageFull
+from pipelines.errors import LakeUnavailable, PinLost, StorageFull
 
 _BUFFER_BYTES = 1 << 20
 _FULL = re.compile(r"no space left|os error 28\b|os error 122\b|quota ?exceeded|disk quota", re.IGNORECASE)
@@ -32,11 +32,22 @@ def storage_errors(doing: str) -> Iterator[None]:
     """Translate what the object store raises: StorageFull or LakeUnavailable, saying what was being done."""
     try:
         yield
-    except (OSError, DeltaError, pa.ArrowInvalid) as error:
+    except (OSError, DeltaError) as error:
         cause = reason(error)
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or _FULL.search(cause):
             raise StorageFull(f"{doing}: the storage is full, nothing was published. Free space and rerun.") from error
         raise LakeUnavailable(f"{doing}: the lake's storage failed ({cause}). Check it and retry.") from error
+
+
+@contextmanager
+def content_errors(path: str, doing: str) -> Iterator[None]:
+    """Translate what reading a file's content raises: PinLost, naming the file, if it is corrupt."""
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        raise PinLost(
+            f"{doing}: {path} is corrupt ({reason(error)}). Restore it from a copy, or run its day again."
+        ) from error
 
 
 def reason(error: BaseException) -> str:
@@ -84,6 +95,35 @@ class Sink:
         return self._sha.hexdigest()
 
 
+class Tap:
+    """A readable file that translates the store's failures itself.
+
+    Arrow hands them on as they are, so whatever else decoding raises is the content's fault:
+    pyarrow raises OSError for both.
+    """
+
+    def __init__(self, stream: pa.NativeFile, doing: str) -> None:
+        self._stream, self._doing = stream, doing
+
+    @property
+    def closed(self) -> bool:
+        return bool(self._stream.closed)
+
+    def read(self, size: int = -1) -> bytes:
+        with storage_errors(self._doing):
+            return bytes(self._stream.read(None if size < 0 else size))
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        with storage_errors(self._doing):
+            return int(self._stream.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self._stream.tell())
+
+    def close(self) -> None:
+        self._stream.close()
+
+
 class TableFiles:
     """Reading, writing, listing and deleting the files under a table's root."""
 
@@ -95,7 +135,16 @@ class TableFiles:
         return Sink(self._fs.open_output_stream(path, buffer_size=_BUFFER_BYTES))
 
     def open(self, path: str) -> pa.NativeFile:
+        """Raises FileNotFoundError."""
         return self._fs.open_input_file(path)
+
+    def tap(self, path: str, doing: str) -> Tap:
+        """A file to decode. Raises PinLost if it is gone, LakeUnavailable."""
+        with storage_errors(doing):
+            try:
+                return Tap(self.open(path), doing)
+            except FileNotFoundError as error:
+                raise PinLost(f"{doing}: {path} is gone. Restore it from a copy, or run its day again.") from error
 
     def put(self, path: str, data: bytes) -> None:
         sink = self.create(path)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
-from pipelines.errors import BadInput, PublishConflict, SchemaMismatch, UnknownName, UpstreamMissing
+from pipelines.errors import BadInput, PinLost, PublishConflict, SchemaMismatch, UnknownName, UpstreamMissing
 from pipelines.interfaces import Commit, Pin, Staged
 from pipelines.lake import rows as accepted
+from pipelines.lake import staging
 from pipelines.lake.log import commit_metadata
 
 
@@ -26,20 +27,26 @@ class _Table:
     commits: list[Commit] = field(default_factory=list)
     fences: dict[dt.date, int] = field(default_factory=dict)
     stagings: dict[tuple[dt.date, str], Staged] = field(default_factory=dict)
+    written_at: dt.datetime = field(default_factory=staging.now)
 
     def commit(
         self, name: str, day: dt.date | None, contents: dict[dt.date | None, tuple[str, ...]], rows: int
     ) -> Commit:
         self.versions.append(contents)
-        made = Commit(name, day, str(len(self.versions) - 1), dt.datetime.now(dt.UTC), rows)
+        made = Commit(name, day, str(len(self.versions) - 1), staging.now(), rows)
+        self.written_at = made.recorded_at
         self.commits.insert(0, made)
         return made
 
 
 class MemoryLake:
-    """Tables live as long as the object; nothing is shared between processes."""
+    """Tables live as long as the object; nothing is shared between processes.
 
-    def __init__(self) -> None:
+    `now` is what `vacuum` tells the age of rows by.
+    """
+
+    def __init__(self, *, now: Callable[[], dt.datetime] = staging.now) -> None:
+        self._now = now
         self._tables: dict[str, _Table] = {}
         self._names = 0
 
@@ -65,7 +72,7 @@ class MemoryLake:
     def staged(self, table: str, day: dt.date, run_id: str) -> Staged:
         known = self._tables.get(table)
         if known is None or (day, run_id) not in known.stagings:
-            raise UpstreamMissing(f"{table} of {day}: run {run_id!r} has staged nothing. Run the stage before it.")
+            raise staging.gone(table, day, run_id)
         return known.stagings[day, run_id]
 
     def read_staged(self, staged: Staged) -> pa.RecordBatchReader:
@@ -88,6 +95,8 @@ class MemoryLake:
             del known.stagings[staged.day, staged.run_id]
 
     def publish(self, staged: Staged, metadata: Mapping[str, str]) -> Commit:
+        if not self.exists(staged.table):
+            raise staging.gone(staged.table, staged.day, staged.run_id)
         known = self._table(staged.table)
         published = self.commits(staged.table, staged.day)
         if known.fences.get(staged.day, 0) != staged.fence:
@@ -100,7 +109,6 @@ class MemoryLake:
                 )
             return own
         if published and published[0].metadata["digest"] == staged.digest:
-            self._drop_unpublished(known, staged)
             return replace(published[0], unchanged=True)
         self._require_staged(staged)
         contents = {**(known.versions[-1] or {}), staged.day: staged.files}
@@ -157,10 +165,13 @@ class MemoryLake:
         return Pin(table, version, first, last, rows, len(names), _pin_digest(known, names))
 
     def read_pin(self, pin: Pin, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
-        known = self._table(pin.table)
-        names = _blocks(known, pin.table, pin.version, pin.first, pin.last)
+        try:
+            known = self._table(pin.table)
+            names = _blocks(known, pin.table, pin.version, pin.first, pin.last)
+        except UpstreamMissing as error:
+            raise PinLost(f"{error} It was pinned: start again from a new pin.") from error
         if _pin_digest(known, names) != pin.digest:
-            raise UpstreamMissing(f"{pin.table} version {pin.version} does not hold what was pinned.")
+            raise PinLost(f"{pin.table} version {pin.version} does not hold what was pinned.")
         return _reader(known, names, columns, pin.table)
 
     def days(self, table: str) -> Mapping[dt.date, Commit]:
@@ -177,8 +188,9 @@ class MemoryLake:
         return 0
 
     def vacuum(self, table: str, keep: Iterable[Pin] = (), older_than: dt.timedelta = dt.timedelta(days=7)) -> int:
+        """Nothing goes until everything in the table is old enough."""
         known = self._table(table)
-        if older_than > dt.timedelta(0):
+        if known.written_at > self._now() - max(older_than, staging.YOUNGEST_DELETED):
             return 0
         kept = {int(pin.version) for pin in keep if pin.table == table} | {len(known.versions) - 1}
         known.versions = [contents if number in kept else None for number, contents in enumerate(known.versions)]
@@ -198,17 +210,14 @@ class MemoryLake:
         self._names += 1
         name = f"{prefix}/{self._names:08d}"
         known.blocks[name] = rows
+        known.written_at = staging.now()
         return name
 
     def _require_staged(self, staged: Staged) -> _Table:
-        known = self._table(staged.table)
-        kept = known.stagings.get((staged.day, staged.run_id))
-        there = all(name in known.blocks for name in staged.files)
-        if kept is None or not there or (kept.files, kept.fence) != (staged.files, staged.fence):
-            raise UpstreamMissing(
-                f"{staged.table} of {staged.day}: what run {staged.run_id!r} staged is gone "
-                "(discarded, vacuumed or staged again). Run the stage that writes it again."
-            )
+        known = self._tables.get(staged.table)
+        kept = known.stagings.get((staged.day, staged.run_id)) if known else None
+        if known is None or kept is None or (kept.files, kept.fence) != (staged.files, staged.fence):
+            raise staging.gone(staged.table, staged.day, staged.run_id)
         return known
 
     def _drop_unpublished(self, known: _Table, staged: Staged) -> bool:
@@ -236,7 +245,7 @@ def _blocks(known: _Table, table: str, version: str, first: dt.date | None, last
         raise UpstreamMissing(f"{table} has no version {version!r}; the latest is {latest}.")
     contents = known.versions[int(version)]
     if contents is None:
-        raise UpstreamMissing(f"{table} version {version} was vacuumed.")
+        raise PinLost(f"{table} version {version} was vacuumed. Start again from a newer one.")
     wanted = [day for day in contents if day is None or (first or day) <= day <= (last or day)]
     return [name for day in sorted(wanted, key=lambda d: d or dt.date.min) for name in contents[day]]
 

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.lake.files import Sink, TableFiles, storage_errors
+from pipelines.lake.files import Sink, TableFiles, content_errors, storage_errors
 
 FILE_BYTES = 512 << 20
 BATCH_ROWS = 65_536
@@ -98,9 +98,16 @@ class DataWriter:
 
 
 def batches(files: TableFiles, paths: Iterable[str], columns: Sequence[str], doing: str) -> Iterator[pa.RecordBatch]:
-    """Rows of the files in order, 65,536 at most a batch; one row group is in memory at a time."""
+    """Rows of the files in order, 65,536 at most a batch; one row group is in memory at a time.
+
+    Raises PinLost naming a file that is gone or corrupt, LakeUnavailable.
+    """
     for path in paths:
-        with storage_errors(doing), files.open(path) as source, pq.ParquetFile(source) as file:
+        with (
+            contextlib.closing(files.tap(path, doing)) as source,
+            content_errors(path, doing),
+            pq.ParquetFile(source) as file,
+        ):
             # Group by group: one iterator over all of them keeps every byte it has read until its end.
             for group in range(file.num_row_groups):
                 for batch in file.iter_batches(BATCH_ROWS, row_groups=[group], columns=list(columns)):

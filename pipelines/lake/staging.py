@@ -9,12 +9,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from pipelines.errors import StagingGone
 from pipelines.interfaces import Staged
 from pipelines.lake.files import TableFiles
 from pipelines.lake.parquet import DataFile
 
 # The leading underscore hides the folder from every Delta tool.
 FOLDER = "_staged"
+# Whatever `older_than` says, vacuum leaves younger files alone: a run may be about to publish them.
+YOUNGEST_DELETED = dt.timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,17 @@ def load(store: TableFiles, path: str) -> Manifest | None:
         return None
     files = tuple(DataFile(**file) for file in body["files"])
     return Manifest(_staged(body, files), files)
+
+
+def now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+def gone(table: str, day: dt.date, run_id: str) -> StagingGone:
+    return StagingGone(
+        f"{table} of {day}: what run {run_id!r} staged is no longer there: it was published, refused or replaced "
+        "since, or never staged. Run the stage that stages it (score or snapshot) again for the day."
+    )
 
 
 def manifest_path(day: dt.date, run_id: str) -> str:

@@ -21,7 +21,8 @@ from pipelines.orchestration import tasks
 from pipelines.spec import PipelineSpec, Schedule
 
 DAY_FORMAT = "%Y-%m-%d"
-UPSTREAM_DELAY = dt.timedelta(minutes=10)
+UPSTREAM_DELAY = dt.timedelta(minutes=40)
+"""With three retries, a night's later tasks wait two hours for its earlier ones."""
 
 RETRIES = ExceptionRetryPolicy(
     rules=[

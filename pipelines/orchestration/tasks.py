@@ -13,6 +13,7 @@ from typing import Any
 from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
+from pipelines.interfaces import Trial
 from pipelines.orchestration import assets, request
 
 log = logging.getLogger("tailrace")
@@ -89,7 +90,7 @@ def train(pipeline: str) -> Any:
         asked.day,
         seed=settings.load().seed,
         trials=asked.params.get("trials"),
-        on_trial=lambda trial: log.info("trial %d %s: %s %s", trial.number, trial.candidate, trial.state, trial.value),
+        on_trial=_tell_trial,
     )
     _tell(trained)
     return trained.run_id
@@ -182,6 +183,11 @@ def _services() -> Any:
 def _run_id(context: Any) -> str:
     """What stages of one DAG run find each other's work by."""
     return f"{context['dag_run'].dag_id}/{context['dag_run'].run_id}"
+
+
+def _tell_trial(trial: Trial) -> None:
+    outcome = trial.parameters.get("error", trial.value)
+    log.info("trial %d %s: %s %s", trial.number, trial.candidate, trial.state, outcome)
 
 
 def _tell(result: Any) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow.compute as pc
 
+from pipelines import pins
 from pipelines.errors import AuditFailed
 from pipelines.interfaces import Services, Staged, Verdict
 from pipelines.metrics import Distribution, population_stability_index
@@ -39,7 +40,7 @@ def run(services: Services, spec: PipelineSpec, day: dt.date, run_id: str) -> Au
     )
     nulls, scores = _scores(services, spec, staged)
     null_share = nulls / staged.rows if staged.rows else 0.0
-    due = services.lake.days(spec.features_table)[day].rows
+    due = pins.from_json(staged.notes["features_pin"]).rows
     coverage = staged.rows / due if due else 1.0
     psi = _psi(spec, staged, scores)
     problems = list(_problems(spec, staged, due, nulls, null_share, coverage, psi))

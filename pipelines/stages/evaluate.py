@@ -11,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines import gate, model_report, models, promotions, training_set
+from pipelines import gate, model_report, models, pins, promotions, training_set
 from pipelines.errors import UnknownName
 from pipelines.gate import Decision
 from pipelines.interfaces import Services, Trial
 from pipelines.metrics import measure
 from pipelines.model_report import Judged
 from pipelines.spec import PipelineSpec
-from pipelines.stages.train import TRIALS, pins_of, predict
+from pipelines.stages.train import TRIALS, predict
 from pipelines.training_set import TrainingSet
 
 DECISION = "decision.json"
@@ -44,7 +44,7 @@ def run(services: Services, spec: PipelineSpec, run_id: str) -> Evaluated:
     record = services.tracker.run(run_id)
     version = version_of(services, spec, run_id)
     day = dt.date.fromisoformat(record.tags["tailrace.day"])
-    data = training_set.load(services.lake, spec, day, pins_of(record.tags))
+    data = training_set.load(services.lake, spec, day, pins.from_tags(record.tags))
     labels = data.labels(data.holdout).to_numpy(zero_copy_only=False)
     challenger = models.load(services, spec, version)
     champion_version = _champion(services, spec, day, version)

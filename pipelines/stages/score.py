@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
-from pipelines import models
+from pipelines import models, pins
 from pipelines.errors import UpstreamMissing
 from pipelines.interfaces import Services
 from pipelines.spec import PipelineSpec
@@ -34,6 +33,7 @@ def run(services: Services, spec: PipelineSpec, day: dt.date, run_id: str, model
             f"run the warehouse for this day first: tailrace warehouse --date {day}."
         )
     chosen = models.resolve(services, spec, day, model)
+    expected = models.holdout_scores(services, spec, chosen.version)
     fitted = models.load(services, spec, chosen.version)
     pin = lake.pin(spec.features_table, first=day, last=day)
     rows = lake.read_pin(pin, [*spec.features.key, spec.features.event_time, "ds", *_inputs(services, spec)])
@@ -46,8 +46,8 @@ def run(services: Services, spec: PipelineSpec, day: dt.date, run_id: str, model
             "model_effective_from": str(chosen.effective_from or ""),
             "look_ahead": str(chosen.look_ahead).lower(),
             # Written here so that the audit needs no tracker.
-            "holdout_scores": models.record_of(services, spec, chosen.version).tags[models.SCORES_TAG],
-            "features_pin": json.dumps(asdict(pin), default=str),
+            "holdout_scores": expected,
+            "features_pin": pins.to_json(pin),
         },
     )
     return Scored(spec.name, day, run_id, staged.rows, chosen.version, model, pin.version)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import hashlib
 import json
@@ -14,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines import models, provenance, training_set
-from pipelines.interfaces import Model, Pin, Services, Trained, Trial
+from pipelines.errors import TrackerUnavailable
+from pipelines.interfaces import Model, Services, Trained, Trial
 from pipelines.metrics import Distribution, measure
 from pipelines.spec import PipelineSpec
 from pipelines.training_set import TrainingSet
@@ -65,7 +67,9 @@ def run(
         trained, metrics = fit(services, spec, data, seed=seed, trials=budget, on_trial=record)
         version = _register(services, spec, run_id, data, trained, metrics, seed, budget)
     except BaseException:
-        tracker.end_run(run_id, "failed")
+        # If the tracker is what failed, the next run closes this one.
+        with contextlib.suppress(TrackerUnavailable):
+            tracker.end_run(run_id, "failed")
         raise
     tracker.end_run(run_id, "finished")
     return TrainingResult(spec.name, day, run_id, version, trained.best.candidate, metrics, trained.model.digest())
@@ -97,10 +101,11 @@ def inputs_of(spec: PipelineSpec, day: dt.date, digests: Mapping[str, str], seed
     """Everything a training depends on, in the order in which differences are looked for."""
     code = provenance.code()
     return {
+        # The spec comes first: with other columns, the same tables have other digests.
+        "spec": spec.digest(),
         "day": str(day),
         "features": digests["features"],
         "outcomes": digests["outcomes"],
-        "spec": spec.digest(),
         "seed": str(seed),
         "trials": str(trials),
         "code": f"{code['tailrace']} at {code['git_commit']}",
@@ -180,14 +185,3 @@ def _register(
 
 def _labels(data: TrainingSet) -> np.ndarray:
     return data.labels(data.holdout).to_numpy(zero_copy_only=False)
-
-
-def pins_of(tags: Mapping[str, str]) -> dict[str, Pin]:
-    """The pins a run recorded, by role."""
-    pins = {}
-    for role in ("features", "outcomes"):
-        held = json.loads(tags[f"tailrace.pin.{role}"])
-        pins[role] = Pin(
-            **{**held, **{end: held[end] and dt.date.fromisoformat(held[end]) for end in ("first", "last")}}
-        )
-    return pins

@@ -15,9 +15,9 @@ import pyarrow as pa
 
 from pipelines.errors import UnknownName
 from pipelines.interfaces import ModelVersion, Pin, RunRecord, Trial
+from pipelines.pins import to_tags
 from pipelines.tracking import folders, processes
 from pipelines.tracking.names import CLOSED_BECAUSE, CLOSED_BY, MODEL_DIGEST
-from pipelines.tracking.pins import to_tags
 
 Status = Literal["running", "finished", "failed", "killed"]
 

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from pipelines.errors import UnknownName
 from pipelines.interfaces import ModelVersion, Pin, RunRecord, Trial
+from pipelines.pins import to_json, to_tags
 from pipelines.tracking import folders, processes
 from pipelines.tracking.mlflow_seam import asks
 from pipelines.tracking.names import (
@@ -31,7 +32,6 @@ from pipelines.tracking.names import (
     TRIAL,
     TRIAL_STATE,
 )
-from pipelines.tracking.pins import to_json, to_tags
 
 # isort: split
 import mlflow.artifacts

@@ -7,6 +7,7 @@ during a build and for the moment that a day is read.
 from __future__ import annotations
 
 import datetime as dt
+import fcntl
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,10 +18,16 @@ from typing import Any, Protocol
 import duckdb
 import pyarrow as pa
 
-from pipelines.errors import BuildFailed, UpstreamMissing, WarehouseBusy
+from pipelines.errors import BuildFailed, StorageFull, UpstreamMissing, WarehouseBusy
 from pipelines.interfaces import ModelResult
 
 _FAILED = {"error", "fail", "runtime error"}
+_FULL = re.compile(
+    # the last is DuckDB's when a sort or a join finds no room for its temporary files
+    r"no space left|disk quota exceeded|out of disk|disk (is )?full|failed to offload data block",
+    re.IGNORECASE,
+)
+_NAMED_DAYS = 3
 
 
 class Landed(Protocol):
@@ -32,7 +39,11 @@ class Landed(Protocol):
         ...
 
     def check(self, first: dt.date, last: dt.date) -> None:
-        """Raises UpstreamMissing, LandingRefused."""
+        """Raises UpstreamMissing, LandingRefused, LakeUnavailable."""
+        ...
+
+    def gaps(self, first: dt.date, last: dt.date) -> tuple[dt.date, ...]:
+        """Which of the days were not landed; before anything was, none are named. Raises LakeUnavailable."""
         ...
 
 
@@ -40,24 +51,28 @@ class DuckDBWarehouse:
     """The tables of the dbt project in the folder `project`, in the file `database`.
 
     `landing` is what the project's sources read; `work` is a folder for dbt's logs and for what it
-    remembers of the project between builds.
+    remembers of the project between builds. A day's rows depend on what was landed for it and for the
+    `look_back_days` before it.
     """
 
-    def __init__(self, database: Path, project: Path, landing: Landed, work: Path) -> None:
+    def __init__(self, database: Path, project: Path, landing: Landed, work: Path, look_back_days: int = 28) -> None:
         self._database = database.absolute()
         self._project = project.absolute()
         self._landing = landing
         self._work = work.absolute()
+        self._look_back = dt.timedelta(days=look_back_days)
 
     def build(self, first: dt.date, last: dt.date) -> tuple[ModelResult, ...]:
         """Build and test every model for the days first..last, in one dbt invocation.
 
         Landed files of those days are checked before dbt starts, so a damaged one changes nothing.
-        Earlier days are looked back on as far as they were landed. A model's `rows` are those of
-        the days built, a test's the rows that failed it.
+        Of the days looked back on, all since the first one ever landed must have been landed. A model's
+        `rows` are those of the days built, a test's the rows that failed it.
 
-        Raises BuildFailed naming every failed node, LandingRefused, UpstreamMissing, WarehouseBusy.
+        Raises BuildFailed naming every failed node, LandingRefused, UpstreamMissing, LakeUnavailable,
+        StorageFull, and WarehouseBusy if another process builds or holds the file.
         """
+        self._refuse_gaps(first, last)
         self._landing.check(first, last)
         self._database.parent.mkdir(parents=True, exist_ok=True)
         self._work.mkdir(parents=True, exist_ok=True)
@@ -67,14 +82,18 @@ class DuckDBWarehouse:
             "BUILD_FIRST_DAY": first.isoformat(),
             "BUILD_LAST_DAY": last.isoformat(),
         }
-        # dbt changes into the project's folder
-        with _environment(environment), chdir(self._project):
-            # unit tests judge the SQL, not the data: they are run when the SQL changes
-            outcome = self._invoke("build", "--exclude-resource-type", "unit_test")
-        nodes = tuple(getattr(outcome.result, "results", None) or ())
-        self._refuse_if_busy(str(outcome.exception or ""), *(node.message or "" for node in nodes))
-        self._refuse_if_failed(outcome, nodes, f"{first}" if first == last else f"{first}..{last}")
-        return self._results(nodes, first, last)
+        days = f"{first}" if first == last else f"{first}..{last}"
+        with self._building():
+            # dbt changes into the project's folder
+            with _environment(environment), chdir(self._project):
+                # unit tests judge the SQL, not the data: they are run when the SQL changes
+                outcome = self._invoke("build", "--exclude-resource-type", "unit_test")
+            nodes = tuple(getattr(outcome.result, "results", None) or ())
+            messages = [str(outcome.exception or ""), *(node.message or "" for node in nodes)]
+            self._refuse_if_busy(*messages, cause=outcome.exception)
+            self._refuse_if_full(messages, days, outcome.exception)
+            self._refuse_if_failed(outcome, nodes, days)
+            return self._results(nodes, first, last)
 
     def read(self, table: str, day: dt.date, order_by: Sequence[str]) -> pa.RecordBatchReader:
         """Rows of `table` with ds = day, sorted, nulls last, timestamps as timestamp[us, UTC].
@@ -87,6 +106,34 @@ class DuckDBWarehouse:
             if order_by:
                 rows = rows.sort(*(duckdb.ColumnExpression(column).asc().nulls_last() for column in order_by))
             return rows.to_arrow_table().to_reader()
+
+    def _refuse_gaps(self, first: dt.date, last: dt.date) -> None:
+        """Raise UpstreamMissing if a day looked back on was skipped: its absence would go unnoticed."""
+        missing = self._landing.gaps(first - self._look_back, first - dt.timedelta(days=1))
+        if missing:
+            named = ", ".join(str(day) for day in missing[:_NAMED_DAYS])
+            more = f" and {len(missing) - _NAMED_DAYS} more" if len(missing) > _NAMED_DAYS else ""
+            raise UpstreamMissing(
+                f"The build of {first} looks back on {self._look_back.days} days, and {len(missing)} of them "
+                f"were not landed: {named}{more}. Land them, then build from the first missing day on: "
+                f"ingest and build {missing[0]}..{last}."
+            )
+
+    @contextmanager
+    def _building(self) -> Iterator[None]:
+        """Be the only one to build: two at a time would spoil what dbt keeps in its target folder.
+
+        The system lets go of the lock when the process ends, however it ends.
+        """
+        with (self._work / "target.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise WarehouseBusy(
+                    f"The warehouse {self._database} is being built by another process, which holds {lock.name}. "
+                    "Wait for it to finish or end it, then try again."
+                ) from error
+            yield
 
     def _invoke(self, *arguments: str) -> Any:
         """Run dbt in this process, quietly, and let go of the DuckDB file."""
@@ -130,6 +177,15 @@ class DuckDBWarehouse:
             for node in nodes
         )
 
+    def _refuse_if_full(self, messages: Sequence[str], days: str, cause: BaseException | None) -> None:
+        """Raise StorageFull if a message is a complaint about a full disk."""
+        for message in messages:
+            if _FULL.search(message):
+                raise StorageFull(
+                    f"The disk is full, so dbt could not build {days}: {' '.join(message.split())}. "
+                    f"Free space for {self._database} and {self._work}, then build {days} again."
+                ) from cause
+
     def _refuse_if_failed(self, outcome: Any, nodes: Sequence[Any], days: str) -> None:
         """Raise BuildFailed naming every node that failed, or why dbt did not get as far as nodes."""
         failures = [self._failure(node) for node in nodes if node.status in _FAILED]
@@ -172,7 +228,7 @@ class DuckDBWarehouse:
                 f"that the dbt project {self._project} has a model of that name."
             ) from error
 
-    def _refuse_if_busy(self, *messages: str, cause: Exception | None = None) -> None:
+    def _refuse_if_busy(self, *messages: str, cause: BaseException | None = None) -> None:
         """Raise WarehouseBusy if a message is DuckDB's complaint about another process's lock."""
         for message in messages:
             if "Could not set lock" in message:

@@ -122,6 +122,8 @@ class TestLocalEngine:
         texts = replace(spec, features=features, candidates=spec.candidates[:2])
         trained = train(LocalEngine(), texts, (table.append_column("note", notes), labels), trials=2)
         assert trained.best.value < 0.1
+        assert trained.best.candidate == "logistic"
+        assert trained.model.importance()["note"] > 0.5
 
     def test_an_unseen_category_and_a_null_are_scored(self, spec, rows):
         for candidate in spec.candidates:
@@ -142,6 +144,28 @@ class TestLocalEngine:
         shares = trained.model.importance()
         assert set(shares) == set(spec.features.columns)
         assert sum(shares.values()) == pytest.approx(1)
+
+    def test_numbers_beyond_float32_are_learned_from_and_scored(self, spec, rows):
+        table, labels = rows
+        big = table.set_column(2, "visits", pc.add(table["visits"], 2**24 + 1))
+        trees = replace(spec, candidates=spec.candidates[2:])
+        trained = train(LocalEngine(), trees, (big, labels), trials=1)
+        assert trained.best.state == "complete"
+        assert trained.model.predict(big.to_batches()[0]).null_count == 0
+
+    def test_a_function_that_reads_files_is_not_loaded(self, spec, rows, tmp_path):
+        import functools
+
+        import numpy as np
+        import skops.io
+        from sklearn.preprocessing import FunctionTransformer
+
+        model = train(LocalEngine(), replace(spec, candidates=spec.candidates[:1]), rows, trials=1).model
+        model.save(tmp_path)
+        harmful = FunctionTransformer(functools.partial(np.load, allow_pickle=True))
+        skops.io.dump(harmful, tmp_path / "model.skops")
+        with pytest.raises(SignatureMismatch, match=r"does not trust: numpy"):
+            LocalEngine().load(tmp_path)
 
     def test_a_model_file_of_foreign_types_is_not_loaded(self, spec, rows, tmp_path):
         import fractions

@@ -7,18 +7,21 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pyarrow as pa
 import pytest
 
 from pipelines.errors import (
     BadInput,
+    PinLost,
     PublishConflict,
     SchemaMismatch,
+    StagingGone,
     UnknownName,
     UpstreamMissing,
 )
-from pipelines.interfaces import Commit, Lake
+from pipelines.interfaces import Commit, Lake, Pin, Staged
 from pipelines.lake.delta import DeltaLake
 from pipelines.lake.memory import MemoryLake
 
@@ -58,19 +61,33 @@ def s3() -> Iterator[dict[str, str]]:
         server.stdin.close()
 
 
+class Clock:
+    """The time now, moved ahead by `ahead`."""
+
+    ahead = dt.timedelta(0)
+
+    def __call__(self) -> dt.datetime:
+        return dt.datetime.now(dt.UTC) + self.ahead
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
 @pytest.fixture(params=["memory", "local", "file-url", "s3"])
-def reopen(request, tmp_path) -> Callable[[], Lake]:
+def reopen(request, tmp_path, clock) -> Callable[[], Lake]:
     """Opens the same lake again, as another process would; the memory lake is its own other process."""
     if request.param == "memory":
-        lake = MemoryLake()
+        lake = MemoryLake(now=clock)
         return lambda: lake
     if request.param == "local":
-        return lambda: DeltaLake(str(tmp_path / "a new" / "lake"))
+        return lambda: DeltaLake(str(tmp_path / "a new" / "lake"), now=clock)
     if request.param == "file-url":
-        return lambda: DeltaLake((tmp_path / "lake").as_uri())
+        return lambda: DeltaLake((tmp_path / "lake").as_uri(), now=clock)
     options = request.getfixturevalue("s3")
     root = f"s3://lake/{uuid.uuid4().hex}"
-    return lambda: DeltaLake(root, options)
+    return lambda: DeltaLake(root, options, now=clock)
 
 
 @pytest.fixture
@@ -94,6 +111,15 @@ def stage(lake: Lake, table: pa.Table, run: str = "r1", day: dt.date = DAY):
 
 def put(lake: Lake, table: pa.Table, run: str = "r1", day: dt.date = DAY) -> Commit:
     return lake.publish(stage(lake, table, run, day), {"pipeline": "flight_delay"})
+
+
+def staging_calls(lake: Lake, staged: Staged) -> tuple[Callable[[], object], ...]:
+    return (
+        lambda: lake.staged(staged.table, staged.day, staged.run_id),
+        lambda: lake.read_staged(staged),
+        lambda: lake.annotate(staged, {"audit": "passed"}),
+        lambda: lake.publish(staged, {}),
+    )
 
 
 def values(reader: pa.RecordBatchReader) -> list[float]:
@@ -175,6 +201,22 @@ def test_publishing_equal_bytes_again_changes_nothing(lake):
     assert values(lake.read(TABLE)) == [1, 2]
 
 
+def test_a_stage_retried_after_an_unchanged_publication_finds_its_rows(reopen):
+    commit = put(reopen(), rows(1, 2))
+    again = stage(reopen(), rows(1, 2), run="r2")
+    reopen().publish(again, {})
+    found = reopen().staged(TABLE, DAY, "r2")
+    assert found == again
+    assert values(reopen().read_staged(found)) == [1, 2]
+    audited = reopen().annotate(found, {"audit": "passed"})
+    retried = reopen().publish(audited, {})
+    assert (retried.version, retried.unchanged) == (commit.version, True)
+    reopen().discard(audited)
+    with pytest.raises(StagingGone):
+        reopen().staged(TABLE, DAY, "r2")
+    assert values(reopen().read(TABLE)) == [1, 2]
+
+
 def test_publishing_twice_returns_the_first_commit_even_after_others(lake):
     staged = stage(lake, rows(1))
     commit = lake.publish(staged, {})
@@ -204,7 +246,7 @@ def test_an_empty_day_is_published_and_known(lake):
 def test_staging_again_replaces_what_the_run_staged(lake):
     stale = stage(lake, rows(1))
     fresh = stage(lake, rows(2))
-    with pytest.raises(UpstreamMissing, match="staged again"):
+    with pytest.raises(StagingGone, match="replaced since"):
         lake.publish(stale, {})
     lake.discard(stale)
     lake.publish(fresh, {})
@@ -224,11 +266,9 @@ def test_discarded_rows_are_gone_and_published_ones_stay(lake):
     staged = stage(lake, rows(1))
     lake.discard(staged)
     lake.discard(staged)
-    for call in (lambda: lake.publish(staged, {}), lambda: lake.read_staged(staged)):
-        with pytest.raises(UpstreamMissing):
+    for call in staging_calls(lake, staged):
+        with pytest.raises(StagingGone, match=r"flight_delay of 2013-03-01: what run 'r1' staged is no longer there"):
             call()
-    with pytest.raises(UpstreamMissing, match="staged nothing"):
-        lake.staged(TABLE, DAY, "r1")
     published = stage(lake, rows(2))
     lake.publish(published, {})
     lake.discard(published)
@@ -343,12 +383,21 @@ def test_what_is_missing_is_said(lake):
     for call in (lake.read, lake.schema, lake.pin):
         with pytest.raises(UpstreamMissing, match="no table 'features/flight_delay'"):
             call(TABLE)
-    with pytest.raises(UpstreamMissing, match="staged nothing"):
-        lake.staged(TABLE, DAY, "r1")
+    for call in staging_calls(lake, Staged(TABLE, DAY, "r1", 0, 0, "", ())):
+        with pytest.raises(StagingGone, match="what run 'r1' staged is no longer there"):
+            call()
+    lost = Pin(TABLE, "99", None, None, 1, 1, "")
+    with pytest.raises(PinLost, match=r"no table .*It was pinned"):
+        lake.read_pin(lost)
     put(lake, rows(1))
     for version in ("99", "x"):
-        with pytest.raises(UpstreamMissing, match="no version"):
-            lake.read(TABLE, version=version)
+        for call in (lake.read, lake.pin):
+            with pytest.raises(UpstreamMissing, match="no version"):
+                call(TABLE, version=version)
+    with pytest.raises(PinLost, match=r"no version '99'.*It was pinned"):
+        lake.read_pin(lost)
+    with pytest.raises(PinLost, match="version 1"):
+        lake.read_pin(replace(lake.pin(TABLE), digest="altered"))
 
 
 def test_append_adds_rows_without_days(lake):
@@ -374,7 +423,7 @@ def test_tables_are_either_by_day_or_appended_to(lake):
         lake.stage("promotions", DAY, "r1", rows(1).to_reader())
 
 
-def test_upkeep_breaks_no_pin_and_moves_no_fence(lake):
+def test_upkeep_breaks_no_pin_and_moves_no_fence(lake, clock):
     put(lake, rows(1))
     pin = lake.pin(TABLE)
     put(lake, rows(2), run="r2")
@@ -387,9 +436,27 @@ def test_upkeep_breaks_no_pin_and_moves_no_fence(lake):
     assert lake.vacuum(TABLE, keep=[pin]) == 0
     assert values(lake.read_pin(dropped)) == [2]
     lake.publish(staged, {})
+    clock.ahead = dt.timedelta(days=2)
     assert lake.vacuum(TABLE, keep=[pin], older_than=dt.timedelta(0)) == 1
     assert values(lake.read_pin(pin)) == [1]
     assert values(lake.read(TABLE)) == [3, 4]
-    with pytest.raises(UpstreamMissing):
+    with pytest.raises(PinLost):
         lake.read_pin(dropped)
+    with pytest.raises(PinLost):
+        lake.read(TABLE, version=dropped.version).read_all()
     assert put(lake, rows(3), run="r5").unchanged
+
+
+def test_vacuum_leaves_alone_what_is_younger_than_a_day(lake, clock):
+    put(lake, rows(1))
+    staged = stage(lake, rows(2), run="r2")
+    clock.ahead = dt.timedelta(hours=23)
+    assert lake.vacuum(TABLE, older_than=dt.timedelta(0)) == 0
+    assert values(lake.read_staged(lake.staged(TABLE, DAY, "r2"))) == [2]
+    clock.ahead = dt.timedelta(hours=25)
+    assert lake.vacuum(TABLE, older_than=dt.timedelta(days=2)) == 0
+    assert lake.vacuum(TABLE, older_than=dt.timedelta(0)) == 1
+    for call in staging_calls(lake, staged):
+        with pytest.raises(StagingGone):
+            call()
+    assert values(lake.read(TABLE)) == [1]

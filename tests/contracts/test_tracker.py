@@ -20,10 +20,10 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 
 from pipelines.errors import BadInput, Refused, UnknownName
 from pipelines.interfaces import Pin, Tracker, Trial
+from pipelines.pins import from_tags
 from pipelines.tracking import processes
 from pipelines.tracking.memory import MemoryTracker
 from pipelines.tracking.mlflow import MlflowTracker
-from pipelines.tracking.pins import from_tags
 
 EXAMPLE = pa.table({"hour": [5, 6, None], "carrier": ["UA", None, "AA"]})
 SCORES = pa.array([0.1, 0.5, 0.9])

@@ -338,6 +338,19 @@ def test_a_landing_that_is_not_sound_changes_nothing(
     assert site.database.read_bytes() == before
 
 
+def test_a_night_that_was_never_landed_is_not_looked_over(site: Site) -> None:
+    """Without its outcomes the late rates of the days after it would be others."""
+    skipped = LAST - dt.timedelta(days=2)
+    before = site.database.read_bytes()
+    for table in TABLES:
+        shutil.rmtree(site.landed(table, skipped).parent)
+
+    with pytest.raises(UpstreamMissing, match=f"not landed: {skipped}. (.*)ingest and build {skipped}..{LAST}"):
+        site.warehouse.build(LAST, LAST)
+
+    assert site.database.read_bytes() == before
+
+
 # ---------------------------------------------------------------- one file, one writer
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import registry, settings
+from pipelines.spec import zone
 from pipelines.wiring import Wiring
 from scripts import stack
 from scripts.airflow_api import AirflowApi, DagRunFailed
@@ -45,7 +46,7 @@ def api(home):
     running = stack.Stack(home, parallelism=2)
     try:
         running.start()
-        yield AirflowApi(running.airflow_url, stack.USER, running.password)
+        yield AirflowApi(running.airflow_url, stack.USER, running.password, zone(registry.get("flight_delay")))
     finally:
         running.stop()
 

@@ -15,17 +15,20 @@ from pipelines.errors import (
     AuditFailed,
     BadInput,
     GateRefused,
+    KeysRepeated,
     LookAhead,
     NoChampion,
     SignatureMismatch,
+    StagingGone,
     TrainingFailed,
     UnknownName,
     UpstreamMissing,
     ValidationFailed,
 )
+from pipelines.lake.memory import MemoryLake
 from pipelines.maintenance import maintain
 from pipelines.spec import Audit, Gate
-from pipelines.stages import audit, evaluate, promote, publish, score, snapshot, train, validate
+from pipelines.stages import audit, evaluate, promote, publish, score, train, validate
 
 TRAINED = dt.date(2013, 1, 9)
 LATER = dt.date(2013, 1, 12)
@@ -159,7 +162,7 @@ class TestRefusals:
         assert "30.0% of the scores are null (45 of 150); at most 0.0% may be" in str(raised.value)
         assert services.lake.days(spec.predictions_table)[TRAINED].version == before.commit.version
         assert loop.published(TRAINED).equals(held)
-        with pytest.raises(UpstreamMissing):
+        with pytest.raises(StagingGone):
             services.lake.staged(spec.predictions_table, TRAINED, "forgetful")
 
     def test_all_reasons_of_a_refused_audit_come_at_once(self, loop, services, spec):
@@ -182,16 +185,15 @@ class TestRefusals:
             publish.run(services, spec, TRAINED, "p")
         assert services.lake.days(spec.predictions_table) == {}
 
-    def test_a_model_whose_signature_does_not_fit_is_refused(self, loop, services, spec, tmp_path):
+    def test_a_model_whose_signature_does_not_fit_is_refused(self, loop, services, spec):
         loop.take()
         loop.challenge(TRAINED)
-        features = services.tables["churn_features"].drop_columns("age")
-        narrow = replace(spec, name="narrow")
-        services.rebuild(narrow_features=features, narrow_outcomes=services.tables["churn_outcomes"])
-        snapshot.run(services, narrow, LATER, "w")
-        model = services.engine.load(services.tracker.model_folder("churn", "1", tmp_path))
+        services.lake = MemoryLake()
+        services.rebuild(churn_features=services.tables["churn_features"].drop_columns("age"))
+        loop.take(LATER, LATER)
         with pytest.raises(SignatureMismatch, match="column 'age' is missing"):
-            services.engine.score(narrow, model, "1", services.lake.read("features/narrow", first=LATER, last=LATER))
+            score.run(services, spec, LATER, "p", "1")
+        assert not services.lake.exists(spec.predictions_table)
 
     def test_missing_features_and_unknown_versions_are_said(self, loop, services, spec):
         with pytest.raises(UpstreamMissing, match="no published features of 2013-01-12"):
@@ -206,10 +208,30 @@ class TestRefusals:
         with pytest.raises(UnknownName):
             evaluate.run(services, spec, "nothing")
 
-    def test_a_window_without_rows_cannot_be_trained_on(self, loop):
+    def test_a_window_without_rows_cannot_be_trained_on(self, loop, services):
+        empty = {name: table.slice(0, 0) for name, table in services.tables.items()}
+        services.rebuild(**empty)
         loop.take()
-        with pytest.raises(TrainingFailed, match=r"churn: .*2013-0"):
-            loop.train(dt.date(2013, 3, 1))
+        with pytest.raises(TrainingFailed, match=r"features/churn and outcomes/churn hold no rows"):
+            loop.train(TRAINED)
+
+    def test_a_missing_night_does_not_make_another_model(self, loop, services):
+        loop.take(last=dt.date(2013, 1, 5))
+        loop.take(first=dt.date(2013, 1, 7), last=dt.date(2013, 1, 8))
+        with pytest.raises(UpstreamMissing) as raised:
+            loop.train(TRAINED)
+        assert "features/churn of 2013-01-06 (1 days) and outcomes/churn of 2013-01-09" in str(raised.value)
+        assert services.tracker.runs("churn") == ()
+
+    def test_repeated_keys_are_refused_where_they_would_multiply(self, loop, services):
+        loop.take(last=dt.date(2013, 1, 13))
+        outcomes = services.tables["churn_outcomes"]
+        twice = outcomes.filter(day_of(outcomes, dt.date(2013, 1, 8))).slice(0, 2)
+        twice = twice.set_column(1, "ds", pa.array([TRAINED] * 2, pa.date32()))
+        services.rebuild(churn_outcomes=pa.concat_tables([outcomes, twice]))
+        loop.take(TRAINED, TRAINED, run="again")
+        with pytest.raises(KeysRepeated, match=r"outcomes/churn: 2 keys \(customer\) .* 2013-01-07-0000"):
+            loop.train(TRAINED)
 
 
 class TestPromotion:
@@ -227,6 +249,37 @@ class TestPromotion:
         assert (latest.decided_by, latest.reason, latest.effective_from) == ("ada", "fresher", LATER)
         aliases = {version.version: set(version.aliases) for version in services.tracker.versions(spec.name)}
         assert aliases == {"1": set(), "2": {"champion", "challenger"}}
+
+    def test_a_person_rolls_back_to_a_former_champion(self, loop, services, spec):
+        loop.take()
+        loop.challenge(TRAINED)
+        first = loop.train(TRAINED).run_id
+        loop.spec = replace(spec, gate=Gate(metric="log_loss", floor=1.0))
+        runs = [first, loop.train(LATER, seed=7).run_id]
+        evaluate.run(services, loop.spec, runs[1])
+        promote.run(services, loop.spec, runs[1], recorded_at=_later(), decided_by="ada")
+        back = {"recorded_at": _later(), "decided_by": "ada", "reason": "v2 drifts"}
+        with pytest.raises(BadInput, match=r"version 2 is champion from 2013-01-12 on.*--from 2013-01-12"):
+            promote.run(services, spec, runs[0], **back)
+        promote.run(services, spec, runs[0], takes_over=dt.date(2013, 1, 13), **back)
+        assert loop.predict(LATER).model_version == "2"
+        assert loop.predict(dt.date(2013, 1, 13)).model_version == "1"
+        assert loop.predict(LATER, run="now", model="current").model_version == "1"
+        champions = [v.version for v in services.tracker.versions("churn") if "champion" in v.aliases]
+        assert champions == ["1"]
+
+    def test_promoting_an_old_training_again_leaves_todays_champion(self, loop, services, spec):
+        loop.take()
+        loop.challenge(TRAINED)
+        first = loop.train(TRAINED).run_id
+        loop.spec = replace(spec, gate=Gate(metric="log_loss", floor=1.0))
+        second = loop.train(LATER, seed=7).run_id
+        evaluate.run(services, loop.spec, second)
+        promote.run(services, loop.spec, second, recorded_at=_later(), decided_by="ada")
+        promote.run(services, spec, first, recorded_at=dt.datetime(2013, 4, 1, tzinfo=dt.UTC))
+        assert len(promotions.history(services.lake, "churn")) == 2
+        champions = [v.version for v in services.tracker.versions("churn") if "champion" in v.aliases]
+        assert champions == ["2"]
 
     def test_a_model_below_the_floor_is_promoted_by_nobody(self, loop, services, spec):
         loop.take()
@@ -279,6 +332,13 @@ class TestReproduce:
         current = reproduce.run(services, spec, run_id, data="current")
         assert not current.same
         assert current.first_difference.name == "features"
+
+    def test_another_spec_is_the_first_difference(self, loop, services, spec):
+        loop.take()
+        run_id = loop.train(TRAINED).run_id
+        columns = {name: kind for name, kind in spec.features.columns.items() if name != "visits"}
+        edited = replace(spec, features=replace(spec.features, columns=columns))
+        assert reproduce.run(services, edited, run_id).first_difference.name == "spec"
 
     def test_pins_survive_optimize_and_vacuum(self, loop, services, spec):
         loop.take()
@@ -336,5 +396,5 @@ def _later() -> dt.datetime:
 
 
 def test_auditing_what_was_never_scored_is_said(services, spec):
-    with pytest.raises(UpstreamMissing):
+    with pytest.raises(StagingGone):
         audit.run(services, spec, TRAINED, "never")

@@ -8,8 +8,9 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
-from pipelines.errors import LandingRefused, StorageFull, UnknownName, UpstreamMissing
+from pipelines.errors import LakeUnavailable, LandingRefused, StorageFull, UnknownName, UpstreamMissing
 from pipelines.landing import LANDED_AT, Landing
 
 DAY = dt.date(2013, 1, 1)
@@ -150,6 +151,52 @@ def test_damage_anywhere_in_a_file_is_found(landing: Landing, damage: str) -> No
 
     with pytest.raises(LandingRefused, match="planes of 2013-01-01: not a readable Parquet file"):
         landing.check(DAY, NEXT)
+
+
+@pytest.mark.parametrize(
+    ("call", "failure", "error", "message"),
+    [
+        (
+            "_open",
+            TimeoutError("no answer"),
+            LakeUnavailable,
+            "failed while airlines of 2013-01-01 was read .no answer",
+        ),
+        ("_open", FileNotFoundError("gone"), UpstreamMissing, "no longer has airlines of 2013-01-01"),
+        ("find", ConnectionError("reset"), LakeUnavailable, "failed while the days of airlines was read .reset"),
+    ],
+)
+def test_a_storage_that_fails_is_not_a_damaged_file(
+    landing: Landing,
+    monkeypatch: pytest.MonkeyPatch,
+    call: str,
+    failure: OSError,
+    error: type[Exception],
+    message: str,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(LocalFileSystem, call, fail)
+    with pytest.raises(error, match=message):
+        landing.check(DAY, DAY)
+
+
+def test_a_day_is_a_gap_if_any_table_lacks_it(landing: Landing) -> None:
+    third, fourth, fifth = (NEXT + dt.timedelta(days=n) for n in (1, 2, 3))
+    landing.write("planes", third, planes(100))
+    for table, rows in (("planes", planes(100)), ("airlines", airlines())):
+        landing.write(table, fifth, rows)
+
+    assert landing.gaps(DAY, fifth) == (third, fourth)
+    assert landing.gaps(fourth, fourth) == (fourth,)
+    assert landing.gaps(DAY, NEXT) == ()
+
+
+def test_days_before_the_first_one_landed_are_no_gap(landing: Landing, tmp_path: Path) -> None:
+    assert landing.gaps(DAY - dt.timedelta(days=28), NEXT) == ()
+    assert landing.gaps(DAY - dt.timedelta(days=28), DAY - dt.timedelta(days=1)) == ()
+    assert Landing(str(tmp_path / "nothing"), SCHEMAS).gaps(DAY, DAY - dt.timedelta(days=1)) == ()
 
 
 def test_an_unknown_table_is_refused(landing: Landing) -> None:

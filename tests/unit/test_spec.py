@@ -37,7 +37,14 @@ def with_columns(spec: PipelineSpec, columns: dict[str, str]) -> PipelineSpec:
         (lambda s: with_columns(s, {"age": "numerical"}), "Did you mean 'numeric'?"),
         (lambda s: with_columns(s, {}), "features.columns is empty"),
         (lambda s: with_columns(s, {"left": "numeric"}), "a model must not learn from it"),
-        (lambda s: replace(s, features=replace(s.features, key=())), "features.key is empty"),
+        (lambda s: replace(s, features=replace(s.features, key=())), "features.key is ()"),
+        (lambda s: replace(s, features=replace(s.features, key="customer")), "it must be a tuple"),
+        (lambda s: replace(s, features=replace(s.features, key=("ds",))), "a column of Tailrace's own"),
+        (lambda s: with_columns(s, {"ds": "numeric"}), "a model must not learn from it"),
+        (lambda s: replace(s, outcome=replace(s.outcome, lag_days=0)), "1 day later at the earliest"),
+        (lambda s: replace(s, audit=Audit(max_psi=float("nan"))), "audit.max_psi is nan"),
+        (lambda s: replace(s, schedule=replace(s.schedule, predict="61 99 * * 9")), "write a cron expression"),
+        (lambda s: with_candidate(s, estimator="xgboost.XGBRegressor"), "gives no probabilities"),
         (lambda s: replace(s, owner=" "), "owner is empty"),
         (lambda s: replace(s, candidates=()), "candidates is empty"),
         (lambda s: replace(s, window=Window(5, 5)), "more days than the holdout's"),
@@ -49,7 +56,7 @@ def with_columns(spec: PipelineSpec, columns: dict[str, str]) -> PipelineSpec:
         (lambda s: replace(s, audit=Audit(max_null_share=-0.1)), "audit.max_null_share is -0.1"),
         (lambda s: replace(s, audit=Audit(max_psi=0)), "audit.max_psi is 0"),
         (lambda s: replace(s, schedule=replace(s.schedule, timezone="America/NewYork")), "America/New_York"),
-        (lambda s: replace(s, schedule=replace(s.schedule, train="daily")), "five fields"),
+        (lambda s: replace(s, schedule=replace(s.schedule, train="daily")), "of five fields"),
         (lambda s: replace(s, predictions=replace(s.predictions, score="customer")), "already a column"),
         (lambda s: with_candidate(s, search={"max_dept": IntRange(2, 4)}), "Did you mean 'max_depth'?"),
         (lambda s: with_candidate(s, parameters={"etaa": 1}), "XGBClassifier has no parameter 'etaa'"),
@@ -118,3 +125,13 @@ def test_an_unknown_pipeline_is_told_the_nearest():
 def test_the_digest_says_everything(spec):
     assert spec.digest() == replace(spec).digest()
     assert spec.digest() != replace(spec, gate=Gate(floor=0.56)).digest()
+
+
+def test_texts_and_xgboost_do_not_go_together(spec):
+    texts = replace(spec, features=replace(spec.features, columns={**spec.features.columns, "note": "text"}))
+    assert "candidates['trees']: XGBoost does not read texts" in one_problem(texts)
+
+
+def test_a_meta_estimator_does_not_break_the_checks(spec):
+    candidate = Candidate("vote", "sklearn.ensemble.VotingClassifier", {"estimatorz": []})
+    assert "Did you mean 'estimators'?" in one_problem(replace(spec, candidates=(candidate,)))

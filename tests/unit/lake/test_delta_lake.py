@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
-from pipelines.errors import BadInput, LakeUnavailable, UpstreamMissing
+from pipelines.errors import BadInput, LakeUnavailable, PinLost, UpstreamMissing
 from pipelines.lake import delta, parquet
 from pipelines.lake.delta import DeltaLake
+from pipelines.lake.files import TableFiles
 
 DAY = dt.date(2013, 3, 1)
 
@@ -80,16 +82,107 @@ def test_tampered_and_lost_bytes_of_a_pin_are_noticed(lake, tmp_path):
     (file,) = (tmp_path / "t").rglob("*.parquet")
     good = file.read_bytes()
     file.write_bytes(good[:100] + bytes([good[100] ^ 1]) + good[101:])
-    with pytest.raises(UpstreamMissing, match="holds other bytes"):
+    with pytest.raises(PinLost, match="holds other bytes"):
         lake.read_pin(pin)
     file.write_bytes(b"short")
-    with pytest.raises(UpstreamMissing, match="has 5 bytes"):
+    with pytest.raises(PinLost, match="has 5 bytes"):
         lake.read_pin(pin)
-    with pytest.raises(LakeUnavailable, match="Reading t"):
-        lake.read("t").read_all()
     file.unlink()
-    with pytest.raises(UpstreamMissing, match="is gone"):
+    with pytest.raises(PinLost, match="is gone"):
         lake.read_pin(pin)
+    with pytest.raises(PinLost, match=r"Reading t: ds=2013-03-01/.*parquet is gone"):
+        lake.read("t").read_all()
+
+
+@pytest.mark.parametrize("place", [4, 50, -30, -8], ids=["page header", "page", "footer", "length of the footer"])
+def test_corrupt_content_is_lost_for_good_and_named(lake, tmp_path, place):
+    put(lake, 500, "r1")
+    (file,) = (tmp_path / "t").rglob("*.parquet")
+    content = bytearray(file.read_bytes())
+    place %= len(content)
+    content[place : place + 3] = bytes(byte ^ 0xFF for byte in content[place : place + 3])
+    file.write_bytes(content)
+    with pytest.raises(PinLost, match=r"Reading t: ds=2013-03-01/run=r1-\w+/part-00000.parquet is corrupt"):
+        lake.read("t").read_all()
+    with pytest.raises(PinLost, match="holds other bytes"):
+        lake.read_pin(lake.pin("t"))
+
+
+@pytest.mark.parametrize("fails_at", [0, 1, 2])
+def test_a_store_that_fails_while_a_file_is_read_is_unavailable(lake, monkeypatch, fails_at):
+    put(lake, 500, "r1")
+
+    class Failing(pa.PythonFile):
+        reads = 0
+
+        def read(self, *size):
+            self.reads += 1
+            if self.reads > fails_at:
+                raise OSError("Generic S3 error: connection reset")
+            return super().read(*size)
+
+    open_file = TableFiles.open
+    monkeypatch.setattr(
+        TableFiles,
+        "open",
+        lambda self, path: Failing(open_file(self, path), "r") if path.endswith("parquet") else open_file(self, path),
+    )
+    with pytest.raises(LakeUnavailable, match="Reading t: the lake's storage failed .*connection reset"):
+        lake.read("t").read_all()
+
+
+def test_a_version_whose_log_was_cleaned_up_is_missing_and_its_pin_lost(lake, tmp_path):
+    put(lake, 1, "r1")
+    pin = lake.pin("t")
+    put(lake, 2, "r2")
+    DeltaTable(str(tmp_path / "t")).create_checkpoint()
+    for version in range(2):
+        (tmp_path / "t" / "_delta_log" / f"{version:020d}.json").unlink()
+    with pytest.raises(UpstreamMissing, match="no version '1' any more"):
+        lake.read("t", version="1")
+    with pytest.raises(PinLost, match=r"no version '1' any more.*It was pinned"):
+        lake.read_pin(pin)
+
+
+def test_a_day_published_while_vacuum_lists_keeps_its_files(tmp_path, monkeypatch):
+    """The staging is old and its manifest about to go, but the listing is not the last word."""
+    lake = DeltaLake(str(tmp_path), now=lambda: dt.datetime.now(dt.UTC) + dt.timedelta(days=2))
+    put(lake, 1, "r1")
+    staged = lake.stage("t", DAY, "r2", pa.table({"n": [7, 8]}).to_reader())
+    list_files, published = TableFiles.list, []
+
+    def published_after_listing(self, folder=""):
+        found = list_files(self, folder)
+        if not published:
+            published.append(lake.publish(staged, {}))
+        return found
+
+    monkeypatch.setattr(TableFiles, "list", published_after_listing)
+    lake.vacuum("t", older_than=dt.timedelta(0))
+    assert published
+    assert lake.read("t").read_all()["n"].to_pylist() == [7, 8]
+    assert lake.read_pin(lake.pin("t")).read_all().num_rows == 2
+
+
+def test_a_staging_annotated_while_vacuum_lists_is_kept(tmp_path, monkeypatch):
+    lake = DeltaLake(str(tmp_path))
+    put(lake, 1, "r1")
+    staged = lake.stage("t", DAY, "r2", pa.table({"n": [7, 8]}).to_reader())
+    for file in (tmp_path / "t").rglob("*.*"):
+        if file.is_file() and "_delta_log" not in file.parts:
+            os.utime(file, (0, 0))
+    list_files, annotated = TableFiles.list, []
+
+    def annotated_after_listing(self, folder=""):
+        found = list_files(self, folder)
+        if not annotated:
+            annotated.append(lake.annotate(staged, {"audit": "passed"}))
+        return found
+
+    monkeypatch.setattr(TableFiles, "list", annotated_after_listing)
+    assert lake.vacuum("t", older_than=dt.timedelta(0)) == 0
+    assert lake.staged("t", DAY, "r2") == annotated[0]
+    assert lake.publish(annotated[0], {}).rows == 2
 
 
 def test_a_table_that_file_lists_would_misread_is_refused(lake, tmp_path):

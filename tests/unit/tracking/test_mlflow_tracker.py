@@ -23,9 +23,9 @@ from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
 from pipelines.errors import BadInput, SignatureMismatch, StorageFull, TrackerUnavailable
 from pipelines.interfaces import Pin, Trial
+from pipelines.pins import from_json
 from pipelines.tracking.mlflow import MlflowTracker
 from pipelines.tracking.mlflow_seam import asks, masked
-from pipelines.tracking.pins import from_json
 
 PROJECT = Path(__file__).resolve().parents[3]
 EXAMPLE = pa.table(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from pipelines.errors import BuildFailed, UpstreamMissing
+from pipelines.errors import BuildFailed, StorageFull, UpstreamMissing, WarehouseBusy
 from pipelines.warehouse.duckdb import DuckDBWarehouse
 
 DAY = dt.date(2013, 1, 1)
@@ -31,6 +33,16 @@ class Sound:
 
     def check(self, first: dt.date, last: dt.date) -> None:
         pass
+
+    def gaps(self, first: dt.date, last: dt.date) -> tuple[dt.date, ...]:
+        return ()
+
+
+class Skipped(Sound):
+    """A landing zone that lacks every second day."""
+
+    def gaps(self, first: dt.date, last: dt.date) -> tuple[dt.date, ...]:
+        return tuple(first + dt.timedelta(days=n) for n in range(0, (last - first).days + 1, 2))
 
 
 class Absent(Sound):
@@ -100,3 +112,106 @@ def test_dbt_is_not_started_on_a_landing_that_is_not_sound(tmp_path: Path) -> No
     with pytest.raises(UpstreamMissing):
         warehouse(tmp_path, Absent(), flights=SOUND).build(DAY, DAY)
     assert not (tmp_path / "data").exists()
+
+
+def test_days_that_were_skipped_in_the_look_back_stop_the_build(tmp_path: Path) -> None:
+    with pytest.raises(UpstreamMissing) as missing:
+        warehouse(tmp_path, Skipped(), flights=SOUND).build(DAY, DAY + dt.timedelta(days=1))
+
+    assert str(missing.value) == (
+        "The build of 2013-01-01 looks back on 28 days, and 14 of them were not landed: 2012-12-04, 2012-12-06, "
+        "2012-12-08 and 11 more. Land them, then build from the first missing day on: "
+        "ingest and build 2012-12-04..2013-01-02."
+    )
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    "complaint",
+    [
+        'IO Error: Could not write file "tiny.duckdb": No space left on device',
+        "Out of Memory Error: failed to offload data block of size 64.0 KiB (2.6 MiB/2.6 MiB used)",
+        "Disk quota exceeded",
+    ],
+)
+def test_a_full_disk_is_not_a_failed_model(tmp_path: Path, complaint: str) -> None:
+    tiny = warehouse(tmp_path, flights=f"{{{{ config(materialized='table') }}}} select error('{complaint}') as ds")
+
+    with pytest.raises(StorageFull, match=r"could not build 2013-01-01: .*flights.*Free space for .*tiny\.duckdb"):
+        tiny.build(DAY, DAY)
+
+
+def test_a_full_disk_under_the_files_of_dbt_is_no_failed_build(tmp_path: Path) -> None:
+    tiny = warehouse(tmp_path, flights=SOUND)
+    target = tmp_path / "work" / "target"
+    target.mkdir(parents=True)
+    (target / "manifest.json").symlink_to("/dev/full")
+
+    with pytest.raises(StorageFull, match="No space left on device"):
+        tiny.build(DAY, DAY)
+
+
+BUILD = """
+import datetime as dt, sys
+from pathlib import Path
+from types import SimpleNamespace
+import dbt.adapters.duckdb.connections, dbt.cli.main
+from pipelines.errors import WarehouseBusy
+from pipelines.warehouse.duckdb import DuckDBWarehouse
+
+folder, day = Path(sys.argv[1]), dt.date(2013, 1, 1)
+sound = SimpleNamespace(location="/landing/zone", check=lambda first, last: None, gaps=lambda first, last: ())
+tiny = DuckDBWarehouse(folder / "data" / "tiny.duckdb", folder / "project", sound, folder / "work")
+print("ready", flush=True)
+input()
+try:
+    tiny.build(day, day)
+    print("built")
+except WarehouseBusy as error:
+    print(error)
+"""
+HOLD = """
+import fcntl, sys
+lock = open(sys.argv[1], "w")
+fcntl.flock(lock, fcntl.LOCK_EX)
+print("ready", flush=True)
+input()
+"""
+
+
+def child(script: str, argument: Path) -> subprocess.Popen[str]:
+    """A process that got as far as to print 'ready', and goes on when it is given a line."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(argument)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def test_of_two_builds_at_once_one_is_refused_before_dbt_starts(tmp_path: Path) -> None:
+    tiny = warehouse(tmp_path, flights=SOUND)
+    builders = [child(BUILD, tmp_path) for _ in range(2)]
+    for builder in builders:
+        assert builder.stdin is not None
+        builder.stdin.write("\n")
+        builder.stdin.flush()
+
+    refusal, done = sorted(builder.communicate(timeout=120)[0] for builder in builders)
+
+    assert "tiny.duckdb is being built by another process" in refusal
+    assert done == "built\n"
+    assert tiny.read("flights", DAY, []).read_all().num_rows == 1
+
+
+def test_a_build_that_was_killed_leaves_the_warehouse_free(tmp_path: Path) -> None:
+    tiny = warehouse(tmp_path, flights=SOUND)
+    lock = tmp_path / "work" / "target.lock"
+    lock.parent.mkdir()
+    with child(HOLD, lock) as holder:
+        with pytest.raises(WarehouseBusy, match=f"another process, which holds {lock}"):
+            tiny.build(DAY, DAY)
+        assert list(lock.parent.iterdir()) == [lock]
+        holder.kill()
+
+    assert {result.name for result in tiny.build(DAY, DAY)} == {"flights"}
