@@ -94,7 +94,7 @@ def test_tampered_and_lost_bytes_of_a_pin_are_noticed(lake, tmp_path):
         lake.read("t").read_all()
 
 
-@pytest.mark.parametrize("place", [4, 50, -30, -8], ids=["page header", "page", "footer", "length of the footer"])
+@pytest.mark.parametrize("place", [4, 50, -50, -8], ids=["page header", "page", "footer", "length of the footer"])
 def test_corrupt_content_is_lost_for_good_and_named(lake, tmp_path, place):
     put(lake, 500, "r1")
     (file,) = (tmp_path / "t").rglob("*.parquet")
@@ -108,7 +108,7 @@ def test_corrupt_content_is_lost_for_good_and_named(lake, tmp_path, place):
         lake.read_pin(lake.pin("t"))
 
 
-@pytest.mark.parametrize("fails_at", [0, 1, 2])
+@pytest.mark.parametrize("fails_at", [0, 1], ids=["footer", "rows"])
 def test_a_store_that_fails_while_a_file_is_read_is_unavailable(lake, monkeypatch, fails_at):
     put(lake, 500, "r1")
 
@@ -127,7 +127,7 @@ def test_a_store_that_fails_while_a_file_is_read_is_unavailable(lake, monkeypatc
         "open",
         lambda self, path: Failing(open_file(self, path), "r") if path.endswith("parquet") else open_file(self, path),
     )
-    with pytest.raises(LakeUnavailable, match="Reading t: the lake's storage failed .*connection reset"):
+    with pytest.raises(LakeUnavailable, match=r"Reading t: the lake's storage failed .*connection reset"):
         lake.read("t").read_all()
 
 
