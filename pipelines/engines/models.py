@@ -45,6 +45,8 @@ class XgboostModel:
 
     def predict(self, rows: pa.RecordBatch) -> pa.Array:
         check_columns(self.features, rows.schema)
+        if rows.num_rows == 0:
+            return pa.array([], pa.float64())
         encoded = matrix(rows, list(self.features), self.categories)
         scores = self.booster.inplace_predict(encoded, validate_features=False)
         return pa.array(scores.astype(np.float64))
