@@ -76,7 +76,8 @@ class Warehouse(Protocol):
     def build(self, first: dt.date, last: dt.date) -> tuple[ModelResult, ...]:
         """Build and test every model for the days first..last, in one dbt invocation.
 
-        Raises BuildFailed naming every failed node, LandingRefused, UpstreamMissing, WarehouseBusy.
+        Raises BuildFailed naming every failed node, LandingRefused, UpstreamMissing naming days that
+        are not landed, those that are looked back on included, WarehouseBusy, StorageFull, LakeUnavailable.
         """
         ...
 
@@ -224,7 +225,10 @@ class Lake(Protocol):
         ...
 
     def vacuum(self, table: str, keep: Iterable[Pin] = (), older_than: dt.timedelta = dt.timedelta(days=7)) -> int:
-        """Delete files that no kept pin, no current day and no fresh staging needs; how many."""
+        """Delete files that no kept pin, no current day and no fresh staging needs; how many.
+
+        Nothing younger than a day is deleted, whatever `older_than` says.
+        """
         ...
 
 

@@ -24,5 +24,5 @@ class Built:
 
 
 def run(services: Services, first: dt.date, last: dt.date) -> Built:
-    """Raises BuildFailed naming every failed node, LandingRefused, UpstreamMissing, WarehouseBusy."""
+    """Raises what `Warehouse.build` raises; the tables are then as they were."""
     return Built(first, last, services.warehouse.build(first, last))

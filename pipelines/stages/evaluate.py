@@ -40,7 +40,7 @@ class Evaluated:
 
 
 def run(services: Services, spec: PipelineSpec, run_id: str) -> Evaluated:
-    """Raises UnknownName if the run registered no model, UpstreamMissing if its pins are gone."""
+    """Raises UnknownName if the run registered no model, PinLost if its pins are gone."""
     record = services.tracker.run(run_id)
     version = version_of(services, spec, run_id)
     day = dt.date.fromisoformat(record.tags["tailrace.day"])

@@ -27,7 +27,7 @@ class Published:
 
 
 def run(services: Services, spec: PipelineSpec, day: dt.date, run_id: str) -> Published:
-    """Raises AuditFailed if the staged rows were not audited, PublishConflict, UpstreamMissing."""
+    """Raises AuditFailed if the staged rows were not audited, PublishConflict, StagingGone."""
     staged = services.lake.staged(spec.predictions_table, day, run_id)
     if staged.notes.get("audit") != "passed":
         raise AuditFailed(
