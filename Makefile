@@ -31,7 +31,7 @@ up: $(READY) ## Airflow and MLflow on the demo's data, until Ctrl-C
 	$(BIN)/python -m scripts.up
 
 test: $(READY) ## all tests
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
 
 lint: $(READY) ## ruff, import-linter, mypy, sqlfluff
 	$(BIN)/ruff check .

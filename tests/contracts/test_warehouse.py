@@ -25,7 +25,6 @@ from pipelines.warehouse.duckdb import DuckDBWarehouse
 from pipelines.warehouse.memory import MemoryWarehouse
 
 # the suite shares one build, so one process runs it
-pytestmark = pytest.mark.xdist_group("warehouse")
 
 PROJECT = Path(__file__).resolve().parents[2] / "dbt"
 FIRST = dt.date(2013, 1, 1)

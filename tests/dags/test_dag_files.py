@@ -19,8 +19,6 @@ HEAVY = {
     "optuna", "matplotlib",
 }  # fmt: skip
 
-pytestmark = pytest.mark.xdist_group("airflow")
-
 
 def load(path: Path):
     spec = importlib.util.spec_from_file_location(f"dag_file_{path.stem}", path)

@@ -20,7 +20,6 @@ from pipelines.landing import Landing
 from pipelines.sources.nycflights13 import TABLES, NycFlights
 
 # the suite shares one build, so one process runs it
-pytestmark = pytest.mark.xdist_group("dbt_project")
 
 PROJECT = Path(__file__).resolve().parents[2] / "dbt"
 FIRST, LAST = dt.date(2013, 1, 3), dt.date(2013, 1, 5)

@@ -22,8 +22,6 @@ FIRST, LAST = dt.date(2013, 1, 1), dt.date(2013, 2, 14)
 TRAINED, NEXT = dt.date(2013, 2, 12), dt.date(2013, 2, 13)
 PREDICT = "predict__flight_delay"
 
-pytestmark = pytest.mark.xdist_group("e2e")
-
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
