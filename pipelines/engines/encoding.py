@@ -30,8 +30,10 @@ def matrix(
 def _column(values: pa.Array | pa.ChunkedArray, categories: Sequence[str] | None) -> np.ndarray:
     if categories is not None:
         values = pc.index_in(values.cast(pa.string()), value_set=pa.array(categories, pa.string()))
-    # By way of float64: Arrow refuses to cast whole numbers that float32 cannot hold exactly.
-    return to_numpy(values.cast(pa.float64())).astype(np.float32)
+    if not pa.types.is_floating(values.type):
+        # By way of float64: Arrow refuses to cast whole numbers that float32 cannot hold exactly.
+        values = values.cast(pa.float64())
+    return to_numpy(values)
 
 
 def to_numpy(values: pa.Array | pa.ChunkedArray) -> np.ndarray:
