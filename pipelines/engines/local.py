@@ -45,4 +45,4 @@ class LocalEngine:
         return models.load(folder)
 
     def score(self, spec: PipelineSpec, model: Model, version: str, rows: pa.RecordBatchReader) -> pa.RecordBatchReader:
-        return score_stream(spec, model, version, rows)
+        return score_stream(spec, model, version, rows, self.cores)

@@ -119,9 +119,9 @@ def load(folder: Path) -> XgboostModel | SklearnModel:
     if description["kind"] == XgboostModel.kind:
         import xgboost
 
-        return XgboostModel(
-            xgboost.Booster(model_file=folder / "model.ubj"), description["features"], description["categories"]
-        )
+        # Batches are scored side by side, each on one thread: threads that share a batch wait for each other.
+        booster = xgboost.Booster({"nthread": 1}, model_file=folder / "model.ubj")
+        return XgboostModel(booster, description["features"], description["categories"])
     if description["kind"] == SklearnModel.kind:
         return SklearnModel(_load_skops(folder / "model.skops"), description["features"])
     raise SignatureMismatch(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import functools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import pyarrow as pa
@@ -13,6 +15,7 @@ from pipelines.engines.models import check_columns
 from pipelines.interfaces import Model
 from pipelines.spec import PipelineSpec
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -43,21 +46,37 @@ def prediction_schema(spec: PipelineSpec, features: pa.Schema) -> pa.Schema:
     )
 
 
-def score_stream(spec: PipelineSpec, model: Model, version: str, rows: pa.RecordBatchReader) -> pa.RecordBatchReader:
+def score_stream(
+    spec: PipelineSpec, model: Model, version: str, rows: pa.RecordBatchReader, workers: int = 1
+) -> pa.RecordBatchReader:
     """Scores batch after batch, ahead of the reader, so that memory does not grow with rows.
 
     Raises SignatureMismatch before the first batch if rows lack what the model takes.
     """
     check_columns(model.features, rows.schema)
 
-    scored = (score_batch(spec, model, version, batch) for batch in ahead(rows))
-    return pa.RecordBatchReader.from_batches(prediction_schema(spec, rows.schema), ahead(scored))
+    score = functools.partial(score_batch, spec, model, version)
+    return pa.RecordBatchReader.from_batches(
+        prediction_schema(spec, rows.schema), in_order(score, ahead(rows), workers)
+    )
+
+
+def in_order(work: Callable[[S], T], items: Iterable[S], workers: int) -> Iterator[T]:
+    """What `work` makes of each item, in the items' order, on so many threads; a batch more than those is held."""
+    waiting: deque[Future[T]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def ahead(items: Iterable[T]) -> Iterator[T]:
     """The items, the next one being made in a thread while the consumer works on the one before.
 
-    Two in a row let reading, predicting and writing overlap; each holds one item.
+    It lets reading overlap with predicting and writing.
     """
     waiting = iter(items)
     with ThreadPoolExecutor(1) as pool:
