@@ -10,8 +10,9 @@ from typing import Literal
 from pipelines import pins, training_set
 from pipelines.errors import BadInput, PinLost
 from pipelines.interfaces import Pin, RunRecord, Services, Trial
+from pipelines.metrics import measure
 from pipelines.spec import PipelineSpec
-from pipelines.stages.train import fit, inputs_of
+from pipelines.stages.train import fit, holdout_labels, inputs_of
 
 Data = Literal["pinned", "current"]
 
@@ -91,7 +92,8 @@ def run(
         return Reproduction(run_id, spec.name, data, tuple(inputs), (), changed)
     loaded = training_set.load(services.lake, spec, day, chosen)
     seed, trials = int(record.tags["tailrace.input.seed"]), int(record.tags["tailrace.input.trials"])
-    trained, metrics = fit(services, spec, loaded, seed=seed, trials=trials, on_trial=on_trial)
+    trained, scores = fit(services, spec, loaded, seed=seed, trials=trials, on_trial=on_trial)
+    metrics = measure(holdout_labels(loaded), scores)
     now = inputs_of(spec, day, loaded.digests, seed, trials)
     return Reproduction(
         run_id,

@@ -18,7 +18,7 @@ from pipelines.interfaces import Services, Trial
 from pipelines.metrics import measure
 from pipelines.model_report import Judged
 from pipelines.spec import PipelineSpec
-from pipelines.stages.train import TRIALS, predict
+from pipelines.stages.train import TRIALS, holdout_labels, predict
 from pipelines.training_set import TrainingSet
 
 DECISION = "decision.json"
@@ -45,7 +45,7 @@ def run(services: Services, spec: PipelineSpec, run_id: str) -> Evaluated:
     version = version_of(services, spec, run_id)
     day = dt.date.fromisoformat(record.tags["tailrace.day"])
     data = training_set.load(services.lake, spec, day, pins.from_tags(record.tags))
-    labels = data.labels(data.holdout).to_numpy(zero_copy_only=False)
+    labels = holdout_labels(data)
     challenger = models.load(services, spec, version)
     champion_version = _champion(services, spec, day, version)
     champion = models.load(services, spec, champion_version) if champion_version else None

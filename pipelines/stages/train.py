@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Mapping
@@ -64,8 +63,9 @@ def run(
             tracker.log_trial(run_id, trial)
             on_trial(trial)
 
-        trained, metrics = fit(services, spec, data, seed=seed, trials=budget, on_trial=record)
-        version = _register(services, spec, run_id, data, trained, metrics, seed, budget)
+        trained, scores = fit(services, spec, data, seed=seed, trials=budget, on_trial=record)
+        metrics = measure(holdout_labels(data), scores)
+        version = _register(services, spec, run_id, data, trained, scores, metrics, seed, budget)
     except BaseException:
         # If the tracker is what failed, the next run closes this one.
         with contextlib.suppress(TrackerUnavailable):
@@ -83,13 +83,13 @@ def fit(
     seed: int,
     trials: int,
     on_trial: Callable[[Trial], None] = lambda trial: None,
-) -> tuple[Trained, dict[str, float]]:
-    """The best model of a search on the learning rows, and its metrics on the holdout."""
+) -> tuple[Trained, np.ndarray]:
+    """The best model of a search on the learning rows, and its scores of the holdout, float64."""
     columns = list(spec.features.columns)
     trained = services.engine.train(
         spec, data.learning.select(columns), data.labels(data.learning), seed=seed, trials=trials, on_trial=on_trial
     )
-    return trained, measure(_labels(data), predict(trained.model, data.holdout))
+    return trained, predict(trained.model, data.holdout)
 
 
 def predict(model: Model, rows: pa.Table) -> np.ndarray:
@@ -114,11 +114,9 @@ def inputs_of(spec: PipelineSpec, day: dt.date, digests: Mapping[str, str], seed
 
 
 def _tags(spec: PipelineSpec, day: dt.date, inputs: Mapping[str, str]) -> dict[str, str]:
-    digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
     return {
         **{f"tailrace.input.{name}": value for name, value in inputs.items()},
         **{f"tailrace.{name}": value for name, value in provenance.code().items()},
-        "tailrace.inputs": digest,
         "tailrace.day": str(day),
         "tailrace.spec_digest": spec.digest(),
         "tailrace.owner": spec.owner,
@@ -150,6 +148,7 @@ def _register(
     run_id: str,
     data: TrainingSet,
     trained: Trained,
+    scores: np.ndarray,
     metrics: Mapping[str, float],
     seed: int,
     trials: int,
@@ -167,7 +166,7 @@ def _register(
         tags={
             "tailrace.model_digest": model.digest(),
             "tailrace.model_kind": model.kind,
-            models.SCORES_TAG: Distribution.of(predict(model, data.holdout)).to_json(),
+            models.SCORES_TAG: Distribution.of(scores).to_json(),
         },
     )
     example = data.learning.select(list(spec.features.columns)).slice(0, EXAMPLE_ROWS)
@@ -183,5 +182,6 @@ def _register(
     return version
 
 
-def _labels(data: TrainingSet) -> np.ndarray:
+def holdout_labels(data: TrainingSet) -> np.ndarray:
+    """The holdout's labels, bool, in the order of its scores."""
     return data.labels(data.holdout).to_numpy(zero_copy_only=False)
