@@ -17,6 +17,9 @@ from pipelines.lake.files import Sink, TableFiles, content_errors, storage_error
 
 FILE_BYTES = 512 << 20
 BATCH_ROWS = 65_536
+DICTIONARY_BYTES = 128 << 10
+"""A column with more distinct values than fit is written plainly: a dictionary of almost every
+value makes files larger, and slower to write and to read."""
 _LONGEST_STATISTIC = 64
 
 
@@ -71,7 +74,13 @@ class DataWriter:
         path = f"{self._folder}/part-{len(self._paths):05d}.parquet"
         self._paths.append(path)
         sink = self._files.create(path)
-        writer = pq.ParquetWriter(sink, self._schema, compression="zstd", metadata_collector=self._footers)
+        writer = pq.ParquetWriter(
+            sink,
+            self._schema,
+            compression="zstd",
+            dictionary_pagesize_limit=DICTIONARY_BYTES,
+            metadata_collector=self._footers,
+        )
         self._open = (sink, writer)
         return self._open
 
@@ -106,7 +115,8 @@ def batches(files: TableFiles, paths: Iterable[str], columns: Sequence[str], doi
         with (
             contextlib.closing(files.tap(path, doing)) as source,
             content_errors(path, doing),
-            pq.ParquetFile(source) as file,
+            # Who scores reads ahead by batch; column by column it would hold the row group twice.
+            pq.ParquetFile(source, pre_buffer=False) as file,
         ):
             # Group by group: one iterator over all of them keeps every byte it has read until its end.
             for group in range(file.num_row_groups):
