@@ -1,6 +1,6 @@
 """Runs every benchmark and says which aims were missed: exit code 1 if one was.
 
-python -m benchmarks [scoring|parse|stages] [--rows 1000000 --rows 10000000]
+python -m benchmarks [scoring|spark|parse|stages] [--rows 1000000 --rows 10000000]
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import parse, scoring, stages
+from benchmarks import parse, scoring, spark, stages
 
-BENCHMARKS = ("scoring", "parse", "stages")
+BENCHMARKS = ("scoring", "spark", "parse", "stages")
 
 
 def main(
     which: Annotated[list[str] | None, typer.Argument(help=f"Some of {', '.join(BENCHMARKS)}; all by default.")] = None,
-    rows: Annotated[list[int] | None, typer.Option(help="Rows to score; 1 M and 10 M by default.")] = None,
+    rows: Annotated[list[int] | None, typer.Option(help="Rows to score: 1 M and 10 M, on Spark 30 M too.")] = None,
     rounds: Annotated[int, typer.Option(help="Interleaved rounds of which the medians are shown.")] = 3,
 ) -> None:
     """Run the benchmarks and print their tables."""
@@ -24,6 +24,8 @@ def main(
     missed: list[str] = []
     if "scoring" in chosen:
         missed += scoring.run(rows or [1_000_000, 10_000_000], rounds)
+    if "spark" in chosen:
+        missed += spark.run(rows or [1_000_000, 10_000_000, 30_000_000], rounds)
     if "parse" in chosen:
         missed += parse.run([1, 50], rounds)
     if "stages" in chosen:

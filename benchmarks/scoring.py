@@ -175,8 +175,8 @@ def _tailrace(folder: Path, size: int) -> float:
     lake.exists("features")
     started = time.perf_counter()
     model = engine.load(folder / "model")
-    features = lake.read_pin(lake.pin(f"features/{size}", first=DAY, last=DAY))
-    staged = lake.stage(f"predictions/{size}", DAY, "bench", engine.score(spec, model, "1", features))
+    features = lake.scan(lake.pin(f"features/{size}", first=DAY, last=DAY))
+    staged = engine.score(spec, model, "1", features, lake.target(f"predictions/{size}", DAY, "bench"))
     lake.publish(staged, {})
     seconds = time.perf_counter() - started
     assert staged.rows == size

@@ -5,7 +5,8 @@
     │   ├── SpecError            one or more problems in pipeline specs, all listed
     │   ├── SettingsError        one or more problems in the environment's settings, all listed
     │   ├── UnknownName          a pipeline, table, stage, run ... that does not exist
-    │   └── OutOfCalendar        a day the source has no data for
+    │   ├── OutOfCalendar        a day the source has no data for
+    │   └── ClusterRefused       the cluster will never run this: rights, image, another Python
     ├── Refused                  the data or the model is not good enough: a person must look
     │   ├── LandingRefused       a landed file is corrupt, or its columns are not the declared ones
     │   ├── BuildFailed          dbt models or tests failed
@@ -19,13 +20,17 @@
     │   ├── AuditFailed          staged predictions are outside the audit's thresholds
     │   ├── NoChampion           no model version was in force on the day
     │   ├── GateRefused          the challenger is below the gate's floor: nobody may promote it
-    │   └── TrainingFailed       no candidate could be trained
+    │   ├── TrainingFailed       no candidate could be trained
+    │   ├── OutOfMemory          an executor or the driver needed more memory than it was given
+    │   └── JobFailed            a Spark job failed in its own code or on its data
     ├── PublishConflict          another run published the day first: nothing was overwritten
     ├── StorageFull              the disk or the quota is full: nothing was published
     └── Unavailable              a service or an input is not there yet: worth a retry
         ├── TrackerUnavailable   MLflow does not answer
         ├── LakeUnavailable      the lake's storage does not answer
         ├── WarehouseBusy        another process holds the warehouse
+        ├── ClusterUnavailable   the Spark master does not answer, or gives no executors
+        ├── ExecutorsLost        executors died in mid-job more often than Spark replaces them
         └── UpstreamMissing      a table or a day that an earlier stage has not published yet
 
 Messages are sentences: what failed, on which pipeline, table and day, and what to do.
@@ -77,6 +82,10 @@ class UnknownName(BadInput):
 
 class OutOfCalendar(BadInput):
     """A day for which the source holds no data."""
+
+
+class ClusterRefused(BadInput):
+    """The cluster will not run what it was asked to, however often it is asked."""
 
 
 class Refused(TailraceError):
@@ -135,6 +144,14 @@ class TrainingFailed(Refused):
     """No candidate could be trained on the data there is."""
 
 
+class OutOfMemory(Refused):
+    """An executor or the driver needed more memory than its settings give it."""
+
+
+class JobFailed(Refused):
+    """A Spark job failed in its own code or on its data."""
+
+
 class PublishConflict(TailraceError):
     """Another run published this day after this one was staged."""
 
@@ -157,6 +174,14 @@ class LakeUnavailable(Unavailable):
 
 class WarehouseBusy(Unavailable):
     """Another process holds the warehouse file."""
+
+
+class ClusterUnavailable(Unavailable):
+    """The Spark master does not answer, or gives no executors."""
+
+
+class ExecutorsLost(Unavailable):
+    """Executors died in mid-job more often than Spark replaces them."""
 
 
 class UpstreamMissing(Unavailable):

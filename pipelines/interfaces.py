@@ -1,8 +1,7 @@
 """The architecture on one page: the seams between the stages and the tools.
 
-A stage works on these protocols alone. `wiring` chooses the implementations. Warehouse, lake,
-engine, tracker and validator each have a real one and one in memory, held to the same
-contract suite in `tests/contracts`.
+A stage works on these protocols alone. `wiring` chooses the implementations. Each protocol has a
+real one and one in memory, held to the same contract suite in `tests/contracts`.
 
 Words used throughout: a *day* is the partition key `ds` a run works on; a *pin* names
 the exact bytes of some days of a lake table; a *run* is one attempt to produce a day.
@@ -11,7 +10,7 @@ the exact bytes of some days of a lake table; a *run* is one attempt to produce 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -140,8 +139,97 @@ class Commit:
     unchanged: bool = False
 
 
+class Part(Protocol):
+    """A piece of a scan that another process can read by itself: it travels pickled."""
+
+    @property
+    def rows(self) -> int: ...
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Its rows in order, streaming. Raises PinLost, LakeUnavailable."""
+        ...
+
+
+@dataclass(frozen=True)
+class NativeTable:
+    """A version of a table that only its format's own reader reads rightly, and the days of it that are wanted."""
+
+    uri: str
+    version: str
+    first: dt.date | None
+    last: dt.date | None
+
+
+class Scan(Protocol):
+    """Pinned rows of a table, to be read here or by many processes."""
+
+    @property
+    def schema(self) -> pa.Schema: ...
+
+    @property
+    def rows(self) -> int: ...
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The addresses of the Parquet files that hold the rows, for readers such as Spark's; empty if none do."""
+        ...
+
+    @property
+    def native(self) -> NativeTable | None:
+        """What to read where the files alone would give wrong rows; `reader` and `parts` then raise BadInput."""
+        ...
+
+    def reader(self) -> pa.RecordBatchReader:
+        """All rows in order, streaming."""
+        ...
+
+    def parts(self, rows: int) -> tuple[Part, ...]:
+        """The rows in order, cut into pieces of about so many; no row is in two."""
+        ...
+
+
+class PartWriter(Protocol):
+    """Writes one part of a staging from any process: it travels pickled."""
+
+    def write(self, number: int, rows: pa.RecordBatchReader) -> Any:
+        """Write part `number`; what staging needs to know of it, to be handed back.
+
+        Called again for the same number (a retried or speculative task) it writes another copy; the
+        one handed back counts, the others go. Raises SchemaMismatch, StorageFull, LakeUnavailable.
+        """
+        ...
+
+
+class Target(Protocol):
+    """The day of a table that a run is about to stage."""
+
+    def write(self, rows: pa.RecordBatchReader) -> Staged:
+        """Stage the rows of one stream, as `Lake.stage` does."""
+        ...
+
+    def write_parts(self, schema: pa.Schema, write: Callable[[PartWriter], Iterable[Any]]) -> Staged:
+        """Stage what `write` returns: what the writer answered for each part, in the rows' order.
+
+        Nothing is staged if it raises. Raises what `Lake.stage` does.
+        """
+        ...
+
+    def write_files(self, schema: pa.Schema, write: Callable[[str], None]) -> Staged:
+        """Stage the Parquet files that `write` leaves in the folder whose address it is given, ordered by name.
+
+        For writers that are not the lake's own. The folder is not there yet. `schema`, and every file, has the column
+        `ds`. Nothing is staged if `write` raises. Raises SchemaMismatch naming every file with other columns or
+        types, rows of another day or no statistics of it, StorageFull, LakeUnavailable.
+        """
+        ...
+
+
 class Lake(Protocol):
     """Versioned tables partitioned by `ds`; a day is replaced whole or not at all."""
+
+    def target(self, table: str, day: dt.date, run_id: str) -> Target:
+        """Where that run stages that day."""
+        ...
 
     def stage(self, table: str, day: dt.date, run_id: str, rows: pa.RecordBatchReader) -> Staged:
         """Write rows beside the table without committing them, streaming; sets column `ds` if absent.
@@ -208,8 +296,12 @@ class Lake(Protocol):
         """Name the contents of those days at that version (the latest by default)."""
         ...
 
-    def read_pin(self, pin: Pin, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
+    def scan(self, pin: Pin, columns: Sequence[str] | None = None) -> Scan:
         """The very bytes that were pinned. Raises PinLost if they are gone or differ."""
+        ...
+
+    def read_pin(self, pin: Pin, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
+        """The pinned rows as one stream: `scan(...).reader()`."""
         ...
 
     def days(self, table: str) -> Mapping[dt.date, Commit]:
@@ -284,25 +376,71 @@ class Trained:
     trials: tuple[Trial, ...]
 
 
+class LabelledRows(Protocol):
+    """The feature columns of the rows a model learns from, and their labels."""
+
+    @property
+    def rows(self) -> int: ...
+
+    def table(self) -> pa.Table:
+        """The feature columns, in this process's memory, sorted by time and key."""
+        ...
+
+    def labels(self) -> pa.Array:
+        """Booleans, in the table's order."""
+        ...
+
+    def head(self, rows: int) -> pa.Table:
+        """The first rows of the table."""
+        ...
+
+    @property
+    def days(self) -> tuple[dt.date, dt.date]:
+        """The first and the last day there are rows of."""
+        ...
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Features with the outcomes known in time: what to learn from, and what to judge by.
+
+    `holdout` is in this process's memory, sorted by time and key, its labels in column `spec.LABEL`; `digests` name
+    the contents of the features and outcomes joined.
+    """
+
+    learning: LabelledRows
+    holdout: pa.Table
+    digests: Mapping[str, str]
+
+
 class Engine(Protocol):
     """Where models learn and score."""
 
     name: str
 
+    def join(
+        self, spec: PipelineSpec, features: Scan, outcomes: Scan, *, known_by: dt.datetime, holdout_from: dt.date
+    ) -> Joined | None:
+        """The point-in-time join, made and held where a candidate learns; None if that is this process.
+
+        Takes outcomes known by that moment; the holdout are the features of that day and later. Raises LookAhead,
+        KeysRepeated.
+        """
+        ...
+
     def train(
         self,
         spec: PipelineSpec,
-        rows: pa.Table,
-        labels: pa.Array,
+        rows: LabelledRows,
         *,
         seed: int,
         trials: int,
         on_trial: Callable[[Trial], None],
     ) -> Trained:
-        """Search over the spec's candidates on rows sorted by time, refit the best on all of them.
+        """Search over the spec's candidates, refit the best on all rows.
 
-        `rows` holds the feature columns, `labels` booleans. Same rows, seed and trials give the
-        same model. Raises TrainingFailed if no trial completed.
+        Same rows, seed and trials give the same model. Raises TrainingFailed if no trial completed,
+        BadInput if a candidate needs another engine.
         """
         ...
 
@@ -310,8 +448,11 @@ class Engine(Protocol):
         """A model as `Model.save` wrote it. Raises SignatureMismatch on an unknown kind."""
         ...
 
-    def score(self, spec: PipelineSpec, model: Model, version: str, rows: pa.RecordBatchReader) -> pa.RecordBatchReader:
-        """The prediction columns for every row, streaming: memory does not grow with rows."""
+    def score(self, spec: PipelineSpec, model: Model, version: str, rows: Scan, target: Target) -> Staged:
+        """Stage the prediction columns of every row; memory does not grow with rows.
+
+        Raises SignatureMismatch naming every feature that the rows lack, and what staging raises.
+        """
         ...
 
 

@@ -78,7 +78,7 @@ def _facts(judged: Judged) -> dict[str, str]:
         "Owner": spec.owner,
         "Label": f"{spec.outcome.label}: {spec.outcome.description}",
         "Trained as of": record.tags["tailrace.day"],
-        "Learned from": f"{judged.data.learning.num_rows:,} rows",
+        "Learned from": f"{judged.data.learning.rows:,} rows",
         "Judged on": f"{judged.data.holdout.num_rows:,} rows of the last {spec.window.holdout_days} days",
         "Estimator": record.params["candidate"],
         "Training run": record.run_id,
@@ -89,7 +89,8 @@ def _facts(judged: Judged) -> dict[str, str]:
 def _card(judged: Judged, challenger: ScoredHoldout) -> ModelCard:
     spec, record, data = judged.spec, judged.record, judged.data
     importance = judged.model.importance()
-    learning, holdout = (part["ds"].unique().sort().to_pylist() for part in (data.learning, data.holdout))
+    learned_from, learned_to = data.learning.days
+    holdout = data.holdout["ds"].unique().sort().to_pylist()
     shares = {name: f"{importance[name]:.1%} of the model's decisions" if importance else "-" for name in importance}
     return ModelCard(
         pipeline=spec.name,
@@ -109,9 +110,9 @@ def _card(judged: Judged, challenger: ScoredHoldout) -> ModelCard:
             f"Rows of {spec.features_table}, one per {', '.join(spec.features.key)}, known at 00:00 "
             f"{spec.schedule.timezone} of ds; nulls and categories not seen in training are accepted."
         ),
-        trained_from=learning[0],
-        trained_to=learning[-1],
-        training_rows=data.learning.num_rows,
+        trained_from=learned_from,
+        trained_to=learned_to,
+        training_rows=data.learning.rows,
         holdout_from=holdout[0],
         holdout_to=holdout[-1],
         holdout_rows=data.holdout.num_rows,

@@ -90,7 +90,7 @@ def run(
     if unreadable:
         inputs = [Compared(role, record.tags[f"tailrace.input.{role}"], why) for role, why in unreadable.items()]
         return Reproduction(run_id, spec.name, data, tuple(inputs), (), changed)
-    loaded = training_set.load(services.lake, spec, day, chosen)
+    loaded = training_set.load(services.lake, services.engine, spec, day, chosen)
     seed, trials = int(record.tags["tailrace.input.seed"]), int(record.tags["tailrace.input.trials"])
     trained, scores = fit(services, spec, loaded, seed=seed, trials=trials, on_trial=on_trial)
     metrics = measure(holdout_labels(loaded), scores)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from pipelines.errors import SettingsError, did_you_mean
 
@@ -14,7 +16,81 @@ PROJECT = Path(__file__).resolve().parent.parent
 """The checkout: `dbt/`, `expectations/` and `dags/` stand beside the package."""
 
 PREFIX = "TAILRACE_"
+SPARK_PREFIX = "TAILRACE_SPARK_"
 ENGINES = ("local", "spark")
+NATIVE_READERS = ("", "delta")
+POD_PREFIX = "TAILRACE_POD_"
+PROCESS, PODS = "process", "pods"
+
+
+@dataclass(frozen=True)
+class SparkSettings:
+    """One field per `TAILRACE_SPARK_<FIELD>` variable, and JAVA_HOME; defaults are one machine, all cores."""
+
+    master: str = "local[*]"
+    """`local[N]`, `local[*]`, `spark://host:port` or `k8s://https://host:port`."""
+    driver_memory: str = "2g"
+    """Heap of the driver's JVM; with a local master also that of the tasks."""
+    executor_memory: str = "2g"
+    """Heap of an executor's JVM; its pod or process takes the overhead on top."""
+    executor_memory_overhead: str = ""
+    """An executor's memory beside the heap, where the Python workers live; empty: Spark's share of the heap."""
+    executor_cores: int = 1
+    """Tasks an executor runs at once."""
+    executors: int = 2
+    """Executors to ask for; with dynamic allocation, at most."""
+    dynamic_allocation: bool = False
+    """Executors come and go with the work."""
+    executor_wait_seconds: int = 300
+    """How long to wait for the first executor."""
+    node_cores: int = 0
+    """Cores of the largest node; 0: not known, so not checked."""
+    node_memory: str = ""
+    """Memory of the largest node; empty: not known, so not checked."""
+    image: str = ""
+    """Container image of the executors."""
+    namespace: str = ""
+    """Kubernetes namespace of the executors."""
+    service_account: str = ""
+    """Service account the driver acts as and the executors run as."""
+    pod_template: str = ""
+    """File with the executors' pod template."""
+    driver_host: str = ""
+    """Address at which executors reach the driver; in a pod, the pod's own."""
+    driver_pod: str = ""
+    """Name of the pod the driver runs in: its executors are owned by it and end with it."""
+    python: str = ""
+    """Python interpreter on the executors; empty: the driver's path."""
+    native_reader: str = ""
+    """What reads tables whose features need a native reader: empty (they are refused) or `delta`."""
+    event_log: str = ""
+    """Folder or URL of event logs for Spark's history server; empty: none."""
+    log: str = "-"
+    """File that takes what the JVM says; `-`: standard error."""
+    conf: Mapping[str, str] = field(default_factory=dict)
+    """Further Spark configuration; it wins."""
+    java_home: str = ""
+    """JAVA_HOME; empty: the `java` on PATH."""
+
+
+@dataclass(frozen=True)
+class PodSettings:
+    """One field per `TAILRACE_POD_<FIELD>` variable: the pods that Airflow runs heavy stages in."""
+
+    image: str = ""
+    """Container image; empty: that of the executors."""
+    namespace: str = ""
+    """Kubernetes namespace; empty: that of the executors."""
+    service_account: str = ""
+    """Service account; empty: that of the executors' settings, else the template's."""
+    template: Path = PROJECT / "deploy" / "kubernetes" / "base" / "pod-templates" / "driver.yaml"
+    """File with the pod's template: security, resources, volumes, and where its settings come from."""
+    memory: str = ""
+    """Memory request and limit of the pod; empty: the template's."""
+    connection: str = "kubernetes_default"
+    """Airflow connection of the cluster; the default needs none: it takes the cluster Airflow runs in."""
+    start_seconds: int = 600
+    """How long a pod may wait for a node, and then for its image."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +119,12 @@ class Settings:
     """Seed of everything random."""
     java_home: str = ""
     """JAVA_HOME, for Spark; empty: the `java` on PATH."""
+    spark: SparkSettings = field(default_factory=SparkSettings)
+    """The engine `spark`, from `TAILRACE_SPARK_<FIELD>`."""
+    tasks: str = PROCESS
+    """Where Airflow runs heavy stages: in the task's own process, or in pods."""
+    pods: PodSettings = field(default_factory=PodSettings)
+    """Those pods, from `TAILRACE_POD_<FIELD>`."""
 
     @property
     def dbt_project(self) -> Path:
@@ -64,7 +146,9 @@ class Settings:
 
 def load(environment: Mapping[str, str] = os.environ) -> Settings:
     """Settings from the environment. Raises SettingsError listing every wrong variable."""
-    known = {PREFIX + field.name.upper() for field in fields(Settings) if field.name != "java_home"}
+    known = {PREFIX + each.name.upper() for each in fields(Settings) if each.name not in ("java_home", "spark", "pods")}
+    known |= {SPARK_PREFIX + each.name.upper() for each in fields(SparkSettings) if each.name != "java_home"}
+    known |= {POD_PREFIX + each.name.upper() for each in fields(PodSettings)}
     given = {name: value for name, value in environment.items() if name.startswith(PREFIX) and value}
     problems = [f"{name} is not a setting.{did_you_mean(name, known)}" for name in sorted(given) if name not in known]
     home = Path(given.get("TAILRACE_HOME", PROJECT / ".tailrace")).expanduser().resolve()
@@ -80,6 +164,11 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
     storage_options = _json_object(given.get("TAILRACE_STORAGE_OPTIONS", "{}"))
     if storage_options is None:
         problems.append("TAILRACE_STORAGE_OPTIONS must be a JSON object of strings.")
+    spark = _spark(given, home, environment.get("JAVA_HOME", ""), problems)
+    tasks = given.get("TAILRACE_TASKS", PROCESS)
+    if tasks not in (PROCESS, PODS):
+        problems.append(f"TAILRACE_TASKS is {tasks!r}; it must be {PROCESS!r} or {PODS!r}.")
+    pods = _pods(given, spark, problems, needed=tasks == PODS)
     if problems:
         raise SettingsError("The environment's settings are wrong:", problems)
     return Settings(
@@ -94,7 +183,69 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
         engine=engine,
         seed=int(seed),
         java_home=environment.get("JAVA_HOME", ""),
+        spark=spark,
+        tasks=tasks,
+        pods=pods,
     )
+
+
+def _spark(given: Mapping[str, str], home: Path, java_home: str, problems: list[str]) -> SparkSettings:
+    """The variables of the engine `spark`; what is wrong with them is added to problems."""
+    values: dict[str, Any] = {"log": str(home / "work" / "spark.log"), "java_home": java_home}
+    for each in fields(SparkSettings):
+        name = SPARK_PREFIX + each.name.upper()
+        if each.name == "java_home" or name not in given:
+            continue
+        read, wanted = _SPARK_READERS.get(each.name, (str, ""))
+        values[each.name] = read(given[name])
+        if values[each.name] is None:
+            problems.append(f"{name} is {given[name]!r}; it must be {wanted}.")
+    return SparkSettings(**values)
+
+
+def _pods(given: Mapping[str, str], spark: SparkSettings, problems: list[str], *, needed: bool) -> PodSettings:
+    """The variables of Airflow's pods; what is wrong with them, or missing where they are needed, goes to problems."""
+    start_seconds = given.get("TAILRACE_POD_START_SECONDS", str(PodSettings.start_seconds))
+    read, wanted = _COUNT
+    if read(start_seconds) is None:
+        problems.append(f"TAILRACE_POD_START_SECONDS is {start_seconds!r}; it must be {wanted}.")
+    memory = given.get("TAILRACE_POD_MEMORY", "")
+    if memory and not re.fullmatch(r"[1-9]\d*(Mi|Gi)", memory):
+        problems.append(f"TAILRACE_POD_MEMORY is {memory!r}; it must be a whole number and Mi or Gi, such as '4Gi'.")
+    pods = PodSettings(
+        image=given.get("TAILRACE_POD_IMAGE", spark.image),
+        namespace=given.get("TAILRACE_POD_NAMESPACE", spark.namespace),
+        service_account=given.get("TAILRACE_POD_SERVICE_ACCOUNT", spark.service_account),
+        template=Path(given.get("TAILRACE_POD_TEMPLATE", PodSettings.template)).expanduser(),
+        memory=memory,
+        connection=given.get("TAILRACE_POD_CONNECTION", PodSettings.connection),
+        start_seconds=read(start_seconds) or PodSettings.start_seconds,
+    )
+    if needed:
+        problems += [
+            f"TAILRACE_TASKS is {PODS!r}, which needs TAILRACE_POD_{name} (or TAILRACE_SPARK_{name})."
+            for name, value in (("IMAGE", pods.image), ("NAMESPACE", pods.namespace))
+            if not value
+        ]
+        if not pods.template.is_file():
+            problems.append(f"TAILRACE_POD_TEMPLATE is {str(pods.template)!r}, and there is no such file.")
+    return pods
+
+
+def _matching(pattern: str) -> Callable[[str], str | None]:
+    return lambda text: text if re.fullmatch(pattern, text) else None
+
+
+def _whole_number(least: int) -> Callable[[str], int | None]:
+    return lambda text: int(text) if text.isdecimal() and int(text) >= least else None
+
+
+def _switch(text: str) -> bool | None:
+    return {"true": True, "1": True, "false": False, "0": False}.get(text.lower())
+
+
+_MEMORY = (_matching(r"[1-9]\d*[kmgt]"), "a whole number and a unit k, m, g or t, such as '2g'")
+_COUNT = (_whole_number(1), "a whole number of 1 or more")
 
 
 def _json_object(text: str) -> dict[str, str] | None:
@@ -106,3 +257,23 @@ def _json_object(text: str) -> dict[str, str] | None:
     if isinstance(value, dict) and all(isinstance(v, str) for v in value.values()):
         return value
     return None
+
+
+_SPARK_READERS: Mapping[str, tuple[Callable[[str], Any], str]] = {
+    "master": (
+        _matching(r"local\[([1-9]\d*|\*)(, ?[1-9]\d*)?\]|spark://[^\s/:]+:\d+(,[^\s/:]+:\d+)*|k8s://\S+"),
+        "local[N], local[*], spark://host:port or k8s://https://host:port",
+    ),
+    "driver_memory": _MEMORY,
+    "executor_memory": _MEMORY,
+    "executor_memory_overhead": _MEMORY,
+    "node_memory": _MEMORY,
+    "executor_cores": _COUNT,
+    "executors": _COUNT,
+    "executor_wait_seconds": _COUNT,
+    "node_cores": (_whole_number(0), "a whole number of 0 or more"),
+    "dynamic_allocation": (_switch, "true or false"),
+    "native_reader": (lambda text: text if text in NATIVE_READERS else None, "empty or 'delta'"),
+    "conf": (_json_object, "a JSON object of strings"),
+}
+"""How a field is read from its variable (None: the text is wrong), and what it must be."""

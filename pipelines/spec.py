@@ -26,8 +26,24 @@ GATE_METRICS = ("roc_auc", "pr_auc", "log_loss", "brier")
 PROBABILITY_METRICS = ("roc_auc", "pr_auc", "brier")
 APPROVALS = ("auto", "human")
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
-RESERVED = frozenset({"ds", "__label"})
-ESTIMATOR_PACKAGES = ("sklearn.", "xgboost.")
+LABEL = "__label"
+"""The column that holds the labels of training rows."""
+
+RESERVED = frozenset({"ds", LABEL})
+ESTIMATOR_PACKAGES = ("sklearn.", "xgboost.", "pyspark.")
+CLUSTER_PACKAGES = ("xgboost.spark.", "pyspark.")
+CLUSTER_ESTIMATORS = (
+    "xgboost.spark.SparkXGBClassifier",
+    "pyspark.ml.classification.LogisticRegression",
+    "pyspark.ml.classification.RandomForestClassifier",
+    "pyspark.ml.classification.GBTClassifier",
+)
+"""What can train on a cluster's executors together; its models score without Spark."""
+
+OWN_PARAMETERS = re.compile(
+    r".*(Col|_col|_cols)|family|feature_names|feature_types|missing|objective|early_stopping_rounds|.*repartition.*"
+)
+"""Parameters of those that Tailrace sets: what they read and predict, and how rows are dealt out."""
 
 
 @dataclass(frozen=True)
@@ -207,7 +223,7 @@ class PipelineSpec:
 def problems_of(spec: PipelineSpec, *, estimators: bool = True) -> list[str]:
     """A sentence for each thing that is wrong with a spec, naming pipeline and field.
 
-    `estimators=False` leaves out the checks that import scikit-learn and XGBoost (seconds).
+    `estimators=False` leaves out the checks that import scikit-learn, XGBoost and Spark (seconds).
     """
     checks = [_names, _features, _window, _search, _gate, _schedule, _predictions, _audit, _candidates]
     if estimators:
@@ -328,8 +344,11 @@ def _candidates(spec: PipelineSpec) -> Iterator[str]:
         where = f"candidates[{candidate.name!r}]"
         for parameter in sorted(set(candidate.parameters) & set(candidate.search)):
             yield f"{where}.search has {parameter!r}, which .parameters fixes already."
-        if candidate.estimator.startswith("xgboost.") and spec.features.of_kind("text"):
-            yield f"{where}: XGBoost does not read texts; use an estimator of scikit-learn, or leave the texts out."
+        if not candidate.estimator.startswith("sklearn.") and spec.features.of_kind("text"):
+            library = "XGBoost" if candidate.estimator.startswith("xgboost.") else "Spark ML"
+            yield f"{where}: {library} does not read texts; use an estimator of scikit-learn, or leave the texts out."
+        if "num_workers" in candidate.search:
+            yield f"{where}.search has 'num_workers', which is the cluster's; fix it in .parameters, or leave it out."
         for parameter, domain in candidate.search.items():
             yield from _domain(f"{where}.search[{parameter!r}]", domain)
 
@@ -351,7 +370,10 @@ def _estimators(spec: PipelineSpec) -> Iterator[str]:
     for candidate in spec.candidates:
         where = f"candidates[{candidate.name!r}]"
         if not candidate.estimator.startswith(ESTIMATOR_PACKAGES):
-            yield f"{where}.estimator {candidate.estimator!r} is not of scikit-learn or XGBoost."
+            yield f"{where}.estimator {candidate.estimator!r} is not of scikit-learn, XGBoost or Spark."
+            continue
+        if candidate.estimator.startswith(CLUSTER_PACKAGES):
+            yield from _cluster_estimator(where, candidate)
             continue
         module_name, _, class_name = candidate.estimator.rpartition(".")
         try:
@@ -370,9 +392,30 @@ def _estimators(spec: PipelineSpec) -> Iterator[str]:
             yield f"{where}.estimator: {class_name} gives no probabilities; use a classifier with predict_proba."
             continue
         known = set(inspect.signature(estimator).parameters) | set(_parameters(estimator))
-        for part in ("parameters", "search"):
-            for parameter in sorted(set(getattr(candidate, part)) - known):
-                yield f"{where}.{part}: {class_name} has no parameter {parameter!r}.{did_you_mean(parameter, known)}"
+        yield from _unknown_parameters(where, candidate, known)
+
+
+def _cluster_estimator(where: str, candidate: Candidate) -> Iterator[str]:
+    """The class is looked at, never made: making one takes a JVM."""
+    if candidate.estimator not in CLUSTER_ESTIMATORS:
+        yield (
+            f"{where}.estimator {candidate.estimator!r} is none of those that train on a cluster: "
+            f"{', '.join(CLUSTER_ESTIMATORS)}.{did_you_mean(candidate.estimator, CLUSTER_ESTIMATORS)}"
+        )
+        return
+    from pyspark.ml.param import Param
+
+    module_name, _, class_name = candidate.estimator.rpartition(".")
+    estimator = getattr(importlib.import_module(module_name), class_name)
+    known = {name for name in dir(estimator) if isinstance(getattr(estimator, name), Param)}
+    yield from _unknown_parameters(where, candidate, {name for name in known if not OWN_PARAMETERS.fullmatch(name)})
+
+
+def _unknown_parameters(where: str, candidate: Candidate, known: set[str]) -> Iterator[str]:
+    class_name = candidate.estimator.rpartition(".")[2]
+    for part in ("parameters", "search"):
+        for parameter in sorted(set(getattr(candidate, part)) - known):
+            yield f"{where}.{part}: {class_name} has no parameter {parameter!r}.{did_you_mean(parameter, known)}"
 
 
 def _parameters(estimator: Any) -> list[str]:

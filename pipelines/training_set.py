@@ -1,37 +1,67 @@
-"""The point-in-time join: features with the outcomes that were known when training began."""
+"""The point-in-time join: features with the outcomes that were known when training began.
+
+It is made in this process, on Arrow, unless the engine makes it where its own data lies.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines import days
-from pipelines.errors import KeysRepeated, LookAhead, TrainingFailed, UpstreamMissing
-from pipelines.interfaces import Lake, Pin
+from pipelines import days, refusals
+from pipelines.errors import TrainingFailed, UpstreamMissing
+from pipelines.interfaces import Engine, Joined, LabelledRows, Lake, Pin, Scan
 from pipelines.provenance import rows_digest
-from pipelines.spec import PipelineSpec, zone
+from pipelines.spec import LABEL, PipelineSpec, zone
 
-LABEL = "__label"
+
+@dataclass(frozen=True)
+class ArrowRows:
+    """Labelled rows in this process's memory: the feature columns, and the labels as `LABEL`."""
+
+    held: pa.Table
+    columns: tuple[str, ...]
+
+    @property
+    def rows(self) -> int:
+        return int(self.held.num_rows)
+
+    def table(self) -> pa.Table:
+        return self.held.select(list(self.columns))
+
+    def labels(self) -> pa.Array:
+        return self.held[LABEL].combine_chunks()
+
+    def head(self, rows: int) -> pa.Table:
+        return self.table().slice(0, rows)
+
+    @property
+    def days(self) -> tuple[dt.date, dt.date]:
+        first_and_last = pc.min_max(self.held["ds"]).as_py()
+        return first_and_last["min"], first_and_last["max"]
 
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Rows with known outcomes, sorted by event time and key, cut into learning and holdout by day.
+    """Rows with known outcomes, cut into learning and holdout by day.
 
-    `digests` name the contents of the features and outcomes they were made of.
+    `holdout` is sorted by event time and key and holds its labels as `LABEL`; a week or so of rows, it is always in
+    this process's memory. `digests` name the contents of the features and outcomes they were made of.
     """
 
-    learning: pa.Table
+    learning: LabelledRows
     holdout: pa.Table
     pins: dict[str, Pin]
-    digests: dict[str, str]
+    digests: Mapping[str, str]
 
-    @staticmethod
-    def labels(part: pa.Table) -> pa.Array:
-        return part[LABEL].combine_chunks()
+    @property
+    def holdout_labels(self) -> pa.Array:
+        """Booleans, in the holdout's order."""
+        return self.holdout[LABEL].combine_chunks()
 
 
 def window(spec: PipelineSpec, day: dt.date) -> tuple[dt.date, dt.date, dt.date]:
@@ -65,49 +95,60 @@ def pin_inputs(lake: Lake, spec: PipelineSpec, day: dt.date) -> dict[str, Pin]:
     return pins
 
 
-def load(lake: Lake, spec: PipelineSpec, day: dt.date, pins: dict[str, Pin]) -> TrainingSet:
-    """The training set as of `day` from pinned inputs. Raises LookAhead, TrainingFailed."""
-    key, features, outcome = list(spec.features.key), spec.features, spec.outcome
+def load(lake: Lake, engine: Engine, spec: PipelineSpec, day: dt.date, pins: Mapping[str, Pin]) -> TrainingSet:
+    """The training set as of `day` from pinned inputs. Raises LookAhead, KeysRepeated, TrainingFailed, PinLost."""
+    key, features, outcome = spec.features.key, spec.features, spec.outcome
     feature_columns = [*key, "ds", features.event_time, features.known_at, *features.columns]
-    rows = lake.read_pin(pins["features"], feature_columns).read_all().sort_by([(name, "ascending") for name in key])
-    known = lake.read_pin(pins["outcomes"], [*key, outcome.known_at, outcome.label]).read_all()
-    known = known.sort_by([(name, "ascending") for name in key])
-    refuse_look_ahead(spec, rows)
-    refuse_repeated_keys(spec, spec.features_table, rows)
-    refuse_repeated_keys(spec, spec.outcomes_table, known)
-    digests = {"features": rows_digest(rows), "outcomes": rows_digest(known)}
-
-    in_time = known.filter(pc.less_equal(known[outcome.known_at], pa.scalar(days.cutoff(day, zone(spec)))))
-    labels = in_time.select([*key, outcome.label]).rename_columns([*key, LABEL])
-    joined = rows.join(labels.filter(pc.is_valid(labels[LABEL])), keys=key, join_type="inner")
-    joined = joined.sort_by([(name, "ascending") for name in (features.event_time, *key)])
-
-    _, holdout_first, _ = window(spec, day)
-    held = pc.greater_equal(joined["ds"], pa.scalar(holdout_first))
-    parts = TrainingSet(joined.filter(pc.invert(held)), joined.filter(held), dict(pins), digests)
+    scans = (
+        lake.scan(pins["features"], feature_columns),
+        lake.scan(pins["outcomes"], [*key, outcome.known_at, outcome.label]),
+    )
+    _, holdout_from, _ = window(spec, day)
+    known_by = days.cutoff(day, zone(spec))
+    joined = engine.join(spec, *scans, known_by=known_by, holdout_from=holdout_from)
+    if joined is None:
+        joined = join(spec, *scans, known_by=known_by, holdout_from=holdout_from)
+    parts = TrainingSet(joined.learning, joined.holdout, dict(pins), joined.digests)
     _refuse_empty(spec, day, parts)
     return parts
 
 
+def join(spec: PipelineSpec, features: Scan, outcomes: Scan, *, known_by: dt.datetime, holdout_from: dt.date) -> Joined:
+    """`Engine.join` in this process's memory."""
+    key, event_time = list(spec.features.key), spec.features.event_time
+    label, known_at = spec.outcome.label, spec.outcome.known_at
+    rows = features.reader().read_all().sort_by([(name, "ascending") for name in key])
+    known = outcomes.reader().read_all().sort_by([(name, "ascending") for name in key])
+    refuse_look_ahead(spec, rows)
+    refuse_repeated_keys(spec, spec.features_table, rows)
+    refuse_repeated_keys(spec, spec.outcomes_table, known)
+
+    in_time = known.filter(pc.less_equal(known[known_at], pa.scalar(known_by)))
+    labels = in_time.select([*key, label]).rename_columns([*key, LABEL])
+    joined = rows.join(labels.filter(pc.is_valid(labels[LABEL])), keys=key, join_type="inner")
+    joined = joined.sort_by([(name, "ascending") for name in (event_time, *key)])
+    held = pc.greater_equal(joined["ds"], pa.scalar(holdout_from))
+    return Joined(
+        ArrowRows(joined.filter(pc.invert(held)), tuple(spec.features.columns)),
+        joined.filter(held),
+        {"features": rows_digest(rows), "outcomes": rows_digest(known)},
+    )
+
+
 def refuse_look_ahead(spec: PipelineSpec, rows: pa.Table) -> None:
     """Raises LookAhead if a feature row carries what was not known by the cutoff of its day."""
+    known_at = spec.features.known_at
     late = 0
-    examples: list[str] = []
+    examples: list[dict[str, object]] = []
     for day in pc.unique(rows["ds"]).to_pylist():
-        moment = days.cutoff(day, zone(spec))
         of_day = rows.filter(pc.equal(rows["ds"], pa.scalar(day)))
-        known = of_day[spec.features.known_at]
-        bad = of_day.filter(pc.or_(pc.is_null(known), pc.greater(known, pa.scalar(moment))).fill_null(True))
+        known = of_day[known_at]
+        moment = pa.scalar(days.cutoff(day, zone(spec)))
+        bad = of_day.filter(pc.or_(pc.is_null(known), pc.greater(known, moment)).fill_null(True))
         late += bad.num_rows
-        for row in bad.slice(0, max(0, 3 - len(examples))).to_pylist():
-            name = "/".join(str(row[column]) for column in spec.features.key)
-            examples.append(f"{name} known at {row[spec.features.known_at]}, due at {moment}")
+        examples += bad.slice(0, refusals.EXAMPLES - len(examples)).to_pylist()
     if late:
-        raise LookAhead(
-            f"{spec.features_table}: {late} rows carry values that were not known when predictions were due, "
-            f"for example {'; '.join(examples)}. Correct {spec.name}_features in dbt so that "
-            f"{spec.features.known_at} is at most 00:00 {spec.schedule.timezone} of ds, and build these days again."
-        )
+        raise refusals.look_ahead(spec, late, examples)
 
 
 def refuse_repeated_keys(spec: PipelineSpec, table: str, rows: pa.Table) -> None:
@@ -116,11 +157,8 @@ def refuse_repeated_keys(spec: PipelineSpec, table: str, rows: pa.Table) -> None
     counted = rows.select(key).group_by(key).aggregate([([], "count_all")])
     repeated = counted.filter(pc.greater(counted["count_all"], 1))
     if repeated.num_rows:
-        examples = "; ".join(", ".join(str(row[name]) for name in key) for row in repeated.slice(0, 3).to_pylist())
-        raise KeysRepeated(
-            f"{table}: {repeated.num_rows} keys ({', '.join(key)}) are there more than once, for example {examples}. "
-            "A key names one row over all days; correct the dbt model, or add to features.key what tells rows apart."
-        )
+        examples = repeated.slice(0, refusals.EXAMPLES).to_pylist()
+        raise refusals.repeated_keys(spec, table, repeated.num_rows, examples)
 
 
 def _refuse_missing_days(lake: Lake, spec: PipelineSpec, day: dt.date) -> None:
@@ -142,7 +180,7 @@ def _refuse_missing_days(lake: Lake, spec: PipelineSpec, day: dt.date) -> None:
 def _refuse_empty(spec: PipelineSpec, day: dt.date, parts: TrainingSet) -> None:
     first, holdout_first, last = window(spec, day)
     problems = []
-    if parts.learning.num_rows == 0:
+    if parts.learning.rows == 0:
         problems.append(
             f"no rows with a known outcome from {first} to {holdout_first - dt.timedelta(days=1)} to learn from"
         )

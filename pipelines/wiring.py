@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from pipelines.errors import BadInput
 from pipelines.settings import Settings
 
 if TYPE_CHECKING:
@@ -44,15 +42,16 @@ class Wiring:
     def lake(self) -> Lake:
         from pipelines.lake.delta import DeltaLake
 
-        return DeltaLake(self.settings.lake, self.settings.storage_options)
+        settings = self.settings
+        native = settings.engine == "spark" and settings.spark.native_reader != ""
+        return DeltaLake(settings.lake, settings.storage_options, native_reader=native)
 
     @cached_property
     def engine(self) -> Engine:
         if self.settings.engine == "spark":
-            self._require_java()
-            raise BadInput(
-                "TAILRACE_ENGINE is 'spark', and this version has the engine 'local' only; set it to 'local'."
-            )
+            from pipelines.engines.spark.engine import SparkEngine
+
+            return SparkEngine(self.settings.spark)
         from pipelines.engines.local import LocalEngine
 
         return LocalEngine()
@@ -70,11 +69,3 @@ class Wiring:
         from pipelines.validation.great_expectations import GreatExpectationsValidator
 
         return GreatExpectationsValidator(self.settings.suites, self.settings.data_docs)
-
-    def _require_java(self) -> None:
-        home = self.settings.java_home
-        if shutil.which("java", path=f"{home}/bin" if home else None) is None:
-            raise BadInput(
-                "Spark needs Java 17 or newer and none was found; install one (Debian: apt-get install "
-                "openjdk-17-jre-headless) and set JAVA_HOME if it is not on PATH, or use TAILRACE_ENGINE=local."
-            )

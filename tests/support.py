@@ -32,7 +32,7 @@ def keyed(features: pa.Table, day: dt.date) -> pa.Table:
     count = features.num_rows
     time = dt.datetime.combine(day, dt.time(12), dt.UTC)
     return (
-        features.append_column("customer", pa.array([f"{day}-{number:05d}" for number in range(count)]))
+        features.append_column("customer", pa.array([f"{day}-{number:05d}" for number in range(count)], pa.string()))
         .append_column("event_time", pa.array([time] * count, pa.timestamp("us", tz="UTC")))
         .append_column("ds", pa.array([day] * count, pa.date32()))
     )

@@ -26,6 +26,11 @@ def is_xgboost(candidate: Candidate) -> bool:
     return candidate.estimator.startswith("xgboost.")
 
 
+def is_distributed(candidate: Candidate) -> bool:
+    """Whether it trains on Spark's executors together, its rows never in one process."""
+    return candidate.estimator.startswith(("xgboost.spark.", "pyspark."))
+
+
 def fit(
     spec: PipelineSpec,
     candidate: Candidate,

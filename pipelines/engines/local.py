@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 from collections.abc import Callable
 from pathlib import Path
 
-import pyarrow as pa
-
 from pipelines.engines import models
-from pipelines.engines.estimators import fit
+from pipelines.engines.encoding import to_numpy
+from pipelines.engines.estimators import is_distributed
 from pipelines.engines.scoring import score_stream
-from pipelines.engines.search import best_of, search
-from pipelines.interfaces import Model, Trained, Trial
+from pipelines.engines.search import best_of, comparison, in_threads, refit, search
+from pipelines.errors import BadInput
+from pipelines.interfaces import Joined, LabelledRows, Model, Scan, Staged, Target, Trained, Trial
 from pipelines.spec import PipelineSpec
 
 
@@ -24,25 +25,41 @@ class LocalEngine:
     def __init__(self, cores: int | None = None) -> None:
         self.cores = cores or len(os.sched_getaffinity(0))
 
+    def join(
+        self, spec: PipelineSpec, features: Scan, outcomes: Scan, *, known_by: dt.datetime, holdout_from: dt.date
+    ) -> Joined | None:
+        return None
+
     def train(
         self,
         spec: PipelineSpec,
-        rows: pa.Table,
-        labels: pa.Array,
+        rows: LabelledRows,
         *,
         seed: int,
         trials: int,
         on_trial: Callable[[Trial], None],
     ) -> Trained:
-        truth = labels.to_numpy(zero_copy_only=False).astype(bool)
-        tried = search(spec, rows, truth, seed=seed, trials=trials, workers=self.cores, on_trial=on_trial)
+        _refuse_distributed(spec)
+        table, labels = rows.table(), to_numpy(rows.labels()).astype(bool)
+        with in_threads(spec, comparison(spec, table, labels), seed, self.cores) as run:
+            tried = search(spec, seed=seed, trials=trials, run=run, on_trial=on_trial)
         best = best_of(spec, tried)
-        candidate = next(candidate for candidate in spec.candidates if candidate.name == best.candidate)
-        model = fit(spec, candidate, best.parameters, rows, truth, seed=seed, threads=self.cores)
-        return Trained(model, best, tried)
+        return Trained(refit(spec, best, table, labels, seed=seed, threads=self.cores), best, tried)
 
     def load(self, folder: Path) -> Model:
         return models.load(folder)
 
-    def score(self, spec: PipelineSpec, model: Model, version: str, rows: pa.RecordBatchReader) -> pa.RecordBatchReader:
-        return score_stream(spec, model, version, rows, self.cores)
+    def score(self, spec: PipelineSpec, model: Model, version: str, rows: Scan, target: Target) -> Staged:
+        return target.write(score_stream(spec, model, version, rows.reader(), self.cores))
+
+
+def _refuse_distributed(spec: PipelineSpec) -> None:
+    """Raise BadInput naming every candidate that trains on a cluster's executors."""
+    named = [
+        f"{candidate.name!r} ({candidate.estimator})" for candidate in spec.candidates if is_distributed(candidate)
+    ]
+    if named:
+        raise BadInput(
+            f"{spec.name}: {', '.join(named)} cannot be trained by the engine 'local'; set TAILRACE_ENGINE=spark, or "
+            "take the candidate out of the spec."
+        )

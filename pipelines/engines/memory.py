@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -13,7 +14,7 @@ import pyarrow.compute as pc
 from pipelines.engines.models import check_columns
 from pipelines.engines.scoring import score_stream
 from pipelines.errors import SignatureMismatch, TrainingFailed
-from pipelines.interfaces import Model, Trained, Trial
+from pipelines.interfaces import Joined, LabelledRows, Model, Scan, Staged, Target, Trained, Trial
 from pipelines.spec import PipelineSpec
 
 
@@ -46,16 +47,21 @@ class MemoryEngine:
 
     name = "memory"
 
+    def join(
+        self, spec: PipelineSpec, features: Scan, outcomes: Scan, *, known_by: dt.datetime, holdout_from: dt.date
+    ) -> Joined | None:
+        return None
+
     def train(
         self,
         spec: PipelineSpec,
-        rows: pa.Table,
-        labels: pa.Array,
+        rows: LabelledRows,
         *,
         seed: int,
         trials: int,
         on_trial: Callable[[Trial], None],
     ) -> Trained:
+        labels = rows.labels()
         if len(pc.unique(labels)) < 2:
             raise TrainingFailed(f"{spec.name}: the {len(labels)} rows hold one class of {spec.outcome.label!r} only.")
         rate = pc.mean(labels.cast(pa.float64())).as_py()
@@ -69,5 +75,5 @@ class MemoryEngine:
             raise SignatureMismatch(f"The model in {folder} is of kind {description['kind']!r}, not {BaseRate.kind!r}.")
         return BaseRate(description["rate"], description["features"])
 
-    def score(self, spec: PipelineSpec, model: Model, version: str, rows: pa.RecordBatchReader) -> pa.RecordBatchReader:
-        return score_stream(spec, model, version, rows)
+    def score(self, spec: PipelineSpec, model: Model, version: str, rows: Scan, target: Target) -> Staged:
+        return target.write(score_stream(spec, model, version, rows.reader()))

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from pipelines.engines.encoding import matrix, to_numpy
 from pipelines.errors import SignatureMismatch, did_you_mean
+from pipelines.interfaces import Model
 
 DESCRIPTION = "model.json"
 TRUSTED = frozenset(
@@ -113,8 +114,10 @@ class SklearnModel:
         return {name: share / total for name, share in shares.items()}
 
 
-def load(folder: Path) -> XgboostModel | SklearnModel:
+def load(folder: Path) -> Model:
     """A model as `save` wrote it. Raises SignatureMismatch if it is of no kind known here."""
+    from pipelines.engines import distributed_models
+
     description = json.loads((folder / DESCRIPTION).read_text())
     if description["kind"] == XgboostModel.kind:
         import xgboost
@@ -124,9 +127,12 @@ def load(folder: Path) -> XgboostModel | SklearnModel:
         return XgboostModel(booster, description["features"], description["categories"])
     if description["kind"] == SklearnModel.kind:
         return SklearnModel(_load_skops(folder / "model.skops"), description["features"])
+    if description["kind"] in distributed_models.KINDS:
+        return distributed_models.load(folder, description)
+    known = ", ".join((XgboostModel.kind, SklearnModel.kind, *distributed_models.KINDS))
     raise SignatureMismatch(
-        f"The model in {folder} is of kind {description['kind']!r}; this version of Tailrace loads "
-        f"{XgboostModel.kind} and {SklearnModel.kind}. Score with the version that trained it, or train again."
+        f"The model in {folder} is of kind {description['kind']!r}; this version of Tailrace loads {known}. "
+        "Score with the version that trained it, or train again."
     )
 
 

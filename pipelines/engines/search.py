@@ -1,33 +1,84 @@
-"""Hyperparameter search: the same trials, in the same order, on any number of cores.
+"""Hyperparameter search: the same trials with the same results, wherever and on however many cores they run.
 
-Trials are asked for in rounds of fixed size and told in order after each round. What a trial
-is given, and whether it is pruned, depends on finished rounds alone, never on which of its
-neighbours was faster.
+Every candidate is searched in rounds of fixed size. A round of each candidate makes up the jobs that
+may run at once; where they run is the caller's choice. What a trial is given, and whether it is pruned,
+depends on its candidate's finished rounds alone, never on which of its neighbours was faster.
 """
 
 from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import optuna
 import pyarrow as pa
+from threadpoolctl import threadpool_limits
 
-from pipelines.engines.estimators import fit_watched
+from pipelines.engines.estimators import Fitted, fit, fit_watched
 from pipelines.errors import TrainingFailed
 from pipelines.interfaces import Trial
-from pipelines.metrics import METRICS
+from pipelines.metrics import METRICS, measure
 from pipelines.spec import Candidate, Choice, FloatRange, IntRange, PipelineSpec
 
 ROUND = 4
-"""Trials asked for at once. A constant: with the number of cores it would change the search."""
+"""Trials of a candidate asked for at once. A constant: with the number of cores it would change the search."""
 
 WATCH_SHARE = 0.2
 """Share of the training rows, the latest ones, that trials are compared on."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended: its metric, what early stopping or failing found, and the (step, metric) it reported."""
+
+    state: Literal["complete", "pruned", "failed"]
+    value: float | None
+    found: Mapping[str, Any]
+    seconds: float
+    reports: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Job:
+    """A trial to run; it travels pickled. `finished` are the completed trials it is pruned against."""
+
+    candidate: Candidate
+    parameters: Mapping[str, Any]
+    finished: tuple[Outcome, ...] = ()
+
+
+Run = Callable[[Sequence[Job]], Iterable[Outcome]]
+"""Runs jobs, side by side or not, and gives their outcomes in the jobs' order."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The rows trials learn from, and the later rows they are compared on; labels are booleans."""
+
+    rows: pa.Table
+    labels: np.ndarray
+    watch: pa.Table
+    watch_labels: np.ndarray
+
+
+def comparison(spec: PipelineSpec, rows: pa.Table, labels: np.ndarray) -> Comparison:
+    """The rows cut in two; they are sorted by time. Raises TrainingFailed if a part holds one class only."""
+    boundary = int(rows.num_rows * (1 - WATCH_SHARE))
+    whole = rows.combine_chunks()  # the size of a batch shows in the last digits of what is predicted for it
+    parts = Comparison(whole.slice(0, boundary), labels[:boundary], whole.slice(boundary), labels[boundary:])
+    for name, part in (("learning", parts.labels), ("comparison", parts.watch_labels)):
+        if part.all() or not part.any():
+            raise TrainingFailed(
+                f"{spec.name}: the {len(part)} {name} rows hold one class of {spec.outcome.label!r} only; "
+                "train on a longer window or a day with more known outcomes."
+            )
+    return parts
 
 
 def shares(candidates: Sequence[Candidate], trials: int) -> list[int]:
@@ -44,34 +95,26 @@ def shares(candidates: Sequence[Candidate], trials: int) -> list[int]:
 
 
 def search(
-    spec: PipelineSpec,
-    rows: pa.Table,
-    labels: np.ndarray,
-    *,
-    seed: int,
-    trials: int,
-    workers: int,
-    on_trial: Callable[[Trial], None],
+    spec: PipelineSpec, *, seed: int, trials: int, run: Run, on_trial: Callable[[Trial], None]
 ) -> tuple[Trial, ...]:
-    """Every trial, in order. Rows are sorted by time; the last fifth is what trials are compared on.
+    """Every trial, numbered in the order in which they are told: round by round, within it by candidate.
 
-    Raises TrainingFailed if the rows cannot be compared on (one class only) or no trial completed.
+    No round begins after `spec.search.seconds`, save the first. Raises TrainingFailed if no trial completed.
     """
-    boundary = int(rows.num_rows * (1 - WATCH_SHARE))
-    parts = (rows.slice(0, boundary), labels[:boundary], rows.slice(boundary), labels[boundary:])
-    for name, part in (("learning", parts[1]), ("comparison", parts[3])):
-        if len(np.unique(part)) < 2:
-            raise TrainingFailed(
-                f"{spec.name}: the {len(part)} {name} rows hold one class of {spec.outcome.label!r} only; "
-                "train on a longer window or a day with more known outcomes."
-            )
     deadline = time.monotonic() + spec.search.seconds
+    budgets = shares(spec.candidates, trials)
+    searches = [
+        _Search(spec, candidate, seed, budget) for candidate, budget in zip(spec.candidates, budgets, strict=True)
+    ]
     done: list[Trial] = []
-    with ThreadPoolExecutor(workers) as pool:
-        for candidate, budget in zip(spec.candidates, shares(spec.candidates, trials), strict=True):
-            for trial in _search_candidate(spec, candidate, parts, seed, budget, deadline, pool, len(done)):
-                done.append(trial)
-                on_trial(trial)
+    while any(each.left for each in searches) and (not done or time.monotonic() < deadline):
+        asked = [(each, trial, job) for each in searches for trial, job in each.ask()]
+        outcomes = run([job for _, _, job in asked])
+        for (each, trial, job), outcome in zip(asked, outcomes, strict=True):
+            each.tell(trial, outcome)
+            parameters = {**job.parameters, **outcome.found}
+            done.append(Trial(len(done), job.candidate.name, parameters, outcome.value, outcome.state, outcome.seconds))
+            on_trial(done[-1])
     if not any(trial.state == "complete" for trial in done):
         raise TrainingFailed(f"{spec.name}: none of {len(done)} trials completed; the log names each one's error.")
     return tuple(done)
@@ -84,32 +127,100 @@ def best_of(spec: PipelineSpec, trials: Sequence[Trial]) -> Trial:
     return max(complete, key=lambda trial: (sign * trial.value, -trial.number))  # type: ignore[operator]
 
 
-def _search_candidate(
-    spec: PipelineSpec,
-    candidate: Candidate,
-    parts: Any,
-    seed: int,
-    budget: int,
-    deadline: float,
-    pool: ThreadPoolExecutor,
-    first_number: int,
-) -> Iterator[Trial]:
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(
-        direction="maximize" if METRICS[spec.search.metric] else "minimize",
-        sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=ROUND * 2),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=ROUND, n_warmup_steps=20),
-    )
-    asked = 0
-    while asked < budget and (asked == 0 or time.monotonic() < deadline):
-        round_ = [study.ask() for _ in range(min(ROUND, budget - asked))]
-        asked += len(round_)
-        chosen = [dict(candidate.parameters) | _parameters(candidate, trial) for trial in round_]
-        outcomes = list(pool.map(functools.partial(_try, spec, candidate, parts, seed), round_, chosen))
-        for trial, parameters, (state, value, found, seconds) in zip(round_, chosen, outcomes, strict=True):
-            number = first_number + trial.number
-            study.tell(trial, value, _OPTUNA_STATES[state])
-            yield Trial(number, candidate.name, parameters | found, value, state, seconds)
+def refit(spec: PipelineSpec, best: Trial, rows: pa.Table, labels: np.ndarray, *, seed: int, threads: int) -> Fitted:
+    """The best trial's candidate and parameters, fitted on all rows: the same on any number of threads.
+
+    XGBoost and forests use the threads; others fit on one, since how many there are shows in the fitted model.
+    """
+    candidate = next(candidate for candidate in spec.candidates if candidate.name == best.candidate)
+    with one_thread():
+        return fit(spec, candidate, best.parameters, rows.combine_chunks(), labels, seed=seed, threads=threads)
+
+
+def run_job(spec: PipelineSpec, data: Comparison, seed: int, job: Job) -> Outcome:
+    """One trial, from nothing but its arguments."""
+    study = _study(spec, seed)
+    study.add_trials([_as_finished(outcome) for outcome in job.finished])
+    trial = study.ask()
+    reports: list[tuple[int, float]] = []
+    started = time.monotonic()
+
+    def ended(state: Literal["complete", "pruned", "failed"], value: float | None = None, **found: Any) -> Outcome:
+        return Outcome(state, value, found, time.monotonic() - started, tuple(reports))
+
+    def report(step: int, value: float) -> None:
+        reports.append((step, value))
+        trial.report(value, step)
+        if trial.should_prune():
+            raise optuna.TrialPruned
+
+    try:
+        model, found = fit_watched(
+            spec,
+            job.candidate,
+            job.parameters,
+            data.rows,
+            data.labels,
+            data.watch,
+            data.watch_labels,
+            seed=seed,
+            report=report,
+        )
+        scores = np.concatenate([model.predict(batch).to_numpy() for batch in data.watch.to_batches()])
+        return ended("complete", measure(data.watch_labels, scores)[spec.search.metric], **found)
+    except optuna.TrialPruned:
+        return ended("pruned")
+    except (ValueError, RuntimeError, ArithmeticError) as error:
+        # A bad combination of parameters ends its own trial; the search goes on.
+        return ended("failed", error=str(error))
+
+
+@contextmanager
+def in_threads(spec: PipelineSpec, data: Comparison, seed: int, workers: int) -> Iterator[Run]:
+    """Runs jobs in this process, so many at once."""
+    with one_thread():
+        # BLAS is limited for the process already, OpenMP thread by thread.
+        pool = ThreadPoolExecutor(workers, initializer=threadpool_limits, initargs=(1, "openmp"))
+        try:
+            yield lambda jobs: pool.map(functools.partial(run_job, spec, data, seed), jobs)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keeps BLAS, and OpenMP in this thread, to one thread: with more, the last digits of sums differ."""
+    import sklearn.linear_model  # noqa: F401 - what is loaded later is not limited
+
+    with threadpool_limits(1):
+        yield
+
+
+class _Search:
+    """The search of one candidate."""
+
+    def __init__(self, spec: PipelineSpec, candidate: Candidate, seed: int, budget: int) -> None:
+        self.candidate, self.left = candidate, budget
+        self._study = _study(spec, seed)
+        self._finished: list[Outcome] = []
+
+    def ask(self) -> list[tuple[optuna.Trial, Job]]:
+        """The next round; empty when the budget is spent."""
+        size = min(ROUND, self.left)
+        self.left -= size
+        return [(trial, self._job(trial)) for trial in [self._study.ask() for _ in range(size)]]
+
+    def tell(self, trial: optuna.Trial, outcome: Outcome) -> None:
+        """What came of a trial of the last round, in its order."""
+        for step, value in outcome.reports:
+            trial.report(value, step)
+        self._study.tell(trial, outcome.value, _OPTUNA_STATES[outcome.state])
+        if outcome.state == "complete":
+            self._finished.append(outcome)
+
+    def _job(self, trial: optuna.Trial) -> Job:
+        parameters = dict(self.candidate.parameters) | _drawn(self.candidate, trial)
+        return Job(self.candidate, parameters, tuple(self._finished))
 
 
 _OPTUNA_STATES = {
@@ -119,32 +230,22 @@ _OPTUNA_STATES = {
 }
 
 
-def _try(spec: PipelineSpec, candidate: Candidate, parts: Any, seed: int, trial: optuna.Trial, parameters: Any) -> Any:
-    """(state, metric on the watched rows, what early stopping found, seconds) of one trial."""
-    rows, labels, watch, watch_labels = parts
-    started = time.monotonic()
-
-    def report(step: int, value: float) -> None:
-        trial.report(value, step)
-        if trial.should_prune():
-            raise optuna.TrialPruned
-
-    try:
-        model, found = fit_watched(
-            spec, candidate, parameters, rows, labels, watch, watch_labels, seed=seed, report=report
-        )
-        from pipelines.metrics import measure
-
-        scores = np.concatenate([model.predict(batch).to_numpy() for batch in watch.to_batches()])
-        return "complete", measure(watch_labels, scores)[spec.search.metric], found, time.monotonic() - started
-    except optuna.TrialPruned:
-        return "pruned", None, {}, time.monotonic() - started
-    except (ValueError, RuntimeError, ArithmeticError) as error:
-        # A bad combination of parameters ends its own trial; the search goes on.
-        return "failed", None, {"error": str(error)}, time.monotonic() - started
+def _study(spec: PipelineSpec, seed: int) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna.create_study(
+        direction="maximize" if METRICS[spec.search.metric] else "minimize",
+        sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=ROUND * 2),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=ROUND, n_warmup_steps=20),
+    )
 
 
-def _parameters(candidate: Candidate, trial: optuna.Trial) -> dict[str, Any]:
+def _as_finished(outcome: Outcome) -> optuna.trial.FrozenTrial:
+    return optuna.trial.create_trial(
+        state=_OPTUNA_STATES[outcome.state], value=outcome.value, intermediate_values=dict(outcome.reports)
+    )
+
+
+def _drawn(candidate: Candidate, trial: optuna.Trial) -> dict[str, Any]:
     drawn: dict[str, Any] = {}
     for name, domain in candidate.search.items():
         if isinstance(domain, IntRange):

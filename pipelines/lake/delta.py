@@ -7,15 +7,18 @@ staged (the fence), so two runs never both publish what they began from the same
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import hashlib
 import json
+import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, Schema, Transaction
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
@@ -30,11 +33,12 @@ from pipelines.errors import (
     UnknownName,
     UpstreamMissing,
 )
-from pipelines.interfaces import Commit, Pin, Staged
-from pipelines.lake import log, parquet, rows, staging
+from pipelines.interfaces import Commit, NativeTable, PartWriter, Pin, Staged
+from pipelines.lake import foreign, log, parquet, rows, staging
 from pipelines.lake.files import StoredFile, TableFiles, local_folder, storage_errors
 from pipelines.lake.log import Record
-from pipelines.lake.parquet import DataFile, DataWriter
+from pipelines.lake.parquet import DataFile, DataWriter, RowGroups
+from pipelines.lake.parts import FilePartWriter, FileScan, NativeScan, Place
 from pipelines.lake.staging import YOUNGEST_DELETED
 
 # Pins live as long as the log does, so Delta must not clean up by itself.
@@ -42,27 +46,73 @@ _CONFIGURATION = {
     "delta.logRetentionDuration": "interval 3650 days",
     "delta.deletedFileRetentionDuration": "interval 3650 days",
 }
-_UNREADABLE = {"deletionVectors", "columnMapping"}
+# What a reader by file list gets wrong: rows that were deleted, columns of other names or narrower types.
+_NATIVE = {"deletionVectors", "columnMapping", "typeWidening", "typeWidening-preview"}
 _SMALL_FILE_BYTES = 64 << 20
 _COMMIT_SECONDS = 60
 
 
 @dataclass(frozen=True)
 class _Active:
-    """A data file of one table version."""
+    """A data file of one table version; `deleted` is the SHA-256 of which of its rows count no more, if any."""
 
     path: str
     size: int
     rows: int
     day: dt.date | None
     modified: int
+    deleted: str = ""
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A staging whose files are being written: `given` is the rows' schema, `schema` the table's."""
+
+    table: str
+    day: dt.date
+    run_id: str
+    given: pa.Schema
+    schema: pa.Schema
+    fence: int
+    place: Place
+    folder: str
+
+    @property
+    def where(self) -> str:
+        return _where(self.table, self.day)
+
+    @property
+    def doing(self) -> str:
+        return f"Staging {self.where}"
+
+    def writer(self) -> FilePartWriter:
+        return FilePartWriter(self.place, self.folder, self.schema, self.day, self.where, self.doing)
+
+
+@dataclass(frozen=True)
+class _Target:
+    """A day that a run is about to stage."""
+
+    lake: DeltaLake
+    table: str
+    day: dt.date
+    run_id: str
+
+    def write(self, rows: pa.RecordBatchReader) -> Staged:
+        return self.lake.stage(self.table, self.day, self.run_id, rows)
+
+    def write_parts(self, schema: pa.Schema, write: Callable[[PartWriter], Iterable[tuple[DataFile, ...]]]) -> Staged:
+        return self.lake.stage_parts(self.table, self.day, self.run_id, schema, write)
+
+    def write_files(self, schema: pa.Schema, write: Callable[[str], None]) -> Staged:
+        return self.lake.stage_files(self.table, self.day, self.run_id, schema, write)
 
 
 class DeltaLake:
     """Tables under a root: a folder, `file://` or an object-store URL such as `s3://bucket/lake`.
 
-    `storage_options` are delta-rs's own (credentials, endpoint, region, timeouts); `now` is what
-    `vacuum` tells the age of files by.
+    `storage_options` are delta-rs's own (credentials, endpoint, region, timeouts); with `native_reader`
+    the engine can read tables whose features need one; `now` is what `vacuum` tells the age of files by.
     """
 
     def __init__(
@@ -70,42 +120,104 @@ class DeltaLake:
         root: str,
         storage_options: Mapping[str, str] | None = None,
         *,
+        native_reader: bool = False,
         now: Callable[[], dt.datetime] = staging.now,
     ) -> None:
         folder = local_folder(root)
         self._root = str(folder) if folder else root.rstrip("/")
         self._local = folder
         self._options = dict(storage_options) if storage_options else None
+        self._native_reader = native_reader
         self._now = now
 
     # ------------------------------------------------------------ staging
 
+    def target(self, table: str, day: dt.date, run_id: str) -> _Target:
+        return _Target(self, table, day, run_id)
+
     def stage(self, table: str, day: dt.date, run_id: str, rows: pa.RecordBatchReader) -> Staged:
+        begun = self._begin(table, day, run_id, rows.schema)
+        with DataWriter(begun.place.files(), begun.folder, begun.schema, begun.doing) as writer:
+            for group in _groups(rows, begun.schema, day, begun.where):
+                writer.write(group)
+            return self._seal(begun, writer.finish())
+
+    def stage_parts(
+        self,
+        table: str,
+        day: dt.date,
+        run_id: str,
+        schema: pa.Schema,
+        write: Callable[[PartWriter], Iterable[tuple[DataFile, ...]]],
+    ) -> Staged:
+        """What `Target.write_parts` does."""
+        begun = self._begin(table, day, run_id, schema)
+        with self._cleared_on_failure(begun):
+            files = tuple(file for part in write(begun.writer()) for file in part)
+            staged = self._seal(begun, files)
+        counted, store = set(staged.files), begun.place.files()
+        with storage_errors(begun.doing):
+            store.delete(file.path for file in store.list(begun.folder) if file.path not in counted)
+        return staged
+
+    def stage_files(
+        self, table: str, day: dt.date, run_id: str, schema: pa.Schema, write: Callable[[str], None]
+    ) -> Staged:
+        """What `Target.write_files` does."""
+        begun = self._begin(table, day, run_id, schema)
+        with self._cleared_on_failure(begun):
+            write(f"{begun.place.uri}/{begun.folder}")
+            store = begun.place.files()
+            return self._seal(
+                begun, foreign.data_files(store, begun.folder, begun.schema, day, begun.where, begun.doing)
+            )
+
+    @contextlib.contextmanager
+    def _cleared_on_failure(self, begun: _Begun) -> Iterator[None]:
+        """Remove what was written into the staging's folder if that or sealing it fails."""
+        try:
+            yield
+        except BaseException:
+            # A store that fails again here must not hide the first error.
+            with contextlib.suppress(Exception):
+                store = begun.place.files()
+                store.delete(file.path for file in store.list(begun.folder))
+                if self._local is not None:
+                    shutil.rmtree(self._local / begun.table / begun.folder, ignore_errors=True)
+            raise
+
+    def _begin(self, table: str, day: dt.date, run_id: str, given: pa.Schema) -> _Begun:
         where = _where(table, day)
-        doing = f"Staging {where}"
-        given = _day_schema(rows.schema, where)
+        given = _day_schema(given, where)
         fence, schema = 0, given
         if self.exists(table):
             current = self._load(table)
             fence = current.transaction_version(_app(day)) or 0
             schema = _daily_schema(current, table)
             _check(given, schema, where)
-        with storage_errors(doing):
-            store = self._store(table, create=True)
+        with storage_errors(f"Staging {where}"):
+            self._store(table, create=True)
         folder = f"ds={day}/run={staging.safe_name(run_id)}-{uuid.uuid4().hex[:8]}"
-        with DataWriter(store, folder, schema, doing) as writer:
-            for group in _groups(rows, schema, day, where):
-                writer.write(group)
-            files = writer.finish()
-            _check(given, self._ensure(table, schema, [_DAY]), where)
-            count = sum(file.rows for file in files)
-            digest = staging.content_digest(files)
-            staged = Staged(table, day, run_id, count, fence, digest, tuple(file.path for file in files))
-            with storage_errors(doing):
-                earlier = staging.load(store, staging.manifest_path(day, run_id))
-                staging.Manifest(staged, files).save(store)
+        return _Begun(table, day, run_id, given, schema, fence, self._place(table), folder)
+
+    def _seal(self, begun: _Begun, files: tuple[DataFile, ...]) -> Staged:
+        """The finished files become what the run staged, in place of what it had staged before."""
+        _check(begun.given, self._ensure(begun.table, begun.schema, [_DAY]), begun.where)
+        store = begun.place.files()
+        staged = Staged(
+            table=begun.table,
+            day=begun.day,
+            run_id=begun.run_id,
+            rows=sum(file.rows for file in files),
+            fence=begun.fence,
+            digest=staging.content_digest(files),
+            files=tuple(file.path for file in files),
+        )
+        with storage_errors(begun.doing):
+            earlier = staging.load(store, staging.manifest_path(begun.day, begun.run_id))
+            staging.Manifest(staged, files).save(store)
         if earlier is not None:
-            self._remove_unpublished(store, earlier.staged, doing)
+            self._remove_unpublished(store, earlier.staged, begun.doing)
         return staged
 
     def staged(self, table: str, day: dt.date, run_id: str) -> Staged:
@@ -117,12 +229,10 @@ class DeltaLake:
     def read_staged(self, staged: Staged) -> pa.RecordBatchReader:
         where = _where(staged.table, staged.day)
         files = self._current_manifest(staged).files
-        schema = self.schema(staged.table)
-        store = self._store(staged.table)
-        self._require_staged(store, files, staged)
-        return pa.RecordBatchReader.from_batches(
-            schema, parquet.batches(store, staged.files, schema.names, f"Reading staged rows of {where}")
-        )
+        place = self._place(staged.table)
+        self._require_staged(place.files(), files, staged)
+        pieces = tuple(RowGroups(file.path, file.rows) for file in files)
+        return FileScan(place, pieces, self.schema(staged.table), f"Reading staged rows of {where}").reader()
 
     def annotate(self, staged: Staged, notes: Mapping[str, str]) -> Staged:
         manifest = self._current_manifest(staged)
@@ -231,7 +341,7 @@ class DeltaLake:
             return DeltaTable.is_deltatable(self._uri(table), self._options)
 
     def schema(self, table: str) -> pa.Schema:
-        return _arrow_schema(self._load(table))
+        return _arrow_schema(self._load(table, natively=True))
 
     def read(
         self,
@@ -243,19 +353,22 @@ class DeltaLake:
         columns: Sequence[str] | None = None,
     ) -> pa.RecordBatchReader:
         current = self._load(table, version)
-        return self._stream(table, current, _active(current, table, first, last), columns)
+        return self._scan(table, current, _active(current, table, first, last), columns).reader()
 
     def pin(
         self, table: str, *, first: dt.date | None = None, last: dt.date | None = None, version: str | None = None
     ) -> Pin:
-        current = self._load(table, version)
+        current = self._load(table, version, natively=True)
         active = _active(current, table, first, last)
         rows = sum(file.rows for file in active)
         return Pin(table, str(current.version()), first, last, rows, len(active), _pin_digest(active))
 
     def read_pin(self, pin: Pin, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
+        return self.scan(pin, columns).reader()
+
+    def scan(self, pin: Pin, columns: Sequence[str] | None = None) -> FileScan | NativeScan:
         try:
-            current = self._load(pin.table, pin.version)
+            current = self._load(pin.table, pin.version, natively=True)
         except UpstreamMissing as error:
             raise PinLost(f"{error} It was pinned: restore it from a copy, or start again from a new pin.") from error
         active = _active(current, pin.table, pin.first, pin.last)
@@ -265,8 +378,12 @@ class DeltaLake:
                 "the table was replaced since. Restore it, or start again from a new pin."
             )
         with storage_errors(f"Checking the pinned files of {pin.table}"):
-            self._verify(pin, active, log.checksums(self._load(pin.table), {file.path for file in active}))
-        return self._stream(pin.table, current, active, columns)
+            latest = self._load(pin.table, natively=True)
+            self._verify(pin, active, log.checksums(latest, {file.path for file in active}))
+        if refusal := _refusal(current, pin.table):
+            native = NativeTable(self._uri(pin.table), pin.version, pin.first, pin.last)
+            return NativeScan(native, _columns(current, pin.table, columns), pin.rows, refusal)
+        return self._scan(pin.table, current, active, columns)
 
     def days(self, table: str) -> Mapping[dt.date, Commit]:
         latest: dict[dt.date, Commit] = {}
@@ -278,7 +395,7 @@ class DeltaLake:
     def commits(self, table: str, day: dt.date | None = None) -> tuple[Commit, ...]:
         if not self.exists(table):
             return ()
-        current = self._load(table)
+        current = self._load(table, natively=True)
         with storage_errors(f"Reading the history of {table}"):
             return tuple(
                 record.commit(table)
@@ -307,7 +424,9 @@ class DeltaLake:
         record_id = uuid.uuid4().hex
         folder = f"{'ds=' + values[_DAY] + '/' if day else ''}compact-{record_id[:8]}"
         with DataWriter(store, folder, schema, doing) as writer:
-            for group in rows.row_groups(parquet.batches(store, [f.path for f in small], schema.names, doing)):
+            for group in rows.row_groups(
+                parquet.batches(store, [RowGroups(f.path, f.rows) for f in small], schema, doing)
+            ):
                 writer.write(group)
             files = writer.finish()
         removed_at = _milliseconds()
@@ -349,25 +468,32 @@ class DeltaLake:
     def _uri(self, table: str) -> str:
         return f"{self._root}/{table}"
 
+    def _place(self, table: str) -> Place:
+        return Place(self._uri(table), self._options)
+
     def _store(self, table: str, *, create: bool = False) -> TableFiles:
         if create and self._local is not None:
             (self._local / table).mkdir(parents=True, exist_ok=True)
-        return TableFiles(self._uri(table), self._options)
+        return self._place(table).files()
 
-    def _load(self, table: str, version: str | None = None) -> DeltaTable:
-        """Raises UpstreamMissing for a table or version that is not there, BadInput for one it cannot read."""
+    def _load(self, table: str, version: str | None = None, *, natively: bool = False) -> DeltaTable:
+        """Raises UpstreamMissing for a table or version that is not there, BadInput for one it cannot read.
+
+        `natively` says that a table will do which only a native reader can read, where there is one.
+        """
         if not self.exists(table):
             raise UpstreamMissing(f"The lake has no table {table!r} yet. Run the stage that publishes it.")
         with storage_errors(f"Opening {table}"):
             try:
                 loaded = DeltaTable(self._uri(table), storage_options=self._options)
-                _check_readable(loaded, table)
                 if version is not None:
                     _go_to(loaded, table, version)
             except TableNotFoundError as error:
                 raise UpstreamMissing(
                     f"The lake has no table {table!r} yet. Run the stage that publishes it."
                 ) from error
+        if not (natively and self._native_reader) and (refusal := _refusal(loaded, table)):
+            raise BadInput(refusal)
         return loaded
 
     def _ensure(self, table: str, schema: pa.Schema, partition_by: list[str]) -> pa.Schema:
@@ -465,19 +591,11 @@ class DeltaLake:
                 "Restore the files from a copy, or start again from a new pin."
             )
 
-    def _stream(
+    def _scan(
         self, table: str, current: DeltaTable, active: Sequence[_Active], columns: Sequence[str] | None
-    ) -> pa.RecordBatchReader:
-        schema = _arrow_schema(current)
-        names = list(columns) if columns is not None else schema.names
-        for name in names:
-            if name not in schema.names:
-                raise UnknownName(f"column of {table}", name, schema.names)
-        chosen = pa.schema([schema.field(name) for name in names])
-        paths = [file.path for file in active]
-        return pa.RecordBatchReader.from_batches(
-            chosen, parquet.batches(self._store(table), paths, names, f"Reading {table}")
-        )
+    ) -> FileScan:
+        pieces = tuple(RowGroups(file.path, file.rows) for file in active)
+        return FileScan(self._place(table), pieces, _columns(current, table, columns), f"Reading {table}")
 
 
 _DAY = rows.DAY_COLUMN
@@ -505,6 +623,17 @@ def _daily_schema(current: DeltaTable, table: str) -> pa.Schema:
     if current.metadata().partition_columns != [_DAY]:
         raise SchemaMismatch(f"{table} is not partitioned by {_DAY!r}, so no day of it can be replaced.")
     return _arrow_schema(current)
+
+
+def _columns(current: DeltaTable, table: str, columns: Sequence[str] | None) -> pa.Schema:
+    """The schema of these columns, all by default. Raises UnknownName."""
+    schema = _arrow_schema(current)
+    if columns is None:
+        return schema
+    for name in columns:
+        if name not in schema.names:
+            raise UnknownName(f"column of {table}", name, schema.names)
+    return pa.schema([schema.field(name) for name in columns])
 
 
 def _groups(reader: pa.RecordBatchReader, schema: pa.Schema, day: dt.date | None, where: str) -> Iterator[pa.Table]:
@@ -558,15 +687,17 @@ def _conflict(current: DeltaTable, staged: Staged, fence: int) -> PublishConflic
     )
 
 
-def _check_readable(loaded: DeltaTable, table: str) -> None:
-    needs = _UNREADABLE & set(loaded.protocol().reader_features or ())
+def _refusal(loaded: DeltaTable, table: str) -> str:
+    """Why the files of this version must not be read by themselves; empty if they may."""
+    needs = _NATIVE & set(loaded.protocol().reader_features or ())
     if loaded.metadata().configuration.get("delta.columnMapping.mode", "none") != "none":
         needs.add("columnMapping")
-    if needs:
-        raise BadInput(
-            f"Table {table!r} uses Delta's {' and '.join(sorted(needs))}, which a reader by file list would "
-            "get wrong. Rewrite it without them."
-        )
+    if not needs:
+        return ""
+    return (
+        f"Table {table!r} uses Delta's {' and '.join(sorted(needs))}, which a reader by file list would get wrong. "
+        "Rewrite it without them, or score and train with TAILRACE_ENGINE=spark and TAILRACE_SPARK_NATIVE_READER=delta."
+    )
 
 
 def _go_to(loaded: DeltaTable, table: str, version: str) -> None:
@@ -584,18 +715,33 @@ def _active(current: DeltaTable, table: str, first: dt.date | None, last: dt.dat
     daily = _DAY in current.metadata().partition_columns
     if not daily and (first is not None or last is not None):
         raise BadInput(f"{table} is not partitioned by {_DAY!r}: read it without first and last.")
-    found = []
+    found, deletions = [], _deletions(current)
     for action in pa.table(current.get_add_actions(flatten=True)).to_pylist():
         day = action[f"partition.{_DAY}"] if daily else None
         if day is not None and not ((first or dt.date.min) <= day <= (last or dt.date.max)):
             continue
-        modified = int(action["modification_time"])
-        found.append(_Active(action["path"], action["size_bytes"], action["num_records"] or 0, day, modified))
+        path, modified = action["path"], int(action["modification_time"])
+        count, deleted = deletions.get(path, (0, ""))
+        left = max((action["num_records"] or 0) - count, 0)
+        found.append(_Active(path, action["size_bytes"], left, day, modified, deleted))
     return sorted(found, key=lambda file: (file.day or dt.date.min, file.modified, file.path))
 
 
+def _deletions(current: DeltaTable) -> dict[str, tuple[int, str]]:
+    """How many rows of a file count no more, and the SHA-256 of which, by path; most tables have none."""
+    if "deletionVectors" not in (current.protocol().reader_features or ()):
+        return {}
+    root, found = current.table_uri.rstrip("/"), {}
+    for batch in pa.RecordBatchReader.from_stream(current.deletion_vectors()):
+        for uri, kept in zip(batch["filepath"].to_pylist(), batch["selection_vector"], strict=True):
+            mask = kept.values.cast(pa.int8())
+            sha256 = hashlib.sha256(mask.to_numpy().tobytes()).hexdigest()
+            found[uri.removeprefix(f"{root}/")] = (len(mask) - pc.sum(mask, min_count=0).as_py(), sha256)
+    return found
+
+
 def _pin_digest(active: Iterable[_Active]) -> str:
-    listed = sorted((file.path, file.size) for file in active)
+    listed = sorted([file.path, file.size, *([file.deleted] if file.deleted else [])] for file in active)
     return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
 
 

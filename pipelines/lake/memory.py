@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import pyarrow as pa
 
 from pipelines.errors import BadInput, PinLost, PublishConflict, SchemaMismatch, UnknownName, UpstreamMissing
-from pipelines.interfaces import Commit, Pin, Staged
+from pipelines.interfaces import Commit, PartWriter, Pin, Staged
+from pipelines.lake import foreign, parquet, staging
 from pipelines.lake import rows as accepted
-from pipelines.lake import staging
+from pipelines.lake.files import TableFiles
 from pipelines.lake.log import commit_metadata
+from pipelines.lake.parquet import RowGroups
 
 
 @dataclass
@@ -39,6 +43,81 @@ class _Table:
         return made
 
 
+@dataclass(frozen=True)
+class _Part:
+    """Rows that travel themselves: what a lake in memory gives."""
+
+    held: pa.Table
+
+    @property
+    def rows(self) -> int:
+        return int(self.held.num_rows)
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        return iter(self.held.to_batches())
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """The rows of a table in memory."""
+
+    files: ClassVar[tuple[str, ...]] = ()
+    native: ClassVar[None] = None
+    held: pa.Table
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self.held.schema
+
+    @property
+    def rows(self) -> int:
+        return int(self.held.num_rows)
+
+    def reader(self) -> pa.RecordBatchReader:
+        return self.held.to_reader()
+
+    def parts(self, rows: int) -> tuple[_Part, ...]:
+        starts = range(0, self.rows, rows)
+        # A slice would be pickled with the whole table behind it.
+        return tuple(
+            _Part(self.held.slice(start, rows).take(pa.array(range(min(rows, self.rows - start))))) for start in starts
+        )
+
+
+@dataclass(frozen=True)
+class _PartWriter:
+    """Answers with the rows themselves."""
+
+    def write(self, number: int, rows: pa.RecordBatchReader) -> pa.Table:
+        return rows.read_all()
+
+
+@dataclass(frozen=True)
+class _Target:
+    lake: MemoryLake
+    table: str
+    day: dt.date
+    run_id: str
+
+    def write(self, rows: pa.RecordBatchReader) -> Staged:
+        return self.lake.stage(self.table, self.day, self.run_id, rows)
+
+    def write_parts(self, schema: pa.Schema, write: Callable[[PartWriter], Iterable[pa.Table]]) -> Staged:
+        parts = [schema.empty_table(), *write(_PartWriter())]
+        return self.write(pa.concat_tables(parts).to_reader())
+
+    def write_files(self, schema: pa.Schema, write: Callable[[str], None]) -> Staged:
+        where = f"{self.table} of {self.day}"
+        kept = self.lake.accepted(self.table, schema, where)
+        with tempfile.TemporaryDirectory(prefix="tailrace-staging-") as folder:
+            write(f"{folder}/rows")
+            store = TableFiles(folder, None)
+            files = foreign.data_files(store, "rows", kept, self.day, where, f"Staging {where}")
+            pieces = [RowGroups(file.path, file.rows) for file in files]
+            batches = parquet.batches(store, pieces, kept, f"Reading {where}")
+            return self.write(pa.RecordBatchReader.from_batches(kept, batches))
+
+
 class MemoryLake:
     """Tables live as long as the object; nothing is shared between processes.
 
@@ -50,13 +129,13 @@ class MemoryLake:
         self._tables: dict[str, _Table] = {}
         self._names = 0
 
+    def target(self, table: str, day: dt.date, run_id: str) -> _Target:
+        return _Target(self, table, day, run_id)
+
     def stage(self, table: str, day: dt.date, run_id: str, rows: pa.RecordBatchReader) -> Staged:
         where = f"{table} of {day}"
-        given = accepted.with_day(accepted.lake_schema(rows.schema, where))
-        known = self._tables.get(table) or _Table(given, daily=True)
-        if not known.daily:
-            raise SchemaMismatch(f"{table} is not partitioned by 'ds', so no day of it can be replaced.")
-        accepted.check_same(given, known.schema, where)
+        schema = self.accepted(table, rows.schema, where)
+        known = self._tables.get(table) or _Table(schema, daily=True)
         fence = known.fences.get(day, 0)
         groups = accepted.row_groups(accepted.conform(batch, known.schema, day, where) for batch in rows)
         written = pa.concat_tables([known.schema.empty_table(), *groups])
@@ -69,6 +148,15 @@ class MemoryLake:
             self._drop_unpublished(known, earlier)
         return staged
 
+    def accepted(self, table: str, given: pa.Schema, where: str) -> pa.Schema:
+        """The schema that rows of a day are kept in. Raises SchemaMismatch if they do not fit."""
+        schema = accepted.with_day(accepted.lake_schema(given, where))
+        known = self._tables.get(table) or _Table(schema, daily=True)
+        if not known.daily:
+            raise SchemaMismatch(f"{table} is not partitioned by 'ds', so no day of it can be replaced.")
+        accepted.check_same(schema, known.schema, where)
+        return known.schema
+
     def staged(self, table: str, day: dt.date, run_id: str) -> Staged:
         known = self._tables.get(table)
         if known is None or (day, run_id) not in known.stagings:
@@ -77,7 +165,7 @@ class MemoryLake:
 
     def read_staged(self, staged: Staged) -> pa.RecordBatchReader:
         known = self._require_staged(staged)
-        return _reader(known, staged.files, None, staged.table)
+        return _rows(known, staged.files, None, staged.table).to_reader()
 
     def annotate(self, staged: Staged, notes: Mapping[str, str]) -> Staged:
         known = self._require_staged(staged)
@@ -164,7 +252,7 @@ class MemoryLake:
         rows = sum(known.blocks[name].num_rows for name in names)
         return Pin(table, version, first, last, rows, len(names), _pin_digest(known, names))
 
-    def read_pin(self, pin: Pin, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
+    def scan(self, pin: Pin, columns: Sequence[str] | None = None) -> _Scan:
         try:
             known = self._table(pin.table)
             names = _blocks(known, pin.table, pin.version, pin.first, pin.last)
@@ -172,7 +260,10 @@ class MemoryLake:
             raise PinLost(f"{error} It was pinned: start again from a new pin.") from error
         if _pin_digest(known, names) != pin.digest:
             raise PinLost(f"{pin.table} version {pin.version} does not hold what was pinned.")
-        return _reader(known, names, columns, pin.table)
+        return _Scan(_rows(known, names, columns, pin.table))
+
+    def read_pin(self, pin: Pin, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
+        return self.scan(pin, columns).reader()
 
     def days(self, table: str) -> Mapping[dt.date, Commit]:
         oldest_first = reversed(self.commits(table))
@@ -250,13 +341,13 @@ def _blocks(known: _Table, table: str, version: str, first: dt.date | None, last
     return [name for day in sorted(wanted, key=lambda d: d or dt.date.min) for name in contents[day]]
 
 
-def _reader(known: _Table, names: Iterable[str], columns: Sequence[str] | None, table: str) -> pa.RecordBatchReader:
+def _rows(known: _Table, names: Iterable[str], columns: Sequence[str] | None, table: str) -> pa.Table:
     chosen = list(columns) if columns is not None else known.schema.names
     for name in chosen:
         if name not in known.schema.names:
             raise UnknownName(f"column of {table}", name, known.schema.names)
     tables = [known.schema.empty_table(), *(known.blocks[name] for name in names)]
-    return pa.concat_tables(tables).select(chosen).to_reader()
+    return pa.concat_tables(tables).select(chosen)
 
 
 def _digest(rows: pa.Table) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -34,14 +34,23 @@ class DataFile:
     stats: str
 
 
+@dataclass(frozen=True)
+class RowGroups:
+    """Some row groups of a file, all of them if `groups` is None; `path` is relative to the table."""
+
+    path: str
+    rows: int
+    groups: tuple[int, ...] | None = None
+
+
 class DataWriter:
     """Writes row groups into numbered Parquet files of one folder; leaving by an exception removes them.
 
     Rows are held for one row group only; a file is finished once it passes 512 MiB.
     """
 
-    def __init__(self, files: TableFiles, folder: str, schema: pa.Schema, doing: str) -> None:
-        self._files, self._folder, self._schema, self._doing = files, folder, schema, doing
+    def __init__(self, files: TableFiles, folder: str, schema: pa.Schema, doing: str, prefix: str = "part") -> None:
+        self._files, self._folder, self._schema, self._doing, self._prefix = files, folder, schema, doing, prefix
         self._paths: list[str] = []
         self._done: list[DataFile] = []
         self._open: tuple[Sink, pq.ParquetWriter] | None = None
@@ -71,7 +80,7 @@ class DataWriter:
         return tuple(self._done)
 
     def _start(self) -> tuple[Sink, pq.ParquetWriter]:
-        path = f"{self._folder}/part-{len(self._paths):05d}.parquet"
+        path = f"{self._folder}/{self._prefix}-{len(self._paths):05d}.parquet"
         self._paths.append(path)
         sink = self._files.create(path)
         writer = pq.ParquetWriter(
@@ -106,22 +115,37 @@ class DataWriter:
             self._files.delete(self._paths)
 
 
-def batches(files: TableFiles, paths: Iterable[str], columns: Sequence[str], doing: str) -> Iterator[pa.RecordBatch]:
-    """Rows of the files in order, 65,536 at most a batch; one row group is in memory at a time.
+def batches(files: TableFiles, pieces: Iterable[RowGroups], schema: pa.Schema, doing: str) -> Iterator[pa.RecordBatch]:
+    """The schema's columns of the pieces in order, 65,536 rows at most a batch; one row group is in memory at a time.
 
     Raises PinLost naming a file that is gone or corrupt, LakeUnavailable.
     """
-    for path in paths:
-        with (
-            contextlib.closing(files.tap(path, doing)) as source,
-            content_errors(path, doing),
-            # Who scores reads ahead by batch; column by column it would hold the row group twice.
-            pq.ParquetFile(source, pre_buffer=False) as file,
-        ):
+    for piece in pieces:
+        with _opened(files, piece.path, doing) as file:
+            groups = range(file.num_row_groups) if piece.groups is None else piece.groups
             # Group by group: one iterator over all of them keeps every byte it has read until its end.
-            for group in range(file.num_row_groups):
-                for batch in file.iter_batches(BATCH_ROWS, row_groups=[group], columns=list(columns)):
-                    yield batch.select(list(columns))
+            for group in groups:
+                for batch in file.iter_batches(BATCH_ROWS, row_groups=[group], columns=schema.names):
+                    # Some writers note more in a file's schema than the table's has: metadata, required columns.
+                    yield pa.RecordBatch.from_arrays([batch.column(name) for name in schema.names], schema=schema)
+
+
+def row_groups_of(files: TableFiles, path: str, doing: str) -> list[RowGroups]:
+    """Each row group of a file by itself. Raises PinLost, LakeUnavailable."""
+    with _opened(files, path, doing) as file:
+        footer = file.metadata
+        return [RowGroups(path, footer.row_group(group).num_rows, (group,)) for group in range(footer.num_row_groups)]
+
+
+@contextlib.contextmanager
+def _opened(files: TableFiles, path: str, doing: str) -> Iterator[pq.ParquetFile]:
+    with (
+        contextlib.closing(files.tap(path, doing)) as source,
+        content_errors(path, doing),
+        # Who scores reads ahead by batch; column by column it would hold the row group twice.
+        pq.ParquetFile(source, pre_buffer=False) as file,
+    ):
+        yield file
 
 
 def statistics(footer: pq.FileMetaData) -> str:

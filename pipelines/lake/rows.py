@@ -47,6 +47,12 @@ def with_day(schema: pa.Schema) -> pa.Schema:
 
 def check_same(got: pa.Schema, table: pa.Schema, where: str) -> None:
     """Raises SchemaMismatch listing every missing, unexpected and changed column; order is free."""
+    if problems := differences(got, table):
+        raise SchemaMismatch(_sentences(f"{where}: the rows do not fit the table.", problems))
+
+
+def differences(got: pa.Schema, table: pa.Schema) -> list[str]:
+    """A sentence for every missing, unexpected and changed column."""
     problems = [
         f"column {name!r} of the table is missing.{did_you_mean(name, set(got.names) - set(table.names))}"
         for name in table.names
@@ -57,8 +63,7 @@ def check_same(got: pa.Schema, table: pa.Schema, where: str) -> None:
             problems.append(f"column {field.name!r} is not in the table.{did_you_mean(field.name, table.names)}")
         elif field.type != table.field(field.name).type:
             problems.append(f"column {field.name!r} is {field.type}, in the table {table.field(field.name).type}")
-    if problems:
-        raise SchemaMismatch(_sentences(f"{where}: the rows do not fit the table.", problems))
+    return problems
 
 
 def conform(batch: pa.RecordBatch, schema: pa.Schema, day: dt.date | None, where: str) -> pa.RecordBatch:

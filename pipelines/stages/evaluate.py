@@ -44,7 +44,7 @@ def run(services: Services, spec: PipelineSpec, run_id: str) -> Evaluated:
     record = services.tracker.run(run_id)
     version = version_of(services, spec, run_id)
     day = dt.date.fromisoformat(record.tags["tailrace.day"])
-    data = training_set.load(services.lake, spec, day, pins.from_tags(record.tags))
+    data = training_set.load(services.lake, services.engine, spec, day, pins.from_tags(record.tags))
     labels = holdout_labels(data)
     challenger = models.load(services, spec, version)
     champion_version = _champion(services, spec, day, version)

@@ -36,8 +36,9 @@ def run(services: Services, spec: PipelineSpec, day: dt.date, run_id: str, model
     expected = models.holdout_scores(services, spec, chosen.version)
     fitted = models.load(services, spec, chosen.version)
     pin = lake.pin(spec.features_table, first=day, last=day)
-    rows = lake.read_pin(pin, [*spec.features.key, spec.features.event_time, "ds", *_inputs(services, spec)])
-    staged = lake.stage(spec.predictions_table, day, run_id, services.engine.score(spec, fitted, chosen.version, rows))
+    rows = lake.scan(pin, [*spec.features.key, spec.features.event_time, "ds", *_inputs(services, spec)])
+    target = lake.target(spec.predictions_table, day, run_id)
+    staged = services.engine.score(spec, fitted, chosen.version, rows, target)
     lake.annotate(
         staged,
         {

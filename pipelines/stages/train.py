@@ -50,7 +50,7 @@ def run(
     """Train as of `day`. Raises UpstreamMissing, LookAhead, TrainingFailed, TrackerUnavailable."""
     budget = trials or spec.search.trials
     pins = training_set.pin_inputs(services.lake, spec, day)
-    data = training_set.load(services.lake, spec, day, pins)
+    data = training_set.load(services.lake, services.engine, spec, day, pins)
     inputs = inputs_of(spec, day, data.digests, seed, budget)
     if (earlier := _earlier(services, spec, inputs)) is not None:
         return earlier
@@ -85,10 +85,7 @@ def fit(
     on_trial: Callable[[Trial], None] = lambda trial: None,
 ) -> tuple[Trained, np.ndarray]:
     """The best model of a search on the learning rows, and its scores of the holdout, float64."""
-    columns = list(spec.features.columns)
-    trained = services.engine.train(
-        spec, data.learning.select(columns), data.labels(data.learning), seed=seed, trials=trials, on_trial=on_trial
-    )
+    trained = services.engine.train(spec, data.learning, seed=seed, trials=trials, on_trial=on_trial)
     return trained, predict(trained.model, data.holdout)
 
 
@@ -160,7 +157,7 @@ def _register(
         params={"candidate": trained.best.candidate, "trials": trials, "seed": seed, **params},
         metrics={
             **{f"holdout.{name}": value for name, value in metrics.items()},
-            "rows.learning": data.learning.num_rows,
+            "rows.learning": data.learning.rows,
             "rows.holdout": data.holdout.num_rows,
         },
         tags={
@@ -169,7 +166,7 @@ def _register(
             models.SCORES_TAG: Distribution.of(scores).to_json(),
         },
     )
-    example = data.learning.select(list(spec.features.columns)).slice(0, EXAMPLE_ROWS)
+    example = data.learning.head(EXAMPLE_ROWS)
     with tempfile.TemporaryDirectory(prefix="tailrace-train-") as scratch:
         saved, search = Path(scratch, "model"), Path(scratch, "search")
         saved.mkdir()
@@ -184,4 +181,4 @@ def _register(
 
 def holdout_labels(data: TrainingSet) -> np.ndarray:
     """The holdout's labels, bool, in the order of its scores."""
-    return data.labels(data.holdout).to_numpy(zero_copy_only=False)
+    return data.holdout_labels.to_numpy(zero_copy_only=False)

@@ -11,12 +11,26 @@ import pytest
 
 from pipelines.engines.local import LocalEngine
 from pipelines.engines.memory import MemoryEngine
+from pipelines.engines.spark.engine import SparkEngine
 from pipelines.errors import SignatureMismatch, TrainingFailed
-from pipelines.spec import Candidate, FloatRange
+from pipelines.lake.delta import DeltaLake
+from pipelines.lake.memory import MemoryLake
+from pipelines.settings import SparkSettings
+from pipelines.spec import LABEL, Candidate, FloatRange
+from pipelines.training_set import ArrowRows
 from tests.support import churn_rows, keyed
 
 DAY = dt.date(2013, 3, 1)
-ENGINES = {"local": LocalEngine, "memory": MemoryEngine}
+SPARK = SparkSettings(master="local[2]", driver_memory="1g")
+ENGINES = {"local": LocalEngine, "memory": MemoryEngine, "spark": lambda: SparkEngine(SPARK)}
+
+
+LAKES = {"delta": lambda folder: DeltaLake(str(folder)), "memory": lambda folder: MemoryLake()}
+
+
+@pytest.fixture(params=LAKES)
+def lake(request, tmp_path):
+    return LAKES[request.param](tmp_path / "lake")
 
 
 @pytest.fixture(params=ENGINES)
@@ -26,9 +40,19 @@ def engine(request):
 
 def train(engine, spec, rows, seed=1, trials=6):
     told = []
-    trained = engine.train(spec, *rows, seed=seed, trials=trials, on_trial=told.append)
+    table, labels = rows
+    held = ArrowRows(table.append_column(LABEL, labels), tuple(spec.features.columns))
+    trained = engine.train(spec, held, seed=seed, trials=trials, on_trial=told.append)
     assert tuple(told) == trained.trials
     return trained
+
+
+def score(engine, spec, model, version, lake, features):
+    """What is published of scoring a day of features that are in the lake."""
+    lake.publish(lake.stage("features", DAY, "r", features.to_reader()), {})
+    scan = lake.scan(lake.pin("features", first=DAY, last=DAY))
+    lake.publish(engine.score(spec, model, version, scan, lake.target("predictions", DAY, "p")), {})
+    return lake.read("predictions").read_all()
 
 
 def test_the_same_inputs_give_the_same_model(engine, spec, rows):
@@ -50,34 +74,32 @@ def test_a_saved_model_predicts_alike(engine, spec, rows, tmp_path):
     assert not list(tmp_path.glob("*.pkl"))
 
 
-def test_scores_are_the_published_columns_in_order_and_streamed(engine, spec, rows):
+def test_scores_are_the_published_columns_in_order(engine, spec, rows, lake):
     model = train(engine, spec, rows).model
     table = keyed(rows[0], DAY)
-    reader = pa.RecordBatchReader.from_batches(table.schema, iter(table.to_batches(max_chunksize=100)))
-    scored = engine.score(spec, model, "3", reader)
-    assert scored.schema.names == ["customer", "event_time", "score", "decision", "model_version", "ds"]
-    whole = scored.read_all()
+    whole = score(engine, spec, model, "3", lake, table)
+    assert whole.schema.names == ["customer", "event_time", "score", "decision", "model_version", "ds"]
     assert whole["customer"].equals(table["customer"])
     assert whole["score"].combine_chunks().equals(model.predict(table.combine_chunks().to_batches()[0]))
     assert pc.all(pc.equal(whole["decision"], pc.greater_equal(whole["score"], 0.5))).as_py()
     assert set(whole["model_version"].to_pylist()) == {"3"}
 
 
-def test_no_rows_give_no_scores(engine, spec, rows):
+def test_no_rows_give_no_scores(engine, spec, rows, lake):
     model = train(engine, spec, rows).model
     empty = keyed(rows[0].slice(0, 0), DAY)
-    assert engine.score(spec, model, "1", empty.to_reader()).read_all().num_rows == 0
+    assert score(engine, spec, model, "1", lake, empty).num_rows == 0
     empty_batch = pa.RecordBatch.from_arrays([column.combine_chunks() for column in empty.columns], schema=empty.schema)
     assert len(model.predict(empty_batch)) == 0
 
 
-def test_features_that_do_not_fit_are_all_named(engine, spec, rows):
+def test_features_that_do_not_fit_are_all_named(engine, spec, rows, lake):
     model = train(engine, spec, rows).model
     table = keyed(rows[0], DAY)
     wrong = table.drop_columns("age").append_column("agee", table["age"])
     wrong = wrong.set_column(wrong.schema.get_field_index("visits"), "visits", table["visits"].cast(pa.string()))
     with pytest.raises(SignatureMismatch) as raised:
-        engine.score(spec, model, "1", wrong.to_reader())
+        score(engine, spec, model, "1", lake, wrong)
     assert "'age' is missing. Did you mean 'agee'?" in str(raised.value)
     assert "'visits' is string, the model takes it as numeric" in str(raised.value)
 

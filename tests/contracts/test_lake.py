@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import pickle
 import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipelines.errors import (
@@ -23,6 +27,7 @@ from pipelines.errors import (
 )
 from pipelines.interfaces import Commit, Lake, Pin, Staged
 from pipelines.lake.delta import DeltaLake
+from pipelines.lake.files import TableFiles
 from pipelines.lake.memory import MemoryLake
 
 DAY = dt.date(2013, 3, 1)
@@ -460,3 +465,214 @@ def test_vacuum_leaves_alone_what_is_younger_than_a_day(lake, clock):
         with pytest.raises(StagingGone):
             call()
     assert values(lake.read(TABLE)) == [1]
+
+
+# ---------------------------------------------------------------- parts: what many processes read and write
+
+
+def test_parts_hold_every_row_once_and_in_order_in_any_process(lake):
+    put(lake, rows(*range(700)))
+    put(lake, rows(*range(700, 730)), day=NEXT)
+    scan = lake.scan(lake.pin(TABLE), ["x", "key"])
+    assert scan.rows == 730
+    parts = [pickle.loads(pickle.dumps(part)) for part in scan.parts(100)]
+    read = [pa.Table.from_batches(part.batches()) for part in parts]
+    assert [table.num_rows for table in read] == [part.rows for part in parts]
+    assert pa.concat_tables(read).equals(scan.reader().read_all())
+
+
+def test_parts_written_in_any_order_are_staged_in_theirs(lake):
+    def write(writer):
+        writer = pickle.loads(pickle.dumps(writer))
+        later = writer.write(1, rows(4, 5).to_reader())
+        return [writer.write(0, rows(1, 2, 3).to_reader()), later]
+
+    staged = lake.target(TABLE, DAY, "r1").write_parts(rows(1).schema, write)
+    assert staged.rows == 5
+    assert values(lake.read_staged(staged)) == [1, 2, 3, 4, 5]
+    lake.publish(lake.staged(TABLE, DAY, "r1"), {})
+    assert values(lake.read(TABLE)) == [1, 2, 3, 4, 5]
+
+
+def test_a_second_copy_of_a_part_does_not_count(lake):
+    def write(writer):
+        first = writer.write(0, rows(1, 2).to_reader())
+        writer.write(0, rows(1, 2).to_reader())
+        return [first]
+
+    staged = lake.target(TABLE, DAY, "r1").write_parts(rows(1).schema, write)
+    lake.publish(staged, {})
+    assert values(lake.read(TABLE)) == [1, 2]
+    if isinstance(lake, DeltaLake):
+        assert [file.path for file in data_files(lake)] == list(staged.files)
+
+
+def test_parts_that_fail_leave_nothing_staged(lake):
+    put(lake, rows(1))
+
+    def write(writer):
+        writer.write(0, rows(2).to_reader())
+        raise RuntimeError("the cluster is gone")
+
+    with pytest.raises(RuntimeError, match="the cluster is gone"):
+        lake.target(TABLE, DAY, "r2").write_parts(rows(1).schema, write)
+    with pytest.raises(StagingGone):
+        lake.staged(TABLE, DAY, "r2")
+    assert values(lake.read(TABLE)) == [1]
+    if isinstance(lake, DeltaLake):
+        assert len(data_files(lake)) == 1
+
+
+def test_no_parts_are_an_empty_day(lake):
+    staged = lake.target(TABLE, DAY, "r1").write_parts(rows(1).schema, lambda writer: [])
+    assert lake.publish(staged, {}).rows == 0
+
+
+def test_parts_of_another_day_are_refused(lake):
+    put(lake, rows(1))
+    wrong = rows(2).append_column("ds", pa.array([NEXT]))
+    with pytest.raises(SchemaMismatch, match="not of that day"):
+        lake.target(TABLE, DAY, "r2").write_parts(wrong.schema, lambda writer: [writer.write(0, wrong.to_reader())])
+
+
+# ---------------------------------------------------------------- files: what foreign writers leave
+
+
+def files(lake: Lake, *tables: pa.Table, fails: bool = False, **options) -> Callable[[str], None]:
+    """A writer of one file for each table, with all that Hadoop's writers leave beside them."""
+
+    def write(folder: str) -> None:
+        store = opened(lake, folder)
+        for number, table in reversed(list(enumerate(tables))):
+            name = f"part-{number:05d}-c000.parquet"
+            with contextlib.closing(store.create(name)) as sink:
+                pq.write_table(table, sink, **options)
+            store.put(f".{name}.crc", b"crc")
+        if fails:
+            store.put("_temporary/0/task_1/part-00007-c000.parquet", b"PAR1")
+            raise RuntimeError("executor 7 was lost")
+        store.put("_SUCCESS", b"")
+
+    return write
+
+
+def opened(lake: Lake, folder: str) -> TableFiles:
+    if "://" in folder:
+        return TableFiles(folder, lake._options)
+    Path(folder).mkdir(parents=True)
+    return TableFiles(folder, None)
+
+
+def of_day(*values: float, day: dt.date | None = DAY, **more) -> pa.Table:
+    return rows(*values, ds=pa.array([day] * len(values), pa.date32()), **more)
+
+
+def write_files(lake: Lake, *tables: pa.Table, run: str = "r1", **options) -> Staged:
+    return lake.target(TABLE, DAY, run).write_files(tables[0].schema, files(lake, *tables, **options))
+
+
+def test_files_of_another_writer_are_staged_in_the_order_of_their_names(lake):
+    staged = write_files(lake, of_day(1, 2), of_day(), of_day(3).select(["ds", "x", "key"]))
+    assert staged.rows == 3
+    assert lake.read_staged(staged).read_all().equals(pa.concat_tables([of_day(1, 2), of_day(3)]))
+    lake.publish(lake.staged(TABLE, DAY, "r1"), {})
+    assert values(lake.read_pin(lake.pin(TABLE))) == [1, 2, 3]
+    assert lake.publish(write_files(lake, of_day(1, 2), of_day(3), run="r2"), {}).rows == 3
+    if isinstance(lake, DeltaLake):
+        listed = sorted(file.path for file in data_files(lake) if "/run=r1-" in file.path)
+        assert listed == list(staged.files)
+
+
+def test_files_with_required_columns_and_metadata_read_as_the_table_does(lake):
+    table = of_day(1, 2)
+    strict = pa.schema([field.with_nullable(False) for field in table.schema], {"by": "Spark"})
+    lake.publish(write_files(lake, table.cast(strict)), {})
+    read = lake.scan(lake.pin(TABLE)).reader().read_all()
+    assert read.schema.equals(lake.schema(TABLE), check_metadata=True)
+    assert values(read.to_reader()) == [1, 2]
+
+
+def test_no_files_are_an_empty_day(lake):
+    staged = write_files(lake, of_day())
+    assert (staged.rows, staged.files) == (0, ())
+    lake.publish(staged, {})
+    assert lake.days(TABLE)[DAY].rows == 0
+
+
+FOREIGN_FAULTS = {
+    "another column": (of_day(2, seat=[1]), "column 'seat' is not in the table"),
+    "a missing column": (of_day(2).drop_columns(["key"]), "column 'key' of the table is missing"),
+    "no day": (rows(2), "column 'ds' of the table is missing"),
+    "float32 for double": (of_day(2).set_column(1, "x", pa.array([2], pa.float32())), "'x' is float, in the table"),
+    "rows of another day": (of_day(2, day=NEXT), "column 'ds' has rows of 2013-03-02"),
+    "one row of another day": (
+        pa.concat_tables([of_day(1), of_day(2, day=NEXT)]),
+        "column 'ds' has rows of 2013-03-02",
+    ),
+    "rows of no day": (pa.concat_tables([of_day(1), of_day(2, day=None)]), "1 rows have no day"),
+    "only rows of no day": (of_day(2, day=None), "1 rows have no day"),
+}
+
+
+@pytest.mark.parametrize("fault", FOREIGN_FAULTS)
+def test_files_that_do_not_fit_are_refused_and_leave_nothing(lake, fault):
+    put(lake, rows(1))
+    wrong, message = FOREIGN_FAULTS[fault]
+    with pytest.raises(SchemaMismatch, match=rf"of 2013-03-01: the files.*\n  - part-00001-c000.parquet: .*{message}"):
+        write_files(lake, of_day(5), wrong, run="r2")
+    nothing_of(lake, "r2")
+
+
+def test_every_wrong_file_is_named(lake):
+    with pytest.raises(SchemaMismatch, match=r"(?s)part-00001.*part-00002"):
+        write_files(lake, of_day(5), of_day(2, day=NEXT), of_day(2, seat=[1]))
+    assert not lake.exists(TABLE)
+
+
+def test_files_without_statistics_of_the_day_are_refused(lake):
+    with pytest.raises(SchemaMismatch, match="no statistics of column 'ds'"):
+        write_files(lake, of_day(5), write_statistics=False)
+
+
+def test_what_is_no_parquet_file_is_refused(lake):
+    def write(folder: str) -> None:
+        opened(lake, folder).put("torn.parquet", b"PAR1 and no more")
+
+    with pytest.raises(SchemaMismatch, match=r"torn.parquet is no Parquet file"):
+        lake.target(TABLE, DAY, "r1").write_files(of_day(1).schema, write)
+    assert not lake.exists(TABLE)
+
+
+def test_a_foreign_writer_that_fails_half_way_leaves_nothing(lake):
+    put(lake, rows(1))
+    earlier = stage(lake, rows(9), run="r2")
+    with pytest.raises(RuntimeError, match="executor 7 was lost"):
+        write_files(lake, of_day(2), of_day(3), run="r3", fails=True)
+    nothing_of(lake, "r3")
+    with pytest.raises(RuntimeError, match="executor 7 was lost"):
+        write_files(lake, of_day(2), of_day(3), run="r2", fails=True)
+    assert lake.staged(TABLE, DAY, "r2") == earlier
+
+
+def test_a_schema_that_does_not_fit_is_refused_before_anything_is_written(lake):
+    put(lake, rows(1))
+    with pytest.raises(SchemaMismatch, match="'seat' is not in the table"):
+        lake.target(TABLE, DAY, "r2").write_files(of_day(2, seat=[1]).schema, lambda folder: pytest.fail("written"))
+
+
+def test_scans_of_plain_tables_need_no_native_reader(lake):
+    put(lake, rows(1))
+    assert lake.scan(lake.pin(TABLE)).native is None
+
+
+def nothing_of(lake: Lake, run: str) -> None:
+    """Nothing is staged by that run, and what was published first stays alone."""
+    with pytest.raises(StagingGone):
+        lake.staged(TABLE, DAY, run)
+    assert values(lake.read(TABLE)) == [1]
+    if isinstance(lake, DeltaLake):
+        assert [file.path for file in lake._store(TABLE).list() if f"run={run}-" in file.path] == []
+
+
+def data_files(lake):
+    return [file for file in lake._store(TABLE).list() if file.path.startswith("ds=")]

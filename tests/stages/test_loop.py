@@ -11,6 +11,7 @@ import pytest
 
 from pipelines import performance, promotions, reproduce
 from pipelines.engines.local import LocalEngine
+from pipelines.engines.scoring import score_stream
 from pipelines.errors import (
     AuditFailed,
     BadInput,
@@ -380,11 +381,11 @@ class Forgetful(LocalEngine):
         super().__init__()
         self.drop = drop
 
-    def score(self, spec, model, version, rows):
-        table = super().score(spec, model, version, rows).read_all()
+    def score(self, spec, model, version, rows, target):
+        table = score_stream(spec, model, version, rows.reader()).read_all()
         keep = pa.array([number % 10 >= 3 for number in range(table.num_rows)])
         scores = pc.if_else(keep, table["score"], pa.scalar(None, pa.float64()))
-        return table.set_column(2, "score", scores).slice(self.drop).to_reader()
+        return target.write(table.set_column(2, "score", scores).slice(self.drop).to_reader())
 
 
 def _raise(*arguments: object, **named: object) -> None:

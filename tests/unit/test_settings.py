@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipelines import settings
+from pipelines.engines.spark import preflight
 from pipelines.errors import BadInput, SettingsError
 from pipelines.wiring import Wiring
 
@@ -37,4 +38,63 @@ def test_a_missing_java_is_said_only_where_spark_is_asked_for(tmp_path):
     without_java = {"TAILRACE_HOME": str(tmp_path), "JAVA_HOME": str(tmp_path)}
     assert Wiring(settings.load(without_java)).engine.name == "local"
     with pytest.raises(BadInput, match=r"Spark needs Java 17.*apt-get install"):
-        _ = Wiring(settings.load({**without_java, "TAILRACE_ENGINE": "spark"})).engine
+        preflight.check(settings.load({**without_java, "TAILRACE_ENGINE": "spark"}).spark)
+
+
+def test_spark_reads_its_own_variables(tmp_path):
+    spark = settings.load(
+        {
+            "TAILRACE_HOME": str(tmp_path),
+            "TAILRACE_SPARK_MASTER": "k8s://https://10.0.0.1:6443",
+            "TAILRACE_SPARK_EXECUTOR_MEMORY": "4g",
+            "TAILRACE_SPARK_EXECUTORS": "200",
+            "TAILRACE_SPARK_DYNAMIC_ALLOCATION": "true",
+            "TAILRACE_SPARK_CONF": '{"spark.ui.enabled": "true"}',
+            "JAVA_HOME": "/java",
+        }
+    ).spark
+    assert spark == settings.SparkSettings(
+        master="k8s://https://10.0.0.1:6443",
+        executor_memory="4g",
+        executors=200,
+        dynamic_allocation=True,
+        conf={"spark.ui.enabled": "true"},
+        log=str(tmp_path / "work" / "spark.log"),
+        java_home="/java",
+    )
+
+
+@pytest.mark.parametrize("master", ["local[*]", "local[2]", "spark://a:7077,b:7077", "k8s://http://127.0.0.1:8080"])
+def test_a_master_is_taken(master):
+    assert settings.load({"TAILRACE_SPARK_MASTER": master}).spark.master == master
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("MASTER", "local[0]"),
+        ("MASTER", "yarn"),
+        ("MASTER", "spark://host"),
+        ("DRIVER_MEMORY", "2"),
+        ("EXECUTOR_MEMORY", "2gb"),
+        ("EXECUTOR_MEMORY_OVERHEAD", "some"),
+        ("NODE_MEMORY", "0g"),
+        ("EXECUTOR_CORES", "0"),
+        ("EXECUTORS", "-1"),
+        ("EXECUTOR_WAIT_SECONDS", "1.5"),
+        ("NODE_CORES", "many"),
+        ("DYNAMIC_ALLOCATION", "perhaps"),
+        ("NATIVE_READER", "iceberg"),
+        ("CONF", '{"a": 1}'),
+    ],
+)
+def test_a_wrong_spark_variable_is_said(variable, value):
+    with pytest.raises(SettingsError) as raised:
+        settings.load({f"TAILRACE_SPARK_{variable}": value})
+    assert len(raised.value.problems) == 1
+    assert f"TAILRACE_SPARK_{variable} is {value!r}; it must be " in raised.value.problems[0]
+
+
+def test_a_misspelt_spark_variable_names_the_nearest():
+    with pytest.raises(SettingsError, match="Did you mean 'TAILRACE_SPARK_MASTER'"):
+        settings.load({"TAILRACE_SPARK_MASTR": "local[2]"})

@@ -11,6 +11,10 @@ from pipelines import registry
 from pipelines.errors import SpecError, UnknownName
 from pipelines.spec import Audit, Candidate, Choice, FloatRange, Gate, IntRange, PipelineSpec, Window, problems_of
 
+SPARK_ML = "pyspark.ml.classification"
+FOREST = f"{SPARK_ML}.RandomForestClassifier"
+XGB = "xgboost.spark.SparkXGBClassifier"
+
 
 def test_the_catalog_has_no_problems():
     assert [spec.name for spec in registry.check()] == list(registry.names())
@@ -62,7 +66,16 @@ def with_columns(spec: PipelineSpec, columns: dict[str, str]) -> PipelineSpec:
         (lambda s: with_candidate(s, parameters={"etaa": 1}), "XGBClassifier has no parameter 'etaa'"),
         (lambda s: with_candidate(s, estimator="xgboost.XGBClasifier"), "Did you mean 'XGBClassifier'?"),
         (lambda s: with_candidate(s, estimator="sklearn.linear.LogisticRegression"), "does not import"),
-        (lambda s: with_candidate(s, estimator="os.system"), "not of scikit-learn or XGBoost"),
+        (lambda s: with_candidate(s, estimator="os.system"), "not of scikit-learn, XGBoost or Spark"),
+        (lambda s: with_candidate(s, estimator=f"{SPARK_ML}.GBTClasifier"), "Did you mean 'pyspark.ml.class"),
+        (lambda s: with_candidate(s, estimator=f"{SPARK_ML}.LinearSVC"), "none of those that train on a cluster"),
+        (lambda s: with_candidate(s, estimator="pyspark.ml.regression.LinearRegression"), "none of those that train"),
+        (lambda s: with_candidate(s, estimator="xgboost.spark.SparkXGBRegressor"), "none of those that train"),
+        (lambda s: with_candidate(s, estimator=FOREST, parameters={"numTree": 9}), "Did you mean 'numTrees'?"),
+        (lambda s: with_candidate(s, estimator=FOREST, parameters={"featuresCol": "x"}), "no parameter 'featuresCol'"),
+        (lambda s: with_candidate(s, estimator=XGB, search={"max_dept": IntRange(2, 4)}), "Did you mean 'max_depth'?"),
+        (lambda s: with_candidate(s, estimator=XGB, parameters={"n_jobs": 2}), "no parameter 'n_jobs'"),
+        (lambda s: with_candidate(s, estimator=XGB, search={"num_workers": IntRange(1, 2)}), "which is the cluster's"),
         (lambda s: with_candidate(s, search={"max_depth": IntRange(4, 2)}), "low must be less than high"),
         (lambda s: with_candidate(s, search={"learning_rate": FloatRange(0, 1, log=True)}), "low must be more than 0"),
         (lambda s: with_candidate(s, search={"max_depth": Choice(())}), "has no options"),
@@ -130,6 +143,22 @@ def test_the_digest_says_everything(spec):
 def test_texts_and_xgboost_do_not_go_together(spec):
     texts = replace(spec, features=replace(spec.features, columns={**spec.features.columns, "note": "text"}))
     assert "candidates['trees']: XGBoost does not read texts" in one_problem(texts)
+
+
+def test_texts_and_spark_ml_do_not_go_together(spec):
+    texts = replace(spec, features=replace(spec.features, columns={**spec.features.columns, "note": "text"}))
+    forest = replace(texts, candidates=(Candidate("forest", FOREST),))
+    assert "candidates['forest']: Spark ML does not read texts" in one_problem(forest)
+
+
+def test_candidates_of_a_cluster_and_of_one_machine_stand_in_one_spec_and_are_checked_without_java(spec, monkeypatch):
+    monkeypatch.setenv("JAVA_HOME", "/nowhere")
+    both = (
+        *spec.candidates,
+        Candidate("forest", FOREST, {"numTrees": 20, "seed": 3}, {"maxDepth": IntRange(3, 6)}),
+        Candidate("cluster_trees", XGB, {"n_estimators": 50, "num_workers": 2}, {"max_depth": IntRange(3, 6)}),
+    )
+    assert problems_of(replace(spec, candidates=both)) == []
 
 
 def test_a_meta_estimator_does_not_break_the_checks(spec):

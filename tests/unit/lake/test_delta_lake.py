@@ -203,3 +203,14 @@ def test_statistics_bound_the_values(tmp_path):
     assert stats["nullCount"] == {"i": 1, "f": 0, "s": 1, "t": 0}
     assert stats["minValues"] == {"i": 1, "s": "a", "t": "2013-03-01T05:00:00.001Z"}
     assert stats["maxValues"] == {"i": 3, "s": "b", "t": "2013-03-01T05:00:00.002Z"}
+
+
+def test_a_large_file_is_cut_between_its_row_groups(tmp_path):
+    lake = DeltaLake(str(tmp_path))
+    rows = pa.table({"n": pa.array(range(600_000))})
+    lake.publish(lake.stage("t", DAY, "r", rows.to_reader()), {})
+    scan = lake.scan(lake.pin("t"))
+    assert len(scan.files) == 1
+    assert [part.rows for part in scan.parts(300_000)] == [262_144, 262_144, 75_712]
+    assert [part.rows for part in scan.parts(530_000)] == [524_288, 75_712]
+    assert [part.rows for part in scan.parts(600_000)] == [600_000]

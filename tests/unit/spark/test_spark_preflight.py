@@ -1,0 +1,110 @@
+"""Settings of Spark that are known to hang or fail are refused in a sentence each."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+
+import pytest
+
+from pipelines.engines.spark import cluster, preflight
+from pipelines.engines.spark.session import conf_of
+from pipelines.errors import ClusterUnavailable, SettingsError
+from pipelines.settings import SparkSettings
+
+LOCAL = SparkSettings(master="local[2]")
+KUBERNETES = SparkSettings(
+    master="k8s://https://127.0.0.1:6443",
+    image="tailrace:1",
+    namespace="team",
+    service_account="tailrace",
+    driver_host="10.0.0.7",
+    driver_pod="tailrace-driver",
+)
+
+
+def test_good_settings_have_no_problems():
+    assert preflight.problems_of(LOCAL, distributed=True, workers=2) == []
+    assert preflight.problems_of(KUBERNETES, distributed=True, workers=2) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (replace(KUBERNETES, image=""), "TAILRACE_SPARK_IMAGE is not set"),
+        (replace(KUBERNETES, namespace=""), "TAILRACE_SPARK_NAMESPACE is not set"),
+        (replace(KUBERNETES, service_account=""), "TAILRACE_SPARK_SERVICE_ACCOUNT is not set"),
+        (replace(KUBERNETES, driver_host=""), "TAILRACE_SPARK_DRIVER_HOST is not set"),
+        (replace(KUBERNETES, pod_template="/none.yaml"), "there is no such file"),
+        (replace(KUBERNETES, executor_cores=8, node_cores=4), "no executor would ever start"),
+        (replace(KUBERNETES, executor_memory="3g", node_memory="4g"), "takes 4.2 GiB"),
+        (replace(KUBERNETES, dynamic_allocation=True), "switch it off"),
+        (replace(LOCAL, native_reader="delta"), "no delta-spark jar is configured"),
+    ],
+)
+def test_each_problem_is_a_sentence(settings, words):
+    problems = preflight.problems_of(settings, distributed=True)
+    assert len(problems) == 1
+    assert words in problems[0]
+
+
+def test_more_workers_than_tasks_at_once_would_wait_for_ever():
+    assert "wait for ever" in preflight.problems_of(LOCAL, distributed=True, workers=3)[0]
+    assert preflight.problems_of(LOCAL, distributed=False, workers=3) == []
+
+
+def test_all_problems_are_raised_at_once():
+    with pytest.raises(SettingsError) as raised:
+        preflight.check(SparkSettings(master="k8s://https://127.0.0.1:6443"))
+    assert len(raised.value.problems) == 4
+
+
+@pytest.mark.parametrize(
+    ("version", "good"), [("1.8.0_402", False), ("11.0.2", False), ("17.0.15", True), ("21", True)]
+)
+def test_java_is_checked_by_its_version(tmp_path, version, good):
+    java = tmp_path / "bin" / "java"
+    java.parent.mkdir()
+    java.write_text(f"#!/bin/sh\necho 'openjdk version \"{version}\" 2024-01-01' >&2\n")
+    java.chmod(0o755)
+    problems = preflight.problems_of(replace(LOCAL, java_home=str(tmp_path)))
+    assert (problems == []) is good
+    assert good or "Spark needs Java 17" in problems[0]
+
+
+def test_a_missing_java_is_said(tmp_path):
+    assert "none was found" in preflight.problems_of(replace(LOCAL, java_home=str(tmp_path)))[0]
+
+
+@pytest.mark.parametrize("master", ["spark://127.0.0.1:1", "k8s://https://127.0.0.1:1", "k8s://http://127.0.0.1:1"])
+def test_an_unreachable_master_is_said_before_anything_starts(master):
+    with pytest.raises(ClusterUnavailable, match=r"does not answer .*127\.0\.0\.1:1: Connection refused.*SPARK_MASTER"):
+        cluster.check_answers(master)
+
+
+def test_a_local_master_listens_on_loopback_alone_and_workers_run_the_drivers_python():
+    conf = conf_of(LOCAL)
+    assert conf["spark.driver.bindAddress"] == conf["spark.driver.host"] == "127.0.0.1"
+    assert conf["spark.ui.enabled"] == "false"
+    assert conf["spark.pyspark.python"] == sys.executable
+    assert conf["spark.sql.parquet.outputTimestampType"] == "TIMESTAMP_MICROS"
+    assert not any(name.startswith("spark.kubernetes") for name in conf)
+
+
+def test_on_kubernetes_executors_are_owned_by_the_drivers_pod_and_speak_encrypted():
+    conf = conf_of(KUBERNETES)
+    assert conf["spark.kubernetes.driver.pod.name"] == "tailrace-driver"
+    assert conf["spark.driver.bindAddress"] == "10.0.0.7"
+    assert conf["spark.authenticate"] == conf["spark.network.crypto.enabled"] == "true"
+    assert conf["spark.executor.instances"] == "2"
+
+
+def test_dynamic_allocation_has_the_executors_as_its_most():
+    conf = conf_of(replace(KUBERNETES, dynamic_allocation=True, executors=7))
+    assert conf["spark.dynamicAllocation.maxExecutors"] == "7"
+    assert conf["spark.dynamicAllocation.shuffleTracking.enabled"] == "true"
+    assert "spark.executor.instances" not in conf
+
+
+def test_further_conf_wins():
+    assert conf_of(replace(LOCAL, conf={"spark.ui.enabled": "true"}))["spark.ui.enabled"] == "true"
