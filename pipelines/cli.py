@@ -11,11 +11,12 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from pipelines import days, models, output, registry, settings
+from pipelines import days, handover, models, output, registry, settings
 from pipelines.errors import BadInput, TailraceError
 from pipelines.interfaces import Services, Trial
 from pipelines.spec import PipelineSpec
@@ -85,12 +86,16 @@ def run(
     trials: Trials = None,
     run_id: RunId = None,
     training_run: Annotated[str | None, typer.Option("--run", help="For evaluate and promote.")] = None,
+    result: Annotated[Path | None, typer.Option(help="Also write the result or the error here, in 4096 bytes.")] = None,
     as_json: Json = False,
 ) -> None:
     """Run one stage of a pipeline for a day (ingest and build: for all pipelines)."""
-    services, spec = _services(), registry.get(pipeline)
-    first, last = _range(date, to)
-    rows = _run_stage(stage, services, spec, first, last, model, trials, run_id or CLI_RUN, training_run)
+    with _handing_over_errors(result):
+        services, spec = _services(), registry.get(pipeline)
+        first, last = _range(date, to)
+        rows = _run_stage(stage, services, spec, first, last, model, trials, run_id or CLI_RUN, training_run)
+    if result:
+        handover.write_result(result, rows)
     output.table(f"{stage.value} {pipeline}", rows, as_json)
 
 
@@ -326,6 +331,17 @@ def _run_stage(
         Stage.publish: lambda day: publish.run(services, spec, day, run_id),
     }
     return [each_day[stage](day) for day in days.span(first, last)]
+
+
+@contextmanager
+def _handing_over_errors(file: Path | None) -> Iterator[None]:
+    """Errors are also written to the file, where one is given."""
+    try:
+        yield
+    except Exception as error:
+        if file:
+            handover.write_error(file, error)
+        raise
 
 
 def _train(services: Services, spec: PipelineSpec, day: dt.date, trials: int | None) -> Any:

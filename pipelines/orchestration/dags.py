@@ -82,7 +82,7 @@ def _train_dag(spec: PipelineSpec, doc: str | None) -> DAG:
         **_common(spec.owner, spec.schedule),
     ) as dag:
         training_run = tasks.train(spec.name)
-        tasks.evaluate(spec.name, training_run) >> tasks.promote(spec.name, training_run)
+        tasks.evaluate(spec.name, training_run=training_run) >> tasks.promote(spec.name, training_run)
     return dag
 
 

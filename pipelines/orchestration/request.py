@@ -56,6 +56,11 @@ def read(context: Mapping[str, Any]) -> Request:
     return Request(first, last, params)
 
 
+def run_id(context: Mapping[str, Any]) -> str:
+    """What stages of one DAG run find each other's work by."""
+    return f"{context['dag_run'].dag_id}/{context['dag_run'].run_id}"
+
+
 def _tested_day(logical_date: dt.datetime | None) -> str | None:
     """`airflow dags test DAG DAY` gives the day as its midnight, UTC; a moment inside a day names none."""
     if logical_date is None or logical_date.astimezone(dt.UTC).time() != dt.time():

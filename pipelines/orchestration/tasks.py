@@ -1,6 +1,7 @@
 """The tasks: each reads its run's request, calls one stage and logs what came of it.
 
-Stages are imported when a task runs, because every task start and the dag processor parse this.
+A heavy stage (it fits models, or holds many rows) runs where the setting TAILRACE_TASKS says. Stages
+are imported when a task runs, because every task start and the dag processor parse this.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from pipelines.interfaces import Trial
 from pipelines.orchestration import assets, request
+from pipelines.orchestration.pods import heavy
 
 log = logging.getLogger("tailrace")
 
@@ -64,7 +66,7 @@ def snapshot(pipeline: str) -> Any:
 
         context = get_current_context()
         asked, services, spec = request.read(context), _services(), registry.get(pipeline)
-        taken = [stage.run(services, spec, day, _run_id(context)) for day in asked.span]
+        taken = [stage.run(services, spec, day, request.run_id(context)) for day in asked.span]
         for one in taken:
             _tell(one)
         assets.announce(
@@ -77,7 +79,7 @@ def snapshot(pipeline: str) -> Any:
     return snapshot()
 
 
-@task(execution_timeout=dt.timedelta(hours=6))
+@heavy(execution_timeout=dt.timedelta(hours=6), returns="run_id")
 def train(pipeline: str) -> Any:
     """Train a challenger as of the day; returns the training run's id."""
     from pipelines import registry, settings
@@ -96,7 +98,7 @@ def train(pipeline: str) -> Any:
     return trained.run_id
 
 
-@task(execution_timeout=dt.timedelta(hours=2))
+@heavy(execution_timeout=dt.timedelta(hours=2))
 def evaluate(pipeline: str, training_run: Any) -> None:
     """Judge the challenger against the champion on the same holdout."""
     from pipelines import registry
@@ -127,7 +129,7 @@ def promote(pipeline: str, training_run: Any) -> Any:
     return promote(training_run)
 
 
-@task(execution_timeout=dt.timedelta(hours=2))
+@heavy(execution_timeout=dt.timedelta(hours=2))
 def score(pipeline: str) -> None:
     """Score the day's features, staging the predictions."""
     from pipelines import models, registry
@@ -136,7 +138,7 @@ def score(pipeline: str) -> None:
     context = get_current_context()
     asked = request.read(context)
     model = str(asked.params.get("model") or models.AS_OF)
-    _tell(stage.run(_services(), registry.get(pipeline), asked.day, _run_id(context), model))
+    _tell(stage.run(_services(), registry.get(pipeline), asked.day, request.run_id(context), model))
 
 
 @task(execution_timeout=dt.timedelta(hours=1))
@@ -146,7 +148,7 @@ def audit(pipeline: str) -> None:
     from pipelines.stages import audit as stage
 
     context = get_current_context()
-    _tell(stage.run(_services(), registry.get(pipeline), request.read(context).day, _run_id(context)))
+    _tell(stage.run(_services(), registry.get(pipeline), request.read(context).day, request.run_id(context)))
 
 
 def publish(pipeline: str) -> Any:
@@ -160,7 +162,7 @@ def publish(pipeline: str) -> Any:
 
         context = get_current_context()
         day = request.read(context).day
-        published = stage.run(_services(), registry.get(pipeline), day, _run_id(context))
+        published = stage.run(_services(), registry.get(pipeline), day, request.run_id(context))
         _tell(published)
         extra = {
             "rows": published.rows,
@@ -178,11 +180,6 @@ def _services() -> Any:
     from pipelines.wiring import Wiring
 
     return Wiring(settings.load())
-
-
-def _run_id(context: Any) -> str:
-    """What stages of one DAG run find each other's work by."""
-    return f"{context['dag_run'].dag_id}/{context['dag_run'].run_id}"
 
 
 def _tell_trial(trial: Trial) -> None:

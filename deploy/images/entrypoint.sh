@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# The image's entry point: `executor` and `driver` as Spark on Kubernetes calls them, any other command as it stands.
+# The pyspark wheel brings Spark's jars and scripts, but not this.
+set -euo pipefail
+
+if [ -z "${SPARK_HOME:-}" ]; then
+    SPARK_HOME=$(python3 -c 'import importlib.util; print(importlib.util.find_spec("pyspark").submodule_search_locations[0])')
+    export SPARK_HOME
+fi
+export PYSPARK_PYTHON="${PYSPARK_PYTHON:-$(command -v python3)}"
+export PYSPARK_DRIVER_PYTHON="${PYSPARK_DRIVER_PYTHON:-$PYSPARK_PYTHON}"
+
+java_options() { # fills OPTIONS from SPARK_JAVA_OPT_0, SPARK_JAVA_OPT_1, ... in the order of their numbers
+    local name
+    OPTIONS=()
+    while read -r name; do
+        if [ -n "$name" ]; then OPTIONS+=("${!name}"); fi
+    done < <(compgen -A variable SPARK_JAVA_OPT_ | sort -t_ -k4n)
+}
+
+run_executor() {
+    local java=java classpath="$SPARK_HOME/jars/*"
+    if [ -n "${JAVA_HOME:-}" ]; then java=$JAVA_HOME/bin/java; fi
+    if [ -n "${SPARK_CONF_DIR:-}" ]; then classpath=$SPARK_CONF_DIR:$classpath; fi
+    if [ -n "${SPARK_CLASSPATH:-}" ]; then classpath=$SPARK_CLASSPATH:$classpath; fi
+    java_options
+    # decommission.sh finds the JVM by this number: exec keeps it.
+    echo "$$" > "${TMPDIR:-/tmp}/executor-${SPARK_EXECUTOR_POD_NAME:-0}.pid"
+    exec "$java" "${OPTIONS[@]}" \
+        "-Xms$SPARK_EXECUTOR_MEMORY" "-Xmx$SPARK_EXECUTOR_MEMORY" \
+        -cp "$classpath" \
+        org.apache.spark.scheduler.cluster.k8s.KubernetesExecutorBackend \
+        --driver-url "$SPARK_DRIVER_URL" \
+        --executor-id "$SPARK_EXECUTOR_ID" \
+        --cores "$SPARK_EXECUTOR_CORES" \
+        --app-id "$SPARK_APPLICATION_ID" \
+        --hostname "$SPARK_EXECUTOR_POD_IP" \
+        --resourceProfileId "$SPARK_RESOURCE_PROFILE_ID" \
+        --podName "$SPARK_EXECUTOR_POD_NAME"
+}
+
+case "${1:-}" in
+executor)
+    run_executor
+    ;;
+driver)
+    shift
+    exec "$SPARK_HOME/bin/spark-submit" --deploy-mode client \
+        --conf "spark.driver.bindAddress=$SPARK_DRIVER_BIND_ADDRESS" \
+        --conf "spark.executorEnv.SPARK_DRIVER_POD_IP=$SPARK_DRIVER_BIND_ADDRESS" "$@"
+    ;;
+"")
+    echo "entrypoint.sh: no command; give one, such as: tailrace run score flight_delay --date 2013-03-01" >&2
+    exit 64
+    ;;
+*)
+    exec "$@"
+    ;;
+esac

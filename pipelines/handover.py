@@ -1,0 +1,71 @@
+"""What a stage's process hands back to whoever started it: its result or its error, in a file of 4096 bytes at most.
+
+Kubernetes keeps such a file, a container's termination message, in the pod's status.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines import errors
+from pipelines.errors import TailraceError
+
+LIMIT = 4096
+"""Bytes that Kubernetes keeps of a termination message."""
+
+_CUT = " ... (the log has the rest)"
+
+
+class StageFailed(Exception):
+    """A stage's process ended with an error that is none of Tailrace's own."""
+
+
+def write_result(file: Path, rows: Sequence[Any]) -> None:
+    """Hand back the plain fields of a stage's results (dataclasses or mappings), as many rows as fit."""
+    plain = [_plain_fields(row) for row in rows]
+    while len(text := json.dumps({"rows": plain})) > LIMIT:
+        plain.pop()
+    file.write_text(text)
+
+
+def write_error(file: Path, error: Exception) -> None:
+    """Hand back an error's class and message; a message that does not fit is cut at its end."""
+    kind = type(error).__name__
+    message = str(error)
+    text = json.dumps({"error": kind, "message": message})
+    keep = len(message)
+    while len(text) > LIMIT:
+        # An escaped character takes up to 12 bytes, so what is too long is taken off in small steps.
+        keep -= max(1, (len(text) - LIMIT) // 12)
+        text = json.dumps({"error": kind, "message": message[:keep] + _CUT})
+    file.write_text(text)
+
+
+def read(text: str) -> list[dict[str, Any]]:
+    """The rows handed back, dates as text. Raises the error handed back: its own class if it is of pipelines.errors,
+    else StageFailed. Raises ValueError if text was not written by this module.
+    """
+    held = json.loads(text)
+    if isinstance(held, dict) and isinstance(held.get("rows"), list):
+        return held["rows"]
+    if not isinstance(held, dict) or not {"error", "message"} <= held.keys():
+        raise ValueError("neither a result nor an error")
+    kind = getattr(errors, held["error"], None)
+    if isinstance(kind, type) and issubclass(kind, TailraceError):
+        # Not through __init__: some classes make their message of parts, and here it is whole.
+        raise kind.__new__(kind, held["message"])
+    raise StageFailed(f"{held['error']}: {held['message']}")
+
+
+def _plain_fields(row: Any) -> dict[str, Any]:
+    fields: Mapping[str, Any] = asdict(row) if is_dataclass(row) and not isinstance(row, type) else row
+    return {
+        name: str(value) if isinstance(value, dt.date) else value
+        for name, value in fields.items()
+        if value is None or isinstance(value, str | int | float | dt.date)
+    }

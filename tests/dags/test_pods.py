@@ -1,0 +1,253 @@
+"""One setting makes the heavy tasks pods; everything else of the DAGs stays as it is."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from airflow.sdk.exceptions import AirflowException, AirflowTaskTimeout
+from kubernetes import client as k8s
+
+from pipelines import errors, handover, settings
+from pipelines.orchestration import pod_end, pod_run
+from pipelines.orchestration.dags import pipeline_dags
+from pipelines.settings import PodSettings
+from tests.kubernetes.cluster import DRIVER_TEMPLATE
+
+PODS = {
+    "TAILRACE_TASKS": "pods",
+    "TAILRACE_SPARK_IMAGE": "registry.example/tailrace:1",
+    "TAILRACE_SPARK_NAMESPACE": "ml",
+}
+HEAVY = {"train", "evaluate", "score"}
+
+
+@pytest.fixture
+def in_pods(monkeypatch):
+    for name, value in PODS.items():
+        monkeypatch.setenv(name, value)
+
+
+def tasks():
+    return {task.task_id: task for dag in pipeline_dags("flight_delay", "") for task in dag.tasks}
+
+
+def shape(task):
+    return {
+        "before": task.upstream_task_ids,
+        "after": task.downstream_task_ids,
+        "outlets": task.outlets,
+        "pool": task.pool,
+        "timeout": task.execution_timeout,
+        "retries": (task.retries, task.retry_delay, task.retry_policy is None),
+        "trigger_rule": task.trigger_rule,
+        "doc": task.doc_md,
+    }
+
+
+def test_only_the_heavy_tasks_change_and_only_in_where_they_run(monkeypatch):
+    in_process = tasks()
+    for name, value in PODS.items():
+        monkeypatch.setenv(name, value)
+    pods = tasks()
+    assert {name: shape(task) for name, task in pods.items()} == {
+        name: shape(task) for name, task in in_process.items()
+    }
+    assert {name for name, task in pods.items() if task.task_type == "StagePod"} == HEAVY
+    assert not {name for name, task in in_process.items() if task.task_type == "StagePod"}
+
+
+def test_parsing_imports_no_kubernetes(in_pods):
+    code = (
+        "import sys, airflow.sdk\n"
+        "from pipelines.orchestration.dags import pipeline_dags\n"
+        "made = pipeline_dags('flight_delay', '')\n"
+        "assert made[1].get_task('score').task_type == 'StagePod'\n"
+        "sys.exit(' '.join(n for n in sys.modules if n.split('.')[0].startswith('kubernetes')) or None)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-300:]
+
+
+def context(**params):
+    params = {"day": None, **params}
+    return {
+        "dag_run": SimpleNamespace(
+            partition_key="2013-03-10", conf={}, logical_date=None, dag_id="predict__flight_delay", run_id="backfill 1"
+        ),
+        "dag": SimpleNamespace(params=params),
+        "params": params,
+    }
+
+
+@pytest.mark.parametrize(
+    ("stage", "params", "more"),
+    [
+        ("score", {"model": "as-of"}, ["--model", "as-of"]),
+        ("train", {"trials": 5}, ["--trials", "5"]),
+        ("evaluate", {"trials": None}, ["--run", "r1"]),
+    ],
+)
+def test_a_pod_runs_what_the_run_was_asked_for(in_pods, stage, params, more):
+    task = tasks()[stage]
+    task.training_run = "r1" if stage == "evaluate" else None
+    assert task.arguments(context(**params)) == [
+        *("tailrace", "run", stage, "flight_delay", "--date", "2013-03-10"),
+        *("--run-id", "predict__flight_delay/backfill 1", *more, "--json"),
+    ]
+
+
+def configured(**fields):
+    return PodSettings(image="registry.example/tailrace:1", namespace="ml", template=DRIVER_TEMPLATE, **fields)
+
+
+def test_the_pod_is_the_template_with_image_and_command():
+    template = yaml.safe_load(DRIVER_TEMPLATE.read_text())
+    pod = pod_run.manifest(configured(), ["tailrace", "run"])
+    container, before = pod["spec"]["containers"][0], template["spec"]["containers"][0]
+    assert container["image"] == "registry.example/tailrace:1"
+    assert container["args"] == ["tailrace", "run", "--result", "/dev/termination-log"]
+    assert [variable["name"] for variable in container["env"]].count("TAILRACE_SPARK_DRIVER_POD") == 1
+    for kept in ("securityContext", "resources", "envFrom", "volumeMounts"):
+        assert container[kept] == before[kept]
+    assert {**pod["spec"], "containers": []} == {**template["spec"], "containers": []}
+
+
+def test_a_plain_template_gets_the_addresses_that_executors_need(tmp_path):
+    (tmp_path / "pod.yaml").write_text("spec: {containers: [{terminationMessagePath: /tmp/said}]}")
+    settings = PodSettings(
+        image="i", namespace="ml", template=tmp_path / "pod.yaml", memory="6Gi", service_account="me"
+    )
+    pod = pod_run.manifest(settings, ["tailrace"])
+    assert pod["spec"]["serviceAccountName"] == "me"
+    assert pod["spec"]["containers"][0] == {
+        "name": "base",
+        "image": "i",
+        "args": ["tailrace", "--result", "/tmp/said"],
+        "terminationMessagePath": "/tmp/said",
+        "env": [
+            {"name": "TAILRACE_SPARK_DRIVER_POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+            {"name": "TAILRACE_SPARK_DRIVER_HOST", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+        ],
+        "resources": {"requests": {"memory": "6Gi"}, "limits": {"memory": "6Gi"}},
+    }
+
+
+@pytest.mark.parametrize("text", ["", "spec: {containers: []}", "a: [", "spec: {containers: [driver]}"])
+def test_a_template_that_is_no_pod_is_refused(tmp_path, text):
+    (tmp_path / "pod.yaml").write_text(text)
+    with pytest.raises(errors.ClusterRefused, match="TAILRACE_POD_TEMPLATE"):
+        pod_run.manifest(PodSettings(template=tmp_path / "pod.yaml"), [])
+
+
+def pod(phase="Failed", reason=None, conditions=(), limit="4Gi", **state):
+    status = [
+        k8s.V1ContainerStatus(
+            name="base", image="i", image_id="", ready=False, restart_count=0, state=k8s.V1ContainerState(**state)
+        )
+    ]
+    resources = k8s.V1ResourceRequirements(limits={"memory": limit})
+    return k8s.V1Pod(
+        metadata=k8s.V1ObjectMeta(name="score-1"),
+        spec=k8s.V1PodSpec(containers=[k8s.V1Container(name="base", resources=resources)]),
+        status=k8s.V1PodStatus(
+            phase=phase, reason=reason, conditions=list(conditions), container_statuses=status if state else None
+        ),
+    )
+
+
+def ended(code, reason="Error", message=None):
+    return k8s.V1ContainerStateTerminated(exit_code=code, reason=reason, message=message)
+
+
+def condition(type_, status, reason=None, message=None):
+    return k8s.V1PodCondition(type=type_, status=status, reason=reason, message=message)
+
+
+def written(tmp_path, error):
+    handover.write_error(tmp_path / "said", error)
+    return (tmp_path / "said").read_text()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected", "said"),
+    [
+        (pod(terminated=ended(137, "OOMKilled")), errors.OutOfMemory, "limited to 4Gi. Raise TAILRACE_POD_MEMORY"),
+        (pod(terminated=ended(137)), errors.OutOfMemory, "exit code 137, Error"),
+        (pod(terminated=ended(137), reason="Evicted"), errors.ClusterUnavailable, "stopped by the cluster (Evicted)"),
+        (
+            pod(terminated=ended(137), conditions=[condition("DisruptionTarget", "True", "PreemptionByScheduler")]),
+            errors.ClusterUnavailable,
+            "PreemptionByScheduler",
+        ),
+        (pod(terminated=ended(143)), errors.ClusterUnavailable, "exit code 143"),
+        (pod(terminated=ended(139)), AirflowException, "exit code 139 (Error) and no message"),
+        (pod(terminated=ended(1, message="Segmentation fault")), AirflowException, "exit code 1 (Error)"),
+        (
+            pod("Pending", waiting=k8s.V1ContainerStateWaiting(reason="ErrImagePull", message="not found")),
+            errors.ClusterRefused,
+            "its image cannot be pulled (ErrImagePull: not found). Check TAILRACE_POD_IMAGE",
+        ),
+        (
+            pod("Pending", waiting=k8s.V1ContainerStateWaiting(reason="CreateContainerConfigError", message="no map")),
+            errors.ClusterRefused,
+            "configuration that is not there (CreateContainerConfigError: no map)",
+        ),
+        (
+            pod("Pending", conditions=[condition("PodScheduled", "False", message="0/3 nodes: Insufficient memory.")]),
+            errors.ClusterUnavailable,
+            "given no node in time (0/3 nodes: Insufficient memory)",
+        ),
+        (pod("Running", running=k8s.V1ContainerStateRunning()), AirflowTaskTimeout, "execution timeout"),
+    ],
+)
+def test_how_a_pod_ended_becomes_a_sentence(given, expected, said):
+    error = pod_end.error(given, "score of x for 2013-03-10", {"status": "timeout"}, AirflowException("?"))
+    assert type(error) is expected
+    assert str(error).startswith("score of x for 2013-03-10: ")
+    assert said in str(error)
+
+
+def test_the_error_of_the_stage_comes_before_how_its_pod_ended(tmp_path):
+    message = written(tmp_path, errors.LakeUnavailable("The lake does not answer."))
+    error = pod_end.error(pod(terminated=ended(1, message=message)), "score", {}, AirflowException("?"))
+    assert isinstance(error, errors.LakeUnavailable)
+    assert str(error) == "The lake does not answer."
+
+
+def test_an_error_of_a_library_is_retried_as_in_the_tasks_own_process(tmp_path):
+    from pipelines.orchestration.dags import RETRIES
+
+    message = written(tmp_path, KeyError("plan"))
+    error = pod_end.error(pod(terminated=ended(1, message=message)), "score", {}, AirflowException("?"))
+    assert RETRIES.evaluate(error, try_number=1, max_tries=3).action.name == "DEFAULT"
+
+
+def test_a_pod_without_a_result_is_no_success():
+    with pytest.raises(errors.ClusterUnavailable, match="handed back no result"):
+        pod_end.result(pod("Succeeded", terminated=ended(0)), "train of x for 2013-03-10")
+
+
+def test_wrong_and_missing_settings_of_pods_are_said_at_once(tmp_path):
+    with pytest.raises(errors.SettingsError) as raised:
+        settings.load(
+            {
+                "TAILRACE_TASKS": "pods",
+                "TAILRACE_POD_TEMPLATE": str(tmp_path / "none.yaml"),
+                "TAILRACE_POD_MEMORY": "4g",
+                "TAILRACE_POD_START_SECONDS": "soon",
+                "TAILRACE_POD_IMAG": "i",
+            }
+        )
+    assert len(raised.value.problems) == 6
+    assert "Did you mean 'TAILRACE_POD_IMAGE'?" in str(raised.value)
+    with pytest.raises(errors.SettingsError, match="TAILRACE_TASKS is 'pod'; it must be 'process' or 'pods'"):
+        settings.load({"TAILRACE_TASKS": "pod"})
+
+
+def test_a_pods_settings_default_to_those_of_the_executors():
+    pods = settings.load({**PODS, "TAILRACE_POD_NAMESPACE": "airflow-tasks"}).pods
+    assert (pods.image, pods.namespace) == ("registry.example/tailrace:1", "airflow-tasks")

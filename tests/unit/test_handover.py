@@ -1,0 +1,84 @@
+"""A stage's result or error survives 4096 bytes of a pod's status."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from dataclasses import dataclass, field
+
+import pytest
+
+from pipelines import errors, handover
+from pipelines.cli import app
+
+
+@dataclass(frozen=True)
+class Trained:
+    run_id: str
+    day: dt.date
+    rows: int
+    unchanged: bool
+    metrics: dict[str, float] = field(default_factory=lambda: {f"metric_{n}": 0.5 for n in range(500)})
+
+
+def test_plain_fields_of_a_result_come_back(tmp_path):
+    file = tmp_path / "result"
+    handover.write_result(file, [Trained("r1", dt.date(2013, 3, 1), 3, False)])
+    assert handover.read(file.read_text()) == [{"run_id": "r1", "day": "2013-03-01", "rows": 3, "unchanged": False}]
+
+
+def test_a_result_of_many_rows_is_cut_to_what_fits(tmp_path):
+    file = tmp_path / "result"
+    handover.write_result(file, [{"node": "n" * 50, "number": number} for number in range(200)])
+    assert file.stat().st_size <= handover.LIMIT
+    assert handover.read(file.read_text())[0]["number"] == 0
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.AuditFailed("churn: the scores of 2013-03-01 moved: PSI is 0.9, at most 0.25 is allowed."),
+        errors.UnknownName("pipeline", "chrun", ["churn"]),
+        errors.SettingsError("The environment's settings are wrong:", ["TAILRACE_SEED is 'x'."]),
+        errors.LakeUnavailable("The lake does not answer."),
+    ],
+)
+def test_an_error_comes_back_as_its_own_class_and_sentence(tmp_path, error):
+    handover.write_error(tmp_path / "result", error)
+    with pytest.raises(type(error)) as raised:
+        handover.read((tmp_path / "result").read_text())
+    assert str(raised.value) == str(error)
+
+
+@pytest.mark.parametrize("letter", ["x", "é", '"', "\n", "😀"])
+def test_a_long_message_is_cut_and_says_so(tmp_path, letter):
+    handover.write_error(tmp_path / "result", errors.BuildFailed("first " + letter * 9000))
+    text = (tmp_path / "result").read_text()
+    assert handover.LIMIT - 100 < len(text.encode()) <= handover.LIMIT
+    with pytest.raises(errors.BuildFailed, match=r"^first (?s:.*) \.\.\. \(the log has the rest\)$"):
+        handover.read(text)
+
+
+def test_an_error_of_a_library_is_no_error_of_tailrace(tmp_path):
+    handover.write_error(tmp_path / "result", KeyError("plan"))
+    with pytest.raises(handover.StageFailed, match="KeyError: 'plan'"):
+        handover.read((tmp_path / "result").read_text())
+
+
+@pytest.mark.parametrize("text", ["", "killed", "[]", "{}", '{"rows": 1}', '{"error": "X"}'])
+def test_what_was_not_handed_over_is_said(text):
+    with pytest.raises(ValueError, match=r".+"):
+        handover.read(text)
+
+
+def test_an_error_cannot_name_what_is_no_error():
+    with pytest.raises(handover.StageFailed):
+        handover.read(json.dumps({"error": "did_you_mean", "message": "?"}))
+
+
+def test_the_command_hands_over_its_error(tmp_path, monkeypatch):
+    monkeypatch.setenv("TAILRACE_HOME", str(tmp_path))
+    command = ["run", "score", "flight_dela", "--date", "2013-03-01", "--result", str(tmp_path / "result")]
+    with pytest.raises(errors.UnknownName) as raised:
+        app(command, standalone_mode=False)
+    assert json.loads((tmp_path / "result").read_text()) == {"error": "UnknownName", "message": str(raised.value)}
