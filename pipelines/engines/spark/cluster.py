@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from pipelines.engines.spark.failures import no_rights
 from pipelines.engines.spark.jvm import last_words
 from pipelines.engines.spark.preflight import slots_of
 from pipelines.errors import ClusterRefused, ClusterUnavailable
@@ -135,11 +136,7 @@ def _refused_requests(settings: SparkSettings) -> list[str]:
         if "exceeded quota" in message:
             reasons.append(f"quota: {message}")
         elif re.search(r"forbidden|unauthorized", message, re.IGNORECASE):
-            raise ClusterRefused(
-                f"Kubernetes does not let Spark work in the namespace {settings.namespace!r}: {message}. Give the "
-                f"account the driver acts as (TAILRACE_SPARK_SERVICE_ACCOUNT, {settings.service_account!r}) the role "
-                "of deploy/kubernetes there, or set TAILRACE_SPARK_NAMESPACE to one where it has it."
-            )
+            raise ClusterRefused(no_rights(settings.namespace, message))
         elif re.search(r"namespaces? .*not found", message):
             raise ClusterRefused(
                 f"There is no Kubernetes namespace {settings.namespace!r} ({message}); create it or set "

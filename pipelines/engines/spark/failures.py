@@ -209,7 +209,18 @@ def _installation(text: str) -> Found | None:
             f"the executors' Python has no module {found[1]!r}; use an image or an interpreter (TAILRACE_SPARK_IMAGE, "
             "TAILRACE_SPARK_PYTHON) with the driver's locked environment."
         )
+    if found := re.search(r"KubernetesClientException: .*/namespaces/([^/?]+)/.*?(?i:forbidden|unauthorized)", text):
+        return ClusterRefused, no_rights(found[1], found[0].rpartition("Message: ")[2])
     return None
+
+
+def no_rights(namespace: str, said: str) -> str:
+    """The sentence about a namespace in which the driver's account may not work."""
+    return (
+        f"Kubernetes does not let Spark work in the namespace {namespace!r} ({said.rstrip('.')}); give the account the "
+        "driver acts as (TAILRACE_SPARK_SERVICE_ACCOUNT) the role of deploy/kubernetes there, or set "
+        "TAILRACE_SPARK_NAMESPACE to one where it has it."
+    )
 
 
 def _memory(text: str, peak: Callable[[str], str]) -> Found | None:

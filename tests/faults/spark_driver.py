@@ -1,0 +1,43 @@
+"""A Spark driver that scores a day and, if told to, is killed before it publishes.
+
+Usage: python -m tests.faults.spark_driver LAKE MODEL RUN [kill]
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import signal
+import sys
+from pathlib import Path
+
+from pipelines.engines.spark.engine import SparkEngine
+from pipelines.lake.delta import DeltaLake
+from pipelines.settings import SparkSettings
+from pipelines.spec import Candidate, Features, Outcome, PipelineSpec, Schedule, Window
+
+DAY = dt.date(2013, 3, 1)
+SPEC = PipelineSpec(
+    name="churn",
+    owner="growth",
+    description="",
+    features=Features(("customer",), "event_time", {"plan": "categorical", "age": "numeric", "visits": "numeric"}),
+    outcome=Outcome("left"),
+    candidates=(Candidate("trees", "xgboost.XGBClassifier", {"n_estimators": 10}),),
+    window=Window(2, 1),
+    schedule=Schedule(None, None),
+)
+
+
+def main(root: str, model: str, run_id: str, *killed: str) -> None:
+    lake, engine = DeltaLake(root), SparkEngine(SparkSettings(master="local[2]", driver_memory="512m"))
+    scan = lake.scan(lake.pin("features", first=DAY, last=DAY))
+    staged = engine.score(SPEC, engine.load(Path(model)), "2", scan, lake.target("predictions", DAY, run_id))
+    print("staged", flush=True)
+    if killed:
+        os.kill(os.getpid(), signal.SIGKILL)
+    lake.publish(staged, {"model_version": "2"})
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
