@@ -8,10 +8,10 @@ READY := $(VENV)/.ready
 export UV_COMPILE_BYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test lint format bench clean
+.PHONY: help setup demo up test test-kubernetes lint format bench clean
 
 help: ## what there is to run
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 setup: $(READY) ## the environment in .venv, from uv.lock
 
@@ -30,8 +30,11 @@ demo: $(READY) ## ten weeks of flights through the whole loop, on Airflow (about
 up: $(READY) ## Airflow and MLflow on the demo's data, until Ctrl-C
 	$(BIN)/python -m scripts.up
 
-test: $(READY) ## all tests
-	$(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
+test: $(READY) ## the tests, but for those on a cluster
+	$(BIN)/python -m pytest -n 2 --dist loadscope --ignore tests/kubernetes $(ARGS)
+
+test-kubernetes: $(READY) ## the tests on a test cluster: pods are processes of this machine
+	$(BIN)/python -m pytest -n 2 --dist loadscope tests/kubernetes $(ARGS)
 
 lint: $(READY) ## ruff, import-linter, mypy, sqlfluff
 	$(BIN)/ruff check .
