@@ -62,6 +62,7 @@ class DataChoice(StrEnum):
 def main() -> None:
     """Entry point: errors become one message on standard error and an exit code."""
     output.quiet_exit()
+    output.show_logs()
     try:
         app()
     except TailraceError as error:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import atexit
 import datetime as dt
+import itertools
 import json
+import logging
 import math
 import os
 import sys
@@ -48,7 +50,11 @@ def warn(message: str) -> None:
 
 @contextmanager
 def steps(what: str, total: int) -> Iterator[Callable[[str], None]]:
-    """A progress bar on standard error; call what it yields with a few words after each step."""
+    """Progress on standard error, a bar on a terminal, else a line a step; call what it yields after each step."""
+    if not _beside.is_terminal:
+        done = itertools.count(1)
+        yield lambda now: _beside.print(Text(f"{what} {next(done)}/{total}: {now}"), soft_wrap=True)
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -59,6 +65,21 @@ def steps(what: str, total: int) -> Iterator[Callable[[str], None]]:
     with Progress(*columns, console=_beside, transient=True) as progress:
         task = progress.add_task(what, total=total, now="")
         yield lambda now: progress.update(task, advance=1, now=now)
+
+
+class _Beside(logging.Handler):
+    """Log records on standard error, above a progress bar if there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _beside.print(Text(self.format(record), style="dim"), soft_wrap=True)
+
+
+def show_logs() -> None:
+    """What Tailrace logs (how far Spark is, its full account of a failure) goes to standard error."""
+    for name in ("tailrace", "pipelines"):
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.INFO)
+        logger.addHandler(_Beside())
 
 
 def quiet_exit() -> None:

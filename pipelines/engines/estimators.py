@@ -31,6 +31,15 @@ def is_distributed(candidate: Candidate) -> bool:
     return candidate.estimator.startswith(("xgboost.spark.", "pyspark."))
 
 
+def barrier_workers(spec: PipelineSpec) -> int:
+    """How many tasks must start at once for the spec's candidates, at least; 0 if none trains so.
+
+    XGBoost does; it takes as many as there are, unless the candidate fixes how many.
+    """
+    boosted = [each for each in spec.candidates if each.estimator.startswith("xgboost.spark.")]
+    return max((int(candidate.parameters.get("num_workers", 1)) for candidate in boosted), default=0)
+
+
 def fit(
     spec: PipelineSpec,
     candidate: Candidate,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.engines import models
-from pipelines.engines.estimators import is_distributed
+from pipelines.engines.estimators import barrier_workers, is_distributed
 from pipelines.engines.spark import preflight
 from pipelines.engines.spark.session import open_session
 from pipelines.interfaces import Joined, LabelledRows, Model, Scan, Staged, Target, Trained, Trial
@@ -39,8 +39,9 @@ class SparkEngine:
         self, spec: PipelineSpec, features: Scan, outcomes: Scan, *, known_by: dt.datetime, holdout_from: dt.date
     ) -> Joined | None:
         """Where a distributed candidate learns the rows stay on the executors."""
-        if not _has_distributed(spec):
+        if not any(is_distributed(candidate) for candidate in spec.candidates):
             return None
+        self._check(spec)
         from pipelines.engines.spark.joining import join
 
         return join(
@@ -62,10 +63,9 @@ class SparkEngine:
         trials: int,
         on_trial: Callable[[Trial], None],
     ) -> Trained:
-        from pipelines.engines.spark.training import barrier_workers, train
+        from pipelines.engines.spark.training import train
 
-        workers = barrier_workers(spec)
-        preflight.check(self.settings, distributed=workers > 0, workers=workers)
+        self._check(spec)
         slots = preflight.slots_of(self.settings)
         return train(
             self.session, spec, rows, slots=slots, seed=seed, trials=trials, on_trial=on_trial, tell=self._tell
@@ -81,6 +81,7 @@ class SparkEngine:
         reader = self.settings.native_reader
         return score(self.session, slots, spec, model, version, rows, target, self._tell, reader)
 
-
-def _has_distributed(spec: PipelineSpec) -> bool:
-    return any(is_distributed(candidate) for candidate in spec.candidates)
+    def _check(self, spec: PipelineSpec) -> None:
+        """Refuse candidates that this cluster cannot train, before any work is given out."""
+        workers = barrier_workers(spec)
+        preflight.check(self.settings, distributed=workers > 0, workers=workers)

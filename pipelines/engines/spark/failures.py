@@ -102,8 +102,8 @@ def spark_errors(doing: str) -> Iterator[None]:
 def text_of(error: BaseException) -> str:
     """All that an exception of Spark's says, the JVM's stack last."""
     stack = getattr(error, "_stackTrace", None) or ""
-    said = f"{type(error).__name__}: {error}"
-    return said if stack in said else f"{said}\n{stack}"
+    text = f"{type(error).__name__}: {error}"
+    return text if stack in text else f"{text}\n{stack}"
 
 
 def error_of(doing: str, text: str, peak: Callable[[str], str] = lambda executor: "") -> TailraceError:
@@ -252,6 +252,11 @@ def _lost(text: str) -> Found | None:
 
 
 def _other(text: str) -> Found | None:
+    if re.search(r"requires more slots than the total number of slots in the cluster", text):
+        return ClusterUnavailable, (
+            "its tasks must all start at once, and the cluster has too few cores for them now; run again when the "
+            "executors are there, or lower TAILRACE_SPARK_EXECUTORS to what the cluster can give."
+        )
     if found := re.search(r"Fatal Python error: ([^\n]+)", text):
         return JobFailed, f"a Python worker crashed in native code ({found[1].strip()}); the log has its Python stack."
     if re.search(r"No space left on device|Disk quota exceeded", text):

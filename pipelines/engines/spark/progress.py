@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 POLL_SECONDS = 0.5
+TELL_SECONDS = 10.0
+"""Between two tellings of one stage, so that hours of work are not a line twice a second."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Progress:
 
 @contextmanager
 def told(spark: SparkSession, tell: Callable[[Progress], None]) -> Iterator[None]:
-    """Tell of every change in the stages that run within, from a thread of its own.
+    """Tell how far the stages that run within are, from a thread of its own: at first sight, now and then, at the end.
 
     A stage shorter than a poll may go unsaid; one that was told of is told of to its end.
     A failure to look or to tell is no failure of the job: telling then ends.
@@ -52,6 +55,7 @@ def told(spark: SparkSession, tell: Callable[[Progress], None]) -> Iterator[None
 def _watch(spark: SparkSession, tell: Callable[[Progress], None], finished: threading.Event) -> None:
     tracker = spark.sparkContext.statusTracker()
     known: dict[int, Progress] = {}
+    told_at: dict[int, float] = {}
     more = True
     while more:
         more = not finished.wait(POLL_SECONDS)
@@ -59,8 +63,11 @@ def _watch(spark: SparkSession, tell: Callable[[Progress], None], finished: thre
             running = list(tracker.getActiveStageIds())
             for stage in sorted({*running, *(stage for stage, last in known.items() if last.done < last.total)}):
                 now = _look(tracker, stage)
-                if now is not None and now != known.get(stage):
-                    known[stage] = now
+                if now is None or now == known.get(stage):
+                    continue
+                known[stage] = now
+                if now.done == now.total or time.monotonic() - told_at.get(stage, 0.0) >= TELL_SECONDS:
+                    told_at[stage] = time.monotonic()
                     tell(now)
         except Exception:  # noqa: BLE001 - the session may end in mid-look
             return
