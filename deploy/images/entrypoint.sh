@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The image's entry point: `executor` and `driver` as Spark on Kubernetes calls them, any other command as it stands.
+# The image's entry point: `executor` as Spark on Kubernetes calls it, any other command as it stands.
 # The pyspark wheel brings Spark's jars and scripts, but not this.
 set -euo pipefail
 
@@ -42,12 +42,6 @@ run_executor() {
 case "${1:-}" in
 executor)
     run_executor
-    ;;
-driver)
-    shift
-    exec "$SPARK_HOME/bin/spark-submit" --deploy-mode client \
-        --conf "spark.driver.bindAddress=$SPARK_DRIVER_BIND_ADDRESS" \
-        --conf "spark.executorEnv.SPARK_DRIVER_POD_IP=$SPARK_DRIVER_BIND_ADDRESS" "$@"
     ;;
 "")
     echo "entrypoint.sh: no command; give one, such as: tailrace run score flight_delay --date 2013-03-01" >&2

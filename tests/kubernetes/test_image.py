@@ -4,13 +4,53 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
+import pytest
+
+from pipelines.settings import PROJECT, PodSettings
 from tests.kubernetes.cluster import ENTRYPOINT, REPOSITORY
 
 DOCKERFILE = (REPOSITORY / "deploy/images/Dockerfile").read_text()
+COPIED = {
+    source: target
+    for sources, target in re.findall(r"^COPY (?!--from)(?:--\S+ )*(.+) (\S+)$", DOCKERFILE, re.M)
+    for source in sources.split()
+}
+"""What of the repository goes into the image, and where, from the working folder."""
+IGNORED = [
+    line for line in (REPOSITORY / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")
+]
+
+
+def left_out(path: Path) -> bool:
+    """Whether .dockerignore keeps a path of the repository away from the build."""
+    relative = path.relative_to(REPOSITORY)
+    return any(fnmatch(str(part), pattern) for part in (relative, *relative.parents) for pattern in IGNORED)
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Path:
+    """The image's /opt/tailrace/app as the Dockerfile fills it, without its environment."""
+    made = tmp_path / "app"
+    made.mkdir()
+    for source, target in COPIED.items():
+        held = REPOSITORY / source
+        if target.startswith("/"):
+            continue
+        if held.is_dir():
+            shutil.copytree(
+                held,
+                made / target,
+                ignore=lambda folder, names: [name for name in names if left_out(Path(folder) / name)],
+            )
+        else:
+            shutil.copy(held, made / target)
+    return made
 
 
 def test_the_image_is_locked_non_root_and_has_no_build_tools() -> None:
@@ -20,12 +60,38 @@ def test_the_image_is_locked_non_root_and_has_no_build_tools() -> None:
     assert all("--frozen --no-dev" in line for line in re.findall(r"uv sync.*", DOCKERFILE))
     assert re.search(r"^USER (\d+):\d+$", final, re.M)
     assert not re.search(r"\b(gcc|build-essential|jdk-headless|bin/uv)\b", final)
+    for installer in ("pip", "ensurepip"):
+        assert f"! python3 -c 'import {installer}'" in final, f"the build does not check that {installer} is gone"
+
+
+def test_the_java_runtime_is_chosen_with_the_base() -> None:
+    final = DOCKERFILE[DOCKERFILE.rindex("FROM ") :]
+    assert re.search(r"^ARG JRE=openjdk-17-jre-headless$", final, re.M), "after FROM, or it is empty"
+    assert re.search(r'apt-get install .*"\$\{JRE\}"', final)
 
 
 def test_what_the_image_copies_exists() -> None:
-    for sources in re.findall(r"^COPY (?!--from)(?:--\S+ )*(.+) \S+$", DOCKERFILE, re.M):
-        for source in sources.split():
-            assert (REPOSITORY / source).exists(), source
+    for source in COPIED:
+        assert (REPOSITORY / source).exists(), source
+        assert not left_out(REPOSITORY / source), source
+
+
+def test_the_image_parses_its_own_dags_with_heavy_tasks_as_pods(app: Path) -> None:
+    """The default template is where settings look for it, and no file that the parse needs was left out."""
+    assert (app / PodSettings.template.relative_to(PROJECT)).is_file()
+    code = (
+        "import runpy, pipelines.settings\n"
+        "assert runpy.run_path('dags/flight_delay.py')['predict'].get_task('score').task_type == 'StagePod'\n"
+        "print(pipelines.settings.PROJECT)\n"
+    )
+    pods = {
+        "TAILRACE_TASKS": "pods",
+        "TAILRACE_POD_IMAGE": "registry.example/tailrace:1",
+        "TAILRACE_POD_NAMESPACE": "ml",
+    }
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(app), "AIRFLOW_HOME": str(app.parent / "airflow")}
+    parsed = subprocess.run([sys.executable, "-c", code], cwd=app, env=env | pods, capture_output=True, text=True)
+    assert parsed.stdout.splitlines()[-1:] == [str(app)], parsed.stderr[-2000:]
 
 
 def entrypoint(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -39,6 +105,10 @@ def test_any_other_command_runs_as_it_stands() -> None:
     asked = entrypoint("printf", "%s|", "a b", "$HOME", "*")
     assert (asked.stdout, asked.returncode) == ("a b|$HOME|*|", 0)
     assert entrypoint("sh", "-c", "exit 7").returncode == 7
+
+
+def test_sparks_cluster_mode_is_no_mode_of_the_image() -> None:
+    assert entrypoint("driver").returncode == 127, "a command like any other, of which there is none"
 
 
 def test_no_command_says_what_to_give() -> None:

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from tests.kubernetes.cluster import DRIVER_TEMPLATE, IMAGE, Cluster
+from tests.kubernetes.cluster import BASE, DRIVER_TEMPLATE, IMAGE, Cluster
 
 if TYPE_CHECKING:
     from pyspark import SparkContext
@@ -33,22 +34,42 @@ threading.Event().wait()
 """
 
 
-@pytest.fixture
-def spark(cluster: Cluster) -> Iterator[SparkContext]:
+@contextmanager
+def session(cluster: Cluster, **more: str) -> Iterator[SparkContext]:
+    """A driver in this process that names its account as the engine does; `more` as in Cluster.spark_conf."""
     from pyspark import SparkConf, SparkContext
 
-    conf = SparkConf().setAppName("plain").setAll(list(cluster.spark_conf().items()))
+    named = {"spark_kubernetes_authenticate_driver_serviceAccountName": "tailrace-driver"}
+    conf = SparkConf().setAppName("plain").setAll(list(cluster.spark_conf(**named, **more).items()))
     context = SparkContext(conf=conf)
-    yield context
-    context.stop()
-    # The next session of this process needs a JVM with other settings.
-    assert SparkContext._gateway is not None
-    SparkContext._gateway.shutdown()
-    SparkContext._gateway = SparkContext._jvm = None
+    try:
+        yield context
+    finally:
+        context.stop()
+        # The next session of this process needs a JVM with other settings.
+        assert SparkContext._gateway is not None
+        SparkContext._gateway.shutdown()
+        SparkContext._gateway = SparkContext._jvm = None
+
+
+@pytest.fixture
+def spark(cluster: Cluster) -> Iterator[SparkContext]:
+    with session(cluster) as context:
+        yield context
+
+
+@pytest.fixture
+def lake_secret(cluster: Cluster) -> Iterator[dict[str, str]]:
+    """The object store's variables, as docs/kubernetes.md has the team create them."""
+    held = {"AWS_ACCESS_KEY_ID": "of the lake"}
+    metadata = {"name": "tailrace-lake"}
+    cluster.apply({"kind": "Secret", "apiVersion": "v1", "metadata": metadata, "stringData": held})
+    yield held
+    cluster.delete("secrets", "tailrace-lake")
 
 
 def test_a_killed_executor_is_replaced_and_the_result_is_right(
-    cluster: Cluster, spark: SparkContext, tmp_path: Path
+    cluster: Cluster, lake_secret: dict[str, str], spark: SparkContext, tmp_path: Path
 ) -> None:
     cluster.wait(lambda: len(cluster.executors()) == 2, "two executors run")
     started, go_on = tmp_path / "started", tmp_path / "go-on"
@@ -78,8 +99,11 @@ def test_a_killed_executor_is_replaced_and_the_result_is_right(
     assert sum(total for _, total in result) == sum(range(1000))
     assert victim not in {name for name, _ in result}
     cluster.wait(lambda: len(cluster.executors()) == 2, "the killed executor is replaced")
+    key = spark.parallelize([0], 1).map(lambda _: os.environ.get("AWS_ACCESS_KEY_ID")).first()
+    assert key == lake_secret["AWS_ACCESS_KEY_ID"], "the Python workers open the lake themselves"
     for pod in cluster.executors():
         assert pod["spec"]["serviceAccountName"] == "tailrace-executor"
+        assert pod["spec"]["automountServiceAccountToken"] is False
         assert {"cpu", "memory"} <= set(pod["spec"]["containers"][0]["resources"]["limits"])
         kubernetes_validate.validate(pod, "1.34", strict=True)
 
@@ -98,7 +122,11 @@ def test_executors_end_with_the_pod_of_a_driver_that_vanishes(cluster: Cluster) 
     conf = cluster.spark_conf()
     del conf["spark.kubernetes.authenticate.oauthToken"]
     container |= {"image": IMAGE, "args": ["python3", "-c", DRIVER]}
-    container["env"].append({"name": "CONF", "value": json.dumps(conf)})
+    container["env"] += [
+        {"name": "CONF", "value": json.dumps(conf)},
+        {"name": "TAILRACE_SPARK_DRIVER_POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+        {"name": "TAILRACE_SPARK_DRIVER_HOST", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+    ]
     cluster.apply(pod)
 
     cluster.wait(lambda: f"SUM {sum(range(100))}" in cluster.log("driver"), "the driver has its sum", 90)
@@ -111,14 +139,35 @@ def test_executors_end_with_the_pod_of_a_driver_that_vanishes(cluster: Cluster) 
 
 
 def test_every_right_of_the_driver_is_used(cluster: Cluster) -> None:
-    """What nobody asks for is not given. Runs after the tests above; Spark lists every half minute only."""
-    rules = next(
-        role["rules"]
-        for role in yaml.safe_load_all((DRIVER_TEMPLATE.parents[1] / "rbac.yaml").read_text())
-        if role["kind"] == "Role" and role["metadata"]["name"] == "tailrace-driver"
+    """What nobody asks for is not given: a session that an executor's death and a look at all pods is part of."""
+    role = next(
+        obj
+        for obj in yaml.safe_load_all((BASE / "rbac.yaml").read_text())
+        if obj["kind"] == "Role" and obj["metadata"]["name"] == "tailrace-driver"
     )
-    given = {(verb, resource) for rule in rules for resource in rule["resources"] for verb in rule["verbs"]}
-    assert given - set(cluster.requests()) <= {("list", "pods")}
+    given = {(verb, resource) for rule in role["rules"] for resource in rule["resources"] for verb in rule["verbs"]}
+    before = cluster.requests()
+
+    def asked() -> set[tuple[str, str]]:
+        return set(cluster.requests() - before)
+
+    owner = yaml.safe_load(DRIVER_TEMPLATE.read_text())
+    owner["metadata"]["name"] = "owner"
+    owner["spec"]["containers"][0] |= {"image": IMAGE, "args": ["sleep", "infinity"]}
+    cluster.apply(owner)
+    with session(
+        cluster,
+        spark_kubernetes_driver_pod_name="owner",
+        spark_kubernetes_executor_apiPollingInterval="1s",  # half a minute by default
+        spark_executor_instances="1",
+    ):
+        executor = cluster.wait(cluster.executors, "an executor runs")[0]["metadata"]["name"]
+        cluster.kill(executor)
+        cluster.wait(lambda: {("list", "pods"), ("delete", "pods")} <= asked(), "Spark has looked and cleaned up")
+    cluster.clear()
+
+    assert asked() == given
+    assert not cluster.refused()
 
 
 def _of_spark(configmaps: list[dict]) -> list[str]:

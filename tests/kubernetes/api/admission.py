@@ -10,7 +10,8 @@ def admit(store: Store, namespace: str, pod: Object) -> Object:
     """The pod with its defaults filled in. Raises Refused (403 by policy, 422 for what cannot run here)."""
     spec = pod.get("spec") or {}
     name = pod["metadata"].get("name") or pod["metadata"].get("generateName", "")
-    account = spec.setdefault("serviceAccountName", "default")
+    account = spec.get("serviceAccountName") or spec.get("serviceAccount") or "default"
+    spec |= {"serviceAccountName": account, "serviceAccount": account}
     if account != "default" and store.find("serviceaccounts", namespace, account) is None:
         raise Refused(
             403,
