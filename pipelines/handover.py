@@ -19,6 +19,8 @@ LIMIT = 4096
 """Bytes that Kubernetes keeps of a termination message."""
 
 _CUT = " ... (the log has the rest)"
+_SHORT = 64
+"""Characters of a text that are always kept: more than an id or a digest has."""
 
 
 class StageFailed(Exception):
@@ -26,10 +28,18 @@ class StageFailed(Exception):
 
 
 def write_result(file: Path, rows: Sequence[Any]) -> None:
-    """Hand back the plain fields of a stage's results (dataclasses or mappings), as many rows as fit."""
+    """Hand back the plain fields of a stage's results (dataclasses or mappings).
+
+    Where they do not fit, long texts are cut, and only then are rows left out from the end.
+    """
     plain = [_plain_fields(row) for row in rows]
+    keep = LIMIT
     while len(text := json.dumps({"rows": plain})) > LIMIT:
-        plain.pop()
+        if keep > _SHORT:
+            keep //= 2
+            plain = [{name: _cut(value, keep) for name, value in row.items()} for row in plain]
+        else:
+            plain.pop()
     file.write_text(text)
 
 
@@ -60,6 +70,10 @@ def read(text: str) -> list[dict[str, Any]]:
         # Not through __init__: some classes make their message of parts, and here it is whole.
         raise kind.__new__(kind, held["message"])
     raise StageFailed(f"{held['error']}: {held['message']}")
+
+
+def _cut(value: Any, keep: int) -> Any:
+    return value[:keep] + "..." if isinstance(value, str) and len(value) > keep + len("...") else value
 
 
 def _plain_fields(row: Any) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class SparkSettings:
     dynamic_allocation: bool = False
     """Executors come and go with the work."""
     executor_wait_seconds: int = 300
-    """How long to wait for the first executor."""
+    """How long to wait for the first executor, and for all of them where a candidate trains on all at once."""
     node_cores: int = 0
     """Cores of the largest node; 0: not known, so not checked."""
     node_memory: str = ""
@@ -52,7 +52,7 @@ class SparkSettings:
     namespace: str = ""
     """Kubernetes namespace of the executors."""
     service_account: str = ""
-    """Service account the driver acts as and the executors run as."""
+    """Service account the driver acts as; executors run as it where no pod template names theirs."""
     pod_template: str = ""
     """File with the executors' pod template."""
     driver_host: str = ""

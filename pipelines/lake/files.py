@@ -160,7 +160,7 @@ class TableFiles:
         """Raises FileNotFoundError."""
         sha = hashlib.sha256()
         with self.open(path) as file:
-            while chunk := file.read(8 << 20):
+            while chunk := file.read(4 << 20):
                 sha.update(chunk)
         return sha.hexdigest()
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator, task
 
 from pipelines import settings
+from pipelines.errors import ClusterRefused
 from pipelines.orchestration import request
 
 if TYPE_CHECKING:
@@ -104,4 +105,12 @@ class StagePod(BaseOperator):
     def _returned(self, result: dict[str, Any]) -> Any:
         for name, value in result.items():
             self.log.info("  %-18s %s", name, value)
-        return result[self.returns] if self.returns else None
+        if not self.returns:
+            return None
+        if self.returns not in result:
+            raise ClusterRefused(
+                f"{self.task_id} of {self.pipeline}: its pod finished and handed back no {self.returns!r} (but "
+                f"{', '.join(map(repr, result)) or 'nothing'}); its image is of another version of Tailrace: set "
+                "TAILRACE_POD_IMAGE (TAILRACE_SPARK_IMAGE) to the one built from this version."
+            )
+        return result[self.returns]

@@ -14,6 +14,7 @@ from kubernetes import client as k8s
 from pipelines import errors, handover, settings
 from pipelines.orchestration import pod_end, pod_run
 from pipelines.orchestration.dags import pipeline_dags
+from pipelines.orchestration.pods import StagePod
 from pipelines.settings import PodSettings
 from tests.kubernetes.cluster import DRIVER_TEMPLATE
 
@@ -251,3 +252,9 @@ def test_wrong_and_missing_settings_of_pods_are_said_at_once(tmp_path):
 def test_a_pods_settings_default_to_those_of_the_executors():
     pods = settings.load({**PODS, "TAILRACE_POD_NAMESPACE": "airflow-tasks"}).pods
     assert (pods.image, pods.namespace) == ("registry.example/tailrace:1", "airflow-tasks")
+
+
+def test_a_result_without_the_field_is_of_another_version():
+    task = StagePod(task_id="train", pipeline="churn", returns="run_id")
+    with pytest.raises(errors.ClusterRefused, match=r"train of churn.*no 'run_id' \(but 'model'\).*TAILRACE_POD_IMAGE"):
+        task._returned({"model": "m"})

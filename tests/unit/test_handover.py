@@ -34,6 +34,17 @@ def test_a_result_of_many_rows_is_cut_to_what_fits(tmp_path):
     assert handover.read(file.read_text())[0]["number"] == 0
 
 
+def test_a_row_that_is_too_long_is_handed_back_with_its_long_texts_cut(tmp_path):
+    file = tmp_path / "result"
+    run = "0123456789abcdef0123456789abcdef"
+    handover.write_result(file, [{"report": "é" * 9000, "run_id": run, "files": "f" * 9000, "rows": 3}])
+    assert file.stat().st_size <= handover.LIMIT
+    (row,) = handover.read(file.read_text())
+    assert (row["run_id"], row["rows"]) == (run, 3)
+    assert row["report"].startswith("éé")
+    assert row["report"].endswith("é...")
+
+
 @pytest.mark.parametrize(
     "error",
     [

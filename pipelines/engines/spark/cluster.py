@@ -43,16 +43,19 @@ def check_answers(master: str) -> None:
         )
 
 
-def wait_for_executor(context: SparkContext, settings: SparkSettings) -> None:
-    """Return when the first executor has registered.
+def wait_for_slots(context: SparkContext, settings: SparkSettings, slots: int) -> None:
+    """Return when the executors that have registered can run `slots` tasks at once.
 
-    Raises ClusterRefused as soon as it is known that none will, ClusterUnavailable after `executor_wait_seconds`.
+    A barrier stage starts all its tasks together: with fewer slots Spark would ask again for ten minutes, and then
+    fail it. Raises ClusterRefused as soon as it is known that no more executors will come, ClusterUnavailable after
+    `executor_wait_seconds`.
     """
     deadline = time.monotonic() + settings.executor_wait_seconds
     next_look = 0.0
     reasons: list[str] = []
     java_context = context._jsc.sc()
-    while java_context.getExecutorMemoryStatus().size() < 2:  # the driver is one
+    profile = java_context.resourceProfileManager().defaultResourceProfile()
+    while (got := java_context.maxNumConcurrentTasks(profile)) < slots:
         if java_context.isStopped():
             raise ClusterUnavailable(
                 f"The Spark master {settings.master} did not take the application or ended it; see its log, and "
@@ -62,14 +65,28 @@ def wait_for_executor(context: SparkContext, settings: SparkSettings) -> None:
             reasons = why_none(settings, context.applicationId)
             next_look = time.monotonic() + 2
         if time.monotonic() > deadline:
+            executors = java_context.getExecutorMemoryStatus().size() - 1  # the driver is one
             why = "; ".join(reasons) or _last_warning() or "nothing was said why"
-            raise ClusterUnavailable(
-                f"{settings.master} gave no executor of {settings.executor_cores} cores and "
-                f"{settings.executor_memory} within {settings.executor_wait_seconds} seconds ({why}); free or add "
-                "capacity, ask for smaller executors (TAILRACE_SPARK_EXECUTOR_CORES, TAILRACE_SPARK_EXECUTOR_MEMORY), "
-                "or wait longer (TAILRACE_SPARK_EXECUTOR_WAIT_SECONDS)."
-            )
+            raise ClusterUnavailable(_too_few(settings, slots, got, executors, why))
         time.sleep(POLL_SECONDS)
+
+
+def _too_few(settings: SparkSettings, slots: int, got: int, executors: int, why: str) -> str:
+    """The sentence about executors that did not come in time."""
+    size = f"{settings.executor_cores} cores and {settings.executor_memory}"
+    wait = settings.executor_wait_seconds
+    smaller = "ask for smaller executors (TAILRACE_SPARK_EXECUTOR_CORES, TAILRACE_SPARK_EXECUTOR_MEMORY)"
+    longer = "wait longer (TAILRACE_SPARK_EXECUTOR_WAIT_SECONDS)"
+    if executors == 0:
+        return (
+            f"{settings.master} gave no executor of {size} within {wait} seconds ({why}); free or add capacity, "
+            f"{smaller}, or {longer}."
+        )
+    return (
+        f"{slots} tasks have to start at once, and after {wait} seconds {settings.master} had given {executors} of "
+        f"{settings.executors} executors, with room for {got} ({why}); free or add capacity, raise "
+        f"TAILRACE_SPARK_EXECUTORS, {smaller}, train on fewer workers, or {longer}."
+    )
 
 
 def why_none(settings: SparkSettings, application: str) -> list[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.engines import models
 from pipelines.engines.estimators import barrier_workers, is_distributed
-from pipelines.engines.spark import preflight
+from pipelines.engines.spark import cluster, preflight
 from pipelines.engines.spark.session import open_session
 from pipelines.interfaces import Joined, LabelledRows, Model, Scan, Staged, Target, Trained, Trial
 from pipelines.settings import SparkSettings
@@ -67,6 +67,8 @@ class SparkEngine:
 
         self._check(spec)
         slots = preflight.slots_of(self.settings)
+        if barrier_workers(spec):
+            cluster.wait_for_slots(self.session.sparkContext, self.settings, slots)
         return train(
             self.session, spec, rows, slots=slots, seed=seed, trials=trials, on_trial=on_trial, tell=self._tell
         )

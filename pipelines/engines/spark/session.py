@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -52,6 +51,9 @@ def conf_of(settings: SparkSettings) -> dict[str, str]:
         }
     if settings.event_log:
         conf |= {"spark.eventLog.enabled": "true", "spark.eventLog.dir": _url(settings.event_log)}
+    if settings.conf.get("spark.authenticate") == "true":
+        # Who shares a secret can also encrypt, and a task may carry the object store's credentials.
+        conf["spark.network.crypto.enabled"] = "true"
     return conf | dict(settings.conf)
 
 
@@ -74,10 +76,9 @@ def open_session(settings: SparkSettings, app_name: str = "tailrace") -> SparkSe
     _prepare_environment(settings, values)
     conf = SparkConf().setAppName(app_name).setAll(list(values.items()))
     with spark_errors(f"Starting Spark on {settings.master}"):
-        context = SparkContext(conf=conf, gateway=start_jvm(conf, settings.log))
+        context = SparkContext(conf=conf, gateway=start_jvm(values, settings.log))
         try:
-            if not re.match(r"local\[", settings.master):
-                cluster.wait_for_executor(context, settings)
+            cluster.wait_for_slots(context, settings, 1)
             cluster.check_workers(context, settings)
         except BaseException:
             context.stop()
@@ -136,8 +137,6 @@ def _kubernetes(settings: SparkSettings) -> dict[str, str]:
     conf = {
         "spark.kubernetes.namespace": settings.namespace,
         "spark.kubernetes.container.image": settings.image,
-        "spark.kubernetes.authenticate.driver.serviceAccountName": settings.service_account,
-        "spark.kubernetes.authenticate.executor.serviceAccountName": settings.service_account,
         # Executors reach the driver at its address: no service, no cluster DNS.
         "spark.kubernetes.executor.useDriverPodIP": "true",
         "spark.kubernetes.executor.deleteOnTermination": "true",
@@ -157,7 +156,13 @@ def _kubernetes(settings: SparkSettings) -> dict[str, str]:
         "spark.storage.decommission.shuffleBlocks.enabled": "true",
     }
     if settings.pod_template:
+        # The template names the executors' account: Spark would replace it by either of the keys below.
         conf["spark.kubernetes.executor.podTemplateFile"] = settings.pod_template
+    else:
+        conf |= {
+            "spark.kubernetes.authenticate.driver.serviceAccountName": settings.service_account,
+            "spark.kubernetes.authenticate.executor.serviceAccountName": settings.service_account,
+        }
     if settings.driver_pod:
         # The driver's pod owns the executors: they end with it, however it ends.
         conf["spark.kubernetes.driver.pod.name"] = settings.driver_pod

@@ -99,6 +99,23 @@ def test_on_kubernetes_executors_are_owned_by_the_drivers_pod_and_speak_encrypte
     assert conf["spark.executor.instances"] == "2"
 
 
+def test_the_pod_template_names_the_executors_account():
+    account = "spark.kubernetes.authenticate.{}.serviceAccountName".format
+    without, given = conf_of(KUBERNETES), conf_of(replace(KUBERNETES, pod_template="executor.yaml"))
+    assert without[account("executor")] == "tailrace"
+    assert account("executor") not in given
+    assert account("driver") not in given, "Spark falls back to it where the template has no deprecated serviceAccount"
+
+
+def test_who_authenticates_encrypts():
+    master = SparkSettings(master="spark://master:7077")
+    secret = {"spark.authenticate": "true", "spark.authenticate.secret": "s"}
+    assert "spark.network.crypto.enabled" not in conf_of(master)
+    assert conf_of(replace(master, conf=secret))["spark.network.crypto.enabled"] == "true"
+    off = {**secret, "spark.network.crypto.enabled": "false"}
+    assert conf_of(replace(master, conf=off))["spark.network.crypto.enabled"] == "false"
+
+
 def test_dynamic_allocation_has_the_executors_as_its_most():
     conf = conf_of(replace(KUBERNETES, dynamic_allocation=True, executors=7))
     assert conf["spark.dynamicAllocation.maxExecutors"] == "7"

@@ -6,21 +6,34 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from dataclasses import replace
 
 import pytest
 
+from pipelines.engines.spark import cluster, jvm
 from pipelines.engines.spark.failures import guarded, spark_errors
 from pipelines.engines.spark.progress import told
 from pipelines.engines.spark.session import open_session
-from pipelines.errors import ClusterRefused, JobFailed, OutOfMemory, PinLost, SpecError, UnknownName
+from pipelines.errors import (
+    ClusterRefused,
+    ClusterUnavailable,
+    JobFailed,
+    OutOfMemory,
+    PinLost,
+    SpecError,
+    UnknownName,
+)
 from pipelines.settings import SparkSettings
+
+SETTINGS = SparkSettings(master="local[2]", driver_memory="512m", executor_wait_seconds=1)
 
 
 @pytest.fixture(scope="module")
 def spark(tmp_path_factory):
     log = tmp_path_factory.mktemp("spark") / "spark.log"
-    session = open_session(SparkSettings(master="local[2]", driver_memory="512m", log=str(log)), "tests")
+    session = open_session(replace(SETTINGS, log=str(log)), "tests")
     yield session
     session.stop()
 
@@ -132,6 +145,12 @@ def test_progress_is_told_while_a_job_runs_and_up_to_the_last_task(spark, tmp_pa
     assert str(heard[-1]).endswith("collect: 4 of 4 tasks done")
 
 
+def test_tasks_that_start_at_once_need_as_many_slots(spark):
+    cluster.wait_for_slots(spark.sparkContext, SETTINGS, 2)
+    with pytest.raises(ClusterUnavailable, match=r"SPARK_EXECUTOR_WAIT_SECONDS"):
+        cluster.wait_for_slots(spark.sparkContext, SETTINGS, 3)
+
+
 def test_what_the_jvm_says_goes_to_the_log_and_not_to_the_terminal(tmp_path):
     """In a process of its own: a process has one JVM, which keeps the log it was started with."""
     script = f"""
@@ -150,3 +169,97 @@ except JobFailed as error:
     assert "ZeroDivisionError: division by zero" in done.stdout
     assert done.stderr == ""
     assert "ZeroDivisionError" in (tmp_path / "spark.log").read_text()
+
+
+def test_secrets_reach_the_context_and_not_the_command_line(tmp_path):
+    """In a process of its own: a command line is told when a JVM starts."""
+    secrets = {
+        "spark.hadoop.fs.s3a.secret.key": "hush-s3",
+        "spark.kubernetes.authenticate.oauthToken": "hush-token",
+        "spark.authenticate.secret": "hush-secret",
+    }
+    conf = {**secrets, "spark.driver.extraJavaOptions": "-Dtold.to.all=yes"}
+    script = f"""
+from pathlib import Path
+from pyspark import SparkContext
+from pipelines.engines.spark.session import open_session
+from pipelines.settings import SparkSettings
+spark = open_session(
+    SparkSettings(master="local[1]", driver_memory="512m", log={str(tmp_path / "spark.log")!r}, conf={conf!r})
+)
+for name in {list(secrets)!r}:
+    print(spark.sparkContext.getConf().get(name))
+print("command:", Path(f"/proc/{{SparkContext._gateway.proc.pid}}/cmdline").read_text().replace("\\0", " "))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
+    arrived, _, command = done.stdout.partition("command:")
+    assert arrived.split() == list(secrets.values())
+    assert "-Dtold.to.all=yes" in command
+    assert "-Xmx512m" in command
+    assert "hush" not in command
+
+
+def test_a_log_that_cannot_be_written_is_said_before_the_jvm_starts(tmp_path):
+    """In a process of its own: only the first session starts a JVM."""
+    (tmp_path / "file").touch()
+    script = f"""
+from pyspark import SparkContext
+from pipelines.engines.spark.session import open_session
+from pipelines.errors import SettingsError
+from pipelines.settings import SparkSettings
+try:
+    open_session(SparkSettings(master="local[1]", log={str(tmp_path / "file" / "spark.log")!r}))
+except SettingsError as error:
+    print(error, SparkContext._gateway)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
+    assert "TAILRACE_SPARK_LOG" in done.stdout
+    assert "Not a directory" in done.stdout
+    assert done.stdout.endswith("None\n")
+
+
+def test_a_full_disk_under_the_log_does_not_stop_the_jvm():
+    """More lines than a pipe holds: who writes them would wait for ever if they were not read."""
+    read, write = os.pipe()
+    keeping = threading.Thread(target=jvm._keep, args=(read, jvm._opened("/dev/full")), daemon=True)
+    keeping.start()
+    with subprocess.Popen(["seq", "100000"], stdout=write) as process:
+        os.close(write)
+        try:
+            assert process.wait(timeout=30) == 0
+        finally:
+            process.kill()
+    keeping.join(timeout=30)
+    assert not keeping.is_alive()
+    assert jvm.last_words()[-1] == "100000"
+
+
+def test_another_minor_version_of_python_on_the_executors_is_said(tmp_path):
+    """The executors' interpreter is the driver's, told to take itself for the next minor version.
+
+    In a process of its own: a process has one session.
+    """
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys, collections\n"
+        "given = collections.namedtuple('version_info', 'major minor micro releaselevel serial')\n"
+        "sys.version_info = given(sys.version_info[0], sys.version_info[1] + 1, *sys.version_info[2:])\n"
+    )
+    python = tmp_path / "python-next"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH="{tmp_path}:$PYTHONPATH" exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    script = f"""
+from pipelines.engines.spark.session import open_session
+from pipelines.errors import ClusterRefused
+from pipelines.settings import SparkSettings
+settings = SparkSettings(
+    master="local[1]", driver_memory="512m", log={str(tmp_path / "spark.log")!r}, python={str(python)!r}
+)
+try:
+    open_session(settings)
+except ClusterRefused as error:
+    print(error, type(error.__cause__).__name__)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
+    major, minor = sys.version_info[:2]
+    assert f"the executors run Python {major}.{minor + 1} and the driver {major}.{minor}" in done.stdout
+    assert "set TAILRACE_SPARK_PYTHON" in done.stdout
