@@ -31,10 +31,10 @@ up: $(READY) ## Airflow and MLflow on the demo's data, until Ctrl-C
 	$(BIN)/python -m scripts.up
 
 test: $(READY) ## the tests, but for those on a cluster
-	$(BIN)/python -m pytest -n 2 --dist loadscope --ignore tests/kubernetes $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not kubernetes" --ignore tests/kubernetes $(ARGS)
 
 test-kubernetes: $(READY) ## the tests on a test cluster: pods are processes of this machine
-	$(BIN)/python -m pytest -n 2 --dist loadscope tests/kubernetes $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadscope -m kubernetes tests/e2e tests/kubernetes $(ARGS)
 
 lint: $(READY) ## ruff, import-linter, mypy, sqlfluff
 	$(BIN)/ruff check .

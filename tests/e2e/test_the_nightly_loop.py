@@ -264,6 +264,7 @@ def trained_on_the_cluster(home, cluster) -> dict:
     return trained
 
 
+@pytest.mark.kubernetes
 def test_a_week_is_the_same_on_a_cluster_that_loses_an_executor(home, cluster, trained_on_the_cluster):
     week = ["predict", "flight_delay", "--date", str(WEEK[0]), "--to", str(WEEK[-1]), "--json"]
     made_before = cluster.requests()["create", "pods"]
@@ -292,6 +293,7 @@ def test_a_week_is_the_same_on_a_cluster_that_loses_an_executor(home, cluster, t
     assert week_of(home).equals(from_cluster)
 
 
+@pytest.mark.kubernetes
 def test_what_a_cluster_trained_one_machine_reproduces(home, trained_on_the_cluster):
     done = tailrace(home, "reproduce", trained_on_the_cluster["run"], "--json")
     assert done.returncode == 0, done.stdout + done.stderr
