@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 _LAUNCHER = Path(__file__).with_name("container.sh")
+_CHECKOUT = Path(__file__).resolve().parents[3]
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,12 @@ def launch(
     if not prefix:
         # Deepest first: /tmp must not be rewritten inside /tmp/conf.
         deepest = sorted(mounts, key=lambda mount: -len(mount.target))
-        cwd = Path(_rewritten(workdir, deepest)) if workdir else folder
+        # The image's own files stand where this checkout is, wherever that is.
+        kept = [*keep, _CHECKOUT]
+        cwd = Path(_rewritten(workdir, deepest, kept)) if workdir else folder
         return Launch(
-            [_rewritten(word, deepest) for word in argv],
-            {name: _rewritten(value, deepest) for name, value in env.items()},
+            [_rewritten(word, deepest, kept) for word in argv],
+            {name: _rewritten(value, deepest, kept) for name, value in env.items()},
             cwd if cwd.is_dir() else folder,
         )
     shallowest = sorted(mounts, key=lambda mount: len(mount.target))
@@ -87,7 +90,9 @@ def session_memory(session: int) -> int:
     return held
 
 
-def _rewritten(text: str, mounts: list[Mount]) -> str:
+def _rewritten(text: str, mounts: list[Mount], kept: list[Path]) -> str:
+    if any(text == str(path) or text.startswith(f"{path}/") for path in kept):
+        return text
     for mount in mounts:
         if text == mount.target or text.startswith(mount.target.rstrip("/") + "/"):
             return str(mount.source) + text[len(mount.target.rstrip("/")) :]
