@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines import days
-from pipelines.errors import KeysRepeated, LookAhead
+from pipelines.errors import KeysRepeated, LookAhead, TrainingFailed
 from pipelines.spec import PipelineSpec, zone
 
 EXAMPLES = 3
@@ -37,3 +37,11 @@ def repeated_keys(spec: PipelineSpec, table: str, keys: int, examples: Sequence[
 
 def _key(spec: PipelineSpec, row: Mapping[str, Any], separator: str) -> str:
     return separator.join(str(row[column]) for column in spec.features.key)
+
+
+def one_class(spec: PipelineSpec, rows: int, part: str) -> TrainingFailed:
+    """For rows to learn from, or to compare trials on, that all have the same label."""
+    return TrainingFailed(
+        f"{spec.name}: the {rows} {part} rows hold one class of {spec.outcome.label!r} only; "
+        "train on a longer window or a day with more known outcomes."
+    )

@@ -20,6 +20,7 @@ import optuna
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
+from pipelines import refusals
 from pipelines.engines.estimators import Fitted, fit, fit_watched
 from pipelines.errors import TrainingFailed
 from pipelines.interfaces import Trial
@@ -74,10 +75,7 @@ def comparison(spec: PipelineSpec, rows: pa.Table, labels: np.ndarray) -> Compar
     parts = Comparison(whole.slice(0, boundary), labels[:boundary], whole.slice(boundary), labels[boundary:])
     for name, part in (("learning", parts.labels), ("comparison", parts.watch_labels)):
         if part.all() or not part.any():
-            raise TrainingFailed(
-                f"{spec.name}: the {len(part)} {name} rows hold one class of {spec.outcome.label!r} only; "
-                "train on a longer window or a day with more known outcomes."
-            )
+            raise refusals.one_class(spec, len(part), name)
     return parts
 
 

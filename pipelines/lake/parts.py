@@ -47,25 +47,17 @@ class FilePart:
 
 
 @dataclass(frozen=True)
-class FileScan:
-    """The rows of a table's files, whole, in the order given."""
+class FileScan(FilePart):
+    """The rows of a table's files, whole, in the order given: the part that other parts are cut from."""
 
     native: ClassVar[None] = None
-    place: Place
-    pieces: tuple[RowGroups, ...]
-    schema: pa.Schema
-    doing: str
-
-    @property
-    def rows(self) -> int:
-        return sum(piece.rows for piece in self.pieces)
 
     @property
     def files(self) -> tuple[str, ...]:
         return tuple(f"{self.place.uri}/{piece.path}" for piece in self.pieces)
 
     def reader(self) -> pa.RecordBatchReader:
-        return pa.RecordBatchReader.from_batches(self.schema, self._part(self.pieces).batches())
+        return pa.RecordBatchReader.from_batches(self.schema, self.batches())
 
     def parts(self, rows: int) -> tuple[FilePart, ...]:
         """Small files go together; a large one is cut between its row groups, for which its footer is read."""
@@ -75,10 +67,7 @@ class FileScan:
             for piece in self.pieces
             for cut in ([piece] if piece.rows <= rows else parquet.row_groups_of(store, piece.path, self.doing))
         )
-        return tuple(self._part(tuple(some)) for some in _together(pieces, rows))
-
-    def _part(self, pieces: tuple[RowGroups, ...]) -> FilePart:
-        return FilePart(self.place, pieces, self.schema, self.doing)
+        return tuple(FilePart(self.place, tuple(some), self.schema, self.doing) for some in _together(pieces, rows))
 
 
 @dataclass(frozen=True)

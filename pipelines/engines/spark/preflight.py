@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shutil
@@ -56,6 +57,7 @@ def _java_version(java: str) -> str:
     return "does not say its version" if version is None else f"is Java {version}"
 
 
+@functools.cache
 def _java_major(java: str) -> int | None:
     """The feature release: 8 for "1.8.0_402", 17 for "17.0.15"."""
     try:

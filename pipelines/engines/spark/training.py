@@ -14,6 +14,7 @@ import numpy as np
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from pipelines import refusals
 from pipelines.engines.encoding import to_numpy
 from pipelines.engines.estimators import is_distributed
 from pipelines.engines.search import WATCH_SHARE, Job, Outcome, Run, best_of, refit, search
@@ -22,7 +23,7 @@ from pipelines.engines.spark.failures import spark_errors
 from pipelines.engines.spark.progress import told
 from pipelines.engines.spark.rows import FrameRows, framed
 from pipelines.engines.spark.search import in_tasks
-from pipelines.errors import JobFailed, TrainingFailed
+from pipelines.errors import JobFailed
 from pipelines.interfaces import LabelledRows, Trained, Trial
 from pipelines.spec import LABEL, PipelineSpec
 
@@ -143,7 +144,4 @@ def _labels(rows: LabelledRows) -> np.ndarray:
 
 def _refuse_one_class(spec: PipelineSpec, rows: FrameRows, name: str) -> None:
     if rows.frame.select(F.col(LABEL)).distinct().count() < 2:
-        raise TrainingFailed(
-            f"{spec.name}: the {rows.rows} {name} rows hold one class of {spec.outcome.label!r} only; "
-            "train on a longer window or a day with more known outcomes."
-        )
+        raise refusals.one_class(spec, rows.rows, name)
