@@ -192,3 +192,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """' Did you mean X?' for the nearest known name, or the empty string."""
     nearest = difflib.get_close_matches(name, list(known), n=1)
     return f" Did you mean {nearest[0]!r}?" if nearest else ""
+
+
+def rebuilt(name: str, message: str) -> TailraceError | None:
+    """The error of that class with its finished message, as another process handed it over; None for no class of ours.
+
+    Not through __init__: some classes make their message of parts, and here it is whole.
+    """
+    kind = globals().get(name)
+    return kind.__new__(kind, message) if isinstance(kind, type) and issubclass(kind, TailraceError) else None

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import errors
-from pipelines.errors import TailraceError
 
 LIMIT = 4096
 """Bytes that Kubernetes keeps of a termination message."""
@@ -65,10 +64,8 @@ def read(text: str) -> list[dict[str, Any]]:
         return held["rows"]
     if not isinstance(held, dict) or not {"error", "message"} <= held.keys():
         raise ValueError("neither a result nor an error")
-    kind = getattr(errors, held["error"], None)
-    if isinstance(kind, type) and issubclass(kind, TailraceError):
-        # Not through __init__: some classes make their message of parts, and here it is whole.
-        raise kind.__new__(kind, held["message"])
+    if (own := errors.rebuilt(held["error"], held["message"])) is not None:
+        raise own
     raise StageFailed(f"{held['error']}: {held['message']}")
 
 

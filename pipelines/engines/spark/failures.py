@@ -160,10 +160,7 @@ def peak_memory(executor: str) -> str:
 
 def _read_back(encoded: str) -> TailraceError:
     content = json.loads(base64.urlsafe_b64decode(encoded))
-    kind: type[TailraceError] = getattr(errors, content["class"], JobFailed)
-    # Some classes build their message from parts: what was carried is the finished message.
-    error = kind.__new__(kind)
-    error.args = (content["message"],)
+    error = errors.rebuilt(content["class"], content["message"]) or JobFailed(content["message"])
     # JSON knows no tuples, and errors hold no lists.
     vars(error).update({n: tuple(v) if isinstance(v, list) else v for n, v in content["attributes"].items()})
     return error
