@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 export UV_COMPILE_BYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-kubernetes lint format bench clean
+.PHONY: help setup demo up down logs backup restore secrets test test-kubernetes test-compose lint format bench clean
 
 help: ## what there is to run
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -30,11 +30,29 @@ demo: $(READY) ## ten weeks of flights through the whole loop, on Airflow (about
 up: $(READY) ## Airflow and MLflow on the demo's data, until Ctrl-C
 	$(BIN)/python -m scripts.up
 
+down: $(READY) ## end what `make up` started, wherever that was
+	$(BIN)/python -m scripts.down
+
+logs: ## follow what the processes of `make up` say
+	tail -n 20 -F $${TAILRACE_HOME:-.tailrace}/airflow/processes/*.log
+
+backup: $(READY) ## copy metadata, registry and lake: make backup [TO=folder]
+	$(BIN)/python -m scripts.backup $(or $(TO),backups/$(shell date -u +%Y%m%dT%H%M%SZ))
+
+restore: $(READY) ## put a backup back: make restore FROM=folder [OVER=yes]
+	$(BIN)/python -m scripts.restore $(or $(FROM),$(error name the backup: make restore FROM=folder)) $(if $(filter yes,$(OVER)),--over)
+
+secrets: $(READY) ## random passwords for docker compose up, in .env
+	$(BIN)/python -m scripts.make_secrets
+
 test: $(READY) ## the tests, but for those on a cluster
 	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not kubernetes" --ignore tests/kubernetes $(ARGS)
 
 test-kubernetes: $(READY) ## the tests on a test cluster: pods are processes of this machine
 	$(BIN)/python -m pytest -n 2 --dist loadscope -m kubernetes tests/e2e tests/kubernetes $(ARGS)
+
+test-compose: $(READY) ## docker compose up for real: build, health, one night, down
+	$(BIN)/python -m scripts.compose_check
 
 lint: $(READY) ## ruff, import-linter, mypy, sqlfluff
 	$(BIN)/ruff check .

@@ -14,4 +14,4 @@ from airflow.sdk import DAG  # noqa: F401  Airflow takes files that name it for 
 
 from pipelines.orchestration.dags import pipeline_dags
 
-train, predict = pipeline_dags("flight_delay", __doc__)
+train, approve, rollback, predict, monitor = pipeline_dags("flight_delay", __doc__)

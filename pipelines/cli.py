@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import datetime as dt
 import getpass
+import json
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
 import typer
 
 from pipelines import days, handover, models, output, registry, settings
-from pipelines.errors import BadInput, TailraceError
+from pipelines.errors import BadInput, TailraceError, did_you_mean
 from pipelines.interfaces import Services, Trial
-from pipelines.spec import PipelineSpec
-from pipelines.wiring import Wiring
+from pipelines.spec import PipelineSpec, zone
+from pipelines.wiring import Wiring, open_services
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Batch ML pipelines, by hand."
@@ -34,7 +37,13 @@ Model = Annotated[str, typer.Option("--model", help="as-of, current, or a versio
 Trials = Annotated[int | None, typer.Option("--trials", min=1, help="Search trials, instead of the spec's.")]
 RunId = Annotated[str | None, typer.Option("--run-id", help="Names what is staged, so that later stages find it.")]
 
+Engine = Annotated[str | None, typer.Option("--engine", help="local or spark, instead of TAILRACE_ENGINE.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why, for the record.")]
+Force = Annotated[bool, typer.Option("--force", help="Do again what was done from the same inputs.")]
+Asked = Annotated[str, typer.Option("--asked", help="What a run was asked for, as a JSON object, for the record.")]
+
 CLI_RUN = "cli"
+WAREHOUSE = "warehouse"
 
 
 class Stage(StrEnum):
@@ -50,6 +59,7 @@ class Stage(StrEnum):
     score = "score"
     audit = "audit"
     publish = "publish"
+    monitor = "monitor"
 
 
 class DataChoice(StrEnum):
@@ -87,14 +97,19 @@ def run(
     trials: Trials = None,
     run_id: RunId = None,
     training_run: Annotated[str | None, typer.Option("--run", help="For evaluate and promote.")] = None,
+    engine: Engine = None,
+    force: Force = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Train without naming the version challenger.")] = False,
+    asked: Asked = "{}",
     result: Annotated[Path | None, typer.Option(help="Also write the result or the error here, in 4096 bytes.")] = None,
     as_json: Json = False,
 ) -> None:
     """Run one stage of a pipeline for a day (ingest and build: for all pipelines)."""
     with _handing_over_errors(result):
-        services, spec = _services(), registry.get(pipeline)
+        services, spec = _services(engine), registry.get(pipeline)
         first, last = _range(date, to)
-        rows = _run_stage(stage, services, spec, first, last, model, trials, run_id or CLI_RUN, training_run)
+        chosen = Chosen(model, trials, run_id or CLI_RUN, training_run, force, dry_run, _asked(asked))
+        rows = _run_stage(stage, services, spec, first, last, chosen)
     if result:
         handover.write_result(result, rows)
     output.table(f"{stage.value} {pipeline}", rows, as_json)
@@ -105,11 +120,14 @@ def warehouse(
     date: Date,
     to: To = None,
     pipeline: Annotated[str | None, typer.Argument(help="Only this pipeline's tables into the lake.")] = None,
+    reason: Reason = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Take nothing into the lake.")] = False,
     as_json: Json = False,
 ) -> None:
     """Land, build, validate and snapshot a day or a range of days."""
     from pipelines.stages import build, ingest, snapshot, validate
 
+    asked = _recorded(reason=reason)
     services = _services()
     specs = [registry.get(name) for name in ([pipeline] if pipeline else registry.names())]
     first, last = _range(date, to)
@@ -124,8 +142,8 @@ def warehouse(
             advance(f"{spec.name} validated")
             for warning in validated.warnings:
                 output.warn(warning)
-            for day in days.span(first, last):
-                taken = snapshot.run(services, spec, day, _new_run_id())
+            for day in () if dry_run else days.span(first, last):
+                taken = snapshot.run(services, spec, day, _new_run_id(), asked=asked)
                 rows.append(
                     {
                         "pipeline": spec.name,
@@ -140,14 +158,28 @@ def warehouse(
 
 
 @app.command()
-def train(pipeline: Pipeline, date: Date, trials: Trials = None, as_json: Json = False) -> None:
+def train(
+    pipeline: Pipeline,
+    date: Date,
+    trials: Trials = None,
+    engine: Engine = None,
+    reason: Reason = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Evaluate, but do not promote.")] = False,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
     """Train as of a day, judge the challenger, and promote it if the gate says so."""
     from pipelines.stages import evaluate, promote
 
-    services, spec = _services(), registry.get(pipeline, estimators=True)
-    trained = _train(services, spec, days.parse(date), trials)
+    services, spec = _services(engine), registry.get(pipeline, estimators=True)
+    asked = _recorded(reason=reason, engine=engine)
+    trained = _train(services, spec, days.parse(date), trials, force, not dry_run, asked)
     evaluated = evaluate.run(services, spec, trained.run_id)
-    decided = promote.run(services, spec, trained.run_id, recorded_at=_now())
+    if dry_run:
+        outcome, why = "dry run", "Nothing was promoted."
+    else:
+        decided = promote.run(services, spec, trained.run_id, recorded_at=_now())
+        outcome, why = decided.outcome, decided.reason
     output.table(
         f"train {pipeline} as of {date}",
         [
@@ -157,8 +189,8 @@ def train(pipeline: Pipeline, date: Date, trials: Trials = None, as_json: Json =
                 "candidate": trained.candidate,
                 spec.gate.metric: evaluated.metrics[spec.gate.metric],
                 f"champion {spec.gate.metric}": (evaluated.champion_metrics or {}).get(spec.gate.metric),
-                "outcome": decided.outcome,
-                "why": decided.reason,
+                "outcome": outcome,
+                "why": why,
             }
         ],
         as_json,
@@ -166,32 +198,86 @@ def train(pipeline: Pipeline, date: Date, trials: Trials = None, as_json: Json =
 
 
 @app.command()
-def predict(pipeline: Pipeline, date: Date, to: To = None, model: Model = models.AS_OF, as_json: Json = False) -> None:
-    """Score, audit and publish a day or a range of days."""
-    from pipelines.stages import audit, publish, score
-
-    services, spec = _services(), registry.get(pipeline)
+def predict(
+    pipeline: Pipeline,
+    date: Date,
+    to: To = None,
+    model: Model = models.AS_OF,
+    engine: Engine = None,
+    reason: Reason = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Discard what passed the audit.")] = False,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Score, audit and publish a day or a range of days; days published from the same inputs are left alone."""
+    services, spec = _services(engine), registry.get(pipeline)
     models.check_choice(model)
+    asked = _recorded(reason=reason, engine=engine, model=model)
     first, last = _range(date, to)
     rows = []
     with output.steps("predict", (last - first).days + 1) as advance:
         for day in days.span(first, last):
-            run_id = _new_run_id()
-            score.run(services, spec, day, run_id, model)
-            audited = audit.run(services, spec, day, run_id)
-            published = publish.run(services, spec, day, run_id)
-            rows.append(
-                {
-                    "day": day,
-                    "rows": published.rows,
-                    "model": published.model_version,
-                    "psi": audited.psi,
-                    "version": published.commit.version,
-                    "unchanged": published.unchanged,
-                }
-            )
-            advance(f"published {day}")
+            rows.append(_predict(services, spec, day, model, asked, force=force, dry_run=dry_run))
+            advance(f"{'audited' if dry_run else 'published'} {day}")
     output.table(f"predictions/{pipeline}", rows, as_json)
+
+
+@app.command()
+def backfill(
+    pipeline: Annotated[str, typer.Argument(help="A pipeline of pipelines/catalog/, or warehouse.")],
+    first: Annotated[str | None, typer.Option("--from", help="The first day, YYYY-MM-DD.")] = None,
+    last: Annotated[str | None, typer.Option("--to", help="The last day, YYYY-MM-DD.")] = None,
+    train: Annotated[bool, typer.Option("--train", help="Backfill trainings, on the days they are scheduled.")] = False,
+    model: Annotated[str | None, typer.Option("--model", help="as-of, current, or a version number.")] = None,
+    trials: Trials = None,
+    engine: Engine = None,
+    reason: Reason = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Do everything but what others would see.")] = False,
+    force: Force = False,
+    at_once: Annotated[
+        int | None, typer.Option("--at-once", min=1, max=16, help="Days at once; 4 for predictions, else 1.")
+    ] = None,
+    cancel: Annotated[bool, typer.Option("--cancel", help="Cancel the backfill that runs.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run every day of a range through a running Airflow, and watch; exit 1 if a day failed."""
+    from pipelines import airflow_api, backfills
+
+    dag, zone = _backfilled(pipeline, train)
+    api = airflow_api.AirflowApi(*airflow_api.login(settings.load()), zone)
+    if cancel:
+        running = api.running_backfill(dag)
+        if running is None:
+            raise BadInput(f"No backfill of {dag} runs.")
+        api.cancel_backfill(running)
+        output.table(f"backfill {dag}", [{"cancelled": running.id}], as_json)
+        return
+    if first is None or last is None:
+        raise BadInput("Name the days: --from YYYY-MM-DD --to YYYY-MM-DD.")
+    begin, end = days.parse(first, "--from"), days.parse(last, "--to")
+    if end < begin:
+        raise BadInput(f"--to is {end}, before --from {begin}; name the first day first.")
+    conf = _conf(
+        dag,
+        {"model": model and models.check_choice(model), "trials": trials, "engine": engine, "reason": reason or None},
+        {"dry_run": dry_run, "force": force},
+    )
+    if dag == "warehouse" and (at_once or 1) > 1:
+        raise BadInput("Features look back: the warehouse is backfilled one day at a time. Leave --at-once out.")
+    try:
+        rows, why = backfills.run(api, dag, begin, end, conf, at_once or (4 if dag.startswith("predict__") else 1))
+    except KeyboardInterrupt as interrupted:
+        what = f"{pipeline}{' --train' if train else ''}"
+        output.warn(
+            f"The backfill goes on in Airflow ({api.url}/dags/{dag}/backfills). "
+            f"Cancel it with: tailrace backfill {what} --cancel"
+        )
+        raise typer.Exit(130) from interrupted
+    output.table(f"backfill {dag} {begin} to {end}", rows, as_json)
+    for sentence in why:
+        output.error(sentence)
+    if why:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -224,12 +310,38 @@ def promote(
 
 
 @app.command()
+def rollback(
+    pipeline: Pipeline,
+    reason: Annotated[str, typer.Option("--reason", help="Why, for the record.")],
+    version: Annotated[str, typer.Option("--version", help="A former champion's model version.")],
+    takes_over: Annotated[
+        str | None,
+        typer.Option("--from", help="The day from which on it is champion; the first unpublished by default."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a former champion champion again, as a person's decision."""
+    from pipelines.stages import promote as stage
+
+    decided = stage.roll_back(
+        _services(),
+        registry.get(pipeline),
+        version,
+        recorded_at=_now(),
+        decided_by=getpass.getuser(),
+        reason=reason,
+        takes_over=days.parse(takes_over, "--from") if takes_over else None,
+    )
+    output.table(f"rollback {pipeline}", [decided], as_json)
+
+
+@app.command()
 def history(pipeline: Pipeline, as_json: Json = False) -> None:
-    """Which version was champion from when, and who decided."""
+    """What was decided on which version, when, and by whom."""
     from pipelines import promotions
 
     spec = registry.get(pipeline)
-    output.table(f"Promotions of {pipeline}", list(promotions.history(_services().lake, spec.name)), as_json)
+    output.table(f"Promotions of {pipeline}", list(promotions.decisions(_services().lake, spec.name)), as_json)
 
 
 @app.command()
@@ -301,37 +413,102 @@ def maintain(
     output.table(f"maintain {pipeline}", maintain_tables(_services(), spec, dt.timedelta(days=keep_days)), as_json)
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """What `tailrace run` was asked for besides the stage, the pipeline and the days."""
+
+    model: str
+    trials: int | None
+    run_id: str
+    training_run: str | None
+    force: bool
+    dry_run: bool
+    asked: Mapping[str, str]
+
+
 def _run_stage(
-    stage: Stage,
-    services: Services,
-    spec: PipelineSpec,
-    first: dt.date,
-    last: dt.date,
-    model: str,
-    trials: int | None,
-    run_id: str,
-    training_run: str | None,
+    stage: Stage, services: Services, spec: PipelineSpec, first: dt.date, last: dt.date, chosen: Chosen
 ) -> list[Any]:
-    from pipelines.stages import audit, build, evaluate, ingest, promote, publish, score, snapshot, validate
+    from pipelines.stages import audit, build, evaluate, ingest, monitor, promote, publish, score, snapshot, validate
 
     if stage is Stage.ingest:
         return [ingest.run(services, first, last)]
     if stage is Stage.build:
-        return list(build.run(services, first, last).nodes)
+        return [build.brief(node) for node in build.run(services, first, last).nodes]
     if stage is Stage.validate:
         return [validate.run(services, spec, first, last)]
+    run_id, asked = chosen.run_id, chosen.asked
+
+    def training_run(day: dt.date) -> str:
+        return chosen.training_run or _latest_run(services, spec, day)
+
     each_day: dict[Stage, Callable[[dt.date], Any]] = {
-        Stage.snapshot: lambda day: snapshot.run(services, spec, day, run_id),
-        Stage.train: lambda day: _train(services, spec, day, trials),
-        Stage.evaluate: lambda day: evaluate.run(services, spec, training_run or _latest_run(services, spec, day)),
-        Stage.promote: lambda day: promote.run(
-            services, spec, training_run or _latest_run(services, spec, day), recorded_at=_now()
+        Stage.snapshot: lambda day: snapshot.run(services, spec, day, run_id, asked=asked),
+        Stage.train: lambda day: _train(
+            services, spec, day, chosen.trials, chosen.force, not chosen.dry_run, chosen.asked
         ),
-        Stage.score: lambda day: score.run(services, spec, day, run_id, model),
+        Stage.evaluate: lambda day: evaluate.run(services, spec, training_run(day)),
+        Stage.promote: lambda day: promote.run(services, spec, training_run(day), recorded_at=_now()),
+        Stage.score: lambda day: score.run(
+            services, spec, day, run_id, chosen.model, force=chosen.force or chosen.dry_run, asked=asked
+        ),
         Stage.audit: lambda day: audit.run(services, spec, day, run_id),
         Stage.publish: lambda day: publish.run(services, spec, day, run_id),
+        Stage.monitor: lambda day: monitor.run(services, spec, day, run_id),
     }
     return [each_day[stage](day) for day in days.span(first, last)]
+
+
+def _predict(
+    services: Services,
+    spec: PipelineSpec,
+    day: dt.date,
+    model: str,
+    asked: Mapping[str, str],
+    *,
+    force: bool,
+    dry_run: bool,
+) -> dict[str, Any]:
+    """Score, audit and publish one day; the row that tells of it."""
+    from pipelines.stages import audit, publish, score
+
+    run_id = _new_run_id()
+    scored = score.run(services, spec, day, run_id, model, force=force or dry_run, asked=asked)
+    row: dict[str, Any] = {"day": day, "rows": scored.rows, "model": scored.model_version, "psi": None}
+    if scored.already:
+        held = services.lake.days(spec.predictions_table)[day]
+        return {**row, "version": held.version, "unchanged": True}
+    row["psi"] = audit.run(services, spec, day, run_id).psi
+    if dry_run:
+        publish.discard(services, spec, day, run_id)
+        return {**row, "version": None, "unchanged": True}
+    published = publish.run(services, spec, day, run_id)
+    return {**row, "version": published.commit.version, "unchanged": published.unchanged}
+
+
+def _backfilled(pipeline: str, train: bool) -> tuple[str, ZoneInfo]:
+    """The DAG that a backfill runs, and the time zone of its days. Raises UnknownName, BadInput."""
+    if pipeline != WAREHOUSE:
+        spec = registry.get(pipeline)
+        return f"{'train' if train else 'predict'}__{spec.name}", zone(spec)
+    if train:
+        raise BadInput("The warehouse is not trained; name a pipeline, or leave --train out.")
+    zones = {zone(registry.get(name)) for name in registry.names()}
+    return WAREHOUSE, min(zones, key=str)
+
+
+def _conf(dag: str, chosen: Mapping[str, Any], switches: Mapping[str, bool]) -> dict[str, Any]:
+    """What was chosen, as the DAG's parameters; Airflow's form has the defaults. Raises BadInput."""
+    known = {
+        "predict": {"model", "engine", "reason", "dry_run", "force"},
+        "train": {"trials", "engine", "reason", "dry_run", "force"},
+        WAREHOUSE: {"reason", "dry_run"},
+    }[dag.partition("__")[0]]
+    conf = {name: value for name, value in {**chosen, **switches}.items() if value}
+    unknown = [f"--{name.replace('_', '-')}" for name in conf if name not in known]
+    if unknown:
+        raise BadInput(f"{dag} takes no {' and no '.join(unknown)}.")
+    return conf
 
 
 @contextmanager
@@ -345,11 +522,45 @@ def _handing_over_errors(file: Path | None) -> Iterator[None]:
         raise
 
 
-def _train(services: Services, spec: PipelineSpec, day: dt.date, trials: int | None) -> Any:
+def _train(
+    services: Services,
+    spec: PipelineSpec,
+    day: dt.date,
+    trials: int | None,
+    force: bool,
+    challenge: bool,
+    asked: Mapping[str, str],
+) -> Any:
     from pipelines.stages import train as stage
 
+    seed = settings.load().seed
     with _trial_progress(f"train {spec.name}", trials or spec.search.trials) as on_trial:
-        return stage.run(services, spec, day, seed=settings.load().seed, trials=trials, on_trial=on_trial)
+        return stage.run(
+            services,
+            spec,
+            day,
+            seed=seed,
+            trials=trials,
+            on_trial=on_trial,
+            force=force,
+            challenge=challenge,
+            asked=asked,
+        )
+
+
+def _recorded(**said: str | None) -> dict[str, str]:
+    """What a command was asked for, and by whom, as it is recorded beside what it makes."""
+    return {"triggered_by": getpass.getuser(), **{name: value for name, value in said.items() if value}}
+
+
+def _asked(text: str) -> dict[str, str]:
+    try:
+        held = json.loads(text)
+    except ValueError:
+        held = None
+    if not isinstance(held, dict):
+        raise BadInput(f"--asked is {text!r}; it must be a JSON object.")
+    return {str(name): str(value) for name, value in held.items()}
 
 
 def _latest_run(services: Services, spec: PipelineSpec, day: dt.date) -> str:
@@ -392,8 +603,11 @@ def _overview(services: Services, spec: PipelineSpec) -> dict[str, Any]:
     }
 
 
-def _services() -> Wiring:
-    return Wiring(settings.load())
+def _services(engine: str | None = None) -> Wiring:
+    if engine is not None and engine not in settings.ENGINES:
+        known = ", ".join(settings.ENGINES)
+        raise BadInput(f"--engine is {engine!r}; it must be one of {known}.{did_you_mean(engine, settings.ENGINES)}")
+    return open_services(engine)
 
 
 def _range(date: str, to: str | None) -> tuple[dt.date, dt.date]:

@@ -59,7 +59,11 @@ class LandingZone(Protocol):
 
 @dataclass(frozen=True)
 class ModelResult:
-    """One dbt node of a build: a model, a test, a seed."""
+    """One dbt node of a build: a model, a test, a seed.
+
+    `sql` is what was run, compiled; `log` what dbt said of the node; `depends_on` holds unique ids. `kept`: an earlier
+    try of the same run built it, and this one did not repeat it.
+    """
 
     name: str
     kind: str
@@ -67,23 +71,38 @@ class ModelResult:
     seconds: float
     rows: int | None = None
     message: str = ""
+    unique_id: str = ""
+    sql: str = ""
+    log: str = ""
+    depends_on: tuple[str, ...] = ()
+    kept: bool = False
 
 
 class Warehouse(Protocol):
     """Where dbt builds the tables a pipeline starts from."""
 
-    def build(self, first: dt.date, last: dt.date) -> tuple[ModelResult, ...]:
+    def build(
+        self,
+        first: dt.date,
+        last: dt.date,
+        run_id: str = "",
+        on_node: Callable[[ModelResult], None] = lambda node: None,
+    ) -> tuple[ModelResult, ...]:
         """Build and test every model for the days first..last, in one dbt invocation.
 
+        Where an earlier try of the same run failed on the same days and files, only what failed and what depends on
+        it is built. `on_node` is given every node's result, also where the build fails.
+
         Raises BuildFailed naming every failed node, LandingRefused, UpstreamMissing naming days that
-        are not landed, those that are looked back on included, WarehouseBusy, StorageFull, LakeUnavailable.
+        are not landed, those that are looked back on included, WarehouseBusy, StorageFull, LakeUnavailable,
+        and where the warehouse is a server Unavailable, and SettingsError if it turns this installation away.
         """
         ...
 
     def read(self, table: str, day: dt.date, order_by: Sequence[str]) -> pa.RecordBatchReader:
         """Rows of `table` with ds = day, sorted, timestamps as timestamp[us, UTC].
 
-        Raises UpstreamMissing if the table was never built, WarehouseBusy.
+        Raises UpstreamMissing if the table was never built, WarehouseBusy, Unavailable, SettingsError.
         """
         ...
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import errno
+import hashlib
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from pipelines.errors import LakeUnavailable, LandingRefused, StorageFull, Unkno
 
 LANDED_AT = pa.field("_landed_at", pa.timestamp("us", tz="UTC"))
 """When a row was landed, for the freshness of sources; no model uses it."""
+DAY = pa.field("ds", pa.date32())
+"""The partition: in the folder's name, not in the file."""
 
 
 def _utc_now() -> dt.datetime:
@@ -78,7 +81,7 @@ class Landing:
         self._declared(table)
         with self._reading(f"the days of {table}"):
             found = self._files.glob(f"{self._path}/{table}/ds=*/part-0.parquet")
-        return tuple(sorted(dt.date.fromisoformat(name.split("/ds=")[-1].split("/")[0]) for name in found))
+        return tuple(sorted(_day_of(name) for name in found))
 
     def gaps(self, first: dt.date, last: dt.date) -> tuple[dt.date, ...]:
         """Which of the days first..last lack the file of a table; before anything was landed, none do.
@@ -88,6 +91,41 @@ class Landing:
         landed = [set(self.days(table)) for table in self.schemas]
         begun = min(set().union(*landed), default=last)
         return tuple(day for day in span(max(first, begun), last) if any(day not in days for days in landed))
+
+    def marks(self, first: dt.date, last: dt.date) -> Mapping[tuple[str, dt.date], str]:
+        """Of each landed table and day something that changes when it is landed again.
+
+        Raises LakeUnavailable.
+        """
+        return {
+            (table, day): mark
+            for table in self.schemas
+            for day, mark in self._marks(table).items()
+            if first <= day <= last
+        }
+
+    def _marks(self, table: str) -> Mapping[dt.date, str]:
+        with self._reading(f"the days of {table}"):
+            found = self._files.glob(f"{self._path}/{table}/ds=*/part-0.parquet", detail=True)
+        return {
+            _day_of(name): hashlib.sha256(repr(sorted(about.items())).encode()).hexdigest()
+            for name, about in found.items()
+        }
+
+    def columns(self, table: str) -> pa.Schema:
+        """The columns of a landed table as `read` gives them. Raises UnknownName."""
+        return self._declared(table).append(LANDED_AT).append(DAY)
+
+    def read(self, table: str, day: dt.date) -> pa.Table:
+        """The rows landed for a day, with `ds`.
+
+        Raises UpstreamMissing, LandingRefused if the file is damaged or has other columns, LakeUnavailable.
+        """
+        rows, problems = self._content(table, day)
+        if rows is None or problems:
+            heading = f"The landing zone {self.root} holds a file of {table} of {day} that cannot be built from:"
+            raise LandingRefused(_listed(heading, problems))
+        return rows.append_column(DAY, pa.repeat(pa.scalar(day, DAY.type), rows.num_rows))
 
     def check(self, first: dt.date, last: dt.date) -> None:
         """Make sure that every table has a sound file for each of the days first..last.
@@ -102,7 +140,7 @@ class Landing:
             f"{table} of {day}: {problem}"
             for table in sorted(self.schemas)
             for day in span(first, last)
-            for problem in self._problems(table, day)
+            for problem in self._content(table, day)[1]
         ]
         if problems:
             heading = f"The landing zone {self.root} holds files that cannot be built from:"
@@ -118,17 +156,16 @@ class Landing:
             heading = f"The landing zone {self.root} lacks files:"
             raise UpstreamMissing(f"{_listed(heading, problems)}\nRun ingest for {_ranges(days)}.")
 
-    def _problems(self, table: str, day: dt.date) -> Iterator[str]:
-        """What is wrong with one landed file."""
+    def _content(self, table: str, day: dt.date) -> tuple[pa.Table | None, list[str]]:
+        """The rows of one landed file, and what is wrong with it."""
         with self._reading(f"{table} of {day}"):
             content = self._files.cat_file(self._file(table, day))
         try:
             rows = pq.read_table(pa.BufferReader(content), page_checksum_verification=True, partitioning=None)
         # Arrow calls a wrong checksum an OSError; the bytes are in memory, so it is not the storage's
         except (pa.ArrowException, OSError) as error:
-            yield f"not a readable Parquet file ({' '.join(str(error).split())})"
-            return
-        yield from _differences(self._declared(table).append(LANDED_AT), rows.schema)
+            return None, [f"not a readable Parquet file ({' '.join(str(error).split())})"]
+        return rows, _differences(self._declared(table).append(LANDED_AT), rows.schema)
 
     @contextmanager
     def _reading(self, what: str) -> Iterator[None]:
@@ -152,6 +189,10 @@ class Landing:
         if table not in self.schemas:
             raise UnknownName("landing table", table, self.schemas)
         return self.schemas[table]
+
+
+def _day_of(file: str) -> dt.date:
+    return dt.date.fromisoformat(file.split("/ds=")[-1].split("/")[0])
 
 
 def _differences(declared: pa.Schema, found: pa.Schema) -> list[str]:

@@ -57,10 +57,18 @@ def population_stability_index(expected: Distribution, observed: np.ndarray) -> 
     Source: Siddiqi, Credit Risk Scorecards (2006), chapter 10; below 0.1 is commonly read as stable,
     above 0.25 as shifted. Empty bins count as half a row.
     """
-    before, after = np.array(expected.shares), _shares(np.array(expected.edges), observed)
+    return index_of_shares(np.array(expected.shares), _shares(np.array(expected.edges), observed))
+
+
+def index_of_shares(before: np.ndarray, after: np.ndarray) -> float:
+    """The population stability index of the same bins' shares, none of them zero."""
     return float(np.sum((after - before) * np.log(after / before)))
 
 
+def shares_of_counts(counts: np.ndarray) -> np.ndarray:
+    """Shares of rows in bins; an empty bin counts as half a row."""
+    return np.maximum(counts, 0.5) / counts.sum()
+
+
 def _shares(edges: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    counts = np.bincount(np.searchsorted(edges, scores, side="right"), minlength=len(edges) + 1)
-    return np.maximum(counts, 0.5) / len(scores)
+    return shares_of_counts(np.bincount(np.searchsorted(edges, scores, side="right"), minlength=len(edges) + 1))

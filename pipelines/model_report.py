@@ -12,7 +12,7 @@ import numpy as np
 from pipelines.gate import Decision
 from pipelines.interfaces import Model, RunRecord, Trial
 from pipelines.metrics import measure
-from pipelines.reporting.evaluation import ScoredHoldout, bootstrap_difference, slice_table, write_report
+from pipelines.reporting.evaluation import Intervals, ScoredHoldout, slice_table, write_report
 from pipelines.reporting.model_card import Metric, ModelCard, write_model_card
 from pipelines.spec import PipelineSpec
 from pipelines.training_set import TrainingSet
@@ -36,22 +36,15 @@ class Judged:
     slices: Mapping[str, np.ndarray]
     decision: Decision
     trials: Sequence[Trial]
+    intervals: Mapping[str, Intervals]
 
 
 def write(folder: Path, judged: Judged) -> None:
     """Write `evaluation.html` with its pictures, and `model_card.md`, into the folder."""
     challenger = _holdout(judged, f"challenger v{judged.version}", judged.scores)
     champion = None
-    interval = None
     if judged.champion_scores is not None:
         champion = _holdout(judged, f"champion v{judged.champion}", judged.champion_scores)
-        interval = bootstrap_difference(
-            judged.labels,
-            judged.scores,
-            judged.champion_scores,
-            judged.spec.gate.metric,
-            seed=int(judged.record.tags["tailrace.input.seed"]),
-        )
     write_report(
         folder,
         pipeline=judged.spec.name,
@@ -59,7 +52,7 @@ def write(folder: Path, judged: Judged) -> None:
         metric=judged.spec.gate.metric,
         challenger=challenger,
         champion=champion,
-        interval=interval,
+        interval=judged.intervals[judged.spec.gate.metric].difference,
         importance=judged.model.importance(),
         trials=judged.trials,
         gate_lines=[(rule.passed, rule.sentence) for rule in judged.decision.rules],
@@ -117,7 +110,10 @@ def _card(judged: Judged, challenger: ScoredHoldout) -> ModelCard:
         holdout_to=holdout[-1],
         holdout_rows=data.holdout.num_rows,
         pins=data.pins,
-        metrics={name: Metric(value) for name, value in measure(judged.labels, judged.scores).items()},
+        metrics={
+            name: Metric(value, *judged.intervals[name].first)
+            for name, value in measure(judged.labels, judged.scores).items()
+        },
         production_ready=judged.decision.verdict == "promote" and spec.gate.approval == "auto",
         reasons=[rule.sentence for rule in judged.decision.rules]
         + (["A person has to approve it; promotions are in the lake."] if spec.gate.approval == "human" else []),

@@ -2,7 +2,8 @@
 
 Each row has two times: `effective_from`, the end of the data the version was trained on, and
 `recorded_at`, when somebody decided. The champion *as of* a day is the last promotion in force
-by then, so a backfill neither uses a model that has seen the day nor rewrites the past.
+by then, so a backfill neither uses a model that has seen the day nor rewrites the past. A
+rejected version has a row too, which changes nothing.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 import pyarrow as pa
 
 from pipelines.interfaces import Lake
 
 TABLE = "promotions"
+Decided = Literal["promoted", "rejected", "rolled_back"]
 
 SCHEMA = pa.schema(
     [
@@ -27,13 +30,17 @@ SCHEMA = pa.schema(
         pa.field("decided_by", pa.string()),
         pa.field("reason", pa.string()),
         pa.field("previous", pa.string()),
+        pa.field("decision", pa.string()),
     ]
 )
 
 
 @dataclass(frozen=True)
 class Promotion:
-    """One decision that a version is the champion from a day on."""
+    """One decision that a version is the champion from a day on, or (`rejected`) that it is not.
+
+    `rolled_back`: the version was champion before, and is again. `previous` is the champion it was decided against.
+    """
 
     pipeline: str
     version: str
@@ -43,20 +50,30 @@ class Promotion:
     decided_by: str
     reason: str
     previous: str | None = None
+    decision: Decided = "promoted"
 
 
 def record(lake: Lake, promotion: Promotion) -> None:
-    """Append a promotion."""
+    """Append a decision."""
     rows = pa.Table.from_pylist([asdict(promotion)], schema=SCHEMA)
-    lake.append(TABLE, rows, {"pipeline": promotion.pipeline, "model_version": promotion.version})
+    metadata = {"pipeline": promotion.pipeline, "model_version": promotion.version, "decision": promotion.decision}
+    lake.append(TABLE, rows, metadata)
+
+
+def decisions(lake: Lake, pipeline: str) -> tuple[Promotion, ...]:
+    """Everything decided on a pipeline's versions, rejections included, the latest decision first."""
+    if not lake.exists(TABLE):
+        return ()
+    rows = [row for row in lake.read(TABLE).read_all().to_pylist() if row["pipeline"] == pipeline]
+    # Tables of earlier versions of Tailrace have no decision: they held promotions only.
+    decided = [Promotion(**{**row, "decision": row.get("decision") or "promoted"}) for row in rows]
+    return tuple(sorted(decided, key=lambda row: row.recorded_at, reverse=True))
 
 
 def history(lake: Lake, pipeline: str) -> tuple[Promotion, ...]:
-    """A pipeline's promotions, the latest in force first; empty if it has none."""
-    if not lake.exists(TABLE):
-        return ()
-    rows = [Promotion(**row) for row in lake.read(TABLE).read_all().to_pylist() if row["pipeline"] == pipeline]
-    return tuple(sorted(rows, key=lambda row: (row.effective_from, row.recorded_at), reverse=True))
+    """A pipeline's champions, the latest in force first; empty if it has none."""
+    champions = [row for row in decisions(lake, pipeline) if row.decision != "rejected"]
+    return tuple(sorted(champions, key=lambda row: (row.effective_from, row.recorded_at), reverse=True))
 
 
 def as_of(promotions: Sequence[Promotion], day: dt.date) -> Promotion | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,6 +14,8 @@ from pipelines import __version__
 from pipelines.settings import PROJECT
 
 UNKNOWN = "unknown"
+ASKED_TAG, ASKED_NOTE = "tailrace.request.", "request_"
+"""Before the names of what a run was asked for, in MLflow's tags and in commits' metadata."""
 
 
 @functools.cache
@@ -36,6 +39,16 @@ def lock_digest(project: Path = PROJECT) -> str:
 def code() -> dict[str, str]:
     """Package version, git commit and lock digest, as they are recorded."""
     return {"tailrace": __version__, "git_commit": git_commit(), "lock_digest": lock_digest()}
+
+
+def asked_tags(asked: Mapping[str, str]) -> dict[str, str]:
+    """What a run was asked for, as the tracker's tags."""
+    return {ASKED_TAG + name: value for name, value in asked.items()}
+
+
+def asked_notes(asked: Mapping[str, str]) -> dict[str, str]:
+    """What a run was asked for, as a commit's metadata."""
+    return {ASKED_NOTE + name: value for name, value in asked.items()}
 
 
 def rows_digest(rows: pa.Table) -> str:

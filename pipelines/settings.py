@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from pipelines.errors import SettingsError, did_you_mean
 
@@ -21,6 +22,8 @@ ENGINES = ("local", "spark")
 NATIVE_READERS = ("", "delta")
 POD_PREFIX = "TAILRACE_POD_"
 PROCESS, PODS = "process", "pods"
+BUILD, MODELS = "build", "models"
+POSTGRES = ("postgresql://", "postgres://")
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ class SparkSettings:
     """What reads tables whose features need a native reader: empty (they are refused) or `delta`."""
     event_log: str = ""
     """Folder or URL of event logs for Spark's history server; empty: none."""
+    history: str = ""
+    """Address of Spark's history server, which tasks link to; empty: none runs."""
     log: str = "-"
     """File that takes what the JVM says; `-`: standard error."""
     conf: Mapping[str, str] = field(default_factory=dict)
@@ -105,8 +110,8 @@ class Settings:
     """The object store's options, as JSON; credentials are better left to its own variables."""
     landing: str
     """Root of the landed extracts: a folder or an fsspec URL."""
-    warehouse: Path
-    """The DuckDB file."""
+    warehouse: str
+    """The DuckDB file, or a Postgres database as postgresql://user@host:port/name, without the password."""
     tracking_uri: str
     """MLflow's backend or server."""
     artifacts: str
@@ -125,6 +130,20 @@ class Settings:
     """Where Airflow runs heavy stages: in the task's own process, or in pods."""
     pods: PodSettings = field(default_factory=PodSettings)
     """Those pods, from `TAILRACE_POD_<FIELD>`."""
+    warehouse_password: str = field(default="", repr=False)
+    """Password of a Postgres warehouse, else that of PGPASSWORD or what libpq finds; never shown."""
+    dbt_tasks: str = BUILD
+    """How Airflow runs dbt: one task for the whole build, or one for each of its models."""
+    airflow_url: str = ""
+    """Address of Airflow, for `tailrace backfill`; empty: the one that runs on this home, if one does."""
+    airflow_user: str = ""
+    """Who logs in there; empty with the address."""
+    airflow_password: str = field(default="", repr=False)
+    """That user's password; never shown."""
+
+    @property
+    def warehouse_is_postgres(self) -> bool:
+        return self.warehouse.startswith(POSTGRES)
 
     @property
     def dbt_project(self) -> Path:
@@ -137,6 +156,11 @@ class Settings:
     @property
     def data_docs(self) -> Path:
         return self.home / "data_docs"
+
+    @property
+    def airflow_login(self) -> Path:
+        """Address and login of the Airflow that runs on this home, while it runs: JSON, for its owner's eyes."""
+        return self.home / "airflow" / "login.json"
 
     @property
     def work(self) -> Path:
@@ -169,6 +193,10 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
     if tasks not in (PROCESS, PODS):
         problems.append(f"TAILRACE_TASKS is {tasks!r}; it must be {PROCESS!r} or {PODS!r}.")
     pods = _pods(given, spark, problems, needed=tasks == PODS)
+    dbt_tasks = given.get("TAILRACE_DBT_TASKS", BUILD)
+    if dbt_tasks not in (BUILD, MODELS):
+        problems.append(f"TAILRACE_DBT_TASKS is {dbt_tasks!r}; it must be {BUILD!r} or {MODELS!r}.")
+    warehouse = _warehouse(given.get("TAILRACE_WAREHOUSE", str(home / "warehouse.duckdb")), problems)
     if problems:
         raise SettingsError("The environment's settings are wrong:", problems)
     return Settings(
@@ -176,7 +204,9 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
         lake=given.get("TAILRACE_LAKE", str(home / "lake")),
         storage_options=storage_options or {},
         landing=given.get("TAILRACE_LANDING", str(home / "landing")),
-        warehouse=Path(given.get("TAILRACE_WAREHOUSE", home / "warehouse.duckdb")).expanduser().resolve(),
+        warehouse=warehouse,
+        warehouse_password=given.get("TAILRACE_WAREHOUSE_PASSWORD") or environment.get("PGPASSWORD", ""),
+        dbt_tasks=dbt_tasks,
         tracking_uri=tracking_uri,
         artifacts=given.get("TAILRACE_ARTIFACTS", str(home / "artifacts")),
         tracking_ui=given.get("TAILRACE_TRACKING_UI", ""),
@@ -186,7 +216,31 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
         spark=spark,
         tasks=tasks,
         pods=pods,
+        airflow_url=given.get("TAILRACE_AIRFLOW_URL", "").rstrip("/"),
+        airflow_user=given.get("TAILRACE_AIRFLOW_USER", ""),
+        airflow_password=given.get("TAILRACE_AIRFLOW_PASSWORD", ""),
     )
+
+
+def _warehouse(text: str, problems: list[str]) -> str:
+    """The DuckDB file as an absolute path, or the Postgres URL; what is wrong with it is added to problems."""
+    if not text.startswith(POSTGRES):
+        if "://" in text:
+            scheme = text.split("://")[0]
+            problems.append(f"TAILRACE_WAREHOUSE has the scheme {scheme!r}; it must be a file or a postgresql:// URL.")
+        return str(Path(text).expanduser().resolve())
+    # the text itself is not shown: it may hold a password
+    try:
+        url = urlsplit(text)
+        password, name = url.password or parse_qs(url.query).get("password"), url.path.strip("/")
+    except ValueError:
+        problems.append("TAILRACE_WAREHOUSE is not a URL such as postgresql://user@host:5432/warehouse.")
+        return ""
+    if password:
+        problems.append("TAILRACE_WAREHOUSE holds a password; it belongs in TAILRACE_WAREHOUSE_PASSWORD.")
+    if not url.username or not name:
+        problems.append("TAILRACE_WAREHOUSE must name user and database, as in postgresql://user@host:5432/warehouse.")
+    return text
 
 
 def _spark(given: Mapping[str, str], home: Path, java_home: str, problems: list[str]) -> SparkSettings:

@@ -137,6 +137,7 @@ class Gate:
 
     It must reach `floor` on the holdout, beat the champion's metric by `margin`, and fall below
     the champion by at most `slice_tolerance` on every value of `slices` with `slice_rows` rows or more.
+    With `approval` "human" a person then decides; whom nobody answers for `approval_days` days is rejected.
     """
 
     metric: str = "roc_auc"
@@ -146,6 +147,7 @@ class Gate:
     slice_tolerance: float = 0.05
     slice_rows: int = 200
     approval: Literal["auto", "human"] = "auto"
+    approval_days: float = 3
 
 
 @dataclass(frozen=True)
@@ -187,6 +189,20 @@ class Audit:
 
 
 @dataclass(frozen=True)
+class Monitor:
+    """When a published day's features or scores are said to drift, by their population stability index (PSI).
+
+    A single day differs from the weeks a model learned from. So a day counts as `watch` or `alarm` by how far its PSI
+    goes beyond the highest that any single day of the model's training window had; days of fewer than `rows` rows
+    are not judged.
+    """
+
+    watch_psi: float = 0.1
+    alarm_psi: float = 0.25
+    rows: int = 100
+
+
+@dataclass(frozen=True)
 class PipelineSpec:
     """One pipeline, from its warehouse tables to its published predictions."""
 
@@ -202,6 +218,7 @@ class PipelineSpec:
     gate: Gate = Gate()
     predictions: Predictions = Predictions()
     audit: Audit = Audit()
+    monitor: Monitor = Monitor()
 
     @property
     def features_table(self) -> str:
@@ -215,6 +232,10 @@ class PipelineSpec:
     def predictions_table(self) -> str:
         return f"predictions/{self.name}"
 
+    @property
+    def performance_table(self) -> str:
+        return f"performance/{self.name}"
+
     def digest(self) -> str:
         """SHA-256 of everything the spec says."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True, default=str).encode()).hexdigest()
@@ -225,7 +246,7 @@ def problems_of(spec: PipelineSpec, *, estimators: bool = True) -> list[str]:
 
     `estimators=False` leaves out the checks that import scikit-learn, XGBoost and Spark (seconds).
     """
-    checks = [_names, _features, _window, _search, _gate, _schedule, _predictions, _audit, _candidates]
+    checks = [_names, _features, _window, _search, _gate, _schedule, _predictions, _audit, _monitor, _candidates]
     if estimators:
         checks.append(_estimators)
     return [f"{spec.name}: {problem}" for check in checks for problem in check(spec)]
@@ -289,6 +310,8 @@ def _gate(spec: PipelineSpec) -> Iterator[str]:
         yield from _share("gate.slice_tolerance", gate.slice_tolerance)
     elif min(gate.floor, gate.margin, gate.slice_tolerance) < 0:
         yield "gate.floor, gate.margin and gate.slice_tolerance must not be negative."
+    if not 0 < gate.approval_days <= 365:
+        yield f"gate.approval_days is {gate.approval_days}; it must be more than 0 days, and at most 365."
     if gate.slice_rows < 1:
         yield f"gate.slice_rows is {gate.slice_rows}; at least 1 is needed."
     for column in gate.slices:
@@ -332,6 +355,17 @@ def _audit(spec: PipelineSpec) -> Iterator[str]:
         yield f"audit.max_psi is {audit.max_psi}; it must be more than 0 (0.25 is a common alarm), or None."
     if audit.psi_rows < 1:
         yield f"audit.psi_rows is {audit.psi_rows}; at least 1 is needed."
+
+
+def _monitor(spec: PipelineSpec) -> Iterator[str]:
+    monitor = spec.monitor
+    if not 0 < monitor.watch_psi <= monitor.alarm_psi:
+        yield (
+            f"monitor.watch_psi is {monitor.watch_psi} and monitor.alarm_psi is {monitor.alarm_psi}; both must be more "
+            "than 0, and the alarm not below the watch (0.1 and 0.25 are common)."
+        )
+    if monitor.rows < 1:
+        yield f"monitor.rows is {monitor.rows}; at least 1 is needed."
 
 
 def _candidates(spec: PipelineSpec) -> Iterator[str]:

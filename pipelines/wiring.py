@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipelines import settings as configuration
 from pipelines.settings import Settings
 
 if TYPE_CHECKING:
-    from pipelines.interfaces import Engine, Lake, Tracker, Validator, Warehouse
+    from pipelines.interfaces import Engine, Lake, Tracker, Validator
     from pipelines.landing import Landing
     from pipelines.sources.nycflights13 import NycFlights
+    from pipelines.warehouse.dbt import DbtWarehouse
+
+
+def open_services(engine: str | None = None) -> Wiring:
+    """The installation's services; with another engine than its setting's, where one is named. Raises SettingsError."""
+    configured = configuration.load()
+    return Wiring(replace(configured, engine=engine) if engine else configured)
 
 
 class Wiring:
@@ -32,11 +42,16 @@ class Wiring:
         return Landing(self.settings.landing, self.source.tables)
 
     @cached_property
-    def warehouse(self) -> Warehouse:
+    def warehouse(self) -> DbtWarehouse:
+        settings = self.settings
+        project, work = settings.dbt_project, settings.work / "dbt"
+        if settings.warehouse_is_postgres:
+            from pipelines.warehouse.postgres import PostgresWarehouse
+
+            return PostgresWarehouse(settings.warehouse, settings.warehouse_password, project, self.landing, work)
         from pipelines.warehouse.duckdb import DuckDBWarehouse
 
-        settings = self.settings
-        return DuckDBWarehouse(settings.warehouse, settings.dbt_project, self.landing, settings.work / "dbt")
+        return DuckDBWarehouse(Path(settings.warehouse), project, self.landing, work)
 
     @cached_property
     def lake(self) -> Lake:

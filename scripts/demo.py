@@ -14,11 +14,11 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines import performance, registry, settings
+from pipelines.airflow_api import AirflowApi
 from pipelines.interfaces import Commit
 from pipelines.spec import PipelineSpec, zone
 from pipelines.wiring import Wiring
 from scripts import stack
-from scripts.airflow_api import AirflowApi
 
 PIPELINE = "flight_delay"
 LANDED = (dt.date(2013, 1, 1), dt.date(2013, 3, 12))
@@ -87,7 +87,7 @@ class PeakMemory(threading.Thread):
 
     def run(self) -> None:
         while not self._done.wait(2):
-            self.mib = max(self.mib, self._running.memory_mib())
+            self.mib = max(self.mib, self._running.processes.memory_mib())
 
     def stop(self) -> None:
         self._done.set()

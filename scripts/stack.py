@@ -1,8 +1,8 @@
 """Airflow and MLflow on this machine, for the demo and for `make up`.
 
 `airflow standalone` would open its log servers on all addresses, so its four processes are
-started one by one, on loopback only. Everything lives under TAILRACE_HOME; secrets are made at
-the first start and readable by their owner alone.
+started one by one, on loopback only, with a Postgres of their own. Everything lives under TAILRACE_HOME;
+secrets are made at the first start and readable by their owner alone.
 """
 
 from __future__ import annotations
@@ -13,9 +13,7 @@ import os
 import secrets
 import signal
 import socket
-import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -23,6 +21,8 @@ import httpx
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from pipelines import settings
+from scripts.postgres import Postgres
+from scripts.processes import Processes, write_private
 
 HOST = "127.0.0.1"
 USER = "admin"
@@ -31,67 +31,77 @@ START_SECONDS = 180
 
 
 class Stack:
-    """The addresses and the login of what is running; `environment` is what its processes were given."""
+    """The addresses and the login of what is running; `environment` is what its processes were given.
 
-    def __init__(self, configured: settings.Settings, parallelism: int) -> None:
+    The ports are wishes: where one is taken or 0, another is found.
+    """
+
+    def __init__(
+        self, configured: settings.Settings, parallelism: int, airflow_port: int = 0, mlflow_port: int = 0
+    ) -> None:
         self.home = configured.home / "airflow"
         self.home.mkdir(parents=True, exist_ok=True)
         self._secrets = _secrets(self.home / "secrets.json")
         self.password = self._secrets["password"]
-        self.airflow_url = f"http://{HOST}:{_free_port(8080)}"
-        self.mlflow_url = f"http://{HOST}:{_free_port(5000)}"
+        self.airflow_url = f"http://{HOST}:{_free_port(airflow_port)}"
+        self.mlflow_url = f"http://{HOST}:{_free_port(mlflow_port)}"
         self.configured = configured
+        self.postgres = Postgres(self.home / "postgres")
         self.environment = os.environ | self._airflow(parallelism) | self._tailrace()
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self.processes = Processes(self.home / "processes")
 
     def start(self) -> None:
         """Start everything and return when Airflow is healthy. Raises RuntimeError naming the log to read."""
+        self.prepare()
+        # Task processes talk to the api-server from their first moment: it comes first.
+        self.start_one("api-server")
+        self.start_one("mlflow")
+        self._await(f"{self.airflow_url}/api/v2/monitor/health", "api-server")
+        for name in ("scheduler", "dag-processor", "triggerer"):
+            self.start_one(name)
+        login = {"url": self.airflow_url, "user": USER, "password": self.password}
+        write_private(self._login, json.dumps(login))
+
+    def start_one(self, name: str) -> None:
+        """Start one of the processes, after prepare or when it ended."""
+        command, *arguments = {
+            "api-server": ("airflow", "api-server"),
+            "mlflow": ("mlflow", "server", *self._mlflow_arguments()),
+            "scheduler": ("airflow", "scheduler", "--skip-serve-logs"),
+            "dag-processor": ("airflow", "dag-processor"),
+            "triggerer": ("airflow", "triggerer", "--skip-serve-logs"),
+        }[name]
+        self.processes.spawn(name, [BIN / command, *arguments], self.environment)
+
+    def prepare(self) -> None:
+        """Start the metadata database alone, ready for Airflow's commands. Raises RuntimeError naming the log."""
+        self.processes.claim()
+        self._start_database()
         self._run("migrate", "airflow", "db", "migrate")
         self._run("pools", "airflow", "pools", "set", "warehouse", "1", "the DuckDB file has one writer")
-        # Task processes talk to the api-server from their first moment: it comes first.
-        self._spawn("api-server", "airflow", "api-server")
-        self._spawn("mlflow", "mlflow", "server", *self._mlflow_arguments())
-        self._await(f"{self.airflow_url}/api/v2/monitor/health", "api-server")
-        self._spawn("scheduler", "airflow", "scheduler", "--skip-serve-logs")
-        self._spawn("dag-processor", "airflow", "dag-processor")
-        self._spawn("triggerer", "airflow", "triggerer", "--skip-serve-logs")
+
+    def restart_database(self) -> None:
+        """Stop the metadata database, whoever uses it, and start it again."""
+        self.postgres.stop()
+        self._start_database()
 
     def stop(self) -> None:
         """End every process that was started, and its children."""
-        for process in reversed(self._processes):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGTERM)
-        for process in self._processes:
-            try:
-                process.wait(timeout=15)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+        if self.processes.claimed:
+            self._login.unlink(missing_ok=True)
+            self.processes.stop()
 
-    def wait_for_exit(self) -> str:
-        """Block until one of the processes ends; its command."""
-        while True:
-            for process in self._processes:
-                if process.poll() is not None:
-                    return " ".join(map(str, process.args[:2]))  # type: ignore[index]
-            time.sleep(1)
+    def _start_database(self) -> None:
+        self.processes.add("postgres", self.postgres.start("airflow"), ends_by=signal.SIGINT)
 
-    def memory_mib(self) -> float:
-        """Proportional set size of all processes and their children now, in MiB."""
-        import psutil
-
-        total = 0
-        for process in self._processes:
-            with contextlib.suppress(psutil.Error):
-                family = psutil.Process(process.pid)
-                for member in (family, *family.children(recursive=True)):
-                    with contextlib.suppress(psutil.Error):
-                        total += member.memory_full_info().pss
-        return total / 2**20
+    @property
+    def _login(self) -> Path:
+        """What clients on this machine log in with, while the stack runs."""
+        return self.home / "login.json"
 
     def _airflow(self, parallelism: int) -> dict[str, str]:
         passwords = self.home / "passwords.json"
-        _write_private(passwords, json.dumps({USER: self.password}))
+        write_private(passwords, json.dumps({USER: self.password}))
         options = {
             "API__HOST": HOST,
             "API__PORT": self.airflow_url.rpartition(":")[2],
@@ -101,6 +111,7 @@ class Stack:
             "API_AUTH__JWT_SECRET": self._secrets["jwt_secret"],
             "CORE__EXECUTION_API_SERVER_URL": f"{self.airflow_url}/execution/",
             "CORE__DAGS_FOLDER": str(settings.PROJECT / "dags"),
+            "CORE__PLUGINS_FOLDER": str(settings.PROJECT / "plugins"),
             "CORE__LOAD_EXAMPLES": "False",
             "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "CORE__EXECUTOR": "LocalExecutor",
@@ -108,12 +119,15 @@ class Stack:
             "CORE__FERNET_KEY": self._secrets["fernet_key"],
             "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
             "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
-            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home / 'airflow.db'}",
+            "DATABASE__SQL_ALCHEMY_CONN": self.postgres.url("airflow"),
             "DAG_PROCESSOR__REFRESH_INTERVAL": "5",
             "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",
             # A supervisor looks for its task's end this often, in whole seconds; 5 by default.
             "WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
+            # On a busy machine an answer may take longer than the 5 seconds it is given by default.
+            "WORKERS__EXECUTION_API_TIMEOUT": "60",
             "USAGE_DATA_COLLECTION__ENABLED": "False",
+            "COSMOS__ENABLE_TELEMETRY": "False",
         }
         return {"AIRFLOW_HOME": str(self.home)} | {f"AIRFLOW__{name}": value for name, value in options.items()}
 
@@ -123,6 +137,8 @@ class Stack:
             "TAILRACE_TRACKING_UI": self.mlflow_url,
             # Not an argument: it may hold a password, and arguments are for all to see.
             "MLFLOW_BACKEND_STORE_URI": self.configured.tracking_uri,
+            # Jobs are for its features around language models: seven idle processes, 250 MiB each.
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
         }
 
@@ -137,46 +153,27 @@ class Stack:
         ]
 
     def _run(self, name: str, *command: str) -> None:
-        with self._log(name).open("wb") as log:
-            done = subprocess.run([BIN / command[0], *command[1:]], env=self.environment, stdout=log, stderr=log)
-        if done.returncode:
-            raise RuntimeError(f"{' '.join(command)} failed; its log is {self._log(name)}")
-
-    def _spawn(self, name: str, *command: str) -> None:
-        with self._log(name).open("wb") as log:
-            self._processes.append(
-                subprocess.Popen(
-                    [BIN / command[0], *command[1:]],
-                    env=self.environment,
-                    stdout=log,
-                    stderr=log,
-                    stdin=subprocess.DEVNULL,
-                    start_new_session=True,
-                )
-            )
-
-    def _log(self, name: str) -> Path:
-        folder = self.home / "processes"
-        folder.mkdir(exist_ok=True)
-        return folder / f"{name}.log"
+        self.processes.run(name, [BIN / command[0], *command[1:]], self.environment)
 
     def _await(self, url: str, name: str) -> None:
         @retry(
             retry=retry_if_exception_type(httpx.HTTPError), wait=wait_fixed(0.3), stop=stop_after_delay(START_SECONDS)
         )
         def answers() -> None:
+            if self.processes.ended(name):
+                raise RuntimeError(f"{name} ended")
             httpx.get(url, timeout=5).raise_for_status()
 
         try:
             answers()
         except Exception as error:
-            raise RuntimeError(f"{name} did not answer at {url}; its log is {self._log(name)}") from error
+            raise RuntimeError(f"{name} did not answer at {url}; its log is {self.processes.log(name)}") from error
 
 
 @contextlib.contextmanager
 def running(parallelism: int = 2) -> Iterator[Stack]:
     """A started stack, stopped at the end whatever happens."""
-    stack = Stack(settings.load(), parallelism)
+    stack = Stack(settings.load(), parallelism, airflow_port=8080, mlflow_port=5000)
     try:
         stack.start()
         yield stack
@@ -189,7 +186,7 @@ def _secrets(path: Path) -> Mapping[str, str]:
         made = {name: secrets.token_urlsafe(64) for name in ("secret_key", "jwt_secret")}
         made["password"] = secrets.token_urlsafe(12)
         made["fernet_key"] = _fernet_key()
-        _write_private(path, json.dumps(made))
+        write_private(path, json.dumps(made))
     return json.loads(path.read_text())
 
 
@@ -197,13 +194,6 @@ def _fernet_key() -> str:
     from cryptography.fernet import Fernet
 
     return Fernet.generate_key().decode()
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Write a file that nobody but its owner can ever read."""
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
 
 
 def _free_port(wanted: int) -> int:

@@ -17,8 +17,9 @@ def main() -> None:
     with contextlib.suppress(KeyboardInterrupt), stack.running() as running:
         console.print(f"Airflow  {running.airflow_url}   user {stack.USER}, password {running.password}")
         console.print(f"MLflow   {running.mlflow_url}")
-        console.print("Ctrl-C stops both.")
-        console.print(f"{running.wait_for_exit()} ended; see {running.home / 'processes'}", style="red")
+        console.print("Ctrl-C, or make down elsewhere, stops both; make logs follows what they say.")
+        name = running.processes.wait_for_exit()
+        console.print(f"{name} ended; its log is {running.processes.log(name)}", style="red")
 
 
 if __name__ == "__main__":

@@ -19,12 +19,13 @@ def matrix(
 ) -> np.ndarray:
     """The rows as float32 of shape (rows, columns).
 
-    Nulls and values that `categories` does not list are NaN, which XGBoost takes as missing.
+    Nulls and values that `categories` does not list are NaN, which XGBoost takes as missing. Columns
+    lie one after the other in memory: they are copied, not scattered, and XGBoost reads either order.
     """
-    encoded = np.empty((rows.num_rows, len(columns)), dtype=np.float32)
+    encoded = np.empty((len(columns), rows.num_rows), dtype=np.float32)
     for position, name in enumerate(columns):
-        encoded[:, position] = _column(rows.column(name), categories.get(name))
-    return encoded
+        encoded[position] = _column(rows.column(name), categories.get(name))
+    return encoded.T
 
 
 def _column(values: pa.Array | pa.ChunkedArray, categories: Sequence[str] | None) -> np.ndarray:

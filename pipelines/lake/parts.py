@@ -3,30 +3,68 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
+import itertools
+import re
 import uuid
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import ClassVar, NoReturn
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NoReturn
 
 import pyarrow as pa
 
-from pipelines.errors import BadInput
+from pipelines.errors import BadInput, LakeUnavailable
 from pipelines.interfaces import NativeTable
 from pipelines.lake import parquet
 from pipelines.lake import rows as accepted
 from pipelines.lake.files import TableFiles
 from pipelines.lake.parquet import DataFile, DataWriter, RowGroups
 
+_CREDENTIAL = re.compile(
+    r"(access_key(_id)?|account_key|master_key|sas_key|service_account_key|customer_key_base64|secret|token|password)$",
+    re.IGNORECASE,
+)
+"""Options of object stores that nobody but their holder may read; the names of files with such are not."""
+
+_FOOTERS_AT_ONCE = 8
+
 
 @dataclass(frozen=True)
 class Place:
-    """A table's root and what opens it; `options` are the object store's."""
+    """A table's root and what opens it; `options` are the object store's.
+
+    Credentials among them stay in this process. Another one, which this is pickled for, takes its own from its
+    environment, as the object store's client does; `withheld` are the names of those it was not given.
+    """
 
     uri: str
-    options: Mapping[str, str] | None
+    options: Mapping[str, str] | None = field(repr=False)
+    withheld: tuple[str, ...] = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        options = self.options or {}
+        secret = tuple(name for name in options if _CREDENTIAL.search(name))
+        told = {name: value for name, value in options.items() if name not in secret}
+        return Place, (self.uri, told or None, (*self.withheld, *secret))
 
     def files(self) -> TableFiles:
         return TableFiles(self.uri, self.options)
+
+    @contextmanager
+    def opened(self) -> Iterator[TableFiles]:
+        """The files, for another process: LakeUnavailable also says which credentials were not handed over."""
+        try:
+            yield self.files()
+        except LakeUnavailable as error:
+            if not self.withheld:
+                raise
+            raise LakeUnavailable(
+                f"{error} Credentials are not handed to other processes: if this one lacks them, set "
+                f"{', '.join(name.upper() for name in self.withheld)} in the environment of the executors instead of "
+                "TAILRACE_STORAGE_OPTIONS."
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -43,7 +81,8 @@ class FilePart:
         return sum(piece.rows for piece in self.pieces)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        return parquet.batches(self.place.files(), self.pieces, self.schema, self.doing)
+        with self.place.opened() as store:
+            yield from parquet.batches(store, self.pieces, self.schema, self.doing)
 
 
 @dataclass(frozen=True)
@@ -61,13 +100,13 @@ class FileScan(FilePart):
 
     def parts(self, rows: int) -> tuple[FilePart, ...]:
         """Small files go together; a large one is cut between its row groups, for which its footer is read."""
-        store = self.place.files()
-        pieces = (
-            cut
-            for piece in self.pieces
-            for cut in ([piece] if piece.rows <= rows else parquet.row_groups_of(store, piece.path, self.doing))
-        )
-        return tuple(FilePart(self.place, tuple(some), self.schema, self.doing) for some in _together(pieces, rows))
+        with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
+            cut = pool.map(functools.partial(self._cut, self.place.files(), rows), self.pieces)
+            pieces = itertools.chain.from_iterable(cut)
+            return tuple(FilePart(self.place, tuple(some), self.schema, self.doing) for some in _together(pieces, rows))
+
+    def _cut(self, store: TableFiles, rows: int, piece: RowGroups) -> list[RowGroups]:
+        return [piece] if piece.rows <= rows else parquet.row_groups_of(store, piece.path, self.doing)
 
 
 @dataclass(frozen=True)
@@ -101,13 +140,16 @@ class FilePartWriter:
     def write(self, number: int, rows: pa.RecordBatchReader) -> tuple[DataFile, ...]:
         prefix = f"part-{number:05d}-{uuid.uuid4().hex[:8]}"
         conformed = (accepted.conform(batch, self.schema, self.day, self.where) for batch in rows)
-        with DataWriter(self.place.files(), self.folder, self.schema, self.doing, prefix) as writer:
+        with (
+            self.place.opened() as store,
+            DataWriter(store, self.folder, self.schema, self.doing, prefix) as writer,
+        ):
             for group in accepted.row_groups(conformed):
                 writer.write(group)
             return writer.finish()
 
 
-def _together(pieces: Iterator[RowGroups], rows: int) -> Iterator[list[RowGroups]]:
+def _together(pieces: Iterable[RowGroups], rows: int) -> Iterator[list[RowGroups]]:
     """Neighbours whose rows are no more than so many together, or one that has more by itself."""
     some: list[RowGroups] = []
     for piece in pieces:

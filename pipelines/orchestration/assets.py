@@ -5,8 +5,12 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Mapping
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from airflow.sdk import Asset
+
+from pipelines import days, pins
+from pipelines.interfaces import Pin
 
 
 def features(pipeline: str) -> Asset:
@@ -24,12 +28,39 @@ def predictions(pipeline: str) -> Asset:
     return Asset(name=f"predictions/{pipeline}", uri=f"tailrace://predictions/{pipeline}")
 
 
-def announce(context: Mapping[str, Any], asset: Asset, days: Iterable[dt.date], extra: Mapping[str, Any]) -> None:
-    """Give the asset event of this task its days as partitions, and what a consumer may want to know."""
-    event = context["outlet_events"][asset]
-    event.extra = {name: value if isinstance(value, int | float) else str(value) for name, value in extra.items()}
+def performance(pipeline: str) -> Asset:
+    """How a pipeline's predictions turned out, and how far features and scores drifted."""
+    return Asset(name=f"performance/{pipeline}", uri=f"tailrace://performance/{pipeline}")
+
+
+def interval(first: dt.date, last: dt.date, zone: ZoneInfo) -> dict[str, str]:
+    """When what the days first..last are made of became known: from one cutoff to another, ISO 8601, UTC."""
+    return {
+        "data_interval_start": days.cutoff(first - dt.timedelta(days=1), zone).isoformat(),
+        "data_interval_end": days.cutoff(last, zone).isoformat(),
+    }
+
+
+def announce(
+    context: Mapping[str, Any],
+    asset: Asset,
+    of: Iterable[dt.date],
+    extra: Mapping[str, Any],
+    *,
+    zone: ZoneInfo,
+    pin: Pin | None = None,
+) -> None:
+    """Give the asset event of this task its days as partitions, and what a consumer may want to know.
+
+    The extra holds the data interval of the days, and the pin that reads the very bytes announced.
+    """
+    event, announced = context["outlet_events"][asset], sorted(of)
+    held = {**interval(announced[0], announced[-1], zone), **extra}
+    if pin:
+        held["pin"] = pins.to_json(pin)
+    event.extra = {name: value if isinstance(value, int | float) else str(value) for name, value in held.items()}
     own = context["dag_run"].partition_key
-    keys = [str(day) for day in days]
+    keys = [str(day) for day in announced]
     if keys != [own]:
         # A partitioned run's event carries the run's partition by itself.
         event.add_partitions(keys)

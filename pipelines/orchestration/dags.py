@@ -8,23 +8,41 @@ from zoneinfo import ZoneInfo
 
 from airflow.sdk import (
     DAG,
+    Context,
     CronPartitionTimetable,
     ExceptionRetryPolicy,
-    Param,
+    PartitionedAssetTimetable,
     RetryAction,
+    RetryDecision,
     RetryRule,
     TaskGroup,
 )
 
 from pipelines import registry
-from pipelines.orchestration import tasks
+from pipelines.errors import UpstreamMissing
+from pipelines.orchestration import assets, dbt, decisions, forms, monitoring, tasks, traces
 from pipelines.spec import PipelineSpec, Schedule
 
 DAY_FORMAT = "%Y-%m-%d"
 UPSTREAM_DELAY = dt.timedelta(minutes=40)
 """With three retries, a night's later tasks wait two hours for its earlier ones."""
+SCHEDULED = "scheduled"
 
-RETRIES = ExceptionRetryPolicy(
+
+class NightsWait(ExceptionRetryPolicy):
+    """Only a scheduled run waits for an earlier stage: what a person or a backfill asks for too early fails at once."""
+
+    def evaluate(
+        self, exception: BaseException, try_number: int, max_tries: int, context: Context | None = None
+    ) -> RetryDecision:
+        """See RetryPolicy."""
+        run_type = getattr(context and context.get("dag_run"), "run_type", SCHEDULED)
+        if isinstance(exception, UpstreamMissing) and run_type != SCHEDULED:
+            return RetryDecision.fail("only scheduled runs wait for what is not published yet")
+        return super().evaluate(exception, try_number, max_tries, context)
+
+
+RETRIES = NightsWait(
     rules=[
         RetryRule(
             exception="pipelines.errors.UpstreamMissing",
@@ -42,6 +60,25 @@ RETRIES = ExceptionRetryPolicy(
 )
 """A lost connection is retried; bad input, refused data and conflicts are not."""
 
+BACKFILLS = """
+
+#### Backfills
+
+Start one from *Trigger, Run backfill*, by REST, or with `tailrace backfill {pipeline}`, which shows how far it is. In
+Airflow's form **tick "Override parameters on existing runs"**: without it Airflow drops what the form was filled in
+with, and every run is refused. {rules} Scheduled nights go first: Airflow orders backfill runs behind them, and of one
+DAG at most {at_once} at a time use the workers. A day that cannot be made fails by itself, at once, and says why.
+"""
+ANY_ORDER = (
+    "Days published already from the same features by the same version are recognised and left alone, unless *Force* "
+    "is ticked; at most four days at a time are sensible."
+)
+TRAININGS = "It trains on the days on which the schedule would have; a training whose inputs are the same stands."
+OLDEST_FIRST = (
+    "Features look back, so it runs **oldest first, one day at a time**: leave *Run backwards* off. To take many days "
+    "at once, trigger one run with *First day* and *Day* instead."
+)
+
 
 def warehouse_dag(doc: str | None, schedule: Schedule) -> DAG:
     """The DAG that lands, builds, validates and snapshots a day, for every pipeline of the catalog.
@@ -51,13 +88,13 @@ def warehouse_dag(doc: str | None, schedule: Schedule) -> DAG:
     with DAG(
         "warehouse",
         schedule=_daily(schedule.predict, schedule),
-        doc_md=doc,
+        doc_md=_doc(doc, "warehouse", OLDEST_FIRST, tasks.AT_ONCE["ingest"]),
         tags=["tailrace"],
         max_active_runs=1,
-        params={"day": _day_param(), "first_day": _first_day_param()},
+        params=forms.warehouse(),
         **_common("tailrace", schedule),
     ) as dag:
-        built = tasks.ingest() >> tasks.build()
+        built = tasks.ingest() >> dbt.build_tasks()
         for name in registry.names():
             # By name only: a pipeline whose spec is broken fails in its own tasks.
             with TaskGroup(name):
@@ -65,24 +102,68 @@ def warehouse_dag(doc: str | None, schedule: Schedule) -> DAG:
     return dag
 
 
-def pipeline_dags(name: str, doc: str | None) -> tuple[DAG, DAG]:
-    """A pipeline's training and prediction DAGs. Raises SpecError if its spec is wrong."""
+def pipeline_dags(name: str, doc: str | None) -> tuple[DAG, DAG, DAG, DAG, DAG]:
+    """A pipeline's DAGs: train, approve, rollback, predict, monitor. Raises SpecError if its spec is wrong."""
     spec = registry.get(name)
-    return _train_dag(spec, doc), _predict_dag(spec, doc)
+    return _train_dag(spec, doc), _approve_dag(spec), _rollback_dag(spec), _predict_dag(spec, doc), _monitor_dag(spec)
 
 
 def _train_dag(spec: PipelineSpec, doc: str | None) -> DAG:
     with DAG(
         f"train__{spec.name}",
         schedule=_daily(spec.schedule.train, spec.schedule),
-        doc_md=doc,
+        doc_md=_doc(doc, f"{spec.name} --train", TRAININGS, tasks.AT_ONCE["train"]),
         tags=["tailrace", spec.name],
         max_active_runs=1,
-        params={"day": _day_param(), "trials": _trials_param(spec)},
+        params=forms.train(spec),
         **_common(spec.owner, spec.schedule),
     ) as dag:
         training_run = tasks.train(spec.name)
-        tasks.evaluate(spec.name, training_run=training_run) >> tasks.promote(spec.name, training_run)
+        tasks.evaluate(spec.name, training_run=training_run) >> decisions.promote(spec, training_run)
+    return dag
+
+
+def _approve_dag(spec: PipelineSpec) -> DAG:
+    """A DAG of its own: a waiting approval would hold the runs of another one up."""
+    with DAG(
+        f"approve__{spec.name}",
+        schedule=None,
+        doc_md=decisions.APPROVE_DOC.format(pipeline=spec.name, days=spec.gate.approval_days),
+        tags=["tailrace", spec.name],
+        max_active_runs=decisions.WAITING,
+        params=decisions.approve_form(),
+        **_common(spec.owner, spec.schedule),
+    ) as dag:
+        decisions.decide(spec, decisions.ask(spec))
+    return dag
+
+
+def _rollback_dag(spec: PipelineSpec) -> DAG:
+    with DAG(
+        f"rollback__{spec.name}",
+        schedule=None,
+        doc_md=decisions.ROLLBACK_DOC.format(pipeline=spec.name),
+        tags=["tailrace", spec.name],
+        max_active_runs=1,
+        params=decisions.rollback_form(),
+        **_common(spec.owner, spec.schedule),
+    ) as dag:
+        decisions.roll_back(spec)
+    return dag
+
+
+def _monitor_dag(spec: PipelineSpec) -> DAG:
+    """Day by day after the predictions, however they came: by schedule, form or backfill."""
+    with DAG(
+        f"monitor__{spec.name}",
+        schedule=PartitionedAssetTimetable(assets=assets.predictions(spec.name)),
+        doc_md=monitoring.DOC.format(pipeline=spec.name),
+        tags=["tailrace", spec.name],
+        max_active_runs=1,
+        params={"day": forms.day()},
+        **_common(spec.owner, spec.schedule),
+    ) as dag:
+        monitoring.monitor(spec.name)
     return dag
 
 
@@ -90,14 +171,19 @@ def _predict_dag(spec: PipelineSpec, doc: str | None) -> DAG:
     with DAG(
         f"predict__{spec.name}",
         schedule=_daily(spec.schedule.predict, spec.schedule),
-        doc_md=doc,
+        doc_md=_doc(doc, spec.name, ANY_ORDER, tasks.AT_ONCE["score"]),
         tags=["tailrace", spec.name],
-        max_active_runs=2,
-        params={"day": _day_param(), "model": _model_param()},
+        max_active_runs=4,
+        params=forms.predict(),
         **_common(spec.owner, spec.schedule),
     ) as dag:
-        tasks.score(spec.name) >> tasks.audit(spec.name) >> tasks.publish(spec.name)
+        staged = tasks.score(spec.name)
+        tasks.audit(spec.name, staged) >> tasks.publish(spec.name, staged)
     return dag
+
+
+def _doc(doc: str | None, pipeline: str, rules: str, at_once: int) -> str:
+    return (doc or "").rstrip() + BACKFILLS.format(pipeline=pipeline, rules=rules, at_once=at_once)
 
 
 def _daily(cron: str | None, schedule: Schedule) -> CronPartitionTimetable | None:
@@ -120,46 +206,7 @@ def _common(owner: str, schedule: Schedule) -> dict[str, Any]:
             "retry_exponential_backoff": True,
             "max_retry_delay": dt.timedelta(minutes=15),
             "retry_policy": RETRIES,
+            "on_failure_callback": traces.say_why,
+            "on_retry_callback": traces.say_why,
         },
     }
-
-
-def _day_param() -> Param:
-    return Param(
-        None,
-        type=["null", "string"],
-        format="date",
-        title="Day",
-        description="The day to work on. Scheduled runs and backfills know theirs; leave it empty there.",
-    )
-
-
-def _first_day_param() -> Param:
-    return Param(
-        None,
-        type=["null", "string"],
-        format="date",
-        title="First day",
-        description="Work on every day from this one to the day, in one run. Empty: the day alone.",
-    )
-
-
-def _model_param() -> Param:
-    return Param(
-        "as-of",
-        type="string",
-        pattern=r"^(as-of|current|[1-9][0-9]*)$",
-        title="Model",
-        description="as-of: the champion of that day. current: today's champion. Or a version number.",
-    )
-
-
-def _trials_param(spec: PipelineSpec) -> Param:
-    return Param(
-        spec.search.trials,
-        type="integer",
-        minimum=1,
-        maximum=1000,
-        title="Search trials",
-        description="How many sets of parameters to try.",
-    )

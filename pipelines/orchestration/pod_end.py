@@ -16,20 +16,21 @@ KILLED, TERMINATED = 137, 143
 IMAGE_TROUBLE = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
 
 
-def result(pod: Any, what: str) -> dict[str, Any]:
-    """The row that a finished stage handed back. Raises ClusterUnavailable if it handed back none."""
+def result(pod: Any, what: str) -> list[dict[str, Any]]:
+    """The rows that a finished stage handed back. Raises ClusterUnavailable if it handed back none."""
     ended = _state(pod, "terminated")
     try:
-        rows = handover.read((ended and ended.message) or "")
+        return handover.read((ended and ended.message) or "")
     except ValueError as error:
         raise ClusterUnavailable(
             f"{what}: its pod {pod.metadata.name} finished and handed back no result; is its image of another version?"
         ) from error
-    return rows[0] if rows else {}
 
 
 def error(pod: Any, what: str, event: Mapping[str, Any], otherwise: AirflowException) -> BaseException:
     """The error to raise for a pod that failed: the stage's own, or one made of how the pod ended."""
+    if pod.status is None:  # it was not looked at since it was asked for
+        return otherwise
     ended = _state(pod, "terminated")
     if ended and ended.message and (own := _handed_back(ended.message)):
         return own

@@ -91,10 +91,10 @@ class PodRun:
             log_pod_spec_on_failure=False,
         )
 
-    def start(self) -> dict[str, Any]:
+    def start(self) -> list[dict[str, Any]]:
         """Start the pod, or take up that of an earlier try, and defer (by raising TaskDeferred).
 
-        Returns the result of an earlier try's pod that has finished with nobody to see it.
+        Returns the results of an earlier try's pod that has finished with nobody to see it.
         """
         with self._cluster_errors():
             left = self._operator.find_pod(self._pods.namespace, self._context)
@@ -105,8 +105,8 @@ class PodRun:
             failure = self._failure(lambda: self._operator.execute_async(self._context))
         return self._end(failure, {})
 
-    def finish(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Read the log of the pod that the trigger saw end, delete the pod, and return the stage's result."""
+    def finish(self, event: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Read the log of the pod that the trigger saw end, delete the pod, and return the stage's results."""
         with self._cluster_errors():
             failure = self._failure(lambda: self._operator.trigger_reentry(self._context, dict(event)))
         return self._end(failure, event)
@@ -125,7 +125,7 @@ class PodRun:
             return error
         return None
 
-    def _end(self, failure: AirflowException | None, event: Mapping[str, Any]) -> dict[str, Any]:
+    def _end(self, failure: AirflowException | None, event: Mapping[str, Any]) -> list[dict[str, Any]]:
         pod = self._operator.pod
         if pod is None and failure is None:
             raise ClusterUnavailable(

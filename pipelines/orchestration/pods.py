@@ -7,29 +7,55 @@ would pay at every parse.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator, task
+from airflow.sdk import BaseOperator, get_current_context, task
 
 from pipelines import settings
 from pipelines.errors import ClusterRefused
-from pipelines.orchestration import request
+from pipelines.orchestration import request, traces
 
 if TYPE_CHECKING:
     from pipelines.orchestration.pod_run import PodRun
 
+Rows = Sequence[Mapping[str, Any]]
+"""The plain fields of a stage's results, one a day."""
 
-def heavy(*, returns: str | None = None, **options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+
+def nothing(rows: Rows) -> None:
+    """What a task returns that hands nothing on."""
+
+
+def no_links(context: Any, rows: Rows) -> dict[str, str | None]:
+    """The links of a task that has none."""
+    return {}
+
+
+def heavy(
+    *,
+    returns: Callable[[Rows], Any] = nothing,
+    links: Callable[[Any, Rows], Mapping[str, str | None]] = no_links,
+    **options: Any,
+) -> Callable[[Callable[..., Sequence[Any]]], Callable[..., Any]]:
     """Decorator of a stage's function: makes of it the stage's task, whose id is the function's name.
 
-    The setting TAILRACE_TASKS says where the task runs: the function in the task's own process, or
-    `tailrace run` of the same stage in a pod. `returns` names the field of the stage's result that
-    the function returns; a pod's task returns it too. Options are those of any Airflow task.
+    The function returns the stage's results, one a day. The setting TAILRACE_TASKS says where the task runs: the
+    function in the task's own process, or `tailrace run` of the same stage in a pod. Either way the results are
+    logged and kept, `links` makes their links, and `returns` what the task returns. Options are those of any
+    Airflow task.
     """
 
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        in_process = task(**options)(function)
+    def decorate(function: Callable[..., Sequence[Any]]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def told(*given: Any, **handed: Any) -> Any:
+            context, results = get_current_context(), function(*given, **handed)
+            rows = [traces.plain(result) for result in results]
+            traces.leave(context, rows, links(context, rows))
+            return returns(rows)
+
+        in_process = task(**options)(told)
 
         @functools.wraps(function)
         def make(pipeline: str, **handed: Any) -> Any:
@@ -39,6 +65,7 @@ def heavy(*, returns: str | None = None, **options: Any) -> Callable[[Callable[.
                 task_id=function.__name__,
                 pipeline=pipeline,
                 returns=returns,
+                links=links,
                 doc_md=function.__doc__,
                 **handed,
                 **options,
@@ -57,20 +84,29 @@ class StagePod(BaseOperator):
 
     template_fields = ("training_run",)
 
-    def __init__(self, *, pipeline: str, training_run: Any = None, returns: str | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        pipeline: str,
+        training_run: Any = None,
+        returns: Callable[[Rows], Any] = nothing,
+        links: Callable[[Any, Rows], Mapping[str, str | None]] = no_links,
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
         self.pipeline = pipeline
         self.training_run = training_run
         self.returns = returns
+        self.links = links
         self._running: PodRun | None = None
 
     def execute(self, context: Any) -> Any:
         """Start the stage's pod and defer. Raises BadInput, ClusterRefused, ClusterUnavailable."""
-        return self._returned(self._run(context).start())
+        return self._returned(context, self._run(context).start())
 
     def trigger_reentry(self, context: Any, event: dict[str, Any]) -> Any:
         """What KubernetesPodOperator's trigger comes back to. Raises what the stage raised, or how its pod ended."""
-        return self._returned(self._run(context).finish(event))
+        return self._returned(context, self._run(context).finish(event))
 
     def on_kill(self) -> None:
         if self._running:
@@ -94,23 +130,38 @@ class StagePod(BaseOperator):
         """The command of the pod: what the run was asked for, as `tailrace run` takes it."""
         asked = request.read(context)
         command = ["tailrace", "run", self.task_id, self.pipeline]
-        command += ["--date", str(asked.day), "--run-id", request.run_id(context)]
+        days = self._days(asked)
+        command += ["--date", str(days[0]), *(["--to", str(days[-1])] if len(days) > 1 else [])]
+        command += ["--run-id", request.run_id(context)]
         chosen = {
             "--model": asked.params.get("model"),
-            "--trials": asked.params.get("trials"),
+            "--trials": asked.trials,
+            "--engine": asked.engine,
             "--run": self.training_run,
         }
-        return [*command, *(word for name, value in chosen.items() if value for word in (name, str(value))), "--json"]
+        command += [word for name, value in chosen.items() if value for word in (name, str(value))]
+        command += ["--force"] if asked.force else []
+        command += ["--dry-run"] if asked.dry_run else []
+        return [*command, "--asked", json.dumps(asked.record()), "--json"]
 
-    def _returned(self, result: dict[str, Any]) -> Any:
-        for name, value in result.items():
-            self.log.info("  %-18s %s", name, value)
-        if not self.returns:
-            return None
-        if self.returns not in result:
+    def _days(self, asked: request.Request) -> list[Any]:
+        """Of a range, only scoring works day by day; a training has one day."""
+        return asked.span if self.task_id == "score" else [asked.day]
+
+    def _returned(self, context: Any, rows: Rows) -> Any:
+        due = len(self._days(request.read(context)))
+        if len(rows) < due:
             raise ClusterRefused(
-                f"{self.task_id} of {self.pipeline}: its pod finished and handed back no {self.returns!r} (but "
-                f"{', '.join(map(repr, result)) or 'nothing'}); its image is of another version of Tailrace: set "
-                "TAILRACE_POD_IMAGE (TAILRACE_SPARK_IMAGE) to the one built from this version."
+                f"{self.task_id} of {self.pipeline}: its pod handed back {len(rows)} results for {due} days, since its "
+                "termination message holds 4096 bytes. Nothing is published; ask for fewer days in one run, or "
+                "backfill them."
             )
-        return result[self.returns]
+        traces.leave(context, rows, self.links(context, rows))
+        try:
+            return self.returns(rows)
+        except LookupError as error:
+            raise ClusterRefused(
+                f"{self.task_id} of {self.pipeline}: its pod finished and handed back no {error} (but "
+                f"{', '.join(map(repr, rows[0])) or 'nothing'}); its image is of another version of Tailrace: set "
+                "TAILRACE_POD_IMAGE (TAILRACE_SPARK_IMAGE) to the one built from this version."
+            ) from error

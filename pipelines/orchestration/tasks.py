@@ -1,4 +1,4 @@
-"""The tasks: each reads its run's request, calls one stage and logs what came of it.
+"""The tasks: each reads its run's request, calls one stage and leaves what came of it.
 
 A heavy stage (it fits models, or holds many rows) runs where the setting TAILRACE_TASKS says. Stages
 are imported when a task runs, because every task start and the dag processor parse this.
@@ -8,41 +8,34 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-from dataclasses import asdict, is_dataclass
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow.sdk import get_current_context, task
-from airflow.sdk.exceptions import AirflowSkipException
 
+from pipelines.errors import AuditFailed
 from pipelines.interfaces import Trial
-from pipelines.orchestration import assets, request
-from pipelines.orchestration.pods import heavy
+from pipelines.orchestration import assets, request, traces
+from pipelines.orchestration.pods import Rows, heavy
+from pipelines.spec import zone
 
 log = logging.getLogger("tailrace")
 
 WAREHOUSE_POOL = "warehouse"
 """One slot: the DuckDB file has one writer, and a writer keeps readers out."""
+AT_ONCE = {"ingest": 1, "train": 1, "evaluate": 1, "score": 4}
+"""Tasks of one DAG at once, over all its runs: what a backfill may take of the workers, whoever started it."""
 
 
-@task(execution_timeout=dt.timedelta(hours=1))
+@task(execution_timeout=dt.timedelta(hours=1), max_active_tis_per_dag=AT_ONCE["ingest"])
 def ingest() -> None:
     """Land the source's extracts of the days."""
     from pipelines.stages import ingest as stage
 
-    asked = request.read(get_current_context())
-    _tell(stage.run(_services(), asked.first, asked.last))
-
-
-@task(pool=WAREHOUSE_POOL, execution_timeout=dt.timedelta(hours=2))
-def build() -> None:
-    """Build and test the warehouse's tables of the days with dbt."""
-    from pipelines.stages import build as stage
-
-    asked = request.read(get_current_context())
-    built = stage.run(_services(), asked.first, asked.last)
-    log.info("dbt: %s", ", ".join(f"{count} {status}" for status, count in built.statuses.items()))
-    for node in built.nodes:
-        log.info("%-8s %-60s %6.2f s  %s", node.status, node.name, node.seconds, node.message)
+    context = get_current_context()
+    asked = request.read(context)
+    traces.leave(context, stage.run(services(), asked.first, asked.last))
 
 
 @task(pool=WAREHOUSE_POOL, execution_timeout=dt.timedelta(hours=2))
@@ -51,8 +44,12 @@ def validate(pipeline: str) -> None:
     from pipelines import registry
     from pipelines.stages import validate as stage
 
-    asked = request.read(get_current_context())
-    _tell(stage.run(_services(), registry.get(pipeline), asked.first, asked.last))
+    context = get_current_context()
+    asked, wired = request.read(context), services()
+    judged = stage.run(wired, registry.get(pipeline), asked.first, asked.last)
+    # The pages of features and of outcomes are in one index; the features' come first.
+    page = traces.data_docs(next(iter(judged.reports), ""), wired.settings.data_docs)
+    traces.leave(context, judged, {traces.DATA_DOCS: page})
 
 
 def snapshot(pipeline: str) -> Any:
@@ -65,130 +62,210 @@ def snapshot(pipeline: str) -> Any:
         from pipelines.stages import snapshot as stage
 
         context = get_current_context()
-        asked, services, spec = request.read(context), _services(), registry.get(pipeline)
-        taken = [stage.run(services, spec, day, request.run_id(context)) for day in asked.span]
-        for one in taken:
-            _tell(one)
+        asked, wired, spec = request.read(context), services(), registry.get(pipeline)
+        if asked.dry_run:
+            traces.skip(context, f"Dry run: {asked.first} to {asked.last} is built and valid, and not in the lake.")
+        taken = [stage.run(wired, spec, day, request.run_id(context), asked=asked.record()) for day in asked.span]
+        rows = [
+            {
+                "day": one.day,
+                "features": one.features.rows,
+                "features version": one.features.version,
+                "outcomes": one.outcomes.rows,
+                "outcomes version": one.outcomes.version,
+                "unchanged": one.features.unchanged and one.outcomes.unchanged,
+            }
+            for one in taken
+        ]
+        traces.leave(context, rows)
         assets.announce(
             context,
             outlet,
-            asked.span,
+            [one.day for one in taken],
             {"rows": sum(one.features.rows for one in taken), "version": taken[-1].features.version},
+            zone=zone(spec),
+            pin=wired.lake.pin(spec.features_table, first=asked.first, last=asked.last),
         )
 
     return snapshot()
 
 
-@heavy(execution_timeout=dt.timedelta(hours=6), returns="run_id")
-def train(pipeline: str) -> Any:
+def _run_id(rows: Rows) -> str:
+    return str(rows[0]["run_id"])
+
+
+def _run_page(context: Any, rows: Rows) -> dict[str, str | None]:
+    return {traces.MLFLOW_RUN: rows[0].get("url"), traces.SPARK_UI: _spark_page()}
+
+
+@heavy(
+    execution_timeout=dt.timedelta(hours=6),
+    max_active_tis_per_dag=AT_ONCE["train"],
+    returns=_run_id,
+    links=_run_page,
+)
+def train(pipeline: str) -> Sequence[Any]:
     """Train a challenger as of the day; returns the training run's id."""
     from pipelines import registry, settings
     from pipelines.stages import train as stage
 
     asked, spec = request.read(get_current_context()), registry.get(pipeline, estimators=True)
     trained = stage.run(
-        _services(),
+        services(asked.engine),
         spec,
         asked.day,
         seed=settings.load().seed,
-        trials=asked.params.get("trials"),
+        trials=asked.trials,
         on_trial=_tell_trial,
+        force=asked.force,
+        challenge=not asked.dry_run,
+        asked=asked.record(),
     )
-    _tell(trained)
-    return trained.run_id
+    return [trained]
 
 
-@heavy(execution_timeout=dt.timedelta(hours=2))
-def evaluate(pipeline: str, training_run: Any) -> None:
+def _report_page(context: Any, rows: Rows) -> dict[str, str | None]:
+    trained: Mapping[str, str] = context["ti"].xcom_pull(task_ids="train", key=traces.LINKS) or {}
+    return {
+        traces.MLFLOW_RUN: trained.get(traces.MLFLOW_RUN),
+        traces.REPORT: traces.evaluation_report(str(rows[0]["run_id"])),
+    }
+
+
+@heavy(execution_timeout=dt.timedelta(hours=2), max_active_tis_per_dag=AT_ONCE["evaluate"], links=_report_page)
+def evaluate(pipeline: str, training_run: Any) -> Sequence[Any]:
     """Judge the challenger against the champion on the same holdout."""
     from pipelines import registry
     from pipelines.stages import evaluate as stage
 
-    _tell(stage.run(_services(), registry.get(pipeline), training_run))
+    asked = request.read(get_current_context())
+    return [stage.run(services(asked.engine), registry.get(pipeline), training_run)]
 
 
-def promote(pipeline: str, training_run: Any) -> Any:
-    """A task that makes the challenger champion, or is skipped where the champion stays."""
-    outlet = assets.model(pipeline)
-
-    @task(task_id="promote", outlets=[outlet], execution_timeout=dt.timedelta(minutes=30))
-    def promote(training_run: str) -> None:
-        from pipelines import registry
-        from pipelines.stages import promote as stage
-
-        context = get_current_context()
-        decided = stage.run(_services(), registry.get(pipeline), training_run, recorded_at=dt.datetime.now(dt.UTC))
-        _tell(decided)
-        if decided.outcome != "promoted":
-            raise AirflowSkipException(
-                f"Version {decided.version} is not champion ({decided.outcome}): {decided.reason}"
-            )
-        asked = request.read(context)
-        assets.announce(context, outlet, [asked.day], {"model_version": decided.version, "run_id": training_run})
-
-    return promote(training_run)
+def _staged(rows: Rows) -> dict[str, Any]:
+    """The days that the next tasks work on, and why there may be none."""
+    return {
+        "days": [str(row["day"]) for row in rows if not row.get("already")],
+        "already": [str(row["already"]) for row in rows if row.get("already")],
+    }
 
 
-@heavy(execution_timeout=dt.timedelta(hours=2))
-def score(pipeline: str) -> None:
-    """Score the day's features, staging the predictions."""
-    from pipelines import models, registry
+def _held_days(context: Any, rows: Rows) -> dict[str, str | None]:
+    held = [row for row in rows if row.get("already")]
+    return {
+        traces.PUBLISHED_DAY: traces.published_day(held[-1]["pipeline"], held[-1]["day"]) if held else None,
+        traces.SPARK_UI: _spark_page(),
+    }
+
+
+@heavy(
+    execution_timeout=dt.timedelta(hours=2),
+    max_active_tis_per_dag=AT_ONCE["score"],
+    returns=_staged,
+    links=_held_days,
+)
+def score(pipeline: str) -> Sequence[Any]:
+    """Score the features of the days, oldest first, staging the predictions; published days are left alone."""
+    from pipelines import registry
     from pipelines.stages import score as stage
 
     context = get_current_context()
-    asked = request.read(context)
-    model = str(asked.params.get("model") or models.AS_OF)
-    _tell(stage.run(_services(), registry.get(pipeline), asked.day, request.run_id(context), model))
+    asked, spec = request.read(context), registry.get(pipeline)
+    wired, run = services(asked.engine), request.run_id(context)
+    record = asked.record()
+    return [
+        stage.run(wired, spec, day, run, asked.model, force=asked.force or asked.dry_run, asked=record)
+        for day in asked.span
+    ]
 
 
 @task(execution_timeout=dt.timedelta(hours=1))
-def audit(pipeline: str) -> None:
-    """Judge the staged predictions before anyone can read them."""
+def audit(pipeline: str, staged: Mapping[str, Any]) -> None:
+    """Judge the staged predictions before anyone can read them; if one day is refused, none is published."""
     from pipelines import registry
     from pipelines.stages import audit as stage
+    from pipelines.stages import publish
 
     context = get_current_context()
-    _tell(stage.run(_services(), registry.get(pipeline), request.read(context).day, request.run_id(context)))
+    wired, spec, run = services(), registry.get(pipeline), request.run_id(context)
+    chosen = [dt.date.fromisoformat(day) for day in staged["days"]]
+    if not chosen:
+        traces.skip(context, " ".join(staged["already"]))
+    judged, refused = [], []
+    for day in chosen:
+        try:
+            judged.append(stage.run(wired, spec, day, run))
+        except AuditFailed as refusal:
+            refused.append(str(refusal))
+    if refused:
+        for one in judged:
+            publish.discard(wired, spec, one.day, run)
+        raise AuditFailed("\n".join(refused))
+    traces.leave(context, judged, {traces.DATA_DOCS: traces.data_docs(judged[-1].report, wired.settings.data_docs)})
 
 
-def publish(pipeline: str) -> Any:
-    """A task that makes the audited predictions the day's predictions."""
+def publish(pipeline: str, staged: Any) -> Any:
+    """A task that makes the audited predictions of each day its predictions."""
     outlet = assets.predictions(pipeline)
 
     @task(task_id="publish", outlets=[outlet], execution_timeout=dt.timedelta(minutes=30))
-    def publish() -> None:
+    def publish(staged: Mapping[str, Any]) -> None:
         from pipelines import registry
         from pipelines.stages import publish as stage
 
         context = get_current_context()
-        day = request.read(context).day
-        published = stage.run(_services(), registry.get(pipeline), day, request.run_id(context))
-        _tell(published)
-        extra = {
-            "rows": published.rows,
-            "model_version": published.model_version,
-            "version": published.commit.version,
-            "unchanged": str(published.unchanged).lower(),
-        }
-        assets.announce(context, outlet, [day], extra)
+        asked, run = request.read(context), request.run_id(context)
+        wired, spec = services(), registry.get(pipeline)
+        chosen = [dt.date.fromisoformat(day) for day in staged["days"]]
+        if asked.dry_run:
+            passed = sum(stage.discard(wired, spec, day, run) for day in chosen)
+            traces.skip(context, f"Dry run: {passed:,} predictions passed the audit and were discarded.")
+        made = [stage.run(wired, spec, day, run) for day in chosen]
+        rows = [
+            {
+                "pipeline": one.pipeline,
+                "day": one.day,
+                "rows": one.rows,
+                "model_version": one.model_version,
+                "version": one.commit.version,
+                "unchanged": one.unchanged,
+            }
+            for one in made
+        ]
+        traces.leave(context, rows, {traces.PUBLISHED_DAY: traces.published_day(spec.name, made[-1].day)})
+        assets.announce(
+            context,
+            outlet,
+            chosen,
+            {
+                "rows": sum(one.rows for one in made),
+                "model_version": ", ".join(dict.fromkeys(one.model_version for one in made)),
+                "version": made[-1].commit.version,
+                "unchanged": str(all(one.unchanged for one in made)).lower(),
+            },
+            zone=zone(spec),
+            pin=wired.lake.pin(spec.predictions_table, first=chosen[0], last=chosen[-1]),
+        )
 
-    return publish()
+    return publish(staged)
 
 
-def _services() -> Any:
+def _spark_page() -> str | None:
+    """The page of this process's Spark application in the history server, where both are there."""
     from pipelines import settings
-    from pipelines.wiring import Wiring
 
-    return Wiring(settings.load())
+    history, spark = settings.load().spark.history, sys.modules.get("pyspark")
+    running = spark.SparkContext._active_spark_context if spark and history else None
+    return f"{history.rstrip('/')}/history/{running.applicationId}" if running else None
+
+
+def services(engine: str | None = None) -> Any:
+    """The installation's services; with another engine than its setting's, where one is named."""
+    from pipelines.wiring import open_services
+
+    return open_services(engine)
 
 
 def _tell_trial(trial: Trial) -> None:
     outcome = trial.parameters.get("error", trial.value)
     log.info("trial %d %s: %s %s", trial.number, trial.candidate, trial.state, outcome)
-
-
-def _tell(result: Any) -> None:
-    """Log a stage's result, a line per field."""
-    log.info("%s", type(result).__name__)
-    for name, value in (asdict(result) if is_dataclass(result) and not isinstance(result, type) else {}).items():
-        log.info("  %-18s %s", name, value)

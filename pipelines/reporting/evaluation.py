@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +17,10 @@ from pipelines.reporting.templating import render
 
 __all__ = [
     "METRICS",
+    "Intervals",
     "ScoredHoldout",
     "SliceRow",
-    "bootstrap_difference",
+    "bootstrap_intervals",
     "measure",
     "slice_table",
     "write_report",
@@ -52,6 +54,15 @@ class SliceRow:
     metric: float | None
 
 
+@dataclass(frozen=True)
+class Intervals:
+    """95 % intervals of a metric: of the first model, of the second, and of the first minus the second."""
+
+    first: tuple[float, float]
+    second: tuple[float, float] | None = None
+    difference: tuple[float, float] | None = None
+
+
 def measure(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
     """The gate's metrics, and accuracy at 0.5, calibration error, positive rate and number of rows.
 
@@ -71,27 +82,66 @@ def calibration_error(labels: np.ndarray, scores: np.ndarray) -> float:
     Ten bins of equal width. Source: Guo et al., On Calibration of Modern Neural Networks (ICML 2017),
     equation 3, with the probability of the positive class for the confidence.
     """
-    bins = np.minimum((scores * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-    surplus = np.bincount(bins, weights=labels.astype(float) - scores, minlength=CALIBRATION_BINS)
+    surplus = np.bincount(_bins(scores), weights=labels.astype(float) - scores, minlength=CALIBRATION_BINS)
     return float(np.abs(surplus).sum() / len(scores))
 
 
-def bootstrap_difference(
-    labels: np.ndarray, a: np.ndarray, b: np.ndarray, metric: str, seed: int, rounds: int = 200
-) -> tuple[float, float]:
-    """95 % percentile interval of metric(a) - metric(b) over paired resamples of the same rows.
+def calibration_bins(labels: np.ndarray, scores: np.ndarray) -> list[tuple[float, float, int, float, float]]:
+    """Of each of ten bins of equal width that has rows: low, high, rows, mean score, positive rate."""
+    bins = _bins(scores)
+    rows, score_sums, positives = (
+        np.bincount(bins, weights=weights, minlength=CALIBRATION_BINS)
+        for weights in (None, scores, labels.astype(float))
+    )
+    return [
+        (
+            one / CALIBRATION_BINS,
+            (one + 1) / CALIBRATION_BINS,
+            int(rows[one]),
+            float(score_sums[one] / rows[one]),
+            float(positives[one] / rows[one]),
+        )
+        for one in np.flatnonzero(rows).tolist()
+    ]
 
-    Resamples with one class only are left out; (NaN, NaN) if that leaves none.
+
+def _bins(scores: np.ndarray) -> np.ndarray:
+    return np.minimum((scores * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+
+
+def bootstrap_intervals(
+    labels: np.ndarray, a: np.ndarray, b: np.ndarray | None, *, seed: int, rounds: int = 200
+) -> dict[str, Intervals]:
+    """95 % percentile intervals of each of METRICS over resamples of the rows, the same ones for both models.
+
+    Resamples with one class only are left out of the ranking metrics; (NaN, NaN) if that leaves none.
     Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.
     """
-    generator = np.random.default_rng(seed)
+    from scipy.stats import DegenerateDataWarning, bootstrap
+
     rows = len(labels)
-    value = weighted(metric, labels, a), weighted(metric, labels, b)
-    differences = []
-    for _ in range(rounds):
-        weights = np.bincount(generator.integers(0, rows, rows), minlength=rows)
-        differences.append(value[0](weights) - value[1](weights))
-    known = np.array(differences)[~np.isnan(differences)]
+    first = [weighted(metric, labels, a) for metric in METRICS]
+    second = [weighted(metric, labels, b) for metric in METRICS] if b is not None else []
+
+    def statistics(chosen: np.ndarray) -> np.ndarray:
+        weights = np.bincount(chosen, minlength=rows)
+        ours, theirs = ([metric(weights) for metric in metrics] for metrics in (first, second))
+        return np.array([*ours, *theirs, *(one - other for one, other in zip(ours, theirs, strict=False))])
+
+    # One resample at a time: together they take rounds times the holdout in memory.
+    with warnings.catch_warnings():
+        # About its own interval, where a resample has one class; ours are taken of the distribution.
+        warnings.simplefilter("ignore", DegenerateDataWarning)
+        made = bootstrap(
+            (np.arange(rows),), statistics, vectorized=False, n_resamples=rounds, batch=1, method="percentile", rng=seed
+        )
+    bounds = [_percentiles(values) for values in made.bootstrap_distribution]
+    parts = [bounds[start : start + len(METRICS)] for start in range(0, len(bounds), len(METRICS))]
+    return {metric: Intervals(*found) for metric, *found in zip(METRICS, *parts, strict=True)}
+
+
+def _percentiles(values: np.ndarray) -> tuple[float, float]:
+    known = values[~np.isnan(values)]
     if not len(known):
         return math.nan, math.nan
     low, high = np.percentile(known, [2.5, 97.5])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
@@ -31,6 +32,11 @@ def cell(value: object) -> str:
     return text
 
 
+def address(url: str) -> str:
+    """A link's address that cannot end the link or bring markup."""
+    return quote(url, safe="/:?#@!$&=+,;%~.-_")
+
+
 @functools.cache
 def _environment() -> Environment:
     environment = Environment(
@@ -41,5 +47,5 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"number": number, "cell": cell}
+    environment.filters |= {"number": number, "cell": cell, "address": address}
     return environment

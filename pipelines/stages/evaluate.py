@@ -6,22 +6,25 @@ import datetime as dt
 import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from pipelines import gate, model_report, models, pins, promotions, training_set
+from pipelines import comparison, gate, model_report, models, pins, promotions, training_set
+from pipelines.comparison import Comparison, Side
 from pipelines.errors import UnknownName
 from pipelines.gate import Decision
-from pipelines.interfaces import Services, Trial
+from pipelines.interfaces import Model, Services, Trial
 from pipelines.metrics import measure
 from pipelines.model_report import Judged
+from pipelines.reporting.evaluation import ScoredHoldout, bootstrap_intervals
 from pipelines.spec import PipelineSpec
 from pipelines.stages.train import TRIALS, holdout_labels, predict
 from pipelines.training_set import TrainingSet
 
 DECISION = "decision.json"
+COMPARISON = "comparison.json"
 FOLDER = "evaluation"
 
 
@@ -44,21 +47,30 @@ def run(services: Services, spec: PipelineSpec, run_id: str) -> Evaluated:
     record = services.tracker.run(run_id)
     version = version_of(services, spec, run_id)
     day = dt.date.fromisoformat(record.tags["tailrace.day"])
-    data = training_set.load(services.lake, services.engine, spec, day, pins.from_tags(record.tags))
-    labels = holdout_labels(data)
     challenger = models.load(services, spec, version)
-    champion_version = _champion(services, spec, day, version)
+    champion_version = champion_against(services, spec, day, version)
     champion = models.load(services, spec, champion_version) if champion_version else None
+    both = _with_features_of(champion, services, spec) if champion else spec
+    data = training_set.load(services.lake, services.engine, both, day, pins.from_tags(record.tags))
+    labels = holdout_labels(data)
     scores = predict(challenger, data.holdout)
     champion_scores = predict(champion, data.holdout) if champion else None
     slices = _slices(spec, data)
     decision = gate.decide(spec.gate, labels, scores, champion_scores, slices)
+    intervals = bootstrap_intervals(labels, scores, champion_scores, seed=int(record.tags["tailrace.input.seed"]))
     metrics = measure(labels, scores)
     champion_metrics = measure(labels, champion_scores) if champion_scores is not None else None
     evaluated = Evaluated(spec.name, day, run_id, version, champion_version, metrics, champion_metrics, decision)
+    theirs = None
+    if champion_version is not None and champion is not None and champion_scores is not None:
+        holdout = ScoredHoldout("champion", labels, champion_scores, slices)
+        theirs = _side(services, spec, champion_version, champion, holdout)
+    ours = _side(services, spec, version, challenger, ScoredHoldout("challenger", labels, scores, slices))
+    compared = comparison.compare(ours, theirs, spec.gate.metric, intervals)
     with tempfile.TemporaryDirectory(prefix="tailrace-evaluate-") as scratch:
         folder = Path(scratch)
         (folder / DECISION).write_text(decision.to_json())
+        (folder / COMPARISON).write_text(compared.to_json())
         judged = Judged(
             spec,
             record,
@@ -72,13 +84,14 @@ def run(services: Services, spec: PipelineSpec, run_id: str) -> Evaluated:
             slices,
             decision,
             _trials(services, run_id),
+            intervals,
         )
         model_report.write(folder, judged)
         services.tracker.log_files(run_id, folder, FOLDER)
-    compared = {f"champion.{name}": value for name, value in (champion_metrics or {}).items()}
+    of_champion = {f"champion.{name}": value for name, value in (champion_metrics or {}).items()}
     services.tracker.log(
         run_id,
-        metrics=compared,
+        metrics=of_champion,
         tags={"tailrace.gate": decision.verdict, "tailrace.compared_with": champion_version or "none"},
     )
     return evaluated
@@ -91,6 +104,13 @@ def decision_of(services: Services, run_id: str) -> Decision:
         return Decision.from_json(path.read_text())
 
 
+def comparison_of(services: Services, run_id: str) -> Comparison:
+    """What `evaluate` found a run's model to be, against the champion. Raises UnknownName if it was not evaluated."""
+    with tempfile.TemporaryDirectory(prefix="tailrace-comparison-") as folder:
+        path = services.tracker.fetch(run_id, f"{FOLDER}/{COMPARISON}", Path(folder))
+        return Comparison.from_json(path.read_text())
+
+
 def version_of(services: Services, spec: PipelineSpec, run_id: str) -> str:
     """The model version a run registered. Raises UnknownName."""
     versions = {version.run_id: version.version for version in services.tracker.versions(spec.name)}
@@ -99,11 +119,22 @@ def version_of(services: Services, spec: PipelineSpec, run_id: str) -> str:
     return versions[run_id]
 
 
-def _champion(services: Services, spec: PipelineSpec, day: dt.date, version: str) -> str | None:
-    """The champion as of the day the challenger was trained, other than itself."""
+def champion_against(services: Services, spec: PipelineSpec, day: dt.date, version: str) -> str | None:
+    """The version that a challenger trained as of the day is compared with: that day's champion, other than itself."""
     past = [row for row in promotions.history(services.lake, spec.name) if row.version != version]
     promotion = promotions.as_of(past, day)
     return promotion.version if promotion else None
+
+
+def _with_features_of(champion: Model, services: Services, spec: PipelineSpec) -> PipelineSpec:
+    """The spec with the champion's features too, as far as the lake still has them: the challenger may have fewer."""
+    held = services.lake.schema(spec.features_table).names
+    more = {name: kind for name, kind in champion.features.items() if name in held}
+    return replace(spec, features=replace(spec.features, columns={**more, **spec.features.columns}))
+
+
+def _side(services: Services, spec: PipelineSpec, version: str, model: Model, holdout: ScoredHoldout) -> Side:
+    return Side(version, models.record_of(services, spec, version), model.features, holdout)
 
 
 def _slices(spec: PipelineSpec, data: TrainingSet) -> dict[str, np.ndarray]:

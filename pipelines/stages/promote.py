@@ -1,4 +1,4 @@
-"""Make the challenger champion if the gate, or a person, says so; write down who decided."""
+"""Who is champion: the gate or a person decides, and it is written down who and why."""
 
 from __future__ import annotations
 
@@ -7,21 +7,24 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipelines import models, promotions
-from pipelines.errors import BadInput, GateRefused
+from pipelines.errors import BadInput, GateRefused, UnknownName
+from pipelines.gate import Decision
 from pipelines.interfaces import Services
 from pipelines.promotions import Promotion
 from pipelines.spec import PipelineSpec
-from pipelines.stages.evaluate import decision_of, version_of
+from pipelines.stages.evaluate import champion_against, comparison_of, decision_of, version_of
 
-GATE = "gate"
-Outcome = Literal["promoted", "kept", "waiting"]
+GATE, TIMEOUT = "gate", "timeout"
+Outcome = Literal["promoted", "kept", "waiting", "rejected", "rolled_back"]
 
 
 @dataclass(frozen=True)
 class Promoted:
     """What happened to the champion, and why.
 
-    `kept`: it is at least as good as the challenger; `waiting`: a person has to approve.
+    `kept`: it is at least as good as the challenger; `waiting`: a person has to approve; `rejected`: a person, or
+    the approval's timeout, said no; `rolled_back`: a former champion is champion again. `effective_from` is the day
+    from which on the version is champion, None where it is not.
     """
 
     pipeline: str
@@ -29,6 +32,7 @@ class Promoted:
     outcome: Outcome
     previous: str | None
     reason: str
+    effective_from: dt.date | None = None
 
 
 def run(
@@ -49,36 +53,216 @@ def run(
     BadInput if a person's decision would have no effect.
     """
     version = version_of(services, spec, run_id)
-    decision = decision_of(services, run_id)
-    broken = " ".join(decision.broken())
-    if decision.verdict == "refuse":
-        raise GateRefused(
-            f"{spec.name}: version {version} is not promoted: {broken} The champion stays. Look at the evaluation "
-            f"report of run {run_id}; the gate is in pipelines/catalog/{spec.name}.py."
-        )
+    decision = _not_refused(services, spec, run_id, version)
     by_gate = decided_by == GATE
     past = promotions.history(services.lake, spec.name)
     previous = promotions.current(past)
     previous_version = previous.version if previous else None
-    trained = dt.date.fromisoformat(services.tracker.run(run_id).tags["tailrace.day"])
+    trained = _trained(services, run_id)
     effective_from = max(trained, takes_over or trained)
-    if by_gate and any((row.version, row.effective_from) == (version, effective_from) for row in past):
-        return Promoted(spec.name, version, "promoted", previous_version, "It was promoted before; nothing changes.")
+    if by_gate and _is_in(past, version, effective_from):
+        _point_alias(services, spec)
+        said = "It was promoted before; nothing changes."
+        return Promoted(spec.name, version, "promoted", previous_version, said, effective_from)
     if decision.verdict == "keep" and by_gate:
-        return Promoted(spec.name, version, "kept", previous_version, broken)
+        return Promoted(spec.name, version, "kept", previous_version, " ".join(decision.broken()))
     if spec.gate.approval == "human" and by_gate:
-        how = f"Approve it with: tailrace promote {spec.name} --run {run_id} --reason '...'."
-        return Promoted(spec.name, version, "waiting", previous_version, f"The gate passed; a person decides. {how}")
-    if not by_gate and previous and previous.effective_from > effective_from:
+        return _awaited(services, spec, run_id, version, previous_version)
+    if not by_gate:
+        _refuse_without_effect(spec, version, effective_from, previous)
+    why = reason or "; ".join(rule.sentence for rule in decision.rules)
+    if previous is None or (previous.version, previous.effective_from) != (version, effective_from):
+        decided = Promotion(spec.name, version, effective_from, recorded_at, run_id, decided_by, why, previous_version)
+        promotions.record(services.lake, decided)
+    _point_alias(services, spec)
+    return Promoted(spec.name, version, "promoted", previous_version, why, effective_from)
+
+
+def approve(
+    services: Services, spec: PipelineSpec, run_id: str, *, recorded_at: dt.datetime, decided_by: str, reason: str
+) -> Promoted:
+    """Promote the model of a training run that a person approved.
+
+    Raises BadInput where another version became champion since the challenger was compared: what was shown no
+    longer holds. Raises GateRefused, UnknownName as `run` does.
+    """
+    version = version_of(services, spec, run_id)
+    _not_refused(services, spec, run_id, version)
+    past = promotions.history(services.lake, spec.name)
+    previous = promotions.current(past)
+    previous_version = previous.version if previous else None
+    trained = _trained(services, run_id)
+    if _is_in(past, version, trained):
+        _point_alias(services, spec)
+        said = f"{_before(past, version)} Nothing changes."
+        return Promoted(spec.name, version, "promoted", previous_version, said, trained)
+    _refuse_overtaken(services, spec, run_id, version)
+    decided = Promotion(spec.name, version, trained, recorded_at, run_id, decided_by, reason, previous_version)
+    promotions.record(services.lake, decided)
+    _point_alias(services, spec)
+    return Promoted(spec.name, version, "promoted", previous_version, reason, trained)
+
+
+def reject(
+    services: Services, spec: PipelineSpec, run_id: str, *, recorded_at: dt.datetime, decided_by: str, reason: str
+) -> Promoted:
+    """Write down that the model of a training run is not to be champion. Raises BadInput if it is already."""
+    version = version_of(services, spec, run_id)
+    past = promotions.history(services.lake, spec.name)
+    previous = promotions.current(past)
+    previous_version = previous.version if previous else None
+    trained = _trained(services, run_id)
+    if _is_in(past, version, trained):
+        raise BadInput(
+            f"{spec.name}: version {version} cannot be rejected any more. {_before(past, version)} To take it back, "
+            f"roll back to a former champion: tailrace rollback {spec.name} --version N --reason '...'."
+        )
+    if (earlier := _rejection(services, spec, version)) is not None:
+        return Promoted(spec.name, version, "rejected", previous_version, f"{_who(earlier)} Nothing changes.")
+    decided = Promotion(
+        spec.name, version, trained, recorded_at, run_id, decided_by, reason, previous_version, "rejected"
+    )
+    promotions.record(services.lake, decided)
+    return Promoted(spec.name, version, "rejected", previous_version, reason)
+
+
+def roll_back(
+    services: Services,
+    spec: PipelineSpec,
+    version: str,
+    *,
+    recorded_at: dt.datetime,
+    decided_by: str,
+    reason: str,
+    takes_over: dt.date | None = None,
+) -> Promoted:
+    """Make a former champion champion again, from `takes_over` on.
+
+    That day is by default the one after the last published day, so that what is published stays what a backfill would
+    publish. Raises UnknownName naming the former champions if the version is none, BadInput if it would have no effect.
+    """
+    past = promotions.history(services.lake, spec.name)
+    former = next((row for row in past if row.version == version), None)
+    previous = promotions.current(past)
+    if former is None or previous is None:
+        hint = "Only a version that was champion can be rolled back to; any other is approved or promoted."
+        raise UnknownName(f"former champion of {spec.name}", version, {row.version for row in past}, hint)
+    if previous.version == version:
+        _point_alias(services, spec)
+        if previous.decision == "rolled_back":
+            said = f"{_before(past, version)} Nothing changes."
+            return Promoted(spec.name, version, "rolled_back", previous.previous, said, previous.effective_from)
+        raise BadInput(
+            f"{spec.name}: version {version} is the champion already, from {previous.effective_from} on; "
+            f"name one of its predecessors."
+        )
+    published = services.lake.days(spec.predictions_table)
+    next_day = max(published) + dt.timedelta(days=1) if published else previous.effective_from
+    effective_from = takes_over or max(next_day, previous.effective_from)
+    _refuse_without_effect(spec, version, effective_from, previous)
+    decided = Promotion(
+        spec.name,
+        version,
+        effective_from,
+        recorded_at,
+        former.run_id,
+        decided_by,
+        reason,
+        previous.version,
+        "rolled_back",
+    )
+    promotions.record(services.lake, decided)
+    _point_alias(services, spec)
+    return Promoted(spec.name, version, "rolled_back", previous.version, reason, effective_from)
+
+
+def run_of(services: Services, spec: PipelineSpec, named: str) -> str:
+    """The training run that is named by its id or by its model version's number. Raises UnknownName."""
+    runs = {known.version: known.run_id for known in services.tracker.versions(spec.name)}
+    if named in runs.values():
+        return named
+    if named not in runs:
+        raise UnknownName(f"version or training run of {spec.name}", named, runs)
+    return runs[named]
+
+
+def _not_refused(services: Services, spec: PipelineSpec, run_id: str, version: str) -> Decision:
+    decision = decision_of(services, run_id)
+    if decision.verdict == "refuse":
+        raise GateRefused(
+            f"{spec.name}: version {version} is not promoted: {' '.join(decision.broken())} The champion stays. Look "
+            f"at the evaluation report of run {run_id}; the gate is in pipelines/catalog/{spec.name}.py."
+        )
+    return decision
+
+
+def _awaited(services: Services, spec: PipelineSpec, run_id: str, version: str, previous: str | None) -> Promoted:
+    """The gate passed, and a person has said no already, or has yet to say something."""
+    if (earlier := _rejection(services, spec, version)) is not None:
+        return Promoted(spec.name, version, "rejected", previous, _who(earlier))
+    how = (
+        f"Approve or reject it in Airflow (approve__{spec.name}), or with: "
+        f"tailrace promote {spec.name} --run {run_id} --reason '...'."
+    )
+    return Promoted(spec.name, version, "waiting", previous, f"The gate passed; a person decides. {how}")
+
+
+def _refuse_without_effect(
+    spec: PipelineSpec, version: str, effective_from: dt.date, previous: Promotion | None
+) -> None:
+    if previous and previous.effective_from > effective_from:
         raise BadInput(
             f"{spec.name}: version {version} would take over on {effective_from}, but version {previous.version} is "
-            f"champion from {previous.effective_from} on. Say from which later day on with --from, such as "
-            f"--from {previous.effective_from}."
+            f"champion from {previous.effective_from} on. Say from which later day on, such as --from "
+            f"{previous.effective_from}."
         )
-    why = reason or "; ".join(rule.sentence for rule in decision.rules)
-    decided = Promotion(spec.name, version, effective_from, recorded_at, run_id, decided_by, why, previous_version)
-    if previous is None or (previous.version, previous.effective_from) != (version, effective_from):
-        promotions.record(services.lake, decided)
+
+
+def _refuse_overtaken(services: Services, spec: PipelineSpec, run_id: str, version: str) -> None:
+    shown = comparison_of(services, run_id).champion
+    trained = _trained(services, run_id)
+    past = promotions.history(services.lake, spec.name)
+    current = promotions.current(past)
+    now = champion_against(services, spec, trained, version)
+    later = current is not None and current.effective_from > trained
+    if now == shown and not later:
+        return
+    champion = current.version if later and current else now
+    judged = f"judged against version {shown}" if shown else "judged where there was no champion"
+    after = f" {_before(past, champion)}" if champion else ""
+    raise BadInput(
+        f"{spec.name}: the approval of version {version} was overtaken. It was {judged}; that "
+        f"has changed.{after}  Nothing changes. To let it compete, train as of a later day, or evaluate it "
+        f"again and approve what that shows: tailrace run evaluate {spec.name} --date {trained} --run {run_id}."
+    )
+
+
+def _rejection(services: Services, spec: PipelineSpec, version: str) -> Promotion | None:
+    """The last decision on a version, if it is a rejection."""
+    last = next((row for row in promotions.decisions(services.lake, spec.name) if row.version == version), None)
+    return last if last is not None and last.decision == "rejected" else None
+
+
+def _is_in(past: tuple[Promotion, ...], version: str, effective_from: dt.date) -> bool:
+    return any((row.version, row.effective_from) == (version, effective_from) for row in past)
+
+
+def _before(past: tuple[Promotion, ...], version: str) -> str:
+    row = next(row for row in past if row.version == version)
+    how = "was rolled back to" if row.decision == "rolled_back" else "became champion"
+    return f"Version {version} {how}, from {row.effective_from} on (decided by {row.decided_by})."
+
+
+def _who(rejection: Promotion) -> str:
+    return f"Version {rejection.version} was rejected by {rejection.decided_by}: {rejection.reason}"
+
+
+def _trained(services: Services, run_id: str) -> dt.date:
+    return dt.date.fromisoformat(services.tracker.run(run_id).tags["tailrace.day"])
+
+
+def _point_alias(services: Services, spec: PipelineSpec) -> None:
+    """Set again whenever a decision is made again: the tracker may have been away the first time."""
     champion = promotions.current(promotions.history(services.lake, spec.name))
-    services.tracker.set_alias(spec.name, models.CHAMPION, champion.version if champion else version)
-    return Promoted(spec.name, version, "promoted", previous_version, why)
+    if champion is not None:
+        services.tracker.set_alias(spec.name, models.CHAMPION, champion.version)

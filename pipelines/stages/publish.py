@@ -38,3 +38,10 @@ def run(services: Services, spec: PipelineSpec, day: dt.date, run_id: str) -> Pu
     metadata = {"pipeline": spec.name, "stage": "publish", "run_id": run_id, **provenance.code(), **notes}
     commit = services.lake.publish(staged, metadata)
     return Published(spec.name, day, commit.rows, staged.notes["model_version"], commit)
+
+
+def discard(services: Services, spec: PipelineSpec, day: dt.date, run_id: str) -> int:
+    """Remove what the run staged for the day, as a dry run ends; the rows there were."""
+    staged = services.lake.staged(spec.predictions_table, day, run_id)
+    services.lake.discard(staged)
+    return staged.rows

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 
-from pipelines import models, pins
+from pipelines import models, pins, provenance
 from pipelines.errors import UpstreamMissing
-from pipelines.interfaces import Services
+from pipelines.interfaces import Commit, Pin, Services
 from pipelines.spec import PipelineSpec
+
+PREDICTIONS_DIGEST = "predictions_digest"
 
 
 @dataclass(frozen=True)
 class Scored:
-    """Predictions staged by this run, which no reader sees yet."""
+    """Predictions staged by this run, which no reader sees yet.
+
+    `already` is empty, or says by whom they are published from the same inputs: nothing is staged then.
+    """
 
     pipeline: str
     day: dt.date
@@ -22,10 +30,24 @@ class Scored:
     model_version: str
     model_choice: str
     features_version: str
+    already: str = ""
 
 
-def run(services: Services, spec: PipelineSpec, day: dt.date, run_id: str, model: str = models.AS_OF) -> Scored:
-    """Raises UpstreamMissing, NoChampion, UnknownName, SignatureMismatch, StorageFull."""
+def run(
+    services: Services,
+    spec: PipelineSpec,
+    day: dt.date,
+    run_id: str,
+    model: str = models.AS_OF,
+    *,
+    force: bool = False,
+    asked: Mapping[str, str] | None = None,
+) -> Scored:
+    """Stage the day's predictions, unless they are published from these very features by this very version.
+
+    `force` scores them all the same. `asked` is what the run was asked for: it goes into the commit.
+    Raises UpstreamMissing, NoChampion, UnknownName, SignatureMismatch, StorageFull.
+    """
     lake = services.lake
     if day not in lake.days(spec.features_table):
         raise UpstreamMissing(
@@ -33,9 +55,15 @@ def run(services: Services, spec: PipelineSpec, day: dt.date, run_id: str, model
             f"run the warehouse for this day first: tailrace warehouse --date {day}."
         )
     chosen = models.resolve(services, spec, day, model)
+    pin = lake.pin(spec.features_table, first=day, last=day)
+    if not force and (held := _published(services, spec, day, chosen.version, pin)) is not None:
+        already = (
+            f"{spec.predictions_table} of {day} is already published by {held.metadata['run_id']} from the same "
+            f"features by version {chosen.version} (commit {held.version}): nothing was scored."
+        )
+        return Scored(spec.name, day, run_id, held.rows, chosen.version, model, pin.version, already)
     expected = models.holdout_scores(services, spec, chosen.version)
     fitted = models.load(services, spec, chosen.version)
-    pin = lake.pin(spec.features_table, first=day, last=day)
     rows = lake.scan(pin, [*spec.features.key, spec.features.event_time, "ds", *_inputs(services, spec)])
     target = lake.target(spec.predictions_table, day, run_id)
     staged = services.engine.score(spec, fitted, chosen.version, rows, target)
@@ -49,9 +77,28 @@ def run(services: Services, spec: PipelineSpec, day: dt.date, run_id: str, model
             # Written here so that the audit needs no tracker.
             "holdout_scores": expected,
             "features_pin": pins.to_json(pin),
+            PREDICTIONS_DIGEST: predictions_digest(spec),
+            **provenance.asked_notes(asked or {}),
         },
     )
     return Scored(spec.name, day, run_id, staged.rows, chosen.version, model, pin.version)
+
+
+def predictions_digest(spec: PipelineSpec) -> str:
+    """SHA-256 of what the spec says of the columns that are published."""
+    said = [asdict(spec.predictions), spec.features.key, spec.features.event_time, sorted(spec.features.columns)]
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _published(services: Services, spec: PipelineSpec, day: dt.date, version: str, features: Pin) -> Commit | None:
+    """The commit the day holds, if it was made from these features by this version."""
+    held = services.lake.days(spec.predictions_table).get(day)
+    if held is None or not {"features_pin", "model_version", PREDICTIONS_DIGEST} <= held.metadata.keys():
+        return None
+    made_from = pins.from_json(held.metadata["features_pin"])
+    same = (made_from.table, made_from.rows, made_from.digest) == (features.table, features.rows, features.digest)
+    same = same and held.metadata["model_version"] == version
+    return held if same and held.metadata[PREDICTIONS_DIGEST] == predictions_digest(spec) else None
 
 
 def _inputs(services: Services, spec: PipelineSpec) -> list[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipelines import models, provenance, training_set
+from pipelines import models, provenance, references, training_set
 from pipelines.errors import TrackerUnavailable
 from pipelines.interfaces import Model, Services, Trained, Trial
 from pipelines.metrics import Distribution, measure
@@ -26,7 +26,10 @@ TRIALS = "search/trials.json"
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """A registered model version. `unchanged`: an earlier run had the same inputs, so it stands."""
+    """A registered model version. `unchanged`: an earlier run had the same inputs, so it stands.
+
+    `url` is the training run's page in the tracker, empty if none is served.
+    """
 
     pipeline: str
     day: dt.date
@@ -36,6 +39,7 @@ class TrainingResult:
     metrics: Mapping[str, float]
     model_digest: str
     unchanged: bool = False
+    url: str = ""
 
 
 def run(
@@ -46,16 +50,24 @@ def run(
     seed: int,
     trials: int | None = None,
     on_trial: Callable[[Trial], None] = lambda trial: None,
+    force: bool = False,
+    challenge: bool = True,
+    asked: Mapping[str, str] | None = None,
 ) -> TrainingResult:
-    """Train as of `day`. Raises UpstreamMissing, LookAhead, TrainingFailed, TrackerUnavailable."""
+    """Train as of `day`, unless a registered version has the same inputs; `force` trains all the same.
+
+    `challenge=False` registers the version without naming it challenger. `asked` is what the run was asked
+    for: it goes into the run's tags. Raises UpstreamMissing, LookAhead, TrainingFailed, TrackerUnavailable.
+    """
     budget = trials or spec.search.trials
     pins = training_set.pin_inputs(services.lake, spec, day)
     data = training_set.load(services.lake, services.engine, spec, day, pins)
     inputs = inputs_of(spec, day, data.digests, seed, budget)
-    if (earlier := _earlier(services, spec, inputs)) is not None:
+    if not force and (earlier := _earlier(services, spec, inputs)) is not None:
         return earlier
     tracker = services.tracker
-    run_id = tracker.start_run(spec.name, f"{spec.name} as of {day}", _tags(spec, day, inputs))
+    tags = _tags(spec, day, inputs) | provenance.asked_tags(asked or {})
+    run_id = tracker.start_run(spec.name, f"{spec.name} as of {day}", tags)
     try:
         tracker.log_inputs(run_id, pins)
 
@@ -65,14 +77,18 @@ def run(
 
         trained, scores = fit(services, spec, data, seed=seed, trials=budget, on_trial=record)
         metrics = measure(holdout_labels(data), scores)
+        references.keep(services.lake, tracker, spec, run_id, pins["features"], data.holdout, scores)
         version = _register(services, spec, run_id, data, trained, scores, metrics, seed, budget)
+        if challenge:
+            tracker.set_alias(spec.name, models.CHALLENGER, version)
     except BaseException:
         # If the tracker is what failed, the next run closes this one.
         with contextlib.suppress(TrackerUnavailable):
             tracker.end_run(run_id, "failed")
         raise
     tracker.end_run(run_id, "finished")
-    return TrainingResult(spec.name, day, run_id, version, trained.best.candidate, metrics, trained.model.digest())
+    digest, url = trained.model.digest(), tracker.run(run_id).url
+    return TrainingResult(spec.name, day, run_id, version, trained.best.candidate, metrics, digest, url=url)
 
 
 def fit(
@@ -135,6 +151,7 @@ def _earlier(services: Services, spec: PipelineSpec, inputs: Mapping[str, str]) 
                 {name.removeprefix("holdout."): value for name, value in record.metrics.items() if "holdout." in name},
                 record.tags["tailrace.model_digest"],
                 unchanged=True,
+                url=record.url,
             )
     return None
 
@@ -174,9 +191,7 @@ def _register(
         (search / Path(TRIALS).name).write_text(json.dumps([asdict(trial) for trial in trained.trials], default=str))
         tracker.log_files(run_id, search, Path(TRIALS).parent.name)
         model.save(saved)
-        version = tracker.log_model(run_id, saved, example, pa.array(predict(model, example)))
-    tracker.set_alias(spec.name, models.CHALLENGER, version)
-    return version
+        return tracker.log_model(run_id, saved, example, pa.array(predict(model, example)))
 
 
 def holdout_labels(data: TrainingSet) -> np.ndarray:

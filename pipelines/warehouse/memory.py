@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,18 +20,28 @@ class MemoryWarehouse:
     def __init__(self, tables: Mapping[str, pa.Table]) -> None:
         self._tables = dict(tables)
 
-    def build(self, first: dt.date, last: dt.date) -> tuple[ModelResult, ...]:
+    def build(
+        self,
+        first: dt.date,
+        last: dt.date,
+        run_id: str = "",
+        on_node: Callable[[ModelResult], None] = lambda node: None,
+    ) -> tuple[ModelResult, ...]:
         """Says how many rows of the days there are; there is nothing to build."""
-        return tuple(
+        results = tuple(
             ModelResult(
                 name=name,
                 kind="model",
                 status="success",
                 seconds=0.0,
                 rows=rows.filter((pc.field("ds") >= first) & (pc.field("ds") <= last)).num_rows,
+                unique_id=f"model.memory.{name}",
             )
             for name, rows in sorted(self._tables.items())
         )
+        for result in results:
+            on_node(result)
+        return results
 
     def read(self, table: str, day: dt.date, order_by: Sequence[str]) -> pa.RecordBatchReader:
         """Rows of the day, sorted, nulls last. Raises UpstreamMissing if there is no such table."""

@@ -22,7 +22,8 @@ from tests.support import churn_rows, keyed
 
 DAY = dt.date(2013, 3, 1)
 SPARK = SparkSettings(master="local[2]", driver_memory="1g")
-ENGINES = {"local": LocalEngine, "memory": MemoryEngine, "spark": lambda: SparkEngine(SPARK)}
+LEARNERS = {"local": LocalEngine, "spark": lambda: SparkEngine(SPARK)}
+ENGINES = {**LEARNERS, "memory": MemoryEngine}
 
 
 LAKES = {"delta": lambda folder: DeltaLake(str(folder)), "memory": lambda folder: MemoryLake()}
@@ -36,6 +37,12 @@ def lake(request, tmp_path):
 @pytest.fixture(params=ENGINES)
 def engine(request):
     return ENGINES[request.param]()
+
+
+@pytest.fixture(params=LEARNERS)
+def learner(request):
+    """An engine that searches and fits; the one in memory does neither."""
+    return LEARNERS[request.param]()
 
 
 def train(engine, spec, rows, seed=1, trials=6):
@@ -109,93 +116,109 @@ def test_one_class_cannot_be_learned(engine, spec, rows):
         train(engine, spec, (rows[0], pa.array([True] * rows[0].num_rows)))
 
 
-class TestLocalEngine:
-    def test_the_number_of_cores_does_not_change_the_search(self, spec, rows):
-        one, four = (train(LocalEngine(cores=cores), spec, rows, trials=14).trials for cores in (1, 4))
-        assert [(t.parameters, t.value, t.state) for t in one] == [(t.parameters, t.value, t.state) for t in four]
+def what_counts(trials):
+    return [(trial.candidate, trial.parameters, trial.value, trial.state) for trial in trials]
 
-    def test_every_candidate_is_tried_and_the_search_beats_the_baseline(self, spec, rows):
-        trained = train(LocalEngine(), spec, rows, trials=8)
-        assert {trial.candidate for trial in trained.trials} == {"baseline", "logistic", "trees"}
-        assert len(trained.trials) == 8
-        assert trained.best.candidate != "baseline"
 
-    def test_a_hopeless_trial_is_pruned(self, spec, rows):
-        trees = Candidate(
-            "trees", "xgboost.XGBClassifier", {"n_estimators": 80}, {"learning_rate": FloatRange(1e-6, 0.5, log=True)}
-        )
-        trained = train(LocalEngine(), replace(spec, candidates=(trees,)), rows, trials=16)
-        assert "pruned" in {trial.state for trial in trained.trials}
+@pytest.mark.parametrize("other", [lambda: LocalEngine(cores=4), LEARNERS["spark"]], ids=["four cores", "spark"])
+def test_neither_cores_nor_the_engine_change_the_search(spec, rows, other):
+    one, many = (train(engine, spec, rows, trials=14) for engine in (LocalEngine(cores=1), other()))
+    assert what_counts(one.trials) == what_counts(many.trials)
+    assert one.best.number == many.best.number
+    assert one.model.digest() == many.model.digest()
 
-    @pytest.mark.parametrize(
-        "estimator",
-        ["sklearn.ensemble.HistGradientBoostingClassifier", "sklearn.ensemble.RandomForestClassifier"],
+
+def test_every_candidate_is_tried_and_the_search_beats_the_baseline(learner, spec, rows):
+    trained = train(learner, spec, rows, trials=8)
+    assert {trial.candidate for trial in trained.trials} == {"baseline", "logistic", "trees"}
+    assert len(trained.trials) == 8
+    assert trained.best.candidate != "baseline"
+
+
+def test_a_hopeless_trial_is_pruned(learner, spec, rows):
+    trees = Candidate(
+        "trees", "xgboost.XGBClassifier", {"n_estimators": 80}, {"learning_rate": FloatRange(1e-6, 0.5, log=True)}
     )
-    def test_other_estimators_of_scikit_learn_work(self, spec, rows, tmp_path, estimator):
-        trained = train(LocalEngine(), replace(spec, candidates=(Candidate("other", estimator),)), rows, trials=1)
-        trained.model.save(tmp_path)
-        batch = rows[0].to_batches()[0]
-        assert LocalEngine().load(tmp_path).predict(batch).equals(trained.model.predict(batch))
+    trained = train(learner, replace(spec, candidates=(trees,)), rows, trials=16)
+    assert "pruned" in {trial.state for trial in trained.trials}
 
-    def test_texts_are_learned_from(self, spec, rows, tmp_path):
-        table, labels = rows
-        notes = pa.array(["wants to cancel soon" if left else "all is well" for left in labels.to_pylist()])
-        features = replace(spec.features, columns={**spec.features.columns, "note": "text"})
-        texts = replace(spec, features=features, candidates=spec.candidates[:2])
-        trained = train(LocalEngine(), texts, (table.append_column("note", notes), labels), trials=2)
-        assert trained.best.value < 0.1
-        assert trained.best.candidate == "logistic"
-        assert trained.model.importance()["note"] > 0.5
 
-    def test_an_unseen_category_and_a_null_are_scored(self, spec, rows):
-        for candidate in spec.candidates:
-            model = train(LocalEngine(), replace(spec, candidates=(candidate,)), rows, trials=1).model
-            odd = pa.record_batch(
-                {"plan": pa.array(["gold", None]), "age": pa.array([None, 30.0]), "visits": pa.array([3, None])}
-            )
-            assert model.predict(odd).null_count == 0
+@pytest.mark.parametrize(
+    "estimator",
+    ["sklearn.ensemble.HistGradientBoostingClassifier", "sklearn.ensemble.RandomForestClassifier"],
+)
+def test_other_estimators_of_scikit_learn_work(learner, spec, rows, tmp_path, estimator):
+    trained = train(learner, replace(spec, candidates=(Candidate("other", estimator),)), rows, trials=1)
+    trained.model.save(tmp_path)
+    batch = rows[0].to_batches()[0]
+    assert learner.load(tmp_path).predict(batch).equals(trained.model.predict(batch))
 
-    def test_a_failing_trial_ends_alone(self, spec, rows):
-        broken = Candidate("broken", "sklearn.linear_model.LogisticRegression", {"C": -1.0})
-        trained = train(LocalEngine(), replace(spec, candidates=(broken, spec.candidates[0])), rows, trials=2)
-        assert [trial.state for trial in trained.trials] == ["failed", "complete"]
-        assert "C" in trained.trials[0].parameters["error"]
 
-    def test_importance_names_the_features(self, spec, rows):
-        trained = train(LocalEngine(), spec, rows)
-        shares = trained.model.importance()
-        assert set(shares) == set(spec.features.columns)
-        assert sum(shares.values()) == pytest.approx(1)
+def test_texts_are_learned_from(learner, spec, rows, tmp_path):
+    table, labels = rows
+    notes = pa.array(["wants to cancel soon" if left else "all is well" for left in labels.to_pylist()])
+    features = replace(spec.features, columns={**spec.features.columns, "note": "text"})
+    texts = replace(spec, features=features, candidates=spec.candidates[:2])
+    trained = train(learner, texts, (table.append_column("note", notes), labels), trials=2)
+    assert trained.best.value < 0.1
+    assert trained.best.candidate == "logistic"
+    assert trained.model.importance()["note"] > 0.5
 
-    def test_numbers_beyond_float32_are_learned_from_and_scored(self, spec, rows):
-        table, labels = rows
-        big = table.set_column(2, "visits", pc.add(table["visits"], 2**24 + 1))
-        trees = replace(spec, candidates=spec.candidates[2:])
-        trained = train(LocalEngine(), trees, (big, labels), trials=1)
-        assert trained.best.state == "complete"
-        assert trained.model.predict(big.to_batches()[0]).null_count == 0
 
-    def test_a_function_that_reads_files_is_not_loaded(self, spec, rows, tmp_path):
-        import functools
+def test_an_unseen_category_and_a_null_are_scored(learner, spec, rows):
+    for candidate in spec.candidates:
+        model = train(learner, replace(spec, candidates=(candidate,)), rows, trials=1).model
+        odd = pa.record_batch(
+            {"plan": pa.array(["gold", None]), "age": pa.array([None, 30.0]), "visits": pa.array([3, None])}
+        )
+        assert model.predict(odd).null_count == 0
 
-        import numpy as np
-        import skops.io
-        from sklearn.preprocessing import FunctionTransformer
 
-        model = train(LocalEngine(), replace(spec, candidates=spec.candidates[:1]), rows, trials=1).model
-        model.save(tmp_path)
-        harmful = FunctionTransformer(functools.partial(np.load, allow_pickle=True))
-        skops.io.dump(harmful, tmp_path / "model.skops")
-        with pytest.raises(SignatureMismatch, match=r"does not trust: numpy"):
-            LocalEngine().load(tmp_path)
+def test_a_failing_trial_ends_alone(learner, spec, rows):
+    broken = Candidate("broken", "sklearn.linear_model.LogisticRegression", {"C": -1.0})
+    trained = train(learner, replace(spec, candidates=(broken, spec.candidates[0])), rows, trials=2)
+    assert [trial.state for trial in trained.trials] == ["failed", "complete"]
+    assert "C" in trained.trials[0].parameters["error"]
 
-    def test_a_model_file_of_foreign_types_is_not_loaded(self, spec, rows, tmp_path):
-        import fractions
 
-        import skops.io
+def test_importance_names_the_features(learner, spec, rows):
+    trained = train(learner, spec, rows)
+    shares = trained.model.importance()
+    assert set(shares) == set(spec.features.columns)
+    assert sum(shares.values()) == pytest.approx(1)
 
-        model = train(LocalEngine(), replace(spec, candidates=spec.candidates[:1]), rows, trials=1).model
-        model.save(tmp_path)
-        skops.io.dump(fractions.Fraction(1, 3), tmp_path / "model.skops")
-        with pytest.raises(SignatureMismatch, match="does not trust"):
-            LocalEngine().load(tmp_path)
+
+def test_numbers_beyond_float32_are_learned_from_and_scored(learner, spec, rows):
+    table, labels = rows
+    big = table.set_column(2, "visits", pc.add(table["visits"], 2**24 + 1))
+    trees = replace(spec, candidates=spec.candidates[2:])
+    trained = train(learner, trees, (big, labels), trials=1)
+    assert trained.best.state == "complete"
+    assert trained.model.predict(big.to_batches()[0]).null_count == 0
+
+
+def test_a_function_that_reads_files_is_not_loaded(learner, spec, rows, tmp_path):
+    import functools
+
+    import numpy as np
+    import skops.io
+    from sklearn.preprocessing import FunctionTransformer
+
+    model = train(learner, replace(spec, candidates=spec.candidates[:1]), rows, trials=1).model
+    model.save(tmp_path)
+    harmful = FunctionTransformer(functools.partial(np.load, allow_pickle=True))
+    skops.io.dump(harmful, tmp_path / "model.skops")
+    with pytest.raises(SignatureMismatch, match=r"does not trust: numpy"):
+        learner.load(tmp_path)
+
+
+def test_a_model_file_of_foreign_types_is_not_loaded(learner, spec, rows, tmp_path):
+    import fractions
+
+    import skops.io
+
+    model = train(learner, replace(spec, candidates=spec.candidates[:1]), rows, trials=1).model
+    model.save(tmp_path)
+    skops.io.dump(fractions.Fraction(1, 3), tmp_path / "model.skops")
+    with pytest.raises(SignatureMismatch, match="does not trust"):
+        learner.load(tmp_path)

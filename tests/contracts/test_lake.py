@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import pickle
-import subprocess
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -29,41 +27,17 @@ from pipelines.interfaces import Commit, Lake, Pin, Staged
 from pipelines.lake.delta import DeltaLake
 from pipelines.lake.files import TableFiles
 from pipelines.lake.memory import MemoryLake
+from tests.object_store import s3_server
 
 DAY = dt.date(2013, 3, 1)
 NEXT = dt.date(2013, 3, 2)
 TABLE = "features/flight_delay"
 
-# The server has a process of its own: delta-rs holds the GIL while it waits for an answer.
-S3_SERVER = """
-import sys
-from moto.server import ThreadedMotoServer
-server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-server.start()
-print(server.get_host_and_port()[1], flush=True)
-sys.stdin.read()
-server.stop()
-"""
-
 
 @pytest.fixture(scope="session")
 def s3() -> Iterator[dict[str, str]]:
-    import boto3
-
-    command = [sys.executable, "-c", S3_SERVER]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, text=True, **pipes) as server:
-        endpoint = f"http://127.0.0.1:{int(server.stdout.readline())}"
-        keys = {"aws_access_key_id": "tailrace", "aws_secret_access_key": "tailrace"}
-        boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", **keys).create_bucket(Bucket="lake")
-        yield {
-            "AWS_ENDPOINT_URL": endpoint,
-            "AWS_ALLOW_HTTP": "true",
-            "AWS_REGION": "us-east-1",
-            "AWS_ACCESS_KEY_ID": "tailrace",
-            "AWS_SECRET_ACCESS_KEY": "tailrace",
-        }
-        server.stdin.close()
+    with s3_server() as variables:
+        yield variables
 
 
 class Clock:
@@ -81,7 +55,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture(params=["memory", "local", "file-url", "s3"])
-def reopen(request, tmp_path, clock) -> Callable[[], Lake]:
+def reopen(request, tmp_path, clock, monkeypatch) -> Callable[[], Lake]:
     """Opens the same lake again, as another process would; the memory lake is its own other process."""
     if request.param == "memory":
         lake = MemoryLake(now=clock)
@@ -91,6 +65,8 @@ def reopen(request, tmp_path, clock) -> Callable[[], Lake]:
     if request.param == "file-url":
         return lambda: DeltaLake((tmp_path / "lake").as_uri(), now=clock)
     options = request.getfixturevalue("s3")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, options[name])  # parts travel without: who reads them has its own
     root = f"s3://lake/{uuid.uuid4().hex}"
     return lambda: DeltaLake(root, options, now=clock)
 
@@ -504,6 +480,23 @@ def test_a_second_copy_of_a_part_does_not_count(lake):
     lake.publish(staged, {})
     assert values(lake.read(TABLE)) == [1, 2]
     if isinstance(lake, DeltaLake):
+        assert [file.path for file in data_files(lake)] == list(staged.files)
+
+
+def test_a_copy_that_is_finished_when_the_parts_are_staged_already_does_not_count(lake, clock):
+    writers = []
+
+    def write(writer):
+        writers.append(writer)
+        return [writer.write(0, rows(1, 2).to_reader())]
+
+    staged = lake.target(TABLE, DAY, "r1").write_parts(rows(1).schema, write)
+    writers[0].write(0, rows(1, 2).to_reader())
+    lake.publish(staged, {})
+    assert values(lake.read(TABLE)) == [1, 2]
+    if isinstance(lake, DeltaLake):
+        clock.ahead = dt.timedelta(days=8)
+        assert lake.vacuum(TABLE, keep=[lake.pin(TABLE)]) == 1
         assert [file.path for file in data_files(lake)] == list(staged.files)
 
 

@@ -1,4 +1,4 @@
-"""What every warehouse does, and what dbt on DuckDB does with the real project and real flights."""
+"""What every warehouse does, and what dbt does with the real project and real flights, on DuckDB and on Postgres."""
 
 from __future__ import annotations
 
@@ -23,6 +23,10 @@ from pipelines.landing import Landing
 from pipelines.sources.nycflights13 import NEW_YORK, TABLES, NycFlights
 from pipelines.warehouse.duckdb import DuckDBWarehouse
 from pipelines.warehouse.memory import MemoryWarehouse
+from pipelines.warehouse.postgres import PostgresWarehouse
+from tests.postgres import Server, postgres
+
+__all__ = ["postgres"]
 
 # the suite shares one build, so one process runs it
 
@@ -84,10 +88,21 @@ def site(built: Site, tmp_path: Path) -> Iterator[Site]:
     shutil.move(tmp_path / built.database.name, built.database)
 
 
-@pytest.fixture(scope="session", params=["duckdb", "memory"])
+@pytest.fixture(scope="session")
+def on_postgres(built: Site, postgres: Server) -> PostgresWarehouse:
+    """The same days of the same project, built on Postgres."""
+    made = postgres.database("warehouse")
+    warehouse = PostgresWarehouse(made.url, made.password, PROJECT, built.landing, built.folder / "work-postgres")
+    warehouse.build(FIRST, LAST)
+    return warehouse
+
+
+@pytest.fixture(scope="session", params=["duckdb", "postgres", "memory"])
 def warehouse(request: pytest.FixtureRequest, built: Site) -> Warehouse:
     if request.param == "duckdb":
         return built.warehouse
+    if request.param == "postgres":
+        return request.getfixturevalue("on_postgres")
     days = list(span(FIRST, LAST))
     return MemoryWarehouse({table: pa.concat_tables([built.rows(table, day) for day in days]) for table in ORDER})
 
@@ -348,6 +363,28 @@ def test_a_night_that_was_never_landed_is_not_looked_over(site: Site) -> None:
         site.warehouse.build(LAST, LAST)
 
     assert site.database.read_bytes() == before
+
+
+# ---------------------------------------------------------------- two databases, one project
+
+
+def test_both_databases_give_the_same_marts_row_by_row(built: Site, on_postgres: PostgresWarehouse) -> None:
+    for table, order in ORDER.items():
+        for day in span(FIRST, LAST):
+            assert on_postgres.read(table, day, order).read_all() == built.rows(table, day)
+
+
+def test_a_day_landed_again_is_replaced_whole_on_both(site: Site, on_postgres: PostgresWarehouse) -> None:
+    other_day = on_postgres.read(FEATURES, FIRST, ORDER[FEATURES]).read_all()
+    schedules = pq.read_table(site.landed("schedules", LAST), partitioning=None).select(TABLES["schedules"].names)
+    site.landing.write("schedules", LAST, schedules.slice(0, 100))
+
+    for warehouse in (site.warehouse, on_postgres):
+        results = {result.name: result for result in warehouse.build(LAST, LAST)}
+        assert results[FEATURES].rows == 100
+
+    assert on_postgres.read(FEATURES, LAST, ORDER[FEATURES]).read_all() == site.rows(FEATURES, LAST)
+    assert on_postgres.read(FEATURES, FIRST, ORDER[FEATURES]).read_all() == other_day
 
 
 # ---------------------------------------------------------------- one file, one writer

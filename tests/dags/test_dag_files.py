@@ -7,6 +7,7 @@ import importlib.util
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -64,7 +65,8 @@ def test_every_dag_says_what_it_is_and_holds_back(dags):
     for dag in dags.values():
         assert dag.doc_md
         assert dag.catchup is False
-        assert dag.max_active_runs <= 2
+        # An approval that waits takes no worker.
+        assert dag.max_active_runs <= 4 or dag.dag_id.startswith("approve__")
         for task in dag.tasks:
             assert task.execution_timeout
             assert task.retries == 3
@@ -77,11 +79,31 @@ def test_the_duckdb_file_is_touched_through_one_slot(dags):
         assert pools[task] == "warehouse"
 
 
+def test_backfills_leave_workers_to_the_nights(dags):
+    """However many runs a backfill is asked to have at once, Airflow starts no more of its heavy tasks than these."""
+    for task, at_once in (("ingest", 1), ("train", 1), ("evaluate", 1), ("score", 4)):
+        (found,) = {each.max_active_tis_per_dag for dag in dags.values() for each in dag.tasks if each.task_id == task}
+        assert found == at_once
+    for dag in dags.values():
+        if dag.dag_id.startswith(("predict__", "train__", "warehouse")):
+            assert "Override parameters on existing runs" in dag.doc_md
+
+
+def test_a_failed_try_says_why_at_the_end_of_its_log(dags):
+    from pipelines.orchestration import traces
+
+    for dag in dags.values():
+        for task in dag.tasks:
+            assert traces.say_why in task.on_failure_callback
+            assert traces.say_why in task.on_retry_callback
+
+
 def test_the_day_of_a_scheduled_run_is_its_partition(dags):
+    from airflow.sdk import CronPartitionTimetable
     from airflow.serialization.encoders import coerce_to_core_timetable
     from airflow.timetables.base import TimeRestriction
 
-    for dag in dags.values():
+    for dag in (dag for dag in dags.values() if isinstance(dag.timetable, CronPartitionTimetable)):
         timetable = coerce_to_core_timetable(dag.timetable)
         restriction = TimeRestriction(earliest=dag.start_date, latest=dag.end_date, catchup=True)
         info = timetable.next_dagrun_info_v2(last_dagrun_info=None, restriction=restriction)
@@ -111,7 +133,9 @@ def test_a_broken_spec_breaks_only_its_own_file(tmp_path, monkeypatch):
     (tmp_path / "good.py").write_text(good.replace('name="flight_delay"', 'name="good"'))
     (tmp_path / "bad.py").write_text(good.replace('name="flight_delay"', 'name="bad"').replace('"roc_auc"', '"rok"'))
     monkeypatch.setattr(registry, "CATALOG", tmp_path)
-    assert [dag.dag_id for dag in factory.pipeline_dags("good", "")] == ["train__good", "predict__good"]
+    assert [dag.dag_id for dag in factory.pipeline_dags("good", "")] == [
+        f"{kind}__good" for kind in ("train", "approve", "rollback", "predict", "monitor")
+    ]
     with pytest.raises(SpecError, match=r"bad: gate\.metric is .rok.; it must be one of roc_auc"):
         factory.pipeline_dags("bad", "")
     from pipelines.spec import Schedule
@@ -138,6 +162,20 @@ def test_bad_data_is_not_retried_and_a_lost_connection_is(error, action):
     from pipelines.orchestration.dags import RETRIES
 
     assert RETRIES.evaluate(getattr(errors, error)("said"), try_number=1, max_tries=3).action.name == action
+
+
+@pytest.mark.parametrize(
+    ("run_type", "action"),
+    [("SCHEDULED", "RETRY"), ("BACKFILL_JOB", "FAIL"), ("MANUAL", "FAIL"), ("ASSET_TRIGGERED", "FAIL")],
+)
+def test_only_a_night_waits_for_what_is_not_published_yet(run_type, action):
+    from airflow.utils.types import DagRunType
+
+    from pipelines.errors import UpstreamMissing
+    from pipelines.orchestration.dags import RETRIES
+
+    context = {"dag_run": SimpleNamespace(run_type=getattr(DagRunType, run_type))}
+    assert RETRIES.evaluate(UpstreamMissing("said"), 1, 3, context).action.name == action
 
 
 def test_what_is_not_of_tailrace_is_retried_as_usual():

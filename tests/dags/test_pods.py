@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowTaskTimeout
 from kubernetes import client as k8s
 
 from pipelines import errors, handover, settings
-from pipelines.orchestration import pod_end, pod_run
+from pipelines.orchestration import pod_end, pod_run, traces
 from pipelines.orchestration.dags import pipeline_dags
 from pipelines.orchestration.pods import StagePod
 from pipelines.settings import PodSettings
@@ -66,7 +67,8 @@ def test_parsing_imports_no_kubernetes(in_pods):
         "import sys, airflow.sdk\n"
         "from pipelines.orchestration.dags import pipeline_dags\n"
         "made = pipeline_dags('flight_delay', '')\n"
-        "assert made[1].get_task('score').task_type == 'StagePod'\n"
+        "(score,) = [task for dag in made for task in dag.tasks if task.task_id == 'score']\n"
+        "assert score.task_type == 'StagePod'\n"
         "sys.exit(' '.join(n for n in sys.modules if n.split('.')[0].startswith('kubernetes')) or None)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -77,7 +79,11 @@ def context(**params):
     params = {"day": None, **params}
     return {
         "dag_run": SimpleNamespace(
-            partition_key="2013-03-10", conf={}, logical_date=None, dag_id="predict__flight_delay", run_id="backfill 1"
+            partition_key=None if "first_day" in params else "2013-03-10",
+            conf={},
+            logical_date=None,
+            dag_id="predict__flight_delay",
+            run_id="backfill 1",
         ),
         "dag": SimpleNamespace(params=params),
         "params": params,
@@ -88,17 +94,37 @@ def context(**params):
     ("stage", "params", "more"),
     [
         ("score", {"model": "as-of"}, ["--model", "as-of"]),
-        ("train", {"trials": 5}, ["--trials", "5"]),
+        (
+            "score",
+            {"model": "as-of", "engine": "spark", "force": True},
+            ["--model", "as-of", "--engine", "spark", "--force"],
+        ),
+        ("train", {"trials": 5, "dry_run": True}, ["--trials", "5", "--dry-run"]),
         ("evaluate", {"trials": None}, ["--run", "r1"]),
     ],
 )
 def test_a_pod_runs_what_the_run_was_asked_for(in_pods, stage, params, more):
     task = tasks()[stage]
     task.training_run = "r1" if stage == "evaluate" else None
-    assert task.arguments(context(**params)) == [
+    *command, flag, asked, last = task.arguments(context(reason="say 'why'; $HOME", **params))
+    assert command == [
         *("tailrace", "run", stage, "flight_delay", "--date", "2013-03-10"),
-        *("--run-id", "predict__flight_delay/backfill 1", *more, "--json"),
+        *("--run-id", "predict__flight_delay/backfill 1", *more),
     ]
+    assert (flag, last) == ("--asked", "--json")
+    assert json.loads(asked)["reason"] == "say 'why'; $HOME"
+
+
+def test_a_pod_scores_a_range_and_must_hand_back_every_day(in_pods, monkeypatch):
+    task, kept = tasks()["score"], {}
+    asked = context(first_day="2013-03-08", day="2013-03-10", model="as-of")
+    asked["ti"] = SimpleNamespace(xcom_push=lambda key, value: kept.update({key: value}))
+    assert task.arguments(asked)[4:8] == ["--date", "2013-03-08", "--to", "2013-03-10"]
+    rows = [{"pipeline": "flight_delay", "day": f"2013-03-{day:02}", "already": ""} for day in (8, 9, 10)]
+    assert task._returned(asked, rows) == {"days": ["2013-03-08", "2013-03-09", "2013-03-10"], "already": []}
+    assert kept[traces.RESULT] == rows
+    with pytest.raises(errors.ClusterRefused, match="handed back 2 results for 3 days"):
+        task._returned(asked, rows[:2])
 
 
 def configured(**fields):
@@ -212,6 +238,12 @@ def test_how_a_pod_ended_becomes_a_sentence(given, expected, said):
     assert said in str(error)
 
 
+def test_of_a_pod_that_was_only_asked_for_nothing_more_is_known():
+    failure = AirflowException("The task is being ended.")
+    asked = k8s.V1Pod(metadata=k8s.V1ObjectMeta(name="score-1"))
+    assert pod_end.error(asked, "score of x for 2013-03-10", {}, failure) is failure
+
+
 def test_the_error_of_the_stage_comes_before_how_its_pod_ended(tmp_path):
     message = written(tmp_path, errors.LakeUnavailable("The lake does not answer."))
     error = pod_end.error(pod(terminated=ended(1, message=message)), "score", {}, AirflowException("?"))
@@ -255,6 +287,7 @@ def test_a_pods_settings_default_to_those_of_the_executors():
 
 
 def test_a_result_without_the_field_is_of_another_version():
-    task = StagePod(task_id="train", pipeline="churn", returns="run_id")
+    task = StagePod(task_id="train", pipeline="churn", returns=lambda rows: rows[0]["run_id"])
+    given = context() | {"ti": SimpleNamespace(xcom_push=lambda key, value: None)}
     with pytest.raises(errors.ClusterRefused, match=r"train of churn.*no 'run_id' \(but 'model'\).*TAILRACE_POD_IMAGE"):
-        task._returned({"model": "m"})
+        task._returned(given, [{"model": "m"}])

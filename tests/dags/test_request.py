@@ -3,22 +3,43 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from types import SimpleNamespace
 
 import pytest
+from airflow.sdk.api.datamodels._generated import DagRunType
 
+from pipelines import models
 from pipelines.errors import BadInput
-from pipelines.orchestration import request
+from pipelines.orchestration import forms, request
 
-PARAMS = {"day": None, "first_day": None, "model": "as-of"}
+PARAMS = {"day": None, "first_day": None, "model": "as-of", "reason": None}
+WHOLE = {"model": "current", "reason": None}
 
 
-def context(partition: str | None = None, logical: dt.datetime | None = None, **conf: object) -> dict:
+def context(
+    partition: str | None = None,
+    logical: dt.datetime | None = None,
+    run_type: DagRunType = DagRunType.MANUAL,
+    **conf: object,
+) -> dict:
     return {
-        "dag_run": SimpleNamespace(partition_key=partition, conf=conf, logical_date=logical),
+        "dag_run": SimpleNamespace(
+            partition_key=partition,
+            conf=conf,
+            logical_date=logical,
+            run_type=run_type,
+            dag_id="predict__x",
+            run_id="r1",
+            triggering_user_name="ada",
+        ),
         "dag": SimpleNamespace(params=PARAMS),
         "params": {**PARAMS, **conf},
     }
+
+
+def backfill(**conf: object) -> dict:
+    return context("2013-03-10", run_type=DagRunType.BACKFILL, **conf)
 
 
 def test_schedule_and_backfill_give_the_partition():
@@ -44,9 +65,75 @@ def test_dags_test_gives_the_day_as_midnight():
         (context("2013-03-10", modle="3"), "'modle' is not a parameter of this DAG. Did you mean 'model'?"),
         (context("march"), "write a day of the calendar as YYYY-MM-DD"),
         (context("2013-03-10", first_day="2013-03-11"), "first_day 2013-03-11 is after day 2013-03-10"),
+        (context("2999-01-01"), "2999-01-01 is in the future"),
+        (backfill(), "model, reason did not reach it"),
+        (backfill(model="3"), "reason did not reach it"),
+        (backfill(**WHOLE, first_day="2013-03-08"), "which knows its days: leave first_day empty"),
     ],
 )
 def test_what_cannot_be_run_is_refused(given, expected):
     with pytest.raises(BadInput) as raised:
         request.read(given)
     assert expected in str(raised.value)
+
+
+def test_all_that_is_wrong_is_said_at_once():
+    with pytest.raises(BadInput) as raised:
+        request.read(context("2999-01-01", day="2013-03-11", modle="3", first_day="soon"))
+    for said in ("'modle' is not a parameter", "but the run is for the partition '2999-01-01'", "first_day is 'soon'"):
+        assert said in str(raised.value)
+
+
+def test_a_backfill_that_states_everything_starts():
+    asked = request.read(backfill(**WHOLE))
+    assert (asked.day, asked.model, asked.backfill) == (dt.date(2013, 3, 10), "current", True)
+
+
+def test_a_refused_backfill_is_told_what_to_send():
+    with pytest.raises(BadInput) as raised:
+        request.read(backfill(model="3"))
+    told = str(raised.value)
+    sent = json.loads(told[told.index("{") : told.index("}") + 1])
+    assert request.read(backfill(**sent)).model == "3"
+
+
+def test_what_was_chosen_is_recorded_as_text():
+    asked = request.read(context("2013-03-10", model="3", reason="two\nlines\x00 <b>" + "x" * 600))
+    assert asked.record() == {
+        "airflow_dag": "predict__x",
+        "airflow_run": "r1",
+        "triggered_by": "ada",
+        "model": "3",
+        "reason": asked.reason,
+    }
+    assert asked.reason.startswith("two lines <b>xxx")
+    assert len(asked.reason) == forms.REASON_LENGTH
+
+
+def test_the_engine_of_the_settings_is_no_choice():
+    assert request.read(context("2013-03-10", engine="as set") | {"dag": SimpleNamespace(params=forms.predict())})
+    read = context("2013-03-10")
+    read["params"]["engine"] = "spark"
+    assert request.read(read).engine == "spark"
+    read["params"]["engine"] = forms.AS_SET
+    assert request.read(read).engine is None
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("model", "newest"), ("model", "0"), ("engine", "gpu"), ("day", "2013-02-31x"), ("reason", "x" * 501),
+        ("dry_run", "maybe"), ("force", 3),
+    ],
+)  # fmt: skip
+def test_the_form_refuses_wrong_values(name, wrong):
+    from airflow.sdk.exceptions import ParamValidationError
+
+    param = forms.predict()[name]
+    assert param.resolve() is param.value
+    with pytest.raises(ParamValidationError):
+        param.resolve(wrong)
+
+
+def test_the_forms_words_are_the_models_words():
+    assert (forms.AS_OF, forms.CURRENT) == (models.AS_OF, models.CURRENT)

@@ -7,6 +7,7 @@ from typing import Any
 
 from pipelines.engines.spark.engine import SparkEngine
 from pipelines.settings import SparkSettings
+from tests.jvm import end_jvm
 from tests.kubernetes.cluster import EXECUTOR_TEMPLATE, IMAGE, NAMESPACE, Cluster
 
 
@@ -31,10 +32,6 @@ def settings_of(cluster: Cluster, **changed: Any) -> SparkSettings:
 
 def stop(engine: SparkEngine) -> None:
     """End the session and its JVM: the next one of this process has other settings."""
-    from pyspark import SparkContext
-
     if "session" in vars(engine):
         engine.session.stop()
-    if SparkContext._gateway is not None:
-        SparkContext._gateway.shutdown()
-        SparkContext._gateway = SparkContext._jvm = None
+    end_jvm()

@@ -21,9 +21,33 @@ from pipelines.errors import OutOfMemory, StagingGone
 from pipelines.lake.delta import DeltaLake
 from pipelines.spec import LABEL
 from pipelines.training_set import ArrowRows
+from tests.contracts.test_engine import (
+    test_a_failing_trial_ends_alone,
+    test_a_hopeless_trial_is_pruned,
+    test_a_saved_model_predicts_alike,
+    test_features_that_do_not_fit_are_all_named,
+    test_no_rows_give_no_scores,
+    test_one_class_cannot_be_learned,
+    test_other_estimators_of_scikit_learn_work,
+    test_scores_are_the_published_columns_in_order,
+    test_texts_are_learned_from,
+)
 from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.engines import settings_of, stop
 from tests.support import churn_rows, keyed
+
+__all__ = [
+    "test_a_failing_trial_ends_alone",
+    "test_a_hopeless_trial_is_pruned",
+    "test_a_saved_model_predicts_alike",
+    "test_features_that_do_not_fit_are_all_named",
+    "test_no_rows_give_no_scores",
+    "test_one_class_cannot_be_learned",
+    "test_other_estimators_of_scikit_learn_work",
+    "test_scores_are_the_published_columns_in_order",
+    "test_texts_are_learned_from",
+]
+"""The contract's main cases, run on this module's fixtures."""
 
 DAY = dt.date(2013, 3, 1)
 
@@ -38,9 +62,18 @@ def engine(cluster: Cluster) -> Iterator[SparkEngine]:
 
 
 @pytest.fixture
+def learner(engine: SparkEngine) -> SparkEngine:
+    return engine
+
+
+@pytest.fixture
 def lake(tmp_path: Path) -> DeltaLake:
+    return DeltaLake(str(tmp_path / "lake"))
+
+
+@pytest.fixture
+def filled(lake: DeltaLake) -> DeltaLake:
     """With a day of features in several files' worth of row groups."""
-    lake = DeltaLake(str(tmp_path / "lake"))
     features = keyed(churn_rows(300_000, seed=3)[0], DAY)
     lake.publish(lake.stage("features", DAY, "r", features.to_reader()), {})
     return lake
@@ -60,10 +93,10 @@ def test_it_trains_the_model_that_one_machine_trains(engine, spec, rows):
     ]
 
 
-def test_an_executor_dies_in_the_middle_and_the_rows_are_the_same(cluster, engine, spec, rows, lake, tmp_path):
+def test_an_executor_dies_in_the_middle_and_the_rows_are_the_same(cluster, engine, spec, rows, filled, tmp_path):
     model = trained(LocalEngine(), spec, rows).model
-    scan = lake.scan(lake.pin("features", first=DAY, last=DAY))
-    lake.publish(LocalEngine().score(spec, model, "1", scan, lake.target("expected", DAY, "local")), {})
+    scan = filled.scan(filled.pin("features", first=DAY, last=DAY))
+    filled.publish(LocalEngine().score(spec, model, "1", scan, filled.target("expected", DAY, "local")), {})
     started, go_on = tmp_path / "started", tmp_path / "go-on"
     started.mkdir()
 
@@ -77,16 +110,16 @@ def test_an_executor_dies_in_the_middle_and_the_rows_are_the_same(cluster, engin
     with ThreadPoolExecutor(1) as pool:
         killing = pool.submit(kill_one)
         waiting = held_up(scan, started, go_on)
-        staged = engine.score(spec, model, "1", waiting, lake.target("predictions", DAY, "spark"))
+        staged = engine.score(spec, model, "1", waiting, filled.target("predictions", DAY, "spark"))
         assert killing.result()
-    lake.publish(staged, {})
-    assert lake.read("predictions").read_all().equals(lake.read("expected").read_all())
-    written = {file.path for file in lake._store("predictions").list() if file.path.endswith(".parquet")}
+    filled.publish(staged, {})
+    assert filled.read("predictions").read_all().equals(filled.read("expected").read_all())
+    written = {file.path for file in filled._store("predictions").list() if file.path.endswith(".parquet")}
     assert written == set(staged.files), "of the copies one is left"
     cluster.wait(lambda: len(cluster.executors()) == 2, "the killed executor is replaced")
 
 
-def test_an_executor_out_of_memory_is_said_with_the_setting_to_raise(cluster, engine, spec, rows, lake, tmp_path):
+def test_an_executor_out_of_memory_is_said_with_the_setting_to_raise(cluster, engine, spec, rows, filled, tmp_path):
     model = trained(LocalEngine(), spec, rows).model
     started, never, done = tmp_path / "started", tmp_path / "never", threading.Event()
     started.mkdir()
@@ -102,16 +135,16 @@ def test_an_executor_out_of_memory_is_said_with_the_setting_to_raise(cluster, en
         starving = pool.submit(starve)
         try:
             with pytest.raises(OutOfMemory) as raised:
-                scan = held_up(lake.scan(lake.pin("features")), started, never)
-                engine.score(spec, model, "1", scan, lake.target("predictions", DAY, "starved"))
+                scan = held_up(filled.scan(filled.pin("features")), started, never)
+                engine.score(spec, model, "1", scan, filled.target("predictions", DAY, "starved"))
         finally:
             done.set()
         starving.result()
     assert "137" in str(raised.value)
     assert "TAILRACE_SPARK_EXECUTOR_MEMORY" in str(raised.value)
     with pytest.raises(StagingGone):
-        lake.staged("predictions", DAY, "starved")
-    assert not lake.exists("predictions") or not lake.days("predictions")
+        filled.staged("predictions", DAY, "starved")
+    assert not filled.exists("predictions") or not filled.days("predictions")
 
 
 def held_up(scan: Any, started: Path, go_on: Path) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import warnings
 from importlib.metadata import version
@@ -18,6 +17,7 @@ import yaml
 from pipelines import settings
 from tests.kubernetes.api.admission import restricted_faults
 from tests.kubernetes.cluster import BASE, DRIVER_TEMPLATE, EXECUTOR_TEMPLATE, REPOSITORY
+from tests.kubernetes.tools import tool
 
 VERSIONS = [f"1.{minor}" for minor in range(28, 38)]
 FILES = sorted(path for path in (REPOSITORY / "deploy/kubernetes").rglob("*.yaml") if path.name != "kustomization.yaml")
@@ -165,10 +165,11 @@ def test_the_kustomization_names_every_manifest() -> None:
 
 
 def test_a_team_of_its_own() -> None:
-    if shutil.which("kubectl") is None:
-        warnings.warn("NOT RUN: `kubectl kustomize` of the team overlay, since kubectl is not here.", stacklevel=1)
+    kubectl = tool("kubectl")
+    if kubectl is None:
+        warnings.warn("NOT RUN: `kubectl kustomize` of the team overlay: kubectl is not to be had.", stacklevel=1)
         return
-    built = subprocess.run(["kubectl", "kustomize", TEAM.parent], check=True, capture_output=True, text=True).stdout
+    built = subprocess.run([kubectl, "kustomize", TEAM.parent], check=True, capture_output=True, text=True).stdout
     objects = list(yaml.safe_load_all(built))
     homes = {obj["metadata"].get("namespace", obj["metadata"]["name"]) for obj in objects}
     assert homes == {"tailrace-example"}
@@ -205,11 +206,13 @@ def test_helm_values() -> None:
         }
         assert restricted_faults(pod) == []
     chart = os.environ.get("AIRFLOW_CHART")
-    if shutil.which("helm") is None or chart is None:
+    helm = tool("helm") if chart else None
+    if helm is None:
         warnings.warn(
-            f"NOT RUN: `helm template` of {VALUES.name}; it needs helm, and $AIRFLOW_CHART with the chart.",
+            f"NOT RUN: `helm lint` and `helm template` of {VALUES.name}; they need helm, and $AIRFLOW_CHART with the "
+            "official chart, which no package holds.",
             stacklevel=1,
         )
         return
-    subprocess.run(["helm", "lint", chart, "-f", VALUES], check=True)
-    subprocess.run(["helm", "template", "airflow", chart, "-f", VALUES], check=True, capture_output=True)
+    subprocess.run([helm, "lint", chart, "-f", VALUES], check=True)
+    subprocess.run([helm, "template", "airflow", chart, "-f", VALUES], check=True, capture_output=True)

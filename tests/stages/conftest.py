@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -139,9 +140,14 @@ def embedded(tmp_path: Path) -> tuple[Lake, Tracker]:
 
 @pytest.fixture(params=[memory, embedded], ids=["memory", "embedded"])
 def services(request, tmp_path, spec):
+    return installation(request.param, tmp_path, spec)
+
+
+def installation(kind: Callable[[Path], tuple[Lake, Tracker]], tmp_path: Path, spec: PipelineSpec) -> Installation:
+    """Services around a lake and a tracker, in `memory` or `embedded`."""
     from pipelines.validation.memory import MemoryValidator
 
-    lake, tracker = request.param(tmp_path)
+    lake, tracker = kind(tmp_path)
     suites = write_suites(tmp_path / "expectations", spec)
     held = tables(spec)
     return Installation(lake, tracker, MemoryValidator(suites), MemoryWarehouse(held), LocalEngine(), held)

@@ -98,3 +98,35 @@ def test_a_wrong_spark_variable_is_said(variable, value):
 def test_a_misspelt_spark_variable_names_the_nearest():
     with pytest.raises(SettingsError, match="Did you mean 'TAILRACE_SPARK_MASTER'"):
         settings.load({"TAILRACE_SPARK_MASTR": "local[2]"})
+
+
+def test_the_warehouse_is_a_file_or_a_postgres_database(tmp_path):
+    home = {"TAILRACE_HOME": str(tmp_path)}
+    assert settings.load(home).warehouse == str(tmp_path / "warehouse.duckdb")
+    url = "postgresql://warehouse@db:5432/warehouse"
+    loaded = settings.load({**home, "TAILRACE_WAREHOUSE": url, "PGPASSWORD": "hushed"})
+    assert (loaded.warehouse, loaded.warehouse_is_postgres, loaded.warehouse_password) == (url, True, "hushed")
+    assert "hushed" not in repr(loaded)
+    own = {**home, "TAILRACE_WAREHOUSE": url, "PGPASSWORD": "hushed", "TAILRACE_WAREHOUSE_PASSWORD": "own"}
+    assert settings.load(own).warehouse_password == own["TAILRACE_WAREHOUSE_PASSWORD"]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("postgresql://warehouse:hushed@db/warehouse", "belongs in TAILRACE_WAREHOUSE_PASSWORD"),
+        ("postgresql://warehouse@db/warehouse?password=hushed", "belongs in TAILRACE_WAREHOUSE_PASSWORD"),
+        ("postgresql://db:5432", "must name user and database"),
+        ("mysql://warehouse:hushed@db/warehouse", "has the scheme 'mysql'"),
+    ],
+)
+def test_a_wrong_warehouse_is_said_without_its_password(value, said):
+    with pytest.raises(SettingsError, match=said) as refused:
+        settings.load({"TAILRACE_WAREHOUSE": value})
+    assert "hushed" not in str(refused.value)
+
+
+def test_dbt_runs_as_one_task_or_one_per_model():
+    assert settings.load({}).dbt_tasks == settings.BUILD
+    with pytest.raises(SettingsError, match="TAILRACE_DBT_TASKS is 'model'; it must be 'build' or 'models'"):
+        settings.load({"TAILRACE_DBT_TASKS": "model"})

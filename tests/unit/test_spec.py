@@ -9,7 +9,18 @@ import pytest
 
 from pipelines import registry
 from pipelines.errors import SpecError, UnknownName
-from pipelines.spec import Audit, Candidate, Choice, FloatRange, Gate, IntRange, PipelineSpec, Window, problems_of
+from pipelines.spec import (
+    Audit,
+    Candidate,
+    Choice,
+    FloatRange,
+    Gate,
+    IntRange,
+    Monitor,
+    PipelineSpec,
+    Window,
+    problems_of,
+)
 
 SPARK_ML = "pyspark.ml.classification"
 FOREST = f"{SPARK_ML}.RandomForestClassifier"
@@ -57,6 +68,10 @@ def with_columns(spec: PipelineSpec, columns: dict[str, str]) -> PipelineSpec:
         (lambda s: replace(s, gate=Gate(slices=("plam",))), "Did you mean 'plan'?"),
         (lambda s: replace(s, gate=Gate(slices=("age",))), "only categorical features"),
         (lambda s: replace(s, gate=Gate(approval="humans")), "Did you mean 'human'?"),
+        (lambda s: replace(s, gate=Gate(approval_days=0)), "gate.approval_days is 0; it must be more than 0 days"),
+        (lambda s: replace(s, monitor=Monitor(watch_psi=0.3)), "the alarm not below the watch"),
+        (lambda s: replace(s, monitor=Monitor(watch_psi=float("nan"))), "monitor.watch_psi is nan"),
+        (lambda s: replace(s, monitor=Monitor(rows=0)), "monitor.rows is 0"),
         (lambda s: replace(s, audit=Audit(max_null_share=-0.1)), "audit.max_null_share is -0.1"),
         (lambda s: replace(s, audit=Audit(max_psi=0)), "audit.max_psi is 0"),
         (lambda s: replace(s, schedule=replace(s.schedule, timezone="America/NewYork")), "America/New_York"),

@@ -1,8 +1,7 @@
 with days as (
 
-    select unnest(generate_series(
-        {{ first_day() }}, {{ last_day() }}, interval 1 day
-    ))::date as ds
+    select midnights.midnight::date as ds
+    from generate_series({{ first_day() }}, {{ last_day() }}, interval '1 day') as midnights (midnight)
 
 )
 

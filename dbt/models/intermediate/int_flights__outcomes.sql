@@ -27,7 +27,7 @@ departed as (
     select
         arrivals.*,
         coalesce(time_zones.time_zone, missing_time_zones.tzone) as time_zone,
-        arrivals.scheduled_departure + to_minutes(arrivals.departure_delay_minutes) as departed_at
+        arrivals.scheduled_departure + arrivals.departure_delay_minutes * interval '1 minute' as departed_at
     from arrivals
     left join time_zones
         on
@@ -45,7 +45,7 @@ possible_arrivals as (
         *,
         timezone(time_zone, date_trunc('day', timezone(time_zone, departed_at)) + arrival_clock) as same_day,
         timezone(
-            time_zone, date_trunc('day', timezone(time_zone, departed_at)) + to_days(1) + arrival_clock
+            time_zone, date_trunc('day', timezone(time_zone, departed_at)) + interval '1 day' + arrival_clock
         ) as next_day
     from departed
 

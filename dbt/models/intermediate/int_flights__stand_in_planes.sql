@@ -17,7 +17,10 @@ with_plane as (
         ds,
         carrier,
         tail_number,
-        row_number() over (partition by carrier order by ds, flight_key) as flight_number
+        row_number() over (
+            -- by bytes, in whatever order the database sorts text
+            partition by carrier order by ds, flight_key collate "C"
+        ) as flight_number
     from flights
     where tail_number is not null
 
@@ -38,14 +41,14 @@ pools as (
 
 ),
 
--- MD5, since DuckDB's own hash() may change with its version
+-- MD5, since a database's own hash() may change with its version
 drawn as (
 
     select
         flights.ds,
         flights.flight_key,
         flights.carrier,
-        pools.first_number + md5_number_lower(flights.flight_key) % pools.flights as flight_number
+        pools.first_number + ({{ md5_number('flights.flight_key') }} % pools.flights)::bigint as flight_number
     from flights
     inner join pools
         on

@@ -43,8 +43,8 @@ rates as (
             ds,
             '{{ dimension }}' as dimension,
             {{ member }} as member,
-            avg(late::int) filter (where in_last_7_days) as late_rate_7d,
-            avg(late::int) as late_rate_28d,
+            avg(late::int::float8) filter (where in_last_7_days) as late_rate_7d,
+            avg(late::int::float8) as late_rate_28d,
             max(known_at) as known_at
         from known
         -- flights without a tail number are of no plane

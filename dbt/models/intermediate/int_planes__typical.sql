@@ -23,7 +23,7 @@ flown as (
         days.ds,
         flights.carrier,
         planes.seats,
-        year(days.ds) - planes.year_built as age_years
+        extract(year from days.ds) - planes.year_built as age_years
     from days
     inner join flights
         on flights.ds between days.ds - 28 and days.ds
@@ -37,7 +37,7 @@ flown as (
 select
     ds,
     carrier,
-    quantile_disc(age_years, 0.5) as age_years,
-    quantile_disc(seats, 0.5) as seats
+    percentile_disc(0.5) within group (order by age_years) as age_years,
+    percentile_disc(0.5) within group (order by seats) as seats
 from flown
 group by ds, carrier

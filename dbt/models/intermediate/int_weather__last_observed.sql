@@ -24,7 +24,7 @@ before_cutoff as (
         observations.precipitation_in,
         observations.pressure_mb,
         observations.visibility_miles,
-        date_diff('minute', observations.observed_at, days.cutoff) as weather_age_minutes
+        extract(epoch from days.cutoff - observations.observed_at) / 60 as weather_age_minutes
     from days
     inner join observations
         on
@@ -33,5 +33,6 @@ before_cutoff as (
 
 )
 
-select * from before_cutoff
-qualify row_number() over (partition by ds, origin order by observed_at desc) = 1
+select distinct on (ds, origin) *
+from before_cutoff
+order by ds asc, origin asc, observed_at desc

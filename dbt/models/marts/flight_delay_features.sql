@@ -69,13 +69,13 @@ select
     flights.origin,
     flights.dest,
     flights.departure_hour,
-    isodow(flights.ds)::integer as weekday,
-    month(flights.ds)::integer as month,
-    flights.distance_miles::double as distance_miles,
+    extract(isodow from flights.ds)::integer as weekday,
+    extract(month from flights.ds)::integer as month,
+    flights.distance_miles::float8 as distance_miles,
     flights.scheduled_departures_same_hour::integer as scheduled_departures_same_hour,
 
-    coalesce(year(flights.ds) - planes.year_built, typical_planes.age_years)::double as plane_age_years,
-    coalesce(planes.seats, typical_planes.seats)::double as plane_seats,
+    coalesce(extract(year from flights.ds) - planes.year_built, typical_planes.age_years)::float8 as plane_age_years,
+    coalesce(planes.seats, typical_planes.seats)::float8 as plane_seats,
 
     weather.temperature_f,
     weather.dew_point_f,
@@ -84,7 +84,7 @@ select
     weather.precipitation_in,
     weather.pressure_mb,
     weather.visibility_miles,
-    weather.weather_age_minutes::double as weather_age_minutes,
+    weather.weather_age_minutes::float8 as weather_age_minutes,
 
     carriers.late_rate_7d as carrier_late_rate_7d,
     carriers.late_rate_28d as carrier_late_rate_28d,

@@ -12,7 +12,7 @@ select
     scheduled_departure,
     known_at,
     late,
-    arrival_delay_minutes::double as arrival_delay_minutes,
+    arrival_delay_minutes::float8 as arrival_delay_minutes,
     cancelled,
     diverted
 from outcomes

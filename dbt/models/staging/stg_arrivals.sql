@@ -14,11 +14,11 @@ renamed as (
         origin,
         dest,
         tailnum as tail_number,
-        time_hour + to_minutes(sched_dep_time % 100) as scheduled_departure,
+        time_hour + sched_dep_time % 100 * interval '1 minute' as scheduled_departure,
         dep_time is not null as departed,
         dep_delay as departure_delay_minutes,
         -- the clock at the destination, 24:00 being the next day's 00:00
-        to_minutes((arr_time // 100 * 60 + arr_time % 100) % 1440) as arrival_clock,
+        (floor(arr_time / 100)::integer * 60 + arr_time % 100) % 1440 * interval '1 minute' as arrival_clock,
         arr_delay as arrival_delay_minutes
     from source
 

@@ -14,7 +14,7 @@ renamed as (
         dest,
         tailnum as tail_number,
         -- the source's own instant: the wall clock says too little when clocks go back
-        time_hour + to_minutes(minute) as scheduled_departure,
+        time_hour + minute * interval '1 minute' as scheduled_departure,
         hour as departure_hour,
         distance as distance_miles
     from source

@@ -26,6 +26,7 @@ from pipelines.engines.spark.encoding import (
     categories,
     vector_encoding,
 )
+from pipelines.engines.spark.failures import freed
 from pipelines.engines.spark.rows import FrameRows
 from pipelines.engines.spark.trees import trees_of
 from pipelines.engines.vectors import VectorEncoding
@@ -53,10 +54,8 @@ def learning(spec: PipelineSpec, candidate: Candidate, rows: FrameRows, *, seed:
     else:
         encoded, fit = _spark_ml(spec, candidate, rows, seed)
     encoded.persist()
-    try:
+    with freed(encoded.unpersist):
         yield fit
-    finally:
-        encoded.unpersist()
 
 
 def workers_of(candidate: Candidate, rows: int, slots: int) -> int:

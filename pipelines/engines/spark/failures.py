@@ -13,7 +13,7 @@ import json
 import logging
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from pipelines import errors
@@ -88,15 +88,29 @@ def spark_errors(doing: str) -> Iterator[None]:
     TailraceError, or ClusterRefused, ClusterUnavailable, OutOfMemory, ExecutorsLost, StorageFull or JobFailed.
     Errors that do not come from Spark pass.
     """
-    from py4j.protocol import Py4JError
-    from pyspark.errors import PySparkException
-
     try:
         yield
-    except (Py4JError, PySparkException, ConnectionError, EOFError) as error:
+    except _raised_by_spark() as error:
         text = text_of(error)
         log.info("%s failed: %s\nAll that Spark said:\n%s", doing, first_said(text), text)
         raise (_driver_ended(doing, text) or error_of(doing, text, peak_memory)) from error
+
+
+@contextmanager
+def freed(free: Callable[[], Any]) -> Iterator[None]:
+    """Call `free` at the end. A session that is gone holds nothing, and that must not hide why it is gone."""
+    try:
+        yield
+    finally:
+        with suppress(*_raised_by_spark()):
+            free()
+
+
+def _raised_by_spark() -> tuple[type[Exception], ...]:
+    from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException
+
+    return Py4JError, PySparkException, ConnectionError, EOFError
 
 
 def text_of(error: BaseException) -> str:

@@ -19,7 +19,7 @@ from pipelines.engines import models
 from pipelines.engines.models import check_columns
 from pipelines.engines.scoring import prediction_schema, score_stream
 from pipelines.engines.spark import tables
-from pipelines.engines.spark.failures import guarded, spark_errors
+from pipelines.engines.spark.failures import freed, guarded, spark_errors
 from pipelines.engines.spark.progress import Progress, told
 from pipelines.interfaces import Model, Part, PartWriter, Scan, Staged, Target
 from pipelines.spec import PipelineSpec
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from pyspark import Accumulator, Broadcast
     from pyspark.sql import DataFrame, SparkSession
 
-PARTS_A_SLOT = 4
-"""So that a slow or lost executor holds up a quarter of its share at most."""
+PARTS_A_SLOT = 16
+"""So that the last parts to finish, and those of a slow or lost executor, are a small share of the whole."""
 
 LEAST_ROWS, MOST_ROWS = 131_072, 4_194_304
 """Of a part: below, starting a task costs more than its work; above, a retry costs too much."""
@@ -57,19 +57,17 @@ def score(
     """Stage the predictions for all rows. Raises SignatureMismatch, and what reading, staging and Spark raise."""
     check_columns(model.features, rows.schema)
     doing = f"Scoring {rows.rows:,} rows of {spec.name}"
-    shipped, scored = spark.sparkContext.broadcast(_files_of(model)), spark.sparkContext.accumulator(0)
+    with spark_errors(doing):
+        shipped, scored = spark.sparkContext.broadcast(_files_of(model)), spark.sparkContext.accumulator(0)
 
     def show(progress: Progress) -> None:
         tell(f"{progress}, {scored.value:,} of {rows.rows:,} rows scored")
 
     work = _Work(spec, model.digest(), version, rows.schema, shipped, scored)
-    try:
-        with spark_errors(doing), told(spark, show):
-            if rows.native is not None:
-                return _score_frame(spark, work, tables.read(spark, rows, native_reader), target)
-            return _score_parts(spark, work, rows.parts(part_rows(rows.rows, slots)), target)
-    finally:
-        shipped.destroy()
+    with freed(shipped.destroy), spark_errors(doing), told(spark, show):
+        if rows.native is not None:
+            return _score_frame(spark, work, tables.read(spark, rows, native_reader), target)
+        return _score_parts(spark, work, rows.parts(part_rows(rows.rows, slots)), target)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.engines.search import Job, Outcome, Run, comparison, one_thread, run_job
-from pipelines.engines.spark.failures import guarded, spark_errors
+from pipelines.engines.spark.failures import freed, guarded, spark_errors
 from pipelines.engines.spark.progress import told
 from pipelines.spec import PipelineSpec
 
@@ -56,10 +56,8 @@ def in_tasks(
         with spark_errors(doing), told(spark, lambda progress: tell(f"Searching {spec.name}, {progress}")):
             return context.parallelize(jobs, len(jobs)).map(functools.partial(_run_shipped, shipment)).collect()
 
-    try:
+    with freed(shipment.destroy):
         yield run
-    finally:
-        shipment.destroy()
 
 
 @guarded

@@ -6,11 +6,13 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 from pipelines.engines.spark import cluster, preflight
 from pipelines.engines.spark.failures import spark_errors
 from pipelines.engines.spark.jvm import start_jvm
+from pipelines.errors import SettingsError
 from pipelines.settings import SparkSettings
 
 if TYPE_CHECKING:
@@ -70,8 +72,7 @@ def open_session(settings: SparkSettings, app_name: str = "tailrace") -> SparkSe
         return SparkSession.builder.getOrCreate()
     preflight.check(settings)
     cluster.check_answers(settings.master)
-    if settings.event_log and "://" not in settings.event_log:
-        Path(settings.event_log).mkdir(parents=True, exist_ok=True)
+    _prepare_event_log(settings.event_log)
     values = conf_of(settings)
     _prepare_environment(settings, values)
     conf = SparkConf().setAppName(app_name).setAll(list(values.items()))
@@ -84,6 +85,24 @@ def open_session(settings: SparkSettings, app_name: str = "tailrace") -> SparkSe
             context.stop()
             raise
         return SparkSession(context)
+
+
+def _prepare_event_log(place: str) -> None:
+    """Make the folder: Spark takes one that is there alone. Raises SettingsError if nothing can be written to it."""
+    if not place or "://" in place:
+        return
+    try:
+        Path(place).mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise SettingsError(
+            "Spark cannot start:",
+            [
+                f"TAILRACE_SPARK_EVENT_LOG is {place!r} and cannot be written ({error.strerror}); name a folder that "
+                "can, or leave it empty for none."
+            ],
+        ) from error
 
 
 def _prepare_environment(settings: SparkSettings, conf: Mapping[str, str]) -> None:

@@ -19,7 +19,7 @@ from pipelines.engines.encoding import to_numpy
 from pipelines.engines.estimators import is_distributed
 from pipelines.engines.search import WATCH_SHARE, Job, Outcome, Run, best_of, refit, search
 from pipelines.engines.spark.distributed import Fit, learning, measured
-from pipelines.engines.spark.failures import spark_errors
+from pipelines.engines.spark.failures import freed, spark_errors
 from pipelines.engines.spark.progress import told
 from pipelines.engines.spark.rows import FrameRows, framed
 from pipelines.engines.spark.search import in_tasks
@@ -69,10 +69,8 @@ def _kept(rows: LabelledRows) -> Iterator[None]:
         yield
         return
     rows.frame.persist()
-    try:
+    with freed(rows.frame.unpersist):
         yield
-    finally:
-        rows.frame.unpersist()
 
 
 @contextmanager

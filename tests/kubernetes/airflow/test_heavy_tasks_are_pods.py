@@ -8,6 +8,7 @@ import signal
 import threading
 
 import pytest
+from airflow.sdk.exceptions import AirflowFailException
 
 from pipelines import registry, settings
 from pipelines.wiring import Wiring
@@ -147,6 +148,26 @@ def test_a_task_that_takes_too_long_leaves_no_pod(installation, champion, capfd)
     ended = installation.run(PREDICT, NEXT, score={"execution_timeout": dt.timedelta(seconds=2), "retries": 0})
     assert ended.states["score"] == "failed"
     assert "its pod was still running at the task's execution timeout" in capfd.readouterr().out
+    installation.cluster.wait(lambda: not installation.cluster.pods(), "the pod is deleted")
+
+
+def test_a_killed_task_deletes_its_pod(installation, champion, monkeypatch):
+    """Airflow ends a task's process with SIGTERM; here it comes when the pod runs and is not yet waited for."""
+    from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
+
+    running = []
+
+    def killed(*args, **kwargs):
+        running.append(running_pod(installation))
+        installation.cluster.kill(running[0], "SIGSTOP")  # or it may have finished by itself
+        os.kill(os.getpid(), signal.SIGTERM)
+        installation.cluster.kill(running[0], "SIGCONT")
+        raise AirflowFailException("The task is being ended.")
+
+    monkeypatch.setattr(KubernetesPodOperator, "invoke_defer_method", killed)
+    ended = installation.run(PREDICT, NEXT)
+    assert (ended.states["score"], ended.tries["score"]) == ("failed", 1)
+    assert len(running) == 1
     installation.cluster.wait(lambda: not installation.cluster.pods(), "the pod is deleted")
 
 

@@ -22,7 +22,7 @@ from pipelines.interfaces import Trial
 from pipelines.reporting.evaluation import (
     METRICS,
     ScoredHoldout,
-    bootstrap_difference,
+    bootstrap_intervals,
     calibration_error,
     measure,
     slice_table,
@@ -91,20 +91,33 @@ def test_weights_count_rows(metric: str, scored: tuple[np.ndarray, np.ndarray, n
     assert weighted(metric, labels, good)(weights) == pytest.approx(expected, rel=1e-9)
 
 
-@pytest.mark.parametrize("metric", METRICS)
-def test_the_interval_holds_the_difference(metric: str, scored: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+def test_the_intervals_hold_the_values_and_their_difference(scored: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
     labels, good, bad = scored
-    low, high = bootstrap_difference(labels, good, bad, metric, seed=1)
-    assert low < measure(labels, good)[metric] - measure(labels, bad)[metric] < high
-    assert (low > 0) == METRICS[metric], "the good model is better beyond doubt"
-    assert (low, high) == bootstrap_difference(labels, good, bad, metric, seed=1)
-    assert bootstrap_difference(labels, good, good, metric, seed=1) == (0, 0)
+    found = bootstrap_intervals(labels, good, bad, seed=1)
+    assert list(found) == list(METRICS)
+    for metric, intervals in found.items():
+        ours, theirs = measure(labels, good)[metric], measure(labels, bad)[metric]
+        for value, (low, high) in (
+            (ours, intervals.first),
+            (theirs, intervals.second),
+            (ours - theirs, intervals.difference),
+        ):
+            assert low < value < high
+        assert (intervals.difference[0] > 0) == METRICS[metric], "the good model is better beyond doubt"
+    assert found == bootstrap_intervals(labels, good, bad, seed=1)
+    assert found != bootstrap_intervals(labels, good, bad, seed=2)
+    assert {intervals.difference for intervals in bootstrap_intervals(labels, good, good, seed=1).values()} == {(0, 0)}
+    alone = bootstrap_intervals(labels, good, None, seed=1)
+    assert {name: intervals.first for name, intervals in alone.items()} == {
+        name: intervals.first for name, intervals in found.items()
+    }
+    assert {intervals.difference for intervals in alone.values()} == {None}
 
 
 def test_the_interval_of_one_class_is_unknown() -> None:
-    low, high = bootstrap_difference(np.zeros(5, bool), np.arange(5) / 5, np.ones(5), "roc_auc", seed=1)
-    assert math.isnan(low)
-    assert math.isnan(high)
+    found = bootstrap_intervals(np.zeros(5, bool), np.arange(5) / 5, np.ones(5), seed=1)
+    assert all(math.isnan(bound) for bound in found["roc_auc"].difference)
+    assert all(math.isfinite(bound) for bound in found["brier"].difference)
 
 
 def test_slices(challenger: ScoredHoldout) -> None:

@@ -96,3 +96,21 @@ def test_the_same_rows_give_the_same_model_and_metrics(spec, rows, table, candid
     assert measured(rows, model) == pytest.approx(here, abs=1e-5)
     assert here["roc_auc"] > 0.75
     assert rows.frame.sparkSession.sparkContext._jsc.getPersistentRDDs().isEmpty()
+
+
+def test_xgboost_trains_on_two_workers_together(session, spec, rows, table, tmp_path):
+    """In a stage of two tasks, each with half of the rows; the model is that of one worker with all of them."""
+    alone, together = (
+        replace(XGBOOST, parameters={**XGBOOST.parameters, "num_workers": workers}) for workers in (1, 2)
+    )
+    session.sparkContext.setJobGroup("together", "")
+    model = fit(spec, rows, together)
+    tracker = session.sparkContext.statusTracker()
+    last = tracker.getJobInfo(max(tracker.getJobIdsForGroup("together")))
+    assert tracker.getStageInfo(max(last.stageIds)).numCompletedTasks == 2
+    model.save(tmp_path)
+    learned = scores(models.load(tmp_path), table)
+    assert measure(table[LABEL].to_numpy(), learned)["roc_auc"] > 0.75
+    halved = replace(rows, frame=rows.frame.sample(0.5, seed=1))
+    apart = [np.abs(learned - scores(fit(spec, of, alone), table)).mean() for of in (rows, halved)]
+    assert apart[0] < 0.01 < apart[1]

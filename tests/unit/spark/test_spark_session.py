@@ -199,22 +199,30 @@ print("command:", Path(f"/proc/{{SparkContext._gateway.proc.pid}}/cmdline").read
     assert "hush" not in command
 
 
-def test_a_log_that_cannot_be_written_is_said_before_the_jvm_starts(tmp_path):
+@pytest.mark.parametrize(
+    ("field", "below", "why"),
+    [
+        ("log", "file/spark.log", "Not a directory"),
+        ("event_log", "file/events", "Not a directory"),
+        ("event_log", "/proc", "No such file or directory"),
+    ],
+)
+def test_logs_that_cannot_be_written_are_said_before_the_jvm_starts(tmp_path, field, below, why):
     """In a process of its own: only the first session starts a JVM."""
     (tmp_path / "file").touch()
+    given = {"log": str(tmp_path / "spark.log"), field: str(tmp_path / below)}
     script = f"""
 from pyspark import SparkContext
 from pipelines.engines.spark.session import open_session
 from pipelines.errors import SettingsError
 from pipelines.settings import SparkSettings
 try:
-    open_session(SparkSettings(master="local[1]", log={str(tmp_path / "file" / "spark.log")!r}))
+    open_session(SparkSettings(master="local[1]", **{given!r}))
 except SettingsError as error:
     print(error, SparkContext._gateway)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
-    assert "TAILRACE_SPARK_LOG" in done.stdout
-    assert "Not a directory" in done.stdout
+    assert f"TAILRACE_SPARK_{field.upper()} is {given[field]!r} and cannot be written ({why})" in done.stdout
     assert done.stdout.endswith("None\n")
 
 

@@ -1,4 +1,4 @@
-"""The engine on `spark://`: a master and a worker of Spark's own, on this machine."""
+"""The engine on `spark://`: a master and two workers of Spark's own, on this machine."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -32,23 +33,38 @@ DAY = dt.date(2013, 3, 1)
 SPARK_HOME = Path(find_spec("pyspark").origin).parent
 HUSHED = "hush-between-nodes"
 AUTHENTICATED = {"spark.authenticate": "true", "spark.authenticate.secret": HUSHED}
+HOSTS = ("127.0.0.1", "127.0.0.2")
+"""Of the workers: Spark gives a slow task's second copy to another host."""
+SPECULATION = {
+    "spark.speculation": "true",
+    "spark.speculation.interval": "100ms",
+    "spark.speculation.quantile": "0.5",
+    "spark.speculation.minTaskRuntime": "1s",
+}
 START_SECONDS = 60
 
 
 @pytest.fixture(scope="module")
 def master(tmp_path_factory) -> Iterator[str]:
-    """The URL of a standalone master whose one worker has two cores; who has not its secret is not let in."""
+    """The URL of a standalone master whose two workers have a core each; who has not its secret is not let in."""
     folder = tmp_path_factory.mktemp("standalone")
     conf = folder / "spark.conf"
     conf.write_text("".join(f"{name} {value}\n" for name, value in AUTHENTICATED.items()))
     conf.chmod(0o600)
-    given = ["--host", "127.0.0.1", "--port", "0", "--webui-port", "0", "--properties-file", str(conf)]
-    with daemon("master.Master", *given) as said:
+    given = ["--port", "0", "--webui-port", "0", "--properties-file", str(conf)]
+    with ExitStack() as running:
+        said = running.enter_context(daemon("master.Master", "--host", "127.0.0.1", *given))
         url = until(said, r"Starting Spark master at (spark://\S+)")
-        sizes = ["--cores", "2", "--memory", "1g", "--work-dir", str(folder / "work")]
-        with daemon("worker.Worker", *given, *sizes, url) as of_worker:
-            until(of_worker, r"Successfully registered with master (\S+)")
-            yield url
+        sizes = ["--cores", "1", "--memory", "1g"]
+        of_workers = [
+            running.enter_context(
+                daemon("worker.Worker", "--host", host, *given, *sizes, "--work-dir", str(folder / host), url)
+            )
+            for host in HOSTS
+        ]
+        for said in of_workers:
+            until(said, r"Successfully registered with master (\S+)")
+        yield url
 
 
 @contextmanager
@@ -106,7 +122,7 @@ def settings(master, tmp_path_factory) -> SparkSettings:
         executors=2,
         executor_wait_seconds=60,
         log=str(tmp_path_factory.mktemp("spark") / "spark.log"),
-        conf=AUTHENTICATED,
+        conf=AUTHENTICATED | SPECULATION,
     )
 
 
@@ -123,19 +139,81 @@ def engine(settings) -> Iterator[SparkEngine]:
         engine.session.stop()
 
 
-def test_its_rows_are_those_of_one_machine(engine, spec, rows, tmp_path):
+@pytest.fixture
+def lake(tmp_path) -> DeltaLake:
+    """With a day of features that makes two parts."""
     lake = DeltaLake(str(tmp_path / "lake"))
-    features = keyed(churn_rows(50_000, seed=3)[0], DAY)
+    features = keyed(churn_rows(300_000, seed=3)[0], DAY)
     lake.publish(lake.stage("features", DAY, "r", features.to_reader()), {})
+    return lake
+
+
+@pytest.fixture
+def model(spec, rows):
     table, labels = rows
     held = ArrowRows(table.append_column(LABEL, labels), tuple(spec.features.columns))
-    model = LocalEngine().train(spec, held, seed=1, trials=3, on_trial=lambda trial: None).model
-    scan = lake.scan(lake.pin("features", first=DAY, last=DAY))
-    for name, one in (("expected", LocalEngine()), ("predictions", engine)):
-        lake.publish(one.score(spec, model, "1", scan, lake.target(name, DAY, name)), {})
-    scored: pa.Table = lake.read("predictions").read_all()
-    assert scored.num_rows == 50_000
-    assert scored.equals(lake.read("expected").read_all())
+    return LocalEngine().train(spec, held, seed=1, trials=3, on_trial=lambda trial: None).model
+
+
+def scan_of(lake):
+    return lake.scan(lake.pin("features", first=DAY, last=DAY))
+
+
+def expected(lake, spec, model) -> pa.Table:
+    """The predictions of one machine."""
+    lake.publish(LocalEngine().score(spec, model, "1", scan_of(lake), lake.target("expected", DAY, "local")), {})
+    return lake.read("expected").read_all()
+
+
+def test_its_rows_are_those_of_one_machine(engine, spec, model, lake):
+    lake.publish(engine.score(spec, model, "1", scan_of(lake), lake.target("predictions", DAY, "p")), {})
+    scored = lake.read("predictions").read_all()
+    assert scored.num_rows == 300_000
+    assert scored.equals(expected(lake, spec, model))
+
+
+def test_a_speculative_copy_of_a_slow_task_leaves_no_second_copy_of_its_rows(engine, spec, model, lake, tmp_path):
+    """The first attempt at part 1 writes its file and hangs until another attempt has written its own."""
+    slow, other = tmp_path / "slow", tmp_path / "other"
+
+    @dataclass(frozen=True)
+    class Hanging:  # defined here so that it travels by value: executors have no tests
+        writer: Any
+
+        def write(self, number: int, rows: Any) -> Any:
+            import time
+
+            written = self.writer.write(number, rows)
+            if number == 1:
+                try:
+                    slow.touch(exist_ok=False)
+                except FileExistsError:
+                    other.touch()
+                while not other.exists():
+                    time.sleep(0.02)
+            return written
+
+    class Target:
+        def write_parts(self, schema: Any, write: Any) -> Any:
+            def all_written(writer: Any) -> Any:
+                answered = write(Hanging(writer))
+                found.extend(files(lake))
+                return answered
+
+            return lake.target("predictions", DAY, "p").write_parts(schema, all_written)
+
+    found: list[str] = []
+    staged = engine.score(spec, model, "1", scan_of(lake), Target())
+    assert other.exists(), "Spark made a second attempt"
+    numbers = sorted(name.rpartition("/")[2].split("-")[1] for name in found)
+    assert numbers == ["00000", "00001", "00001"], "both attempts wrote their rows"
+    assert files(lake) == sorted(staged.files), "of the two copies one is left"
+    lake.publish(staged, {})
+    assert lake.read("predictions").read_all().equals(expected(lake, spec, model))
+
+
+def files(lake) -> list[str]:
+    return sorted(file.path for file in lake._store("predictions").list() if file.path.endswith(".parquet"))
 
 
 def test_too_few_executors_for_tasks_that_start_together_are_said(engine, settings):

@@ -37,6 +37,9 @@ class Sound:
     def gaps(self, first: dt.date, last: dt.date) -> tuple[dt.date, ...]:
         return ()
 
+    def marks(self, first: dt.date, last: dt.date) -> dict[tuple[str, dt.date], str]:
+        return {("flights", first): "landed once"}
+
 
 class Skipped(Sound):
     """A landing zone that lacks every second day."""
@@ -160,7 +163,12 @@ from pipelines.errors import WarehouseBusy
 from pipelines.warehouse.duckdb import DuckDBWarehouse
 
 folder, day = Path(sys.argv[1]), dt.date(2013, 1, 1)
-sound = SimpleNamespace(location="/landing/zone", check=lambda first, last: None, gaps=lambda first, last: ())
+sound = SimpleNamespace(
+    location="/landing/zone",
+    check=lambda first, last: None,
+    gaps=lambda first, last: (),
+    marks=lambda first, last: {},
+)
 tiny = DuckDBWarehouse(folder / "data" / "tiny.duckdb", folder / "project", sound, folder / "work")
 print("ready", flush=True)
 input()

@@ -1,0 +1,138 @@
+"""What Airflow adds to a night's prediction run, in a running Airflow on the embedded default.
+
+Each task of `predict__flight_delay` is shown with its seconds in Airflow, and with those of the same
+stage by itself, in a process of its own, its imports counted. The peer is a DAG of as many empty
+tasks in the same Airflow: what Airflow costs whoever writes the tasks.
+
+Aims: a day's run under 40 seconds; a task at most 2 seconds more than its stage by itself and an
+empty task together.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import shutil
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import child
+
+FIRST, LAST = dt.date(2013, 1, 1), dt.date(2013, 2, 14)
+TRAINED = dt.date(2013, 2, 8)
+DAYS = [TRAINED + dt.timedelta(days=offset) for offset in range(1, 6)]
+DAG, PEER = "predict__flight_delay", "peer"
+STAGES = ("score", "audit", "publish")
+TRIALS = 3
+AIM_RUN, AIM_TASK = 40.0, 2.0
+
+PEER_DAG = f'''
+from airflow.sdk import DAG, task
+
+with DAG("{PEER}", schedule=None):
+
+    @task
+    def nothing() -> None:
+        pass
+
+    nothing.override(task_id="first")() >> nothing.override(task_id="second")() >> nothing.override(task_id="third")()
+'''
+
+
+@dataclass(frozen=True)
+class Run:
+    """Seconds of one DAG run, and of each of its tasks."""
+
+    seconds: float
+    tasks: dict[str, float]
+
+
+def run() -> list[str]:
+    """Print the table; the aims that were missed."""
+    with tempfile.TemporaryDirectory(prefix="tailrace-overhead-") as scratch:
+        os.environ["TAILRACE_HOME"] = scratch
+        child.call("benchmarks.overhead", "prepare")
+        alone = [child.call("benchmarks.overhead", str(day)) for day in DAYS]
+        predicted, empty = _in_airflow(Path(scratch))
+    return _report(alone, predicted, empty)
+
+
+def _report(alone: list[dict[str, Any]], predicted: list[Run], empty: list[Run]) -> list[str]:
+    def median(runs: list[Run], task: str) -> float:
+        return statistics.median(one.tasks[task] for one in runs)
+
+    nothing = statistics.median(seconds for one in empty for seconds in one.tasks.values())
+    whole, airflow = (statistics.median(one.seconds for one in runs) for runs in (predicted, empty))
+    table = Table("task", "in Airflow s", "by itself s", "an empty task s", title="A day's run", title_justify="left")
+    missed = []
+    for stage in STAGES:
+        inside, by_itself = median(predicted, stage), statistics.median(one[stage] for one in alone)
+        table.add_row(stage, f"{inside:.2f}", f"{by_itself:.2f}", f"{nothing:.2f}")
+        if (more := inside - by_itself - nothing) > AIM_TASK:
+            missed.append(f"{stage} takes {more:.1f} s more in Airflow than by itself and an empty task together")
+    own = sum(statistics.median(one[stage] for one in alone) for stage in STAGES)
+    table.add_row("the run", f"{whole:.2f}", f"{own:.2f}", f"{airflow:.2f}")
+    Console().print(table)
+    if whole > AIM_RUN:
+        missed.append(f"a day's run takes {whole:.0f} s; the aim is {AIM_RUN:g} s")
+    return missed
+
+
+def measure(what: str) -> dict[str, float]:
+    """`prepare` lands, builds and trains; a day gives the seconds of its stages, imports counted."""
+    from pipelines import registry, settings
+    from pipelines.stages import audit, build, evaluate, ingest, promote, publish, score, snapshot, train
+    from pipelines.wiring import Wiring
+
+    services, spec = Wiring(settings.load()), registry.get("flight_delay")
+    if what == "prepare":
+        ingest.run(services, FIRST, LAST)
+        build.run(services, FIRST, LAST)
+        for offset in range((LAST - FIRST).days + 1):
+            snapshot.run(services, spec, FIRST + dt.timedelta(days=offset), "bench")
+        trained = train.run(services, spec, TRAINED, seed=1, trials=TRIALS)
+        evaluate.run(services, spec, trained.run_id)
+        promote.run(services, spec, trained.run_id, recorded_at=dt.datetime.now(dt.UTC))
+        return {}
+    day, found = dt.date.fromisoformat(what), {}
+    for name, stage in (("score", score), ("audit", audit), ("publish", publish)):
+        started = time.perf_counter()
+        stage.run(services, spec, day, "by-itself")
+        found[name] = time.perf_counter() - started
+    return found
+
+
+def _in_airflow(home: Path) -> tuple[list[Run], list[Run]]:
+    """Runs of the days by the DAG, and as many of the peer."""
+    from pipelines import registry, settings
+    from pipelines.airflow_api import AirflowApi
+    from pipelines.spec import zone
+    from scripts import stack
+
+    folder = home / "dags"
+    shutil.copytree(settings.PROJECT / "dags", folder)
+    (folder / "peer.py").write_text(PEER_DAG)
+    running = stack.Stack(settings.load(), parallelism=2)
+    running.environment["AIRFLOW__CORE__DAGS_FOLDER"] = str(folder)
+    try:
+        running.start()
+        api = AirflowApi(running.airflow_url, stack.USER, running.password, zone(registry.get("flight_delay")))
+        _run(api, DAG, DAYS[0], {"force": True})
+        predicted = [_run(api, DAG, day, {"force": True}) for day in DAYS]
+        return predicted, [_run(api, PEER, day, {}) for day in DAYS]
+    finally:
+        running.stop()
+
+
+def _run(api: Any, dag: str, day: dt.date, conf: dict[str, Any]) -> Run:
+    run_id = api.run_day(dag, day, conf)
+    tasks = api.get(f"/dags/{dag}/dagRuns/{run_id}/taskInstances")["task_instances"]
+    seconds = api.get(f"/dags/{dag}/dagRuns/{run_id}")["duration"]
+    return Run(seconds, {task["task_id"]: task["duration"] for task in tasks})

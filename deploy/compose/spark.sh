@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Spark's standalone master or worker, with the stack's one secret, on no command line. The master's REST server, which
+# takes applications from anyone and knows no secret, stays off.
+set -euo pipefail
+umask 077
+
+spark=$(python3 -c 'import importlib.util; print(importlib.util.find_spec("pyspark").submodule_search_locations[0])')
+export SPARK_HOME=$spark SPARK_CONF_DIR=/tmp/conf SPARK_WORKER_DIR=/tmp/work PYSPARK_PYTHON
+PYSPARK_PYTHON=$(command -v python3)
+mkdir -p "$SPARK_CONF_DIR" "$SPARK_WORKER_DIR"
+cat > "$SPARK_CONF_DIR/spark-defaults.conf" <<CONF
+spark.authenticate true
+spark.authenticate.secret $SPARK_SECRET
+spark.network.crypto.enabled true
+spark.master.rest.enabled false
+CONF
+unset SPARK_SECRET
+
+case "$1" in
+master) exec "$spark/bin/spark-class" org.apache.spark.deploy.master.Master --host "$(hostname -i)" --port 7077 ;;
+worker) exec "$spark/bin/spark-class" org.apache.spark.deploy.worker.Worker spark://spark-master:7077 ;;
+esac

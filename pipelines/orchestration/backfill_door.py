@@ -1,0 +1,83 @@
+"""Refuses backfills that would not do what their form says, before Airflow makes a run: in its form and its REST API.
+
+Airflow's form drops parameters unless a box is ticked, takes any number of runs at once by REST, and would run a DAG
+backwards whose days build on those before. The first task of every run looks again: Airflow's own command line does not
+come through here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from typing import Any
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+PATH = "/api/v2/backfills"
+AT_ONCE = {"warehouse": 1, "train": 1, "predict": 4, "monitor": 4}
+"""Runs of a backfill at once, by the DAG's kind: more would leave the nights no worker."""
+OLDEST_FIRST = ("warehouse",)
+"""Kinds whose days build on those before."""
+LARGEST = 1 << 20
+"""Bytes of a request's body that are looked at; a larger one is no backfill of ours."""
+
+
+class BackfillDoor:
+    """ASGI middleware: answers 422 with all that is wrong, in Airflow's own form of an error."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        wanted = scope["type"] == "http" and scope["method"] == "POST" and scope["path"].rstrip("/").endswith(PATH)
+        if not wanted:
+            await self._app(scope, receive, send)
+            return
+        held, body = [], b""
+        while len(body) <= LARGEST:
+            held.append(await receive())
+            body += held[-1].get("body", b"")
+            if not held[-1].get("more_body", False):
+                break
+        if refused := " ".join(problems(body)):
+            await _answer(send, refused)
+            return
+
+        async def replay() -> Message:
+            return held.pop(0) if held else await receive()
+
+        await self._app(scope, replay, send)
+
+
+def problems(body: bytes) -> Iterator[str]:
+    """What is wrong with a request for a backfill, a sentence each; nothing if it is not for a DAG of Tailrace's."""
+    try:
+        asked = json.loads(body)
+    except ValueError:
+        return
+    kind = str(asked.get("dag_id", "")).partition("__")[0] if isinstance(asked, dict) else ""
+    if kind not in AT_ONCE:
+        return
+    at_once = asked.get("max_active_runs", 10)
+    if isinstance(at_once, int) and at_once > AT_ONCE[kind]:
+        yield (
+            f"At most {AT_ONCE[kind]} runs of a backfill of {asked['dag_id']} may be active at once, not {at_once}: "
+            "the nights need workers too (max_active_runs)."
+        )
+    if asked.get("run_backwards") and kind in OLDEST_FIRST:
+        yield f"{asked['dag_id']} is backfilled oldest day first, since features look back: leave 'Run backwards' off."
+    if not isinstance(asked.get("dag_run_conf"), dict):
+        yield (
+            "A backfill states its parameters (dag_run_conf): tick 'Override parameters on existing runs', without "
+            "which Airflow's form drops them."
+        )
+
+
+async def _answer(send: Send, sentence: str) -> None:
+    body = json.dumps({"detail": sentence}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 422, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,284 @@
+"""The tasks in which the gate or a person decides who is champion: promote, approve or reject, roll back."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from airflow.providers.standard.operators.hitl import HITLOperator
+from airflow.sdk import Param, get_current_context, task
+from airflow.sdk.exceptions import DagRunTriggerException
+
+from pipelines.errors import BadInput
+from pipelines.orchestration import assets, forms, request, traces
+from pipelines.orchestration.tasks import services
+from pipelines.spec import PipelineSpec, zone
+
+log = logging.getLogger("tailrace")
+
+APPROVE, REJECT = "Approve", "Reject"
+"""The two options for which Airflow shows two buttons."""
+NOBODY = "airflow"
+"""Who decided where Airflow knows no user, such as on its own command line."""
+WAITING = 16
+"""Challengers of one pipeline that may wait for an answer side by side."""
+AT_ONCE = 1
+"""Decisions on one pipeline are made one after another."""
+FOR_THE_RECORD = "Why, for the record: it is kept with the decision."
+
+APPROVE_DOC = """### Who is champion of {pipeline}?
+
+Where the gate asks for a person, a training whose challenger passed it starts a run of this DAG. The task *ask* waits
+for an answer under **Required Actions**: it shows challenger against champion, and takes *Approve* or *Reject* with a
+reason. Who answered is written down in the lake table `promotions`. Without an answer within {days:g} days the
+challenger is rejected.
+
+**By hand:** trigger it with a version's number or a training run's id, to let a challenger pass that the gate held
+back, or one that was rejected before.
+"""
+ROLLBACK_DOC = """### Roll {pipeline} back
+
+Makes a former champion champion again: name its **version**, the day **from** which on it scores, and why. What is
+published stays as it is until those days are predicted again. `tailrace history {pipeline}` lists the former champions.
+"""
+
+
+def promote(spec: PipelineSpec, training_run: Any) -> Any:
+    """A task that makes the challenger champion, or is skipped where the champion stays.
+
+    Where the gate asks for a person it promotes nothing: it starts the run of `approve__<pipeline>` that asks one.
+    """
+    pipeline = spec.name
+    outlet = assets.model(pipeline)
+    # What waits for a person is no champion yet: the approval announces it.
+    outlets = [outlet] if spec.gate.approval == "auto" else []
+
+    @task(task_id="promote", outlets=outlets, execution_timeout=dt.timedelta(minutes=30))
+    def promote(training_run: str) -> None:
+        from pipelines import registry
+        from pipelines.stages import promote as stage
+
+        context = get_current_context()
+        asked, spec = request.read(context), registry.get(pipeline)
+        if asked.dry_run:
+            traces.skip(context, "Dry run: the model is trained and judged; who is champion was not touched.")
+        decided = stage.run(services(), spec, training_run, recorded_at=dt.datetime.now(dt.UTC))
+        if decided.outcome == "waiting":
+            traces.leave(context, decided)
+            _ask(pipeline, training_run)
+        if decided.outcome != "promoted":
+            traces.skip(context, f"Version {decided.version} is not champion ({decided.outcome}): {decided.reason}")
+        traces.leave(context, decided)
+        if outlets:
+            extra = {"model_version": decided.version, "run_id": training_run}
+            assets.announce(context, outlet, [asked.day], extra, zone=zone(spec))
+
+    return promote(training_run)
+
+
+def _ask(pipeline: str, training_run: str) -> None:
+    """End this task by starting the approval's run; one that is there already is left alone."""
+    raise DagRunTriggerException(
+        trigger_dag_id=f"approve__{pipeline}",
+        dag_run_id=f"challenger__{training_run}",
+        conf={"training_run": training_run},
+        logical_date=None,
+        reset_dag_run=False,
+        skip_when_already_exists=True,
+        wait_for_completion=False,
+        allowed_states=[],
+        failed_states=[],
+        poke_interval=0,
+        deferrable=False,
+    )
+
+
+def ask(spec: PipelineSpec) -> Any:
+    """A task that waits for a person's answer on the challenger that the run was started with; returns the answer."""
+    return Approval(
+        task_id="ask",
+        pipeline=spec.name,
+        training_run="{{ params.training_run }}",
+        params={"reason": answer_reason()},
+        execution_timeout=dt.timedelta(minutes=30),
+        response_timeout=dt.timedelta(days=spec.gate.approval_days),
+    ).output
+
+
+class Approval(HITLOperator):
+    """Shows a person the challenger against the champion, and waits for the answer without holding a worker.
+
+    Returns the answer: approved, decided_by, reason, decided_at (ISO 8601) and run_id. An answer without a reason
+    counts as none: the question stays. Nobody's answer within the gate's approval_days is a rejection.
+    """
+
+    template_fields = ("training_run",)
+
+    def __init__(self, *, pipeline: str, training_run: str, **options: Any) -> None:
+        super().__init__(subject=f"{pipeline}: who is champion?", options=[APPROVE, REJECT], defaults=REJECT, **options)
+        self.pipeline = pipeline
+        self.training_run = training_run
+
+    def execute(self, context: Any) -> Any:
+        """Write the card and wait. Raises UnknownName if there is no such run or version, or it was not evaluated."""
+        from pipelines import approval_card, registry
+        from pipelines.stages import evaluate, promote
+
+        request.form(context)
+        wired, spec = services(), registry.get(self.pipeline)
+        run_id = promote.run_of(wired, spec, self.training_run)
+        links = {
+            traces.MLFLOW_RUN: wired.tracker.run(run_id).url,
+            traces.REPORT: traces.evaluation_report(run_id),
+        }
+        compared, decision = evaluate.comparison_of(wired, run_id), evaluate.decision_of(wired, run_id)
+        against = f"champion version {compared.champion}" if compared.champion else "no champion"
+        self.subject = f"{self.pipeline}: version {compared.version} against {against}"
+        self.body = approval_card.write(spec, compared, decision, links)
+        traces.leave(context, {"version": compared.version, "run_id": run_id, "champion": compared.champion}, links)
+        return super().execute(context)
+
+    def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
+        """Take the answer, or ask again."""
+        from pipelines import registry
+        from pipelines.stages import promote
+
+        spec = registry.get(self.pipeline)
+        answer = {
+            "run_id": promote.run_of(services(), spec, self.training_run),
+            "decided_at": event["responded_at"].isoformat(),
+        }
+        if event.get("timedout"):
+            waited = self.response_timeout or dt.timedelta()
+            said = f"Nobody answered within {waited / dt.timedelta(days=1):g} days."
+            return answer | {"approved": False, "decided_by": promote.TIMEOUT, "reason": said}
+        who = str((event["responded_by_user"] or {}).get("name") or NOBODY)
+        reason = request.plain_text((event["params_input"] or {}).get("reason"))
+        if not reason or len(event["chosen_options"]) != 1:
+            log.warning("%s answered without a reason: the answer does not count, and the question stays.", who)
+            return self.execute(context)
+        return answer | {"approved": event["chosen_options"] == [APPROVE], "decided_by": who, "reason": reason}
+
+
+def decide(spec: PipelineSpec, answer: Any) -> Any:
+    """A task that carries out an approval's answer; it is skipped where that is a rejection."""
+    pipeline = spec.name
+    outlet = assets.model(pipeline)
+
+    @task(
+        task_id="decide",
+        outlets=[outlet],
+        execution_timeout=dt.timedelta(minutes=30),
+        max_active_tis_per_dag=AT_ONCE,
+    )
+    def decide(answer: Mapping[str, Any]) -> None:
+        from pipelines import registry
+        from pipelines.stages import promote as stage
+
+        context = get_current_context()
+        spec = registry.get(pipeline)
+        carry_out = stage.approve if answer["approved"] else stage.reject
+        decided = carry_out(
+            services(),
+            spec,
+            answer["run_id"],
+            recorded_at=dt.datetime.fromisoformat(answer["decided_at"]),
+            decided_by=answer["decided_by"],
+            reason=answer["reason"],
+        )
+        if decided.effective_from is None:
+            stays = f"version {decided.previous} stays champion" if decided.previous else "there is no champion yet"
+            traces.skip(
+                context,
+                f"Version {decided.version} is rejected by {answer['decided_by']}, {stays}: {decided.reason}",
+            )
+        traces.leave(context, decided)
+        extra = {"model_version": decided.version, "run_id": answer["run_id"], "decided_by": answer["decided_by"]}
+        assets.announce(context, outlet, [decided.effective_from], extra, zone=zone(spec))
+
+    return decide(answer)
+
+
+def roll_back(spec: PipelineSpec) -> Any:
+    """A task that makes a former champion champion again."""
+    pipeline = spec.name
+    outlet = assets.model(pipeline)
+
+    @task(
+        task_id="roll_back",
+        outlets=[outlet],
+        execution_timeout=dt.timedelta(minutes=30),
+        max_active_tis_per_dag=AT_ONCE,
+    )
+    def roll_back() -> None:
+        from pipelines import days, registry
+        from pipelines.stages import promote as stage
+
+        context = get_current_context()
+        form, spec = request.form(context), registry.get(pipeline)
+        reason = request.plain_text(form["reason"])
+        if not reason:
+            raise BadInput(f"{pipeline} is not rolled back: the reason is empty. Say why, for the record.")
+        who = getattr(context["dag_run"], "triggering_user_name", None) or NOBODY
+        decided = stage.roll_back(
+            services(),
+            spec,
+            str(form["version"]),
+            recorded_at=dt.datetime.now(dt.UTC),
+            decided_by=who,
+            reason=reason,
+            takes_over=days.parse(form["from_day"], "from_day") if form.get("from_day") else None,
+        )
+        traces.leave(context, decided)
+        extra = {"model_version": decided.version, "decided_by": who}
+        announced = [decided.effective_from] if decided.effective_from else []
+        assets.announce(context, outlet, announced, extra, zone=zone(spec))
+
+    return roll_back()
+
+
+def answer_reason() -> Param:
+    """Why a person approves or rejects: Airflow's page takes no answer without it, and `Approval` asks again."""
+    # A default that does not pass its own schema would fail the task before it can ask.
+    return Param("", type="string", maxLength=forms.REASON_LENGTH, title="Reason", description=FOR_THE_RECORD)
+
+
+def approve_form() -> dict[str, Any]:
+    """The form of `approve__<pipeline>`."""
+    return {
+        "training_run": Param(
+            type="string",
+            minLength=1,
+            maxLength=64,
+            title="Training run",
+            description="Whom to judge: a training run's id, or a model version's number.",
+        )
+    }
+
+
+def rollback_form() -> dict[str, Any]:
+    """The form of `rollback__<pipeline>`."""
+    return {
+        "version": Param(
+            type="string",
+            pattern=r"^[1-9][0-9]{0,8}$",
+            title="Version",
+            description="The former champion that is to be champion again: a version number.",
+        ),
+        "from_day": Param(
+            None,
+            type=["null", "string"],
+            format="date",
+            title="From day",
+            description="The day from which on it scores. Empty: the day after the last published one.",
+        ),
+        "reason": Param(
+            type="string",
+            minLength=1,
+            maxLength=forms.REASON_LENGTH,
+            title="Reason",
+            description=FOR_THE_RECORD,
+        ),
+    }

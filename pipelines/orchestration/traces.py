@@ -1,0 +1,157 @@
+"""What a task leaves for people: lines in its log, and XComs that the pages and the task's links are made of."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import logging
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NoReturn
+from urllib.parse import quote
+
+from airflow.sdk.exceptions import AirflowSkipException
+
+from pipelines import settings
+
+RESULT = "tailrace_result"
+"""XCom: the fields of the stage's result; a list of them where a task worked day by day."""
+LINKS = "tailrace_links"
+"""XCom: link name -> URL, or path below Airflow's own address."""
+ERROR = "tailrace_error"
+"""XCom: the sentence that a failed task ended with."""
+NODES = "tailrace_nodes"
+"""XCom of the task `build`: what became of each dbt node."""
+
+MLFLOW_RUN, DATA_DOCS, REPORT = "MLflow run", "Data Docs", "Evaluation report"
+SPARK_UI, PUBLISHED_DAY = "Spark UI", "Published day"
+LINK_NAMES = (MLFLOW_RUN, DATA_DOCS, REPORT, SPARK_UI, PUBLISHED_DAY)
+
+PAGES = "tailrace"
+"""Where the pages are mounted, below Airflow's own address."""
+
+END_OF_GROUP = "::endgroup::"
+"""Airflow folds what it logs after a task's own lines into a group; this closes it."""
+
+NAMED_REPORT = re.compile(r"(?:Report|Data Docs): (?P<page>.+)$", re.MULTILINE)
+"""How a refusal names the Data Docs of the validation that refused."""
+
+log = logging.getLogger("tailrace")
+
+
+def leave(context: Any, result: Any, links: Mapping[str, str | None] | None = None) -> None:
+    """Log a stage's result (or one a day) as aligned lines, and keep it, and the links that lead somewhere."""
+    for line in lines(result):
+        log.info("%s", line)
+    context["ti"].xcom_push(RESULT, plain(result[0] if isinstance(result, list) and len(result) == 1 else result))
+    if leading := {name: address for name, address in (links or {}).items() if address}:
+        context["ti"].xcom_push(LINKS, leading)
+
+
+def skip(context: Any, sentence: str) -> NoReturn:
+    """End the task as skipped, leaving the sentence that says why."""
+    log.info("%s", sentence)
+    context["ti"].xcom_push(RESULT, {"skipped": sentence})
+    raise AirflowSkipException(sentence)
+
+
+def say_why(context: Any) -> None:
+    """Keep the sentence a failed try ended with, and log it as the last line: on_failure and on_retry callback."""
+    error = context.get("exception")
+    if error is None:
+        return
+    sentence = said_by(error)
+    context["ti"].xcom_push(ERROR, sentence)
+    if report := NAMED_REPORT.search(sentence):
+        page = data_docs(report["page"], settings.load().data_docs)
+        context["ti"].xcom_push(LINKS, {DATA_DOCS: page} if page else {})
+    log.info(END_OF_GROUP)
+    log.error("%s", sentence)
+
+
+def said_by(error: BaseException) -> str:
+    """The error's own words; those that are not meant for people get their class in front."""
+    said = str(error).strip()
+    if type(error).__module__.startswith(("pipelines.", "airflow.")) and said:
+        return said
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+def data_docs(report: str, root: str | os.PathLike[str]) -> str | None:
+    """The address of a validation's page in the Data Docs below root; None if the report lies elsewhere."""
+    relative = os.path.relpath(report.removeprefix("file://"), root) if report else ""
+    return f"{PAGES}/data-docs/{quote(relative)}" if relative and not relative.startswith("..") else None
+
+
+def evaluation_report(training_run: str) -> str:
+    """The address of a training run's evaluation report."""
+    return f"{PAGES}/reports/{quote(training_run, safe='')}"
+
+
+def published_day(pipeline: str, day: dt.date) -> str:
+    """The address of what is published for a day."""
+    return f"{PAGES}/pages/{quote(pipeline, safe='')}/{day}"
+
+
+def lines(result: Any) -> Iterator[str]:
+    """A result as lines, a field each, aligned; of several results a table, a line each."""
+    if isinstance(result, list | tuple) and len(result) > 1:
+        yield from _table([_fields(each) for each in result])
+        return
+    for each in result if isinstance(result, list | tuple) else [result]:
+        fields = _fields(each)
+        width = max(map(len, fields), default=0)
+        yield from (f"{name:<{width}}  {value}" for name, value in fields.items())
+
+
+def plain(value: Any) -> Any:
+    """The value in JSON's terms: dataclasses as objects, days and times as text, NaN as null."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(name): plain(held) for name, held in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(held) for held in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    return str(value)
+
+
+def _table(rows: list[dict[str, str]]) -> Iterator[str]:
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    widths = {name: max(len(name), *(len(row.get(name, "")) for row in rows)) for name in names}
+    yield "  ".join(name.ljust(widths[name]) for name in names).rstrip()
+    for row in rows:
+        yield "  ".join(row.get(name, "").ljust(widths[name]) for name in names).rstrip()
+
+
+def _fields(result: Any) -> dict[str, str]:
+    """The fields as one line each; those of nested objects stand after their name and a dot."""
+    held = plain(result)
+    return {name: _cell(value) for name, value in _flat(held if isinstance(held, dict) else {"": held})}
+
+
+def _flat(held: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in held.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{before}{name}.")
+        else:
+            yield f"{before}{name}", value
+
+
+def _cell(value: Any) -> str:
+    if value is None or value in ("", [], {}):
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    if isinstance(value, list):
+        return "; ".join(_cell(held) for held in value)
+    return " ".join(str(value).split("\n"))

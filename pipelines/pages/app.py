@@ -1,0 +1,60 @@
+"""The web application behind the pages, mounted in Airflow's api-server below /tailrace.
+
+It only reads: what changes something is sent by the browser to Airflow's own REST API.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import importlib.util
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+
+from pipelines import settings
+from pipelines.errors import TailraceError
+from pipelines.pages import documents, views, web
+from pipelines.pages.metadata import AirflowActivity
+from pipelines.pages.remembered import RememberedLake, RememberedTracker, asked_version, newest_log
+from pipelines.pages.sources import Sources
+from pipelines.wiring import Wiring
+
+HERE = Path(__file__).parent
+
+
+def installed() -> FastAPI:
+    """The application on the settings of this process's environment. Raises SettingsError."""
+    configured = settings.load()
+    services = Wiring(configured)
+    version_of = asked_version(services.lake) if "://" in configured.lake else newest_log(Path(configured.lake))
+    sources = Sources(
+        RememberedLake(services.lake, version_of),
+        RememberedTracker(lambda: services.tracker),
+        AirflowActivity(),
+        lambda: dt.datetime.now(dt.UTC),
+    )
+    return create(web.Held(sources, lambda: services.tracker, configured.data_docs))
+
+
+def create(held: web.Held) -> FastAPI:
+    """The application on these sources."""
+    app = FastAPI(title="Tailrace", docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.held = held
+    app.middleware("http")(web.guard)
+    app.exception_handler(TailraceError)(web.tailrace_error)
+    app.exception_handler(HTTPException)(web.http_error)
+    app.get("/plotly.js")(_plotly)
+    app.mount("/static", StaticFiles(directory=HERE / "static"))
+    app.include_router(views.router)
+    app.include_router(documents.router)
+    return app
+
+
+def _plotly() -> FileResponse:
+    """The plotly.js that the installed package brings."""
+    package = importlib.util.find_spec("plotly")
+    script = Path(package.origin if package and package.origin else "").parent / "package_data" / "plotly.min.js"
+    return FileResponse(script, media_type="text/javascript", headers={"Cache-Control": "private, max-age=86400"})

@@ -1,0 +1,61 @@
+"""Documents that others wrote: Data Docs and evaluation reports, shown without scripts and without an origin."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from airflow.api_fastapi.core_api.security import GetUserDep
+from fastapi import APIRouter, HTTPException
+from fastapi.responses import FileResponse, HTMLResponse
+
+from pipelines.pages import access, catalog
+from pipelines.pages.web import HeldDep, forbidden
+
+router = APIRouter()
+
+REPORT = "evaluation/evaluation.html"
+SHOWN = {".html", ".css", ".png", ".gif", ".svg", ".ico", ".otf", ".ttf", ".woff", ".woff2"}
+POLICY = {
+    "Content-Security-Policy": (
+        "sandbox allow-popups; default-src 'none'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+        "font-src 'self' data:; frame-ancestors 'self'"
+    )
+}
+
+
+@router.get("/data-docs/static/{path:path}")
+def show_asset(held: HeldDep, path: str) -> FileResponse:
+    """Style sheets and pictures of Great Expectations' own: a sandboxed page asks for them without a login."""
+    return _file(held.data_docs / "static", path)
+
+
+@router.get("/data-docs/{path:path}")
+def show_data_docs(held: HeldDep, path: str, user: GetUserDep) -> FileResponse:
+    """A validation, for who may read its pipeline; the index, for who may read all of them."""
+    first, _, rest = path.partition("/")
+    specs, broken = catalog.read()
+    needed = [rest.partition("/")[0]] if first == "validations" else [*specs, *broken]
+    if set(needed) - access.readable(user, needed):
+        raise forbidden("these Data Docs")
+    return _file(held.data_docs, path)
+
+
+@router.get("/reports/{run_id}")
+def show_report(held: HeldDep, run_id: str, user: GetUserDep) -> HTMLResponse:
+    """The evaluation report of a training run."""
+    tracker = held.tracker()
+    run = tracker.run(run_id)
+    if run.pipeline not in access.readable(user, [run.pipeline]):
+        raise forbidden(f"the pipeline {run.pipeline!r}")
+    with tempfile.TemporaryDirectory(prefix="tailrace-report-") as folder:
+        html = tracker.fetch(run_id, REPORT, Path(folder)).read_text()
+    return HTMLResponse(html, headers=POLICY)
+
+
+def _file(root: Path, path: str) -> FileResponse:
+    """A file below root, and nothing else, wherever the path or a link points."""
+    found = (root / path).resolve()
+    if not found.is_relative_to(root.resolve()) or found.suffix not in SHOWN or not found.is_file():
+        raise HTTPException(404, "There is no such page in the Data Docs; old validations are not kept for ever.")
+    return FileResponse(found, headers=POLICY)

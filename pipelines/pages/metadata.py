@@ -1,0 +1,203 @@
+"""Reads Airflow's metadata for the pages, inside the api-server."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from airflow.models.dag import DagModel
+from airflow.models.dagrun import DagRun
+from airflow.models.hitl import HITLDetail
+from airflow.models.serialized_dag import SerializedDagModel
+from airflow.models.taskinstance import TaskInstance
+from airflow.models.xcom import XComModel
+from airflow.utils.session import create_session
+from airflow.utils.state import TaskInstanceState
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from pipelines.orchestration import traces
+from pipelines.pages.activity import Approval, Attempt, DbtNode, NextRun, Outcome, predict_dag
+
+MOST_RUNS = 5000
+"""The newest runs of a DAG that are looked at: years of nights, and their reruns."""
+OUTCOMES: Mapping[str, Outcome] = {"success": "success", "failed": "failed", "queued": "queued"}
+UNFINISHED = (
+    TaskInstanceState.RUNNING,
+    TaskInstanceState.UP_FOR_RETRY,
+    TaskInstanceState.QUEUED,
+    TaskInstanceState.SCHEDULED,
+    TaskInstanceState.DEFERRED,
+    TaskInstanceState.AWAITING_INPUT,
+)
+
+
+class AirflowActivity:
+    """See `pipelines.pages.activity.Activity`."""
+
+    def latest(self, pipelines: Sequence[str]) -> Mapping[str, Attempt]:
+        with create_session(scoped=False) as session:
+            newest = (
+                select(func.max(DagRun.id))
+                .where(DagRun.dag_id.in_([predict_dag(name) for name in pipelines]))
+                .group_by(DagRun.dag_id)
+            )
+            runs = session.scalars(select(DagRun).where(DagRun.id.in_(newest))).all()
+            return {each.dag_id.removeprefix(predict_dag("")): each for each in _attempts(session, runs)}
+
+    def by_day(self, pipeline: str) -> Mapping[dt.date, Attempt]:
+        newest_first = (
+            select(DagRun).where(DagRun.dag_id == predict_dag(pipeline)).order_by(DagRun.id.desc()).limit(MOST_RUNS)
+        )
+        with create_session(scoped=False) as session:
+            last: dict[dt.date, DagRun] = {}
+            for run in session.scalars(newest_first):
+                day = _day(run)
+                if day is not None and (day not in last or _at(last[day]) < _at(run)):
+                    last[day] = run
+            return {each.day: each for each in _attempts(session, last.values()) if each.day}
+
+    def next_runs(self, pipelines: Sequence[str]) -> Mapping[str, NextRun]:
+        wanted = {predict_dag(name): name for name in pipelines}
+        with create_session(scoped=False) as session:
+            rows = session.execute(
+                select(DagModel.dag_id, DagModel.next_dagrun_create_after, DagModel.is_paused).where(
+                    DagModel.dag_id.in_(wanted), DagModel.is_stale.is_(False)
+                )
+            )
+            known = {wanted[dag_id]: NextRun(at, paused) for dag_id, at, paused in rows}
+        return {name: known.get(name, NextRun(None, missing=True)) for name in pipelines}
+
+    def approvals(self, pipelines: Sequence[str]) -> Mapping[str, Sequence[Approval]]:
+        with create_session(scoped=False) as session:
+            rows = session.execute(
+                select(
+                    TaskInstance.dag_id,
+                    TaskInstance.run_id,
+                    TaskInstance.task_id,
+                    HITLDetail.subject,
+                    HITLDetail.created_at,
+                )
+                .join(TaskInstance, TaskInstance.id == HITLDetail.ti_id)
+                .where(HITLDetail.responded_at.is_(None), TaskInstance.state.in_(UNFINISHED))
+                .order_by(HITLDetail.created_at)
+            ).all()
+        waiting: dict[str, list[Approval]] = {}
+        for row in rows:
+            pipeline = row[0].partition("__")[2]
+            if pipeline in pipelines:
+                waiting.setdefault(pipeline, []).append(Approval(*row))
+        return waiting
+
+    def nodes(self, dag_id: str, run_id: str) -> Sequence[DbtNode] | None:
+        with create_session(scoped=False) as session:
+            held: Sequence[Any] = session.scalars(
+                select(XComModel.value).where(
+                    XComModel.dag_id == dag_id, XComModel.run_id == run_id, XComModel.key == traces.NODES
+                )
+            ).all()
+        return [_node(each) for value in held for each in _loaded(value) or ()] if held else None
+
+    def form(self, dag_id: str) -> Mapping[str, Mapping[str, Any]] | None:
+        with create_session(scoped=False) as session:
+            dag = SerializedDagModel.get_dag(dag_id, session=session)
+            if dag is None:
+                return None
+            dumped = {name: param.dump() for name, param in dag.params.items()}
+        return {
+            name: {"description": held.get("description"), **held["schema"], "default": _plain(held["value"])}
+            for name, held in dumped.items()
+        }
+
+
+def _attempts(session: Session, runs: Iterable[DagRun]) -> list[Attempt]:
+    """The runs with the task that failed or runs, and what it said last."""
+    held = list(runs)
+    open_ones = [run for run in held if run.state != "success"]
+    tasks = _tasks(session, open_ones)
+    errors = _errors(session, [run.id for run in open_ones])
+    attempts = []
+    for run in held:
+        task = tasks.get((run.dag_id, run.run_id), "")
+        attempts.append(
+            Attempt(
+                run.dag_id,
+                run.run_id,
+                _day(run),
+                OUTCOMES.get(str(run.state), "running"),
+                _at(run),
+                task,
+                errors.get((run.id, task), ""),
+                run.triggering_user_name or "",
+            )
+        )
+    return attempts
+
+
+def _tasks(session: Session, runs: Sequence[DagRun]) -> dict[tuple[str, str], str]:
+    """The first task of each run that failed, or that has not finished."""
+    wanted = {(run.dag_id, run.run_id) for run in runs}
+    rows = session.execute(
+        select(TaskInstance.dag_id, TaskInstance.run_id, TaskInstance.task_id, TaskInstance.state)
+        .where(
+            TaskInstance.dag_id.in_({run.dag_id for run in runs}),
+            TaskInstance.run_id.in_({run.run_id for run in runs}),
+            TaskInstance.state.in_((TaskInstanceState.FAILED, *UNFINISHED)),
+        )
+        .order_by(TaskInstance.start_date)
+    )
+    found: dict[tuple[str, str], str] = {}
+    for dag_id, run_id, task_id, _ in rows:
+        if (dag_id, run_id) in wanted:
+            found.setdefault((dag_id, run_id), task_id)
+    return found
+
+
+def _errors(session: Session, ids: Sequence[int]) -> dict[tuple[int, str], str]:
+    rows = session.execute(
+        select(XComModel.dag_run_id, XComModel.task_id, XComModel.value).where(
+            XComModel.dag_run_id.in_(ids), XComModel.key == traces.ERROR
+        )
+    )
+    return {(row.dag_run_id, row.task_id): str(_loaded(row.value)) for row in rows}
+
+
+def _loaded(value: Any) -> Any:
+    """An XCom's value: tasks leave it as JSON, Airflow's own code as the JSON's text."""
+    with suppress(ValueError, TypeError):
+        return json.loads(value)
+    return value
+
+
+def _at(run: DagRun) -> dt.datetime:
+    return run.end_date or run.start_date or run.queued_at or run.run_after
+
+
+def _day(run: DagRun) -> dt.date | None:
+    """The day the run was for: its partition, or what its form said."""
+    text = run.partition_key or (run.conf or {}).get("day") or ""
+    with suppress(ValueError, TypeError):
+        return dt.date.fromisoformat(text)
+    return None
+
+
+def _plain(default: Any) -> Any:
+    """The default, or None where the parameter has none: Airflow then holds a marker of its own."""
+    return default if isinstance(default, str | int | float | bool) else None
+
+
+def _node(held: Mapping[str, Any]) -> DbtNode:
+    return DbtNode(
+        str(held.get("unique_id", "")),
+        str(held.get("name", "")),
+        str(held.get("kind", "")),
+        str(held.get("status", "")),
+        float(held.get("seconds") or 0),
+        held.get("rows"),
+        str(held.get("message") or ""),
+        str(held.get("sql") or ""),
+        str(held.get("log") or ""),
+    )

@@ -1,0 +1,139 @@
+"""The overview: a row for every pipeline that one may read."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.errors import TailraceError
+from pipelines.interfaces import Commit
+from pipelines.pages import words
+from pipelines.pages.activity import Attempt, NextRun
+from pipelines.pages.sources import Sources, number, shown_metric
+from pipelines.pages.words import State
+from pipelines.spec import PipelineSpec, zone
+
+TREND_DAYS = 30
+DRIFT_WORDS = {
+    "ok": "stable",
+    "watch": "moving",
+    "alarm": "drifted",
+    "": "not measured",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A pipeline. `trend` are the last days' values of `metric`, oldest first; `drift` is ok, watch, alarm or ''."""
+
+    name: str
+    owner: str
+    about: str
+    champion: str
+    since: dt.date | None
+    last_day: dt.date | None
+    state: State
+    metric: str
+    trend: tuple[tuple[dt.date, float], ...]
+    drift: str
+    drift_words: str
+    next_run: str
+    waiting: int
+
+
+@dataclass(frozen=True)
+class Overview:
+    """All rows, and the pipelines whose file is wrong with what is wrong."""
+
+    rows: tuple[Row, ...]
+    broken: Mapping[str, str]
+
+
+def gather(sources: Sources, specs: Sequence[PipelineSpec], broken: Mapping[str, str]) -> Overview:
+    """Raises LakeUnavailable."""
+    names = [spec.name for spec in specs]
+    attempts = sources.activity.latest(names)
+    next_runs = sources.activity.next_runs(names)
+    waiting = sources.activity.approvals(names)
+    rows = [
+        _row(sources, spec, attempts.get(spec.name), next_runs.get(spec.name), len(waiting.get(spec.name, ())))
+        for spec in specs
+    ]
+    return Overview(tuple(rows), broken)
+
+
+def _row(sources: Sources, spec: PipelineSpec, attempt: Attempt | None, following: NextRun | None, waiting: int) -> Row:
+    today = sources.today(zone(spec))
+    champions = sources.champions(spec.name)
+    last = sources.lake.last(spec.predictions_table)
+    last_day = last.day if last else None
+    days = sources.performance(spec.name, last_day - dt.timedelta(days=TREND_DAYS)) if last_day else None
+    metric = shown_metric(spec)
+    drift = _drift(days)
+    return Row(
+        spec.name,
+        spec.owner,
+        first_sentence(spec.description),
+        champions[0].version if champions else "",
+        champions[0].effective_from if champions else None,
+        last_day,
+        _state(last, attempt, spec, today),
+        metric,
+        tuple((row["ds"], value) for row in days or () if (value := number(row.get(metric))) is not None),
+        drift,
+        _drift_sentence(days, drift),
+        next_words(following, sources, spec),
+        waiting,
+    )
+
+
+def _state(last: Commit | None, attempt: Attempt | None, spec: PipelineSpec, today: dt.date) -> State:
+    """The state of the last published day, or of a later run that has not published: with its day in front."""
+    where = zone(spec)
+    if attempt is None or attempt.outcome == "success" or (last is not None and _before(attempt, last)):
+        return words.state_of(last, None, where, today) if last else State("missing", "nothing published yet")
+    same_day = last is not None and attempt.day == last.day
+    state = words.state_of(last if same_day else None, attempt, where, today)
+    return state if same_day or attempt.day is None else State(state.kind, f"{attempt.day}: {state.sentence}")
+
+
+def _before(attempt: Attempt, last: Commit) -> bool:
+    """Whether the run had failed before the last publication."""
+    return attempt.outcome == "failed" and attempt.at <= last.recorded_at
+
+
+def _drift(days: Sequence[Mapping[str, Any]] | None) -> str:
+    return str(days[-1].get("drift") or "") if days else ""
+
+
+def _drift_sentence(days: Sequence[Mapping[str, Any]] | None, drift: str) -> str:
+    said = DRIFT_WORDS.get(drift, drift)
+    if not days or not drift:
+        return said
+    last, worst = days[-1], number(days[-1].get("worst_feature_psi"))
+    if drift != "ok" and last.get("worst_feature") and worst is not None:
+        said += f": {last['worst_feature']} (PSI {worst:.2f})"
+    return f"{said}, as of {last['ds']}"
+
+
+def next_words(following: NextRun | None, sources: Sources, spec: PipelineSpec) -> str:
+    """When the pipeline runs next, or why it does not."""
+    if following is None or following.missing:
+        return "not in Airflow: its DAG file is missing or broken"
+    if following.paused:
+        return "paused"
+    if following.at is None:
+        return "by hand only" if spec.schedule.predict is None else "none: its schedule has ended"
+    return words.clock(following.at, zone(spec), sources.today(zone(spec)))
+
+
+def first_sentence(text: str) -> str:
+    """The first paragraph of a description, on one line."""
+    return " ".join(text.strip().split("\n\n")[0].split())
+
+
+def broken_words(error: TailraceError) -> str:
+    """What is wrong with a pipeline's file, on one line."""
+    return " ".join(str(error).split())

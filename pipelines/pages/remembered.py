@@ -1,0 +1,179 @@
+"""What the lake and the tracker said, kept in this process so that a page is not slower for every day there is.
+
+A lake's answer is kept until its table changes, a tracker's for some seconds; both are bounded.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+
+from pipelines.errors import TailraceError, UpstreamMissing
+from pipelines.interfaces import Commit, Lake, ModelVersion, RunRecord, Tracker
+
+Answer = TypeVar("Answer")
+
+KEPT = 500
+FRESH_SECONDS = 10.0
+PATIENCE_SECONDS = 4.0
+
+
+class RememberedLake:
+    """Answers about tables, asked again when `version_of` names another version of the table; '' is no table."""
+
+    def __init__(self, lake: Lake, version_of: Callable[[str], str], keep: int = KEPT) -> None:
+        self.lake = lake
+        self._version_of, self._keep = version_of, keep
+        self._held: OrderedDict[Hashable, tuple[str, Any]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(self, table: str, what: Hashable, ask: Callable[[], Answer], absent: Answer) -> Answer:
+        """The answer of `ask`, which depends on the table alone, or `absent` if there is no such table."""
+        version = self._version_of(table)
+        if not version:
+            return absent
+        with self._lock:
+            held = self._held.get((table, what))
+            if held is not None and held[0] == version:
+                self._held.move_to_end((table, what))
+                return held[1]
+        answer = ask()
+        with self._lock:
+            self._held[table, what] = (version, answer)
+            self._held.move_to_end((table, what))
+            while len(self._held) > self._keep:
+                self._held.popitem(last=False)
+        return answer
+
+    def days(self, table: str) -> Mapping[dt.date, Commit]:
+        """See `Lake.days`."""
+        return self.of(table, "days", lambda: self.lake.days(table), {})
+
+    def last(self, table: str) -> Commit | None:
+        """The publication of the table's last day."""
+        return self.of(table, "last", lambda: _last(self.lake.days(table)), None)
+
+    def commits(self, table: str) -> tuple[Commit, ...]:
+        """See `Lake.commits`."""
+        return self.of(table, "commits", lambda: self.lake.commits(table), ())
+
+    def rows(self, table: str, first: dt.date | None = None) -> pa.Table | None:
+        """A small table's rows from a day on; None if there is no such table."""
+        return self.of(table, ("rows", first), lambda: self.lake.read(table, first=first).read_all(), None)
+
+    def exists(self, table: str) -> bool:
+        """See `Lake.exists`."""
+        return bool(self._version_of(table))
+
+    def read(self, table: str) -> pa.RecordBatchReader:
+        """A small table's rows, as `Lake.read` gives them."""
+        rows = self.rows(table)
+        if rows is None:
+            raise UpstreamMissing(f"The lake has no table {table!r} yet.")
+        return rows.to_reader()
+
+
+def _last(days: Mapping[dt.date, Commit]) -> Commit | None:
+    return days[max(days)] if days else None
+
+
+def newest_log(root: Path) -> Callable[[str], str]:
+    """The name of the newest file in a table's Delta log, in a lake that is a folder: a listing, nothing is read."""
+
+    def version_of(table: str) -> str:
+        try:
+            with os.scandir(root / table / "_delta_log") as entries:
+                return max((entry.name for entry in entries if entry.name.endswith(".json")), default="")
+        except FileNotFoundError:
+            return ""
+
+    return version_of
+
+
+def asked_version(lake: Lake, fresh_seconds: float = FRESH_SECONDS) -> Callable[[str], str]:
+    """The version that the lake itself names, asked again after some seconds: for object stores."""
+    known: dict[str, tuple[float, str]] = {}
+
+    def version_of(table: str) -> str:
+        asked_at, version = known.get(table, (float("-inf"), ""))
+        if time.monotonic() - asked_at > fresh_seconds:
+            try:
+                version = lake.pin(table).version
+            except UpstreamMissing:
+                version = ""
+            known[table] = (time.monotonic(), version)
+        return version
+
+    return version_of
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """A pipeline's versions and training runs, newest first; `problem` says why they are missing or old."""
+
+    versions: tuple[ModelVersion, ...] = ()
+    runs: Mapping[str, RunRecord] | None = None
+    problem: str = ""
+
+    def run(self, run_id: str) -> RunRecord | None:
+        return (self.runs or {}).get(run_id)
+
+
+class RememberedTracker:
+    """Asks the tracker in a thread of its own, so that a page never waits for MLflow longer than `patience`."""
+
+    def __init__(
+        self,
+        tracker: Callable[[], Tracker],
+        fresh_seconds: float = FRESH_SECONDS,
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
+        self._tracker, self._fresh, self._patience = tracker, fresh_seconds, patience
+        self._held: dict[str, tuple[float, Tracked]] = {}
+        self._asking: dict[str, threading.Thread] = {}
+        self._lock = threading.Lock()
+
+    def of(self, pipeline: str) -> Tracked:
+        """What the tracker says, or said last, of a pipeline."""
+        with self._lock:
+            asked_at, held = self._held.get(pipeline, (float("-inf"), None))
+            if held is not None and time.monotonic() - asked_at < self._fresh:
+                return held
+            thread = self._asking.get(pipeline)
+            if thread is None:
+                thread = threading.Thread(target=self._ask, args=(pipeline,), daemon=True)
+                self._asking[pipeline] = thread
+                thread.start()
+        thread.join(self._patience)
+        with self._lock:
+            _, answer = self._held.get(pipeline, (0.0, None))
+            if thread.is_alive():
+                late = "MLflow does not answer; its models and metrics are shown as far as they are known."
+                return Tracked(answer.versions, answer.runs, late) if answer else Tracked(problem=late)
+            return answer or Tracked()
+
+    def _ask(self, pipeline: str) -> None:
+        try:
+            tracker = self._tracker()
+            runs = {run.run_id: run for run in tracker.runs(pipeline)}
+            answer = Tracked(tracker.versions(pipeline), runs)
+        except TailraceError as error:
+            with self._lock:
+                _, before = self._held.get(pipeline, (0.0, Tracked()))
+            answer = Tracked(before.versions, before.runs, str(error))
+        except Exception as error:  # noqa: BLE001 - a thread has nobody to raise to
+            answer = Tracked(problem=f"MLflow could not be asked: {type(error).__name__}: {error}")
+        finally:
+            with self._lock:
+                self._asking.pop(pipeline, None)
+        with self._lock:
+            self._held[pipeline] = (time.monotonic(), answer)

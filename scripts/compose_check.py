@@ -1,0 +1,305 @@
+"""Brings docker-compose.yaml up for real, runs a night on it, checks what was published, and takes it down again.
+
+Uses the Docker engine that answers; where none does, Debian's is installed and run for as long as the check lasts.
+Where no registry can be reached, the images are built on a base made with debootstrap, and Postgres and the object
+store are stood in for (deploy/compose/stand-ins).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from pipelines import registry
+from pipelines.airflow_api import AirflowApi
+from pipelines.settings import PROJECT
+from pipelines.spec import zone
+from scripts import make_secrets
+
+PIPELINE = "flight_delay"
+FIRST, LAST = dt.date(2013, 1, 1), dt.date(2013, 2, 14)
+TRAINED = dt.date(2013, 2, 12)
+REAL_BASE = "python:3.11-slim-bookworm"
+STAND_IN_BASE = "tailrace-stand-in-base:local"
+NEXT_RELEASE = "trixie"
+"""Debian's release that has the plugins compose and buildx; bookworm has the engine alone."""
+CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+ENGINE_SECONDS = 60
+
+
+class NoEngine(Exception):
+    """There is no Docker engine, and none can be had; the text says why."""
+
+
+def say(text: str) -> None:
+    """A line with the time since the start."""
+    print(f"{time.monotonic() - STARTED:6.0f} s  {text}", flush=True)
+
+
+STARTED = time.monotonic()
+
+
+class Docker:
+    """The command `docker`, with the environment that leads to an engine and its plugins."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self.environment = {**os.environ, **environment}
+
+    def __call__(self, *arguments: str) -> str:
+        """What the command prints. Raises RuntimeError with the end of what it said."""
+        command = ["docker", *arguments]
+        done = subprocess.run(command, env=self.environment, cwd=PROJECT, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"docker {' '.join(arguments[:6])} failed:\n{(done.stdout + done.stderr)[-6000:]}")
+        return done.stdout
+
+    def answers(self, *arguments: str) -> bool:
+        """Whether the command works."""
+        with contextlib.suppress(RuntimeError, FileNotFoundError):
+            self(*arguments)
+            return True
+        return False
+
+
+@contextlib.contextmanager
+def engine(work: Path) -> Iterator[Docker]:
+    """An engine with its plugins. Raises NoEngine."""
+    docker = Docker({})
+    if docker.answers("info"):
+        say(f"the engine that is there: {docker('version', '--format', '{{.Server.Version}}').strip()}")
+        with_plugins(docker, work)
+        yield docker
+        return
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        raise NoEngine("no Docker engine answers, and without root and apt-get none can be installed")
+    if not shutil.which("dockerd"):
+        install("docker.io")
+    say("no engine answered: starting one for this check, on a unix socket")
+    with own_engine(work) as docker:
+        with_plugins(docker, work)
+        yield docker
+
+
+@contextlib.contextmanager
+def own_engine(work: Path) -> Iterator[Docker]:
+    """A dockerd whose data, socket and processes end with the check."""
+    folder = work / "engine"
+    folder.mkdir()
+    address = f"unix://{folder}/docker.sock"
+    options = {"config-file": "daemon.json", "data-root": "data", "exec-root": "exec", "pidfile": "dockerd.pid"}
+    command = ["dockerd", f"--host={address}", *(f"--{name}={folder / value}" for name, value in options.items())]
+    # Packets between the containers of one network need no rules, and ports are published by docker-proxy.
+    command += ["--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-masq=false"]
+    (folder / "daemon.json").write_text("{}")
+    docker = Docker({"DOCKER_HOST": address})
+    with (folder / "dockerd.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        try:
+            deadline = time.monotonic() + ENGINE_SECONDS
+            while not docker.answers("info"):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise NoEngine("dockerd does not start here: " + last_words(folder / "dockerd.log"))
+                time.sleep(0.5)
+            yield docker
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(timeout=60)
+
+
+def last_words(log: Path) -> str:
+    """The last errors of dockerd's log."""
+    lines = log.read_text(errors="replace").splitlines()
+    return " | ".join([line for line in lines if "level=error" in line or "failed" in line][-3:] or lines[-1:])
+
+
+def with_plugins(docker: Docker, work: Path) -> None:
+    """Give docker its plugins compose and buildx, from Debian's next release if they are not installed."""
+    missing = [name for name in ("compose", "buildx") if not docker.answers(name, "version")]
+    if not missing:
+        return
+    packages = [f"docker-{name}" for name in missing]
+    say(f"{' and '.join(packages)} from Debian {NEXT_RELEASE}, unpacked for this check alone")
+    plugins = work / "docker" / "cli-plugins"
+    plugins.mkdir(parents=True)
+    for package in downloaded(packages, work / "apt"):
+        unpacked = work / package.stem
+        subprocess.run(["dpkg-deb", "-x", package, unpacked], check=True)
+        for plugin in unpacked.glob("usr/libexec/docker/cli-plugins/docker-*"):
+            shutil.copy(plugin, plugins)
+    docker.environment["DOCKER_CONFIG"] = str(plugins.parent)
+
+
+def install(*packages: str) -> None:
+    """Install Debian packages. Raises NoEngine."""
+    say(f"apt-get install {' '.join(packages)}")
+    command = ["apt-get", "install", "--yes", "--no-install-recommends", "-qq", *packages]
+    for words in (["apt-get", "update", "-qq"], command):
+        done = subprocess.run(
+            words, capture_output=True, text=True, env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+        )
+        if done.returncode:
+            raise NoEngine(f"{' '.join(words)} failed: {done.stderr.strip()[-500:]}")
+
+
+def mirror() -> str:
+    """The Debian mirror that this machine installs from. Raises NoEngine."""
+    listed = [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))]
+    for file in listed:
+        if file.is_file():
+            found = re.search(r"^(?:URIs:|deb)\s+(?:\[.*\]\s+)?(\S+/debian/?)(?:\s|$)", file.read_text(), re.M)
+            if found:
+                return found[1].rstrip("/")
+    raise NoEngine("no Debian mirror is configured on this machine")
+
+
+def downloaded(packages: Sequence[str], folder: Path) -> list[Path]:
+    """Packages of Debian's next release as files, this machine's own lists untouched. Raises NoEngine."""
+    for name in ("parts", "lists/partial", "cache/archives/partial"):
+        (folder / name).mkdir(parents=True)
+    keys = "/usr/share/keyrings/debian-archive-keyring.gpg"
+    (folder / "parts/next.list").write_text(f"deb [signed-by={keys}] {mirror()} {NEXT_RELEASE} main\n")
+    options = {
+        "Dir::Etc::sourcelist": "/dev/null",
+        "Dir::Etc::sourceparts": folder / "parts",
+        "Dir::State::lists": folder / "lists",
+        "Dir::Cache": folder / "cache",
+        "APT::Sandbox::User": "root",
+    }
+    given = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+    for words in (["update", "-qq"], ["download", "-qq", *packages]):
+        done = subprocess.run(["apt-get", *given, *words], cwd=folder, capture_output=True, text=True)
+        if done.returncode:
+            raise NoEngine(f"apt-get {' '.join(words)} of {NEXT_RELEASE} failed: {done.stderr.strip()[-500:]}")
+    return sorted(folder.glob("*.deb"))
+
+
+def base_image(docker: Docker, work: Path) -> str:
+    """The image to build on: python's own, or a stand-in where no registry can be reached."""
+    if docker.answers("pull", "--quiet", REAL_BASE):
+        return REAL_BASE
+    say(f"no registry gives {REAL_BASE}: building on a base made with debootstrap, with stand-ins for other images")
+    if not shutil.which("debootstrap"):
+        install("debootstrap")
+    root = work / "base"
+    packages = "--include=python3,python3-venv,ca-certificates"
+    done = subprocess.run(
+        ["debootstrap", "--variant=minbase", packages, "bookworm", root, mirror()], capture_output=True, text=True
+    )
+    if done.returncode:
+        raise RuntimeError(f"debootstrap failed: {done.stdout[-2000:]}")
+    # The machine's own certificate authorities: what it downloads from, the build does as well.
+    shutil.copy(CERTIFICATES, root / CERTIFICATES.relative_to("/"))
+    variables = [f"ENV {name}={CERTIFICATES}" for name in ("SSL_CERT_FILE", "PIP_CERT")]
+    changes = [word for line in variables for word in ("--change", line)]
+    with subprocess.Popen(["tar", "-C", root, "-c", "."], stdout=subprocess.PIPE) as archive:
+        command = ["docker", "import", *changes, "-", STAND_IN_BASE]
+        subprocess.run(command, stdin=archive.stdout, env=docker.environment, check=True, stdout=subprocess.DEVNULL)
+    return STAND_IN_BASE
+
+
+def variables(base: str, work: Path) -> dict[str, str]:
+    """What the compose file is given: fresh secrets, free ports, the base."""
+    secrets_file = work / "secrets.env"
+    make_secrets.write(secrets_file)
+    given = dict(re.findall(r"^(\w+)='(.*)'$", secrets_file.read_text(), re.M))
+    ports = {f"{name}_PORT": str(free_port()) for name in ("AIRFLOW", "MLFLOW")}
+    return (
+        given
+        | ports
+        | {
+            "BASE_IMAGE": base,
+            "BUILD_NETWORK": "host",
+            "COMPOSE_PROJECT_NAME": f"tailrace-check-{os.getpid()}",
+            "MOTO_VERSION": importlib.metadata.version("moto"),
+            "TAILRACE_IMAGE": "tailrace:check",
+        }
+    )
+
+
+def free_port() -> int:
+    """A port of loopback on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def a_night(docker: Docker, compose: Sequence[str], given: Mapping[str, str]) -> None:
+    """Warehouse, training and prediction through Airflow's API; what is published, read in a container."""
+    url = f"http://127.0.0.1:{given['AIRFLOW_PORT']}"
+    password = json.loads(given["AIRFLOW_PASSWORDS"])["admin"]
+    api = AirflowApi(url, "admin", password, zone(registry.get(PIPELINE)))
+    api.run_day("warehouse", LAST, {"first_day": str(FIRST)})
+    say(f"warehouse: {FIRST} to {LAST} landed, built on Postgres, validated, published to the object store")
+    api.run_day(f"train__{PIPELINE}", TRAINED, {"trials": 3})
+    say(f"trained as of {TRAINED}, artifacts through the MLflow server")
+    api.run_day(f"predict__{PIPELINE}", TRAINED, {})
+    say(f"predicted {TRAINED}")
+    words = ["exec", "-T", "scheduler", "tailrace", "predictions", PIPELINE, "--date", str(TRAINED), "--json"]
+    shown = json.loads(docker(*compose, *words))
+    rows = shown[0]["rows"] if isinstance(shown, list) else shown["rows"]
+    if rows < 600:
+        raise RuntimeError(f"{rows} predictions of {TRAINED} are published, where more than 600 flights left")
+    say(f"published: {rows} predictions of {TRAINED}")
+
+
+def check(docker: Docker, work: Path) -> None:
+    """Build, bring up, run a night, take down. Raises RuntimeError with the logs' ends."""
+    base = base_image(docker, work)
+    given = variables(base, work)
+    files = ["docker-compose.yaml", *(["deploy/compose/stand-ins/compose.yaml"] if base == STAND_IN_BASE else [])]
+    compose = ["compose", *(word for file in files for word in ("-f", file))]
+    refuses_without_secrets(docker)
+    docker.environment |= given
+    try:
+        docker(*compose, "build")
+        say("images built")
+        docker(*compose, "up", "--detach", "--wait", "--wait-timeout", "300")
+        say("every service is healthy")
+        a_night(docker, compose, given)
+    except Exception:
+        with contextlib.suppress(RuntimeError):
+            print(docker(*compose, "ps", "--all"), docker(*compose, "logs", "--tail", "40"), sep="\n")
+        raise
+    finally:
+        docker(*compose, "down", "--volumes", "--timeout", "20")
+        say("down")
+
+
+def refuses_without_secrets(docker: Docker) -> None:
+    """Raises RuntimeError if the compose file accepts an environment without secrets."""
+    try:
+        docker("compose", "--env-file", "/dev/null", "config", "--quiet")
+    except RuntimeError as error:
+        if "run make secrets" in str(error):
+            return
+        raise
+    raise RuntimeError("docker compose starts without secrets")
+
+
+def main() -> None:
+    """Run the check; where no engine can be had, say so in one line."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with tempfile.TemporaryDirectory(prefix="tailrace-compose-", ignore_cleanup_errors=True) as folder:
+        try:
+            with engine(Path(folder)) as docker:
+                check(docker, Path(folder))
+        except NoEngine as reason:
+            print(f"\n##### NOT RUN: docker compose was not brought up: {reason} #####\n", flush=True)
+            return
+    say("docker compose up: built, healthy, one night published")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""The build as one Airflow task, and as one task per dbt model: the same marts."""
+
+from __future__ import annotations
+
+import datetime as dt
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from airflow.dag_processing.bundles.manager import DagBundlesManager
+from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+
+from pipelines import settings
+from pipelines.days import span
+from pipelines.sources.nycflights13 import TABLES
+from pipelines.warehouse.dbt import DbtWarehouse
+from pipelines.wiring import Wiring
+from tests.airflow_home import HOME
+
+PROJECT = Path(__file__).resolve().parents[2]
+FIRST, DAY = dt.date(2013, 1, 1), dt.date(2013, 1, 3)
+WATCHED = "build.models."
+ORDER = {"flight_delay_features": ["flight_key"], "flight_delay_outcomes": ["flight_key"]}
+
+
+def test_cosmos_is_not_loaded_where_it_is_not_asked_for() -> None:
+    """But for its plugin, which Airflow loads itself."""
+    file = str(PROJECT / "dags" / "warehouse.py")
+    script = f"import runpy, sys; runpy.run_path({file!r}); print('cosmos.converter' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+@pytest.fixture
+def installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Wiring:
+    """An installation that wants a task per model, with three days landed."""
+    monkeypatch.setenv("TAILRACE_HOME", str(tmp_path))
+    monkeypatch.setenv("TAILRACE_DBT_TASKS", settings.MODELS)
+    wired = Wiring(settings.load())
+    for table in TABLES:
+        for day in span(FIRST, DAY):
+            wired.landing.write(table, day, wired.source.extract(table, day))
+    wired.warehouse.parse()
+    return wired
+
+
+def test_every_model_is_a_task_and_the_run_gives_the_same_marts(
+    installation: Wiring, airflow_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bag = DagBag(PROJECT / "dags" / "warehouse.py")
+    dag = bag.dags["warehouse"]
+
+    models = {path.stem for path in (PROJECT / "dbt" / "models").rglob("*.sql")}
+    tasks = {task.task_id.removeprefix(WATCHED): task for task in dag.tasks if task.task_id.startswith(WATCHED)}
+    assert {name.removesuffix("_run").removesuffix(".run") for name in tasks if name.endswith("run")} == models
+    assert tasks["dbt_producer_watcher"].upstream_task_ids == {"build.prepare"}
+    assert f"{WATCHED}int_days_run" in tasks["int_late_rates.run"].upstream_task_ids
+    assert dag.task_dict["build.prepare"].upstream_task_ids == {"ingest"}
+    assert f"{WATCHED}flight_delay_features.test" in dag.task_dict["flight_delay.validate"].upstream_task_ids
+    assert "cosmos" not in dag.task_dict["flight_delay.validate"].task_type.lower()
+
+    DagBundlesManager().sync_bundles_to_db()
+    sync_bag_to_db(bag, "dags-folder", None)
+    run = dag.test(
+        run_after=dt.datetime.now(dt.UTC),
+        run_conf={"day": str(DAY), "first_day": str(FIRST)},
+        mark_success_pattern="ingest|flight_delay",
+    )
+
+    assert run.state == "success"
+    built = _marts(installation.warehouse)
+    assert sum(map(len, built)) > 2000
+    monkeypatch.setenv("TAILRACE_HOME", str(HOME))
+    alone = Wiring(settings.load({"TAILRACE_HOME": str(HOME), "TAILRACE_LANDING": installation.settings.landing}))
+    alone.warehouse.build(FIRST, DAY)
+    assert _marts(alone.warehouse) == built
+
+
+def _marts(warehouse: DbtWarehouse) -> list[object]:
+    return [warehouse.read(table, day, order).read_all() for table, order in ORDER.items() for day in span(FIRST, DAY)]

@@ -1,0 +1,135 @@
+"""The DAGs in which people decide, and the one that watches: what they are made of."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import replace
+
+import pytest
+
+from pipelines import registry
+from pipelines.orchestration import dags, decisions
+
+
+@pytest.fixture(scope="module")
+def made():
+    return {dag.dag_id: dag for dag in dags.pipeline_dags("flight_delay", "About flights.")}
+
+
+@pytest.fixture(scope="module")
+def by_person():
+    spec = registry.get("flight_delay")
+    return replace(spec, gate=replace(spec.gate, approval="human", approval_days=5))
+
+
+def test_a_pipeline_has_five_dags(made):
+    assert list(made) == [f"{name}__flight_delay" for name in ("train", "approve", "rollback", "predict", "monitor")]
+    for dag in made.values():
+        assert dag.doc_md
+        assert "flight_delay" in dag.tags
+
+
+def test_a_waiting_approval_holds_nobody_up(made, by_person):
+    approve = dags._approve_dag(by_person)
+    assert [task.task_id for task in approve.topological_sort()] == ["ask", "decide"]
+    assert approve.max_active_runs >= 10
+    assert approve.schedule is None
+    ask = approve.get_task("ask")
+    assert ask.response_timeout == dt.timedelta(days=5)
+    assert (ask.options, ask.defaults) == (["Approve", "Reject"], ["Reject"])
+    assert list(ask.params) == ["reason"], "the DAG's own form is not asked again"
+    assert "within 5 days" in approve.doc_md
+    assert approve.get_task("decide").max_active_tis_per_dag == 1
+
+
+def test_only_what_makes_a_champion_announces_one(made, by_person):
+    def outlets(task):
+        return [asset.name for asset in task.outlets]
+
+    assert outlets(made["train__flight_delay"].get_task("promote")) == ["models/flight_delay"]
+    assert outlets(dags._train_dag(by_person, None).get_task("promote")) == []
+    assert outlets(dags._approve_dag(by_person).get_task("decide")) == ["models/flight_delay"]
+    assert outlets(made["rollback__flight_delay"].get_task("roll_back")) == ["models/flight_delay"]
+    assert outlets(made["monitor__flight_delay"].get_task("monitor")) == ["performance/flight_delay"]
+
+
+def test_the_monitor_follows_the_predictions(made):
+    from airflow.sdk import PartitionedAssetTimetable
+
+    monitor = made["monitor__flight_delay"]
+    assert isinstance(monitor.timetable, PartitionedAssetTimetable)
+    assert monitor.timetable.asset_condition.name == "predictions/flight_delay"
+    assert monitor.max_active_runs == 1
+    assert monitor.get_task("monitor").priority_weight == 0, "a night's own tasks go first"
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"version": "1"},
+        {"version": "1", "reason": ""},
+        {"version": "0", "reason": "r"},
+        {"version": "1", "reason": "r", "from_day": "soon"},
+        {"version": "1", "reason": "r" * 501},
+    ],
+)
+def test_a_rollbacks_form_refuses(form):
+    from airflow.sdk.definitions.param import ParamsDict
+    from airflow.sdk.exceptions import ParamValidationError
+
+    asked = ParamsDict(decisions.rollback_form())
+    ParamsDict(decisions.rollback_form() | {"version": "1", "reason": "r"}).validate()
+    with pytest.raises((ParamValidationError, ValueError)):
+        ParamsDict({name: asked.get_param(name) for name in asked} | form).validate()
+        for name, value in form.items():
+            asked[name] = value
+        asked.validate()
+
+
+def answered(**event):
+    return {
+        "chosen_options": ["Approve"],
+        "params_input": {"reason": "  better\n by far\x00 "},
+        "responded_at": dt.datetime(2013, 3, 1, tzinfo=dt.UTC),
+        "responded_by_user": {"id": "7", "name": "ada"},
+        "timedout": False,
+    } | event
+
+
+@pytest.fixture
+def ask(by_person, monkeypatch):
+    from pipelines.stages import promote
+
+    monkeypatch.setattr(promote, "run_of", lambda services, spec, named: f"run of {named}")
+    monkeypatch.setattr(decisions, "services", lambda: None)
+    operator = dags._approve_dag(by_person).get_task("ask")
+    operator.training_run = "2"
+    monkeypatch.setattr(type(operator), "execute", lambda self, context: "asked again")
+    return operator
+
+
+def test_an_answer_is_who_what_and_why(ask):
+    assert ask.execute_complete({}, answered()) == {
+        "run_id": "run of 2",
+        "decided_at": "2013-03-01T00:00:00+00:00",
+        "approved": True,
+        "decided_by": "ada",
+        "reason": "better by far",
+    }
+    assert ask.execute_complete({}, answered(chosen_options=["Reject"]))["approved"] is False
+
+
+def test_nobodys_answer_is_a_rejection(ask):
+    given = ask.execute_complete(
+        {}, answered(timedout=True, chosen_options=["Reject"], params_input={"reason": ""}, responded_by_user=None)
+    )
+    assert (given["approved"], given["decided_by"]) == (False, "timeout")
+    assert given["reason"] == "Nobody answered within 5 days."
+
+
+@pytest.mark.parametrize(
+    "event",
+    [{"params_input": {}}, {"params_input": None}, {"params_input": {"reason": " \n"}}, {"chosen_options": []}],
+)
+def test_half_an_answer_is_asked_again(ask, event):
+    assert ask.execute_complete({}, answered(**event)) == "asked again"

@@ -1,0 +1,128 @@
+"""What a task leaves for people: readable lines, JSON values, the sentence it failed with, links."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import logging
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import pytest
+from airflow.sdk.exceptions import AirflowSkipException
+
+from pipelines import airflow_api, errors
+from pipelines.orchestration import links, traces
+
+DAY = dt.date(2013, 3, 10)
+
+
+@dataclass(frozen=True)
+class Part:
+    version: str = "3"
+
+
+@dataclass(frozen=True)
+class Result:
+    day: dt.date = DAY
+    rows: int = 12345
+    psi: float | None = float("nan")
+    unchanged: bool = True
+    part: Part = Part()
+    warnings: tuple[str, ...] = ("a\nb", "c")
+    note: str = ""
+    counts: dict[str, int] = field(default_factory=lambda: {"flights": 2})
+
+
+@pytest.fixture
+def left():
+    return {}
+
+
+@pytest.fixture
+def context(left):
+    return {"ti": SimpleNamespace(xcom_push=lambda key, value: left.update({key: value}))}
+
+
+def test_a_result_is_kept_in_json_terms_and_told_in_aligned_lines(context, left, caplog):
+    with caplog.at_level(logging.INFO, logger="tailrace"):
+        traces.leave(context, Result(), {traces.MLFLOW_RUN: "", traces.PUBLISHED_DAY: "tailrace/pages/x/2013-03-10"})
+    kept = left[traces.RESULT]
+    assert json.loads(json.dumps(kept)) == kept
+    assert (kept["day"], kept["psi"], kept["part"]) == ("2013-03-10", None, {"version": "3"})
+    assert left[traces.LINKS] == {traces.PUBLISHED_DAY: "tailrace/pages/x/2013-03-10"}
+    assert [record.getMessage() for record in caplog.records] == [
+        "day             2013-03-10",
+        "rows            12,345",
+        "psi             -",
+        "unchanged       yes",
+        "part.version    3",
+        "warnings        a b; c",
+        "note            -",
+        "counts.flights  2",
+    ]
+
+
+def test_several_days_are_told_as_a_table():
+    rows = [{"day": "2013-03-09", "rows": 5}, {"day": "2013-03-10", "rows": 1234}]
+    assert list(traces.lines(rows)) == ["day         rows", "2013-03-09  5", "2013-03-10  1,234"]
+
+
+def test_a_failed_try_ends_with_its_sentence(context, left, caplog, tmp_path, monkeypatch):
+    monkeypatch.setenv("TAILRACE_HOME", str(tmp_path))
+    page = tmp_path / "data_docs" / "validations" / "x y" / "page.html"
+    sentence = f"Refused:\n  - 31% null scores. Data Docs: {page}"
+    with caplog.at_level(logging.INFO, logger="tailrace"):
+        traces.say_why(context | {"exception": errors.AuditFailed(sentence)})
+    assert left[traces.ERROR] == sentence
+    assert left[traces.LINKS] == {traces.DATA_DOCS: "tailrace/data-docs/validations/x%20y/page.html"}
+    assert caplog.records[-1].getMessage() == sentence
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (errors.BadInput("No such day."), "No such day."),
+        (KeyError("model"), "KeyError: 'model'"),
+        (ConnectionResetError(), "ConnectionResetError"),
+    ],
+)
+def test_what_is_not_meant_for_people_gets_its_class_in_front(error, said):
+    assert traces.said_by(error) == said
+
+
+def test_a_skipped_task_leaves_why(context, left):
+    with pytest.raises(AirflowSkipException, match="Dry run"):
+        traces.skip(context, "Dry run: nothing was published.")
+    assert left[traces.RESULT] == {"skipped": "Dry run: nothing was published."}
+
+
+def test_data_docs_lead_only_below_their_root(tmp_path):
+    assert traces.data_docs(str(tmp_path / "a" / "b.html"), tmp_path) == "tailrace/data-docs/a/b.html"
+    assert traces.data_docs(str(tmp_path.parent / "secret.html"), tmp_path) is None
+    assert traces.data_docs("", tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("https://mlflow.example/run", "https://mlflow.example/run"),
+        ("tailrace/pages/x/2013-03-10", "http://airflow.example/base/tailrace/pages/x/2013-03-10"),
+        ("javascript:alert(1)", ""),
+        (None, ""),
+    ],
+)
+def test_links_lead_to_web_pages_alone(monkeypatch, address, expected):
+    from airflow.configuration import conf
+
+    monkeypatch.setattr(links, "_left", lambda ti_key: {traces.MLFLOW_RUN: address})
+    monkeypatch.setattr(conf, "get", lambda *given, **more: "http://airflow.example/base/")
+    assert links.MLflowRun().get_link(None, ti_key=None) == expected
+
+
+def test_there_is_a_link_of_every_name():
+    assert {link.name for link in links.LINKS} == set(traces.LINK_NAMES)
+
+
+def test_the_command_line_reads_the_keys_that_tasks_write():
+    assert (airflow_api.RESULT, airflow_api.ERROR) == (traces.RESULT, traces.ERROR)

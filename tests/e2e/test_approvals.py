@@ -1,0 +1,297 @@
+"""People decide in a running Airflow: approve, reject, say nothing, roll back; what they decided is written down."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import signal
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from pipelines import promotions, registry, settings
+from pipelines.airflow_api import FINAL
+from pipelines.stages import evaluate, promote
+from pipelines.wiring import Wiring
+from scripts import stack
+from scripts.processes import recorded
+from tests.stages.conftest import LAST, Installation, Loop, MemoryWarehouse, tables, write_suites
+
+FIRST, SECOND, THIRD = dt.date(2013, 1, 9), dt.date(2013, 1, 11), dt.date(2013, 1, 12)
+SCRIPT = "<script>alert('x')</script>"
+CATALOG = """
+from pipelines.spec import *
+
+SPEC = PipelineSpec(
+    name="churn",
+    owner="growth",
+    description="Who leaves? <script>alert('x')</script>",
+    features=Features(
+        key=("customer",),
+        event_time="event_time",
+        columns={"plan": "categorical", "age": "numeric", "visits": "numeric"},
+    ),
+    outcome=Outcome(label="left"),
+    candidates=(Candidate("logistic", "sklearn.linear_model.LogisticRegression", {}, {"C": FloatRange(0.01, 10.0)}),),
+    window=Window(days=6, holdout_days=2),
+    schedule=Schedule(train="0 1 * * 1", predict="30 0 * * *", timezone="America/New_York"),
+    search=SearchBudget(trials=1),
+    gate=Gate(metric="log_loss", floor=1.0, approval="human"),
+)
+"""
+DAGS = """
+import datetime as dt
+from dataclasses import replace
+from pathlib import Path
+
+from airflow.sdk import DAG
+
+from pipelines import registry
+
+registry.CATALOG = Path({catalog!r})
+
+from pipelines.orchestration import decisions
+from pipelines.orchestration.dags import pipeline_dags
+
+train, approve, rollback, predict, monitor = pipeline_dags("churn", "Who leaves?")
+with DAG(
+    "impatient", schedule=None, params=decisions.approve_form(), default_args=approve.default_args
+) as impatient:
+    spec = registry.get("churn")
+    hasty = replace(spec, gate=replace(spec.gate, approval_days=2 / 86400))
+    decisions.decide(hasty, decisions.ask(hasty))
+"""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> settings.Settings:
+    """An installation with a champion, version 1, and a challenger as of a later day, version 2, that waits."""
+    folder = tmp_path_factory.mktemp("home")
+    configured = settings.load({**os.environ, "TAILRACE_HOME": str(folder)})
+    (folder / "catalog").mkdir()
+    (folder / "catalog" / "churn.py").write_text(CATALOG)
+    (folder / "dags").mkdir()
+    (folder / "dags" / "churn.py").write_text(textwrap.dedent(DAGS).format(catalog=str(folder / "catalog")))
+    spec = registry.get("churn", folder / "catalog")
+    wired = Wiring(configured)
+    validator = memory_validator(folder, spec)
+    held = tables(spec)
+    services = Installation(wired.lake, wired.tracker, validator, MemoryWarehouse(held), wired.engine, held)
+    loop = Loop(services, spec)
+    loop.take(dt.date(2013, 1, 3), LAST)
+    first = loop.train(FIRST).run_id
+    evaluate.run(services, spec, first)
+    promote.run(services, spec, first, recorded_at=dt.datetime(2013, 2, 1, tzinfo=dt.UTC), decided_by="eve")
+    evaluate.run(services, spec, loop.train(SECOND, seed=2).run_id)
+    loop.predict(FIRST)
+    return configured
+
+
+def memory_validator(folder: Path, spec: Any) -> Any:
+    from pipelines.validation.memory import MemoryValidator
+
+    return MemoryValidator(write_suites(folder / "expectations", spec))
+
+
+class People:
+    """Airflow as its users see it, through its REST API."""
+
+    def __init__(self, running: stack.Stack) -> None:
+        self.running = running
+        self.users = {"admin": running.password, "ada": "ada-secret", "eve": "eve-secret"}
+        self._clients: dict[str, httpx.Client] = {}
+
+    def call(self, who: str, method: str, path: str, **body: Any) -> httpx.Response:
+        if who not in self._clients:
+            login = {"username": who, "password": self.users[who]}
+            token = httpx.post(f"{self.running.airflow_url}/auth/token", json=login, timeout=60).raise_for_status()
+            headers = {"Authorization": f"Bearer {token.json()['access_token']}"}
+            self._clients[who] = httpx.Client(
+                base_url=f"{self.running.airflow_url}/api/v2", headers=headers, timeout=300
+            )
+        return self._clients[who].request(method, path, json=body or None)
+
+    def get(self, path: str) -> dict[str, Any]:
+        return self.call("admin", "GET", path).raise_for_status().json()
+
+    def trigger(self, dag: str, conf: dict[str, Any], who: str = "admin", **more: Any) -> str:
+        path = f"/dags/{dag}/dagRuns"
+        eventually(lambda: self.call("admin", "GET", f"/dags/{dag}").is_success, f"{dag} is parsed")
+        return (
+            self.call(who, "POST", path, logical_date=None, conf=conf, **more).raise_for_status().json()["dag_run_id"]
+        )
+
+    def waiting(self, dag: str, run: str) -> dict[str, Any]:
+        """The question, once it is asked."""
+        self.reaches(dag, run, "awaiting_input", task="ask")
+        return self.get(f"/dags/{dag}/dagRuns/{run}/taskInstances/ask/-1/hitlDetails")
+
+    def answer(self, run: str, who: str, option: str, **form: str) -> httpx.Response:
+        path = f"/dags/approve__churn/dagRuns/{run}/taskInstances/ask/-1/hitlDetails"
+        return self.call(who, "PATCH", path, chosen_options=[option], params_input=form)
+
+    def settles(self, run: str, who: str, option: str, reason: str) -> str:
+        """How the run ends after this answer.
+
+        Airflow asks again if an answer comes before its scheduler has seen that the task waits: no person is that fast.
+        """
+
+        def ended() -> str | None:
+            state = self.get(f"/dags/approve__churn/dagRuns/{run}")["state"]
+            asked = self.get(f"/dags/approve__churn/dagRuns/{run}/taskInstances/ask")["state"] == "awaiting_input"
+            if asked and state not in FINAL:
+                assert self.answer(run, who, option, reason=reason).status_code in (200, 409)
+            return state if state in FINAL else None
+
+        return eventually(ended, f"{run} ends")
+
+    def reaches(self, dag: str, run: str, *states: str, task: str = "") -> str:
+        path = f"/dags/{dag}/dagRuns/{run}" + (f"/taskInstances/{task}" if task else "")
+        return eventually(lambda: (state := self.get(path)["state"]) in states and state, f"{path} is {states}")
+
+    def left(self, dag: str, run: str, task: str, key: str) -> Any:
+        return self.get(f"/dags/{dag}/dagRuns/{run}/taskInstances/{task}/xcomEntries/{key}?deserialize=true")["value"]
+
+
+def eventually(look: Callable[[], Any], what: str, seconds: float = 300) -> Any:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if seen := look():
+            return seen
+        # Airflow tells nobody; this is how often it is asked.
+        time.sleep(0.3)
+    raise AssertionError(f"not within {seconds} s: {what}")
+
+
+@pytest.fixture(scope="module")
+def people(home):
+    running = stack.Stack(home, parallelism=2)
+    passwords = running.home / "people.json"
+    people = People(running)
+    passwords.write_text(json.dumps(people.users))
+    running.environment |= {
+        "AIRFLOW__CORE__DAGS_FOLDER": str(home.home / "dags"),
+        # A busy machine answers late; a task that waits for the answer is not what is tested.
+        "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin,ada:op,eve:viewer",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
+    }
+    try:
+        running.start()
+        yield people
+    finally:
+        running.stop()
+
+
+def decided(home: settings.Settings) -> list[tuple[str, str, str, str]]:
+    rows = promotions.decisions(Wiring(home).lake, "churn")
+    return [(row.version, row.decision, row.decided_by, row.reason) for row in reversed(rows)]
+
+
+def champion(home: settings.Settings) -> list[str]:
+    return [one.version for one in Wiring(home).tracker.versions("churn") if "champion" in one.aliases]
+
+
+def run_of(home: settings.Settings, version: str) -> str:
+    return next(one.run_id for one in Wiring(home).tracker.versions("churn") if one.version == version)
+
+
+def test_nobody_answers_and_that_is_a_rejection(home, people):
+    run = people.trigger("impatient", {"training_run": run_of(home, "2")})
+    assert people.reaches("impatient", run, "success", "failed") == "success"
+    assert [row[:3] for row in decided(home)[1:]] == [("2", "rejected", "timeout")]
+    assert decided(home)[1][3].startswith("Nobody answered within")
+    assert champion(home) == ["1"]
+
+
+def test_a_training_asks_and_a_rejection_is_written_down(home, people):
+    trained = people.trigger("train__churn", {"trials": 1}, partition_key=str(THIRD))
+    assert people.reaches("train__churn", trained, "success", "failed") == "success"
+    run = f"challenger__{run_of(home, '3')}"
+    question = people.waiting("approve__churn", run)
+    assert question["subject"] == "churn: version 3 against champion version 1"
+    for text in ("95 % intervals", "Calibration", "What changed", "2013-01-12", "within 3 days", "/tailrace/reports/"):
+        assert text in question["body"].replace("(<tailrace", "(</tailrace")
+    assert "\\<script\\>" in question["body"]
+    assert "<script>" not in question["body"]
+    assert champion(home) == ["1"], "nothing is promoted before somebody says so"
+
+    assert people.answer(run, "eve", "Approve", reason="me too").status_code == 403, "who may only look cannot answer"
+    assert people.answer(run, "ada", "Approve", reason=" ").is_success
+    eventually(lambda: not people.waiting("approve__churn", run)["response_received"], "it is asked again")
+    assert champion(home) == ["1"]
+    assert people.settles(run, "ada", "Reject", f"{SCRIPT} | it drifts") == "success"
+    assert decided(home)[2:] == [("3", "rejected", "ada", f"{SCRIPT} | it drifts")]
+    assert champion(home) == ["1"]
+    said = people.left("approve__churn", run, "decide", "tailrace_result")["skipped"]
+    assert said.startswith("Version 3 is rejected by ada, version 1 stays champion")
+
+    events = people.get("/assets/events?limit=100")["asset_events"]
+    assert [event["name"] for event in events] == [], "no champion was announced"
+
+
+def test_of_two_at_once_one_counts_though_the_triggerer_was_killed(home, people):
+    run = people.trigger("approve__churn", {"training_run": "2"})
+    late = people.trigger("approve__churn", {"training_run": "3"})
+    people.waiting("approve__churn", run)
+    people.waiting("approve__churn", late)
+    processes = people.running.processes
+    (triggerer,) = [entry for entry in recorded(processes.folder) if entry.name == "triggerer"]
+    os.killpg(triggerer.pid, signal.SIGKILL)
+    airflow = Path(sys.executable).parent / "airflow"
+    processes.spawn("triggerer", [airflow, "triggerer", "--skip-serve-logs"], people.running.environment)
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(
+            pool.map(lambda who: people.answer(run, who, "Approve", reason=f"so says {who}"), ["ada", "admin"])
+        )
+    assert sorted(answer.status_code for answer in answers) == [200, 409]
+    (refused,) = [answer for answer in answers if answer.status_code == 409]
+    assert "has already been updated" in refused.json()["detail"]
+    assert people.reaches("approve__churn", run, "success", "failed") == "success"
+    ((version, decision, who, reason),) = decided(home)[3:]
+    assert (version, decision, reason) == ("2", "promoted", f"so says {who}")
+    assert champion(home) == ["2"]
+    events = people.get("/assets/events?limit=100")["asset_events"]
+    assert [(event["name"], event["partition_key"]) for event in events] == [("models/churn", str(SECOND))]
+
+    assert people.settles(late, "ada", "Approve", "better still") == "failed"
+    said = people.left("approve__churn", late, "decide", "tailrace_error")
+    assert "the approval of version 3 was overtaken. It was judged against version 1" in said
+    assert f"Version 2 became champion, from {SECOND} on (decided by {who})." in said
+    assert len(decided(home)) == 4
+
+
+def test_a_rollback_by_form(home, people):
+    assert people.call("eve", "POST", "/dags/rollback__churn/dagRuns", logical_date=None, conf={}).status_code == 403
+    for conf in ({"version": "1", "reason": ""}, {"version": "v1", "reason": "r"}, {"reason": "r"}):
+        refused = people.call("ada", "POST", "/dags/rollback__churn/dagRuns", logical_date=None, conf=conf)
+        assert refused.status_code in (400, 422), conf
+    run = people.trigger("rollback__churn", {"version": "9", "reason": "r"})
+    assert people.reaches("rollback__churn", run, "success", "failed") == "failed"
+    assert "There is no former champion of churn '9'. Known: 1, 2." in people.left(
+        "rollback__churn", run, "roll_back", "tailrace_error"
+    )
+    run = people.trigger("rollback__churn", {"version": "1", "reason": f"2 drifts {SCRIPT}"}, who="ada")
+    assert people.reaches("rollback__churn", run, "success", "failed") == "success"
+    assert decided(home)[-1] == ("1", "rolled_back", "ada", f"2 drifts {SCRIPT}")
+    assert champion(home) == ["1"]
+
+
+def test_a_published_day_is_monitored_by_itself(home, people):
+    assets = people.get("/assets?name_pattern=predictions/churn")["assets"]
+    told = people.call("admin", "POST", "/assets/events", asset_id=assets[0]["id"], partition_key=str(FIRST), extra={})
+    assert told.is_success, told.text
+    runs = "/dags/monitor__churn/dagRuns"
+    (run,) = eventually(lambda: people.get(runs)["dag_runs"], "the monitor runs")
+    assert run["partition_key"] == str(FIRST)
+    assert people.reaches("monitor__churn", run["dag_run_id"], "success", "failed") == "success"
+    (row,) = Wiring(home).lake.read("performance/churn").read_all().to_pylist()
+    assert (row["ds"], row["model_version"], row["known_outcomes"]) == (FIRST, "1", 150)

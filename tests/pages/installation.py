@@ -1,0 +1,77 @@
+"""A home with the pipeline flight_delay in it, on drawn features: small, made by the stages themselves in seconds."""
+
+from __future__ import annotations
+
+import datetime as dt
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from pipelines import days, registry, settings
+from pipelines.spec import PipelineSpec, zone
+from pipelines.stages import audit, evaluate, promote, publish, score, train
+from pipelines.wiring import Wiring
+
+FIRST, LAST = dt.date(2013, 1, 24), dt.date(2013, 2, 13)
+TRAINED, AGAIN = dt.date(2013, 2, 5), dt.date(2013, 2, 12)
+PUBLISHED = (dt.date(2013, 2, 6), dt.date(2013, 2, 7), dt.date(2013, 2, 8))
+ROWS = 150
+
+
+def make(home: Path) -> settings.Settings:
+    """Two versions, the first of them champion; three published days, the last of them by either version."""
+    configured = settings.load({"TAILRACE_HOME": str(home)})
+    services, spec = Wiring(configured), registry.get("flight_delay")
+    for place, day in enumerate(days.span(FIRST, LAST)):
+        features, outcomes = _day(spec, day, place)
+        _publish(services, spec.features_table, day, features)
+        _publish(services, spec.outcomes_table, day + dt.timedelta(days=1), outcomes)
+    for day in (TRAINED, AGAIN):
+        trained = train.run(services, spec, day, seed=1, trials=2)
+        evaluate.run(services, spec, trained.run_id)
+        if day == TRAINED:
+            now = dt.datetime.now(dt.UTC)
+            promote.run(services, spec, trained.run_id, recorded_at=now, decided_by="ann", reason="the first one")
+    for place, day in enumerate((*PUBLISHED, PUBLISHED[-1])):
+        run = f"installation-{place}"
+        score.run(services, spec, day, run, "2" if place == len(PUBLISHED) else "as-of")
+        audit.run(services, spec, day, run)
+        publish.run(services, spec, day, run)
+    return configured
+
+
+def _publish(services: Wiring, table: str, day: dt.date, rows: pa.Table) -> None:
+    staged = services.lake.stage(table, day, "drawn", rows.to_reader())
+    services.lake.publish(staged, {"run_id": "drawn"})
+
+
+def _day(spec: PipelineSpec, day: dt.date, seed: int) -> tuple[pa.Table, pa.Table]:
+    """Features of the day, and outcomes that depend on some of them and are known a day later."""
+    random = np.random.default_rng(seed)
+    columns = {
+        name: pa.array(random.normal(size=ROWS))
+        if kind == "numeric"
+        else pa.array(random.choice(["AA", "UA", "DL"], ROWS).tolist())
+        for name, kind in spec.features.columns.items()
+    }
+    keys = pa.array([f"{day}-{number:04d}" for number in range(ROWS)])
+    due, known = (days.cutoff(each, zone(spec)) for each in (day, day + dt.timedelta(days=1)))
+    odds = columns["temperature_f"].to_numpy() * 1.5 + columns["plane_seats"].to_numpy() - 1
+    late = random.random(ROWS) < 1 / (1 + np.exp(-odds))
+    moment = pa.timestamp("us", tz="UTC")
+    features = pa.table(
+        {
+            "flight_key": keys,
+            "scheduled_departure": pa.array([due + dt.timedelta(hours=12)] * ROWS, moment),
+            "known_at": pa.array([due] * ROWS, moment),
+            **columns,
+        }
+    )
+    outcomes = pa.table({"flight_key": keys, "known_at": pa.array([known] * ROWS, moment), "late": pa.array(late)})
+    return features, outcomes
+
+
+if __name__ == "__main__":
+    make(Path(sys.argv[1]))

@@ -1,0 +1,223 @@
+"""An operator in a real browser, in a running Airflow: reads every page, starts runs, decides.
+
+One Airflow and one home for the whole module; its tests go in the order of an operator's day.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+from playwright.sync_api import Browser, Frame, Page, expect, sync_playwright
+
+from pipelines import promotions, settings
+from pipelines.wiring import Wiring
+from scripts import stack
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PROJECT = settings.PROJECT
+PATIENCE = 90_000
+"""Milliseconds within which a run ends, and a page that is asked for again shows it."""
+
+
+@pytest.fixture(scope="module")
+def chromium() -> str:
+    found = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if not found:
+        pytest.fail("The pages are tested in Chromium, and there is none: apt-get install chromium, or set CHROMIUM.")
+    return found
+
+
+@pytest.fixture(scope="module")
+def running(chromium, tmp_path_factory):
+    """Airflow on an installation with two model versions and some published days."""
+    home = tmp_path_factory.mktemp("home")
+    # Made by a process of its own: libraries it loads start threads, and Airflow's processes are forked.
+    subprocess.run([sys.executable, "-m", "tests.pages.installation", str(home)], check=True, cwd=PROJECT)
+    made = stack.Stack(settings.load({"TAILRACE_HOME": str(home)}), parallelism=4)
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture(scope="module")
+def browser(chromium):
+    expect.set_options(timeout=PATIENCE)
+    with sync_playwright() as playwright:
+        made = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield made
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def login(running, browser):
+    """What the browser keeps of a login by Airflow's own form."""
+    context = browser.new_context()
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.goto(f"{running.airflow_url}/plugin/models")
+    page.get_by_label("Username").fill(stack.USER)
+    page.locator("input[type=password]").fill(running.password)
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("link", name="Models").or_(page.get_by_role("button", name="Models")).wait_for()
+    state = context.storage_state()
+    context.close()
+    return state
+
+
+@pytest.fixture
+def page(running, browser: Browser, login):
+    """A tab of the operator's; an error of a script on a page fails the test."""
+    context = browser.new_context(storage_state=login, base_url=running.airflow_url)
+    made, errors = context.new_page(), []
+    made.set_default_timeout(PATIENCE)
+    made.on("pageerror", lambda error: errors.append(str(error)))
+    yield made
+    context.close()
+    assert errors == []
+
+
+def inside(page: Page, address: str, heading: str) -> Frame:
+    """Open an address of Airflow's; the page of Tailrace's in it, once it has its heading."""
+    page.goto(address)
+    page.frame_locator("iframe").get_by_role("heading", name=heading, exact=True).wait_for()
+    page.frame_locator("iframe").locator("html[data-ready]").wait_for()
+    return next(frame for frame in page.frames if "/tailrace/pages" in frame.url)
+
+
+class TestReading:
+    def test_from_the_menu_to_a_day(self, page):
+        frame = inside(page, "/plugin/models", "Models")
+        row = frame.get_by_role("row", name=re.compile("flight_delay"))
+        expect(row).to_contain_text("operations-research")
+        expect(row).to_contain_text("v1 since 2013-02-05")
+        expect(row).to_contain_text("published")
+        frame.get_by_role("link", name="flight_delay", exact=True).click()
+        frame.locator("html[data-ready] .calendar").wait_for()
+        calendar = frame.locator(".calendar")
+        expect(calendar.get_by_role("link")).to_have_count(3)
+        frame.get_by_role("link", name=re.compile("2013-02-08: published .* by v2")).hover()
+        expect(frame.locator("#day-about")).to_contain_text("it was trained on later data (look-ahead)")
+        frame.get_by_role("link", name=re.compile("2013-02-08")).first.click()
+        expect(frame.get_by_role("heading", name="flight_delay, 2013-02-08")).to_be_visible()
+        expect(frame.locator(".chart .plot-container")).to_be_visible()
+        expect(frame.get_by_text("rows have another score")).to_be_visible()
+        # The address can be sent to somebody: it leads here again.
+        assert page.url.endswith("/plugin/models/flight_delay/2013-02-08")
+        page.reload()
+        expect(page.frame_locator("iframe").get_by_role("heading", name="flight_delay, 2013-02-08")).to_be_visible()
+
+    def test_by_keyboard_alone(self, page):
+        frame = inside(page, "/plugin/models/flight_delay", "flight_delay")
+        last = frame.locator(".calendar a[tabindex='0']")
+        last.focus()
+        page.keyboard.press("ArrowLeft")
+        expect(frame.locator("#day-about")).to_contain_text("2013-02-07: published")
+        page.keyboard.press("Home")
+        expect(frame.locator("#day-about")).to_contain_text("2013-02-06: published")
+        page.keyboard.press("Enter")
+        expect(frame.get_by_role("heading", name="flight_delay, 2013-02-06")).to_be_visible()
+
+    def test_tabs_on_the_dag_and_the_run(self, page):
+        frame = inside(page, "/dags/train__flight_delay/plugin/model", "flight_delay")
+        expect(frame.get_by_role("heading", name="Model versions")).to_be_visible()
+        expect(frame.get_by_role("row", name=re.compile("v2"))).to_contain_text("2013-02-12")
+
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    @pytest.mark.parametrize("width", [1280, 390])
+    def test_light_and_dark_wide_and_narrow(self, page, scheme, width, tmp_path):
+        page.emulate_media(color_scheme=scheme)
+        page.set_viewport_size({"width": width, "height": 800})
+        for address in ("", "/flight_delay", "/flight_delay/2013-02-08", "/flight_delay/forms/backfill"):
+            page.goto(f"/tailrace/pages{address}")
+            page.locator("html[data-ready] h1").wait_for()
+            overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+            assert overflow <= 0, f"{address} is {overflow} px wider than the window"
+            light = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+            assert light == (scheme == "light")
+
+    def test_the_theme_is_airflows(self, page):
+        page.add_init_script("localStorage.setItem('theme', 'dark')")
+        frame = inside(page, "/plugin/models", "Models")
+        assert frame.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(9, 9, 11)"
+
+
+class TestActing:
+    """Every action ends in the lake."""
+
+    def test_predict_a_day_by_form(self, page, running):
+        frame = inside(page, "/plugin/models/flight_delay", "flight_delay")
+        frame.get_by_role("link", name="Predict a day").click()
+        frame.get_by_label("Day", exact=True).fill("2013-02-09")
+        frame.get_by_label("Model", exact=True).fill("latest")
+        frame.get_by_role("button", name="Predict the day").click()
+        assert frame.get_by_label("Model", exact=True).evaluate("field => field.validity.patternMismatch")
+        frame.get_by_label("Model", exact=True).fill("as-of")
+        frame.get_by_role("button", name="Predict the day").click()
+        frame.get_by_role("link", name="Open the run").click()
+        page.wait_for_url("**/dags/predict__flight_delay/runs/**")
+        self.published(page, "2013-02-09", "v1")
+
+    def test_backfill_by_form(self, page):
+        frame = inside(page, "/plugin/models/flight_delay", "flight_delay")
+        frame.get_by_role("link", name="Backfill", exact=True).click()
+        frame.get_by_label("First day").fill("2013-02-11")
+        frame.get_by_label("Last day").fill("2013-02-10")
+        frame.get_by_role("button", name="Start the backfill").click()
+        expect(frame.get_by_role("status")).to_have_text("The first day is after the last one.")
+        frame.get_by_label("Last day").fill("2013-02-12")
+        frame.get_by_role("button", name="Start the backfill").click()
+        frame.get_by_role("link", name="Open the backfill").wait_for()
+        self.published(page, "2013-02-11", "v1")
+        self.published(page, "2013-02-12", "v1")
+
+    def test_approve_then_roll_back(self, page, running):
+        frame = inside(page, "/plugin/models/flight_delay", "flight_delay")
+        frame.get_by_role("row", name=re.compile("^v2")).get_by_role("link", name="Ask for approval").click()
+        expect(frame.get_by_label("Training run")).to_have_value("2")
+        frame.get_by_role("button", name="Ask for approval").click()
+        frame.get_by_role("link", name="Open the run").wait_for()
+        self.until(page, "/tailrace/pages/flight_delay", page.get_by_role("link", name="Approve or reject"))
+        page.get_by_role("link", name="Approve or reject").click()
+        page.get_by_label("Reason").or_(page.locator("#element_reason")).first.fill("<script>alert(1)</script> better")
+        page.get_by_role("button", name="Approve").click()
+        self.until(page, "/tailrace/pages/flight_delay", page.get_by_text("v2 since"))
+        expect(page.get_by_text("<script>alert(1)</script> better").first).to_be_visible()
+
+        page.get_by_role("link", name="Roll back to v1").click()
+        expect(page.get_by_label("Version")).to_have_value("1")
+        page.get_by_label("Reason").fill("v2 was a mistake")
+        page.get_by_role("button", name="Roll back").click()
+        page.get_by_role("link", name="Open the run").wait_for()
+        self.until(page, "/tailrace/pages/flight_delay", page.get_by_text("v1 rolled back"))
+        decided = promotions.decisions(Wiring(running.configured).lake, "flight_delay")
+        assert [(row.version, row.decision) for row in decided][:2] == [("1", "rolled_back"), ("2", "promoted")]
+        assert {row.decided_by for row in decided[:2]} == {stack.USER}
+
+    def published(self, page: Page, day: str, version: str) -> None:
+        """Wait until the day's page says that the version published it."""
+        said = page.get_by_text(re.compile(f"published .* by {version}"))
+        self.until(page, f"/tailrace/pages/flight_delay/{day}", said)
+
+    def until(self, page: Page, address: str, found) -> None:
+        """Open a page again and again until something is on it: Airflow tells nobody when a run ends."""
+        for _ in range(PATIENCE // 1000):
+            page.goto(address)
+            if found.count():
+                return
+            page.wait_for_timeout(1000)
+        raise AssertionError(f"{address} still says: {page.locator('main').inner_text()[:1500]}")

@@ -1,0 +1,368 @@
+"""What the pages say of a pipeline whose nights went well, or did not: on the lake and the tracker in memory."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, field, replace
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+import pytest
+
+from pipelines import promotions
+from pipelines.engines.local import LocalEngine
+from pipelines.errors import TrackerUnavailable
+from pipelines.pages import charts, day, overview, pipeline, words
+from pipelines.pages.activity import Approval, Attempt, NextRun
+from pipelines.pages.remembered import RememberedLake, RememberedTracker, asked_version
+from pipelines.pages.sources import Sources
+from pipelines.validation.memory import MemoryValidator
+from pipelines.warehouse.memory import MemoryWarehouse
+from tests.stages.conftest import Installation, Loop, memory, tables, write_suites
+
+TRAINED, AGAIN = dt.date(2013, 1, 9), dt.date(2013, 1, 12)
+ZONE = ZoneInfo("America/New_York")
+REFUSED = (
+    "predictions/churn of 2013-01-13, scored by version 1, is refused:\n"
+    "  - 31.0% of the scores are null (46 of 150); at most 0.0% may be.\n"
+    "What was published before stays."
+)
+
+
+@dataclass
+class Nights:
+    """Runs as Airflow would tell them: the interface's in-memory implementation."""
+
+    attempts: dict[dt.date, Attempt] = field(default_factory=dict)
+    following: NextRun = field(default_factory=lambda: NextRun(None, missing=True))
+    waiting: list[Approval] = field(default_factory=list)
+
+    def latest(self, pipelines):
+        newest = max(self.attempts.values(), key=lambda each: each.at, default=None)
+        return {"churn": newest} if newest else {}
+
+    def by_day(self, pipeline):
+        return self.attempts
+
+    def next_runs(self, pipelines):
+        return dict.fromkeys(pipelines, self.following)
+
+    def approvals(self, pipelines):
+        return {"churn": self.waiting}
+
+    def nodes(self, dag_id, run_id):
+        return None
+
+    def form(self, dag_id):
+        return None
+
+    def add(self, when: dt.date, outcome: str, at: dt.datetime, task: str = "", error: str = "") -> None:
+        self.attempts[when] = Attempt("predict__churn", f"run-{when}", when, outcome, at, task, error)
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """Two versions, three published days, one of them twice."""
+    from tests.conftest import spec
+
+    held = spec.__wrapped__() if hasattr(spec, "__wrapped__") else spec.__pytest_wrapped__.obj()
+    folder = tmp_path_factory.mktemp("installed")
+    lake, tracker = memory(folder)
+    rows = tables(held)
+    suites = MemoryValidator(write_suites(folder / "expectations", held))
+    services = Installation(lake, tracker, suites, MemoryWarehouse(rows), LocalEngine(), rows)
+    loop = Loop(services, held)
+    loop.take()
+    loop.challenge(TRAINED)
+    for number in (9, 10, 12):
+        loop.predict(dt.date(2013, 1, number), f"p{number}")
+    loop.train(AGAIN)
+    loop.predict(dt.date(2013, 1, 10), "again", model="2")
+    return services, held
+
+
+@pytest.fixture
+def nights() -> Nights:
+    return Nights()
+
+
+@pytest.fixture
+def spec(installed):
+    return installed[1]
+
+
+@pytest.fixture
+def sources(installed, nights) -> Sources:
+    lake = installed[0].lake
+    remembered = RememberedLake(lake, lambda table: asked_version(lake, 0)(table) if lake.exists(table) else "")
+    now = dt.datetime.now(dt.UTC)
+    return Sources(remembered, RememberedTracker(lambda: installed[0].tracker), nights, lambda: now)
+
+
+def later(sources: Sources, **delta: float) -> dt.datetime:
+    return sources.now() + dt.timedelta(**delta)
+
+
+class TestOverview:
+    def test_a_row_says_who_publishes_what(self, sources, spec):
+        (row,) = overview.gather(sources, [spec], {}).rows
+        assert (row.owner, row.about, row.champion, row.since) == ("growth", "Who leaves?", "1", TRAINED)
+        assert row.last_day == dt.date(2013, 1, 12)
+        assert row.state.kind == "published"
+        assert row.state.sentence.startswith("published ")
+        assert row.state.sentence.endswith(" by v1")
+        assert row.next_run == "not in Airflow: its DAG file is missing or broken"
+
+    def test_a_refused_night_says_why(self, sources, spec, nights):
+        nights.add(dt.date(2013, 1, 13), "failed", later(sources, hours=1), "audit", REFUSED)
+        (row,) = overview.gather(sources, [spec], {}).rows
+        assert row.state == words.State(
+            "refused",
+            "2013-01-13: refused in audit: 31.0% of the scores are null (46 of 150); at most 0.0% may be.",
+        )
+
+    def test_a_run_that_failed_before_the_last_publication_is_history(self, sources, spec, nights):
+        nights.add(dt.date(2013, 1, 13), "failed", later(sources, days=-1), "score", "MLflow does not answer")
+        (row,) = overview.gather(sources, [spec], {}).rows
+        assert row.state.kind == "published"
+
+    def test_a_running_night_is_running(self, sources, spec, nights):
+        nights.add(dt.date(2013, 1, 13), "running", later(sources, minutes=-2), "score")
+        (row,) = overview.gather(sources, [spec], {}).rows
+        assert row.state.kind == "running"
+        assert row.state.sentence.startswith("2013-01-13: score is running since ")
+
+    @pytest.mark.parametrize(
+        ("following", "said"),
+        [
+            (NextRun(None, paused=True), "paused"),
+            (NextRun(None), "none: its schedule has ended"),
+            (NextRun(dt.datetime(2013, 1, 14, 5, 30, tzinfo=dt.UTC)), "2013-01-14 00:30"),
+        ],
+    )
+    def test_the_next_run(self, sources, spec, nights, following, said):
+        nights.following = following
+        assert overview.gather(sources, [spec], {}).rows[0].next_run == said
+
+    def test_a_pipeline_without_anything_says_what_to_do(self, sources, spec):
+        (row,) = overview.gather(sources, [replace(spec, name="fresh")], {}).rows
+        assert (row.champion, row.last_day, row.trend, row.drift) == ("", None, (), "")
+        assert row.state == words.State("missing", "nothing published yet")
+
+
+class TestPipeline:
+    def test_the_calendar_has_every_day_between(self, sources, spec, nights):
+        nights.add(dt.date(2013, 1, 13), "failed", later(sources, hours=1), "audit", REFUSED)
+        page = pipeline.gather(sources, spec)
+        (month,) = page.months
+        assert (month.title, month.empty) == ("January 2013", dt.date(2013, 1, 9).weekday())
+        assert [each.state.kind for each in month.days] == ["published", "published", "missing", "published", "refused"]
+        assert page.counts == {"published": 3, "missing": 1, "refused": 1}
+
+    def test_hovering_says_who_served_the_day_and_how_it_was_chosen(self, sources, spec):
+        (month,) = pipeline.gather(sources, spec).months
+        assert "by v1. Served by the champion as of the day. 150 rows." in month.days[0].hover
+        assert "by v2. Served by as was asked for by number; it was trained on later data (look-ahead)" in (
+            month.days[1].hover
+        )
+
+    def test_a_refused_rerun_leaves_the_day_published(self, sources, spec, nights):
+        nights.add(TRAINED, "failed", later(sources, hours=1), "audit", REFUSED)
+        page = pipeline.gather(sources, spec)
+        first = page.months[0].days[0]
+        assert first.state.kind == "warned"
+        assert "by v1; a rerun was refused in audit: 31.0% of the scores are null" in first.state.sentence
+
+    def test_versions_with_metrics_window_pins_and_who_decided(self, sources, spec):
+        second, first = pipeline.gather(sources, spec).versions
+        assert (first.version, first.champion, first.trained_as_of, first.was_champion) == (
+            "1",
+            True,
+            "2013-01-09",
+            True,
+        )
+        assert set(first.metrics) == {"roc_auc", "pr_auc", "log_loss", "brier"}
+        assert first.inputs["features"].last == dt.date(2013, 1, 8)
+        assert first.decided is not None
+        assert first.decided.decided_by == "gate"
+        assert (second.version, second.champion, second.decided) == ("2", False, None)
+
+    def test_mlflow_down_still_shows_what_the_lake_knows(self, sources, spec):
+        def down():
+            raise TrackerUnavailable("MLflow does not answer at http://mlflow:5000. Start it.")
+
+        page = pipeline.gather(replace(sources, tracker=RememberedTracker(down)), spec)
+        assert page.versions == ()
+        assert page.tracker_problem == "MLflow does not answer at http://mlflow:5000. Start it."
+        assert page.champion is not None
+        assert page.counts["published"] == 3
+
+    def test_mlflow_hanging_does_not_hang_the_page(self, sources, spec):
+        import threading
+
+        never = threading.Event()
+        slow = RememberedTracker(lambda: never.wait(30), patience=0.05)  # type: ignore[arg-type]
+        page = pipeline.gather(replace(sources, tracker=slow), spec)
+        never.set()
+        assert page.tracker_problem.startswith("MLflow does not answer")
+        assert page.counts["published"] == 3
+
+    def test_four_hundred_days_and_a_way_to_those_before(self, sources, spec, nights):
+        for offset in range(900):
+            nights.add(dt.date(2010, 1, 1) + dt.timedelta(days=offset), "success", sources.now())
+        page = pipeline.gather(sources, spec)
+        assert sum(len(month.days) for month in page.months) == 400
+        assert page.earlier == dt.date(2013, 1, 12) - dt.timedelta(days=400)
+        before = pipeline.gather(sources, spec, until=page.earlier)
+        assert before.months[-1].days[-1].day == page.earlier
+
+
+class TestDay:
+    def test_what_was_published_up_to_its_source(self, sources, spec):
+        page = day.gather(sources, spec, TRAINED)
+        assert page.commit is not None
+        assert page.commit.rows == 150
+        assert page.features is not None
+        assert (page.features.table, page.features.first, page.features.rows) == ("features/churn", TRAINED, 150)
+        assert page.features_commit is not None
+        assert page.features_commit.metadata["run_id"] == "w-2013-01-09"
+        assert set(page.training_pins) == {"features", "outcomes"}
+        assert [check.passed for check in page.checks] == [True, True, True]
+
+    def test_the_histogram_has_all_rows_of_day_and_training(self, sources, spec):
+        held = day.gather(sources, spec, TRAINED).histogram
+        assert held is not None
+        assert sum(held.shares) == pytest.approx(1)
+        widths = [high - low for low, high in zip(held.training_edges[:-1], held.training_edges[1:], strict=True)]
+        mass = sum(width * share * day.BINS for width, share in zip(widths, held.training_shares, strict=True))
+        assert mass == pytest.approx(1)
+        figure = charts.histogram(held, TRAINED, "1")
+        assert [trace["name"] for trace in figure["data"]] == ["2013-01-09", "training holdout of v1"]
+
+    def test_earlier_publications_and_how_they_differ(self, sources, spec, installed):
+        page = day.gather(sources, spec, dt.date(2013, 1, 10))
+        (earlier,) = page.earlier
+        assert earlier.commit.metadata["model_version"] == "1"
+        difference = earlier.difference
+        assert difference is not None
+        assert (difference.added, difference.removed) == (0, 0)
+        assert 0 < difference.rescored <= 150
+        assert 0 < difference.mean_move <= difference.largest_move <= 1
+
+    def test_a_day_that_is_not_there(self, sources, spec):
+        page = day.gather(sources, spec, dt.date(2013, 1, 11))
+        assert page.commit is None
+        assert page.state.state.kind == "missing"
+        assert (page.before, page.after) == (dt.date(2013, 1, 10), dt.date(2013, 1, 12))
+
+    def test_measured_days_have_performance_and_drift(self, sources, spec, installed):
+        measured = pa.table(
+            {
+                "model_version": ["1", "1"],
+                "roc_auc": [0.7, None],
+                "score_psi": [0.05, 0.4],
+                "worst_feature": ["age", "visits"],
+                "worst_feature_psi": [0.02, 0.6],
+                "feature_psi": ['{"age": 0.02, "visits": 0.01}', '{"age": 0.1, "visits": 0.6}'],
+                "drift": ["ok", "alarm"],
+            }
+        )
+        lake = installed[0].lake
+        for place, when in enumerate((TRAINED, dt.date(2013, 1, 12))):
+            staged = lake.stage("performance/churn", when, f"m{place}", measured.slice(place, 1).to_reader())
+            lake.publish(staged, {})
+        page = day.gather(sources, spec, dt.date(2013, 1, 12))
+        assert page.performance is not None
+        assert page.performance["drift"] == "alarm"
+        assert page.feature_psi == (("visits", 0.6), ("age", 0.1))
+        (row,) = overview.gather(sources, [spec], {}).rows
+        assert row.drift == "alarm"
+        assert row.drift_words == "drifted: visits (PSI 0.60), as of 2013-01-12"
+        assert row.trend == ((TRAINED, 0.7),)
+        rows = sources.performance("churn")
+        assert rows is not None
+        figure = charts.performance(rows, "roc_auc", promotions.decisions(lake, "churn"))
+        assert figure is not None
+        assert figure["layout"]["annotations"][0]["text"] == "v1"
+        drawn = charts.drift(rows, ())
+        assert drawn is not None
+        assert [trace["name"] for trace in drawn["data"]] == ["scores", "the feature that moved most", "alarm"]
+
+
+class TestReads:
+    """What makes pages fast is what they do not read again: counted, since seconds depend on the machine."""
+
+    def test_a_page_seen_again_reads_nothing_of_the_lake(self, sources, spec):
+        counted = Counting(sources.lake.lake)
+        own = replace(sources, lake=RememberedLake(counted, lambda table: "1" if counted.exists(table) else ""))
+        rounds = []
+        for _ in range(3):
+            overview.gather(own, [spec], {})
+            pipeline.gather(own, spec)
+            day.gather(own, spec, dt.date(2013, 1, 10))
+            rounds.append(dict(counted.asked))
+        assert rounds[0]
+        assert rounds[1] == rounds[0]
+        assert rounds[2] == rounds[0]
+
+    def test_a_table_that_changed_is_read_again(self, sources, spec):
+        counted = Counting(sources.lake.lake)
+        version = ["1"]
+        own = replace(sources, lake=RememberedLake(counted, lambda table: version[0] if counted.exists(table) else ""))
+        overview.gather(own, [spec], {})
+        version[0] = "2"
+        overview.gather(own, [spec], {})
+        assert counted.asked["days", ("predictions/churn",)] == 2
+
+    def test_what_is_kept_is_bounded(self, sources):
+        held = RememberedLake(sources.lake.lake, lambda table: "1", keep=3)
+        for number in range(10):
+            held.of("promotions", number, lambda: "x", "")
+        asked = []
+        held.of("promotions", 0, lambda: asked.append(1), None)
+        held.of("promotions", 9, lambda: asked.append(2), None)
+        assert asked == [1]
+
+
+class Counting:
+    """A lake that counts what it is asked to read, by what."""
+
+    def __init__(self, lake) -> None:
+        self.lake = lake
+        self.asked: dict[tuple, int] = {}
+
+    def __getattr__(self, name):
+        method = getattr(self.lake, name)
+        if name == "exists":
+            return method
+
+        def asking(*args, **kwargs):
+            what = (name, args, *((tuple(sorted((k, str(v)) for k, v in kwargs.items())),) if kwargs else ()))
+            self.asked[what] = self.asked.get(what, 0) + 1
+            return method(*args, **kwargs)
+
+        return asking
+
+
+class TestWords:
+    @pytest.mark.parametrize(
+        ("task", "error", "said"),
+        [
+            ("audit", REFUSED, "refused in audit: 31.0% of the scores are null (46 of 150); at most 0.0% may be."),
+            (
+                "score",
+                "The MLflow server does not answer. Start it.",
+                "failed in score: The MLflow server does not answer.",
+            ),
+            ("score", "", "failed in score: its log says why"),
+        ],
+    )
+    def test_why_a_run_stopped(self, task, error, said):
+        attempt = Attempt("predict__churn", "r", TRAINED, "failed", dt.datetime.now(dt.UTC), task, error)
+        assert words.reason(attempt) == said
+
+    def test_times_are_the_pipelines_own(self):
+        at = dt.datetime(2013, 1, 9, 8, 12, tzinfo=dt.UTC)
+        assert words.clock(at, ZONE, dt.date(2013, 1, 9)) == "03:12"
+        assert words.clock(at, ZONE, dt.date(2013, 3, 9)) == "Jan 9, 03:12"
+        assert words.clock(at, ZONE, dt.date(2014, 3, 9)) == "2013-01-09 03:12"

@@ -1,0 +1,181 @@
+"""What the pages say in HTML: everything escaped, every empty state with what to do, no script of a page's own."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipelines.interfaces import Commit
+from pipelines.pages import charts, forms, overview, pipeline, rendering, words
+from pipelines.pages.activity import DbtNode
+from pipelines.pages.day import Histogram
+from pipelines.promotions import Promotion
+from pipelines.registry import get
+
+EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
+DAY = dt.date(2013, 3, 5)
+NOW = dt.datetime(2013, 3, 5, 8, 12, tzinfo=dt.UTC)
+MAY = dict.fromkeys(forms.ACTIONS, True)
+
+
+def show(template: str, **values) -> str:
+    return rendering.page(template, mount="/tailrace", airflow="", **values)
+
+
+def harmless(html: str) -> bool:
+    """No tag of the evil text's came through, and no script but the files of ours."""
+    scripts = re.findall(r"<script[^>]*>", html)
+    own = all(re.fullmatch(r'<script src="/tailrace/[a-z./]+">', tag) for tag in scripts)
+    return own and "<img" not in html and "onerror=alert(1)>" not in html and "javascript:" not in html
+
+
+def row(**values) -> overview.Row:
+    state = words.State("published", "published 03:12 by v7")
+    made = overview.Row(
+        "churn", "growth", "Who leaves?", "7", DAY, DAY, state, "roc_auc", (), "", "not measured", "–", 0
+    )
+    return replace(made, **values)
+
+
+def empty_page(**values) -> pipeline.PipelinePage:
+    spec = get("flight_delay")
+    made = pipeline.PipelinePage(spec, "about", None, "–", None, (), {}, None, "roc_auc", None, (), (), "", ())
+    return replace(made, **values)
+
+
+class TestOverview:
+    def test_states_trends_and_drift_are_words_too(self):
+        trend = ((DAY, 0.7), (DAY + dt.timedelta(days=1), 0.6))
+        html = show("overview", page=overview.Overview((row(trend=trend, drift="alarm"),), {}), hidden=0)
+        assert "published 03:12 by v7" in html
+        assert "roc_auc from 0.700 on 2013-03-05 to 0.600 on 2013-03-06" in html
+        assert re.search(r'class="badge alarm">alarm<', html)
+
+    def test_what_people_and_data_wrote_stays_text(self):
+        evil = row(owner=EVIL, about=EVIL, state=words.State("refused", EVIL), drift_words=EVIL, next_run=EVIL)
+        html = show("overview", page=overview.Overview((evil,), {EVIL: EVIL}), hidden=0)
+        assert harmless(html)
+        assert "&lt;script&gt;" in html
+
+    @pytest.mark.parametrize(
+        ("hidden", "said"), [(0, "There are no pipelines yet"), (3, "Ask an administrator of Airflow for read rights")]
+    )
+    def test_an_empty_overview_says_what_to_do(self, hidden, said):
+        assert said in show("overview", page=overview.Overview((), {}), hidden=hidden)
+
+
+class TestPipeline:
+    def test_a_fresh_pipeline_says_what_to_do_everywhere(self):
+        html = show("pipeline", page=empty_page(), charts={"performance": None, "drift": None}, may=MAY)
+        for said in ("Backfill some days", "monitor__flight_delay", "Train the first one", "the gate may promote"):
+            assert said in html
+
+    def test_who_may_not_act_sees_buttons_that_do_nothing(self):
+        html = show(
+            "pipeline", page=empty_page(), charts={"performance": None, "drift": None}, may=dict.fromkeys(MAY, False)
+        )
+        assert "/forms/" not in html
+        assert html.count('aria-disabled="true"') >= 4
+
+    def test_reasons_and_descriptions_stay_text(self):
+        decided = Promotion("churn", "1", DAY, NOW, EVIL, EVIL, EVIL, EVIL)
+        version = pipeline.Version(
+            EVIL, (EVIL,), False, EVIL, EVIL, {EVIL: 1.0}, {}, EVIL, decided, True, EVIL, "", EVIL
+        )
+        day = pipeline.CalendarDay(DAY, words.State("refused", EVIL), EVIL, EVIL)
+        page = empty_page(
+            about=EVIL,
+            champion=decided,
+            months=(pipeline.Month(EVIL, 1, (day,)),),
+            decisions=(decided,),
+            versions=(version,),
+            tracker_problem=EVIL,
+            counts={"refused": 1},
+        )
+        figure = charts.performance([{"ds": DAY, "roc_auc": 0.5, "model_version": EVIL}], "roc_auc", (decided,))
+        html = show("pipeline", page=page, charts={"performance": figure, "drift": None}, may=MAY)
+        assert harmless(html)
+
+    def test_days_are_reachable_by_keyboard_and_named(self):
+        days = tuple(
+            pipeline.CalendarDay(DAY + dt.timedelta(days=n), words.State("published", "published"), "1", f"day {n}")
+            for n in range(3)
+        )
+        page = empty_page(months=(pipeline.Month("March 2013", 1, days),), counts={"published": 3})
+        html = show("pipeline", page=page, charts={"performance": None, "drift": None}, may=MAY)
+        assert html.count('tabindex="0"') == 1
+        assert [f'aria-label="day {n}"' in html for n in range(3)] == [True] * 3
+
+
+class TestForms:
+    PARAMS = {  # noqa: RUF012
+        "day": {"type": ["null", "string"], "format": "date", "title": "Day", "default": None},
+        "model": {"type": "string", "pattern": "^(as-of|[0-9]+)$", "examples": ["as-of"], "default": "as-of"},
+        "trials": {"type": "integer", "minimum": 1, "maximum": 9, "default": 3},
+        "engine": {"type": "string", "enum": ["as set", "local"], "default": "as set", "section": "More"},
+        "force": {"type": "boolean", "default": False},
+        "reason": {"type": ["string", "null"], "maxLength": 500, "title": EVIL, "description": EVIL, "default": EVIL},
+    }
+
+    def test_the_dags_parameters_become_fields(self):
+        spec = get("flight_delay")
+        kind = forms.kind_of("predict", spec.name)
+        assert kind is not None
+        html = show("form", form=forms.build("predict", kind, spec, self.PARAMS, {"day": "2013-03-05", "model": EVIL}))
+        assert harmless(html)
+        for said in (
+            'type="date" data-param="day" data-kind="date"',
+            'value="2013-03-05"',
+            'pattern="(as-of|[0-9]+)"',
+            'min="1" max="9"',
+            '<option value="as set" selected>as set</option>',
+            'type="checkbox" id="force"',
+            'maxlength="500"',
+            'data-dag="predict__flight_delay"',
+        ):
+            assert said in html
+
+    def test_a_backfill_knows_its_days(self):
+        spec = get("flight_delay")
+        kind = forms.kind_of("backfill", spec.name)
+        assert kind is not None
+        form = forms.build("backfill", kind, spec, self.PARAMS, {"from": "2013-03-01", "to": EVIL})
+        assert [field.name for field in form.fields] == ["model", "trials", "engine", "force", "reason"]
+        assert (form.first, form.last, form.zone) == ("2013-03-01", "", "America/New_York")
+
+
+class TestNodes:
+    def test_failures_come_first_and_sql_stays_text(self):
+        nodes = [
+            DbtNode("model.a", "good", "model", "success", 1.5, 1000, "OK", "select 1", ""),
+            DbtNode("test.b", "bad", "test", "fail", 0.2, None, EVIL, EVIL, EVIL),
+        ]
+        html = show("nodes", nodes=nodes, dag_id="warehouse", run_id=EVIL, pipeline="")
+        assert harmless(html)
+        assert html.index(">bad") < html.index(">good")
+        assert "1 failed" in html
+
+    def test_a_run_without_dbt_says_so(self):
+        html = show("nodes", nodes=None, dag_id="predict__churn", run_id="r", pipeline="churn")
+        assert "built nothing with dbt" in html
+        assert "/tailrace/pages/churn" in html
+
+
+def test_figures_are_what_plotly_takes():
+    figure = charts.histogram(Histogram((0.0, 0.5, 1.0), (0.4, 0.6), (0.0, 0.3, 1.0), (0.1, 0.2)), DAY, "1")
+    assert figure["data"][0]["y"] == [0.4, 0.6]
+    assert figure["data"][1]["y"] == [0.1, 0.2, 0.2]
+    assert '"NaN"' not in rendering.as_json(figure)
+
+
+def test_styles_and_scripts_ask_no_other_site_for_anything():
+    for path in (Path(rendering.__file__).parent / "static").iterdir():
+        assert not re.search(r"https?://|@import|eval\(|innerHTML", path.read_text()), path
+
+
+def test_a_commit_that_others_made_can_be_shown():
+    assert words.served_by(Commit("predictions/churn", DAY, "1", NOW, 10)) == "the champion as of the day"

@@ -1,0 +1,265 @@
+"""Who may open the pages: Airflow's own application with the plugin in it, its users and roles."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import secrets
+from pathlib import Path
+
+import pytest
+
+from tests import airflow_home
+
+PROJECT = Path(__file__).resolve().parents[2]
+os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"] = str(PROJECT / "plugins")
+os.environ["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"] = "ann:admin,vic:viewer"
+os.environ["AIRFLOW__API_AUTH__JWT_SECRET"] = secrets.token_hex(32)
+os.environ["AIRFLOW__API__SECRET_KEY"] = secrets.token_hex(32)
+
+from fastapi.testclient import TestClient  # noqa: E402
+
+airflow_db = airflow_home.airflow_db
+PAGES = (
+    "/tailrace/pages",
+    "/tailrace/pages/flight_delay",
+    "/tailrace/pages/flight_delay/2013-03-05",
+    "/tailrace/pages/runs/warehouse/manual__2013-03-05T00:00:00+00:00/dbt",
+)
+TRIGGER = "/api/v2/dags/predict__flight_delay/dagRuns"
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def client(home, airflow_db):
+    """Airflow's application, and what a browser would send to it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TAILRACE_HOME", str(home))
+        from airflow.api_fastapi.app import create_app
+
+        with TestClient(create_app(apps="all"), base_url="http://airflow.example") as made:
+            yield made
+
+
+@pytest.fixture(scope="module")
+def token(client):
+    """Tokens by role."""
+    from airflow.api_fastapi.app import get_auth_manager
+    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+
+    def of(role: str) -> str:
+        return get_auth_manager().generate_jwt(SimpleAuthManagerUser(username=f"a-{role}", role=role))
+
+    return of
+
+
+@pytest.fixture
+def as_viewer(token) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token('viewer')}"}
+
+
+@pytest.fixture
+def as_admin(token) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token('admin')}"}
+
+
+@pytest.fixture(scope="module")
+def docs(home):
+    page = home / "data_docs" / "validations" / "flight_delay" / "features" / "2013-03-05" / "run" / "page.html"
+    page.parent.mkdir(parents=True)
+    page.write_text("<script>alert(1)</script>judged")
+    (home / "data_docs" / "static").mkdir()
+    (home / "data_docs" / "static" / "site.css").write_text("body {}")
+    (home / "secret.html").write_text("secret")
+    (home / "data_docs" / "results").mkdir()
+    (home / "data_docs" / "results" / "result.json").write_text("{}")
+    (home / "data_docs" / "validations" / "flight_delay" / "link.html").symlink_to(home / "secret.html")
+    return page.relative_to(home / "data_docs").as_posix()
+
+
+@pytest.fixture(scope="module")
+def runs(client):
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+
+    at = dt.datetime(2013, 3, 5, 6, tzinfo=dt.UTC)
+    made = [("2013-03-05", "failed"), ("2013-03-05", "success"), (None, "failed")]
+    with create_session() as session:
+        for number, (day, state) in enumerate(made):
+            run = DagRun(dag_id="predict__flight_delay", run_id=f"r{number}", run_type="manual", state=state)
+            run.start_date = run.run_after = at + dt.timedelta(minutes=number)
+            run.end_date = run.start_date
+            run.partition_key = day
+            run.conf = {} if day else {"day": "2013-03-06"}
+            session.add(run)
+    yield
+    with create_session() as session:
+        session.query(DagRun).delete()
+
+
+class TestReading:
+    @pytest.mark.parametrize("page", [*PAGES, "/tailrace/data-docs/index.html", "/tailrace/reports/abc"])
+    def test_nobody_reads_without_a_login(self, client, page):
+        answer = client.get(page)
+        assert answer.status_code == 401
+        assert "You are not logged in" in answer.text
+
+    @pytest.mark.parametrize("page", PAGES)
+    def test_a_viewer_reads(self, client, as_viewer, page):
+        answer = client.get(page, headers=as_viewer)
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["content-type"].startswith("text/html")
+
+    def test_who_may_not_read_the_dag_reads_no_pipeline_and_sees_none(self, client, as_viewer, monkeypatch):
+        from airflow.api_fastapi.app import get_auth_manager
+
+        monkeypatch.setattr(type(get_auth_manager()), "is_authorized_dag", lambda self, **asked: False)
+        for page in PAGES[1:]:
+            assert client.get(page, headers=as_viewer).status_code == 403
+        assert client.get("/tailrace/pages/no_such_pipeline", headers=as_viewer).status_code == 403
+        overview = client.get("/tailrace/pages", headers=as_viewer)
+        assert overview.status_code == 200
+        assert "flight_delay" not in overview.text
+        assert "no pipeline that you may read" in overview.text
+
+    @pytest.mark.parametrize(
+        ("page", "status", "said"),
+        [
+            ("/tailrace/pages/flight_dely", 404, "Did you mean &#39;flight_delay&#39;?"),
+            ("/tailrace/pages/flight_delay/yesterday", 400, "write a day of the calendar as YYYY-MM-DD"),
+            ("/tailrace/pages/flight_delay/forms/delete", 404, "There is no form"),
+            ("/tailrace/pages/flight_delay?until=%3Cscript%3E", 400, "&lt;script&gt;"),
+        ],
+    )
+    def test_what_is_not_there_says_what_to_do(self, client, as_admin, page, status, said):
+        answer = client.get(page, headers=as_admin)
+        assert answer.status_code == status
+        assert said in answer.text
+        assert "<script>" not in answer.text
+
+
+class TestActing:
+    def test_a_viewer_gets_no_form_and_no_button(self, client, as_viewer):
+        form = client.get("/tailrace/pages/flight_delay/forms/backfill", headers=as_viewer)
+        assert form.status_code == 403
+        assert "not start runs" in form.text
+        page = client.get("/tailrace/pages/flight_delay", headers=as_viewer).text
+        assert "/forms/" not in page
+        assert 'aria-disabled="true"' in page
+
+    def test_what_a_form_sends_is_refused_to_a_viewer(self, client, as_viewer):
+        assert client.post(TRIGGER, headers=as_viewer, json={"logical_date": None, "conf": {}}).status_code == 403
+        backfill = {"dag_id": "predict__flight_delay", "from_date": "2013-01-01T00:00:00Z"}
+        body = {**backfill, "to_date": "2013-01-02T00:00:00Z"}
+        assert client.post("/api/v2/backfills", headers=as_viewer, json=body).status_code == 403
+
+    @pytest.mark.parametrize(
+        "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"]
+    )
+    def test_another_sites_form_cannot_act_with_the_browsers_cookie(self, client, token, kind):
+        """What a page of another site may send without asking the server first has one of these types."""
+        client.cookies.set("_token", token("admin"))
+        try:
+            body = b'{"logical_date": null, "conf": {}}'
+            answer = client.post(TRIGGER, content=body, headers={"Content-Type": kind, "Origin": "http://evil.example"})
+            assert answer.status_code == 422
+            asked = {"Origin": "http://evil.example", "Access-Control-Request-Method": "POST"}
+            asked["Access-Control-Request-Headers"] = "content-type"
+            assert "access-control-allow-origin" not in client.options(TRIGGER, headers=asked).headers
+        finally:
+            client.cookies.clear()
+
+    @pytest.mark.parametrize("method", ["post", "put", "delete", "patch"])
+    @pytest.mark.parametrize("page", [*PAGES, "/tailrace/pages/flight_delay/forms/train"])
+    def test_the_pages_themselves_only_read(self, client, as_admin, method, page):
+        assert getattr(client, method)(page, headers=as_admin).status_code == 405
+
+
+class TestHeaders:
+    @pytest.mark.parametrize("page", PAGES)
+    def test_pages_run_no_foreign_script_and_no_inline_one(self, client, as_admin, page):
+        headers = client.get(page, headers=as_admin).headers
+        policy = dict(part.strip().split(" ", 1) for part in headers["content-security-policy"].split(";"))
+        assert policy["default-src"] == "'none'"
+        assert policy["script-src"] == "'self'"
+        assert policy["frame-ancestors"] == "'self'"
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["cache-control"] == "no-store"
+
+    def test_errors_have_them_too(self, client):
+        assert "script-src 'self'" in client.get("/tailrace/pages").headers["content-security-policy"]
+
+
+class TestDocuments:
+    def test_a_validation_is_shown_without_scripts_and_without_an_origin(self, client, as_viewer, docs):
+        answer = client.get(f"/tailrace/data-docs/{docs}", headers=as_viewer)
+        assert answer.status_code == 200
+        assert "judged" in answer.text
+        policy = answer.headers["content-security-policy"]
+        assert policy.startswith("sandbox")
+        assert "allow-scripts" not in policy
+        assert "allow-same-origin" not in policy
+        assert "default-src 'none'" in policy
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "../secret.html",
+            "..%2Fsecret.html",
+            "%2e%2e/secret.html",
+            "static/../../secret.html",
+            "static/..%2f..%2fsecret.html",
+            "validations/flight_delay/link.html",
+            "results/result.json",
+            "/etc/passwd",
+            "validations/flight_delay",
+        ],
+    )
+    def test_nothing_else_of_the_disk_is(self, client, as_admin, docs, path):
+        answer = client.get(f"/tailrace/data-docs/{path}", headers=as_admin)
+        assert answer.status_code == 404
+        assert "secret" not in answer.text.replace("secret.html", "")
+
+    def test_a_report_belongs_to_its_pipeline(self, client, as_viewer, home, monkeypatch):
+        from pipelines.tracking.mlflow import MlflowTracker
+
+        tracker = MlflowTracker(f"sqlite:///{home / 'mlflow.db'}", str(home / "artifacts"))
+        run_id = tracker.start_run("flight_delay", "one", {})
+        (home / "report").mkdir()
+        (home / "report" / "evaluation.html").write_text("<p>a report</p>")
+        tracker.log_files(run_id, home / "report", "evaluation")
+        answer = client.get(f"/tailrace/reports/{run_id}", headers=as_viewer)
+        assert (answer.status_code, answer.text) == (200, "<p>a report</p>")
+        assert answer.headers["content-security-policy"].startswith("sandbox")
+        assert client.get("/tailrace/reports/nowhere", headers=as_viewer).status_code == 404
+        from airflow.api_fastapi.app import get_auth_manager
+
+        monkeypatch.setattr(type(get_auth_manager()), "is_authorized_dag", lambda self, **asked: False)
+        assert client.get(f"/tailrace/reports/{run_id}", headers=as_viewer).status_code == 403
+
+
+class TestMetadata:
+    """What is read of Airflow's tables."""
+
+    def test_the_last_run_of_each_day_counts(self, runs):
+        from pipelines.pages.metadata import AirflowActivity
+
+        held = AirflowActivity().by_day("flight_delay")
+        assert {day: (each.run_id, each.outcome) for day, each in held.items()} == {
+            dt.date(2013, 3, 5): ("r1", "success"),
+            dt.date(2013, 3, 6): ("r2", "failed"),
+        }
+        assert AirflowActivity().latest(["flight_delay", "other"])["flight_delay"].run_id == "r2"
+
+    def test_a_dag_that_airflow_does_not_have(self, client):
+        from pipelines.pages.metadata import AirflowActivity
+
+        activity = AirflowActivity()
+        assert activity.next_runs(["flight_delay"])["flight_delay"].missing
+        assert activity.form("predict__flight_delay") is None
+        assert activity.nodes("warehouse", "r") is None
+        assert activity.approvals(["flight_delay"]) == {}

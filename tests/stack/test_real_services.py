@@ -1,0 +1,265 @@
+"""The loop on Postgres, S3 and an MLflow server, beside the embedded default: same predictions; faults; a backup."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pyarrow as pa
+import pytest
+
+from pipelines import registry, settings
+from pipelines.airflow_api import AirflowApi, DagRunFailed
+from pipelines.spec import zone
+from pipelines.wiring import Wiring
+from scripts import backup, restore, stack
+from tests.object_store import s3_server
+from tests.postgres import Server
+
+BIN = Path(sys.executable).parent
+FIRST, LAST = dt.date(2013, 1, 10), dt.date(2013, 2, 14)
+TRAINED, NEXT = dt.date(2013, 2, 12), dt.date(2013, 2, 13)
+PIPELINE = "flight_delay"
+PREDICT, PREDICTIONS = f"predict__{PIPELINE}", f"predictions/{PIPELINE}"
+TRIALS = 2
+MLFLOW_DOWN_SECONDS = 30
+QUICK_RECOVERY = {
+    # How often a scheduler looks for the tasks of another that fell silent 30 s ago; 300 s by default.
+    "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "5",
+}
+
+
+@dataclass
+class Installation:
+    """A running stack and what leads to its data."""
+
+    running: stack.Stack
+    configured: settings.Settings
+    api: AirflowApi
+
+    def published(self) -> dict[dt.date, str]:
+        """The version of each day's last publication."""
+        return {day: commit.version for day, commit in Wiring(self.configured).lake.days(PREDICTIONS).items()}
+
+    def commits(self) -> int:
+        """How many commits the predictions' table has had."""
+        return int(max(self.published().values(), key=int, default="0"))
+
+    def predictions(self, day: dt.date) -> pa.Table:
+        """What is published of a day, without what names the model version's run."""
+        rows = Wiring(self.configured).lake.read(PREDICTIONS, first=day, last=day).read_all()
+        return rows.sort_by([(name, "ascending") for name in registry.get(PIPELINE).features.key])
+
+
+def objects(variables: Mapping[str, str]) -> Any:
+    """A client of the object store."""
+    return boto3.client(
+        "s3",
+        endpoint_url=variables["AWS_ENDPOINT_URL"],
+        region_name=variables["AWS_REGION"],
+        aws_access_key_id=variables["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=variables["AWS_SECRET_ACCESS_KEY"],
+    )
+
+
+def client(running: stack.Stack) -> AirflowApi:
+    return AirflowApi(running.airflow_url, stack.USER, running.password, zone(registry.get(PIPELINE)))
+
+
+def a_month(api: AirflowApi) -> None:
+    """Warehouse, a model, and its first night."""
+    api.run_day("warehouse", LAST, {"first_day": str(FIRST)})
+    api.run_day(f"train__{PIPELINE}", TRAINED, {"trials": TRIALS})
+    api.run_day(PREDICT, TRAINED, {})
+
+
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory) -> Iterator[Installation]:
+    """What `make up` starts, with a month of flights."""
+    configured = settings.load({"TAILRACE_HOME": str(tmp_path_factory.mktemp("embedded"))})
+    running = stack.Stack(configured, parallelism=2)
+    try:
+        running.start()
+        api = client(running)
+        a_month(api)
+        yield Installation(running, configured, api)
+    finally:
+        running.stop()
+
+
+@pytest.fixture(scope="module")
+def services(tmp_path_factory) -> Iterator[Installation]:
+    """Airflow on Postgres, the warehouse on Postgres, MLflow's server on Postgres and S3, the lake on S3."""
+    server = Server()
+    server.start()
+    try:
+        with s3_server() as store:
+            objects(store).create_bucket(Bucket="mlflow")
+            warehouse = server.database("warehouse")
+            variables = store | {
+                "TAILRACE_HOME": str(tmp_path_factory.mktemp("services")),
+                "TAILRACE_LAKE": "s3://lake/lake",
+                "TAILRACE_STORAGE_OPTIONS": json.dumps(store),
+                "TAILRACE_WAREHOUSE": warehouse.url,
+                "TAILRACE_WAREHOUSE_PASSWORD": warehouse.password,
+            }
+            of_the_server = replace(
+                settings.load(variables), tracking_uri=server.database("mlflow").full_url, artifacts="s3://mlflow"
+            )
+            running = stack.Stack(of_the_server, parallelism=2)
+            running.environment |= (
+                variables
+                | QUICK_RECOVERY
+                | {
+                    "TAILRACE_TRACKING_URI": running.mlflow_url,
+                    "MLFLOW_S3_ENDPOINT_URL": store["AWS_ENDPOINT_URL"],
+                }
+            )
+            configured = settings.load(running.environment)
+            try:
+                running.start()
+                api = client(running)
+                a_month(api)
+                yield Installation(running, configured, api)
+            finally:
+                running.stop()
+    finally:
+        server.remove()
+
+
+def test_the_loop_on_real_services_predicts_what_the_embedded_one_does(embedded, services):
+    assert services.configured.lake.startswith("s3://")
+    assert services.configured.warehouse_is_postgres
+    assert list(services.published()) == list(embedded.published()) == [TRAINED]
+    ours, theirs = services.predictions(TRAINED), embedded.predictions(TRAINED)
+    assert ours.num_rows > 600
+    assert ours.equals(theirs)
+    (version,) = Wiring(services.configured).tracker.versions(PIPELINE)
+    stored = objects(services.running.environment).list_objects_v2(Bucket="mlflow")["KeyCount"]
+    assert stored > 3, "artifacts went through the server to S3"
+    assert version.version == "1"
+
+
+def in_the_middle(
+    installation: Installation,
+    dag: str,
+    day: dt.date,
+    fault: Callable[[], None],
+    conf: Mapping[str, Any] | None = None,
+) -> dict[str, str]:
+    """Run a day, strike while its first task runs, and wait for the end; the states of its tasks."""
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(installation.api.run_day, dag, day, conf or {})
+        while not installation.api.get(f"/dags/{dag}/dagRuns/~/taskInstances?state=running")["task_instances"]:
+            assert not run.done(), f"it ended before anything could happen to it: {run.result()}"
+            # Airflow tells nobody when a task starts.
+            threading.Event().wait(0.1)
+        fault()
+        # What a gate refuses is a failed run: the tasks tell more.
+        with contextlib.suppress(DagRunFailed):
+            run.result(300)
+    (last,) = installation.api.get(f"/dags/{dag}/dagRuns?limit=1&order_by=-id")["dag_runs"]
+    tasks = installation.api.get(f"/dags/{dag}/dagRuns/{last['dag_run_id']}/taskInstances")["task_instances"]
+    return {task["task_id"]: task["state"] for task in tasks}
+
+
+def test_the_metadata_database_is_restarted_in_mid_run(services):
+    before = services.published()
+    states = in_the_middle(services, PREDICT, TRAINED, services.running.restart_database)
+    assert states["publish"] == "success", states
+    assert services.published() == before, "the same bytes make no second commit"
+
+
+def test_the_scheduler_is_killed_in_mid_run(services):
+    before = services.commits()
+
+    def kill() -> None:
+        os.killpg(services.running.processes.pid("scheduler"), signal.SIGKILL)
+        services.running.start_one("scheduler")
+
+    states = in_the_middle(services, PREDICT, NEXT, kill)
+    assert states["publish"] == "success", states
+    assert NEXT in services.published()
+    assert services.commits() == before + 1, "published once"
+
+
+def test_mlflow_is_down_for_half_a_minute_in_mid_training(services):
+    tracker = Wiring(services.configured).tracker
+    before = len(tracker.versions(PIPELINE))
+
+    def kill() -> None:
+        os.killpg(services.running.processes.pid("mlflow"), signal.SIGKILL)
+        threading.Timer(MLFLOW_DOWN_SECONDS, services.running.start_one, ["mlflow"]).start()
+
+    states = in_the_middle(services, f"train__{PIPELINE}", NEXT, kill, {"trials": TRIALS})
+    assert (states["train"], states["evaluate"]) == ("success", "success"), states
+    assert len(tracker.versions(PIPELINE)) == before + 1, "one version, however often the task was tried"
+
+
+def tailrace(installation: Installation, *command: str) -> Any:
+    environment = {**os.environ, "TAILRACE_HOME": str(installation.configured.home)}
+    done = subprocess.run([BIN / "tailrace", *command, "--json"], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout)
+
+
+def seen(installation: Installation, api: AirflowApi) -> dict[str, Any]:
+    """What a person sees of it: runs in Airflow, models and their history, predictions."""
+    runs = api.get("/dags/~/dagRuns?limit=100&order_by=id")["dag_runs"]
+    return {
+        "runs": [(run["dag_id"], run["dag_run_id"], run["state"], run["conf"]) for run in runs],
+        "history": tailrace(installation, "history", PIPELINE),
+        "predictions": tailrace(installation, "predictions", PIPELINE, "--date", str(TRAINED)),
+        "published": installation.published(),
+    }
+
+
+def test_a_backup_restores_runs_models_and_predictions(embedded, tmp_path):
+    before = seen(embedded, embedded.api)
+    made = tmp_path / "backup"
+    backup.back_up(embedded.configured, made)
+    # What comes after the backup is gone after the restore.
+    embedded.api.run_day(PREDICT, NEXT, {})
+    assert seen(embedded, embedded.api) != before
+
+    with pytest.raises(backup.CannotBackUp, match=r"make down.*OVER=yes"):
+        restore.restore(embedded.configured, made, over=False)
+    embedded.running.stop()
+    with pytest.raises(backup.CannotBackUp, match="OVER=yes"):
+        restore.restore(embedded.configured, made, over=False)
+    aside = restore.restore(embedded.configured, made, over=True)
+    assert (aside / "lake").is_dir(), "what was there is still somewhere"
+
+    again = stack.Stack(embedded.configured, parallelism=2)
+    try:
+        again.start()
+        assert seen(embedded, client(again)) == before
+        (run,) = {row["run_id"] for row in before["history"]}
+        assert "same model digest, same metrics" in tailrace(embedded, "reproduce", run)["sentence"]
+        client(again).run_day(PREDICT, NEXT, {})
+        assert NEXT in embedded.published(), "it goes on from there"
+    finally:
+        again.stop()
+
+
+def test_a_backup_that_changed_is_refused_before_anything_is_touched(embedded, tmp_path):
+    made = tmp_path / "backup"
+    backup.back_up(embedded.configured, made)
+    (made / "mlflow.db").write_bytes(b"")
+    (next((made / "lake").rglob("*.parquet"))).unlink()
+    with pytest.raises(backup.CannotBackUp, match=r"not as it was written.*2 files"):
+        restore.restore(embedded.configured, made, over=True)
+    with pytest.raises(backup.CannotBackUp, match=r"no manifest\.json"):
+        restore.restore(embedded.configured, tmp_path, over=True)

@@ -1,0 +1,244 @@
+"""A person approves, rejects and rolls back; the table `promotions` says who, and the alias follows."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import replace
+
+import pytest
+
+from pipelines import approval_card, model_report, promotions
+from pipelines.comparison import Comparison
+from pipelines.errors import BadInput, GateRefused, UnknownName
+from pipelines.spec import Gate
+from pipelines.stages import evaluate, promote, score, train
+from tests.stages.conftest import embedded, installation, memory
+
+FIRST, SECOND, THIRD = dt.date(2013, 1, 9), dt.date(2013, 1, 11), dt.date(2013, 1, 12)
+AT = dt.datetime(2013, 3, 1, tzinfo=dt.UTC)
+on_both = pytest.mark.parametrize("services", [memory, embedded], indirect=True, ids=["memory", "embedded"])
+
+
+@pytest.fixture
+def services(request, tmp_path, spec):
+    """In memory, unless a test asks for both."""
+    return installation(getattr(request, "param", memory), tmp_path, spec)
+
+
+@pytest.fixture
+def approvals(loop, services, spec, monkeypatch):
+    """A champion, version 1, and a gate that every challenger passes, after which a person decides."""
+    # Its pictures take longer than all the rest, and decide nothing.
+    monkeypatch.setattr(model_report, "write", lambda folder, judged: None)
+    loop.take()
+    assert loop.challenge(FIRST).outcome == "promoted"
+    passes = Gate(metric="log_loss", floor=1.0, margin=-1.0, slices=("plan",), slice_tolerance=1.0, approval="human")
+    loop.spec = replace(spec, gate=passes)
+    return loop
+
+
+def challenge(loop, day: dt.date, seed: int = 7) -> str:
+    """A challenger that waits for a person; its training run."""
+    trained = train.run(loop.services, loop.spec, day, seed=seed)
+    evaluate.run(loop.services, loop.spec, trained.run_id)
+    decided = promote.run(loop.services, loop.spec, trained.run_id, recorded_at=AT)
+    assert decided.outcome == "waiting"
+    return trained.run_id
+
+
+def answer(loop, run_id: str, kind: str = "approve", who: str = "ada", reason: str = "it is better", hours: int = 0):
+    decide = {"approve": promote.approve, "reject": promote.reject}[kind]
+    at = AT + dt.timedelta(hours=hours)
+    return decide(loop.services, loop.spec, run_id, recorded_at=at, decided_by=who, reason=reason)
+
+
+def champion(services) -> list[str]:
+    return [known.version for known in services.tracker.versions("churn") if "champion" in known.aliases]
+
+
+def rows(services) -> list[tuple[str, str, str, str]]:
+    held = reversed(promotions.decisions(services.lake, "churn"))
+    return [(row.version, row.decision, row.decided_by, row.reason) for row in held]
+
+
+class TestApproval:
+    @on_both
+    def test_approved_is_champion_from_the_day_it_was_trained_as_of(self, approvals, services):
+        decided = answer(approvals, challenge(approvals, SECOND))
+        assert (decided.outcome, decided.version, decided.previous) == ("promoted", "2", "1")
+        assert decided.effective_from == SECOND
+        assert rows(services)[1:] == [("2", "promoted", "ada", "it is better")]
+        assert champion(services) == ["2"]
+        assert promotions.as_of(promotions.history(services.lake, "churn"), FIRST).version == "1"
+
+    def test_rejected_leaves_the_alias_and_writes_a_row(self, approvals, services):
+        run_id = challenge(approvals, SECOND)
+        decided = answer(approvals, run_id, "reject", reason="it drifts")
+        assert (decided.outcome, decided.effective_from) == ("rejected", None)
+        assert rows(services)[1:] == [("2", "rejected", "ada", "it drifts")]
+        assert champion(services) == ["1"]
+        assert promotions.current(promotions.history(services.lake, "churn")).version == "1"
+        assert approvals.predict(THIRD).model_version == "1"
+
+    def test_what_was_rejected_is_not_asked_again(self, approvals):
+        run_id = challenge(approvals, SECOND)
+        answer(approvals, run_id, "reject", reason="it drifts")
+        again = promote.run(approvals.services, approvals.spec, run_id, recorded_at=AT)
+        assert (again.outcome, again.reason) == ("rejected", "Version 2 was rejected by ada: it drifts")
+
+    def test_of_two_answers_one_counts(self, approvals, services):
+        run_id = challenge(approvals, SECOND)
+        answer(approvals, run_id)
+        second = answer(approvals, run_id, who="bob", hours=1)
+        assert second.reason.startswith("Version 2 became champion, from 2013-01-11 on (decided by ada).")
+        with pytest.raises(BadInput, match=r"cannot be rejected any more\. .*decided by ada.*tailrace rollback churn"):
+            answer(approvals, run_id, "reject", who="eve", hours=2)
+        assert len(rows(services)) == 2
+
+    def test_two_rejections_are_one_row_and_a_person_may_think_again(self, approvals, services):
+        run_id = challenge(approvals, SECOND)
+        answer(approvals, run_id, "reject")
+        assert "was rejected by ada" in answer(approvals, run_id, "reject", who="bob", hours=1).reason
+        assert len(rows(services)) == 2
+        assert answer(approvals, run_id, who="bob", hours=2).outcome == "promoted"
+        assert [row[1] for row in rows(services)] == ["promoted", "rejected", "promoted"]
+
+    @pytest.mark.parametrize("later", [SECOND, THIRD], ids=["of the same day", "of a later day"])
+    def test_an_overtaken_approval_says_by_whom(self, approvals, services, later):
+        waiting = challenge(approvals, SECOND)
+        answer(approvals, challenge(approvals, later, seed=8), who="bob")
+        with pytest.raises(BadInput) as raised:
+            answer(approvals, waiting, hours=1)
+        text = str(raised.value)
+        assert "the approval of version 2 was overtaken. It was judged against version 1" in text
+        assert f"Version 3 became champion, from {later} on (decided by bob)." in text
+        assert champion(services) == ["3"]
+        assert len(rows(services)) == 2
+        assert answer(approvals, waiting, "reject", hours=2).outcome == "rejected"
+
+    def test_nobody_approves_what_the_gate_refuses(self, approvals, spec):
+        approvals.spec = replace(spec, gate=Gate(floor=0.99, approval="human"))
+        run_id = approvals.train(SECOND, seed=7).run_id
+        evaluate.run(approvals.services, approvals.spec, run_id)
+        with pytest.raises(GateRefused, match=r"at least 0\.99 is needed"):
+            answer(approvals, run_id)
+
+    def test_the_alias_is_set_again_if_the_tracker_was_away(self, approvals, services):
+        run_id = challenge(approvals, SECOND)
+        answer(approvals, run_id)
+        services.tracker.set_alias("churn", "champion", "1")
+        answer(approvals, run_id)
+        assert champion(services) == ["2"]
+
+    def test_a_user_called_gate_is_a_person(self, approvals, services):
+        assert answer(approvals, challenge(approvals, SECOND), who="gate").outcome == "promoted"
+        assert champion(services) == ["2"]
+
+    def test_a_challenger_is_named_by_its_run_or_its_version(self, approvals, services, spec):
+        run_id = challenge(approvals, SECOND)
+        assert promote.run_of(services, spec, "2") == promote.run_of(services, spec, run_id) == run_id
+        with pytest.raises(UnknownName, match="There is no version or training run of churn '7'"):
+            promote.run_of(services, spec, "7")
+
+
+class TestTheCard:
+    def card(self, loop, run_id: str) -> tuple[Comparison, str]:
+        compared = evaluate.comparison_of(loop.services, run_id)
+        decision = evaluate.decision_of(loop.services, run_id)
+        return compared, approval_card.write(loop.spec, compared, decision, {"MLflow run": "http://mlflow/1"})
+
+    def test_it_shows_what_a_person_needs(self, approvals):
+        champion = promotions.history(approvals.services.lake, "churn")[0]
+        first = evaluate.comparison_of(approvals.services, champion.run_id)
+        assert (first.champion, first.changes) == (None, ())
+        compared, card = self.card(approvals, challenge(approvals, SECOND))
+        assert (compared.version, compared.champion, compared.holdout_rows) == ("2", "1", 300)
+        assert compared == Comparison.from_json(compared.to_json())
+        for row in compared.metrics:
+            low, high = row.challenger_interval
+            assert low <= row.challenger <= high
+            low, high = row.difference
+            assert low <= row.challenger - row.champion <= high
+        assert {row.value for row in compared.slices} == {"free", "plus", "pro"}
+        assert sum(one.rows for one in compared.calibration if one.model == "champion") == 300
+        changed = {(row.kind, row.what): (row.champion, row.challenger) for row in compared.changes}
+        assert changed["parameters", "seed"] == ("1", "7")
+        assert changed["data", "trained as of"] == ("2013-01-09", "2013-01-11")
+        assert changed["data", "features, days"] == ("2013-01-03 to 2013-01-08", "2013-01-05 to 2013-01-10")
+        for text in (
+            "version 2",
+            "version 1",
+            "95 % intervals",
+            "plan = pro",
+            "came true",
+            "within 3 days",
+            "2013-01-11",
+        ):
+            assert text in card
+        assert "[MLflow run](<http://mlflow/1>)" in card
+
+    def test_features_that_came_and_went_are_named(self, approvals, spec):
+        columns = {name: kind for name, kind in spec.features.columns.items() if name != "visits"}
+        approvals.spec = replace(approvals.spec, features=replace(spec.features, columns=columns))
+        compared, _ = self.card(approvals, challenge(approvals, SECOND))
+        features = [(row.what, row.champion, row.challenger) for row in compared.changes if row.kind == "features"]
+        assert features == [("visits", "numeric", "–")]
+
+    def test_markup_in_a_description_is_text(self, approvals):
+        approvals.spec = replace(approvals.spec, description="<script>alert(1)</script> | [x](javascript:alert(1))")
+        _, card = self.card(approvals, challenge(approvals, SECOND))
+        assert "\\<script\\>alert(1)\\</script\\> \\| \\[x\\](javascript:alert(1))" in card
+
+
+class TestRollback:
+    def back(self, loop, version: str, takes_over: dt.date | None = None, reason: str = "2 drifts"):
+        at = {"recorded_at": AT + dt.timedelta(days=1), "decided_by": "ada", "reason": reason}
+        return promote.roll_back(loop.services, loop.spec, version, takes_over=takes_over, **at)
+
+    @on_both
+    def test_a_former_champion_is_champion_from_the_first_unpublished_day(self, approvals, services):
+        answer(approvals, challenge(approvals, SECOND))
+        assert approvals.predict(THIRD).model_version == "2"
+        decided = self.back(approvals, "1")
+        assert (decided.outcome, decided.previous) == ("rolled_back", "2")
+        assert decided.effective_from == THIRD + dt.timedelta(days=1)
+        assert rows(services)[-1] == ("1", "rolled_back", "ada", "2 drifts")
+        assert champion(services) == ["1"]
+        again = score.run(services, approvals.spec, THIRD, "again")
+        assert again.already, "a backfill finds what is published to be what it would publish"
+        assert approvals.predict(dt.date(2013, 1, 13)).model_version == "1"
+
+    def test_the_day_can_be_named_and_has_to_have_an_effect(self, approvals):
+        answer(approvals, challenge(approvals, SECOND))
+        with pytest.raises(BadInput, match=r"version 2 is champion from 2013-01-11 on.*--from 2013-01-11"):
+            self.back(approvals, "1", FIRST)
+        assert self.back(approvals, "1", THIRD).effective_from == THIRD
+        assert approvals.predict(SECOND).model_version == "2"
+        assert approvals.predict(THIRD).model_version == "1"
+
+    def test_only_former_champions_can_be_rolled_back_to(self, approvals, services):
+        answer(approvals, challenge(approvals, SECOND))
+        answer(approvals, challenge(approvals, THIRD), "reject")
+        for version in ("3", "9"):
+            with pytest.raises(UnknownName, match=rf"no former champion of churn '{version}'\..*Known: 1, 2\."):
+                self.back(approvals, version)
+        with pytest.raises(BadInput, match="version 2 is the champion already, from 2013-01-11 on"):
+            self.back(approvals, "2")
+        assert len(rows(services)) == 3
+
+    def test_rolled_back_again_changes_nothing_but_sets_the_alias(self, approvals, services):
+        answer(approvals, challenge(approvals, SECOND))
+        self.back(approvals, "1")
+        services.tracker.set_alias("churn", "champion", "2")
+        assert "Version 1 was rolled back to" in self.back(approvals, "1").reason
+        assert champion(services) == ["1"]
+        assert len(rows(services)) == 3
+
+
+def test_rows_of_before_there_were_decisions_are_promotions(services, spec):
+    import pyarrow as pa
+
+    old = pa.schema([field for field in promotions.SCHEMA if field.name != "decision"])
+    row = {"pipeline": "churn", "version": "1", "effective_from": FIRST, "recorded_at": AT, "reason": "r"}
+    services.lake.append(promotions.TABLE, pa.Table.from_pylist([row], schema=old), {})
+    assert [one.decision for one in promotions.history(services.lake, "churn")] == ["promoted"]

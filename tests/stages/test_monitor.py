@@ -1,0 +1,171 @@
+"""How published days turned out and how far they drifted, as the lake table `performance` tells it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from dataclasses import replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from pipelines import model_report, models, references
+from pipelines.errors import UpstreamMissing
+from pipelines.spec import Monitor
+from pipelines.stages import monitor
+from tests.stages.conftest import embedded, installation, memory
+
+TRAINED = dt.date(2013, 1, 9)
+NEXT = TRAINED + dt.timedelta(days=1)
+AFTER = NEXT + dt.timedelta(days=1)
+on_both = pytest.mark.parametrize("services", [memory, embedded], indirect=True, ids=["memory", "embedded"])
+
+
+@pytest.fixture
+def services(request, tmp_path, spec):
+    """In memory, unless a test asks for both."""
+    return installation(getattr(request, "param", memory), tmp_path, spec)
+
+
+@pytest.fixture
+def published(loop, monkeypatch):
+    """Two published days; outcomes of the first are known, the second's are not yet."""
+    # Its pictures take longer than all the rest, and change nothing here.
+    monkeypatch.setattr(model_report, "write", lambda folder, judged: None)
+    loop.take(last=NEXT)
+    loop.challenge(TRAINED)
+    loop.predict(TRAINED)
+    loop.predict(NEXT)
+    return loop
+
+
+def performance(loop) -> dict[dt.date, dict]:
+    return {row["ds"]: row for row in monitor.rows_of(loop.services, loop.spec)}
+
+
+def with_features(loop, day: dt.date, name: str, values) -> None:
+    """Other values of a feature on a day, as a change at its source would make them."""
+    features = loop.services.tables["churn_features"]
+    of_day = pc.equal(features["ds"], pa.scalar(day))
+    position = features.schema.get_field_index(name)
+    changed = pc.if_else(of_day, values(features[name]), features[name])
+    loop.services.rebuild(churn_features=features.set_column(position, name, changed))
+
+
+@on_both
+def test_outcomes_are_found_as_they_become_known(published, services, spec):
+    done = monitor.run(services, spec, NEXT, "m1")
+    assert (done.days, done.changed, done.outcomes) == (2, 2, 150)
+    before = performance(published)
+    assert before[TRAINED]["known_outcomes"] == 150
+    assert before[TRAINED]["roc_auc"] > 0.6
+    assert 0 < before[TRAINED]["base_rate"] < 1
+    assert (before[NEXT]["known_outcomes"], before[NEXT]["roc_auc"], before[NEXT]["base_rate"]) == (0, None, None)
+    assert before[NEXT]["mean_score"] > 0
+    published.take(AFTER, AFTER)
+    published.predict(AFTER)
+    done = monitor.run(services, spec, AFTER, "m2")
+    assert (done.days, done.changed) == (3, 2), "the first day is told already"
+    assert performance(published)[NEXT]["known_outcomes"] == 150
+    assert performance(published)[NEXT]["model_version"] == "1"
+
+
+def test_again_changes_nothing_in_any_order(published, services, spec):
+    monitor.run(services, spec, NEXT, "m1")
+    before = performance(published)
+    assert monitor.run(services, spec, NEXT, "m2").changed == 0
+    assert monitor.run(services, spec, TRAINED, "m3").changed == 0, "an earlier day late forgets no outcome"
+    assert performance(published) == before
+
+
+def test_a_day_like_the_training_does_not_drift(published, services, spec):
+    done = monitor.run(services, spec, NEXT, "m1")
+    row = performance(published)[NEXT]
+    assert done.drift == row["drift"] == "ok"
+    assert set(json.loads(row["feature_psi"])) == {"plan", "age", "visits"}
+    assert row["worst_feature_psi"] == pytest.approx(json.loads(row["feature_psi"])[row["worst_feature"]], abs=1e-6)
+    assert row["score_psi"] >= 0
+    assert row["note"] == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("age", lambda column: pc.add(column, 30.0)),
+        ("age", lambda column: pa.scalar(None, pa.float64())),
+        ("age", lambda column: pa.scalar(float("nan"), pa.float64())),
+        ("plan", lambda column: pa.scalar("gold")),
+        ("plan", lambda column: pa.scalar(None, pa.string())),
+    ],
+    ids=["shifted", "lost", "not a number", "unseen category", "no category"],
+)
+def test_a_feature_that_moved_is_an_alarm_and_named(published, services, spec, name, values):
+    published.take(AFTER, AFTER)
+    with_features(published, AFTER, name, values)
+    published.take(AFTER, AFTER, run="moved")
+    published.predict(AFTER)
+    done = monitor.run(services, spec, AFTER, "m")
+    assert (done.drift, done.worst_feature) == ("alarm", name)
+    assert performance(published)[AFTER]["worst_feature_psi"] > 0.25
+
+
+def test_the_thresholds_are_the_specs(published, services, spec):
+    strict = replace(spec, monitor=Monitor(watch_psi=1e-9, alarm_psi=1e9))
+    held = references.of_run(services.tracker, models.record_of(services, spec, "1").run_id)
+    assert all(reference.usual > 0 for reference in held.features.values())
+    with_features(published, NEXT, "age", lambda column: pc.add(column, 30.0))
+    published.take(NEXT, NEXT, run="moved")
+    published.predict(NEXT, run="again")
+    assert monitor.run(services, strict, NEXT, "m").drift == "watch"
+    few = replace(spec, monitor=Monitor(rows=151))
+    row = monitor.run(services, few, NEXT, "m2")
+    assert (row.drift, row.note) == (None, "150 scores are too few to tell drift by; monitor.rows is 151.")
+
+
+def test_a_model_without_references_says_so(published, services, spec, monkeypatch):
+    monkeypatch.setattr(references, "of_run", lambda tracker, run_id: None)
+    done = monitor.run(services, spec, NEXT, "m")
+    assert done.drift is None
+    assert "Version 1 was trained without keeping what its features were like" in done.note
+    row = performance(published)[NEXT]
+    assert row["score_psi"] >= 0
+    assert (row["worst_feature"], row["feature_psi"]) == (None, None)
+
+
+def test_a_run_without_the_artifact_has_no_references(services):
+    run_id = services.tracker.start_run("churn", "old", {})
+    assert references.of_run(services.tracker, run_id) is None
+
+
+def test_empty_and_missing_days(published, services, spec):
+    features = services.tables["churn_features"]
+    services.rebuild(churn_features=features.filter(pc.not_equal(features["ds"], pa.scalar(NEXT))))
+    published.take(NEXT, NEXT, run="empty")
+    published.predict(NEXT, run="empty")
+    monitor.run(services, spec, NEXT, "m")
+    row = performance(published)[NEXT]
+    assert (row["rows"], row["known_outcomes"], row["mean_score"], row["drift"]) == (0, 0, None, None)
+    late = monitor.run(services, spec, AFTER, "m2")
+    assert late.note == f"{AFTER} is not published; the last published day before it is {NEXT}."
+    with pytest.raises(UpstreamMissing, match="no published predictions from 2012-12-31 to 2013-01-08"):
+        monitor.run(services, spec, TRAINED - dt.timedelta(days=1), "m3")
+    assert list(performance(published)) == [TRAINED, NEXT]
+
+
+def test_nothing_is_known_before_the_first_run(services, spec):
+    assert monitor.rows_of(services, spec) == []
+
+
+def test_a_large_window_is_looked_at_evenly(loop, services, spec, monkeypatch):
+    loop.take()
+    monkeypatch.setattr(references, "SAMPLE_ROWS", 90)
+    seen = []
+    monkeypatch.setattr(
+        references.Reference,
+        "of",
+        classmethod(lambda cls, column, days: seen.append(days) or references.Reference((), (), (1.0,))),
+    )
+    loop.train(TRAINED)
+    counted = seen[0].value_counts().to_pylist()
+    assert [found["counts"] for found in counted] == [15] * 6

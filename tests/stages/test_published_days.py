@@ -1,0 +1,104 @@
+"""A day that is published from the same inputs is recognised before it is scored; what was asked for is recorded."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import replace
+
+import pyarrow as pa
+import pytest
+
+from pipelines.errors import StagingGone
+from pipelines.spec import Predictions
+from pipelines.stages import audit, publish, score, snapshot, train
+
+TRAINED = dt.date(2013, 1, 9)
+ASKED = {"reason": "it <b>rained</b>", "model": "as-of", "triggered_by": "ada"}
+
+
+@pytest.fixture
+def published(loop):
+    """The loop with TRAINED published by run p."""
+    loop.take()
+    loop.challenge(TRAINED)
+    loop.predict(TRAINED)
+    return loop
+
+
+def again(loop, **asked):
+    return score.run(loop.services, asked.pop("spec", loop.spec), TRAINED, "again", **asked)
+
+
+class TestAPublishedDay:
+    def test_is_left_alone_and_says_by_whom(self, published):
+        scored = again(published)
+        assert scored.already.startswith("predictions/churn of 2013-01-09 is already published by p from the same")
+        assert (scored.rows, scored.model_version) == (150, "1")
+        with pytest.raises(StagingGone):
+            published.services.lake.staged("predictions/churn", TRAINED, "again")
+
+    def test_is_recognised_by_the_version_not_by_how_it_was_asked_for(self, published):
+        assert again(published, model="1").already
+
+    def test_is_scored_when_forced_and_the_same_bytes_make_no_commit(self, published):
+        assert not again(published, force=True).already
+        audit.run(published.services, published.spec, TRAINED, "again")
+        assert publish.run(published.services, published.spec, TRAINED, "again").unchanged
+
+    def test_is_scored_when_its_features_changed(self, published):
+        services = published.services
+        table = services.tables["churn_features"]
+        column = table.schema.get_field_index("visits")
+        services.rebuild(churn_features=table.set_column(column, "visits", pa.compute.add(table["visits"], 1)))
+        snapshot.run(services, published.spec, TRAINED, "w2")
+        assert not again(published).already
+
+    def test_is_scored_when_another_version_is_champion(self, published):
+        published.train(TRAINED, seed=2)
+        assert not again(published, model="2").already
+
+    def test_is_scored_when_the_spec_publishes_other_columns(self, published):
+        other = replace(published.spec, predictions=Predictions(threshold=0.9))
+        assert not again(published, spec=other).already
+
+
+def test_a_dry_run_leaves_nothing(loop):
+    loop.take()
+    loop.challenge(TRAINED)
+    score.run(loop.services, loop.spec, TRAINED, "dry", force=True)
+    audit.run(loop.services, loop.spec, TRAINED, "dry")
+    assert publish.discard(loop.services, loop.spec, TRAINED, "dry") == 150
+    assert not loop.services.lake.days("predictions/churn")
+    with pytest.raises(StagingGone):
+        publish.run(loop.services, loop.spec, TRAINED, "dry")
+
+
+def test_what_was_asked_for_is_in_the_commits_and_in_the_trackers_tags(loop):
+    services, spec = loop.services, loop.spec
+    loop.take()
+    taken = snapshot.run(services, spec, TRAINED, "w2", asked=ASKED)
+    assert taken.features.unchanged, "the same bytes keep the commit they were first made by"
+    trained = train.run(services, spec, TRAINED, seed=1, asked=ASKED)
+    tags = services.tracker.run(trained.run_id).tags
+    assert {name: tags[f"tailrace.request.{name}"] for name in ASKED} == ASKED
+    loop.challenge(TRAINED)
+    score.run(services, spec, TRAINED, "p", asked=ASKED)
+    audit.run(services, spec, TRAINED, "p")
+    metadata = publish.run(services, spec, TRAINED, "p").commit.metadata
+    assert {name: metadata[f"request_{name}"] for name in ASKED} == ASKED
+
+
+def test_a_training_for_the_eyes_alone_names_no_challenger(loop):
+    services, spec = loop.services, loop.spec
+    loop.take()
+    train.run(services, spec, TRAINED, seed=1, challenge=False)
+    (version,) = services.tracker.versions(spec.name)
+    assert version.aliases == ()
+
+
+def test_a_forced_training_trains_the_same_model_again(loop):
+    loop.take()
+    first = loop.train(TRAINED)
+    again = train.run(loop.services, loop.spec, TRAINED, seed=1, force=True)
+    assert (again.version, again.unchanged) == ("2", False)
+    assert again.model_digest == first.model_digest
