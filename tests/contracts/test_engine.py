@@ -26,6 +26,11 @@ LEARNERS = {"local": LocalEngine, "spark": lambda: SparkEngine(SPARK)}
 ENGINES = {**LEARNERS, "memory": MemoryEngine}
 
 
+def each(engines):
+    """Their names; those that need Java are marked so."""
+    return [pytest.param(name, marks=pytest.mark.spark if name == "spark" else ()) for name in engines]
+
+
 LAKES = {"delta": lambda folder: DeltaLake(str(folder)), "memory": lambda folder: MemoryLake()}
 
 
@@ -34,12 +39,12 @@ def lake(request, tmp_path):
     return LAKES[request.param](tmp_path / "lake")
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(params=each(ENGINES))
 def engine(request):
     return ENGINES[request.param]()
 
 
-@pytest.fixture(params=LEARNERS)
+@pytest.fixture(params=each(LEARNERS))
 def learner(request):
     """An engine that searches and fits; the one in memory does neither."""
     return LEARNERS[request.param]()
@@ -120,7 +125,13 @@ def what_counts(trials):
     return [(trial.candidate, trial.parameters, trial.value, trial.state) for trial in trials]
 
 
-@pytest.mark.parametrize("other", [lambda: LocalEngine(cores=4), LEARNERS["spark"]], ids=["four cores", "spark"])
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param(lambda: LocalEngine(cores=4), id="four cores"),
+        pytest.param(LEARNERS["spark"], id="spark", marks=pytest.mark.spark),
+    ],
+)
 def test_neither_cores_nor_the_engine_change_the_search(spec, rows, other):
     one, many = (train(engine, spec, rows, trials=14) for engine in (LocalEngine(cores=1), other()))
     assert what_counts(one.trials) == what_counts(many.trials)

@@ -252,9 +252,11 @@ def test_of_two_at_once_one_counts_though_the_triggerer_was_killed(home, people)
         answers = list(
             pool.map(lambda who: people.answer(run, who, "Approve", reason=f"so says {who}"), ["ada", "admin"])
         )
-    assert sorted(answer.status_code for answer in answers) == [200, 409]
-    (refused,) = [answer for answer in answers if answer.status_code == 409]
-    assert "has already been updated" in refused.json()["detail"]
+    # Within the same moment Airflow may take both; the task is handed one.
+    assert sorted(answer.status_code for answer in answers) in ([200, 409], [200, 200])
+    late_answer = people.answer(run, "ada", "Reject", reason="too late")
+    assert late_answer.status_code == 409
+    assert "has already been updated" in late_answer.json()["detail"]
     assert people.reaches("approve__churn", run, "success", "failed") == "success"
     ((version, decision, who, reason),) = decided(home)[3:]
     assert (version, decision, reason) == ("2", "promoted", f"so says {who}")

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
 from pipelines.engines.local import LocalEngine
 from pipelines.lake.delta import DeltaLake
@@ -17,6 +18,8 @@ from pipelines.spec import LABEL
 from pipelines.training_set import ArrowRows
 from tests.faults.spark_driver import DAY, SPEC
 from tests.support import churn_rows, keyed
+
+pytestmark = pytest.mark.spark
 
 
 def driver(*arguments: object) -> subprocess.Popen[str]:

@@ -18,6 +18,8 @@ from pipelines import promotions, settings
 from pipelines.wiring import Wiring
 from scripts import stack
 
+pytestmark = pytest.mark.browser
+
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",

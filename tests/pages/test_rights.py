@@ -153,8 +153,8 @@ class TestActing:
 
     def test_what_a_form_sends_is_refused_to_a_viewer(self, client, as_viewer):
         assert client.post(TRIGGER, headers=as_viewer, json={"logical_date": None, "conf": {}}).status_code == 403
-        backfill = {"dag_id": "predict__flight_delay", "from_date": "2013-01-01T00:00:00Z"}
-        body = {**backfill, "to_date": "2013-01-02T00:00:00Z"}
+        days = {"from_date": "2013-01-01T00:00:00Z", "to_date": "2013-01-02T00:00:00Z"}
+        body = {"dag_id": "predict__flight_delay", **days, "max_active_runs": 1, "dag_run_conf": {}}
         assert client.post("/api/v2/backfills", headers=as_viewer, json=body).status_code == 403
 
     @pytest.mark.parametrize(

@@ -28,6 +28,8 @@ from scripts import backup, restore, stack
 from tests.object_store import s3_server
 from tests.postgres import Server
 
+pytestmark = pytest.mark.services
+
 BIN = Path(sys.executable).parent
 FIRST, LAST = dt.date(2013, 1, 10), dt.date(2013, 2, 14)
 TRAINED, NEXT = dt.date(2013, 2, 12), dt.date(2013, 2, 13)

@@ -15,6 +15,8 @@ from pipelines.spec import Candidate, SearchBudget
 from pipelines.stages import train
 from tests.stages.conftest import Installation, Loop, embedded, tables, write_suites
 
+pytestmark = pytest.mark.spark
+
 DAY, NEXT = dt.date(2013, 1, 12), dt.date(2013, 1, 13)
 SPARK = SparkSettings(master="local[2]", driver_memory="1g")
 
