@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 export UV_COMPILE_BYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down logs backup restore secrets test test-spark test-browser test-services test-compose lint format bench clean
+.PHONY: help setup demo up down logs backup restore secrets test test-spark test-airflow test-services test-compose lint format bench clean
 
 help: ## what there is to run
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -45,19 +45,20 @@ restore: $(READY) ## put a backup back: make restore FROM=folder [OVER=yes]
 secrets: $(READY) ## random passwords for docker compose up, in .env
 	$(BIN)/python -m scripts.make_secrets
 
-TEST := $(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
+# Three at a time on two cores: many wait for Airflow, and loadscope keeps a file's fixtures together.
+TEST := $(BIN)/python -m pytest -n 3 --dist loadscope $(ARGS)
 
 test: $(READY) ## the tests that need nothing but Python
-	$(TEST) -m "not (spark or kubernetes or browser or services)" --ignore tests/kubernetes
+	$(TEST) -m "not (spark or kubernetes or airflow or services)" --ignore tests/kubernetes
 
 test-spark: $(READY) ## the engine spark, on this machine and on a test cluster (needs Java 17)
 	$(TEST) -m "spark or kubernetes"
 
-test-browser: $(READY) ## the pages in a browser (needs Chromium)
-	$(TEST) -m browser tests/pages
+test-airflow: $(READY) ## an operator at work in a running Airflow and a browser (needs Chromium)
+	$(TEST) -m airflow tests/e2e tests/pages
 
 test-services: $(READY) ## the whole loop on Postgres, MLflow's server and an S3 endpoint, and faults
-	$(TEST) -m services tests/stack
+	$(TEST) -m services tests/stack tests/dags
 
 test-compose: $(READY) ## docker compose up for real: build, health, one night, down
 	$(BIN)/python -m scripts.compose_check

@@ -25,6 +25,8 @@ from scripts import stack
 from scripts.processes import recorded
 from tests.stages.conftest import LAST, Installation, Loop, MemoryWarehouse, tables, write_suites
 
+pytestmark = pytest.mark.airflow
+
 FIRST, SECOND, THIRD = dt.date(2013, 1, 9), dt.date(2013, 1, 11), dt.date(2013, 1, 12)
 SCRIPT = "<script>alert('x')</script>"
 CATALOG = """

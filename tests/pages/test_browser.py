@@ -18,7 +18,7 @@ from pipelines import promotions, settings
 from pipelines.wiring import Wiring
 from scripts import stack
 
-pytestmark = pytest.mark.browser
+pytestmark = pytest.mark.airflow
 
 FLAGS = [
     "--no-sandbox",

@@ -60,7 +60,8 @@ class Loop:
         return promote.run(self.services, self.spec, run_id, recorded_at=NOW)
 
     def predict(self, day: dt.date, run: str = "p", model: str = "as-of") -> publish.Published:
-        score.run(self.services, self.spec, day, run, model)
+        # Forced: a day published from the same inputs would be left alone.
+        score.run(self.services, self.spec, day, run, model, force=True)
         audit.run(self.services, self.spec, day, run)
         return publish.run(self.services, self.spec, day, run)
 

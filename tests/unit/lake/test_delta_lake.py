@@ -121,6 +121,9 @@ def test_a_store_that_fails_while_a_file_is_read_is_unavailable(lake, monkeypatc
                 raise OSError("Generic S3 error: connection reset")
             return super().read(*size)
 
+        def read_buffer(self, *size):
+            return pa.py_buffer(self.read(*size))
+
     open_file = TableFiles.open
     monkeypatch.setattr(
         TableFiles,
