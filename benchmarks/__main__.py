@@ -1,6 +1,6 @@
 """Runs every benchmark and says which aims were missed: exit code 1 if one was.
 
-python -m benchmarks [scoring|spark|parse|stages|pages] [--rows 1000000 --rows 10000000]
+python -m benchmarks [scoring|spark|parse|stages|overhead|pages] [--rows 1000000 --rows 10000000]
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import pages, parse, scoring, spark, stages
+from benchmarks import overhead, pages, parse, scoring, spark, stages
 
-BENCHMARKS = ("scoring", "spark", "parse", "stages", "pages")
+BENCHMARKS = ("scoring", "spark", "parse", "stages", "overhead", "pages")
 
 
 def main(
@@ -30,6 +30,8 @@ def main(
         missed += parse.run([1, 50], rounds)
     if "stages" in chosen:
         missed += stages.run()
+    if "overhead" in chosen:
+        missed += overhead.run()
     if "pages" in chosen:
         missed += pages.run()
     for line in missed:
