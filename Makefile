@@ -52,7 +52,8 @@ test: $(READY) ## the tests that need nothing but Python
 	$(TEST) -m "not (spark or kubernetes or airflow or services)" --ignore tests/kubernetes
 
 test-spark: $(READY) ## the engine spark, on this machine and on a test cluster (needs Java 17)
-	$(TEST) -m "spark or kubernetes"
+	$(TEST) -m spark
+	$(TEST) -m kubernetes tests/e2e tests/kubernetes
 
 test-airflow: $(READY) ## an operator at work in a running Airflow and a browser (needs Chromium)
 	$(TEST) -m airflow tests/e2e tests/pages
