@@ -8,6 +8,7 @@ from typing import Any
 
 from pipelines import output
 from pipelines.airflow_api import ERROR, FINAL, RESULT, AirflowApi, Backfill, DayRun
+from pipelines.limits import kind_of
 
 TELLING = {"predict": ("publish", "score"), "train": ("train",), "warehouse": ()}
 """By the DAG's kind, the tasks whose results tell what became of a day, the last first."""
@@ -44,7 +45,7 @@ def _watch(api: AirflowApi, backfill: Backfill) -> list[DayRun]:
 
 
 def _row(api: AirflowApi, dag: str, run: DayRun) -> dict[str, Any]:
-    left = [api.left(dag, run.id, task, RESULT) for task in TELLING[dag.partition("__")[0]]]
+    left = [api.left(dag, run.id, task, RESULT) for task in TELLING[kind_of(dag)]]
     said: Mapping[str, Any] = next((each for each in left if isinstance(each, dict) and "skipped" not in each), {})
     return {
         "day": run.day,

@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from pipelines import days, handover, models, output, registry, settings
+from pipelines import days, handover, limits, models, output, registry, settings
 from pipelines.errors import BadInput, TailraceError, did_you_mean
 from pipelines.interfaces import Services, Trial
 from pipelines.spec import PipelineSpec, zone
@@ -262,10 +262,10 @@ def backfill(
         {"model": model and models.check_choice(model), "trials": trials, "engine": engine, "reason": reason or None},
         {"dry_run": dry_run, "force": force},
     )
-    if dag == "warehouse" and (at_once or 1) > 1:
+    if dag == WAREHOUSE and (at_once or 1) > 1:
         raise BadInput("Features look back: the warehouse is backfilled one day at a time. Leave --at-once out.")
     try:
-        rows, why = backfills.run(api, dag, begin, end, conf, at_once or (4 if dag.startswith("predict__") else 1))
+        rows, why = backfills.run(api, dag, begin, end, conf, at_once or limits.AT_ONCE[limits.kind_of(dag)])
     except KeyboardInterrupt as interrupted:
         what = f"{pipeline}{' --train' if train else ''}"
         output.warn(
@@ -283,7 +283,7 @@ def backfill(
 @app.command()
 def promote(
     pipeline: Pipeline,
-    reason: Annotated[str, typer.Option("--reason", help="Why, for the record.")],
+    reason: Reason,
     training_run: Annotated[str | None, typer.Option("--run", help="A training run.")] = None,
     version: Annotated[str | None, typer.Option("--version", help="A model version.")] = None,
     takes_over: Annotated[
@@ -312,7 +312,7 @@ def promote(
 @app.command()
 def rollback(
     pipeline: Pipeline,
-    reason: Annotated[str, typer.Option("--reason", help="Why, for the record.")],
+    reason: Reason,
     version: Annotated[str, typer.Option("--version", help="A former champion's model version.")],
     takes_over: Annotated[
         str | None,
@@ -503,7 +503,7 @@ def _conf(dag: str, chosen: Mapping[str, Any], switches: Mapping[str, bool]) -> 
         "predict": {"model", "engine", "reason", "dry_run", "force"},
         "train": {"trials", "engine", "reason", "dry_run", "force"},
         WAREHOUSE: {"reason", "dry_run"},
-    }[dag.partition("__")[0]]
+    }[limits.kind_of(dag)]
     conf = {name: value for name, value in {**chosen, **switches}.items() if value}
     unknown = [f"--{name.replace('_', '-')}" for name in conf if name not in known]
     if unknown:

@@ -11,13 +11,13 @@ import json
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Any
 
+from pipelines.limits import AT_ONCE, kind_of
+
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 PATH = "/api/v2/backfills"
-AT_ONCE = {"warehouse": 1, "train": 1, "predict": 4, "monitor": 4}
-"""Runs of a backfill at once, by the DAG's kind: more would leave the nights no worker."""
 OLDEST_FIRST = ("warehouse",)
 """Kinds whose days build on those before."""
 LARGEST = 1 << 20
@@ -58,7 +58,7 @@ def problems(body: bytes) -> Iterator[str]:
         asked = json.loads(body)
     except ValueError:
         return
-    kind = str(asked.get("dag_id", "")).partition("__")[0] if isinstance(asked, dict) else ""
+    kind = kind_of(str(asked.get("dag_id", ""))) if isinstance(asked, dict) else ""
     if kind not in AT_ONCE:
         return
     at_once = asked.get("max_active_runs", 10)

@@ -18,7 +18,7 @@ from airflow.sdk import (
     TaskGroup,
 )
 
-from pipelines import registry
+from pipelines import limits, registry
 from pipelines.errors import UpstreamMissing
 from pipelines.orchestration import assets, dbt, decisions, forms, monitoring, tasks, traces
 from pipelines.spec import PipelineSpec, Schedule
@@ -173,7 +173,7 @@ def _predict_dag(spec: PipelineSpec, doc: str | None) -> DAG:
         schedule=_daily(spec.schedule.predict, spec.schedule),
         doc_md=_doc(doc, spec.name, ANY_ORDER, tasks.AT_ONCE["score"]),
         tags=["tailrace", spec.name],
-        max_active_runs=4,
+        max_active_runs=limits.AT_ONCE["predict"],
         params=forms.predict(),
         **_common(spec.owner, spec.schedule),
     ) as dag:

@@ -14,6 +14,7 @@ from typing import Any
 
 from airflow.sdk import get_current_context, task
 
+from pipelines import limits
 from pipelines.errors import AuditFailed
 from pipelines.interfaces import Trial
 from pipelines.orchestration import assets, request, traces
@@ -24,7 +25,12 @@ log = logging.getLogger("tailrace")
 
 WAREHOUSE_POOL = "warehouse"
 """One slot: the DuckDB file has one writer, and a writer keeps readers out."""
-AT_ONCE = {"ingest": 1, "train": 1, "evaluate": 1, "score": 4}
+AT_ONCE = {
+    "ingest": limits.AT_ONCE["warehouse"],
+    "train": limits.AT_ONCE["train"],
+    "evaluate": limits.AT_ONCE["train"],
+    "score": limits.AT_ONCE["predict"],
+}
 """Tasks of one DAG at once, over all its runs: what a backfill may take of the workers, whoever started it."""
 
 

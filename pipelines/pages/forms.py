@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipelines.limits import AT_ONCE
 from pipelines.pages.activity import predict_dag, train_dag
 from pipelines.spec import PipelineSpec
 
 ACTIONS = ("backfill", "predict", "train", "rollback", "approve")
 DAYS = ("day", "first_day")
-AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Form:
     zone: str
     first: str = ""
     last: str = ""
-    at_once: int = AT_ONCE
+    at_once: int = AT_ONCE["predict"]
 
 
 def kind_of(action: str, pipeline: str) -> Kind | None:

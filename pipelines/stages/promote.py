@@ -35,6 +35,20 @@ class Promoted:
     effective_from: dt.date | None = None
 
 
+@dataclass(frozen=True)
+class _Standing:
+    """What a decision on a training run's model goes by: the champions so far, and the day it was trained as of."""
+
+    past: tuple[Promotion, ...]
+    previous: Promotion | None
+    trained: dt.date
+
+    @property
+    def champion(self) -> str | None:
+        """The version in force."""
+        return self.previous.version if self.previous else None
+
+
 def run(
     services: Services,
     spec: PipelineSpec,
@@ -55,27 +69,24 @@ def run(
     version = version_of(services, spec, run_id)
     decision = _not_refused(services, spec, run_id, version)
     by_gate = decided_by == GATE
-    past = promotions.history(services.lake, spec.name)
-    previous = promotions.current(past)
-    previous_version = previous.version if previous else None
-    trained = _trained(services, run_id)
-    effective_from = max(trained, takes_over or trained)
-    if by_gate and _is_in(past, version, effective_from):
+    at = _standing(services, spec, run_id)
+    effective_from = max(at.trained, takes_over or at.trained)
+    if by_gate and _is_in(at.past, version, effective_from):
         _point_alias(services, spec)
         said = "It was promoted before; nothing changes."
-        return Promoted(spec.name, version, "promoted", previous_version, said, effective_from)
+        return Promoted(spec.name, version, "promoted", at.champion, said, effective_from)
     if decision.verdict == "keep" and by_gate:
-        return Promoted(spec.name, version, "kept", previous_version, " ".join(decision.broken()))
+        return Promoted(spec.name, version, "kept", at.champion, " ".join(decision.broken()))
     if spec.gate.approval == "human" and by_gate:
-        return _awaited(services, spec, run_id, version, previous_version)
+        return _awaited(services, spec, run_id, version, at.champion)
     if not by_gate:
-        _refuse_without_effect(spec, version, effective_from, previous)
+        _refuse_without_effect(spec, version, effective_from, at.previous)
     why = reason or "; ".join(rule.sentence for rule in decision.rules)
-    if previous is None or (previous.version, previous.effective_from) != (version, effective_from):
-        decided = Promotion(spec.name, version, effective_from, recorded_at, run_id, decided_by, why, previous_version)
+    if at.previous is None or (at.previous.version, at.previous.effective_from) != (version, effective_from):
+        decided = Promotion(spec.name, version, effective_from, recorded_at, run_id, decided_by, why, at.champion)
         promotions.record(services.lake, decided)
     _point_alias(services, spec)
-    return Promoted(spec.name, version, "promoted", previous_version, why, effective_from)
+    return Promoted(spec.name, version, "promoted", at.champion, why, effective_from)
 
 
 def approve(
@@ -88,19 +99,16 @@ def approve(
     """
     version = version_of(services, spec, run_id)
     _not_refused(services, spec, run_id, version)
-    past = promotions.history(services.lake, spec.name)
-    previous = promotions.current(past)
-    previous_version = previous.version if previous else None
-    trained = _trained(services, run_id)
-    if _is_in(past, version, trained):
+    at = _standing(services, spec, run_id)
+    if _is_in(at.past, version, at.trained):
         _point_alias(services, spec)
-        said = f"{_before(past, version)} Nothing changes."
-        return Promoted(spec.name, version, "promoted", previous_version, said, trained)
-    _refuse_overtaken(services, spec, run_id, version)
-    decided = Promotion(spec.name, version, trained, recorded_at, run_id, decided_by, reason, previous_version)
+        said = f"{_before(at.past, version)} Nothing changes."
+        return Promoted(spec.name, version, "promoted", at.champion, said, at.trained)
+    _refuse_overtaken(services, spec, run_id, version, at)
+    decided = Promotion(spec.name, version, at.trained, recorded_at, run_id, decided_by, reason, at.champion)
     promotions.record(services.lake, decided)
     _point_alias(services, spec)
-    return Promoted(spec.name, version, "promoted", previous_version, reason, trained)
+    return Promoted(spec.name, version, "promoted", at.champion, reason, at.trained)
 
 
 def reject(
@@ -108,22 +116,19 @@ def reject(
 ) -> Promoted:
     """Write down that the model of a training run is not to be champion. Raises BadInput if it is already."""
     version = version_of(services, spec, run_id)
-    past = promotions.history(services.lake, spec.name)
-    previous = promotions.current(past)
-    previous_version = previous.version if previous else None
-    trained = _trained(services, run_id)
-    if _is_in(past, version, trained):
+    at = _standing(services, spec, run_id)
+    if _is_in(at.past, version, at.trained):
         raise BadInput(
-            f"{spec.name}: version {version} cannot be rejected any more. {_before(past, version)} To take it back, "
+            f"{spec.name}: version {version} cannot be rejected any more. {_before(at.past, version)} To take it back, "
             f"roll back to a former champion: tailrace rollback {spec.name} --version N --reason '...'."
         )
     if (earlier := _rejection(services, spec, version)) is not None:
-        return Promoted(spec.name, version, "rejected", previous_version, f"{_who(earlier)} Nothing changes.")
+        return Promoted(spec.name, version, "rejected", at.champion, f"{_who(earlier)} Nothing changes.")
     decided = Promotion(
-        spec.name, version, trained, recorded_at, run_id, decided_by, reason, previous_version, "rejected"
+        spec.name, version, at.trained, recorded_at, run_id, decided_by, reason, at.champion, "rejected"
     )
     promotions.record(services.lake, decided)
-    return Promoted(spec.name, version, "rejected", previous_version, reason)
+    return Promoted(spec.name, version, "rejected", at.champion, reason)
 
 
 def roll_back(
@@ -218,22 +223,19 @@ def _refuse_without_effect(
         )
 
 
-def _refuse_overtaken(services: Services, spec: PipelineSpec, run_id: str, version: str) -> None:
+def _refuse_overtaken(services: Services, spec: PipelineSpec, run_id: str, version: str, at: _Standing) -> None:
     shown = comparison_of(services, run_id).champion
-    trained = _trained(services, run_id)
-    past = promotions.history(services.lake, spec.name)
-    current = promotions.current(past)
-    now = champion_against(services, spec, trained, version)
-    later = current is not None and current.effective_from > trained
+    now = champion_against(services, spec, at.trained, version)
+    later = at.previous is not None and at.previous.effective_from > at.trained
     if now == shown and not later:
         return
-    champion = current.version if later and current else now
+    champion = at.champion if later else now
     judged = f"judged against version {shown}" if shown else "judged where there was no champion"
-    after = f" {_before(past, champion)}" if champion else ""
+    after = f" {_before(at.past, champion)}" if champion else ""
     raise BadInput(
         f"{spec.name}: the approval of version {version} was overtaken. It was {judged}; that "
         f"has changed.{after}  Nothing changes. To let it compete, train as of a later day, or evaluate it "
-        f"again and approve what that shows: tailrace run evaluate {spec.name} --date {trained} --run {run_id}."
+        f"again and approve what that shows: tailrace run evaluate {spec.name} --date {at.trained} --run {run_id}."
     )
 
 
@@ -257,8 +259,10 @@ def _who(rejection: Promotion) -> str:
     return f"Version {rejection.version} was rejected by {rejection.decided_by}: {rejection.reason}"
 
 
-def _trained(services: Services, run_id: str) -> dt.date:
-    return dt.date.fromisoformat(services.tracker.run(run_id).tags["tailrace.day"])
+def _standing(services: Services, spec: PipelineSpec, run_id: str) -> _Standing:
+    past = promotions.history(services.lake, spec.name)
+    trained = dt.date.fromisoformat(services.tracker.run(run_id).tags["tailrace.day"])
+    return _Standing(past, promotions.current(past), trained)
 
 
 def _point_alias(services: Services, spec: PipelineSpec) -> None:
