@@ -3,23 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
-import secrets
 from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
 
-from tests import airflow_home
-
-PROJECT = Path(__file__).resolve().parents[2]
-os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"] = str(PROJECT / "plugins")
-os.environ["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"] = "ann:admin,vic:viewer"
-os.environ["AIRFLOW__API_AUTH__JWT_SECRET"] = secrets.token_hex(32)
-os.environ["AIRFLOW__API__SECRET_KEY"] = secrets.token_hex(32)
-
-from fastapi.testclient import TestClient  # noqa: E402
-
-airflow_db = airflow_home.airflow_db
 PAGES = (
     "/tailrace/pages",
     "/tailrace/pages/flight_delay",
