@@ -17,23 +17,26 @@ PAGES = (
 TRIGGER = "/api/v2/dags/predict__flight_delay/dagRuns"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def home(tmp_path_factory) -> Path:
+    """For as long as the process lives: its plugin is imported once, and belongs to one installation."""
     return tmp_path_factory.mktemp("home")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def client(home, airflow_db):
     """Airflow's application, and what a browser would send to it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TAILRACE_HOME", str(home))
-        from airflow.api_fastapi.app import create_app
+    from airflow.api_fastapi.app import create_app
 
-        with TestClient(create_app(apps="all"), base_url="http://airflow.example") as made:
-            yield made
+    with TestClient(create_app(apps="all"), base_url="http://airflow.example") as made:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("TAILRACE_HOME", str(home))
+            # The pages are made at their first request.
+            made.get("/tailrace/pages")
+        yield made
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def token(client):
     """Tokens by role."""
     from airflow.api_fastapi.app import get_auth_manager
@@ -55,7 +58,7 @@ def as_admin(token) -> dict[str, str]:
     return {"Authorization": f"Bearer {token('admin')}"}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def docs(home):
     page = home / "data_docs" / "validations" / "flight_delay" / "features" / "2013-03-05" / "run" / "page.html"
     page.parent.mkdir(parents=True)

@@ -17,7 +17,7 @@ from pipelines.interfaces import Engine, Lake, Tracker, Validator, Warehouse
 from pipelines.spec import PipelineSpec
 from pipelines.stages import audit, evaluate, promote, publish, score, snapshot, train
 from pipelines.warehouse.memory import MemoryWarehouse
-from tests.support import churn_rows, keyed
+from tests.support import churn_rows, keyed, mlflow_database
 
 FIRST = dt.date(2013, 1, 1)
 LAST = dt.date(2013, 1, 14)
@@ -135,7 +135,7 @@ def embedded(tmp_path: Path) -> tuple[Lake, Tracker]:
     from pipelines.lake.delta import DeltaLake
     from pipelines.tracking.mlflow import MlflowTracker
 
-    tracker = MlflowTracker(f"sqlite:///{tmp_path / 'mlflow.db'}", str(tmp_path / "artifacts"))
+    tracker = MlflowTracker(mlflow_database(tmp_path), str(tmp_path / "artifacts"))
     return DeltaLake(str(tmp_path / "lake")), tracker
 
 

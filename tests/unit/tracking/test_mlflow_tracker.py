@@ -26,6 +26,7 @@ from pipelines.interfaces import Pin, Trial
 from pipelines.pins import from_json
 from pipelines.tracking.mlflow import MlflowTracker
 from pipelines.tracking.mlflow_seam import asks, masked
+from tests.support import mlflow_database
 
 PROJECT = Path(__file__).resolve().parents[3]
 EXAMPLE = pa.table(
@@ -40,18 +41,9 @@ EXAMPLE = pa.table(
 SCORES = pa.array([0.25, 0.75])
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MLflow database that was made once: making one takes seconds."""
-    path = tmp_path_factory.mktemp("template") / "mlflow.db"
-    MlflowTracker(f"sqlite:///{path}", None).runs("nobody")
-    return path
-
-
 @pytest.fixture
-def uri(template: Path, tmp_path: Path) -> str:
-    (tmp_path / "mlflow.db").write_bytes(template.read_bytes())
-    return f"sqlite:///{tmp_path}/mlflow.db"
+def uri(tmp_path: Path) -> str:
+    return mlflow_database(tmp_path)
 
 
 @pytest.fixture

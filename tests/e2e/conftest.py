@@ -1,0 +1,56 @@
+"""An installation on real flights, and Airflow running on it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from pipelines import registry, settings
+from pipelines.airflow_api import AirflowApi
+from pipelines.spec import zone
+from scripts import stack
+from tests.e2e.flights import FIRST, LAST, PREDICT, TRAINED, airflow
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """An installation whose warehouse and first model were made by `airflow dags test`."""
+    folder = tmp_path_factory.mktemp("home")
+    environment = {**os.environ, "TAILRACE_HOME": str(folder)}
+    configured = settings.load(environment)
+    made = stack.Stack(configured, parallelism=2)
+    try:
+        made.prepare()
+        airflow(made, "dags", "test", "warehouse", str(LAST), "-c", json.dumps({"first_day": str(FIRST)}))
+        airflow(made, "dags", "test", "train__flight_delay", str(TRAINED), "-c", json.dumps({"trials": 3}))
+        airflow(made, "dags", "test", PREDICT, str(TRAINED))
+    finally:
+        made.stop()
+    return configured
+
+
+@pytest.fixture(scope="module")
+def dags_folder() -> Path:
+    """The folder of the DAG files that Airflow runs."""
+    return settings.PROJECT / "dags"
+
+
+@pytest.fixture(scope="module")
+def running(home, dags_folder):
+    """Airflow with its scheduler, on the same home."""
+    started = stack.Stack(home, parallelism=3)
+    started.environment["AIRFLOW__CORE__DAGS_FOLDER"] = str(dags_folder)
+    try:
+        started.start()
+        yield started
+    finally:
+        started.stop()
+
+
+@pytest.fixture(scope="module")
+def api(running):
+    zone_of_days = zone(registry.get("flight_delay"))
+    return AirflowApi(running.airflow_url, stack.USER, running.password, zone_of_days)
