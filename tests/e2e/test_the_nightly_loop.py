@@ -4,19 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import shutil
-import textwrap
-import time
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from pipelines import registry
-from pipelines.airflow_api import FINAL, AirflowApi, DagRunFailed
-from pipelines.spec import zone
+from pipelines.airflow_api import DagRunFailed
 from pipelines.wiring import Wiring
-from scripts import stack
 from tests.e2e.flights import FIRST, LAST, NEXT, PREDICT, TRAINED, published, tailrace
 
 
@@ -111,65 +103,3 @@ def test_a_run_is_reproduced(home):
     done = tailrace(home, "reproduce", run, "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "same model digest, same metrics" in json.loads(done.stdout)["sentence"]
-
-
-def first_run(api: AirflowApi, dag: str, seconds: float = 120) -> dict:
-    """The DAG's only run, once it is there and at its end."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        runs = api.get(f"/dags/{dag}/dagRuns")["dag_runs"]
-        assert len(runs) <= 1, runs
-        if runs and runs[0]["state"] in FINAL:
-            return runs[0]
-        # Airflow tells nobody when it makes a run; this is how often it is asked.
-        time.sleep(0.5)
-    raise AssertionError(f"the schedule of {dag} made no run that ended within {seconds} s")
-
-
-def test_the_schedule_fires_by_itself(home, tmp_path):
-    """On an installation of Airflow that nobody triggers: the nights that were slept through are caught up."""
-    (tmp_path / "dags").mkdir()
-    (tmp_path / "dags" / "nightly.py").write_text(
-        textwrap.dedent(f"""
-            import datetime as dt
-            from dataclasses import replace
-
-            from airflow.sdk import DAG
-
-            from pipelines import registry
-            from pipelines.orchestration import dags
-
-            spec = registry.get("flight_delay")
-            the_day = dt.date.fromisoformat("{NEXT}")
-            schedule = replace(spec.schedule, start=the_day, end=the_day)
-            dag = dags._predict_dag(replace(spec, schedule=schedule), None)
-            dag.catchup = True
-        """)
-    )
-    nightly = stack.Stack(replace(home, home=tmp_path), parallelism=2)
-    nightly.environment |= {
-        "TAILRACE_HOME": str(home.home),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(tmp_path / "dags"),
-    }
-    # A lake of its own, in which nothing is published: a day that is would be left alone.
-    lake = Path(shutil.copytree(home.lake, tmp_path / "lake"))
-    shutil.rmtree(lake / "predictions")
-    nightly.environment["TAILRACE_LAKE"] = str(lake)
-    own = replace(home, lake=str(lake))
-    try:
-        nightly.start()
-        api = AirflowApi(nightly.airflow_url, stack.USER, nightly.password, zone(registry.get("flight_delay")))
-        run = first_run(api, PREDICT)
-        events = api.get("/assets/events")["asset_events"]
-    finally:
-        nightly.stop()
-    assert (run["run_type"], run["triggered_by"]) == ("scheduled", "timetable")
-    assert (run["partition_key"], run["state"]) == (str(NEXT), "success"), "logs: " + str(nightly.home / "logs")
-    after = published(own)
-    assert list(after) == [NEXT]
-    announced = [(event["name"], event["partition_key"], event["extra"]["version"]) for event in events]
-    assert announced == [("predictions/flight_delay", str(NEXT), after[NEXT])]
-    by_hand = tailrace(home, "predict", "flight_delay", "--date", str(NEXT), "--json", TAILRACE_LAKE=str(lake))
-    assert by_hand.returncode == 0, by_hand.stderr
-    assert [row["unchanged"] for row in json.loads(by_hand.stdout)] == [True]
-    assert published(own) == after
