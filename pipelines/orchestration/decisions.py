@@ -103,6 +103,9 @@ def ask(spec: PipelineSpec) -> Any:
         training_run="{{ params.training_run }}",
         params={"reason": answer_reason()},
         execution_timeout=dt.timedelta(minutes=30),
+        # An answer that comes in the second in which the task starts to wait ends it as lost: ask again at once.
+        retry_delay=dt.timedelta(seconds=2),
+        retry_exponential_backoff=False,
         response_timeout=dt.timedelta(days=spec.gate.approval_days),
     ).output
 
