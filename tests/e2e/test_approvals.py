@@ -134,9 +134,10 @@ class People:
     def waiting(self, dag: str, run: str, times: int = 1) -> dict[str, Any]:
         """The question, once it is asked for the so-many-th time and Airflow's scheduler knows that the task waits.
 
-        An answer in the second before that makes Airflow take the task for lost and ask again: no person is that fast.
+        An answer in the second before that makes Airflow take the task for lost and ask again: nobody is that fast.
         """
-        told = f"event with state success for task instance TaskInstanceKey(dag_id='{dag}', task_id='ask', run_id='{run}'"
+        of_the_question = f"TaskInstanceKey(dag_id='{dag}', task_id='ask', run_id='{run}'"
+        told = f"event with state success for task instance {of_the_question}"
         log = self.running.home / "processes" / "scheduler.log"
         eventually(lambda: log.read_text().count(told) >= times, f"{dag} asks for the {times}. time in {run}")
         self.reaches(dag, run, "awaiting_input", task="ask")
