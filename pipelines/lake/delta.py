@@ -43,6 +43,8 @@ from pipelines.lake.staging import YOUNGEST_DELETED
 
 # Pins live as long as the log does, so Delta must not clean up by itself.
 _CONFIGURATION = {
+    # Opening a table reads the last checkpoint and every commit since: few, however many nights there were.
+    "delta.checkpointInterval": "10",
     "delta.logRetentionDuration": "interval 3650 days",
     "delta.deletedFileRetentionDuration": "interval 3650 days",
 }

@@ -154,4 +154,7 @@ def _cell(value: Any) -> str:
         return f"{value:.4f}"
     if isinstance(value, list):
         return "; ".join(_cell(held) for held in value)
+    if isinstance(value, dict):
+        # One of a list of objects: what it says of itself, if it does.
+        return str(value.get("sentence") or ", ".join(f"{name} {_cell(held)}" for name, held in value.items()))
     return " ".join(str(value).split("\n"))

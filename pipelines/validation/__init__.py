@@ -6,10 +6,17 @@ operator reads about a verdict is written here.
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Mapping
 from typing import Any
 
 from pipelines.interfaces import ExpectationResult, Severity, Verdict
+
+# Both must be said before Great Expectations is first imported: that it sends nothing home, and that it tells no task's
+# log about hundreds of its own functions.
+os.environ["GX_ANALYTICS_ENABLED"] = "false"
+logging.getLogger("great_expectations").setLevel(logging.WARNING)
 
 
 def describe_failures(verdict: Verdict, severity: Severity) -> str:

@@ -9,16 +9,12 @@ import contextlib
 import datetime as dt
 import enum
 import errno
-import logging
-import os
 import tempfile
 import urllib.parse
 import urllib.request
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-os.environ["GX_ANALYTICS_ENABLED"] = "false"
 
 import duckdb
 import great_expectations as gx
@@ -54,9 +50,6 @@ MEMORY = "1GB"
 TABLE = "rows"
 DATASOURCE = "tailrace"
 SITE = "data_docs"
-
-logging.getLogger("great_expectations").setLevel(logging.WARNING)
-logging.getLogger("great_expectations._docs_decorators").setLevel(logging.WARNING)
 
 
 class _Dialect(enum.StrEnum):

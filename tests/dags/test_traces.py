@@ -68,6 +68,11 @@ def test_several_days_are_told_as_a_table():
     assert list(traces.lines(rows)) == ["day         rows", "2013-03-09  5", "2013-03-10  1,234"]
 
 
+def test_a_list_of_objects_is_told_by_their_sentences():
+    held = {"rules": [{"passed": True, "sentence": "It is better."}], "bins": [{"rows": 1234, "note": None}]}
+    assert list(traces.lines(held)) == ["rules  It is better.", "bins   rows 1,234, note -"]
+
+
 def test_a_failed_try_ends_with_its_sentence(context, left, caplog, tmp_path, monkeypatch):
     monkeypatch.setenv("TAILRACE_HOME", str(tmp_path))
     page = tmp_path / "data_docs" / "validations" / "x y" / "page.html"
