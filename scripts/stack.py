@@ -52,13 +52,12 @@ class Stack:
 
     def start(self) -> None:
         """Start everything and return when Airflow is healthy. Raises RuntimeError naming the log to read."""
-        self.prepare()
-        # Task processes talk to the api-server from their first moment: it comes first.
-        self.start_one("api-server")
-        self.start_one("mlflow")
-        self._await(f"{self.airflow_url}/api/v2/monitor/health", "api-server")
-        for name in ("scheduler", "dag-processor", "triggerer"):
+        self._migrate()
+        for name in ("api-server", "dag-processor", "scheduler", "triggerer", "mlflow"):
             self.start_one(name)
+        self._make_pool()
+        # What runs tasks is asked for them through the api-server: nothing runs before it answers.
+        self._await(f"{self.airflow_url}/api/v2/monitor/health", "api-server")
         login = {"url": self.airflow_url, "user": USER, "password": self.password}
         write_private(self._login, json.dumps(login))
 
@@ -75,9 +74,15 @@ class Stack:
 
     def prepare(self) -> None:
         """Start the metadata database alone, ready for Airflow's commands. Raises RuntimeError naming the log."""
+        self._migrate()
+        self._make_pool()
+
+    def _migrate(self) -> None:
         self.processes.claim()
         self._start_database()
         self._run("migrate", "airflow", "db", "migrate")
+
+    def _make_pool(self) -> None:
         self._run("pools", "airflow", "pools", "set", "warehouse", "1", "the DuckDB file has one writer")
 
     def restart_database(self) -> None:
