@@ -25,7 +25,7 @@ LANDED = (dt.date(2013, 1, 1), dt.date(2013, 3, 12))
 FIRST_TRAINING, SECOND_TRAINING = dt.date(2013, 3, 1), dt.date(2013, 3, 8)
 PREDICTED = [FIRST_TRAINING + dt.timedelta(days=offset) for offset in range(7)]
 RERUN = PREDICTED[4]
-TRIALS = 12
+TRIALS = 8
 
 T = TypeVar("T")
 
@@ -47,7 +47,7 @@ def main() -> None:
     """Run the demo and print what it did. Raises DagRunFailed with the failed tasks' sentences."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     steps, started = Steps(), time.monotonic()
-    running = stack.Stack(settings.load(), parallelism=2)
+    running = stack.Stack(settings.load(), parallelism=3)
     memory = PeakMemory(running)
     try:
         steps.do("start Airflow and MLflow", running.start)
@@ -61,7 +61,7 @@ def main() -> None:
         steps.do(f"train as of {FIRST_TRAINING}", lambda: _train(api, FIRST_TRAINING))
         seconds = steps.do(
             f"backfill predictions {PREDICTED[0]} to {PREDICTED[-1]}",
-            lambda: api.backfill(f"predict__{PIPELINE}", PREDICTED[0], PREDICTED[-1], {"model": "as-of"}, at_once=2),
+            lambda: api.backfill(f"predict__{PIPELINE}", PREDICTED[0], PREDICTED[-1], {"model": "as-of"}, at_once=3),
         )
         steps.do(
             f"train again as of {SECOND_TRAINING}: challenger meets champion", lambda: _train(api, SECOND_TRAINING)
