@@ -245,13 +245,13 @@ def roll_back(spec: PipelineSpec) -> Any:
 def answer_reason() -> Param:
     """Why a person approves or rejects: Airflow's page takes no answer without it, and `Approval` asks again."""
     # A default that does not pass its own schema would fail the task before it can ask.
-    return Param("", type="string", maxLength=forms.REASON_LENGTH, title="Reason", description=FOR_THE_RECORD)
+    return forms.field("", type="string", maxLength=forms.REASON_LENGTH, title="Reason", description=FOR_THE_RECORD)
 
 
 def approve_form() -> dict[str, Any]:
     """The form of `approve__<pipeline>`."""
     return {
-        "training_run": Param(
+        "training_run": forms.field(
             type="string",
             minLength=1,
             maxLength=64,
@@ -264,20 +264,20 @@ def approve_form() -> dict[str, Any]:
 def rollback_form() -> dict[str, Any]:
     """The form of `rollback__<pipeline>`."""
     return {
-        "version": Param(
+        "version": forms.field(
             type="string",
             pattern=r"^[1-9][0-9]{0,8}$",
             title="Version",
             description="The former champion that is to be champion again: a version number.",
         ),
-        "from_day": Param(
+        "from_day": forms.field(
             None,
             type=["null", "string"],
             format="date",
             title="From day",
             description="The day from which on it scores. Empty: the day after the last published one.",
         ),
-        "reason": Param(
+        "reason": forms.field(
             type="string",
             minLength=1,
             maxLength=forms.REASON_LENGTH,

@@ -70,10 +70,12 @@ def test_a_task_per_model_gives_the_same_marts(
         # Of a later moment than the DAG's end Airflow makes a run without tasks.
         logical_date=dt.datetime.combine(DAY, dt.time(), dt.UTC),
         run_conf={"first_day": str(FIRST)},
-        mark_success_pattern="ingest|flight_delay",
+        mark_success_pattern=r"ingest|flight_delay\..*",
     )
 
     assert run.state == "success"
+    # In Airflow each task is a process of its own; here dbt's connection is still open in this one.
+    installation.warehouse._release()
     built = _marts(installation.warehouse)
     assert sum(map(len, built)) > 2000
     monkeypatch.setenv("TAILRACE_HOME", str(HOME))

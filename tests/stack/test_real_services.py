@@ -179,7 +179,7 @@ def in_the_middle(
 
 def test_the_metadata_database_is_restarted_in_mid_run(services):
     before = services.published()
-    states = in_the_middle(services, PREDICT, TRAINED, services.running.restart_database)
+    states = in_the_middle(services, PREDICT, TRAINED, services.running.restart_database, {"force": True})
     assert states["publish"] == "success", states
     assert services.published() == before, "the same bytes make no second commit"
 
