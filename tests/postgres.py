@@ -36,7 +36,8 @@ class Database:
 
     @property
     def full_url(self) -> str:
-        return f"postgresql://{self.user}:{self.password}@{HOST}:{self.port}/{self.name}"
+        """For SQLAlchemy, with the password."""
+        return f"postgresql+psycopg2://{self.user}:{self.password}@{HOST}:{self.port}/{self.name}"
 
 
 class Server:

@@ -17,7 +17,7 @@ AS_SET = "as set"
 """The engine of the setting TAILRACE_ENGINE."""
 MORE = "More choices"
 DIALECT = {"$schema": "http://json-schema.org/draft-07/schema#"}
-"""Airflow checks every schema against its dialect's own each time a DAG file is parsed: the newest takes twice as long."""
+"""Airflow checks every schema against its dialect whenever a DAG file is parsed: the newest takes twice as long."""
 
 
 class _Schema(dict[str, Any]):
