@@ -36,8 +36,12 @@ class Database:
 
     @property
     def full_url(self) -> str:
-        """For SQLAlchemy, with the password."""
-        return f"postgresql+psycopg2://{self.user}:{self.password}@{HOST}:{self.port}/{self.name}"
+        return f"postgresql://{self.user}:{self.password}@{HOST}:{self.port}/{self.name}"
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        """With the password and the driver that is installed: SQLAlchemy 2.1 takes another one by default."""
+        return self.full_url.replace("postgresql:", "postgresql+psycopg2:", 1)
 
 
 class Server:

@@ -118,7 +118,7 @@ def services(tmp_path_factory) -> Iterator[Installation]:
                 "TAILRACE_WAREHOUSE_PASSWORD": warehouse.password,
             }
             of_the_server = replace(
-                settings.load(variables), tracking_uri=server.database("mlflow").full_url, artifacts="s3://mlflow"
+                settings.load(variables), tracking_uri=server.database("mlflow").sqlalchemy_url, artifacts="s3://mlflow"
             )
             running = stack.Stack(of_the_server, parallelism=2)
             running.environment |= (
