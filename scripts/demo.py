@@ -25,7 +25,7 @@ LANDED = (dt.date(2013, 1, 1), dt.date(2013, 3, 12))
 FIRST_TRAINING, SECOND_TRAINING = dt.date(2013, 3, 1), dt.date(2013, 3, 8)
 PREDICTED = [FIRST_TRAINING + dt.timedelta(days=offset) for offset in range(7)]
 RERUN = PREDICTED[4]
-TRIALS = 12
+TRIALS = 8
 
 T = TypeVar("T")
 
