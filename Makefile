@@ -45,8 +45,9 @@ restore: $(READY) ## put a backup back: make restore FROM=folder [OVER=yes]
 secrets: $(READY) ## random passwords for docker compose up, in .env
 	$(BIN)/python -m scripts.make_secrets
 
-# Three at a time on two cores: many wait for Airflow, and loadscope keeps a file's fixtures together.
-TEST := $(BIN)/python -m pytest -n 3 --dist loadscope $(ARGS)
+# Three at a time on two cores: many wait for Airflow, and loadscope keeps a file's fixtures together. The longest files
+# come first (tests/conftest.py), which pytest-xdist would undo: it takes many tests for a long time.
+TEST := $(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 test: $(READY) ## the tests that need nothing but Python
 	$(TEST) -m "not (spark or kubernetes or airflow or services)" --ignore tests/kubernetes
