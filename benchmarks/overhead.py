@@ -112,7 +112,6 @@ def measure(what: str) -> dict[str, float]:
 def _in_airflow(home: Path) -> tuple[list[Run], list[Run]]:
     """Runs of the days by the DAG, and as many of the peer."""
     from pipelines import registry, settings
-    from pipelines.airflow_api import AirflowApi
     from pipelines.spec import zone
     from scripts import stack
 
@@ -121,14 +120,11 @@ def _in_airflow(home: Path) -> tuple[list[Run], list[Run]]:
     (folder / "peer.py").write_text(PEER_DAG)
     running = stack.Stack(settings.load(), parallelism=2)
     running.environment["AIRFLOW__CORE__DAGS_FOLDER"] = str(folder)
-    try:
-        running.start()
-        api = AirflowApi(running.airflow_url, stack.USER, running.password, zone(registry.get("flight_delay")))
+    with running.started():
+        api = running.api(zone(registry.get("flight_delay")))
         _run(api, DAG, DAYS[0], {"force": True})
         predicted = [_run(api, DAG, day, {"force": True}) for day in DAYS]
         return predicted, [_run(api, PEER, day, {}) for day in DAYS]
-    finally:
-        running.stop()
 
 
 def _run(api: Any, dag: str, day: dt.date, conf: dict[str, Any]) -> Run:

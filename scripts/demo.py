@@ -52,7 +52,7 @@ def main() -> None:
     try:
         steps.do("start Airflow and MLflow", running.start)
         memory.start()
-        api = AirflowApi(running.airflow_url, stack.USER, running.password, zone(registry.get(PIPELINE)))
+        api = running.api(zone(registry.get(PIPELINE)))
         first, last = LANDED
         steps.do(
             f"warehouse: land, build, validate and snapshot {first} to {last}",

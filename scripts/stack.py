@@ -16,11 +16,13 @@ import socket
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import httpx
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from pipelines import settings
+from pipelines.airflow_api import AirflowApi
 from scripts.postgres import Postgres
 from scripts.processes import Processes, write_private
 
@@ -50,6 +52,15 @@ class Stack:
         self.environment = os.environ | self._airflow(parallelism) | self._tailrace()
         self.processes = Processes(self.home / "processes")
 
+    @contextlib.contextmanager
+    def started(self) -> Iterator[Stack]:
+        """Started, and stopped at the end whatever happens."""
+        try:
+            self.start()
+            yield self
+        finally:
+            self.stop()
+
     def start(self) -> None:
         """Start everything and return when Airflow is healthy. Raises RuntimeError naming the log to read."""
         self._migrate()
@@ -60,6 +71,10 @@ class Stack:
         self._await(f"{self.airflow_url}/api/v2/monitor/health", "api-server")
         login = {"url": self.airflow_url, "user": USER, "password": self.password}
         write_private(self._login, json.dumps(login))
+
+    def api(self, zone: ZoneInfo) -> AirflowApi:
+        """Its REST API, as the user that it was made with; days are days of this zone."""
+        return AirflowApi(self.airflow_url, USER, self.password, zone)
 
     def start_one(self, name: str) -> None:
         """Start one of the processes, after prepare or when it ended."""
@@ -177,13 +192,9 @@ class Stack:
 
 @contextlib.contextmanager
 def running(parallelism: int = 2) -> Iterator[Stack]:
-    """A started stack, stopped at the end whatever happens."""
-    stack = Stack(settings.load(), parallelism, airflow_port=8080, mlflow_port=5000)
-    try:
-        stack.start()
+    """The stack of `make up`, on the ports its users know."""
+    with Stack(settings.load(), parallelism, airflow_port=8080, mlflow_port=5000).started() as stack:
         yield stack
-    finally:
-        stack.stop()
 
 
 def _secrets(path: Path) -> Mapping[str, str]:

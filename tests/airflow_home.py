@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-PROJECT = Path(__file__).resolve().parents[1]
+from pipelines.settings import PROJECT
+
 HOME = Path(tempfile.mkdtemp(prefix="tailrace-airflow-"))
 ENVIRONMENT = {
     "AIRFLOW_HOME": str(HOME),

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from pipelines import registry, settings
-from pipelines.airflow_api import AirflowApi
 from pipelines.spec import zone
 from scripts import stack
 from tests.e2e.flights import FIRST, LAST, PREDICT, TRAINED, airflow
@@ -41,16 +40,12 @@ def dags_folder() -> Path:
 @pytest.fixture(scope="module")
 def running(home, dags_folder):
     """Airflow with its scheduler, on the same home."""
-    started = stack.Stack(home, parallelism=3)
-    started.environment["AIRFLOW__CORE__DAGS_FOLDER"] = str(dags_folder)
-    try:
-        started.start()
-        yield started
-    finally:
-        started.stop()
+    made = stack.Stack(home, parallelism=3)
+    made.environment["AIRFLOW__CORE__DAGS_FOLDER"] = str(dags_folder)
+    with made.started():
+        yield made
 
 
 @pytest.fixture(scope="module")
 def api(running):
-    zone_of_days = zone(registry.get("flight_delay"))
-    return AirflowApi(running.airflow_url, stack.USER, running.password, zone_of_days)
+    return running.api(zone(registry.get("flight_delay")))

@@ -183,11 +183,8 @@ def people(home):
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin,ada:op,eve:viewer",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
     }
-    try:
-        running.start()
+    with running.started():
         yield people
-    finally:
-        running.stop()
 
 
 def decided(home: settings.Settings) -> list[tuple[str, str, str, str]]:

@@ -213,13 +213,10 @@ def test_the_schedule_fires_by_itself(home, tmp_path):
     shutil.rmtree(lake / "predictions")
     nightly.environment["TAILRACE_LAKE"] = str(lake)
     own = replace(home, lake=str(lake))
-    try:
-        nightly.start()
-        api = AirflowApi(nightly.airflow_url, stack.USER, nightly.password, zone(registry.get("flight_delay")))
+    with nightly.started():
+        api = nightly.api(zone(registry.get("flight_delay")))
         run = first_run(api, PREDICT)
         events = api.get("/assets/events")["asset_events"]
-    finally:
-        nightly.stop()
     assert (run["run_type"], run["triggered_by"]) == ("scheduled", "timetable")
     assert (run["partition_key"], run["state"]) == (str(NEXT), "success"), "logs: " + str(nightly.home / "logs")
     after = published(own)

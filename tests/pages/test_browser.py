@@ -48,12 +48,8 @@ def running(chromium, tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
     # Made by a process of its own: libraries it loads start threads, and Airflow's processes are forked.
     subprocess.run([sys.executable, "-m", "tests.pages.installation", str(home)], check=True, cwd=PROJECT)
-    made = stack.Stack(settings.load({"TAILRACE_HOME": str(home)}), parallelism=4)
-    try:
-        made.start()
+    with stack.Stack(settings.load({"TAILRACE_HOME": str(home)}), parallelism=4).started() as made:
         yield made
-    finally:
-        made.stop()
 
 
 @pytest.fixture(scope="module")

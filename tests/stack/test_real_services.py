@@ -77,7 +77,7 @@ def objects(variables: Mapping[str, str]) -> Any:
 
 
 def client(running: stack.Stack) -> AirflowApi:
-    return AirflowApi(running.airflow_url, stack.USER, running.password, zone(registry.get(PIPELINE)))
+    return running.api(zone(registry.get(PIPELINE)))
 
 
 def a_month(api: AirflowApi) -> None:
@@ -91,14 +91,10 @@ def a_month(api: AirflowApi) -> None:
 def embedded(tmp_path_factory) -> Iterator[Installation]:
     """What `make up` starts, with a month of flights."""
     configured = settings.load({"TAILRACE_HOME": str(tmp_path_factory.mktemp("embedded"))})
-    running = stack.Stack(configured, parallelism=2)
-    try:
-        running.start()
+    with stack.Stack(configured, parallelism=2).started() as running:
         api = client(running)
         a_month(api)
         yield Installation(running, configured, api)
-    finally:
-        running.stop()
 
 
 @pytest.fixture(scope="module")
@@ -130,13 +126,10 @@ def services(tmp_path_factory) -> Iterator[Installation]:
                 }
             )
             configured = settings.load(running.environment)
-            try:
-                running.start()
+            with running.started():
                 api = client(running)
                 a_month(api)
                 yield Installation(running, configured, api)
-            finally:
-                running.stop()
     finally:
         server.remove()
 
@@ -244,16 +237,12 @@ def test_a_backup_restores_runs_models_and_predictions(embedded, tmp_path):
     aside = restore.restore(embedded.configured, made, over=True)
     assert (aside / "lake").is_dir(), "what was there is still somewhere"
 
-    again = stack.Stack(embedded.configured, parallelism=2)
-    try:
-        again.start()
+    with stack.Stack(embedded.configured, parallelism=2).started() as again:
         assert seen(embedded, client(again)) == before
         (run,) = {row["run_id"] for row in before["history"]}
         assert "same model digest, same metrics" in tailrace(embedded, "reproduce", run)["sentence"]
         client(again).run_day(PREDICT, NEXT, {})
         assert NEXT in embedded.published(), "it goes on from there"
-    finally:
-        again.stop()
 
 
 def test_a_backup_that_changed_is_refused_before_anything_is_touched(embedded, tmp_path):
