@@ -24,7 +24,7 @@ $(READY): uv.lock pyproject.toml
 	VIRTUAL_ENV=$(VENV) "$$UV" sync --frozen --inexact --python $(BIN)/python
 	@touch $@
 
-demo: $(READY) ## ten weeks of flights through the whole loop, on Airflow (about 4 minutes)
+demo: $(READY) ## ten weeks of flights through the whole loop, on Airflow (about 3 minutes)
 	$(BIN)/python -m scripts.demo
 
 up: $(READY) ## Airflow and MLflow on the demo's data, until Ctrl-C

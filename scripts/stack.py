@@ -134,7 +134,7 @@ class Stack:
             "CORE__PLUGINS_FOLDER": str(settings.PROJECT / "plugins"),
             "CORE__LOAD_EXAMPLES": "False",
             "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
-            "CORE__EXECUTOR": "LocalExecutor",
+            "CORE__EXECUTOR": "pipelines.orchestration.executor.WarmExecutor",
             "CORE__PARALLELISM": str(parallelism),
             "CORE__FERNET_KEY": self._secrets["fernet_key"],
             "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",

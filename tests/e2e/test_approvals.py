@@ -8,8 +8,6 @@ import os
 import signal
 import sys
 import textwrap
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from pipelines.wiring import Wiring
 from scripts import stack
 from scripts.processes import recorded
 from tests.stages.conftest import LAST, Installation, Loop, MemoryWarehouse, tables, write_suites
+from tests.support import eventually
 
 pytestmark = pytest.mark.airflow
 
@@ -158,16 +157,6 @@ class People:
 
     def left(self, dag: str, run: str, task: str, key: str) -> Any:
         return self.get(f"/dags/{dag}/dagRuns/{run}/taskInstances/{task}/xcomEntries/{key}?deserialize=true")["value"]
-
-
-def eventually(look: Callable[[], Any], what: str, seconds: float = 300) -> Any:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if seen := look():
-            return seen
-        # Airflow tells nobody; this is how often it is asked.
-        time.sleep(0.3)
-    raise AssertionError(f"not within {seconds} s: {what}")
 
 
 @pytest.fixture(scope="module")

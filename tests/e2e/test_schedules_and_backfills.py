@@ -7,7 +7,6 @@ import json
 import shutil
 import subprocess
 import textwrap
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from pipelines.spec import zone
 from pipelines.wiring import Wiring
 from scripts import stack
 from tests.e2e.flights import NEXT, PREDICT, airflow, published, tailrace
+from tests.support import eventually
 
 pytestmark = pytest.mark.airflow
 
@@ -109,17 +109,16 @@ def test_days_published_from_the_same_inputs_are_skipped_in_silence(home, api, s
 
 
 def test_a_consumer_gets_the_day_that_was_published(api, six_days):
-    deadline, taken = time.monotonic() + 120, {}
-    while time.monotonic() < deadline and not {str(day) for day in SIX} <= taken.keys():
+    def taken() -> dict[str, list[str]]:
         runs = api.get("/dags/consumer/dagRuns?limit=100")["dag_runs"]
-        taken = {
+        return {
             run["partition_key"]: api.left("consumer", run["dag_run_id"], "take", "return_value")
             for run in runs
             if run["state"] == "success"
         }
-        # Airflow tells nobody when it makes a run; this is how often it is asked.
-        time.sleep(0.5)
-    assert {day: taken.get(day) for day in map(str, SIX)} == {day: [day] for day in map(str, SIX)}
+
+    every = {str(day): [str(day)] for day in SIX}
+    eventually(lambda: every.items() <= taken().items(), f"the consumer took {every}", seconds=120)
     events = api.get("/assets/events?limit=100")["asset_events"]
     wanted = ("predictions/flight_delay", str(SIX[0]))
     event = next(event for event in events if (event["name"], event["partition_key"]) == wanted)
@@ -153,6 +152,7 @@ def test_a_backfill_whose_parameters_got_lost_does_nothing(home, running, api):
     before = published(home)
     day = [f"{SIX[0]}T00:00:00-05:00", f"{SIX[0]}T23:59:59-05:00"]
     limits = ["--max-active-runs", "1", "--reprocess-behavior", "completed"]
+    eventually(lambda: api.running_backfill(PREDICT) is None, "Airflow has written down that the last one is over")
     airflow(running, "backfill", "create", "--dag-id", PREDICT, "--from-date", day[0], "--to-date", day[1], *limits)
     (run,) = api.follow(api.running_backfill(PREDICT))
     assert run.state == "failed"
@@ -170,17 +170,15 @@ def test_a_backfill_over_days_before_the_first_model_names_each_day(home, api):
     assert published(home) == before
 
 
-def first_run(api: AirflowApi, dag: str, seconds: float = 120) -> dict:
+def first_run(api: AirflowApi, dag: str) -> dict:
     """The DAG's only run, once it is there and at its end."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+
+    def ended() -> dict | None:
         runs = api.get(f"/dags/{dag}/dagRuns")["dag_runs"]
         assert len(runs) <= 1, runs
-        if runs and runs[0]["state"] in FINAL:
-            return runs[0]
-        # Airflow tells nobody when it makes a run; this is how often it is asked.
-        time.sleep(0.5)
-    raise AssertionError(f"the schedule of {dag} made no run that ended within {seconds} s")
+        return runs[0] if runs and runs[0]["state"] in FINAL else None
+
+    return eventually(ended, f"the schedule of {dag} makes a run, and that ends", seconds=120)
 
 
 def test_the_schedule_fires_by_itself(home, tmp_path):
