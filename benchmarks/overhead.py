@@ -16,6 +16,7 @@ import shutil
 import statistics
 import tempfile
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,17 +27,22 @@ from rich.table import Table
 from benchmarks import child
 
 FIRST, LAST = dt.date(2013, 1, 1), dt.date(2013, 2, 14)
-TRAINED = dt.date(2013, 2, 8)
-DAYS = [TRAINED + dt.timedelta(days=offset) for offset in range(1, 6)]
+TRAINED = dt.date(2013, 2, 12)
+DAYS = [dt.date(2013, 2, 1) + dt.timedelta(days=offset) for offset in range(5)]
+"""Before the storm of 8 February, which the audit refuses to call the same kind of day; so the model is `current`."""
 DAG, PEER = "predict__flight_delay", "peer"
 STAGES = ("score", "audit", "publish")
 TRIALS = 3
 AIM_RUN, AIM_TASK = 40.0, 2.0
 
 PEER_DAG = f'''
-from airflow.sdk import DAG, task
+import datetime as dt
 
-with DAG("{PEER}", schedule=None):
+from airflow.sdk import DAG, CronPartitionTimetable, task
+
+never = dt.datetime(2013, 1, 1, tzinfo=dt.UTC)
+nightly = CronPartitionTimetable("0 0 * * *", timezone="UTC", run_offset=0, key_format="%Y-%m-%d")
+with DAG("{PEER}", schedule=nightly, start_date=never, end_date=never, catchup=False):
 
     @task
     def nothing() -> None:
@@ -87,7 +93,7 @@ def _report(alone: list[dict[str, Any]], predicted: list[Run], empty: list[Run])
 
 def measure(what: str) -> dict[str, float]:
     """`prepare` lands, builds and trains; a day gives the seconds of its stages, imports counted."""
-    from pipelines import registry, settings
+    from pipelines import models, registry, settings
     from pipelines.stages import audit, build, evaluate, ingest, promote, publish, score, snapshot, train
     from pipelines.wiring import Wiring
 
@@ -102,16 +108,21 @@ def measure(what: str) -> dict[str, float]:
         promote.run(services, spec, trained.run_id, recorded_at=dt.datetime.now(dt.UTC))
         return {}
     day, found = dt.date.fromisoformat(what), {}
-    for name, stage in (("score", score), ("audit", audit), ("publish", publish)):
+    stages: Mapping[str, Callable[[], Any]] = {
+        "score": lambda: score.run(services, spec, day, "by-itself", models.CURRENT),
+        "audit": lambda: audit.run(services, spec, day, "by-itself"),
+        "publish": lambda: publish.run(services, spec, day, "by-itself"),
+    }
+    for name, stage in stages.items():
         started = time.perf_counter()
-        stage.run(services, spec, day, "by-itself")
+        stage()
         found[name] = time.perf_counter() - started
     return found
 
 
 def _in_airflow(home: Path) -> tuple[list[Run], list[Run]]:
     """Runs of the days by the DAG, and as many of the peer."""
-    from pipelines import registry, settings
+    from pipelines import models, registry, settings
     from pipelines.spec import zone
     from scripts import stack
 
@@ -122,8 +133,9 @@ def _in_airflow(home: Path) -> tuple[list[Run], list[Run]]:
     running.environment["AIRFLOW__CORE__DAGS_FOLDER"] = str(folder)
     with running.started():
         api = running.api(zone(registry.get("flight_delay")))
-        _run(api, DAG, DAYS[0], {"force": True})
-        predicted = [_run(api, DAG, day, {"force": True}) for day in DAYS]
+        conf = {"model": models.CURRENT, "force": True}
+        _run(api, DAG, DAYS[0], conf)
+        predicted = [_run(api, DAG, day, conf) for day in DAYS]
         return predicted, [_run(api, PEER, day, {}) for day in DAYS]
 
 

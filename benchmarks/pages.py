@@ -11,7 +11,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,10 @@ from pipelines.pages.remembered import RememberedLake, RememberedTracker, newest
 from pipelines.pages.sources import Sources
 from pipelines.promotions import Promotion
 from pipelines.spec import PipelineSpec
+from pipelines.stages import monitor
 from pipelines.tracking.memory import MemoryTracker
 
-PIPELINES, DAYS = 50, 400
+PIPELINES, DAYS, ROWS = 50, 400, 1000
 FIRST = dt.date(2012, 1, 1)
 LIMIT_SECONDS = 1.0
 
@@ -150,26 +151,32 @@ def _publish(lake: DeltaLake, table: str, when: dt.date, rows: pa.Table) -> Comm
 
 
 def _predictions(spec: PipelineSpec, when: dt.date) -> pa.Table:
-    count = 1000
     return pa.table(
         {
-            spec.features.key[0]: [f"{when}-{number}" for number in range(count)],
-            spec.predictions.score: [number / count for number in range(count)],
-            spec.predictions.decision: [number > 500 for number in range(count)],
+            spec.features.key[0]: [f"{when}-{number}" for number in range(ROWS)],
+            spec.predictions.score: [number / ROWS for number in range(ROWS)],
+            spec.predictions.decision: [number > 500 for number in range(ROWS)],
         }
     )
 
 
 def _performance(offset: int) -> pa.Table:
-    features = {f"feature_{number}": 0.01 * number for number in range(25)}
-    return pa.table(
-        {
-            "model_version": ["1"],
-            "roc_auc": [0.6 + 0.1 * (offset % 7) / 7],
-            "score_psi": [0.1],
-            "worst_feature": ["feature_24"],
-            "worst_feature_psi": [0.24],
-            "feature_psi": [json.dumps(features)],
-            "drift": ["ok"],
-        }
+    """A row as the monitor writes it."""
+    measured = monitor.DayPerformance(
+        FIRST + dt.timedelta(days=offset),
+        model_version="1",
+        rows=ROWS,
+        known_outcomes=ROWS - 2,
+        base_rate=0.2,
+        mean_score=0.21,
+        roc_auc=0.6 + 0.1 * (offset % 7) / 7,
+        log_loss=0.5,
+        brier=0.15,
+        score_psi=0.1,
+        worst_feature="feature_24",
+        worst_feature_psi=0.24,
+        feature_psi=json.dumps({f"feature_{number}": 0.01 * number for number in range(25)}),
+        drift="ok",
+        note="",
     )
+    return pa.Table.from_pylist([asdict(measured)], schema=monitor.SCHEMA)
