@@ -7,13 +7,10 @@ import datetime as dt
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -25,14 +22,15 @@ from pipelines.airflow_api import AirflowApi, DagRunFailed
 from pipelines.spec import zone
 from pipelines.wiring import Wiring
 from scripts import backup, restore, stack
+from tests.e2e import flights
 from tests.object_store import s3_server
 from tests.postgres import Server
+from tests.support import eventually
 
 pytestmark = pytest.mark.services
 
-BIN = Path(sys.executable).parent
-FIRST, LAST = dt.date(2013, 1, 10), dt.date(2013, 2, 14)
-TRAINED, NEXT = dt.date(2013, 2, 12), dt.date(2013, 2, 13)
+FIRST, LAST = dt.date(2013, 1, 10), flights.LAST
+TRAINED, NEXT = flights.TRAINED, flights.NEXT
 PIPELINE = "flight_delay"
 PREDICT, PREDICTIONS = f"predict__{PIPELINE}", f"predictions/{PIPELINE}"
 TRIALS = 2
@@ -53,7 +51,7 @@ class Installation:
 
     def published(self) -> dict[dt.date, str]:
         """The version of each day's last publication."""
-        return {day: commit.version for day, commit in Wiring(self.configured).lake.days(PREDICTIONS).items()}
+        return flights.published(self.configured)
 
     def commits(self) -> int:
         """How many commits the predictions' table has had."""
@@ -157,10 +155,9 @@ def in_the_middle(
     """Run a day, strike while its first task runs, and wait for the end; the states of its tasks."""
     with ThreadPoolExecutor(1) as pool:
         run = pool.submit(installation.api.run_day, dag, day, conf or {})
-        while not installation.api.get(f"/dags/{dag}/dagRuns/~/taskInstances?state=running")["task_instances"]:
-            assert not run.done(), f"it ended before anything could happen to it: {run.result()}"
-            # Airflow tells nobody when a task starts.
-            threading.Event().wait(0.1)
+        running = f"/dags/{dag}/dagRuns/~/taskInstances?state=running"
+        eventually(lambda: run.done() or installation.api.get(running)["task_instances"], f"a task of {dag} runs")
+        assert not run.done(), f"it ended before anything could happen to it: {run.result()}"
         fault()
         # What a gate refuses is a failed run: the tasks tell more.
         with contextlib.suppress(DagRunFailed):
@@ -204,8 +201,7 @@ def test_mlflow_is_down_for_half_a_minute_in_mid_training(services):
 
 
 def tailrace(installation: Installation, *command: str) -> Any:
-    environment = {**os.environ, "TAILRACE_HOME": str(installation.configured.home)}
-    done = subprocess.run([BIN / "tailrace", *command, "--json"], env=environment, capture_output=True, text=True)
+    done = flights.tailrace(installation.configured, *command, "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(done.stdout)
 
