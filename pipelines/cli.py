@@ -235,7 +235,10 @@ def backfill(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Do everything but what others would see.")] = False,
     force: Force = False,
     at_once: Annotated[
-        int | None, typer.Option("--at-once", min=1, max=16, help="Days at once; 4 for predictions, else 1.")
+        int | None,
+        typer.Option(
+            "--at-once", min=1, max=max(limits.AT_ONCE.values()), help="Days at once; 4 for predictions, else 1."
+        ),
     ] = None,
     cancel: Annotated[bool, typer.Option("--cancel", help="Cancel the backfill that runs.")] = False,
     as_json: Json = False,
@@ -257,6 +260,8 @@ def backfill(
     begin, end = days.parse(first, "--from"), days.parse(last, "--to")
     if end < begin:
         raise BadInput(f"--to is {end}, before --from {begin}; name the first day first.")
+    if end > (today := _now().astimezone(zone).date()):
+        raise BadInput(f"--to is {end}, in the future ({zone} has {today}): its run would wait for that day.")
     conf = _conf(
         dag,
         {"model": model and models.check_choice(model), "trials": trials, "engine": engine, "reason": reason or None},

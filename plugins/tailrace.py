@@ -12,6 +12,7 @@ from airflow.plugins_manager import AirflowPlugin
 
 from pipelines.orchestration import links
 from pipelines.orchestration.backfill_door import BackfillDoor
+from pipelines.orchestration.priority import NightsFirst
 
 MOUNT = "/tailrace"
 EMBED = f"{MOUNT.removeprefix('/')}/static/embed.js"
@@ -52,3 +53,4 @@ class TailracePlugin(AirflowPlugin):
         {"name": "dbt", "bundle_url": EMBED, "destination": "dag_run", "url_route": "dbt"},
     ]
     global_operator_extra_links = list(links.LINKS)  # noqa: RUF012
+    priority_weight_strategies = [NightsFirst]  # noqa: RUF012

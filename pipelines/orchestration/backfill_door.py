@@ -1,12 +1,13 @@
 """Refuses backfills that would not do what their form says, before Airflow makes a run: in its form and its REST API.
 
 Airflow's form drops parameters unless a box is ticked, takes any number of runs at once by REST, and would run a DAG
-backwards whose days build on those before. The first task of every run looks again: Airflow's own command line does not
-come through here.
+backwards whose days build on those before, or make a run for every day of a mistyped century. Airflow's own command
+line does not come through here: there the first task of every run refuses lost parameters and days in the future.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Any
@@ -20,6 +21,8 @@ Send = Callable[[Message], Awaitable[None]]
 PATH = "/api/v2/backfills"
 OLDEST_FIRST = ("warehouse",)
 """Kinds whose days build on those before."""
+A_DAY = dt.timedelta(days=1)
+"""Today ends that much later at the most, in whatever zone it is meant."""
 LARGEST = 1 << 20
 """Bytes of a request's body that are looked at; a larger one is no backfill of ours."""
 
@@ -69,11 +72,22 @@ def problems(body: bytes) -> Iterator[str]:
         )
     if asked.get("run_backwards") and kind in OLDEST_FIRST:
         yield f"{asked['dag_id']} is backfilled oldest day first, since features look back: leave 'Run backwards' off."
+    if (last := _moment(asked.get("to_date"))) and last > dt.datetime.now(dt.UTC) + A_DAY:
+        yield f"The range ends {last.date()}, in the future, where its runs would wait: end it today (to_date)."
     if not isinstance(asked.get("dag_run_conf"), dict):
         yield (
             "A backfill states its parameters (dag_run_conf): tick 'Override parameters on existing runs', without "
             "which Airflow's form drops them."
         )
+
+
+def _moment(text: Any) -> dt.datetime | None:
+    """A time of the request's; None for what Airflow itself will refuse."""
+    try:
+        moment = dt.datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
 
 
 async def _answer(send: Send, sentence: str) -> None:

@@ -21,6 +21,7 @@ from airflow.sdk import (
 from pipelines import limits, registry
 from pipelines.errors import UpstreamMissing
 from pipelines.orchestration import assets, dbt, decisions, forms, monitoring, tasks, traces
+from pipelines.orchestration.priority import NightsFirst
 from pipelines.spec import PipelineSpec, Schedule
 
 DAY_FORMAT = "%Y-%m-%d"
@@ -66,8 +67,9 @@ BACKFILLS = """
 
 Start one from *Trigger, Run backfill*, by REST, or with `tailrace backfill {pipeline}`, which shows how far it is. In
 Airflow's form **tick "Override parameters on existing runs"**: without it Airflow drops what the form was filled in
-with, and every run is refused. {rules} Scheduled nights go first: Airflow orders backfill runs behind them, and of one
-DAG at most {at_once} at a time use the workers. A day that cannot be made fails by itself, at once, and says why.
+with, and every run is refused. {rules} Nights go first: Airflow starts their runs before a backfill's, a free worker
+takes their tasks before a backfill's, and of one DAG at most {at_once} at a time use the workers. A day that cannot be
+made fails by itself, at once, and says why.
 """
 ANY_ORDER = (
     "Days published already from the same features by the same version are recognised and left alone, unless *Force* "
@@ -206,6 +208,7 @@ def _common(owner: str, schedule: Schedule) -> dict[str, Any]:
             "retry_exponential_backoff": True,
             "max_retry_delay": dt.timedelta(minutes=15),
             "retry_policy": RETRIES,
+            "weight_rule": NightsFirst(),
             "on_failure_callback": traces.say_why,
             "on_retry_callback": traces.say_why,
         },

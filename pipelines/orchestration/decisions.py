@@ -11,7 +11,9 @@ from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import Param, get_current_context, task
 from airflow.sdk.exceptions import DagRunTriggerException
 
+from pipelines import pins
 from pipelines.errors import BadInput
+from pipelines.interfaces import Services
 from pipelines.orchestration import assets, forms, request, traces
 from pipelines.orchestration.tasks import services
 from pipelines.spec import PipelineSpec, zone
@@ -64,7 +66,8 @@ def promote(spec: PipelineSpec, training_run: Any) -> Any:
         asked, spec = request.read(context), registry.get(pipeline)
         if asked.dry_run:
             traces.skip(context, "Dry run: the model is trained and judged; who is champion was not touched.")
-        decided = stage.run(services(), spec, training_run, recorded_at=dt.datetime.now(dt.UTC))
+        wired = services()
+        decided = stage.run(wired, spec, training_run, recorded_at=dt.datetime.now(dt.UTC))
         if decided.outcome == "waiting":
             traces.leave(context, decided)
             _ask(pipeline, training_run)
@@ -72,10 +75,17 @@ def promote(spec: PipelineSpec, training_run: Any) -> Any:
             traces.skip(context, f"Version {decided.version} is not champion ({decided.outcome}): {decided.reason}")
         traces.leave(context, decided)
         if outlets:
-            extra = {"model_version": decided.version, "run_id": training_run}
+            extra = _champion(wired, decided.version, training_run)
             assets.announce(context, outlet, [asked.day], extra, zone=zone(spec))
 
     return promote(training_run)
+
+
+def _champion(wired: Services, version: str, training_run: str) -> dict[str, str]:
+    """What the event of a new champion says: who it is, and the pins of what it was trained on."""
+    trained_on = pins.from_tags(wired.tracker.run(training_run).tags)
+    about = {"model_version": version, "run_id": training_run}
+    return about | {f"{role}_pin": pins.to_json(pin) for role, pin in trained_on.items()}
 
 
 def _ask(pipeline: str, training_run: str) -> None:
@@ -183,8 +193,9 @@ def decide(spec: PipelineSpec, answer: Any) -> Any:
         context = get_current_context()
         spec = registry.get(pipeline)
         carry_out = stage.approve if answer["approved"] else stage.reject
+        wired = services()
         decided = carry_out(
-            services(),
+            wired,
             spec,
             answer["run_id"],
             recorded_at=dt.datetime.fromisoformat(answer["decided_at"]),
@@ -198,7 +209,7 @@ def decide(spec: PipelineSpec, answer: Any) -> Any:
                 f"Version {decided.version} is rejected by {answer['decided_by']}, {stays}: {decided.reason}",
             )
         traces.leave(context, decided)
-        extra = {"model_version": decided.version, "run_id": answer["run_id"], "decided_by": answer["decided_by"]}
+        extra = _champion(wired, decided.version, answer["run_id"]) | {"decided_by": answer["decided_by"]}
         assets.announce(context, outlet, [decided.effective_from], extra, zone=zone(spec))
 
     return decide(answer)
@@ -225,8 +236,9 @@ def roll_back(spec: PipelineSpec) -> Any:
         if not reason:
             raise BadInput(f"{pipeline} is not rolled back: the reason is empty. Say why, for the record.")
         who = getattr(context["dag_run"], "triggering_user_name", None) or NOBODY
+        wired = services()
         decided = stage.roll_back(
-            services(),
+            wired,
             spec,
             str(form["version"]),
             recorded_at=dt.datetime.now(dt.UTC),
@@ -235,7 +247,7 @@ def roll_back(spec: PipelineSpec) -> Any:
             takes_over=days.parse(form["from_day"], "from_day") if form.get("from_day") else None,
         )
         traces.leave(context, decided)
-        extra = {"model_version": decided.version, "decided_by": who}
+        extra = _champion(wired, decided.version, stage.run_of(wired, spec, decided.version)) | {"decided_by": who}
         announced = [decided.effective_from] if decided.effective_from else []
         assets.announce(context, outlet, announced, extra, zone=zone(spec))
 

@@ -43,6 +43,7 @@ def monitor(pipeline: str) -> Any:
         made = [stage.run(wired, spec, day, request.run_id(context)) for day in asked.span]
         traces.leave(context, made, {traces.PUBLISHED_DAY: traces.published_day(pipeline, asked.day)})
         extra = {"drift": made[-1].drift or "unknown", "outcomes": sum(one.outcomes for one in made)}
-        assets.announce(context, outlet, asked.span, extra, zone=zone(spec))
+        pin = wired.lake.pin(spec.performance_table, first=asked.first, last=asked.last)
+        assets.announce(context, outlet, asked.span, extra, zone=zone(spec), pin=pin)
 
     return monitor()

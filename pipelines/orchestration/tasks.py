@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -101,7 +100,7 @@ def _run_id(rows: Rows) -> str:
 
 
 def _run_page(context: Any, rows: Rows) -> dict[str, str | None]:
-    return {traces.MLFLOW_RUN: rows[0].get("url"), traces.SPARK_UI: _spark_page()}
+    return {traces.MLFLOW_RUN: rows[0].get("url"), traces.SPARK_UI: traces.spark_page()}
 
 
 @heavy(
@@ -160,7 +159,7 @@ def _held_days(context: Any, rows: Rows) -> dict[str, str | None]:
     held = [row for row in rows if row.get("already")]
     return {
         traces.PUBLISHED_DAY: traces.published_day(held[-1]["pipeline"], held[-1]["day"]) if held else None,
-        traces.SPARK_UI: _spark_page(),
+        traces.SPARK_UI: traces.spark_page(),
     }
 
 
@@ -238,7 +237,8 @@ def publish(pipeline: str, staged: Any) -> Any:
             }
             for one in made
         ]
-        traces.leave(context, rows, {traces.PUBLISHED_DAY: traces.published_day(spec.name, made[-1].day)})
+        page = traces.published_day(spec.name, made[-1].day, made[-1].commit.version)
+        traces.leave(context, rows, {traces.PUBLISHED_DAY: page})
         assets.announce(
             context,
             outlet,
@@ -254,15 +254,6 @@ def publish(pipeline: str, staged: Any) -> Any:
         )
 
     return publish(staged)
-
-
-def _spark_page() -> str | None:
-    """The page of this process's Spark application in the history server, where both are there."""
-    from pipelines import settings
-
-    history, spark = settings.load().spark.history, sys.modules.get("pyspark")
-    running = spark.SparkContext._active_spark_context if spark and history else None
-    return f"{history.rstrip('/')}/history/{running.applicationId}" if running else None
 
 
 def services(engine: str | None = None) -> Any:

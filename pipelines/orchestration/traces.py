@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 from urllib.parse import quote
@@ -45,6 +46,8 @@ def leave(context: Any, result: Any, links: Mapping[str, str | None] | None = No
     """Log a stage's result (or one a day) as aligned lines, and keep it, and the links that lead somewhere."""
     for line in lines(result):
         log.info("%s", line)
+    if begun := getattr(context["ti"], "start_date", None):
+        log.info("done in %.1f s", (dt.datetime.now(dt.UTC) - begun).total_seconds())
     context["ti"].xcom_push(RESULT, plain(result[0] if isinstance(result, list) and len(result) == 1 else result))
     if leading := {name: address for name, address in (links or {}).items() if address}:
         context["ti"].xcom_push(LINKS, leading)
@@ -64,9 +67,13 @@ def say_why(context: Any) -> None:
         return
     sentence = said_by(error)
     context["ti"].xcom_push(ERROR, sentence)
-    if report := NAMED_REPORT.search(sentence):
-        page = data_docs(report["page"], settings.load().data_docs)
-        context["ti"].xcom_push(LINKS, {DATA_DOCS: page} if page else {})
+    report = NAMED_REPORT.search(sentence)
+    links = {
+        DATA_DOCS: data_docs(report["page"], settings.load().data_docs) if report else None,
+        SPARK_UI: spark_page(),
+    }
+    if leading := {name: address for name, address in links.items() if address}:
+        context["ti"].xcom_push(LINKS, leading)
     log.info(END_OF_GROUP)
     log.error("%s", sentence)
 
@@ -90,9 +97,16 @@ def evaluation_report(training_run: str) -> str:
     return f"{PAGES}/reports/{quote(training_run, safe='')}"
 
 
-def published_day(pipeline: str, day: dt.date) -> str:
-    """The address of what is published for a day."""
-    return f"{PAGES}/pages/{quote(pipeline, safe='')}/{day}"
+def published_day(pipeline: str, day: dt.date, version: str = "") -> str:
+    """The address of what is published for a day; with a table's version, of that publication on it."""
+    return f"{PAGES}/pages/{quote(pipeline, safe='')}/{day}" + (f"#version-{quote(version)}" if version else "")
+
+
+def spark_page() -> str | None:
+    """The page of this process's Spark application in the history server, where both are there."""
+    history, spark = settings.load().spark.history, sys.modules.get("pyspark")
+    running = spark.SparkContext._active_spark_context if spark and history else None
+    return f"{history.rstrip('/')}/history/{running.applicationId}" if running else None
 
 
 def lines(result: Any) -> Iterator[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -31,6 +33,8 @@ def client():
         ({"max_active_runs": 5}, "At most 4 runs of a backfill of predict__x"),
         ({"max_active_runs": None, "dag_run_conf": None}, "tick 'Override parameters on existing runs'"),
         ({"dag_id": "train__x"}, "At most 1 runs"),
+        ({"to_date": "2130-02-01T00:00:00Z"}, "ends 2130-02-01, in the future"),
+        ({"to_date": "2130-02-01"}, "in the future"),
         ({"dag_id": "warehouse", "max_active_runs": 1, "run_backwards": True}, "leave 'Run backwards' off"),
     ],
 )
@@ -49,6 +53,9 @@ def test_runs_at_once_are_bounded_where_nothing_is_said(client):
     ("path", "body"),
     [
         ("/api/v2/backfills", GOOD),
+        ("/api/v2/backfills", {**GOOD, "to_date": "2013-02-01T23:59:59-05:00"}),
+        ("/api/v2/backfills", {**GOOD, "to_date": str(dt.datetime.now(dt.UTC) + dt.timedelta(hours=23))}),
+        ("/api/v2/backfills", {**GOOD, "to_date": "tomorrow"}),
         ("/api/v2/backfills", {"dag_id": "somebody_elses"}),
         ("/api/v2/backfills", {**GOOD, "dag_run_conf": {"reason": "x" * 2_000_000}}),
         ("/api/v2/pools", {"dag_id": "warehouse", "run_backwards": True}),

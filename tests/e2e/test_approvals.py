@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from pipelines import promotions, registry, settings
+from pipelines import pins, promotions, registry, settings
 from pipelines.airflow_api import FINAL
 from pipelines.stages import evaluate, promote
 from pipelines.wiring import Wiring
@@ -200,6 +200,11 @@ def test_nobody_answers_and_that_is_a_rejection(home, people):
 def test_a_training_asks_and_a_rejection_is_written_down(home, people):
     trained = people.trigger("train__churn", {"trials": 1}, partition_key=str(THIRD))
     assert people.reaches("train__churn", trained, "success", "failed") == "success"
+    tasks = f"/dags/train__churn/dagRuns/{trained}/taskInstances"
+    links = {task: people.get(f"{tasks}/{task}/links")["extra_links"] for task in ("train", "evaluate")}
+    assert links["train"]["MLflow run"] == links["evaluate"]["MLflow run"]
+    assert links["train"]["MLflow run"].endswith(f"/runs/{run_of(home, '3')}")
+    assert links["evaluate"]["Evaluation report"].endswith(f"/tailrace/reports/{run_of(home, '3')}")
     run = f"challenger__{run_of(home, '3')}"
     question = people.waiting("approve__churn", run)
     assert question["subject"] == "churn: version 3 against champion version 1"
@@ -248,6 +253,9 @@ def test_of_two_at_once_one_counts_though_the_triggerer_was_killed(home, people)
     assert champion(home) == ["2"]
     events = people.get("/assets/events?limit=100")["asset_events"]
     assert [(event["name"], event["partition_key"]) for event in events] == [("models/churn", str(SECOND))]
+    trained_on = pins.from_tags(Wiring(home).tracker.run(run_of(home, "2")).tags)
+    told = events[0]["extra"]
+    assert {role: pins.from_json(told[f"{role}_pin"]) for role in ("features", "outcomes")} == trained_on
 
     assert people.settles(late, "ada", "Approve", "better still") == "failed"
     said = people.left("approve__churn", late, "decide", "tailrace_error")
@@ -282,3 +290,6 @@ def test_a_published_day_is_monitored_by_itself(home, people):
     assert people.reaches("monitor__churn", run["dag_run_id"], "success", "failed") == "success"
     (row,) = Wiring(home).lake.read("performance/churn").read_all().to_pylist()
     assert (row["ds"], row["model_version"], row["known_outcomes"]) == (FIRST, "1", 150)
+    events = people.get("/assets/events?limit=100")["asset_events"]
+    told = next(event["extra"] for event in events if event["name"] == "performance/churn")
+    assert Wiring(home).lake.read_pin(pins.from_json(told["pin"])).read_all().to_pylist() == [row]

@@ -7,23 +7,28 @@ import json
 import shutil
 import subprocess
 import textwrap
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import httpx
 import pyarrow as pa
 import pytest
+from typer.testing import CliRunner
 
-from pipelines import registry, settings
+from pipelines import cli, pins, registry, settings
 from pipelines.airflow_api import FINAL, AirflowApi
+from pipelines.errors import AuditFailed
 from pipelines.spec import zone
 from pipelines.wiring import Wiring
 from scripts import stack
-from tests.e2e.flights import NEXT, PREDICT, airflow, published, tailrace
+from tests.e2e.flights import LAST, NEXT, PREDICT, airflow, published, tailrace
 from tests.support import eventually
 
 pytestmark = pytest.mark.airflow
 
+THIRTY = [dt.date(2013, 1, 12) + dt.timedelta(days=offset) for offset in range(30)]
 SIX = [dt.date(2013, 2, 1) + dt.timedelta(days=offset) for offset in range(6)]
+"""Days of them on which all is well; the storm of 8 and 9 February is not one of them."""
 CONSUMER = """
 import datetime as dt
 
@@ -65,33 +70,51 @@ def predictions(home: settings.Settings, days: list[dt.date]) -> pa.Table:
 
 
 def announced(api: AirflowApi) -> list[str]:
-    events = api.get("/assets/events?limit=100")["asset_events"]
+    events = api.get("/assets/events?limit=1000")["asset_events"]
     return [event["partition_key"] for event in events if event["name"] == "predictions/flight_delay"]
 
 
+@dataclass(frozen=True)
+class Backfilled:
+    """What a backfill of thirty days said of each, and a home in which each was a run by itself."""
+
+    rows: list[dict]
+    elsewhere: settings.Settings
+    refused: list[dt.date]
+
+
 @pytest.fixture(scope="module")
-def six_days(home, api, tmp_path_factory) -> tuple[list[dict], pa.Table]:
-    """The rows a backfill ends with, and the tables that single runs of the same days give elsewhere."""
-    elsewhere = replace(home, lake=str(shutil.copytree(home.lake, tmp_path_factory.mktemp("single") / "lake")))
-    span = ("--date", str(SIX[0]), "--to", str(SIX[-1]))
-    by_hand = tailrace(home, "predict", "flight_delay", *span, "--model", "current", TAILRACE_LAKE=elsewhere.lake)
-    assert by_hand.returncode == 0, by_hand.stderr
-    done = backfill(home, SIX, "--model", "current", "--at-once", "3", "--reason", "it <b>rained</b>")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "6 done, 0 failed, 0 left" in done.stderr
-    return json.loads(done.stdout), predictions(elsewhere, SIX)
+def thirty_days(home, running, api, tmp_path_factory) -> Backfilled:
+    lake = shutil.copytree(home.lake, tmp_path_factory.mktemp("single") / "lake")
+    environment = {"TAILRACE_HOME": str(home.home), "TAILRACE_LAKE": str(lake)}
+    refused = []
+    for day in THIRTY:
+        # The command line itself, but in one process: thirty would import everything thirty times.
+        command = ["predict", "flight_delay", "--date", str(day), "--model", "current"]
+        alone = CliRunner().invoke(cli.app, command, env=environment)
+        if isinstance(alone.exception, AuditFailed):
+            refused.append(day)
+        else:
+            assert alone.exit_code == 0, f"{day}: {alone.output} {alone.exception!r}"
+    # It follows every published day, and is tested elsewhere.
+    airflow(running, "dags", "pause", "monitor__flight_delay")
+    done = backfill(home, THIRTY, "--model", "current", "--at-once", "4", "--reason", "it <b>rained</b>")
+    assert done.returncode == (1 if refused else 0), done.stdout + done.stderr
+    assert f"{len(THIRTY) - len(refused)} done, {len(refused)} failed, 0 left" in done.stderr
+    return Backfilled(json.loads(done.stdout), replace(home, lake=str(lake)), refused)
 
 
-def test_a_backfill_gives_the_tables_that_single_runs_give(home, six_days):
-    rows, single = six_days
-    assert [(row["day"], row["state"], row["unchanged"]) for row in rows] == [
-        (str(day), "success", False) for day in SIX
-    ]
-    assert predictions(home, SIX).equals(single)
-    assert single.num_rows == sum(row["rows"] for row in rows)
+def test_a_backfill_gives_the_tables_that_single_runs_give(home, thirty_days):
+    states = {row["day"]: row["state"] for row in thirty_days.rows}
+    expected = {str(day): "failed" if day in thirty_days.refused else "success" for day in THIRTY}
+    assert states == expected
+    assert len(thirty_days.refused) < 10, "most days are published, or this compares nothing"
+    single = predictions(thirty_days.elsewhere, THIRTY)
+    assert predictions(home, THIRTY).equals(single)
+    assert single.num_rows == sum(row["rows"] for row in thirty_days.rows if row["state"] == "success") > 15_000
 
 
-def test_what_a_backfill_was_asked_for_is_in_every_commit(home, six_days):
+def test_what_a_backfill_was_asked_for_is_in_every_commit(home, thirty_days):
     for day, commit in Wiring(home).lake.days("predictions/flight_delay").items():
         if day in SIX:
             asked = [commit.metadata[f"request_{name}"] for name in ("model", "backfill", "reason", "triggered_by")]
@@ -99,7 +122,7 @@ def test_what_a_backfill_was_asked_for_is_in_every_commit(home, six_days):
             assert commit.metadata["look_ahead"] == "true"
 
 
-def test_days_published_from_the_same_inputs_are_skipped_in_silence(home, api, six_days):
+def test_days_published_from_the_same_inputs_are_skipped_in_silence(home, api, thirty_days):
     before, events = published(home), announced(api)
     done = backfill(home, SIX[:2], "--model", "1")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -108,7 +131,7 @@ def test_days_published_from_the_same_inputs_are_skipped_in_silence(home, api, s
     assert announced(api) == events, "nothing new is announced"
 
 
-def test_a_consumer_gets_the_day_that_was_published(api, six_days):
+def test_a_consumer_gets_the_day_that_was_published(home, api, thirty_days):
     def taken() -> dict[str, list[str]]:
         runs = api.get("/dags/consumer/dagRuns?limit=100")["dag_runs"]
         return {
@@ -119,11 +142,26 @@ def test_a_consumer_gets_the_day_that_was_published(api, six_days):
 
     every = {str(day): [str(day)] for day in SIX}
     eventually(lambda: every.items() <= taken().items(), f"the consumer took {every}", seconds=120)
-    events = api.get("/assets/events?limit=100")["asset_events"]
+    events = api.get("/assets/events?limit=1000")["asset_events"]
     wanted = ("predictions/flight_delay", str(SIX[0]))
     event = next(event for event in events if (event["name"], event["partition_key"]) == wanted)
     assert event["extra"]["data_interval_start"] == "2013-01-31T05:00:00+00:00"
     assert event["extra"]["data_interval_end"] == "2013-02-01T05:00:00+00:00"
+    pinned = Wiring(home).lake.read_pin(pins.from_json(event["extra"]["pin"])).read_all()
+    assert sorted(pinned["flight_key"].to_pylist()) == sorted(predictions(home, SIX[:1])["flight_key"].to_pylist())
+
+
+def weights(api: AirflowApi, dag: str, run: str) -> dict[str, int]:
+    return {task["task_id"]: task["priority_weight"] for task in api.tasks(dag, run)}
+
+
+def test_a_night_gets_a_worker_before_a_backfill(api, thirty_days):
+    run = api.run_day(PREDICT, NEXT, {})
+    (backfilled,) = api.get(f"/dags/{PREDICT}/dagRuns?run_type=backfill&limit=1&order_by=-id")["dag_runs"]
+    night, waits = weights(api, PREDICT, run), weights(api, PREDICT, backfilled["dag_run_id"])
+    assert night.keys() == waits.keys() == {"score", "audit", "publish"}
+    assert min(night.values()) > max(waits.values())
+    assert waits["score"] > waits["publish"], "else as Airflow does it"
 
 
 def test_links_lead_to_the_day_and_to_its_validation(api):
@@ -131,11 +169,32 @@ def test_links_lead_to_the_day_and_to_its_validation(api):
     links = {
         task: api.get(f"/dags/{PREDICT}/dagRuns/{run}/taskInstances/{task}/links") for task in ("audit", "publish")
     }
-    assert links["publish"]["extra_links"]["Published day"].endswith(f"/tailrace/pages/flight_delay/{NEXT}")
+    version = api.left(PREDICT, run, "publish", "tailrace_result")["version"]
+    day = f"/tailrace/pages/flight_delay/{NEXT}#version-{version}"
+    assert links["publish"]["extra_links"]["Published day"].endswith(day)
     assert (
         f"/tailrace/data-docs/validations/flight_delay/predictions/{NEXT}" in links["audit"]["extra_links"]["Data Docs"]
     )
     assert links["audit"]["extra_links"]["MLflow run"] is None
+
+
+def test_the_warehouse_is_backfilled_oldest_first_and_shows_what_dbt_did(running, api):
+    done = tailrace(running.configured, "backfill", "warehouse", "--from", str(NEXT), "--to", str(LAST), "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    newest = api.get("/dags/warehouse/dagRuns?run_type=backfill&order_by=start_date")["dag_runs"]
+    assert [run["partition_key"] for run in newest] == [str(NEXT), str(LAST)]
+    assert newest[0]["end_date"] <= newest[1]["start_date"], "features look back: one day after the other"
+    page = look(running, f"/pages/runs/warehouse/{newest[1]['dag_run_id']}/dbt")
+    for text in ("flight_delay_features", "flight_delay_outcomes", "Compiled SQL", "All passed", "select"):
+        assert text in page
+
+
+def look(running: stack.Stack, page: str) -> str:
+    """A page as its user's browser is given it."""
+    login = {"username": stack.USER, "password": running.password}
+    token = httpx.post(f"{running.airflow_url}/auth/token", json=login).json()["access_token"]
+    seen = httpx.get(f"{running.airflow_url}/tailrace{page}", headers={"Authorization": f"Bearer {token}"}, timeout=60)
+    return seen.raise_for_status().text
 
 
 def test_a_dry_run_publishes_nothing_and_says_so(home, api):

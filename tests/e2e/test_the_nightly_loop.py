@@ -62,6 +62,10 @@ def test_what_cannot_be_done_fails_at_once_with_a_sentence(home, api, dag, day, 
         api.run_day(dag, day, conf)
     assert sentence in str(raised.value)
     assert "try 1 of" in str(raised.value), "it was not retried"
+    (run,) = api.get(f"/dags/{dag}/dagRuns?limit=1&order_by=-id")["dag_runs"]
+    (failed,) = [task for task in api.tasks(dag, run["dag_run_id"]) if task["state"] == "failed"]
+    log = api.get(f"/dags/{dag}/dagRuns/{run['dag_run_id']}/taskInstances/{failed['task_id']}/logs/1")["content"]
+    assert sentence in log[-1]["event"], "the sentence is what the log ends with"
     assert published(home) == before
 
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 
 import pytest
-from playwright.sync_api import Browser, Frame, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Frame, Locator, Page, expect, sync_playwright
 
 from pipelines import promotions, settings
 from pipelines.wiring import Wiring
@@ -157,6 +157,30 @@ class TestReading:
 class TestActing:
     """Every action ends in the lake."""
 
+    def test_airflows_own_form_refuses_what_is_wrong(self, page):
+        form, send = self.airflows_form(page, "predict__flight_delay")
+        form.locator("#element_day").fill("2013-02-13")
+        form.locator("#element_model").fill("latest")
+        send.click()
+        expect(form).to_contain_text("Invalid input for param model: 'latest' does not match")
+
+    def test_airflows_own_form_and_the_runs_dbt_tab(self, page):
+        form, send = self.airflows_form(page, "warehouse")
+        form.locator("#element_day").fill("2013-02-13")
+        form.get_by_role("button", name="More choices").click()
+        form.locator("label").filter(has=page.locator("[name=element_dry_run]")).click()
+        send.click()
+        page.wait_for_url("**/dags/warehouse/runs/**")
+        nodes = f"{page.url.rstrip('/')}/plugin/dbt"
+        frame = page.frame_locator("iframe")
+        self.until(page, nodes, frame.get_by_text(re.compile(r"models and tests in .* All passed")))
+        row = frame.get_by_role("row", name=re.compile("^flight_delay_features "))
+        expect(row).to_contain_text(re.compile("model.*success"))
+        row.get_by_text("Compiled SQL").click()
+        expect(row.locator("pre").first).to_contain_text("known_at")
+        frame.get_by_label("Find").fill("int_days")
+        expect(frame.get_by_role("row", name=re.compile("^stg_airlines "))).to_be_hidden()
+
     def test_predict_a_day_by_form(self, page, running):
         frame = inside(page, "/plugin/models/flight_delay", "flight_delay")
         frame.get_by_role("link", name="Predict a day").click()
@@ -205,6 +229,13 @@ class TestActing:
         decided = promotions.decisions(Wiring(running.configured).lake, "flight_delay")
         assert [(row.version, row.decision) for row in decided][:2] == [("1", "rolled_back"), ("2", "promoted")]
         assert {row.decided_by for row in decided[:2]} == {stack.USER}
+
+    def airflows_form(self, page: Page, dag: str) -> tuple[Locator, Locator]:
+        """Airflow's own trigger form of a DAG, and the button that sends it."""
+        page.goto(f"/dags/{dag}")
+        page.get_by_role("button", name="Trigger").first.click()
+        form = page.locator("[role=dialog][data-state=open]")
+        return form, form.get_by_role("button", name="Trigger", exact=True)
 
     def published(self, page: Page, day: str, version: str) -> None:
         """Wait until the day's page says that the version published it."""
