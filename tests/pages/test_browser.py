@@ -171,11 +171,12 @@ class TestActing:
         form.locator("label").filter(has=page.locator("[name=element_dry_run]")).click()
         send.click()
         page.wait_for_url("**/dags/warehouse/runs/**")
-        nodes = f"{page.url.rstrip('/')}/plugin/dbt"
-        frame = page.frame_locator("iframe")
-        self.until(page, nodes, frame.get_by_text(re.compile(r"models and tests in .* All passed")))
+        run = page.url.rpartition("/runs/")[2].partition("?")[0].strip("/")
+        self.until(page, f"/tailrace/pages/runs/warehouse/{run}/dbt", page.get_by_text("All passed."))
+        frame = inside(page, f"/dags/warehouse/runs/{run}/plugin/dbt", "What dbt built")
         row = frame.get_by_role("row", name=re.compile("^flight_delay_features "))
-        expect(row).to_contain_text(re.compile("model.*success"))
+        for said in ("model", "success"):
+            expect(row.get_by_role("cell", name=said, exact=True)).to_be_visible()
         row.get_by_text("Compiled SQL").click()
         expect(row.locator("pre").first).to_contain_text("known_at")
         frame.get_by_label("Find").fill("int_days")
