@@ -81,6 +81,7 @@ def test_the_command_line_says_what_is_wrong(home):
         (["reproduce", "nothing"], 2, "nothing"),
         (["rollback", "flight_delay", "--version", "9", "--reason", "r"], 2, "no former champion of flight_delay '9'"),
         (["backfill", "flight_delay", "--from", "2013-02-12"], 2, "Name the days: --from YYYY-MM-DD --to YYYY-MM-DD."),
+        (["backfill", "flight_delay", "--from", "2013-02-12", "--to", "2999-01-01"], 2, "2999-01-01, in the future"),
         (["backfill", "warehouse", "--train"], 2, "The warehouse is not trained"),
         (["predict", "flight_delay", "--date", "2013-02-12", "--engine", "sprak"], 2, "Did you mean 'spark'?"),
     ):
