@@ -49,8 +49,7 @@ def leave(context: Any, result: Any, links: Mapping[str, str | None] | None = No
     if begun := getattr(context["ti"], "start_date", None):
         log.info("done in %.1f s", (dt.datetime.now(dt.UTC) - begun).total_seconds())
     context["ti"].xcom_push(RESULT, plain(result[0] if isinstance(result, list) and len(result) == 1 else result))
-    if leading := {name: address for name, address in (links or {}).items() if address}:
-        context["ti"].xcom_push(LINKS, leading)
+    _keep_links(context, links or {})
 
 
 def skip(context: Any, sentence: str) -> NoReturn:
@@ -72,10 +71,14 @@ def say_why(context: Any) -> None:
         DATA_DOCS: data_docs(report["page"], settings.load().data_docs) if report else None,
         SPARK_UI: spark_page(),
     }
-    if leading := {name: address for name, address in links.items() if address}:
-        context["ti"].xcom_push(LINKS, leading)
+    _keep_links(context, links)
     log.info(END_OF_GROUP)
     log.error("%s", sentence)
+
+
+def _keep_links(context: Any, links: Mapping[str, str | None]) -> None:
+    if leading := {name: address for name, address in links.items() if address}:
+        context["ti"].xcom_push(LINKS, leading)
 
 
 def said_by(error: BaseException) -> str:
@@ -104,9 +107,11 @@ def published_day(pipeline: str, day: dt.date, version: str = "") -> str:
 
 def spark_page() -> str | None:
     """The page of this process's Spark application in the history server, where both are there."""
-    history, spark = settings.load().spark.history, sys.modules.get("pyspark")
-    running = spark.SparkContext._active_spark_context if spark and history else None
-    return f"{history.rstrip('/')}/history/{running.applicationId}" if running else None
+    # Settings are read only where Spark runs: a task that failed for their sake still says so.
+    spark = sys.modules.get("pyspark")
+    running = spark.SparkContext._active_spark_context if spark else None
+    history = settings.load().spark.history if running else ""
+    return f"{history.rstrip('/')}/history/{running.applicationId}" if running and history else None
 
 
 def lines(result: Any) -> Iterator[str]:

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 
-from pipelines import airflow_api, errors
+from pipelines import airflow_api, errors, settings
 from pipelines.orchestration import links, traces
 
 DAY = dt.date(2013, 3, 10)
@@ -42,6 +42,15 @@ def left():
 @pytest.fixture
 def context(left):
     return {"ti": SimpleNamespace(xcom_push=lambda key, value: left.update({key: value}))}
+
+
+def test_why_is_said_where_the_settings_are_what_is_wrong(context, left, caplog, monkeypatch):
+    monkeypatch.setenv("TAILRACE_ENGINE", "sprak")
+    with pytest.raises(errors.SettingsError) as raised:
+        settings.load()
+    traces.say_why(context | {"exception": raised.value})
+    assert left == {traces.ERROR: str(raised.value)}
+    assert caplog.records[-1].getMessage() == str(raised.value)
 
 
 def test_a_result_is_kept_in_json_terms_and_told_in_aligned_lines(context, left, caplog):
