@@ -12,6 +12,7 @@ import errno
 import hashlib
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import fsspec
@@ -19,12 +20,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.days import span
+from pipelines.digests import rows_digest
 from pipelines.errors import LakeUnavailable, LandingRefused, StorageFull, UnknownName, UpstreamMissing
 
 LANDED_AT = pa.field("_landed_at", pa.timestamp("us", tz="UTC"))
 """When a row was landed, for the freshness of sources; no model uses it."""
 DAY = pa.field("ds", pa.date32())
 """The partition: in the folder's name, not in the file."""
+_DIGEST = b"tailrace.rows_sha256"
+"""The name under which a file's footer holds the digest of its rows."""
+_FOOTERS_AT_ONCE = 8
 
 
 def _utc_now() -> dt.datetime:
@@ -57,7 +62,9 @@ class Landing:
         if problems:
             raise LandingRefused(_listed(f"The extract of {table} for {day} was not landed:", problems))
         landed_at = pa.repeat(pa.scalar(self._clock(), LANDED_AT.type), rows.num_rows)
-        rows = rows.select(declared.names).cast(declared).append_column(LANDED_AT, landed_at)
+        rows = rows.select(declared.names).cast(declared)
+        digest = rows_digest(rows)
+        rows = rows.append_column(LANDED_AT, landed_at).replace_schema_metadata({_DIGEST: digest})
         file = self._file(table, day)
         partial = f"{file}.{uuid.uuid4().hex}.partial"
         self._files.makedirs(self._files._parent(file), exist_ok=True)
@@ -111,6 +118,30 @@ class Landing:
             _day_of(name): hashlib.sha256(repr(sorted(about.items())).encode()).hexdigest()
             for name, about in found.items()
         }
+
+    def digests(self, first: dt.date, last: dt.date) -> Mapping[tuple[str, dt.date], str]:
+        """SHA-256 of what is landed of each table and day: of the rows, so that landing the same again changes nothing.
+
+        Of a file that something else wrote it is the bytes'. Raises LandingRefused naming a file that is damaged,
+        UpstreamMissing if one is removed meanwhile, LakeUnavailable.
+        """
+        landed = [(table, day) for table in sorted(self.schemas) for day in self.days(table) if first <= day <= last]
+        with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
+            return dict(zip(landed, pool.map(lambda each: self._digest(*each), landed), strict=True))
+
+    def _digest(self, table: str, day: dt.date) -> str:
+        with self._reading(f"{table} of {day}"), self._files.open(self._file(table, day), "rb") as file:
+            try:
+                noted = pq.read_metadata(file).metadata or {}
+            except pa.ArrowException as error:
+                raise LandingRefused(
+                    f"The landing zone {self.root} holds a file of {table} of {day} that is not a readable Parquet "
+                    f"file ({' '.join(str(error).split())}). Land the day again from a sound extract."
+                ) from error
+            if _DIGEST in noted:
+                return str(noted[_DIGEST], "ascii")
+            file.seek(0)
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     def columns(self, table: str) -> pa.Schema:
         """The columns of a landed table as `read` gives them. Raises UnknownName."""

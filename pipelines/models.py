@@ -14,6 +14,8 @@ from pipelines.spec import PipelineSpec
 
 AS_OF, CURRENT = "as-of", "current"
 CHAMPION, CHALLENGER = "champion", "challenger"
+NAME_MODELS = ("promotions", "predictions", "performance")
+"""Tables of the lake (or folders of them) whose rows and commits name model versions and runs."""
 SCORES_TAG = "tailrace.holdout_scores"
 """The run's tag that holds the distribution of its holdout's scores."""
 

@@ -1,4 +1,4 @@
-"""A lake pin as the text that a run carries in its tags."""
+"""What a run or a commit was made from, as the text that it carries: lake pins, and days of the source."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from collections.abc import Mapping
 from pipelines.interfaces import Pin
 
 PREFIX = "tailrace.pin."
+SOURCE_DAYS = "source_days"
+"""The name, in a snapshot's commits, of the source days that dbt built the rows from."""
+_DIGITS = 16
+"""Kept of each source day's SHA-256: many days stand in each commit, and 64 bits tell them apart."""
 
 
 def to_json(pin: Pin) -> str:
@@ -33,3 +37,15 @@ def to_tags(pins: Mapping[str, Pin]) -> dict[str, str]:
 def from_tags(tags: Mapping[str, str]) -> dict[str, Pin]:
     """The pins of a run by role, out of `RunRecord.tags`."""
     return {name.removeprefix(PREFIX): from_json(text) for name, text in tags.items() if name.startswith(PREFIX)}
+
+
+def source_note(sources: Mapping[dt.date, str]) -> dict[str, str]:
+    """What a commit's metadata says of its source days; nothing if there are none."""
+    shortened = {day.isoformat(): digest[:_DIGITS] for day, digest in sources.items()}
+    return {SOURCE_DAYS: json.dumps(shortened)} if shortened else {}
+
+
+def source_days(metadata: Mapping[str, str]) -> dict[dt.date, str]:
+    """The source days that `source_note` put into a commit's metadata, oldest first, each with its digest."""
+    noted = json.loads(metadata.get(SOURCE_DAYS, "{}"))
+    return {dt.date.fromisoformat(day): digest for day, digest in sorted(noted.items())}

@@ -1,4 +1,4 @@
-"""What code and which dependencies a run was made with, and digests of what it was made of."""
+"""What code and which dependencies a run was made with, and what it was asked for."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import hashlib
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-
-import pyarrow as pa
 
 from pipelines import __version__
 from pipelines.settings import PROJECT
@@ -49,34 +47,6 @@ def asked_tags(asked: Mapping[str, str]) -> dict[str, str]:
 def asked_notes(asked: Mapping[str, str]) -> dict[str, str]:
     """What a run was asked for, as a commit's metadata."""
     return {ASKED_NOTE + name: value for name, value in asked.items()}
-
-
-def rows_digest(rows: pa.Table) -> str:
-    """SHA-256 of the rows in their order, independent of chunks and schema metadata."""
-    digest = _HashingSink()
-    plain = rows.replace_schema_metadata(None).combine_chunks()
-    with pa.ipc.new_stream(pa.PythonFile(digest, mode="w"), plain.schema) as stream:
-        stream.write_table(plain, max_chunksize=1 << 16)
-    return digest.hash.hexdigest()
-
-
-class _HashingSink:
-    """A file that keeps nothing but the hash of what is written to it."""
-
-    closed = False
-
-    def __init__(self) -> None:
-        self.hash = hashlib.sha256()
-
-    def write(self, data: bytes) -> int:
-        self.hash.update(data)
-        return len(data)
-
-    def flush(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
 
 
 def _git(project: Path, *arguments: str) -> str:

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines import days, refusals
+from pipelines.digests import rows_digest
 from pipelines.errors import TrainingFailed, UpstreamMissing
 from pipelines.interfaces import Engine, Joined, LabelledRows, Lake, Pin, Scan
-from pipelines.provenance import rows_digest
 from pipelines.spec import LABEL, PipelineSpec, zone
 
 

@@ -24,6 +24,7 @@ from typing import Any
 from rich.console import Console
 
 from pipelines import settings
+from pipelines.models import NAME_MODELS
 from pipelines.settings import Settings
 from scripts.postgres import Postgres
 from scripts.processes import recorded
@@ -32,8 +33,6 @@ MANIFEST = "manifest.json"
 METADATA = "airflow.dump"
 REGISTRY = "mlflow.db"
 SECRETS = "secrets.json"
-NAME_MODELS = ("promotions", "predictions", "performance")
-"""Tables (or folders of them) whose rows and commits name model versions and runs."""
 VERSIONED = ("tailrace", "apache-airflow", "mlflow", "deltalake")
 LOG_ENTRY = re.compile(r"^(\d{20})\.")
 

@@ -1,4 +1,4 @@
-"""Brings docker-compose.yaml up for real, runs a night on it, checks what was published, and takes it down again.
+"""Brings docker-compose.yaml up for real: a night, its optional parts, a backup that is put back; and takes it down.
 
 Uses the Docker engine that answers; where none does, Debian's is installed and run for as long as the check lasts.
 Where no registry can be reached, the images are built on a base made with debootstrap, and Postgres and the object
@@ -21,6 +21,9 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import httpx
 
 from pipelines import registry
 from pipelines.airflow_api import AirflowApi
@@ -35,6 +38,8 @@ REAL_BASE = "python:3.11-slim-bookworm"
 STAND_IN_BASE = "tailrace-stand-in-base:local"
 NEXT_RELEASE = "trixie"
 """Debian's release that has the plugins compose and buildx; bookworm has the engine alone."""
+PROFILED = ("spark-master", "spark-worker", "jupyter")
+"""Services of profiles that are the project's own images; Prometheus and Grafana are not brought up here."""
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 ENGINE_SECONDS = 60
 
@@ -214,7 +219,7 @@ def variables(base: str, work: Path) -> dict[str, str]:
     secrets_file = work / "secrets.env"
     make_secrets.write(secrets_file)
     given = dict(re.findall(r"^(\w+)='(.*)'$", secrets_file.read_text(), re.M))
-    ports = {f"{name}_PORT": str(free_port()) for name in ("AIRFLOW", "MLFLOW")}
+    ports = {f"{name}_PORT": str(free_port()) for name in ("AIRFLOW", "MLFLOW", "JUPYTER")}
     return (
         given
         | ports
@@ -224,6 +229,7 @@ def variables(base: str, work: Path) -> dict[str, str]:
             "COMPOSE_PROJECT_NAME": f"tailrace-check-{os.getpid()}",
             "MOTO_VERSION": importlib.metadata.version("moto"),
             "TAILRACE_IMAGE": "tailrace:check",
+            "JUPYTER_IMAGE": "tailrace-jupyter:check",
         }
     )
 
@@ -235,45 +241,101 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def a_night(docker: Docker, compose: Sequence[str], given: Mapping[str, str]) -> None:
+def a_night(docker: Docker, given: Mapping[str, str]) -> None:
     """Warehouse, training and prediction through Airflow's API; what is published, read in a container."""
-    url = f"http://127.0.0.1:{given['AIRFLOW_PORT']}"
-    password = json.loads(given["AIRFLOW_PASSWORDS"])["admin"]
-    api = AirflowApi(url, "admin", password, zone(registry.get(PIPELINE)))
+    api = airflow(given)
     api.run_day("warehouse", LAST, {"first_day": str(FIRST)})
     say(f"warehouse: {FIRST} to {LAST} landed, built on Postgres, validated, published to the object store")
     api.run_day(f"train__{PIPELINE}", TRAINED, {"trials": 3})
     say(f"trained as of {TRAINED}, artifacts through the MLflow server")
     api.run_day(f"predict__{PIPELINE}", TRAINED, {})
     say(f"predicted {TRAINED}")
-    words = ["exec", "-T", "scheduler", "tailrace", "predictions", PIPELINE, "--date", str(TRAINED), "--json"]
-    shown = json.loads(docker(*compose, *words))
-    rows = shown[0]["rows"] if isinstance(shown, list) else shown["rows"]
+    rows = published(docker, TRAINED)["rows"]
     if rows < 600:
         raise RuntimeError(f"{rows} predictions of {TRAINED} are published, where more than 600 flights left")
     say(f"published: {rows} predictions of {TRAINED}")
 
 
+def airflow(given: Mapping[str, str]) -> AirflowApi:
+    """The stack's Airflow."""
+    password = json.loads(given["AIRFLOW_PASSWORDS"])["admin"]
+    return AirflowApi(f"http://127.0.0.1:{given['AIRFLOW_PORT']}", "admin", password, zone(registry.get(PIPELINE)))
+
+
+def published(docker: Docker, day: dt.date) -> dict[str, Any]:
+    """What `tailrace predictions` says of a day, in a container."""
+    words = ["exec", "-T", "scheduler", "tailrace", "predictions", PIPELINE, "--date", str(day), "--json"]
+    (row,) = json.loads(docker("compose", *words))
+    return dict(row)
+
+
+def optional_parts(docker: Docker, given: Mapping[str, str]) -> None:
+    """A day scored on the profile's Spark, and JupyterLab behind its token."""
+    docker("compose", "--profile", "spark", "--profile", "jupyter", "build")
+    docker("compose", "--profile", "spark", "--profile", "jupyter", "up", "--detach", "--wait")
+    spark = ["-e", "TAILRACE_ENGINE=spark", "-e", "TAILRACE_SPARK_MASTER=spark://spark-master:7077"]
+    words = ["tailrace", "predict", PIPELINE, "--date", str(TRAINED), "--force"]
+    before = published(docker, TRAINED)
+    docker("compose", "exec", "-T", *spark, "scheduler", *words)
+    look = "import urllib.request as u; print(u.urlopen('http://spark-master:8080/json/').read().decode())"
+    ended = json.loads(docker("compose", "exec", "-T", "scheduler", "python3", "-c", look))["completedapps"]
+    # The same bytes make no commit, so that the version stays.
+    if len(ended) != 1 or published(docker, TRAINED) != before:
+        raise RuntimeError(f"the day was scored by {len(ended)} applications of the profile spark, to {before}")
+    say("spark: the day scored by the profile's worker, to the same rows")
+    jupyter = f"http://127.0.0.1:{given['JUPYTER_PORT']}/api/status"
+    token = {"Authorization": f"token {given['JUPYTER_TOKEN']}"}
+    refused, let_in = httpx.get(jupyter).status_code, httpx.get(jupyter, headers=token).status_code
+    if (refused, let_in) != (403, 200):
+        raise RuntimeError(f"JupyterLab answers {refused} without its token and {let_in} with it")
+    say("jupyter: lets in whoever has the token, and nobody else")
+    docker("compose", "--profile", "spark", "--profile", "jupyter", "rm", "--stop", "--force", *PROFILED)
+
+
+def lost_and_restored(docker: Docker, given: Mapping[str, str], folder: Path) -> None:
+    """Back up, lose every volume, restore: what was published is there, and the champion scores another day."""
+    before = published(docker, TRAINED)
+    script(docker, "backup.sh", folder)
+    say(f"backed up, {sum(file.stat().st_size for file in folder.iterdir()) / 2**20:,.0f} MiB")
+    docker("compose", "down", "--volumes", "--timeout", "20")
+    script(docker, "restore.sh", folder)
+    say("every volume lost and restored; every service is healthy")
+    if (after := published(docker, TRAINED)) != before:
+        raise RuntimeError(f"restored is {after}, where {before} was published")
+    day = TRAINED + dt.timedelta(days=1)
+    airflow(given).run_day(f"predict__{PIPELINE}", day, {})
+    say(f"the restored champion predicted {day}: {published(docker, day)['rows']} rows")
+
+
+def script(docker: Docker, name: str, *arguments: object) -> None:
+    """Run a script of deploy/compose. Raises RuntimeError with the end of what it said."""
+    command = [str(PROJECT / "deploy" / "compose" / name), *map(str, arguments)]
+    done = subprocess.run(command, env=docker.environment, cwd=PROJECT, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{name} failed:\n{(done.stdout + done.stderr)[-6000:]}")
+
+
 def check(docker: Docker, work: Path) -> None:
-    """Build, bring up, run a night, take down. Raises RuntimeError with the logs' ends."""
+    """Build, bring up, run a night, lose it and restore it, take down. Raises RuntimeError with the logs' ends."""
     base = base_image(docker, work)
     given = variables(base, work)
     files = ["docker-compose.yaml", *(["deploy/compose/stand-ins/compose.yaml"] if base == STAND_IN_BASE else [])]
-    compose = ["compose", *(word for file in files for word in ("-f", file))]
     refuses_without_secrets(docker)
-    docker.environment |= given
+    docker.environment |= given | {"COMPOSE_FILE": ":".join(files)}
     try:
-        docker(*compose, "build")
+        docker("compose", "build")
         say("images built")
-        docker(*compose, "up", "--detach", "--wait", "--wait-timeout", "300")
+        docker("compose", "up", "--detach", "--wait", "--wait-timeout", "300")
         say("every service is healthy")
-        a_night(docker, compose, given)
+        a_night(docker, given)
+        optional_parts(docker, given)
+        lost_and_restored(docker, given, work / "backup")
     except Exception:
         with contextlib.suppress(RuntimeError):
-            print(docker(*compose, "ps", "--all"), docker(*compose, "logs", "--tail", "40"), sep="\n")
+            print(docker("compose", "ps", "--all"), docker("compose", "logs", "--tail", "40"), sep="\n")
         raise
     finally:
-        docker(*compose, "down", "--volumes", "--timeout", "20")
+        docker("compose", "--profile", "*", "down", "--volumes", "--timeout", "20")
         say("down")
 
 
@@ -298,7 +360,7 @@ def main() -> None:
         except NoEngine as reason:
             print(f"\n##### NOT RUN: docker compose was not brought up: {reason} #####\n", flush=True)
             return
-    say("docker compose up: built, healthy, one night published")
+    say("docker compose up: built, healthy, one night published, lost and restored")
 
 
 if __name__ == "__main__":

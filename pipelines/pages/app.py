@@ -9,13 +9,14 @@ import datetime as dt
 import importlib.util
 from pathlib import Path
 
+from airflow.api_fastapi.core_api.security import GetUserDep
 from fastapi import FastAPI
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from pipelines import settings
-from pipelines.errors import TailraceError
+from pipelines.errors import SettingsError, TailraceError
 from pipelines.pages import documents, views, web
 from pipelines.pages.metadata import AirflowActivity
 from pipelines.pages.remembered import RememberedLake, RememberedTracker, asked_version, newest_log
@@ -26,8 +27,11 @@ HERE = Path(__file__).parent
 
 
 def installed() -> FastAPI:
-    """The application on the settings of this process's environment. Raises SettingsError."""
-    configured = settings.load()
+    """The application on the settings of this process's environment; where those are wrong, every page says so."""
+    try:
+        configured = settings.load()
+    except SettingsError as error:
+        return _telling(error)
     services = Wiring(configured)
     version_of = asked_version(services.lake) if "://" in configured.lake else newest_log(Path(configured.lake))
     sources = Sources(
@@ -41,15 +45,32 @@ def installed() -> FastAPI:
 
 def create(held: web.Held) -> FastAPI:
     """The application on these sources."""
-    app = FastAPI(title="Tailrace", docs_url=None, redoc_url=None, openapi_url=None)
+    app = _empty()
     app.state.held = held
+    app.get("/plotly.js")(_plotly)
+    app.include_router(views.router)
+    app.include_router(documents.router)
+    return app
+
+
+def _telling(error: TailraceError) -> FastAPI:
+    """An application that has nothing but this error, for whoever is logged in."""
+    app = _empty()
+
+    @app.get("/{page:path}")
+    def tell(user: GetUserDep) -> None:
+        raise error
+
+    return app
+
+
+def _empty() -> FastAPI:
+    """An application without pages: how it answers, and what every page needs."""
+    app = FastAPI(title="Tailrace", docs_url=None, redoc_url=None, openapi_url=None)
     app.middleware("http")(web.guard)
     app.exception_handler(TailraceError)(web.tailrace_error)
     app.exception_handler(HTTPException)(web.http_error)
-    app.get("/plotly.js")(_plotly)
     app.mount("/static", StaticFiles(directory=HERE / "static"))
-    app.include_router(views.router)
-    app.include_router(documents.router)
     return app
 
 

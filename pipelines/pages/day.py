@@ -54,6 +54,15 @@ class Earlier:
 
 
 @dataclass(frozen=True)
+class SourceDay:
+    """A day of the source that the features were built from; `since`: other rows of it were landed afterwards."""
+
+    day: dt.date
+    digest: str
+    since: bool
+
+
+@dataclass(frozen=True)
 class Histogram:
     """Shares of the rows by score: of the day in equal bins, of training's holdout as density steps, same scale."""
 
@@ -74,6 +83,7 @@ class DayPage:
     commit: Commit | None
     features: Pin | None
     features_commit: Commit | None
+    source_days: tuple[SourceDay, ...]
     training: RunRecord | None
     training_pins: Mapping[str, Pin]
     tracker_problem: str
@@ -103,6 +113,7 @@ def gather(sources: Sources, spec: PipelineSpec, day: dt.date) -> DayPage:
     measured = sources.performance(spec.name) or []
     performance = next((row for row in measured if row["ds"] == day), None)
     of_day = [each for each in sources.lake.commits(spec.predictions_table) if each.day == day]
+    features_commit = _features_commit(sources, spec, day, features)
     known = sorted({*published, *attempts})
     return DayPage(
         spec,
@@ -111,7 +122,8 @@ def gather(sources: Sources, spec: PipelineSpec, day: dt.date) -> DayPage:
         attempt,
         commit,
         features,
-        _features_commit(sources, spec, day, features),
+        features_commit,
+        _source_days(sources, spec, features_commit) if features_commit else (),
         training,
         pins.from_tags(training.tags) if training else {},
         tracked.problem,
@@ -133,6 +145,23 @@ def _features_commit(sources: Sources, spec: PipelineSpec, day: dt.date, pin: Pi
         return None
     of_day = (commit for commit in sources.lake.commits(spec.features_table) if commit.day == day)
     return next((commit for commit in of_day if int(commit.version) <= int(pin.version)), None)
+
+
+def _source_days(sources: Sources, spec: PipelineSpec, commit: Commit) -> tuple[SourceDay, ...]:
+    """The source days of the features, oldest first, beside what the features taken in last say of each."""
+
+    def latest() -> dict[dt.date, str]:
+        known: dict[dt.date, str] = {}
+        for each in sources.lake.commits(spec.features_table):
+            known = {**pins.source_days(each.metadata), **known}
+        return known
+
+    nothing: dict[dt.date, str] = {}
+    now = sources.lake.of(spec.features_table, "source days", latest, nothing)
+    return tuple(
+        SourceDay(day, digest, now.get(day, digest) != digest)
+        for day, digest in pins.source_days(commit.metadata).items()
+    )
 
 
 def _checks(spec: PipelineSpec, metadata: Mapping[str, str]) -> tuple[Check, ...]:

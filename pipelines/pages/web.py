@@ -12,7 +12,7 @@ from fastapi import Depends, HTTPException, Request
 from fastapi.responses import HTMLResponse, Response
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from pipelines.errors import BadInput, TailraceError, UnknownName
+from pipelines.errors import BadInput, SettingsError, UnknownName
 from pipelines.interfaces import Tracker
 from pipelines.pages import access, catalog, rendering
 from pipelines.pages.sources import Sources
@@ -75,8 +75,8 @@ def tailrace_error(request: Request, error: Exception) -> HTMLResponse:
     """A Tailrace error as a page."""
     if isinstance(error, UnknownName):
         return shown(request, "problem", 404, title=TITLES[404], said=str(error), code=404)
-    status = 400 if isinstance(error, BadInput) else 503
-    title = "This cannot be shown" if isinstance(error, TailraceError) and status == 400 else "There is no data now"
+    asked_wrongly = isinstance(error, BadInput) and not isinstance(error, SettingsError)
+    status, title = (400, "This cannot be shown") if asked_wrongly else (503, "There is no data now")
     return shown(request, "problem", status, title=title, said=str(error), code=status)
 
 

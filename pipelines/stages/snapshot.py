@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipelines import provenance
+from pipelines import pins, provenance
 from pipelines.interfaces import Commit, Services
 from pipelines.spec import PipelineSpec
 from pipelines.training_set import refuse_look_ahead
@@ -33,7 +33,8 @@ def run(
     outcomes = services.warehouse.read(f"{spec.name}_outcomes", day, key).read_all()
     refuse_look_ahead(spec, features)
     notes = provenance.asked_notes(asked or {})
-    metadata = {"pipeline": spec.name, "stage": "snapshot", "run_id": run_id, **notes}
+    sources = pins.source_note(services.warehouse.sources(day))
+    metadata = {"pipeline": spec.name, "stage": "snapshot", "run_id": run_id, **sources, **notes}
     # Both are staged before either is published: what refuses one leaves the other as it was.
     staged = [
         lake.stage(spec.features_table, day, run_id, features.to_reader()),

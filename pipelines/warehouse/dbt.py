@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import fcntl
+import hashlib
+import json
 import os
 import re
 import tempfile
@@ -49,6 +51,10 @@ class Landed(Protocol):
 
     def marks(self, first: dt.date, last: dt.date) -> Mapping[tuple[str, dt.date], str]:
         """Of each landed table and day something that changes when it is landed again. Raises LakeUnavailable."""
+        ...
+
+    def digests(self, first: dt.date, last: dt.date) -> Mapping[tuple[str, dt.date], str]:
+        """SHA-256 of what is landed of each table and day. Raises LandingRefused, LakeUnavailable."""
         ...
 
 
@@ -124,6 +130,16 @@ class DbtWarehouse(ABC):
     @abstractmethod
     def read(self, table: str, day: dt.date, order_by: Sequence[str]) -> pa.RecordBatchReader:
         """See `interfaces.Warehouse`."""
+
+    def sources(self, day: dt.date) -> Mapping[dt.date, str]:
+        """See `interfaces.Warehouse`: the day, and those it looks back on."""
+        tables: dict[dt.date, list[tuple[str, str]]] = defaultdict(list)
+        for (table, landed), digest in self._landing.digests(day - self._look_back, day).items():
+            tables[landed].append((table, digest))
+        return {
+            landed: hashlib.sha256(json.dumps(sorted(digests)).encode()).hexdigest()
+            for landed, digests in sorted(tables.items())
+        }
 
     def prepare(self, first: dt.date, last: dt.date) -> Mapping[str, str]:
         """Do what a build does before dbt starts; the variables with which a dbt run elsewhere builds the days.

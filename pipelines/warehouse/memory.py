@@ -15,10 +15,12 @@ _TIMESTAMP = pa.timestamp("us", tz="UTC")
 
 
 class MemoryWarehouse:
-    """Holds `tables`, each with a date column `ds`, as if they had been built."""
+    """Holds `tables`, each with a date column `ds`, as if they had been built from the days of `landed`, each with
+    its digest."""
 
-    def __init__(self, tables: Mapping[str, pa.Table]) -> None:
+    def __init__(self, tables: Mapping[str, pa.Table], landed: Mapping[dt.date, str] | None = None) -> None:
         self._tables = dict(tables)
+        self._landed = dict(landed or {})
 
     def build(
         self,
@@ -52,6 +54,10 @@ class MemoryWarehouse:
         if order_by:
             rows = rows.sort_by([(column, "ascending") for column in order_by])
         return rows.cast(pa.schema([_in_utc(field) for field in rows.schema])).to_reader()
+
+    def sources(self, day: dt.date) -> Mapping[dt.date, str]:
+        """The days given, up to this one."""
+        return {landed: digest for landed, digest in sorted(self._landed.items()) if landed <= day}
 
 
 def _in_utc(field: pa.Field) -> pa.Field:

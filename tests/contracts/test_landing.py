@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import errno
+import hashlib
 import uuid
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from pipelines.landing import LANDED_AT, Landing
 
 DAY = dt.date(2013, 1, 1)
 NEXT = dt.date(2013, 1, 2)
+NOON = dt.datetime(2013, 1, 1, 12, tzinfo=dt.UTC)
 SCHEMAS = {
     "planes": pa.schema({"tailnum": pa.string(), "seats": pa.int32()}),
     "airlines": pa.schema({"carrier": pa.string()}),
@@ -76,14 +78,13 @@ class File:
 
 
 def test_rows_are_landed_with_the_time_of_landing(root: str) -> None:
-    noon = dt.datetime(2013, 1, 1, 12, tzinfo=dt.UTC)
-    landing = Landing(root, SCHEMAS, clock=lambda: noon)
+    landing = Landing(root, SCHEMAS, clock=lambda: NOON)
 
     assert landing.write("planes", DAY, planes(100, 200)) == 2
 
     landed = File(landing, "planes", DAY).rows()
     assert landed.drop_columns([LANDED_AT.name]) == planes(100, 200)
-    assert landed[LANDED_AT.name].to_pylist() == [noon, noon]
+    assert landed[LANDED_AT.name].to_pylist() == [NOON, NOON]
 
 
 def test_landing_a_day_again_replaces_it_whole(landing: Landing) -> None:
@@ -231,3 +232,33 @@ def test_an_unknown_table_is_refused(landing: Landing) -> None:
         landing.write("plane", DAY, planes(1))
     with pytest.raises(UnknownName):
         landing.days("plane")
+
+
+def test_the_digest_is_of_the_rows_and_not_of_the_landing(root: str) -> None:
+    early, late = (Landing(root, SCHEMAS, clock=lambda at=at: at) for at in (NOON, NOON + dt.timedelta(hours=1)))
+    for table, rows in (("planes", planes(100, 200)), ("airlines", airlines())):
+        early.write(table, DAY, rows)
+    before = early.digests(DAY, NEXT)
+    assert set(before) == {("planes", DAY), ("airlines", DAY)}
+
+    late.write("planes", DAY, planes(100, 200))
+    assert late.digests(DAY, NEXT) == before
+
+    late.write("planes", DAY, planes(100, 201))
+    after = late.digests(DAY, NEXT)
+    assert {key for key in before if before[key] != after[key]} == {("planes", DAY)}
+    assert late.digests(NEXT, NEXT) == {}
+
+
+def test_a_file_that_something_else_wrote_is_known_by_its_bytes(landing: Landing) -> None:
+    file = File(landing, "planes", DAY)
+    before = landing.digests(DAY, DAY)
+    file.write_rows(file.rows().replace_schema_metadata(None))
+    foreign = landing.digests(DAY, DAY)
+    assert foreign["planes", DAY] == hashlib.sha256(file.read_bytes()).hexdigest() != before["planes", DAY]
+
+
+def test_a_damaged_file_has_no_digest(landing: Landing) -> None:
+    File(landing, "planes", DAY).write_bytes(b"PAR1 and then nothing")
+    with pytest.raises(LandingRefused, match=f"planes of {DAY} that is not a readable Parquet"):
+        landing.digests(DAY, DAY)

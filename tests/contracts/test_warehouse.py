@@ -104,7 +104,8 @@ def warehouse(request: pytest.FixtureRequest, built: Site) -> Warehouse:
     if request.param == "postgres":
         return request.getfixturevalue("on_postgres")
     days = list(span(FIRST, LAST))
-    return MemoryWarehouse({table: pa.concat_tables([built.rows(table, day) for day in days]) for table in ORDER})
+    tables = {table: pa.concat_tables([built.rows(table, day) for day in days]) for table in ORDER}
+    return MemoryWarehouse(tables, built.warehouse.sources(NEXT))
 
 
 # ---------------------------------------------------------------- every warehouse
@@ -162,6 +163,12 @@ def test_building_tells_the_rows_of_the_days(warehouse: Warehouse) -> None:
         assert results[table].kind == "model"
         assert results[table].status == "success"
         assert results[table].rows == warehouse.read(table, LAST, order).read_all().num_rows
+
+
+def test_source_days_are_those_landed_up_to_the_day(warehouse: Warehouse) -> None:
+    assert list(warehouse.sources(LAST)) == list(span(FIRST, LAST))
+    assert warehouse.sources(FIRST).items() <= warehouse.sources(LAST).items()
+    assert len(set(warehouse.sources(LAST).values())) == len(warehouse.sources(LAST))
 
 
 # ---------------------------------------------------------------- the marts
@@ -281,6 +288,22 @@ def test_a_day_is_the_same_however_often_and_with_whatever_later_days_it_is_buil
     site.warehouse.build(LAST, LAST)
 
     assert {table: site.rows(table, LAST) for table in ORDER} == before
+
+
+def test_a_source_day_landed_again_is_another_if_its_rows_are(site: Site) -> None:
+    before, second = site.warehouse.sources(LAST), FIRST + dt.timedelta(days=1)
+    weather = pq.read_table(site.landed("weather", second), partitioning=None).select(TABLES["weather"].names)
+
+    site.landing.write("weather", second, weather)
+    assert site.warehouse.sources(LAST) == before
+    site.landing.write("weather", second, weather.slice(1))
+    after = site.warehouse.sources(LAST)
+    assert [day for day in before if before[day] != after[day]] == [second]
+
+
+def test_source_days_reach_as_far_back_as_the_features_look(built: Site) -> None:
+    assert min(built.warehouse.sources(FIRST + dt.timedelta(days=28))) == FIRST
+    assert min(built.warehouse.sources(FIRST + dt.timedelta(days=29))) > FIRST
 
 
 def test_a_day_landed_again_with_fewer_rows_is_replaced_whole(site: Site) -> None:

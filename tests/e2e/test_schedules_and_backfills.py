@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 import shutil
+import signal
 import subprocess
 import textwrap
 from dataclasses import dataclass, replace
@@ -21,7 +23,7 @@ from pipelines.errors import AuditFailed
 from pipelines.spec import zone
 from pipelines.wiring import Wiring
 from scripts import stack
-from tests.e2e.flights import LAST, NEXT, PREDICT, airflow, published, tailrace
+from tests.e2e.flights import BIN, LAST, NEXT, PREDICT, airflow, published, tailrace
 from tests.support import eventually
 
 pytestmark = pytest.mark.airflow
@@ -164,6 +166,40 @@ def test_a_night_gets_a_worker_before_a_backfill(api, thirty_days):
     assert waits["score"] > waits["publish"], "else as Airflow does it"
 
 
+def test_a_night_ends_beside_a_backfill_that_is_interrupted_and_cancelled(home, api, thirty_days):
+    command = ["backfill", "flight_delay", "--from", str(THIRTY[0]), "--to", str(THIRTY[-1])]
+    eventually(lambda: api.running_backfill(PREDICT) is None, "Airflow has written down that the last one is over")
+    with started(home, *command, "--model", "1", "--force") as watching:
+        running = eventually(lambda: api.running_backfill(PREDICT), "the backfill runs")
+        eventually(lambda: any(run.state == "running" for run in api.runs(running)), "a day of it is worked on")
+        night = api.run_day(PREDICT, NEXT, {"force": True})
+        assert any(run.state in ("queued", "running") for run in api.runs(running)), "the night did not wait for it"
+        watching.send_signal(signal.SIGINT)
+        said = watching.communicate(timeout=60)[1].replace("\n", " ")
+    assert watching.returncode == 130
+    assert "The backfill goes on in Airflow" in said
+    assert "tailrace backfill flight_delay --cancel" in said
+    assert api.left(PREDICT, night, "publish", "tailrace_result")["rows"] > 600
+
+    cancelled = tailrace(home, "backfill", "flight_delay", "--cancel", "--json")
+    assert cancelled.returncode == 0, cancelled.stderr
+    eventually(lambda: all(run.state in FINAL for run in api.runs(running)), "what ran has ended", seconds=120)
+    states = [run.state for run in api.runs(running)]
+    assert 0 < states.count("success") < len(THIRTY) - len(thirty_days.refused), states
+    eventually(lambda: api.running_backfill(PREDICT) is None, "nothing of it is left")
+    assert tailrace(home, "backfill", "flight_delay", "--cancel").returncode == 2
+
+
+def started(home: settings.Settings, *command: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [BIN / "tailrace", *command],
+        env={**os.environ, "TAILRACE_HOME": str(home.home)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
 def test_links_lead_to_the_day_and_to_its_validation(api):
     run = api.run_day(PREDICT, NEXT, {"force": True})
     links = {
@@ -284,3 +320,20 @@ def test_the_schedule_fires_by_itself(home, tmp_path):
     assert by_hand.returncode == 0, by_hand.stderr
     assert [row["unchanged"] for row in json.loads(by_hand.stdout)] == [True]
     assert published(own) == after
+
+
+def test_trainings_are_backfilled_on_the_days_they_are_scheduled(home, api):
+    """The last test here: its versions may become champions."""
+    before = Wiring(home).tracker.versions("flight_delay")
+    mondays = ["2013-02-04", "2013-02-11"]
+    asked = ["--trials", "2", "--reason", "what would have been"]
+    done = backfill(home, [dt.date(2013, 2, 1), dt.date(2013, 2, 12)], "--train", *asked)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = json.loads(done.stdout)
+    assert [(row["day"], row["state"]) for row in rows] == [(day, "success") for day in mondays]
+    tracker = Wiring(home).tracker
+    made = [version for version in tracker.versions("flight_delay") if version not in before]
+    runs = [tracker.run(version.run_id) for version in made]
+    assert sorted(run.tags["tailrace.day"] for run in runs) == mondays
+    assert {run.tags["tailrace.request.reason"] for run in runs} == {"what would have been"}
+    assert {run.tags["tailrace.request.trials"] for run in runs} == {"2"}

@@ -16,12 +16,14 @@ from pipelines.pages import charts, day, overview, pipeline, words
 from pipelines.pages.activity import Approval, Attempt, NextRun
 from pipelines.pages.remembered import RememberedLake, RememberedTracker, asked_version
 from pipelines.pages.sources import Sources
+from pipelines.stages import snapshot
 from pipelines.validation.memory import MemoryValidator
 from pipelines.warehouse.memory import MemoryWarehouse
-from tests.stages.conftest import Installation, Loop, memory, tables, write_suites
+from tests.stages.conftest import LAST, Installation, Loop, memory, tables, write_suites
 
 TRAINED, AGAIN = dt.date(2013, 1, 9), dt.date(2013, 1, 12)
 ZONE = ZoneInfo("America/New_York")
+LANDED = {dt.date(2013, 1, 8): "eighth", TRAINED: "ninth", dt.date(2013, 1, 10): "tenth"}
 REFUSED = (
     "predictions/churn of 2013-01-13, scored by version 1, is refused:\n"
     "  - 31.0% of the scores are null (46 of 150); at most 0.0% may be.\n"
@@ -70,9 +72,12 @@ def installed(tmp_path_factory):
     lake, tracker = memory(folder)
     rows = tables(held)
     suites = MemoryValidator(write_suites(folder / "expectations", held))
-    services = Installation(lake, tracker, suites, MemoryWarehouse(rows), LocalEngine(), rows)
+    services = Installation(lake, tracker, suites, MemoryWarehouse(rows, LANDED), LocalEngine(), rows)
     loop = Loop(services, held)
     loop.take()
+    corrected = {name: table.slice(0, table.num_rows - 1) for name, table in rows.items()}
+    warehouse = MemoryWarehouse(corrected, {**LANDED, TRAINED: "ninth, corrected"})
+    snapshot.run(replace(services, warehouse=warehouse), held, LAST, "w-corrected")
     loop.challenge(TRAINED)
     for number in (9, 10, 12):
         loop.predict(dt.date(2013, 1, number), f"p{number}")
@@ -226,6 +231,9 @@ class TestDay:
         assert (page.features.table, page.features.first, page.features.rows) == ("features/churn", TRAINED, 150)
         assert page.features_commit is not None
         assert page.features_commit.metadata["run_id"] == "w-2013-01-09"
+        eighth, ninth = page.source_days
+        assert eighth == day.SourceDay(dt.date(2013, 1, 8), "eighth", since=False)
+        assert ninth == day.SourceDay(TRAINED, "ninth", since=True)
         assert set(page.training_pins) == {"features", "outcomes"}
         assert [check.passed for check in page.checks] == [True, True, True]
 

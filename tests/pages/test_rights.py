@@ -133,6 +133,30 @@ class TestReading:
         assert "<script>" not in answer.text
 
 
+class TestWrongSettings:
+    @pytest.fixture
+    def broken(self, client, monkeypatch):
+        """The pages' application as an api-server with a wrong variable makes it, in Airflow's own."""
+        from pipelines.pages import app
+
+        monkeypatch.setenv("TAILRACE_ENGINE", "flink")
+        return TestClient(app.installed(), base_url="http://airflow.example")
+
+    def test_every_page_says_what_is_wrong_to_who_is_logged_in(self, broken, as_viewer):
+        for page in ("/pages", "/pages/flight_delay/2013-03-05"):
+            answer = broken.get(page, headers=as_viewer)
+            assert answer.status_code == 503
+            assert "TAILRACE_ENGINE" in answer.text
+            assert "flink" in answer.text
+            assert "Content-Security-Policy" in answer.headers
+        assert broken.get("/static/pages.css").status_code == 200
+
+    def test_nobody_else_is_told(self, broken):
+        answer = broken.get("/pages")
+        assert answer.status_code == 401
+        assert "flink" not in answer.text
+
+
 class TestActing:
     def test_a_viewer_gets_no_form_and_no_button(self, client, as_viewer):
         form = client.get("/tailrace/pages/flight_delay/forms/backfill", headers=as_viewer)

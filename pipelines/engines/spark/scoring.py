@@ -21,6 +21,7 @@ from pipelines.engines.scoring import prediction_schema, score_stream
 from pipelines.engines.spark import tables
 from pipelines.engines.spark.failures import freed, guarded, spark_errors
 from pipelines.engines.spark.progress import Progress, told
+from pipelines.engines.spark.workers import settle
 from pipelines.interfaces import Model, Part, PartWriter, Scan, Staged, Target
 from pipelines.spec import PipelineSpec
 
@@ -122,6 +123,7 @@ def _scored(work: _Work, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Recor
     for batch in score_stream(work.spec, _loaded[work.digest], work.version, rows):
         work.scored.add(batch.num_rows)
         yield batch
+    settle()
 
 
 def _in_schema(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

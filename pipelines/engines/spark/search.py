@@ -14,6 +14,7 @@ import pyarrow as pa
 from pipelines.engines.search import Job, Outcome, Run, comparison, one_thread, run_job
 from pipelines.engines.spark.failures import freed, guarded, spark_errors
 from pipelines.engines.spark.progress import told
+from pipelines.engines.spark.workers import settle
 from pipelines.spec import PipelineSpec
 
 if TYPE_CHECKING:
@@ -64,4 +65,6 @@ def in_tasks(
 def _run_shipped(shipment: Broadcast[_Shipment], job: Job) -> Outcome:
     held = shipment.value
     with one_thread():
-        return run_job(held.spec, comparison(held.spec, held.rows, held.labels), held.seed, job)
+        outcome = run_job(held.spec, comparison(held.spec, held.rows, held.labels), held.seed, job)
+    settle()
+    return outcome

@@ -48,6 +48,9 @@ class Landing:
     def marks(self, first: dt.date, last: dt.date) -> dict[tuple[str, dt.date], str]:
         return {("flights", first): "landed once"}
 
+    def digests(self, first: dt.date, last: dt.date) -> dict[tuple[str, dt.date], str]:
+        return self.marks(first, last)
+
 
 @dataclass
 class Site:

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Puts a backup back on empty volumes and starts the stack: deploy/compose/restore.sh FOLDER.
+# The stack takes its passwords from .env, as ever: put the backup's `env` there first.
+set -euo pipefail
+
+source=${1:?"name the backup: deploy/compose/restore.sh FOLDER"}
+if [ ! -e "$source/SHA256SUMS" ]; then
+    echo "$source holds no SHA256SUMS: it is no backup, or one that was broken off" >&2
+    exit 1
+fi
+(cd "$source" && sha256sum --quiet --check SHA256SUMS)
+
+inside() { docker compose run --rm -T --no-deps "$@"; }
+tables() {
+    docker compose exec -T postgres psql --username postgres --dbname "$1" --tuples-only --no-align \
+        --command "select count(*) from pg_tables where schemaname = 'public'"
+}
+
+docker compose up --detach --wait postgres object-store
+for database in airflow mlflow; do
+    if [ "$(tables "$database")" != 0 ]; then
+        echo "The database $database is not empty: a backup is restored on empty volumes only. Nothing was changed." >&2
+        exit 1
+    fi
+done
+inside buckets
+inside buckets python3 deploy/compose/objects.py load < "$source/objects.tar"
+for database in airflow mlflow; do
+    docker compose exec -T postgres pg_restore --username postgres --dbname "$database" --no-owner \
+        --role "$database" --single-transaction --exit-on-error < "$source/$database.dump"
+done
+inside scheduler tar --extract --directory /var/lib/tailrace --no-overwrite-dir < "$source/home.tar"
+docker compose up --detach --wait

@@ -1,0 +1,78 @@
+"""What a task leaves in its worker process."""
+
+from __future__ import annotations
+
+import datetime as dt
+import gc
+import sys
+import zipimport
+
+import pytest
+
+from pipelines.engines.local import LocalEngine
+from pipelines.engines.search import Job
+from pipelines.engines.spark import scoring
+from pipelines.engines.spark.search import in_tasks
+from pipelines.engines.spark.session import open_session
+from pipelines.lake.delta import DeltaLake
+from pipelines.settings import SparkSettings
+from pipelines.spec import LABEL
+from pipelines.training_set import ArrowRows
+from tests.support import keyed
+
+DAY = dt.date(2013, 3, 1)
+
+
+@pytest.fixture
+def spark(tmp_path):
+    """A session whose only worker process is used by every task."""
+    session = open_session(SparkSettings(master="local[1]", driver_memory="512m", log=str(tmp_path / "log")), "tests")
+    yield session
+    session.stop()
+
+
+def left(spark) -> tuple[int, bool]:
+    """Archives that would be read again before the next task, and whether what stays is kept from being collected."""
+
+    def look(_):
+        finders = sys.path_importer_cache.values()
+        return sum(isinstance(finder, zipimport.zipimporter) for finder in finders), gc.get_freeze_count() > 0
+
+    (found,) = spark.sparkContext.parallelize([0], 1).map(look).collect()
+    return found
+
+
+def test_a_new_worker_has_all_to_lose(spark):
+    archives, kept = left(spark)
+    assert archives > 0
+    assert not kept
+
+
+def test_scoring_leaves_a_worker_that_starts_the_next_task_at_once(spark, spec, rows, tmp_path):
+    held = ArrowRows(rows[0].append_column(LABEL, rows[1]), tuple(spec.features.columns))
+    model = LocalEngine(cores=1).train(spec, held, seed=1, trials=1, on_trial=lambda trial: None).model
+    lake = DeltaLake(str(tmp_path / "lake"))
+    lake.publish(lake.stage("features", DAY, "r", keyed(rows[0], DAY).to_reader()), {})
+    scan = lake.scan(lake.pin("features", first=DAY, last=DAY))
+    scoring.score(spark, 1, spec, model, "1", scan, lake.target("p", DAY, "r"), lambda text: None)
+    assert left(spark) == (0, True)
+
+
+def test_so_does_a_search(spark, spec, rows):
+    candidate = spec.candidates[0]
+    with in_tasks(spark, spec, rows[0], rows[1].to_numpy(zero_copy_only=False), seed=1, tell=lambda text: None) as run:
+        run([Job(candidate, candidate.parameters)])
+    assert left(spark) == (0, True)
+
+
+def test_a_module_from_an_archive_is_found_afterwards(spark, tmp_path):
+    import zipfile
+
+    from pipelines.engines.spark.workers import settle
+
+    with zipfile.ZipFile(tmp_path / "late.zip", "w") as archive:
+        archive.writestr("arrives_late.py", "ANSWER = 42")
+    context = spark.sparkContext
+    context.parallelize([0], 1).map(lambda _: settle()).collect()
+    context.addPyFile(str(tmp_path / "late.zip"))
+    assert context.parallelize([0], 1).map(lambda _: __import__("arrives_late").ANSWER).collect() == [42]
