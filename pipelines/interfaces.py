@@ -336,8 +336,8 @@ class Lake(Protocol):
         """The last publication of each day, published-empty days included; empty if there is no table."""
         ...
 
-    def commits(self, table: str, day: dt.date | None = None) -> tuple[Commit, ...]:
-        """All publications, newest first; of one day if given."""
+    def commits(self, table: str, day: dt.date | None = None, *, since: str | None = None) -> tuple[Commit, ...]:
+        """All publications, newest first; of one day, or after the version `since`, if given."""
         ...
 
     def optimize(self, table: str) -> int:

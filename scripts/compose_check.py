@@ -332,7 +332,8 @@ def check(docker: Docker, work: Path) -> None:
         lost_and_restored(docker, given, work / "backup")
     except Exception:
         with contextlib.suppress(RuntimeError):
-            print(docker("compose", "ps", "--all"), docker("compose", "logs", "--tail", "40"), sep="\n")
+            every = ["compose", "--profile", "*"]
+            print(docker(*every, "ps", "--all"), docker(*every, "logs", "--tail", "40"), sep="\n")
         raise
     finally:
         docker("compose", "--profile", "*", "down", "--volumes", "--timeout", "20")

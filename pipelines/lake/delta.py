@@ -388,20 +388,19 @@ class DeltaLake:
         return self._scan(pin.table, current, active, columns)
 
     def days(self, table: str) -> Mapping[dt.date, Commit]:
-        latest: dict[dt.date, Commit] = {}
-        for commit in self.commits(table):
-            if commit.day is not None:
-                latest.setdefault(commit.day, commit)
-        return dict(sorted(latest.items()))
+        return log.last_of_each_day(self.commits(table))
 
-    def commits(self, table: str, day: dt.date | None = None) -> tuple[Commit, ...]:
+    def commits(self, table: str, day: dt.date | None = None, *, since: str | None = None) -> tuple[Commit, ...]:
         if not self.exists(table):
             return ()
         current = self._load(table, natively=True)
+        newer = None if since is None else current.version() - int(since)
+        if newer is not None and newer <= 0:
+            return ()
         with storage_errors(f"Reading the history of {table}"):
             return tuple(
                 record.commit(table)
-                for record in log.records(current)
+                for record in log.records(current, newer)
                 if record.kind != "optimize" and (day is None or record.day == day)
             )
 

@@ -118,6 +118,11 @@ class Tap:
         with storage_errors(self._doing):
             return self._stream.read_buffer(None if size < 0 else size)
 
+    def size(self) -> int:
+        """Bytes."""
+        with storage_errors(self._doing):
+            return int(self._stream.size())
+
     def seek(self, offset: int, whence: int = 0) -> int:
         with storage_errors(self._doing):
             return int(self._stream.seek(offset, whence))

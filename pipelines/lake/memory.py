@@ -16,7 +16,7 @@ from pipelines.interfaces import Commit, PartWriter, Pin, Staged
 from pipelines.lake import foreign, parquet, staging
 from pipelines.lake import rows as accepted
 from pipelines.lake.files import TableFiles
-from pipelines.lake.log import commit_metadata
+from pipelines.lake.log import commit_metadata, last_of_each_day
 from pipelines.lake.parquet import RowGroups
 
 
@@ -266,12 +266,12 @@ class MemoryLake:
         return self.scan(pin, columns).reader()
 
     def days(self, table: str) -> Mapping[dt.date, Commit]:
-        oldest_first = reversed(self.commits(table))
-        return dict(sorted({commit.day: commit for commit in oldest_first if commit.day is not None}.items()))
+        return last_of_each_day(self.commits(table))
 
-    def commits(self, table: str, day: dt.date | None = None) -> tuple[Commit, ...]:
-        known = self._tables.get(table)
-        return tuple(c for c in known.commits if day is None or c.day == day) if known else ()
+    def commits(self, table: str, day: dt.date | None = None, *, since: str | None = None) -> tuple[Commit, ...]:
+        known, after = self._tables.get(table), -1 if since is None else int(since)
+        commits = known.commits if known else ()
+        return tuple(c for c in commits if (day is None or c.day == day) and int(c.version) > after)
 
     def optimize(self, table: str) -> int:
         """A day is one block already."""

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.lake.files import Sink, TableFiles, content_errors, storage_errors
+from pipelines.lake.files import Sink, TableFiles, Tap, content_errors, storage_errors
 
 FILE_BYTES = 512 << 20
 BATCH_ROWS = 65_536
@@ -21,6 +21,8 @@ DICTIONARY_BYTES = 128 << 10
 """A column with more distinct values than fit is written plainly: a dictionary of almost every
 value makes files larger, and slower to write and to read."""
 _LONGEST_STATISTIC = 64
+_SMALL_BYTES = 1 << 20
+"""Up to here a file is read whole, at once: column by column it costs a request to the store for each."""
 
 
 @dataclass(frozen=True)
@@ -143,9 +145,13 @@ def _opened(files: TableFiles, path: str, doing: str) -> Iterator[pq.ParquetFile
         contextlib.closing(files.tap(path, doing)) as source,
         content_errors(path, doing),
         # Who scores reads ahead by batch; column by column it would hold the row group twice.
-        pq.ParquetFile(source, pre_buffer=False) as file,
+        pq.ParquetFile(_whole_if_small(source), pre_buffer=False) as file,
     ):
         yield file
+
+
+def _whole_if_small(source: Tap) -> Tap | pa.BufferReader:
+    return pa.BufferReader(source.read_buffer()) if source.size() <= _SMALL_BYTES else source
 
 
 def statistics(footer: pq.FileMetaData) -> str:

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 
 from pipelines import settings
 from pipelines.errors import SettingsError, TailraceError
-from pipelines.pages import documents, views, web
+from pipelines.pages import documents, keeper, views, web
 from pipelines.pages.metadata import AirflowActivity
 from pipelines.pages.remembered import RememberedLake, RememberedTracker, asked_version, newest_log
 from pipelines.pages.sources import Sources
@@ -40,6 +40,7 @@ def installed() -> FastAPI:
         AirflowActivity(),
         lambda: dt.datetime.now(dt.UTC),
     )
+    keeper.keep(sources)
     return create(web.Held(sources, lambda: services.tracker, configured.data_docs))
 
 

@@ -13,8 +13,11 @@ from pipelines.pages import words
 from pipelines.pages.activity import Attempt, NextRun
 from pipelines.pages.sources import Sources, number, shown_metric
 from pipelines.pages.words import State
+from pipelines.promotions import Promotion
 from pipelines.spec import PipelineSpec, zone
 
+Days = Sequence[Mapping[str, Any]] | None
+"""Rows of the table of performance, oldest first; None if there is no such table."""
 TREND_DAYS = 30
 DRIFT_WORDS = {
     "ok": "stable",
@@ -64,12 +67,22 @@ def gather(sources: Sources, specs: Sequence[PipelineSpec], broken: Mapping[str,
     return Overview(tuple(rows), broken)
 
 
+def prepare(sources: Sources, specs: Sequence[PipelineSpec]) -> None:
+    """Read what the rows need of the lake, so that it is remembered. Raises LakeUnavailable."""
+    for spec in specs:
+        _of_lake(sources, spec)
+
+
+def _of_lake(sources: Sources, spec: PipelineSpec) -> tuple[Sequence[Promotion], Commit | None, Days]:
+    """The champions, the last publication, and how the days before it turned out."""
+    last = sources.lake.last(spec.predictions_table)
+    days = sources.performance(spec.name, last.day - dt.timedelta(days=TREND_DAYS)) if last and last.day else None
+    return sources.champions(spec.name), last, days
+
+
 def _row(sources: Sources, spec: PipelineSpec, attempt: Attempt | None, following: NextRun | None, waiting: int) -> Row:
     today = sources.today(zone(spec))
-    champions = sources.champions(spec.name)
-    last = sources.lake.last(spec.predictions_table)
-    last_day = last.day if last else None
-    days = sources.performance(spec.name, last_day - dt.timedelta(days=TREND_DAYS)) if last_day else None
+    champions, last, days = _of_lake(sources, spec)
     metric = shown_metric(spec)
     drift = _drift(days)
     return Row(
@@ -78,7 +91,7 @@ def _row(sources: Sources, spec: PipelineSpec, attempt: Attempt | None, followin
         first_sentence(spec.description),
         champions[0].version if champions else "",
         champions[0].effective_from if champions else None,
-        last_day,
+        last.day if last else None,
         _state(last, attempt, spec, today),
         metric,
         tuple((row["ds"], value) for row in days or () if (value := number(row.get(metric))) is not None),
@@ -104,11 +117,11 @@ def _before(attempt: Attempt, last: Commit) -> bool:
     return attempt.outcome == "failed" and attempt.at <= last.recorded_at
 
 
-def _drift(days: Sequence[Mapping[str, Any]] | None) -> str:
+def _drift(days: Days) -> str:
     return str(days[-1].get("drift") or "") if days else ""
 
 
-def _drift_sentence(days: Sequence[Mapping[str, Any]] | None, drift: str) -> str:
+def _drift_sentence(days: Days, drift: str) -> str:
     said = DRIFT_WORDS.get(drift, drift)
     if not days or not drift:
         return said

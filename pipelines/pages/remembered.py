@@ -10,8 +10,9 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,34 +20,45 @@ import pyarrow as pa
 
 from pipelines.errors import TailraceError, UpstreamMissing
 from pipelines.interfaces import Commit, Lake, ModelVersion, RunRecord, Tracker
+from pipelines.lake.log import last_of_each_day
 
 Answer = TypeVar("Answer")
+Row = Mapping[str, Any]
 
-KEPT = 500
+KEPT = 2000
 FRESH_SECONDS = 10.0
 PATIENCE_SECONDS = 4.0
 
 
 class RememberedLake:
-    """Answers about tables, asked again when `version_of` names another version of the table; '' is no table."""
+    """Answers about tables, asked again when `version_of` names another version of the table; '' is no table.
+
+    Of a table that grew only what is new is read: its latest commits, and the days they published.
+    """
 
     def __init__(self, lake: Lake, version_of: Callable[[str], str], keep: int = KEPT) -> None:
         self.lake = lake
         self._version_of, self._keep = version_of, keep
         self._held: OrderedDict[Hashable, tuple[str, Any]] = OrderedDict()
+        self._rows: dict[str, dict[dt.date, tuple[str, list[Row]]]] = {}
+        """Of small tables: each day's rows, and the version of the publication they are of."""
         self._lock = threading.Lock()
 
     def of(self, table: str, what: Hashable, ask: Callable[[], Answer], absent: Answer) -> Answer:
         """The answer of `ask`, which depends on the table alone, or `absent` if there is no such table."""
+        return self._grown(table, what, lambda _: ask(), absent)
+
+    def _grown(self, table: str, what: Hashable, ask: Callable[[Answer], Answer], absent: Answer) -> Answer:
+        """As `of`; `ask` is given the answer for an earlier version of the table, or `absent`."""
         version = self._version_of(table)
         if not version:
             return absent
         with self._lock:
-            held = self._held.get((table, what))
-            if held is not None and held[0] == version:
+            known, before = self._held.get((table, what), ("", absent))
+            if known == version:
                 self._held.move_to_end((table, what))
-                return held[1]
-        answer = ask()
+                return before
+        answer = ask(before)
         with self._lock:
             self._held[table, what] = (version, answer)
             self._held.move_to_end((table, what))
@@ -56,19 +68,38 @@ class RememberedLake:
 
     def days(self, table: str) -> Mapping[dt.date, Commit]:
         """See `Lake.days`."""
-        return self.of(table, "days", lambda: self.lake.days(table), {})
+        nothing: Mapping[dt.date, Commit] = {}
+        return self.of(table, "days", lambda: last_of_each_day(self.commits(table)), nothing)
 
     def last(self, table: str) -> Commit | None:
         """The publication of the table's last day."""
-        return self.of(table, "last", lambda: _last(self.lake.days(table)), None)
+        days = self.days(table)
+        return days[max(days)] if days else None
 
     def commits(self, table: str) -> tuple[Commit, ...]:
         """See `Lake.commits`."""
-        return self.of(table, "commits", lambda: self.lake.commits(table), ())
+        nothing: tuple[Commit, ...] = ()
 
-    def rows(self, table: str, first: dt.date | None = None) -> pa.Table | None:
-        """A small table's rows from a day on; None if there is no such table."""
-        return self.of(table, ("rows", first), lambda: self.lake.read(table, first=first).read_all(), None)
+        def newer(held: tuple[Commit, ...]) -> tuple[Commit, ...]:
+            return (*self.lake.commits(table, since=held[0].version if held else None), *held)
+
+        return self._grown(table, "commits", newer, nothing)
+
+    def rows(self, table: str, first: dt.date | None = None) -> list[Row] | None:
+        """A small daily table's rows from a day on, by day; None if there is no such table."""
+        if not self.exists(table):
+            return None
+        published = self.days(table)
+        with self._lock:
+            held = self._rows.get(table, {})
+        kept = {day: read for day, read in held.items() if day in published and read[0] == published[day].version}
+        wanted = [day for day in published if first is None or first <= day]
+        if missing := [day for day in wanted if day not in kept]:
+            rows = _read(self.lake, table, missing)
+            kept |= {day: (published[day].version, rows.get(day, [])) for day in missing}
+            with self._lock:
+                self._rows[table] = kept
+        return [row for day in wanted for row in kept[day][1]]
 
     def exists(self, table: str) -> bool:
         """See `Lake.exists`."""
@@ -76,14 +107,20 @@ class RememberedLake:
 
     def read(self, table: str) -> pa.RecordBatchReader:
         """A small table's rows, as `Lake.read` gives them."""
-        rows = self.rows(table)
+        rows = self.of(table, "whole", lambda: self.lake.read(table).read_all(), None)
         if rows is None:
             raise UpstreamMissing(f"The lake has no table {table!r} yet.")
         return rows.to_reader()
 
 
-def _last(days: Mapping[dt.date, Commit]) -> Commit | None:
-    return days[max(days)] if days else None
+def _read(lake: Lake, table: str, days: Sequence[dt.date]) -> dict[dt.date, list[Row]]:
+    """The rows of those days, given in order: neighbours are read together."""
+    rows: dict[dt.date, list[Row]] = {}
+    for _, group in groupby(enumerate(days), key=lambda each: each[1].toordinal() - each[0]):
+        run = [day for _, day in group]
+        for row in lake.read(table, first=run[0], last=run[-1]).read_all().to_pylist():
+            rows.setdefault(row["ds"], []).append(row)
+    return rows
 
 
 def newest_log(root: Path) -> Callable[[str], str]:

@@ -138,6 +138,14 @@ def test_a_day_is_replaced_whole_and_others_stay(lake):
     assert lake.commits(TABLE)[0].recorded_at >= lake.commits(TABLE)[1].recorded_at
 
 
+def test_what_was_published_since_a_version(lake):
+    commits = [put(lake, rows(number), day=day) for number, day in enumerate((DAY, NEXT, DAY))]
+    for place, commit in enumerate(commits):
+        assert lake.commits(TABLE, since=commit.version) == tuple(reversed(commits[place + 1 :]))
+    assert lake.commits(TABLE, DAY, since=commits[0].version) == (commits[2],)
+    assert lake.commits("nothing", since="3") == ()
+
+
 def test_another_process_finds_stages_audits_and_publishes(reopen):
     run = "manual__2013-03-01T00:00:00+00:00_ab/../c"
     staged = stage(reopen(), rows(1, 2), run=run)

@@ -53,10 +53,19 @@ def app(tmp_path: Path) -> Path:
     return made
 
 
+def stages() -> dict[str, str]:
+    """The Dockerfile's stages by name; the one that is built where none is named is ''."""
+    parts = re.split(r"^FROM ", DOCKERFILE, flags=re.M)[1:]
+    named = [(re.match(r"\S+(?: AS (\S+))?\n", part), part) for part in parts]
+    return {match[1] or "": part for match, part in named if match}
+
+
 def test_the_image_is_locked_non_root_and_has_no_build_tools() -> None:
-    final = DOCKERFILE[DOCKERFILE.rindex("FROM ") :]
+    final = stages()["runtime"]
     assert DOCKERFILE.count("ARG BASE_IMAGE") == 1
-    assert set(re.findall(r"^FROM (\S+)", DOCKERFILE, re.M)) == {"${BASE_IMAGE}"}
+    assert re.findall(r"^FROM (\S+)", DOCKERFILE, re.M) == ["${BASE_IMAGE}", "${BASE_IMAGE}", "runtime", "runtime"]
+    assert stages()[""].strip() == "runtime", "what is built without a target"
+    assert re.findall(r"^USER (\S+)$", stages()["notebooks"], re.M)[-1] == "10001:10001"
     assert all("--frozen --no-dev" in line for line in re.findall(r"uv sync.*", DOCKERFILE))
     assert re.search(r"^USER (\d+):\d+$", final, re.M)
     assert not re.search(r"\b(gcc|build-essential|jdk-headless|bin/uv)\b", final)
@@ -65,7 +74,7 @@ def test_the_image_is_locked_non_root_and_has_no_build_tools() -> None:
 
 
 def test_the_java_runtime_is_chosen_with_the_base() -> None:
-    final = DOCKERFILE[DOCKERFILE.rindex("FROM ") :]
+    final = stages()["runtime"]
     assert re.search(r"^ARG JRE=openjdk-17-jre-headless$", final, re.M), "after FROM, or it is empty"
     assert re.search(r'apt-get install .*"\$\{JRE\}"', final)
 

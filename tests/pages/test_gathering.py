@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import threading
 from dataclasses import dataclass, field, replace
 from zoneinfo import ZoneInfo
 
@@ -11,8 +12,9 @@ import pytest
 
 from pipelines import promotions
 from pipelines.engines.local import LocalEngine
-from pipelines.errors import TrackerUnavailable
-from pipelines.pages import charts, day, overview, pipeline, words
+from pipelines.errors import LakeUnavailable, TrackerUnavailable
+from pipelines.lake.memory import MemoryLake
+from pipelines.pages import catalog, charts, day, keeper, overview, pipeline, words
 from pipelines.pages.activity import Approval, Attempt, NextRun
 from pipelines.pages.remembered import RememberedLake, RememberedTracker, asked_version
 from pipelines.pages.sources import Sources
@@ -20,6 +22,7 @@ from pipelines.stages import snapshot
 from pipelines.validation.memory import MemoryValidator
 from pipelines.warehouse.memory import MemoryWarehouse
 from tests.stages.conftest import LAST, Installation, Loop, memory, tables, write_suites
+from tests.support import eventually
 
 TRAINED, AGAIN = dt.date(2013, 1, 9), dt.date(2013, 1, 12)
 ZONE = ZoneInfo("America/New_York")
@@ -313,14 +316,69 @@ class TestReads:
         assert rounds[1] == rounds[0]
         assert rounds[2] == rounds[0]
 
-    def test_a_table_that_changed_is_read_again(self, sources, spec):
+    @pytest.fixture
+    def grown(self) -> tuple[Counting, RememberedLake, MemoryLake]:
+        """A table of three days that was read, and then published again on one of them and on a new one."""
+        lake = MemoryLake()
+        for number in (1, 2, 3):
+            publish(lake, number, "at first")
+        counted = Counting(lake)
+        remembered = RememberedLake(counted, lambda table: asked_version(lake, 0)(table) if lake.exists(table) else "")
+        assert said(remembered) == ["at first"] * 3
+        publish(lake, 2, "again")
+        publish(lake, 5, "new")
+        counted.asked.clear()
+        return counted, remembered, lake
+
+    def test_of_a_table_that_grew_only_what_is_new_is_read(self, grown):
+        counted, remembered, lake = grown
+        assert said(remembered) == ["at first", "again", "at first", "new"]
+        assert remembered.commits("t") == lake.commits("t")
+        assert remembered.days("t") == lake.days("t")
+        read = [dict(what[2]) for what in counted.asked if what[0] == "read"]
+        assert [(each["first"], each["last"]) for each in read] == [("2013-01-02",) * 2, ("2013-01-05",) * 2]
+        histories = {what: times for what, times in counted.asked.items() if what[0] == "commits"}
+        assert histories == {("commits", ("t",), (("since", lake.commits("t")[2].version),)): 1}
+
+    def test_days_that_nobody_asked_for_are_not_read(self, grown):
+        counted, remembered, _ = grown
+        assert said(remembered, dt.date(2013, 1, 3)) == ["at first", "new"]
+        assert [dict(what[2])["first"] for what in counted.asked if what[0] == "read"] == ["2013-01-05"]
+        assert said(remembered) == ["at first", "again", "at first", "new"]
+
+    def test_what_a_night_published_is_read_before_anybody_looks(self, sources, spec, installed, monkeypatch):
+        monkeypatch.setattr(catalog, "read", lambda: ({spec.name: spec}, {}))
         counted = Counting(sources.lake.lake)
-        version = ["1"]
-        own = replace(sources, lake=RememberedLake(counted, lambda table: version[0] if counted.exists(table) else ""))
-        overview.gather(own, [spec], {})
-        version[0] = "2"
-        overview.gather(own, [spec], {})
-        assert counted.asked["days", ("predictions/churn",)] == 2
+        own = replace(sources, lake=RememberedLake(counted, sources.lake._version_of))
+        ended = keeper.keep(own, seconds=0.01)
+        try:
+            eventually(lambda: any(what[0] == "commits" for what in counted.asked), "the keeper reads", seconds=30)
+            before = dict(counted.asked)
+            Loop(installed[0], spec).predict(dt.date(2013, 1, 11), "late")
+            eventually(lambda: counted.asked != before, "the keeper reads again", seconds=30)
+        finally:
+            ended.set()
+        eventually(lambda: "tailrace-pages" not in {each.name for each in threading.enumerate()}, "it ends", seconds=30)
+        counted.asked.clear()
+        (row,) = overview.gather(own, [spec], {}).rows
+        assert row.last_day == dt.date(2013, 1, 12)
+        assert counted.asked == {}
+
+    def test_a_lake_that_fails_does_not_end_the_reading_ahead(self, sources, monkeypatch):
+        failing = iter([LakeUnavailable("The lake is away."), ValueError("a fault"), {}])
+        answers = []
+
+        def read():
+            answer = next(failing, {})
+            answers.append(answer)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer, {}
+
+        monkeypatch.setattr(catalog, "read", read)
+        ended = keeper.keep(sources, seconds=0.01)
+        eventually(lambda: len(answers) > 3, "it goes on", seconds=30)
+        ended.set()
 
     def test_what_is_kept_is_bounded(self, sources):
         held = RememberedLake(sources.lake.lake, lambda table: "1", keep=3)
@@ -330,6 +388,16 @@ class TestReads:
         held.of("promotions", 0, lambda: asked.append(1), None)
         held.of("promotions", 9, lambda: asked.append(2), None)
         assert asked == [1]
+
+
+def publish(lake: MemoryLake, number: int, text: str) -> None:
+    lake.publish(lake.stage("t", dt.date(2013, 1, number), text, pa.table({"text": [text]}).to_reader()), {})
+
+
+def said(lake: RememberedLake, first: dt.date | None = None) -> list[str]:
+    rows = lake.rows("t", first)
+    assert rows is not None
+    return [row["text"] for row in rows]
 
 
 class Counting:
