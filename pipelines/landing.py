@@ -46,6 +46,8 @@ class Landing:
         self.schemas = schemas
         self._clock = clock
         self._files, self._path = fsspec.core.url_to_fs(self.root)
+        self._digests: dict[tuple[str, dt.date], tuple[str, str]] = {}
+        """What was read, with the mark that the file had: a range of days looks back on most files again and again."""
 
     @property
     def location(self) -> str:
@@ -125,9 +127,12 @@ class Landing:
         Of a file that something else wrote it is the bytes'. Raises LandingRefused naming a file that is damaged,
         UpstreamMissing if one is removed meanwhile, LakeUnavailable.
         """
-        landed = [(table, day) for table in sorted(self.schemas) for day in self.days(table) if first <= day <= last]
+        marks = self.marks(first, last)
+        unread = [key for key, mark in marks.items() if self._digests.get(key, ("", ""))[0] != mark]
         with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
-            return dict(zip(landed, pool.map(lambda each: self._digest(*each), landed), strict=True))
+            for key, digest in zip(unread, pool.map(lambda key: self._digest(*key), unread), strict=True):
+                self._digests[key] = (marks[key], digest)
+        return {key: self._digests[key][1] for key in marks}
 
     def _digest(self, table: str, day: dt.date) -> str:
         with self._reading(f"{table} of {day}"), self._files.open(self._file(table, day), "rb") as file:

@@ -271,8 +271,8 @@ def published(docker: Docker, day: dt.date) -> dict[str, Any]:
 
 def optional_parts(docker: Docker, given: Mapping[str, str]) -> None:
     """A day scored on the profile's Spark, and JupyterLab behind its token."""
-    docker("compose", "--profile", "spark", "--profile", "jupyter", "build")
-    docker("compose", "--profile", "spark", "--profile", "jupyter", "up", "--detach", "--wait")
+    docker("compose", "build", "jupyter")
+    docker("compose", "up", "--detach", "--wait", *PROFILED)
     spark = ["-e", "TAILRACE_ENGINE=spark", "-e", "TAILRACE_SPARK_MASTER=spark://spark-master:7077"]
     words = ["tailrace", "predict", PIPELINE, "--date", str(TRAINED), "--force"]
     before = published(docker, TRAINED)
@@ -289,7 +289,7 @@ def optional_parts(docker: Docker, given: Mapping[str, str]) -> None:
     if (refused, let_in) != (403, 200):
         raise RuntimeError(f"JupyterLab answers {refused} without its token and {let_in} with it")
     say("jupyter: lets in whoever has the token, and nobody else")
-    docker("compose", "--profile", "spark", "--profile", "jupyter", "rm", "--stop", "--force", *PROFILED)
+    docker("compose", "rm", "--stop", "--force", *PROFILED)
 
 
 def lost_and_restored(docker: Docker, given: Mapping[str, str], folder: Path) -> None:
