@@ -108,9 +108,12 @@ def test_corrupt_content_is_lost_for_good_and_named(lake, tmp_path, place):
         lake.read_pin(lake.pin("t"))
 
 
-@pytest.mark.parametrize("fails_at", [0, 1], ids=["footer", "rows"])
-def test_a_store_that_fails_while_a_file_is_read_is_unavailable(lake, monkeypatch, fails_at):
+@pytest.mark.parametrize(
+    ("fails_at", "small"), [(0, 1 << 20), (0, 0), (1, 0)], ids=["whole", "footer of a large file", "its rows"]
+)
+def test_a_store_that_fails_while_a_file_is_read_is_unavailable(lake, monkeypatch, fails_at, small):
     put(lake, 500, "r1")
+    monkeypatch.setattr(parquet, "_SMALL_BYTES", small)
 
     class Failing(pa.PythonFile):
         reads = 0
