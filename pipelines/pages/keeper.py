@@ -22,7 +22,8 @@ def keep(sources: Sources, seconds: float = SECONDS) -> threading.Event:
 
 
 def _keep(sources: Sources, seconds: float, ended: threading.Event) -> None:
-    while not ended.is_set():
+    # Not at once: the first look, which made the pages, is reading the same just now.
+    while not ended.wait(seconds):
         try:
             specs, _ = catalog.read()
             overview.prepare(sources, list(specs.values()))
@@ -31,4 +32,3 @@ def _keep(sources: Sources, seconds: float, ended: threading.Event) -> None:
             log.info("The pages could not read ahead: %s", error)
         except Exception:
             log.exception("The pages could not read ahead.")
-        ended.wait(seconds)
