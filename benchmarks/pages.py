@@ -30,6 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import child
+from benchmarks.parse import copy_of
 from pipelines import pins, promotions, registry
 from pipelines.lake.delta import DeltaLake
 from pipelines.promotions import Promotion
@@ -130,11 +131,9 @@ def _environment(root: Path, database: str) -> dict[str, str]:
 
 def _catalog(folder: Path) -> list[PipelineSpec]:
     """The specs of copies of one pipeline, which are the catalog from now on."""
-    text = (registry.CATALOG / "flight_delay.py").read_text()
     folder.mkdir()
     for number in range(PIPELINES):
-        name = f"pipeline_{number:02d}"
-        (folder / f"{name}.py").write_text(text.replace("flight_delay", name))
+        copy_of(registry.CATALOG / "flight_delay.py", folder, f"pipeline_{number:02d}")
     registry.CATALOG = folder
     return [registry.get(name) for name in registry.names()]
 

@@ -49,9 +49,9 @@ def measure(pipelines: str) -> dict[str, float]:
         dags.mkdir()
         catalog.mkdir()
         for number in range(int(pipelines)):
-            _copy(registry.CATALOG / "flight_delay.py", catalog, f"copy_{number:02d}")
-            _copy(PROJECT / "dags" / "flight_delay.py", dags, f"copy_{number:02d}")
-        _copy(PROJECT / "dags" / "warehouse.py", dags, "warehouse")
+            copy_of(registry.CATALOG / "flight_delay.py", catalog, f"copy_{number:02d}")
+            copy_of(PROJECT / "dags" / "flight_delay.py", dags, f"copy_{number:02d}")
+        copy_of(PROJECT / "dags" / "warehouse.py", dags, "warehouse")
         (dags / "peer.py").write_text("from airflow.sdk import DAG\nwith DAG('peer', schedule=None):\n    pass\n")
         registry.CATALOG = catalog
         peer = sum(_parse(dags / "peer.py") for _ in range(int(pipelines) + 1))
@@ -59,7 +59,8 @@ def measure(pipelines: str) -> dict[str, float]:
         return {"seconds": sum(_parse(path) for path in files), "peer": peer}
 
 
-def _copy(source: Path, folder: Path, name: str) -> None:
+def copy_of(source: Path, folder: Path, name: str) -> None:
+    """Write a file of the pipeline flight_delay to the folder, as that of a pipeline of this name."""
     (folder / f"{name}.py").write_text(source.read_text().replace("flight_delay", name))
 
 

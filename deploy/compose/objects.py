@@ -23,15 +23,14 @@ import boto3
 from pipelines.models import NAME_MODELS
 
 BUCKETS = ("tailrace", "mlflow")
-LAKE = "tailrace/lake/"
-LOG = re.compile(r"^(?P<table>.+)/_delta_log/(?:(?P<version>\d{20})\..+|_last_checkpoint)$")
+LOG = re.compile(r"^tailrace/lake/(?P<table>.+)/_delta_log/(?:(?P<version>\d{20})\..+|_last_checkpoint)$")
 
 
 def versions() -> None:
     """Print the newest version of each of the lake's tables, as a JSON object."""
     found: dict[str, int] = {}
     for name, _ in objects():
-        entry = LOG.match(name.removeprefix(LAKE)) if name.startswith(LAKE) else None
+        entry = LOG.match(name)
         if entry and entry["version"] and name.endswith(".json"):
             found[entry["table"]] = max(int(entry["version"]), found.get(entry["table"], 0))
     json.dump(found, sys.stdout, indent=1, sort_keys=True)
@@ -51,7 +50,7 @@ def save(limits: str) -> None:
 
 def too_late(name: str, known: dict[str, int]) -> bool:
     """Whether an object is of a commit that the backup leaves out."""
-    entry = LOG.match(name.removeprefix(LAKE)) if name.startswith(LAKE) else None
+    entry = LOG.match(name)
     if entry is None or entry["table"].split("/")[0] not in NAME_MODELS:
         return False
     # _last_checkpoint is a hint that may be newer than the copy; readers do without.
