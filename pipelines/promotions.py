@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipelines.interfaces import Lake
 
@@ -64,7 +65,7 @@ def decisions(lake: Lake, pipeline: str) -> tuple[Promotion, ...]:
     """Everything decided on a pipeline's versions, rejections included, the latest decision first."""
     if not lake.exists(TABLE):
         return ()
-    rows = [row for row in lake.read(TABLE).read_all().to_pylist() if row["pipeline"] == pipeline]
+    rows = lake.read(TABLE).read_all().filter(pc.field("pipeline") == pipeline).to_pylist()
     # Tables of earlier versions of Tailrace have no decision: they held promotions only.
     decided = [Promotion(**{**row, "decision": row.get("decision") or "promoted"}) for row in rows]
     return tuple(sorted(decided, key=lambda row: row.recorded_at, reverse=True))

@@ -55,11 +55,19 @@ class Wiring:
 
     @cached_property
     def lake(self) -> Lake:
+        return self._lake(keep_open=False)
+
+    @cached_property
+    def watched_lake(self) -> Lake:
+        """The lake for a process that looks at it again and again, and writes nothing."""
+        return self._lake(keep_open=True)
+
+    def _lake(self, *, keep_open: bool) -> Lake:
         from pipelines.lake.delta import DeltaLake
 
         settings = self.settings
         native = settings.engine == "spark" and settings.spark.native_reader != ""
-        return DeltaLake(settings.lake, settings.storage_options, native_reader=native)
+        return DeltaLake(settings.lake, settings.storage_options, native_reader=native, keep_open=keep_open)
 
     @cached_property
     def engine(self) -> Engine:

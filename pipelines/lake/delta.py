@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, Schema, Transaction
-from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
@@ -50,6 +50,7 @@ _CONFIGURATION = {
 }
 # What a reader by file list gets wrong: rows that were deleted, columns of other names or narrower types.
 _NATIVE = {"deletionVectors", "columnMapping", "typeWidening", "typeWidening-preview"}
+_LISTED = ("path", "size_bytes", "modification_time", "num_records")
 _SMALL_FILE_BYTES = 64 << 20
 _COMMIT_SECONDS = 60
 
@@ -115,6 +116,8 @@ class DeltaLake:
 
     `storage_options` are delta-rs's own (credentials, endpoint, region, timeouts); with `native_reader`
     the engine can read tables whose features need one; `now` is what `vacuum` tells the age of files by.
+    With `keep_open`, for processes that look at many tables again and again and write none, a table is opened once,
+    and after that only what was committed since is read.
     """
 
     def __init__(
@@ -123,6 +126,7 @@ class DeltaLake:
         storage_options: Mapping[str, str] | None = None,
         *,
         native_reader: bool = False,
+        keep_open: bool = False,
         now: Callable[[], dt.datetime] = staging.now,
     ) -> None:
         folder = local_folder(root)
@@ -130,6 +134,7 @@ class DeltaLake:
         self._local = folder
         self._options = dict(storage_options) if storage_options else None
         self._native_reader = native_reader
+        self._opened: dict[str, DeltaTable] | None = {} if keep_open else None
         self._now = now
 
     # ------------------------------------------------------------ staging
@@ -391,16 +396,14 @@ class DeltaLake:
         return log.last_of_each_day(self.commits(table))
 
     def commits(self, table: str, day: dt.date | None = None, *, since: str | None = None) -> tuple[Commit, ...]:
-        if not self.exists(table):
-            return ()
-        current = self._load(table, natively=True)
-        newer = None if since is None else current.version() - int(since)
-        if newer is not None and newer <= 0:
+        try:
+            current = self._load(table, natively=True)
+        except UpstreamMissing:
             return ()
         with storage_errors(f"Reading the history of {table}"):
             return tuple(
                 record.commit(table)
-                for record in log.records(current, newer)
+                for record in log.records(current, since=None if since is None else int(since))
                 if record.kind != "optimize" and (day is None or record.day == day)
             )
 
@@ -482,11 +485,9 @@ class DeltaLake:
 
         `natively` says that a table will do which only a native reader can read, where there is one.
         """
-        if not self.exists(table):
-            raise UpstreamMissing(f"The lake has no table {table!r} yet. Run the stage that publishes it.")
         with storage_errors(f"Opening {table}"):
             try:
-                loaded = DeltaTable(self._uri(table), storage_options=self._options)
+                loaded = self._open(table, latest=version is None)
                 if version is not None:
                     _go_to(loaded, table, version)
             except TableNotFoundError as error:
@@ -496,6 +497,19 @@ class DeltaLake:
         if not (natively and self._native_reader) and (refusal := _refusal(loaded, table)):
             raise BadInput(refusal)
         return loaded
+
+    def _open(self, table: str, *, latest: bool) -> DeltaTable:
+        """The table, to be taken to another version by the caller unless `latest`, which may be shared."""
+        if self._opened is None or not latest:
+            return DeltaTable(self._uri(table), storage_options=self._options)
+        held = self._opened.get(table)
+        if held is not None:
+            # A table that was replaced by a shorter one cannot be brought up to date.
+            with contextlib.suppress(DeltaError):
+                held.update_incremental()
+                return held
+        self._opened[table] = DeltaTable(self._uri(table), storage_options=self._options)
+        return self._opened[table]
 
     def _ensure(self, table: str, schema: pa.Schema, partition_by: list[str]) -> pa.Schema:
         """Create the table if it is new; the schema it has, which another creator may have fixed first."""
@@ -716,12 +730,17 @@ def _active(current: DeltaTable, table: str, first: dt.date | None, last: dt.dat
     daily = _DAY in current.metadata().partition_columns
     if not daily and (first is not None or last is not None):
         raise BadInput(f"{table} is not partitioned by {_DAY!r}: read it without first and last.")
+    partition = f"partition.{_DAY}"
+    actions = pa.table(current.get_add_actions(flatten=True))
+    if first is not None:
+        actions = actions.filter(pc.field(partition) >= first)
+    if last is not None:
+        actions = actions.filter(pc.field(partition) <= last)
+    # Not the statistics of every column, which a list of Python values makes slow.
+    actions = actions.select([*_LISTED, *([partition] if daily else [])])
     found, deletions = [], _deletions(current)
-    for action in pa.table(current.get_add_actions(flatten=True)).to_pylist():
-        day = action[f"partition.{_DAY}"] if daily else None
-        if day is not None and not ((first or dt.date.min) <= day <= (last or dt.date.max)):
-            continue
-        path, modified = action["path"], int(action["modification_time"])
+    for action in actions.to_pylist():
+        day, path, modified = action.get(partition), action["path"], int(action["modification_time"])
         count, deleted = deletions.get(path, (0, ""))
         left = max((action["num_records"] or 0) - count, 0)
         found.append(_Active(path, action["size_bytes"], left, day, modified, deleted))

@@ -81,9 +81,12 @@ def last_of_each_day(newest_first: Iterable[Commit]) -> dict[dt.date, Commit]:
     return dict(sorted(latest.items()))
 
 
-def records(table: DeltaTable, limit: int | None = None) -> Iterator[Record]:
-    """Records of the table's commits, newest first; commits of other writers have none."""
-    for entry in table.history(limit):
+def records(table: DeltaTable, limit: int | None = None, *, since: int | None = None) -> Iterator[Record]:
+    """Records of the table's commits, newest first; commits of other writers have none.
+
+    At most the last `limit` commits, or those after the version `since`.
+    """
+    for entry in table.history(limit) if since is None else _newer(table, since):
         record = _parse(entry)
         if record is not None:
             yield record
@@ -110,6 +113,15 @@ def checksums(table: DeltaTable, paths: set[str]) -> dict[str, str]:
 
     find(table, covers)
     return found
+
+
+def _newer(table: DeltaTable, since: int) -> list[dict[str, Any]]:
+    """The history after a version, newest first, whole even if the table is brought up to date meanwhile."""
+    while (count := table.version() - since) > 0:
+        entries = table.history(count)
+        if not entries or entries[-1]["version"] <= since + 1:
+            return [entry for entry in entries if entry["version"] > since]
+    return []
 
 
 def _parse(entry: Mapping[str, Any]) -> Record | None:

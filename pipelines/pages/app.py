@@ -33,9 +33,10 @@ def installed() -> FastAPI:
     except SettingsError as error:
         return _telling(error)
     services = Wiring(configured)
-    version_of = asked_version(services.lake) if "://" in configured.lake else newest_log(Path(configured.lake))
+    lake = services.watched_lake
+    version_of = asked_version(lake) if "://" in configured.lake else newest_log(Path(configured.lake))
     sources = Sources(
-        RememberedLake(services.lake, version_of),
+        RememberedLake(lake, version_of),
         RememberedTracker(lambda: services.tracker),
         AirflowActivity(),
         lambda: dt.datetime.now(dt.UTC),

@@ -15,20 +15,21 @@ SECONDS = 60.0
 
 
 def keep(sources: Sources, seconds: float = SECONDS) -> threading.Event:
-    """Have the overview's part of the lake read now and then, in a thread of its own; setting the event ends it."""
+    """Have the overview's part of the lake read now and again, in a thread of its own; setting the event ends it."""
     ended = threading.Event()
     threading.Thread(target=_keep, args=(sources, seconds, ended), name="tailrace-pages", daemon=True).start()
     return ended
 
 
 def _keep(sources: Sources, seconds: float, ended: threading.Event) -> None:
-    # Not at once: the first look, which made the pages, is reading the same just now.
-    while not ended.wait(seconds):
+    while True:
         try:
             specs, _ = catalog.read()
-            overview.prepare(sources, list(specs.values()))
+            overview.of_lake(sources, list(specs.values()))
         except TailraceError as error:
             # Whoever opens a page is told the same.
             log.info("The pages could not read ahead: %s", error)
         except Exception:
             log.exception("The pages could not read ahead.")
+        if ended.wait(seconds):
+            return

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipelines.errors import TailraceError
 from pipelines.interfaces import Commit
@@ -19,12 +20,21 @@ from pipelines.spec import PipelineSpec, zone
 Days = Sequence[Mapping[str, Any]] | None
 """Rows of the table of performance, oldest first; None if there is no such table."""
 TREND_DAYS = 30
+READERS = 8
 DRIFT_WORDS = {
     "ok": "stable",
     "watch": "moving",
     "alarm": "drifted",
     "": "not measured",
 }
+
+
+class Held(NamedTuple):
+    """The champions, the last publication, and how the days before it turned out."""
+
+    champions: Sequence[Promotion]
+    last: Commit | None
+    days: Days
 
 
 @dataclass(frozen=True)
@@ -57,32 +67,48 @@ class Overview:
 def gather(sources: Sources, specs: Sequence[PipelineSpec], broken: Mapping[str, str]) -> Overview:
     """Raises LakeUnavailable."""
     names = [spec.name for spec in specs]
+    held = of_lake(sources, specs)
     attempts = sources.activity.latest(names)
     next_runs = sources.activity.next_runs(names)
     waiting = sources.activity.approvals(names)
     rows = [
-        _row(sources, spec, attempts.get(spec.name), next_runs.get(spec.name), len(waiting.get(spec.name, ())))
+        _row(
+            sources,
+            spec,
+            held[spec.name],
+            attempts.get(spec.name),
+            next_runs.get(spec.name),
+            len(waiting.get(spec.name, ())),
+        )
         for spec in specs
     ]
     return Overview(tuple(rows), broken)
 
 
-def prepare(sources: Sources, specs: Sequence[PipelineSpec]) -> None:
-    """Read what the rows need of the lake, so that it is remembered. Raises LakeUnavailable."""
-    for spec in specs:
-        _of_lake(sources, spec)
+def of_lake(sources: Sources, specs: Sequence[PipelineSpec]) -> dict[str, Held]:
+    """What the lake says of each pipeline. Raises LakeUnavailable."""
+    # Most of it is waiting for the lake's storage.
+    with ThreadPoolExecutor(READERS) as readers:
+        held = list(readers.map(lambda spec: _of_lake(sources, spec), specs))
+    return {spec.name: each for spec, each in zip(specs, held, strict=True)}
 
 
-def _of_lake(sources: Sources, spec: PipelineSpec) -> tuple[Sequence[Promotion], Commit | None, Days]:
-    """The champions, the last publication, and how the days before it turned out."""
+def _of_lake(sources: Sources, spec: PipelineSpec) -> Held:
     last = sources.lake.last(spec.predictions_table)
     days = sources.performance(spec.name, last.day - dt.timedelta(days=TREND_DAYS)) if last and last.day else None
-    return sources.champions(spec.name), last, days
+    return Held(sources.champions(spec.name), last, days)
 
 
-def _row(sources: Sources, spec: PipelineSpec, attempt: Attempt | None, following: NextRun | None, waiting: int) -> Row:
+def _row(
+    sources: Sources,
+    spec: PipelineSpec,
+    held: Held,
+    attempt: Attempt | None,
+    following: NextRun | None,
+    waiting: int,
+) -> Row:
     today = sources.today(zone(spec))
-    champions, last, days = _of_lake(sources, spec)
+    champions, last, days = held
     metric = shown_metric(spec)
     drift = _drift(days)
     return Row(

@@ -9,7 +9,7 @@ import datetime as dt
 import os
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -27,6 +27,7 @@ Row = Mapping[str, Any]
 
 KEPT = 2000
 FRESH_SECONDS = 10.0
+YOUNG_NS = 2_000_000_000
 PATIENCE_SECONDS = 4.0
 
 
@@ -43,6 +44,8 @@ class RememberedLake:
         self._rows: dict[str, dict[dt.date, tuple[str, list[Row]]]] = {}
         """Of small tables: each day's rows, and the version of the publication they are of."""
         self._lock = threading.Lock()
+        self._asking: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
+        """One thread at a time asks about a table: who comes second finds what the first was told."""
 
     def of(self, table: str, what: Hashable, ask: Callable[[], Answer], absent: Answer) -> Answer:
         """The answer of `ask`, which depends on the table alone, or `absent` if there is no such table."""
@@ -53,18 +56,19 @@ class RememberedLake:
         version = self._version_of(table)
         if not version:
             return absent
-        with self._lock:
-            known, before = self._held.get((table, what), ("", absent))
-            if known == version:
+        with self._asking[table]:
+            with self._lock:
+                known, before = self._held.get((table, what), ("", absent))
+                if known == version:
+                    self._held.move_to_end((table, what))
+                    return before
+            answer = ask(before)
+            with self._lock:
+                self._held[table, what] = (version, answer)
                 self._held.move_to_end((table, what))
-                return before
-        answer = ask(before)
-        with self._lock:
-            self._held[table, what] = (version, answer)
-            self._held.move_to_end((table, what))
-            while len(self._held) > self._keep:
-                self._held.popitem(last=False)
-        return answer
+                while len(self._held) > self._keep:
+                    self._held.popitem(last=False)
+            return answer
 
     def days(self, table: str) -> Mapping[dt.date, Commit]:
         """See `Lake.days`."""
@@ -89,17 +93,14 @@ class RememberedLake:
         """A small daily table's rows from a day on, by day; None if there is no such table."""
         if not self.exists(table):
             return None
-        published = self.days(table)
-        with self._lock:
-            held = self._rows.get(table, {})
-        kept = {day: read for day, read in held.items() if day in published and read[0] == published[day].version}
-        wanted = [day for day in published if first is None or first <= day]
-        if missing := [day for day in wanted if day not in kept]:
-            rows = _read(self.lake, table, missing)
-            kept |= {day: (published[day].version, rows.get(day, [])) for day in missing}
-            with self._lock:
-                self._rows[table] = kept
-        return [row for day in wanted for row in kept[day][1]]
+        with self._asking[table]:
+            published, held = self.days(table), self._rows.get(table, {})
+            kept = {day: read for day, read in held.items() if day in published and read[0] == published[day].version}
+            wanted = [day for day in published if first is None or first <= day]
+            if missing := [day for day in wanted if day not in kept]:
+                rows = _read(self.lake, table, missing)
+                self._rows[table] = kept | {day: (published[day].version, rows.get(day, [])) for day in missing}
+            return [row for day in wanted for row in self._rows[table][day][1]]
 
     def exists(self, table: str) -> bool:
         """See `Lake.exists`."""
@@ -124,14 +125,26 @@ def _read(lake: Lake, table: str, days: Sequence[dt.date]) -> dict[dt.date, list
 
 
 def newest_log(root: Path) -> Callable[[str], str]:
-    """The name of the newest file in a table's Delta log, in a lake that is a folder: a listing, nothing is read."""
+    """The name of the newest file in a table's Delta log, in a lake that is a folder; nothing is read.
+
+    A log is listed again when its folder's time of change is another one, or so young that a commit may still come
+    within the same tick of the clock.
+    """
+    known: dict[str, tuple[int, str]] = {}
 
     def version_of(table: str) -> str:
+        folder = root / table / "_delta_log"
         try:
-            with os.scandir(root / table / "_delta_log") as entries:
-                return max((entry.name for entry in entries if entry.name.endswith(".json")), default="")
+            changed = folder.stat().st_mtime_ns
+            listed_at, newest = known.get(table, (-1, ""))
+            if listed_at != changed:
+                with os.scandir(folder) as entries:
+                    newest = max((entry.name for entry in entries if entry.name.endswith(".json")), default="")
         except FileNotFoundError:
             return ""
+        if time.time_ns() - changed > YOUNG_NS:
+            known[table] = (changed, newest)
+        return newest
 
     return version_of
 

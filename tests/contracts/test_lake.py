@@ -54,7 +54,7 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=["memory", "local", "file-url", "s3"])
+@pytest.fixture(params=["memory", "local", "kept-open", "file-url", "s3"])
 def reopen(request, tmp_path, clock, monkeypatch) -> Callable[[], Lake]:
     """Opens the same lake again, as another process would; the memory lake is its own other process."""
     if request.param == "memory":
@@ -62,6 +62,8 @@ def reopen(request, tmp_path, clock, monkeypatch) -> Callable[[], Lake]:
         return lambda: lake
     if request.param == "local":
         return lambda: DeltaLake(str(tmp_path / "a new" / "lake"), now=clock)
+    if request.param == "kept-open":
+        return lambda: DeltaLake(str(tmp_path / "lake"), keep_open=True, now=clock)
     if request.param == "file-url":
         return lambda: DeltaLake((tmp_path / "lake").as_uri(), now=clock)
     options = request.getfixturevalue("s3")

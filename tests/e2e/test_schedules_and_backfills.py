@@ -325,22 +325,21 @@ def test_the_schedule_fires_by_itself(home, tmp_path):
 
 def test_trainings_are_backfilled_on_the_days_they_are_scheduled(home, api):
     """The last test here: its versions may become champions."""
-    before = Wiring(home).tracker.versions("flight_delay")
+    before = {version.version for version in Wiring(home).tracker.versions("flight_delay")}
     mondays = ["2013-02-04", "2013-02-11"]
     asked = ["--trials", "2", "--reason", "what would have been"]
-    # Up to the eleventh: Airflow runs what was run by hand on a day of the range once more, as it was.
-    done = backfill(home, [dt.date(2013, 2, 1), dt.date(2013, 2, 11)], "--train", *asked)
+    # Within the range lies the twelfth, a Tuesday, whose model was trained by hand: it is left alone.
+    done = backfill(home, [dt.date(2013, 2, 1), dt.date(2013, 2, 14)], "--train", *asked)
     states = {row["day"]: row["state"] for row in json.loads(done.stdout)}
-    assert states.keys() >= set(mondays), done.stderr
+    assert sorted(states) == mondays, done.stderr
     below = [day for day, state in states.items() if state == "failed"]
     assert done.returncode == (1 if below else 0)
     said = done.stderr.replace("\n", " ")
     assert all(re.search(rf"{day}: flight_delay: version \d+ is not promoted: ", said) for day in below), said
     assert len(below) < len(states), "a month of winter may be below the gate's floor, not every one"
     tracker = Wiring(home).tracker
-    made = [version for version in tracker.versions("flight_delay") if version not in before]
+    made = [version for version in tracker.versions("flight_delay") if version.version not in before]
     tags = [tracker.run(version.run_id).tags for version in made]
-    tags = [each for each in tags if each["tailrace.day"] in mondays]
     assert sorted(each["tailrace.day"] for each in tags) == mondays
     assert {each["tailrace.request.reason"] for each in tags} == {"what would have been"}
     assert {each["tailrace.request.trials"] for each in tags} == {"2"}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from zoneinfo import ZoneInfo
 
@@ -16,7 +18,7 @@ from pipelines.errors import LakeUnavailable, TrackerUnavailable
 from pipelines.lake.memory import MemoryLake
 from pipelines.pages import catalog, charts, day, keeper, overview, pipeline, words
 from pipelines.pages.activity import Approval, Attempt, NextRun
-from pipelines.pages.remembered import RememberedLake, RememberedTracker, asked_version
+from pipelines.pages.remembered import RememberedLake, RememberedTracker, asked_version, newest_log
 from pipelines.pages.sources import Sources
 from pipelines.stages import snapshot
 from pipelines.validation.memory import MemoryValidator
@@ -347,15 +349,16 @@ class TestReads:
         assert said(remembered) == ["at first", "again", "at first", "new"]
 
     def test_what_a_night_published_is_read_before_anybody_looks(self, sources, spec, installed, monkeypatch):
-        monkeypatch.setattr(catalog, "read", lambda: ({spec.name: spec}, {}))
+        passes = []
+        monkeypatch.setattr(catalog, "read", lambda: passes.append(1) or ({spec.name: spec}, {}))
         counted = Counting(sources.lake.lake)
         own = replace(sources, lake=RememberedLake(counted, sources.lake._version_of))
         ended = keeper.keep(own, seconds=0.01)
         try:
-            eventually(lambda: any(what[0] == "commits" for what in counted.asked), "the keeper reads", seconds=30)
-            before = dict(counted.asked)
+            eventually(lambda: len(passes) > 1, "the keeper has read", seconds=30)
             Loop(installed[0], spec).predict(dt.date(2013, 1, 11), "late")
-            eventually(lambda: counted.asked != before, "the keeper reads again", seconds=30)
+            begun = len(passes)
+            eventually(lambda: len(passes) > begun + 1, "the keeper has read again", seconds=30)
         finally:
             ended.set()
         eventually(lambda: "tailrace-pages" not in {each.name for each in threading.enumerate()}, "it ends", seconds=30)
@@ -379,6 +382,45 @@ class TestReads:
         ended = keeper.keep(sources, seconds=0.01)
         eventually(lambda: len(answers) > 3, "it goes on", seconds=30)
         ended.set()
+
+    def test_two_commits_within_a_tick_of_the_clock_are_told_apart(self, tmp_path):
+        log, version_of = tmp_path / "t" / "_delta_log", newest_log(tmp_path)
+        assert version_of("t") == ""
+        log.mkdir(parents=True)
+        tick = log.stat().st_mtime_ns
+        for number in range(3):
+            (log / f"{number:020d}.json").touch()
+            os.utime(log, ns=(tick, tick))
+            assert version_of("t") == f"{number:020d}.json"
+
+    def test_a_log_that_did_not_change_is_not_listed_again(self, tmp_path, monkeypatch):
+        log, version_of, listed = tmp_path / "t" / "_delta_log", newest_log(tmp_path), []
+        log.mkdir(parents=True)
+        (log / "1.json").touch()
+        os.utime(log, ns=(10**18, 10**18))
+        scandir = os.scandir
+        monkeypatch.setattr(os, "scandir", lambda folder: listed.append(folder) or scandir(folder))
+        assert [version_of("t") for _ in range(3)] == ["1.json"] * 3
+        assert len(listed) == 1
+        (log / "2.json").touch()
+        assert version_of("t") == "2.json"
+
+    def test_who_asks_while_another_asks_is_told_the_same(self, sources):
+        began, goes_on, asked = threading.Event(), threading.Event(), []
+
+        def ask():
+            asked.append(1)
+            began.set()
+            return goes_on.wait(30)
+
+        held = RememberedLake(sources.lake.lake, lambda table: "1")
+        with ThreadPoolExecutor(2) as threads:
+            first = threads.submit(held.of, "t", "what", ask, None)
+            assert began.wait(30)
+            second = threads.submit(held.of, "t", "what", ask, None)
+            goes_on.set()
+            assert (first.result(30), second.result(30)) == (True, True)
+        assert asked == [1]
 
     def test_what_is_kept_is_bounded(self, sources):
         held = RememberedLake(sources.lake.lake, lambda table: "1", keep=3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+import shutil
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -74,6 +75,55 @@ def test_history_survives_a_checkpoint(lake, tmp_path):
     DeltaTable(str(tmp_path / "t")).create_checkpoint()
     second = put(lake, 2, "r2")
     assert lake.commits("t") == (second, first)
+
+
+class TestKeptOpen:
+    """A lake that keeps its tables open, beside one that another process writes."""
+
+    @pytest.fixture
+    def watching(self, tmp_path) -> DeltaLake:
+        return DeltaLake(str(tmp_path), keep_open=True)
+
+    def test_what_another_process_commits_is_seen(self, lake, watching):
+        with pytest.raises(UpstreamMissing):
+            watching.read("t")
+        put(lake, 3, "r1")
+        assert watching.read("t").read_all().num_rows == 3
+        (first,) = watching.commits("t")
+        for count in (4, 5):
+            put(lake, count, f"r{count}")
+        assert [commit.rows for commit in watching.commits("t", since=first.version)] == [5, 4]
+        assert watching.read("t").read_all().num_rows == 5
+        assert watching.commits("t", since=watching.commits("t")[0].version) == ()
+
+    def test_an_earlier_version_does_not_stay(self, lake, watching):
+        first = put(lake, 3, "r1")
+        put(lake, 4, "r2")
+        assert watching.read("t", version=first.version).read_all().num_rows == 3
+        assert watching.read("t").read_all().num_rows == 4
+
+    def test_commits_made_while_the_history_is_read_are_not_skipped(self, lake, watching, monkeypatch):
+        first = put(lake, 1, "r1")
+        put(lake, 2, "r2")
+        history, another = DeltaTable.history, iter(["r3"])
+
+        def beside_another_thread(table, limit=None):
+            if run := next(another, None):
+                put(lake, 3, run)
+                table.update_incremental()
+            return history(table, limit)
+
+        monkeypatch.setattr(DeltaTable, "history", beside_another_thread)
+        assert [commit.rows for commit in watching.commits("t", since=first.version)] == [3, 2]
+
+    def test_a_lake_put_back_from_a_copy_is_read_anew(self, lake, watching, tmp_path):
+        put(lake, 1, "r1")
+        shutil.copytree(tmp_path / "t", tmp_path / "copy")
+        put(lake, 2, "r2")
+        assert watching.read("t").read_all().num_rows == 2
+        shutil.rmtree(tmp_path / "t")
+        shutil.move(tmp_path / "copy", tmp_path / "t")
+        assert watching.read("t").read_all().num_rows == 1
 
 
 def test_tampered_and_lost_bytes_of_a_pin_are_noticed(lake, tmp_path):
