@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from pipelines import days, registry, settings
+from pipelines import days, pins, registry, settings
 from pipelines.spec import PipelineSpec, zone
 from pipelines.stages import audit, evaluate, promote, publish, score, train
 from pipelines.wiring import Wiring
@@ -17,7 +18,8 @@ from pipelines.wiring import Wiring
 FIRST, LAST = dt.date(2013, 1, 24), dt.date(2013, 2, 13)
 TRAINED, AGAIN = dt.date(2013, 2, 5), dt.date(2013, 2, 12)
 PUBLISHED = (dt.date(2013, 2, 6), dt.date(2013, 2, 7), dt.date(2013, 2, 8))
-ROWS = 150
+CORRECTED = dt.date(2013, 2, 1)
+LOOK_BACK, ROWS = 28, 150
 
 
 def make(home: Path) -> settings.Settings:
@@ -26,8 +28,10 @@ def make(home: Path) -> settings.Settings:
     services, spec = Wiring(configured), registry.get("flight_delay")
     for place, day in enumerate(days.span(FIRST, LAST)):
         features, outcomes = _day(spec, day, place)
-        _publish(services, spec.features_table, day, features)
-        _publish(services, spec.outcomes_table, day + dt.timedelta(days=1), outcomes)
+        # A source day that was landed anew before the last features took it in.
+        landed = {each: f"{each.day:08x}{int(each == CORRECTED and day == LAST):08x}" for each in _sources(day)}
+        _publish(services, spec.features_table, day, features, pins.source_note(landed))
+        _publish(services, spec.outcomes_table, day + dt.timedelta(days=1), outcomes, {})
     for day in (TRAINED, AGAIN):
         trained = train.run(services, spec, day, seed=1, trials=2)
         evaluate.run(services, spec, trained.run_id)
@@ -42,9 +46,13 @@ def make(home: Path) -> settings.Settings:
     return configured
 
 
-def _publish(services: Wiring, table: str, day: dt.date, rows: pa.Table) -> None:
+def _sources(day: dt.date) -> list[dt.date]:
+    return list(days.span(day - dt.timedelta(days=LOOK_BACK), day))
+
+
+def _publish(services: Wiring, table: str, day: dt.date, rows: pa.Table, notes: Mapping[str, str]) -> None:
     staged = services.lake.stage(table, day, "drawn", rows.to_reader())
-    services.lake.publish(staged, {"run_id": "drawn"})
+    services.lake.publish(staged, {"run_id": "drawn", **notes})
 
 
 def _day(spec: PipelineSpec, day: dt.date, seed: int) -> tuple[pa.Table, pa.Table]:

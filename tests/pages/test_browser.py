@@ -5,6 +5,7 @@ One Airflow and one home for the whole module; its tests go in the order of an o
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import re
 import shutil
@@ -17,6 +18,7 @@ from playwright.sync_api import Browser, Frame, Locator, Page, expect, sync_play
 from pipelines import promotions, settings
 from pipelines.wiring import Wiring
 from scripts import stack
+from tests.support import eventually
 
 pytestmark = pytest.mark.airflow
 
@@ -119,6 +121,14 @@ class TestReading:
         page.reload()
         expect(page.frame_locator("iframe").get_by_role("heading", name="flight_delay, 2013-02-08")).to_be_visible()
 
+    def test_a_day_says_which_of_its_source_days_were_corrected(self, page):
+        frame = inside(page, "/plugin/models/flight_delay/2013-02-07", "flight_delay, 2013-02-07")
+        expect(frame.locator("#source-days")).to_contain_text("29 days of extracts, 2013-01-10 to 2013-02-07")
+        expect(frame.locator("#source-days")).to_contain_text("1 landed otherwise since")
+        frame.get_by_text("Each with its SHA-256").click()
+        expect(frame.get_by_role("row", name=re.compile("^2013-02-01 "))).to_contain_text("other rows were landed")
+        expect(frame.get_by_role("row", name=re.compile("^2013-02-02 "))).to_contain_text("the same")
+
     def test_by_keyboard_alone(self, page):
         frame = inside(page, "/plugin/models/flight_delay", "flight_delay")
         last = frame.locator(".calendar a[tabindex='0']")
@@ -207,6 +217,31 @@ class TestActing:
         frame.get_by_role("link", name="Open the backfill").wait_for()
         self.published(page, "2013-02-11", "v1")
         self.published(page, "2013-02-12", "v1")
+
+    def test_airflows_own_backfill_form_states_its_parameters_or_is_refused(self, page):
+        def ended() -> bool:
+            """Whether the backfill of the test before is at its end: Airflow has one of a DAG at a time."""
+            held = page.request.get("/api/v2/backfills?dag_id=predict__flight_delay").json()["backfills"]
+            return all(each["completed_at"] for each in held)
+
+        eventually(ended, "the backfill before has ended", seconds=PATIENCE / 1000)
+        form, _ = self.airflows_form(page, "predict__flight_delay")
+        form.get_by_text("Run this Dag for a range of dates").click()
+        for day in (dt.date(2013, 2, 10), dt.date(2013, 2, 11)):
+            form.get_by_text("Select date and time").first.click()
+            page.get_by_placeholder("YYYY/MM/DD").fill(f"{day:%Y/%m/%d}")
+            page.get_by_placeholder("HH:mm").fill("00:00")
+            page.get_by_placeholder("HH:mm").press("Enter")
+            expect(form.get_by_text(f"{day:%b %d, %Y} 00:00")).to_be_visible()
+            page.keyboard.press("Escape")
+            expect(page.get_by_placeholder("HH:mm")).to_have_count(0)
+        expect(form).to_contain_text("1 run will be triggered")
+        form.get_by_role("button", name="Run Backfill").click()
+        expect(form).to_contain_text("tick 'Override parameters on existing runs'")
+        form.get_by_text("Override parameters on existing runs", exact=True).click()
+        form.get_by_role("button", name="Run Backfill").click()
+        expect(page.get_by_text("Backfill generated").first).to_be_visible()
+        self.published(page, "2013-02-10", "v1")
 
     def test_approve_then_roll_back(self, page, running):
         frame = inside(page, "/plugin/models/flight_delay", "flight_delay")
