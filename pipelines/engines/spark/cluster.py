@@ -112,6 +112,11 @@ def check_workers(context: SparkContext, settings: SparkSettings) -> None:
                 importlib.import_module(name)
             except ImportError as error:
                 lacking.append(error.name or name)
+        if not lacking:
+            # Only now: where libraries are missing, the package of this function may be.
+            from pipelines.engines.spark.workers import settle
+
+            settle()
         return lacking
 
     slots = slots_of(settings)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
+import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
@@ -77,7 +80,10 @@ def open_session(settings: SparkSettings, app_name: str = "tailrace") -> SparkSe
     _prepare_environment(settings, values)
     conf = SparkConf().setAppName(app_name).setAll(list(values.items()))
     with spark_errors(f"Starting Spark on {settings.master}"):
-        context = SparkContext(conf=conf, gateway=start_jvm(values, settings.log))
+        gateway = start_jvm(values, settings.log)
+        # The driver loads the model that it ships, and has nothing to do while Spark starts.
+        threading.Thread(target=_import_libraries, name="tailrace-libraries", daemon=True).start()
+        context = SparkContext(conf=conf, gateway=gateway)
         try:
             cluster.wait_for_slots(context, settings, 1)
             cluster.check_workers(context, settings)
@@ -85,6 +91,13 @@ def open_session(settings: SparkSettings, app_name: str = "tailrace") -> SparkSe
             context.stop()
             raise
         return SparkSession(context)
+
+
+def _import_libraries() -> None:
+    """Import what jobs will; what is missing is told by who needs it."""
+    for name in cluster.LIBRARIES:
+        with suppress(ImportError):
+            importlib.import_module(name)
 
 
 def _prepare_event_log(place: str) -> None:

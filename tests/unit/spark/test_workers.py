@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import gc
 import sys
+import zipfile
 import zipimport
 
 import pytest
@@ -42,32 +43,49 @@ def left(spark) -> tuple[int, bool]:
     return found
 
 
-def test_a_new_worker_has_all_to_lose(spark):
+@pytest.fixture
+def unsettled(spark):
+    """The session, its worker as PySpark leaves one."""
+
+    def undo(_):
+        from pipelines.engines.spark import workers
+
+        workers._modules = 0
+        gc.unfreeze()
+        for place in sys.path:
+            if zipfile.is_zipfile(place):
+                sys.path_importer_cache[place] = zipimport.zipimporter(place)
+
+    spark.sparkContext.parallelize([0], 1).map(undo).collect()
     archives, kept = left(spark)
     assert archives > 0
     assert not kept
+    return spark
 
 
-def test_scoring_leaves_a_worker_that_starts_the_next_task_at_once(spark, spec, rows, tmp_path):
+def test_a_new_worker_starts_its_first_task_at_once(spark):
+    assert left(spark) == (0, True)
+
+
+def test_scoring_leaves_a_worker_that_starts_the_next_task_at_once(unsettled, spec, rows, tmp_path):
     held = ArrowRows(rows[0].append_column(LABEL, rows[1]), tuple(spec.features.columns))
     model = LocalEngine(cores=1).train(spec, held, seed=1, trials=1, on_trial=lambda trial: None).model
     lake = DeltaLake(str(tmp_path / "lake"))
     lake.publish(lake.stage("features", DAY, "r", keyed(rows[0], DAY).to_reader()), {})
     scan = lake.scan(lake.pin("features", first=DAY, last=DAY))
-    scoring.score(spark, 1, spec, model, "1", scan, lake.target("p", DAY, "r"), lambda text: None)
-    assert left(spark) == (0, True)
+    scoring.score(unsettled, 1, spec, model, "1", scan, lake.target("p", DAY, "r"), lambda text: None)
+    assert left(unsettled) == (0, True)
 
 
-def test_so_does_a_search(spark, spec, rows):
+def test_so_does_a_search(unsettled, spec, rows):
     candidate = spec.candidates[0]
-    with in_tasks(spark, spec, rows[0], rows[1].to_numpy(zero_copy_only=False), seed=1, tell=lambda text: None) as run:
+    labels = rows[1].to_numpy(zero_copy_only=False)
+    with in_tasks(unsettled, spec, rows[0], labels, seed=1, tell=lambda text: None) as run:
         run([Job(candidate, candidate.parameters)])
-    assert left(spark) == (0, True)
+    assert left(unsettled) == (0, True)
 
 
 def test_a_module_from_an_archive_is_found_afterwards(spark, tmp_path):
-    import zipfile
-
     from pipelines.engines.spark.workers import settle
 
     with zipfile.ZipFile(tmp_path / "late.zip", "w") as archive:
