@@ -144,6 +144,13 @@ class AirflowApi:
         except httpx.HTTPStatusError as error:
             self._refused(f"The backfill of {dag} from {first} to {last}", error)
 
+    def under_way(self, dag: str, first: dt.date, last: dt.date) -> dict[str, str]:
+        """The days of the range of which a run is queued or running, and that run: a backfill makes none of them."""
+        query = "state=queued&state=running&order_by=-id"
+        runs = self.get(f"/dags/{quote(dag)}/dagRuns?{query}&limit={PAGE}")["dag_runs"]
+        found = {run["partition_key"]: run["dag_run_id"] for run in runs if run["partition_key"]}
+        return {day: run for day, run in sorted(found.items()) if str(first) <= day <= str(last)}
+
     def running_backfill(self, dag: str) -> Backfill | None:
         """The DAG's backfill that is not at its end; there is one at most."""
         held = self.get(f"/backfills?dag_id={quote(dag)}&limit={PAGE}&order_by=-id")["backfills"]
@@ -214,6 +221,10 @@ class AirflowApi:
     def get(self, path: str) -> Any:
         """What the API answers, as JSON."""
         return self._client.get(path).raise_for_status().json()
+
+    def page(self, path: str) -> str:
+        """A page of the plugin's, or of Airflow's own, as HTML."""
+        return self._client.get(f"{self.url}{path}").raise_for_status().text
 
     # Without an answer nobody knows whether the run was started: that is not tried again.
     @retry(retry=retry_if_exception(_busy), wait=PAUSE, stop=PATIENCE, reraise=True)

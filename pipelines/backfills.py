@@ -17,15 +17,22 @@ TELLING = {"predict": ("publish", "score"), "train": ("train",), "warehouse": ()
 def run(
     api: AirflowApi, dag: str, first: dt.date, last: dt.date, conf: Mapping[str, Any], at_once: int
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """Backfill the days and show how far it is; a row per day, and a sentence for each day that failed.
+    """Backfill the days and show how far it is; a row per day, a sentence for each that failed or was left out.
 
     Raises BadInput, Unavailable, Refused; KeyboardInterrupt leaves the backfill to Airflow.
     """
+    busy = api.under_way(dag, first, last)
     started = api.start_backfill(dag, first, last, conf, at_once)
     runs = _watch(api, started)
-    rows = [_row(api, dag, each) for each in runs]
+    left_out = {day: run for day, run in busy.items() if day not in {each.day for each in runs}}
+    rows = [_row(api, dag, each) for each in runs] + [_left_out(day) for day in left_out]
     why = [f"{each.day}: {_sentence(api, dag, each)}" for each in runs if each.state == "failed"]
-    return rows, why
+    why += [
+        f"{day}: left out, since {run} was under way when the backfill began. Look how that ended; backfill the day "
+        "again if it should run once more."
+        for day, run in left_out.items()
+    ]
+    return sorted(rows, key=lambda row: str(row["day"])), why
 
 
 def _watch(api: AirflowApi, backfill: Backfill) -> list[DayRun]:
@@ -55,6 +62,10 @@ def _row(api: AirflowApi, dag: str, run: DayRun) -> dict[str, Any]:
         "unchanged": bool(said.get("already") or said.get("unchanged")),
         "seconds": round(run.seconds or 0.0),
     }
+
+
+def _left_out(day: str) -> dict[str, Any]:
+    return {"day": day, "state": "left out", "model": None, "rows": None, "unchanged": False, "seconds": 0}
 
 
 def _sentence(api: AirflowApi, dag: str, run: DayRun) -> str:

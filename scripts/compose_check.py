@@ -34,7 +34,7 @@ from scripts import make_secrets
 PIPELINE = "flight_delay"
 FIRST, LAST = dt.date(2013, 1, 1), dt.date(2013, 2, 14)
 TRAINED = dt.date(2013, 2, 12)
-REAL_BASE = "python:3.11-slim-bookworm"
+REAL_BASE = "python:3.11.13-slim-bookworm"
 STAND_IN_BASE = "tailrace-stand-in-base:local"
 NEXT_RELEASE = "trixie"
 """Debian's release that has the plugins compose and buildx; bookworm has the engine alone."""
@@ -254,6 +254,20 @@ def a_night(docker: Docker, given: Mapping[str, str]) -> None:
     if rows < 600:
         raise RuntimeError(f"{rows} predictions of {TRAINED} are published, where more than 600 flights left")
     say(f"published: {rows} predictions of {TRAINED}")
+    pages(api)
+
+
+def pages(api: AirflowApi) -> None:
+    """The pages of the plugin, on the lake in the object store."""
+    for page, expected in (
+        ("", PIPELINE),
+        (f"/{PIPELINE}", str(TRAINED)),
+        (f"/{PIPELINE}/{TRAINED}", "What it was made from"),
+    ):
+        html = api.page(f"/tailrace/pages{page}")
+        if expected not in html:
+            raise RuntimeError(f"the page {page or 'overview'} does not say {expected!r}: {html[:2000]}")
+    say("the pages show the pipeline and the day")
 
 
 def airflow(given: Mapping[str, str]) -> AirflowApi:

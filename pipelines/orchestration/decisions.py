@@ -247,9 +247,9 @@ def roll_back(spec: PipelineSpec) -> Any:
             takes_over=days.parse(form["from_day"], "from_day") if form.get("from_day") else None,
         )
         traces.leave(context, decided)
+        assert decided.effective_from  # noqa: S101  who takes over does so on a day
         extra = _champion(wired, decided.version, stage.run_of(wired, spec, decided.version)) | {"decided_by": who}
-        announced = [decided.effective_from] if decided.effective_from else []
-        assets.announce(context, outlet, announced, extra, zone=zone(spec))
+        assets.announce(context, outlet, [decided.effective_from], extra, zone=zone(spec))
 
     return roll_back()
 

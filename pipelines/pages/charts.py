@@ -15,6 +15,8 @@ Figure = dict[str, Any]
 METRIC_NAMES = {"roc_auc": "AUC (higher is better)", "log_loss": "log loss (lower is better)"}
 METRIC_NAMES["brier"] = "Brier score (lower is better)"
 
+A_TICK_A_DAY = {"dtick": 86_400_000, "tickformat": "%b %-d<br>%Y"}
+
 
 def performance(rows: Sequence[Mapping[str, Any]], metric: str, promotions: Sequence[Promotion]) -> Figure | None:
     """The metric over days; None while no outcome is known."""
@@ -93,7 +95,8 @@ def _over_days(
         if each.decision != "rejected" and first <= each.effective_from <= last
     }
     layout = {
-        "xaxis": {"type": "date"},
+        # Of a few days Plotly would show the hours.
+        "xaxis": {"type": "date", **(A_TICK_A_DAY if (last - first).days < 10 else {})},
         "yaxis": {"title": {"text": title}},
         "shapes": [
             {

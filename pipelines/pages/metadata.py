@@ -6,6 +6,7 @@ import datetime as dt
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from airflow.models.dag import DagModel
@@ -19,11 +20,14 @@ from airflow.utils.state import TaskInstanceState
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from pipelines import days
 from pipelines.orchestration import traces
 from pipelines.pages.activity import Approval, Attempt, DbtNode, NextRun, Outcome, predict_dag
 
 MOST_RUNS = 5000
 """The newest runs of a DAG that are looked at: years of nights, and their reruns."""
+LONGEST = dt.timedelta(days=400)
+"""Of a run of several days, the days before the last one that are looked at."""
 OUTCOMES: Mapping[str, Outcome] = {"success": "success", "failed": "failed", "queued": "queued"}
 UNFINISHED = (
     TaskInstanceState.RUNNING,
@@ -55,10 +59,12 @@ class AirflowActivity:
         with create_session(scoped=False) as session:
             last: dict[dt.date, DagRun] = {}
             for run in session.scalars(newest_first):
-                day = _day(run)
-                if day is not None and (day not in last or _at(last[day]) < _at(run)):
-                    last[day] = run
-            return {each.day: each for each in _attempts(session, last.values()) if each.day}
+                for day in _span(run):
+                    if day not in last or _at(last[day]) < _at(run):
+                        last[day] = run
+            runs = {run.id: run for run in last.values()}
+            attempts = dict(zip(runs, _attempts(session, runs.values()), strict=True))
+            return {day: replace(attempts[run.id], day=day) for day, run in last.items()}
 
     def next_runs(self, pipelines: Sequence[str]) -> Mapping[str, NextRun]:
         wanted = {predict_dag(name): name for name in pipelines}
@@ -182,6 +188,17 @@ def _day(run: DagRun) -> dt.date | None:
     with suppress(ValueError, TypeError):
         return dt.date.fromisoformat(text)
     return None
+
+
+def _span(run: DagRun) -> list[dt.date]:
+    """All days the run was for."""
+    last = _day(run)
+    if last is None:
+        return []
+    with suppress(ValueError, TypeError):
+        first = dt.date.fromisoformat((run.conf or {}).get("first_day") or "")
+        return list(days.span(max(first, last - LONGEST), last)) or [last]
+    return [last]
 
 
 def _plain(default: Any) -> Any:

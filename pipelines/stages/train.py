@@ -63,9 +63,12 @@ def run(
     pins = training_set.pin_inputs(services.lake, spec, day)
     data = training_set.load(services.lake, services.engine, spec, day, pins)
     inputs = inputs_of(spec, day, data.digests, seed, budget)
-    if not force and (earlier := _earlier(services, spec, inputs)) is not None:
-        return earlier
     tracker = services.tracker
+    if not force and (earlier := _earlier(services, spec, inputs)) is not None:
+        if challenge:
+            # It may have been trained by a dry run.
+            tracker.set_alias(spec.name, models.CHALLENGER, earlier.version)
+        return earlier
     tags = _tags(spec, day, inputs) | provenance.asked_tags(asked or {})
     run_id = tracker.start_run(spec.name, f"{spec.name} as of {day}", tags)
     try:

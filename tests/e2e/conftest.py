@@ -40,7 +40,7 @@ def dags_folder() -> Path:
 @pytest.fixture(scope="module")
 def running(home, dags_folder):
     """Airflow with its scheduler, on the same home."""
-    made = stack.Stack(home, parallelism=3)
+    made = stack.Stack(home, parallelism=4)
     made.environment["AIRFLOW__CORE__DAGS_FOLDER"] = str(dags_folder)
     with made.started():
         yield made

@@ -328,7 +328,7 @@ def test_trainings_are_backfilled_on_the_days_they_are_scheduled(home, api):
     before = {version.version for version in Wiring(home).tracker.versions("flight_delay")}
     mondays = ["2013-02-04", "2013-02-11"]
     asked = ["--trials", "2", "--reason", "what would have been"]
-    # Within the range lies the twelfth, a Tuesday, whose model was trained by hand: it is left alone.
+    # Within the range lies the twelfth, a Tuesday: no day of the schedule, whatever was trained on it by hand.
     done = backfill(home, [dt.date(2013, 2, 1), dt.date(2013, 2, 14)], "--train", *asked)
     states = {row["day"]: row["state"] for row in json.loads(done.stdout)}
     assert sorted(states) == mondays, done.stderr

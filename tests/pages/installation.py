@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from pipelines import days, pins, registry, settings
 from pipelines.spec import PipelineSpec, zone
-from pipelines.stages import audit, evaluate, promote, publish, score, train
+from pipelines.stages import audit, evaluate, monitor, promote, publish, score, train
 from pipelines.wiring import Wiring
 
 FIRST, LAST = dt.date(2013, 1, 24), dt.date(2013, 2, 13)
@@ -43,6 +43,7 @@ def make(home: Path) -> settings.Settings:
         score.run(services, spec, day, run, "2" if place == len(PUBLISHED) else "as-of")
         audit.run(services, spec, day, run)
         publish.run(services, spec, day, run)
+    monitor.run(services, spec, PUBLISHED[-1], "monitor")
     return configured
 
 

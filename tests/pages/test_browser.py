@@ -106,10 +106,13 @@ class TestReading:
         expect(row).to_contain_text("operations-research")
         expect(row).to_contain_text("v1 since 2013-02-05")
         expect(row).to_contain_text("published")
+        expect(row.locator("svg")).to_be_visible()
+        expect(row).to_contain_text(re.compile("as of 2013-02-08"))
         frame.get_by_role("link", name="flight_delay", exact=True).click()
         frame.locator("html[data-ready] .calendar").wait_for()
         calendar = frame.locator(".calendar")
         expect(calendar.get_by_role("link")).to_have_count(3)
+        expect(frame.locator(".chart .plot-container")).to_have_count(2)
         frame.get_by_role("link", name=re.compile("2013-02-08: published .* by v2")).hover()
         expect(frame.locator("#day-about")).to_contain_text("it was trained on later data (look-ahead)")
         frame.get_by_role("link", name=re.compile("2013-02-08")).first.click()
@@ -155,6 +158,8 @@ class TestReading:
             page.locator("html[data-ready] h1").wait_for()
             overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
             assert overflow <= 0, f"{address} is {overflow} px wider than the window"
+            # For whoever wants to look: pytest keeps the folders of its last three runs.
+            page.screenshot(path=tmp_path / f"{address.replace('/', '_') or 'overview'}.png", full_page=True)
             light = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
             assert light == (scheme == "light")
 
@@ -265,6 +270,23 @@ class TestActing:
         decided = promotions.decisions(Wiring(running.configured).lake, "flight_delay")
         assert [(row.version, row.decision) for row in decided][:2] == [("1", "rolled_back"), ("2", "promoted")]
         assert {row.decided_by for row in decided[:2]} == {stack.USER}
+
+    def test_retrain_by_form(self, page, running):
+        frame = inside(page, "/plugin/models/flight_delay", "flight_delay")
+        frame.get_by_role("link", name="Retrain").click()
+        frame.get_by_label("Day", exact=True).fill("2013-02-13")
+        frame.get_by_label("Search trials").fill("2")
+        frame.get_by_text("More choices").click()
+        frame.get_by_label("Dry run").check()
+        frame.get_by_role("button", name="Start training").click()
+        frame.get_by_role("link", name="Open the run").wait_for()
+        tracker = Wiring(running.configured).tracker
+
+        def trained() -> bool:
+            made = [run for run in tracker.runs("flight_delay") if run.tags["tailrace.day"] == "2013-02-13"]
+            return any(run.status == "finished" and run.tags["tailrace.request.trials"] == "2" for run in made)
+
+        eventually(trained, "the training asked for has ended", seconds=PATIENCE / 1000)
 
     def airflows_form(self, page: Page, dag: str) -> tuple[Locator, Locator]:
         """Airflow's own trigger form of a DAG, and the button that sends it."""

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
-from pipelines.interfaces import Commit
-from pipelines.pages import charts, forms, overview, pipeline, rendering, words
-from pipelines.pages.activity import DbtNode
+from pipelines.interfaces import Commit, Pin, RunRecord
+from pipelines.pages import charts, day, forms, overview, pipeline, rendering, words
+from pipelines.pages.activity import Attempt, DbtNode
 from pipelines.pages.day import Histogram
 from pipelines.promotions import Promotion
 from pipelines.registry import get
+from pipelines.stages.monitor import DayPerformance
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 DAY = dt.date(2013, 3, 5)
@@ -45,6 +47,42 @@ def empty_page(**values) -> pipeline.PipelinePage:
     spec = get("flight_delay")
     made = pipeline.PipelinePage(spec, "about", None, "–", None, (), {}, None, "roc_auc", None, (), (), "", ())
     return replace(made, **values)
+
+
+class TestDay:
+    def test_what_people_and_data_wrote_stays_text(self):
+        spec, pin = get("flight_delay"), Pin(EVIL, EVIL, None, None, 1, 1, EVIL)
+        commit = Commit(
+            EVIL, DAY, EVIL, NOW, 1, {"model_version": EVIL, "run_id": EVIL, "code_commit": EVIL, "digest": EVIL}
+        )
+        measured = DayPerformance(
+            DAY, EVIL, 2, 2, 0.5, 0.5, 0.6, 0.7, 0.2, 0.1, EVIL, 0.3, json.dumps({EVIL: 0.3}), EVIL, EVIL
+        )
+        page = day.DayPage(
+            spec,
+            DAY,
+            pipeline.CalendarDay(DAY, words.State("refused", EVIL), EVIL, EVIL),
+            Attempt(EVIL, EVIL, DAY, "failed", NOW, EVIL, EVIL, EVIL),
+            commit,
+            pin,
+            commit,
+            (day.SourceDay(DAY, EVIL, since=True),),
+            RunRecord(EVIL, EVIL, "finished", NOW, {}, {}, {"tailrace.day": EVIL}, EVIL),
+            {EVIL: pin},
+            EVIL,
+            (day.Check(EVIL, EVIL, EVIL, passed=False),),
+            asdict(measured),
+            ((EVIL, 0.3),),
+            Histogram((0.0, 1.0), (1.0,)),
+            (day.Earlier(commit, None),),
+            (EVIL, EVIL),
+            {EVIL: EVIL},
+            None,
+            None,
+        )
+        html = show("day", page=page, chart_figure=None, docs={}, may=MAY)
+        assert harmless(html)
+        assert html.count("&lt;script&gt;alert(1)") > 10
 
 
 class TestOverview:

@@ -117,6 +117,16 @@ class TestReading:
         assert "flight_delay" not in overview.text
         assert "no pipeline that you may read" in overview.text
 
+    @pytest.mark.parametrize("page", ["a validation", "index.html"])
+    def test_who_may_not_read_the_dag_reads_no_data_docs(self, client, as_viewer, docs, home, monkeypatch, page):
+        from airflow.api_fastapi.app import get_auth_manager
+
+        (home / "data_docs" / "index.html").write_text("all of them")
+        address = f"/tailrace/data-docs/{docs if page == 'a validation' else page}"
+        assert client.get(address, headers=as_viewer).status_code == 200
+        monkeypatch.setattr(type(get_auth_manager()), "is_authorized_dag", lambda self, **asked: False)
+        assert client.get(address, headers=as_viewer).status_code == 403
+
     @pytest.mark.parametrize(
         ("page", "status", "said"),
         [
@@ -269,6 +279,26 @@ class TestMetadata:
             dt.date(2013, 3, 6): ("r2", "failed"),
         }
         assert AirflowActivity().latest(["flight_delay", "other"])["flight_delay"].run_id == "r2"
+
+    def test_a_run_of_several_days_is_the_run_of_each(self, runs):
+        from airflow.models.dagrun import DagRun
+        from airflow.utils.session import create_session
+
+        from pipelines.pages.metadata import AirflowActivity
+
+        at = dt.datetime(2013, 3, 5, 6, 1, 30, tzinfo=dt.UTC)
+        with create_session() as session:
+            run = DagRun(dag_id="predict__flight_delay", run_id="range", run_type="manual", state="failed")
+            run.run_after = run.start_date = run.end_date = at
+            run.conf = {"first_day": "2013-03-03", "day": "2013-03-06"}
+            session.add(run)
+        held = AirflowActivity().by_day("flight_delay")
+        assert {day.day: (each.run_id, each.day == day) for day, each in held.items()} == {
+            3: ("range", True),
+            4: ("range", True),
+            5: ("range", True),
+            6: ("r2", True),
+        }
 
     def test_a_dag_that_airflow_does_not_have(self, client):
         from pipelines.pages.metadata import AirflowActivity

@@ -35,14 +35,27 @@ def test_every_service_is_named_by_a_variable_limited_and_hardened(name: str) ->
 
 def test_what_stays_up_has_a_health_check() -> None:
     unwatched = [name for name, each in SERVICES.items() if "healthcheck" not in each]
-    assert sorted(unwatched) == sorted([*ONCE, "prometheus", "grafana"])
+    assert sorted(unwatched) == sorted(ONCE)
+
+
+def test_optional_parts_are_started_by_their_profile_alone() -> None:
+    profiles = {name: each["profiles"] for name, each in SERVICES.items() if "profiles" in each}
+    assert profiles == {
+        "prometheus": ["monitoring"],
+        "grafana": ["monitoring"],
+        "jupyter": ["jupyter"],
+        "spark-master": ["spark"],
+        "spark-worker": ["spark"],
+    }
 
 
 def test_the_project_has_one_image() -> None:
     ours = {name for name, service in SERVICES.items() if "TAILRACE_IMAGE" in service["image"]}
     assert ours >= {"api-server", "scheduler", "dag-processor", "triggerer", "mlflow", "migrate", "buckets"}
     assert [name for name, service in SERVICES.items() if "build" in service] == ["migrate", "jupyter"]
-    assert "BASE_IMAGE" in SERVICES["migrate"]["build"]["args"]
+    base = VARIABLE.fullmatch(SERVICES["migrate"]["build"]["args"]["BASE_IMAGE"])
+    assert base
+    assert re.fullmatch(r"python:\d+\.\d+\.\d+-slim-\w+", base[3]), "pinned"
 
 
 def test_make_secrets_writes_what_compose_refuses_to_start_without(tmp_path) -> None:

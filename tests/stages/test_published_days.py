@@ -94,6 +94,10 @@ def test_a_training_for_the_eyes_alone_names_no_challenger(loop):
     train.run(services, spec, TRAINED, seed=1, challenge=False)
     (version,) = services.tracker.versions(spec.name)
     assert version.aliases == ()
+    # In earnest it is not trained once more, but it is the challenger now.
+    assert train.run(services, spec, TRAINED, seed=1).unchanged
+    (version,) = services.tracker.versions(spec.name)
+    assert version.aliases == ("challenger",)
 
 
 def test_a_forced_training_trains_the_same_model_again(loop):
