@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from pipelines.interfaces import ModelResult
+
 Outcome = Literal["success", "failed", "running", "queued"]
 
 
@@ -53,21 +55,6 @@ class NextRun:
     missing: bool = False
 
 
-@dataclass(frozen=True)
-class DbtNode:
-    """A dbt model or test of a run."""
-
-    unique_id: str
-    name: str
-    kind: str
-    status: str
-    seconds: float
-    rows: int | None
-    message: str
-    sql: str
-    log: str
-
-
 class Activity(Protocol):
     """Airflow's metadata, read only."""
 
@@ -87,7 +74,7 @@ class Activity(Protocol):
         """What waits for a decision, by pipeline, oldest first."""
         ...
 
-    def nodes(self, dag_id: str, run_id: str) -> Sequence[DbtNode] | None:
+    def nodes(self, dag_id: str, run_id: str) -> Sequence[ModelResult] | None:
         """What dbt did in a run; None if the run has not built anything with dbt."""
         ...
 

@@ -6,7 +6,7 @@ import datetime as dt
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 from airflow.models.dag import DagModel
@@ -21,8 +21,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from pipelines import days
+from pipelines.interfaces import ModelResult
 from pipelines.orchestration import traces
-from pipelines.pages.activity import Approval, Attempt, DbtNode, NextRun, Outcome, predict_dag
+from pipelines.pages.activity import Approval, Attempt, NextRun, Outcome, predict_dag
 
 MOST_RUNS = 5000
 """The newest runs of a DAG that are looked at: years of nights, and their reruns."""
@@ -98,7 +99,7 @@ class AirflowActivity:
                 waiting.setdefault(pipeline, []).append(Approval(*row))
         return waiting
 
-    def nodes(self, dag_id: str, run_id: str) -> Sequence[DbtNode] | None:
+    def nodes(self, dag_id: str, run_id: str) -> Sequence[ModelResult] | None:
         with create_session(scoped=False) as session:
             held: Sequence[Any] = session.scalars(
                 select(XComModel.value).where(
@@ -206,15 +207,7 @@ def _plain(default: Any) -> Any:
     return default if isinstance(default, str | int | float | bool) else None
 
 
-def _node(held: Mapping[str, Any]) -> DbtNode:
-    return DbtNode(
-        str(held.get("unique_id", "")),
-        str(held.get("name", "")),
-        str(held.get("kind", "")),
-        str(held.get("status", "")),
-        float(held.get("seconds") or 0),
-        held.get("rows"),
-        str(held.get("message") or ""),
-        str(held.get("sql") or ""),
-        str(held.get("log") or ""),
-    )
+def _node(held: Mapping[str, Any]) -> ModelResult:
+    """What a task left of a node; a task of an earlier version of Tailrace left less."""
+    known = {each.name: held[each.name] for each in fields(ModelResult) if each.name in held}
+    return ModelResult(**{**known, "depends_on": tuple(known.get("depends_on", ()))})

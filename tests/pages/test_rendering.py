@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.interfaces import Commit, Pin, RunRecord
+from pipelines.interfaces import Commit, ModelResult, Pin, RunRecord
 from pipelines.pages import charts, day, forms, overview, pipeline, rendering, words
-from pipelines.pages.activity import Attempt, DbtNode
+from pipelines.pages.activity import Attempt
 from pipelines.pages.day import Histogram
 from pipelines.promotions import Promotion
 from pipelines.registry import get
@@ -189,13 +189,15 @@ class TestForms:
 class TestNodes:
     def test_failures_come_first_and_sql_stays_text(self):
         nodes = [
-            DbtNode("model.a", "good", "model", "success", 1.5, 1000, "OK", "select 1", ""),
-            DbtNode("test.b", "bad", "test", "fail", 0.2, None, EVIL, EVIL, EVIL),
+            ModelResult("good", "model", "success", 1.5, 1000, "OK", "model.a", "select 1", kept=True),
+            ModelResult("bad", "test", "fail", 0.2, None, EVIL, "test.b", EVIL, EVIL),
         ]
         html = show("nodes", nodes=nodes, dag_id="warehouse", run_id=EVIL, pipeline="")
         assert harmless(html)
         assert html.index(">bad") < html.index(">good")
         assert "1 failed" in html
+        assert len(re.findall(r'>success</span> <span class="muted">kept<', html)) == 1
+        assert html.count(">kept<") == 1
 
     def test_a_run_without_dbt_says_so(self):
         html = show("nodes", nodes=None, dag_id="predict__churn", run_id="r", pipeline="churn")

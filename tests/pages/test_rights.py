@@ -300,6 +300,16 @@ class TestMetadata:
             6: ("r2", True),
         }
 
+    def test_what_a_task_left_of_a_node_is_read_also_from_an_earlier_version(self, client):
+        from pipelines.interfaces import ModelResult
+        from pipelines.orchestration import traces
+        from pipelines.pages.metadata import _node
+
+        made = ModelResult("a", "model", "success", 0.5, 3, "OK", "model.a", "select 1", "log", ("model.b",), kept=True)
+        (left,) = traces.plain([made])
+        assert _node(left) == made
+        assert _node({"name": "a", "kind": "model", "status": "success", "seconds": 0.5, "of_old": 1}).kept is False
+
     def test_a_dag_that_airflow_does_not_have(self, client):
         from pipelines.pages.metadata import AirflowActivity
 
