@@ -67,13 +67,15 @@ def promote(spec: PipelineSpec, training_run: Any) -> Any:
         if asked.dry_run:
             traces.skip(context, "Dry run: the model is trained and judged; who is champion was not touched.")
         wired = services()
+        links = _links(wired, training_run)
         decided = stage.run(wired, spec, training_run, recorded_at=dt.datetime.now(dt.UTC))
         if decided.outcome == "waiting":
-            traces.leave(context, decided)
+            traces.leave(context, decided, links)
             _ask(pipeline, training_run)
         if decided.outcome != "promoted":
-            traces.skip(context, f"Version {decided.version} is not champion ({decided.outcome}): {decided.reason}")
-        traces.leave(context, decided)
+            said = f"Version {decided.version} is not champion ({decided.outcome}): {decided.reason}"
+            traces.skip(context, said, links)
+        traces.leave(context, decided, links)
         if outlets:
             extra = _champion(wired, decided.version, training_run)
             assets.announce(context, outlet, [asked.day], extra, zone=zone(spec))
@@ -86,6 +88,14 @@ def _champion(wired: Services, version: str, training_run: str) -> dict[str, str
     trained_on = pins.from_tags(wired.tracker.run(training_run).tags)
     about = {"model_version": version, "run_id": training_run}
     return about | {f"{role}_pin": pins.to_json(pin) for role, pin in trained_on.items()}
+
+
+def _links(wired: Services, training_run: str) -> dict[str, str | None]:
+    """Where to read about the version that is decided on."""
+    return {
+        traces.MLFLOW_RUN: wired.tracker.run(training_run).url,
+        traces.REPORT: traces.evaluation_report(training_run),
+    }
 
 
 def _ask(pipeline: str, training_run: str) -> None:
@@ -142,10 +152,7 @@ class Approval(HITLOperator):
         request.form(context)
         wired, spec = services(), registry.get(self.pipeline)
         run_id = promote.run_of(wired, spec, self.training_run)
-        links = {
-            traces.MLFLOW_RUN: wired.tracker.run(run_id).url,
-            traces.REPORT: traces.evaluation_report(run_id),
-        }
+        links = _links(wired, run_id)
         compared, decision = evaluate.comparison_of(wired, run_id), evaluate.decision_of(wired, run_id)
         against = f"champion version {compared.champion}" if compared.champion else "no champion"
         self.subject = f"{self.pipeline}: version {compared.version} against {against}"
@@ -194,6 +201,7 @@ def decide(spec: PipelineSpec, answer: Any) -> Any:
         spec = registry.get(pipeline)
         carry_out = stage.approve if answer["approved"] else stage.reject
         wired = services()
+        links = _links(wired, answer["run_id"])
         decided = carry_out(
             wired,
             spec,
@@ -207,8 +215,9 @@ def decide(spec: PipelineSpec, answer: Any) -> Any:
             traces.skip(
                 context,
                 f"Version {decided.version} is rejected by {answer['decided_by']}, {stays}: {decided.reason}",
+                links,
             )
-        traces.leave(context, decided)
+        traces.leave(context, decided, links)
         extra = _champion(wired, decided.version, answer["run_id"]) | {"decided_by": answer["decided_by"]}
         assets.announce(context, outlet, [decided.effective_from], extra, zone=zone(spec))
 
@@ -246,9 +255,10 @@ def roll_back(spec: PipelineSpec) -> Any:
             reason=reason,
             takes_over=days.parse(form["from_day"], "from_day") if form.get("from_day") else None,
         )
-        traces.leave(context, decided)
+        trained_by = stage.run_of(wired, spec, decided.version)
+        traces.leave(context, decided, _links(wired, trained_by))
         assert decided.effective_from  # noqa: S101  who takes over does so on a day
-        extra = _champion(wired, decided.version, stage.run_of(wired, spec, decided.version)) | {"decided_by": who}
+        extra = _champion(wired, decided.version, trained_by) | {"decided_by": who}
         assets.announce(context, outlet, [decided.effective_from], extra, zone=zone(spec))
 
     return roll_back()

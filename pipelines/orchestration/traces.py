@@ -52,10 +52,11 @@ def leave(context: Any, result: Any, links: Mapping[str, str | None] | None = No
     _keep_links(context, links or {})
 
 
-def skip(context: Any, sentence: str) -> NoReturn:
-    """End the task as skipped, leaving the sentence that says why."""
+def skip(context: Any, sentence: str, links: Mapping[str, str | None] | None = None) -> NoReturn:
+    """End the task as skipped, leaving the sentence that says why, and the links that lead somewhere."""
     log.info("%s", sentence)
     context["ti"].xcom_push(RESULT, {"skipped": sentence})
+    _keep_links(context, links or {})
     raise AirflowSkipException(sentence)
 
 

@@ -201,10 +201,12 @@ def test_a_training_asks_and_a_rejection_is_written_down(home, people):
     trained = people.trigger("train__churn", {"trials": 1}, partition_key=str(THIRD))
     assert people.reaches("train__churn", trained, "success", "failed") == "success"
     tasks = f"/dags/train__churn/dagRuns/{trained}/taskInstances"
-    links = {task: people.get(f"{tasks}/{task}/links")["extra_links"] for task in ("train", "evaluate")}
-    assert links["train"]["MLflow run"] == links["evaluate"]["MLflow run"]
-    assert links["train"]["MLflow run"].endswith(f"/runs/{run_of(home, '3')}")
-    assert links["evaluate"]["Evaluation report"].endswith(f"/tailrace/reports/{run_of(home, '3')}")
+    links = {task: people.get(f"{tasks}/{task}/links")["extra_links"] for task in ("train", "evaluate", "promote")}
+    assert {task: each["MLflow run"].rpartition("/runs/")[2] for task, each in links.items()} == dict.fromkeys(
+        links, run_of(home, "3")
+    )
+    for task in ("evaluate", "promote"):
+        assert links[task]["Evaluation report"].endswith(f"/tailrace/reports/{run_of(home, '3')}")
     run = f"challenger__{run_of(home, '3')}"
     question = people.waiting("approve__churn", run)
     assert question["subject"] == "churn: version 3 against champion version 1"
