@@ -146,8 +146,7 @@ class AirflowApi:
 
     def under_way(self, dag: str, first: dt.date, last: dt.date) -> dict[str, str]:
         """The days of the range of which a run is queued or running, and that run: a backfill makes none of them."""
-        query = "state=queued&state=running&order_by=-id"
-        runs = self.get(f"/dags/{quote(dag)}/dagRuns?{query}&limit={PAGE}")["dag_runs"]
+        runs = self._newest_first(dag, "state=queued&state=running")
         found = {run["partition_key"]: run["dag_run_id"] for run in runs if run["partition_key"]}
         return {day: run for day, run in sorted(found.items()) if str(first) <= day <= str(last)}
 
@@ -192,7 +191,7 @@ class AirflowApi:
                 run["duration"],
                 run["conf"] or {},
             )
-            for run in self._newest_first(backfill.dag, "backfill")
+            for run in self._newest_first(backfill.dag, "run_type=backfill")
             if dt.datetime.fromisoformat(run["queued_at"] or run["run_after"]) >= backfill.created_at
         ]
         return sorted(found, key=lambda run: run.day)
@@ -231,10 +230,11 @@ class AirflowApi:
     def _post(self, path: str, body: Mapping[str, Any]) -> Any:
         return self._client.post(path, json=body).raise_for_status().json()
 
-    def _newest_first(self, dag: str, run_type: str) -> Iterator[dict[str, Any]]:
+    def _newest_first(self, dag: str, which: str) -> Iterator[dict[str, Any]]:
+        """The DAG's runs that a query string chooses, page by page."""
         offset = 0
         while True:
-            query = f"run_type={run_type}&limit={PAGE}&offset={offset}&order_by=-id"
+            query = f"{which}&limit={PAGE}&offset={offset}&order_by=-id"
             page = self.get(f"/dags/{dag}/dagRuns?{query}")["dag_runs"]
             yield from page
             if len(page) < PAGE:

@@ -117,10 +117,10 @@ def checksums(table: DeltaTable, paths: set[str]) -> dict[str, str]:
 
 def _newer(table: DeltaTable, since: int) -> list[dict[str, Any]]:
     """The history after a version, newest first, whole even if the table is brought up to date meanwhile."""
-    while (count := table.version() - since) > 0:
-        entries = table.history(count)
-        if not entries or entries[-1]["version"] <= since + 1:
-            return [entry for entry in entries if entry["version"] > since]
+    while (version := table.version()) > since:
+        entries = table.history(version - since)
+        if table.version() == version:
+            return entries
     return []
 
 

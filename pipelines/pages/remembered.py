@@ -9,12 +9,13 @@ import datetime as dt
 import os
 import threading
 import time
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 import pyarrow as pa
 
@@ -44,8 +45,8 @@ class RememberedLake:
         self._rows: dict[str, dict[dt.date, tuple[str, list[Row]]]] = {}
         """Of small tables: each day's rows, and the version of the publication they are of."""
         self._lock = threading.Lock()
-        self._asking: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
-        """One thread at a time asks about a table: who comes second finds what the first was told."""
+        self._asking: WeakValueDictionary[Hashable, Any] = WeakValueDictionary()
+        """Locks of the questions that are being asked: who comes second finds what the first was told."""
 
     def of(self, table: str, what: Hashable, ask: Callable[[], Answer], absent: Answer) -> Answer:
         """The answer of `ask`, which depends on the table alone, or `absent` if there is no such table."""
@@ -56,7 +57,7 @@ class RememberedLake:
         version = self._version_of(table)
         if not version:
             return absent
-        with self._asking[table]:
+        with self._turn((table, what)):
             with self._lock:
                 known, before = self._held.get((table, what), ("", absent))
                 if known == version:
@@ -69,6 +70,14 @@ class RememberedLake:
                 while len(self._held) > self._keep:
                     self._held.popitem(last=False)
             return answer
+
+    def _turn(self, question: Hashable) -> Any:
+        """The lock of a question; it goes with the last thread that holds it."""
+        with self._lock:
+            lock = self._asking.get(question)
+            if lock is None:
+                lock = self._asking[question] = threading.Lock()
+            return lock
 
     def days(self, table: str) -> Mapping[dt.date, Commit]:
         """See `Lake.days`."""
@@ -93,7 +102,7 @@ class RememberedLake:
         """A small daily table's rows from a day on, by day; None if there is no such table."""
         if not self.exists(table):
             return None
-        with self._asking[table]:
+        with self._turn((table, "rows")):
             published, held = self.days(table), self._rows.get(table, {})
             kept = {day: read for day, read in held.items() if day in published and read[0] == published[day].version}
             wanted = [day for day in published if first is None or first <= day]

@@ -422,6 +422,19 @@ class TestReads:
             assert (first.result(30), second.result(30)) == (True, True)
         assert asked == [1]
 
+    def test_a_long_reading_holds_up_no_other_question(self, sources):
+        began, goes_on = threading.Event(), threading.Event()
+        held = RememberedLake(sources.lake.lake, lambda table: "1")
+        with ThreadPoolExecutor(2) as threads:
+            slow = threads.submit(held.of, "t", "slow", lambda: began.set() or goes_on.wait(30), None)
+            assert began.wait(30)
+            try:
+                assert threads.submit(held.of, "t", "quick", lambda: "told", None).result(10) == "told"
+            finally:
+                goes_on.set()
+            assert slow.result(30)
+        assert len(held._asking) == 0
+
     def test_what_is_kept_is_bounded(self, sources):
         held = RememberedLake(sources.lake.lake, lambda table: "1", keep=3)
         for number in range(10):

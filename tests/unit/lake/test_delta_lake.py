@@ -116,6 +116,12 @@ class TestKeptOpen:
         monkeypatch.setattr(DeltaTable, "history", beside_another_thread)
         assert [commit.rows for commit in watching.commits("t", since=first.version)] == [3, 2]
 
+    def test_commits_whose_log_was_cleaned_up_are_not_waited_for(self, lake, watching, tmp_path):
+        first, _, *kept = (put(lake, count, f"r{count}") for count in range(1, 15))
+        for version in (first.version, str(int(first.version) + 1)):
+            (tmp_path / "t" / "_delta_log" / f"{int(version):020d}.json").unlink()
+        assert [commit.rows for commit in watching.commits("t", since="0")] == [each.rows for each in reversed(kept)]
+
     def test_a_lake_put_back_from_a_copy_is_read_anew(self, lake, watching, tmp_path):
         put(lake, 1, "r1")
         shutil.copytree(tmp_path / "t", tmp_path / "copy")
