@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import DagRunTriggerException
 
 from pipelines import pins
 from pipelines.errors import BadInput
-from pipelines.interfaces import Services
+from pipelines.interfaces import RunRecord
 from pipelines.orchestration import assets, forms, request, traces
 from pipelines.orchestration.tasks import services
 from pipelines.spec import PipelineSpec, zone
@@ -67,7 +67,9 @@ def promote(spec: PipelineSpec, training_run: Any) -> Any:
         if asked.dry_run:
             traces.skip(context, "Dry run: the model is trained and judged; who is champion was not touched.")
         wired = services()
-        links = _links(wired, training_run)
+        # Before anything is decided: afterwards an outage of MLflow's would end in a retry.
+        trained = wired.tracker.run(training_run)
+        links = _links(trained)
         decided = stage.run(wired, spec, training_run, recorded_at=dt.datetime.now(dt.UTC))
         if decided.outcome == "waiting":
             traces.leave(context, decided, links)
@@ -77,25 +79,21 @@ def promote(spec: PipelineSpec, training_run: Any) -> Any:
             traces.skip(context, said, links)
         traces.leave(context, decided, links)
         if outlets:
-            extra = _champion(wired, decided.version, training_run)
+            extra = _champion(decided.version, trained)
             assets.announce(context, outlet, [asked.day], extra, zone=zone(spec))
 
     return promote(training_run)
 
 
-def _champion(wired: Services, version: str, training_run: str) -> dict[str, str]:
+def _champion(version: str, trained: RunRecord) -> dict[str, str]:
     """What the event of a new champion says: who it is, and the pins of what it was trained on."""
-    trained_on = pins.from_tags(wired.tracker.run(training_run).tags)
-    about = {"model_version": version, "run_id": training_run}
-    return about | {f"{role}_pin": pins.to_json(pin) for role, pin in trained_on.items()}
+    about = {"model_version": version, "run_id": trained.run_id}
+    return about | {f"{role}_pin": pins.to_json(pin) for role, pin in pins.from_tags(trained.tags).items()}
 
 
-def _links(wired: Services, training_run: str) -> dict[str, str | None]:
+def _links(trained: RunRecord) -> dict[str, str | None]:
     """Where to read about the version that is decided on."""
-    return {
-        traces.MLFLOW_RUN: wired.tracker.run(training_run).url,
-        traces.REPORT: traces.evaluation_report(training_run),
-    }
+    return {traces.MLFLOW_RUN: trained.url, traces.REPORT: traces.evaluation_report(trained.run_id)}
 
 
 def _ask(pipeline: str, training_run: str) -> None:
@@ -152,7 +150,7 @@ class Approval(HITLOperator):
         request.form(context)
         wired, spec = services(), registry.get(self.pipeline)
         run_id = promote.run_of(wired, spec, self.training_run)
-        links = _links(wired, run_id)
+        links = _links(wired.tracker.run(run_id))
         compared, decision = evaluate.comparison_of(wired, run_id), evaluate.decision_of(wired, run_id)
         against = f"champion version {compared.champion}" if compared.champion else "no champion"
         self.subject = f"{self.pipeline}: version {compared.version} against {against}"
@@ -201,7 +199,8 @@ def decide(spec: PipelineSpec, answer: Any) -> Any:
         spec = registry.get(pipeline)
         carry_out = stage.approve if answer["approved"] else stage.reject
         wired = services()
-        links = _links(wired, answer["run_id"])
+        trained = wired.tracker.run(answer["run_id"])
+        links = _links(trained)
         decided = carry_out(
             wired,
             spec,
@@ -218,7 +217,7 @@ def decide(spec: PipelineSpec, answer: Any) -> Any:
                 links,
             )
         traces.leave(context, decided, links)
-        extra = _champion(wired, decided.version, answer["run_id"]) | {"decided_by": answer["decided_by"]}
+        extra = _champion(decided.version, trained) | {"decided_by": answer["decided_by"]}
         assets.announce(context, outlet, [decided.effective_from], extra, zone=zone(spec))
 
     return decide(answer)
@@ -255,10 +254,10 @@ def roll_back(spec: PipelineSpec) -> Any:
             reason=reason,
             takes_over=days.parse(form["from_day"], "from_day") if form.get("from_day") else None,
         )
-        trained_by = stage.run_of(wired, spec, decided.version)
-        traces.leave(context, decided, _links(wired, trained_by))
+        trained = wired.tracker.run(stage.run_of(wired, spec, decided.version))
+        traces.leave(context, decided, _links(trained))
         assert decided.effective_from  # noqa: S101  who takes over does so on a day
-        extra = _champion(wired, decided.version, trained_by) | {"decided_by": who}
+        extra = _champion(decided.version, trained) | {"decided_by": who}
         assets.announce(context, outlet, [decided.effective_from], extra, zone=zone(spec))
 
     return roll_back()
