@@ -216,6 +216,11 @@ class AirflowApi:
         answer = self._client.get(f"{_tasks(dag, run_id)}/{task}/xcomEntries/{key}", params={"deserialize": "true"})
         return answer.json()["value"] if answer.is_success else None
 
+    def links(self, dag: str, run_id: str, task: str) -> dict[str, str]:
+        """Where a task links to, by the link's name."""
+        held = self.get(f"{_tasks(dag, run_id)}/{task}/links")["extra_links"]
+        return {name: address for name, address in held.items() if address}
+
     @retry(retry=retry_if_exception(_passes), wait=PAUSE, stop=PATIENCE, reraise=True)
     def get(self, path: str) -> Any:
         """What the API answers, as JSON."""

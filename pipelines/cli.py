@@ -9,7 +9,7 @@ import datetime as dt
 import getpass
 import json
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -105,13 +105,14 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Run one stage of a pipeline for a day (ingest and build: for all pipelines)."""
-    with _handing_over_errors(result):
-        services, spec = _services(engine), registry.get(pipeline)
+    applications: list[str] = []
+    with _handing_over_errors(result, applications):
+        services, spec = _services(engine, applications.append), registry.get(pipeline)
         first, last = _range(date, to)
         chosen = Chosen(model, trials, run_id or CLI_RUN, training_run, force, dry_run, _asked(asked))
         rows = _run_stage(stage, services, spec, first, last, chosen)
     if result:
-        handover.write_result(result, rows)
+        handover.write_result(result, rows, "".join(applications[-1:]))
     output.table(f"{stage.value} {pipeline}", rows, as_json)
 
 
@@ -517,13 +518,13 @@ def _conf(dag: str, chosen: Mapping[str, Any], switches: Mapping[str, bool]) -> 
 
 
 @contextmanager
-def _handing_over_errors(file: Path | None) -> Iterator[None]:
-    """Errors are also written to the file, where one is given."""
+def _handing_over_errors(file: Path | None, applications: Sequence[str]) -> Iterator[None]:
+    """Errors are also written to the file, where one is given, with the last of the Spark applications."""
     try:
         yield
     except Exception as error:
         if file:
-            handover.write_error(file, error)
+            handover.write_error(file, error, "".join(applications[-1:]))
         raise
 
 
@@ -608,11 +609,11 @@ def _overview(services: Services, spec: PipelineSpec) -> dict[str, Any]:
     }
 
 
-def _services(engine: str | None = None) -> Wiring:
+def _services(engine: str | None = None, on_spark: Callable[[str], None] = lambda application: None) -> Wiring:
     if engine is not None and engine not in settings.ENGINES:
         known = ", ".join(settings.ENGINES)
         raise BadInput(f"--engine is {engine!r}; it must be one of {known}.{did_you_mean(engine, settings.ENGINES)}")
-    return open_services(engine)
+    return open_services(engine, on_spark)
 
 
 def _range(date: str, to: str | None) -> tuple[dt.date, dt.date]:

@@ -18,6 +18,7 @@ LIMIT = 4096
 """Bytes that Kubernetes keeps of a termination message."""
 
 _CUT = " ... (the log has the rest)"
+_SPARK = "spark"
 _SHORT = 64
 """Characters of a text that are always kept: more than an id or a digest has."""
 
@@ -26,14 +27,15 @@ class StageFailed(Exception):
     """A stage's process ended with an error that is none of Tailrace's own."""
 
 
-def write_result(file: Path, rows: Sequence[Any]) -> None:
-    """Hand back the plain fields of a stage's results (dataclasses or mappings).
+def write_result(file: Path, rows: Sequence[Any], spark: str = "") -> None:
+    """Hand back the plain fields of a stage's results (dataclasses or mappings), and the Spark application's id.
 
     Where they do not fit, long texts are cut, and only then are rows left out from the end.
     """
     plain = [_plain_fields(row) for row in rows]
     keep = LIMIT
-    while len(text := json.dumps({"rows": plain})) > LIMIT:
+    about = _about(spark)
+    while len(text := json.dumps({"rows": plain, **about})) > LIMIT:
         if keep > _SHORT:
             keep //= 2
             plain = [{name: _cut(value, keep) for name, value in row.items()} for row in plain]
@@ -42,16 +44,15 @@ def write_result(file: Path, rows: Sequence[Any]) -> None:
     file.write_text(text)
 
 
-def write_error(file: Path, error: Exception) -> None:
-    """Hand back an error's class and message; a message that does not fit is cut at its end."""
-    kind = type(error).__name__
-    message = str(error)
-    text = json.dumps({"error": kind, "message": message})
+def write_error(file: Path, error: Exception, spark: str = "") -> None:
+    """Hand back an error's class and message, and the Spark application's id; a message too long is cut at its end."""
+    kind, message, about = type(error).__name__, str(error), _about(spark)
+    text = json.dumps({"error": kind, "message": message, **about})
     keep = len(message)
     while len(text) > LIMIT:
         # An escaped character takes up to 12 bytes, so what is too long is taken off in small steps.
         keep -= max(1, (len(text) - LIMIT) // 12)
-        text = json.dumps({"error": kind, "message": message[:keep] + _CUT})
+        text = json.dumps({"error": kind, "message": message[:keep] + _CUT, **about})
     file.write_text(text)
 
 
@@ -67,6 +68,19 @@ def read(text: str) -> list[dict[str, Any]]:
     if (own := errors.rebuilt(held["error"], held["message"])) is not None:
         raise own
     raise StageFailed(f"{held['error']}: {held['message']}")
+
+
+def spark_application(text: str) -> str:
+    """The id of the Spark application that the process ran; empty if it ran none, or text is not of this module."""
+    try:
+        held = json.loads(text)
+    except ValueError:
+        return ""
+    return str(held.get(_SPARK, "")) if isinstance(held, dict) else ""
+
+
+def _about(spark: str) -> dict[str, str]:
+    return {_SPARK: spark} if spark else {}
 
 
 def _cut(value: Any, keep: int) -> Any:

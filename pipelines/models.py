@@ -66,15 +66,14 @@ def record_of(services: Services, spec: PipelineSpec, version: str) -> RunRecord
     return services.tracker.run(run_ids[version])
 
 
-def holdout_scores(services: Services, spec: PipelineSpec, version: str) -> str:
-    """The distribution of a version's scores on its holdout, as JSON. Raises UnknownName, SignatureMismatch."""
-    tags = record_of(services, spec, version).tags
-    if SCORES_TAG not in tags:
+def holdout_scores(trained: RunRecord, version: str) -> str:
+    """The distribution of a version's scores on its training's holdout, as JSON. Raises SignatureMismatch."""
+    if SCORES_TAG not in trained.tags:
         raise SignatureMismatch(
-            f"Version {version} of {spec.name} was registered without its holdout's scores, which the audit compares "
-            "with; score with another version, or train again."
+            f"Version {version} of {trained.pipeline} was registered without its holdout's scores, which the audit "
+            "compares with; score with another version, or train again."
         )
-    return tags[SCORES_TAG]
+    return trained.tags[SCORES_TAG]
 
 
 def _explicit(services: Services, spec: PipelineSpec, day: dt.date, version: str) -> Choice:

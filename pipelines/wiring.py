@@ -11,23 +11,28 @@ from pipelines import settings as configuration
 from pipelines.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pipelines.interfaces import Engine, Lake, Tracker, Validator
     from pipelines.landing import Landing
     from pipelines.sources.nycflights13 import NycFlights
     from pipelines.warehouse.dbt import DbtWarehouse
 
 
-def open_services(engine: str | None = None) -> Wiring:
-    """The installation's services; with another engine than its setting's, where one is named. Raises SettingsError."""
+def open_services(engine: str | None = None, on_spark: Callable[[str], None] = lambda application: None) -> Wiring:
+    """The installation's services; with another engine than its setting's, where one is named.
+
+    `on_spark` is given the id of the Spark application as soon as one runs. Raises SettingsError.
+    """
     configured = configuration.load()
-    return Wiring(replace(configured, engine=engine) if engine else configured)
+    return Wiring(replace(configured, engine=engine) if engine else configured, on_spark)
 
 
 class Wiring:
     """Services built when they are first asked for: a stage pays only for the libraries it uses."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self, settings: Settings, on_spark: Callable[[str], None] = lambda application: None) -> None:
+        self.settings, self._on_spark = settings, on_spark
 
     @cached_property
     def source(self) -> NycFlights:
@@ -74,7 +79,7 @@ class Wiring:
         if self.settings.engine == "spark":
             from pipelines.engines.spark.engine import SparkEngine
 
-            return SparkEngine(self.settings.spark)
+            return SparkEngine(self.settings.spark, on_start=self._on_spark)
         from pipelines.engines.local import LocalEngine
 
         return LocalEngine()

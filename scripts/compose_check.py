@@ -38,7 +38,7 @@ REAL_BASE = "python:3.11.13-slim-bookworm"
 STAND_IN_BASE = "tailrace-stand-in-base:local"
 NEXT_RELEASE = "trixie"
 """Debian's release that has the plugins compose and buildx; bookworm has the engine alone."""
-PROFILED = ("spark-master", "spark-worker", "jupyter")
+PROFILED = ("spark-master", "spark-worker", "spark-history", "jupyter")
 """Services of profiles that are the project's own images; Prometheus and Grafana are not brought up here."""
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 ENGINE_SECONDS = 60
@@ -219,7 +219,7 @@ def variables(base: str, work: Path) -> dict[str, str]:
     secrets_file = work / "secrets.env"
     make_secrets.write(secrets_file)
     given = dict(re.findall(r"^(\w+)='(.*)'$", secrets_file.read_text(), re.M))
-    ports = {f"{name}_PORT": str(free_port()) for name in ("AIRFLOW", "MLFLOW", "JUPYTER")}
+    ports = {f"{name}_PORT": str(free_port()) for name in ("AIRFLOW", "MLFLOW", "JUPYTER", "SPARK_HISTORY")}
     return (
         given
         | ports
@@ -230,6 +230,9 @@ def variables(base: str, work: Path) -> dict[str, str]:
             "MOTO_VERSION": importlib.metadata.version("moto"),
             "TAILRACE_IMAGE": "tailrace:check",
             "JUPYTER_IMAGE": "tailrace-jupyter:check",
+            "TAILRACE_SPARK_MASTER": "spark://spark-master:7077",
+            "TAILRACE_SPARK_EVENT_LOG": "/var/lib/tailrace/spark-events",
+            "TAILRACE_SPARK_HISTORY": f"http://127.0.0.1:{ports['SPARK_HISTORY_PORT']}",
         }
     )
 
@@ -284,19 +287,22 @@ def published(docker: Docker, day: dt.date) -> dict[str, Any]:
 
 
 def optional_parts(docker: Docker, given: Mapping[str, str]) -> None:
-    """A day scored on the profile's Spark, and JupyterLab behind its token."""
+    """A day scored on the profile's Spark by Airflow's form, and JupyterLab behind its token."""
     docker("compose", "build", "jupyter")
     docker("compose", "up", "--detach", "--wait", *PROFILED)
-    spark = ["-e", "TAILRACE_ENGINE=spark", "-e", "TAILRACE_SPARK_MASTER=spark://spark-master:7077"]
-    words = ["tailrace", "predict", PIPELINE, "--date", str(TRAINED), "--force"]
-    before = published(docker, TRAINED)
-    docker("compose", "exec", "-T", *spark, "scheduler", *words)
+    before, api, predict = published(docker, TRAINED), airflow(given), f"predict__{PIPELINE}"
+    run = api.run_day(predict, TRAINED, {"engine": "spark", "force": True})
     look = "import urllib.request as u; print(u.urlopen('http://spark-master:8080/json/').read().decode())"
     ended = json.loads(docker("compose", "exec", "-T", "scheduler", "python3", "-c", look))["completedapps"]
     # The same bytes make no commit, so that the version stays.
     if len(ended) != 1 or published(docker, TRAINED) != before:
         raise RuntimeError(f"the day was scored by {len(ended)} applications of the profile spark, to {before}")
     say("spark: the day scored by the profile's worker, to the same rows")
+    address = api.links(predict, run, "score")["Spark history"]
+    page = httpx.get(address, follow_redirects=True)
+    if page.status_code != 200 or ended[0]["id"] not in page.text:
+        raise RuntimeError(f"the task's link to Spark's history, {address}, answers {page.status_code}")
+    say(f"spark: the task links to its application, {address}")
     jupyter = f"http://127.0.0.1:{given['JUPYTER_PORT']}/api/status"
     token = {"Authorization": f"token {given['JUPYTER_TOKEN']}"}
     refused, let_in = httpx.get(jupyter).status_code, httpx.get(jupyter, headers=token).status_code

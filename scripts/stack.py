@@ -30,6 +30,7 @@ HOST = "127.0.0.1"
 USER = "admin"
 BIN = Path(sys.executable).parent
 START_SECONDS = 180
+SPARK_HISTORY_PORT = 18080
 
 
 class Stack:
@@ -48,6 +49,7 @@ class Stack:
         self.airflow_url = f"http://{HOST}:{_free_port(airflow_port)}"
         self.mlflow_url = f"http://{HOST}:{_free_port(mlflow_port)}"
         self.configured = configured
+        self.spark_history_url = self._own_spark_history()
         self.postgres = Postgres(self.home / "postgres")
         self.environment = os.environ | self._airflow(parallelism) | self._tailrace()
         self.processes = Processes(self.home / "processes")
@@ -64,7 +66,8 @@ class Stack:
     def start(self) -> None:
         """Start everything and return when Airflow is healthy. Raises RuntimeError naming the log to read."""
         self._migrate()
-        for name in ("api-server", "dag-processor", "scheduler", "triggerer", "mlflow"):
+        history = ["spark-history"] if self.spark_history_url else []
+        for name in ("api-server", "dag-processor", "scheduler", "triggerer", "mlflow", *history):
             self.start_one(name)
         self._make_pool()
         # What runs tasks is asked for them through the api-server: nothing runs before it answers.
@@ -84,6 +87,7 @@ class Stack:
             "scheduler": ("airflow", "scheduler", "--skip-serve-logs"),
             "dag-processor": ("airflow", "dag-processor"),
             "triggerer": ("airflow", "triggerer", "--skip-serve-logs"),
+            "spark-history": ("python", "-m", "scripts.spark_history", self.spark_history_url.rpartition(":")[2]),
         }[name]
         self.processes.spawn(name, [BIN / command, *arguments], self.environment)
 
@@ -155,12 +159,24 @@ class Stack:
         return {
             "TAILRACE_HOME": str(self.configured.home),
             "TAILRACE_TRACKING_UI": self.mlflow_url,
+            **self._spark_history(),
             # Not an argument: it may hold a password, and arguments are for all to see.
             "MLFLOW_BACKEND_STORE_URI": self.configured.tracking_uri,
             # Jobs are for its features around language models: seven idle processes, 250 MiB each.
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
         }
+
+    def _own_spark_history(self) -> str:
+        """The address of a history server of our own; empty where Spark is not the engine, or there is one already."""
+        wanted = self.configured.engine == "spark" and not self.configured.spark.history
+        return f"http://{HOST}:{_free_port(SPARK_HISTORY_PORT)}" if wanted else ""
+
+    def _spark_history(self) -> dict[str, str]:
+        if not self.spark_history_url:
+            return {}
+        events = self.configured.spark.event_log or str(self.configured.home / "spark-events")
+        return {"TAILRACE_SPARK_EVENT_LOG": events, "TAILRACE_SPARK_HISTORY": self.spark_history_url}
 
     def _mlflow_arguments(self) -> list[str]:
         port = self.mlflow_url.rpartition(":")[2]

@@ -17,7 +17,9 @@ def main() -> None:
     with contextlib.suppress(KeyboardInterrupt), stack.running() as running:
         console.print(f"Airflow  {running.airflow_url}   user {stack.USER}, password {running.password}")
         console.print(f"MLflow   {running.mlflow_url}")
-        console.print("Ctrl-C, or make down elsewhere, stops both; make logs follows what they say.")
+        if running.spark_history_url:
+            console.print(f"Spark    {running.spark_history_url}")
+        console.print("Ctrl-C, or make down elsewhere, stops them all; make logs follows what they say.")
         name = running.processes.wait_for_exit()
         console.print(f"{name} ended; its log is {running.processes.log(name)}", style="red")
 

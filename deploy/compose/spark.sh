@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Spark's standalone master or worker, with the stack's one secret, on no command line. The master's REST server, which
-# takes applications from anyone and knows no secret, stays off.
+# Spark's standalone master or worker, with the stack's one secret, on no command line; or the history server, which
+# needs none. The master's REST server, which takes applications from anyone and knows no secret, stays off.
 set -euo pipefail
 umask 077
 
@@ -8,6 +8,19 @@ spark=$(python3 -c 'import importlib.util; print(importlib.util.find_spec("pyspa
 export SPARK_HOME=$spark SPARK_CONF_DIR=/tmp/conf SPARK_WORKER_DIR=/tmp/work PYSPARK_PYTHON
 PYSPARK_PYTHON=$(command -v python3)
 mkdir -p "$SPARK_CONF_DIR" "$SPARK_WORKER_DIR"
+
+if [ "$1" = history ]; then
+    # Only what is there can be watched.
+    mkdir -p "$TAILRACE_SPARK_EVENT_LOG"
+    cat > "$SPARK_CONF_DIR/spark-defaults.conf" <<CONF
+spark.history.fs.logDirectory file:$TAILRACE_SPARK_EVENT_LOG
+spark.history.fs.update.interval 5s
+spark.history.fs.cleaner.enabled true
+CONF
+    export SPARK_DAEMON_MEMORY=512m
+    exec "$spark/bin/spark-class" org.apache.spark.deploy.history.HistoryServer
+fi
+
 cat > "$SPARK_CONF_DIR/spark-defaults.conf" <<CONF
 spark.authenticate true
 spark.authenticate.secret $SPARK_SECRET

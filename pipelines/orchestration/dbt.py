@@ -53,3 +53,4 @@ def _show(context: Any, nodes: list[ModelResult]) -> None:
     for line in traces.lines([brief(node) for node in nodes]):
         log.info("%s", line)
     context["ti"].xcom_push(traces.NODES, traces.plain(nodes))
+    traces.keep_links(context, {traces.DBT: traces.dbt_nodes(context["dag_run"])})

@@ -6,7 +6,6 @@ Registered in a plugin they are made in the api-server, at the moment somebody l
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,7 +23,7 @@ class TaskLink(BaseOperatorLink):
         """The address, absolute; empty if the task left none. It was written by a task: only web pages are led to."""
         from airflow.configuration import conf
 
-        address = _left(ti_key).get(self.name)
+        address = _left(ti_key, self.name)
         if not isinstance(address, str) or not address:
             return ""
         if urlsplit(address).scheme:
@@ -38,22 +37,40 @@ class MLflowRun(TaskLink):
     name = traces.MLFLOW_RUN
 
 
-class DataDocs(TaskLink):
-    """The validation that the task made."""
-
-    name = traces.DATA_DOCS
-
-
 class EvaluationReport(TaskLink):
     """The challenger against the champion."""
 
     name = traces.REPORT
 
 
-class SparkUI(TaskLink):
-    """The Spark application, while it runs or in the history server."""
+class SparkHistory(TaskLink):
+    """The Spark application in the history server, which shows it from its start on."""
 
-    name = traces.SPARK_UI
+    name = traces.SPARK
+
+
+class DataDocs(TaskLink):
+    """The validation that the task made: of features, where it made more than one."""
+
+    name = traces.DATA_DOCS
+
+
+class OutcomesDocs(TaskLink):
+    """The validation of outcomes."""
+
+    name = traces.OUTCOMES_DOCS
+
+
+class DbtNodes(TaskLink):
+    """What dbt did, node by node."""
+
+    name = traces.DBT
+
+
+class Features(TaskLink):
+    """What the lake holds of the day's features."""
+
+    name = traces.FEATURES
 
 
 class PublishedDay(TaskLink):
@@ -62,16 +79,25 @@ class PublishedDay(TaskLink):
     name = traces.PUBLISHED_DAY
 
 
-LINKS = (MLflowRun(), DataDocs(), EvaluationReport(), SparkUI(), PublishedDay())
+LINKS = (
+    MLflowRun(),
+    EvaluationReport(),
+    SparkHistory(),
+    DataDocs(),
+    OutcomesDocs(),
+    DbtNodes(),
+    Features(),
+    PublishedDay(),
+)
 """For a plugin's `global_operator_extra_links`."""
 
 
-def _left(ti_key: Any) -> Mapping[str, Any]:
+def _left(ti_key: Any, name: str) -> Any:
     from airflow.models.xcom import XComModel
     from airflow.utils.session import create_session
 
     wanted = XComModel.get_many(
-        key=traces.LINKS,
+        key=traces.LINK + name,
         run_id=ti_key.run_id,
         dag_ids=ti_key.dag_id,
         task_ids=ti_key.task_id,
@@ -80,5 +106,5 @@ def _left(ti_key: Any) -> Mapping[str, Any]:
     with create_session() as session:
         found = session.execute(wanted).first()
     held = found.value if found else None
-    held = json.loads(held) if isinstance(held, str) else held
-    return held if isinstance(held, Mapping) else {}
+    # Tasks leave it as JSON, Airflow's own code as the JSON's text.
+    return json.loads(held) if isinstance(held, str) and held.startswith('"') else held

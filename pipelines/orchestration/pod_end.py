@@ -27,6 +27,12 @@ def result(pod: Any, what: str) -> list[dict[str, Any]]:
         ) from error
 
 
+def spark_application(pod: Any) -> str:
+    """The id of the Spark application that the stage ran in its pod; empty if it ran none or did not come to say it."""
+    ended = _state(pod, "terminated") if pod.status else None
+    return handover.spark_application((ended and ended.message) or "")
+
+
 def error(pod: Any, what: str, event: Mapping[str, Any], otherwise: AirflowException) -> BaseException:
     """The error to raise for a pod that failed: the stage's own, or one made of how the pod ended."""
     if pod.status is None:  # it was not looked at since it was asked for

@@ -68,6 +68,8 @@ class PodRun:
         self._context = context
         self._what = f"{stage} of {pipeline} for {day}"
         self._pods = pods
+        self.spark_application = ""
+        """Once the pod has ended: the id of its Spark application, if it ran one."""
         pod = manifest(pods, arguments)
         self._operator = KubernetesPodOperator(
             task_id=stage,
@@ -101,6 +103,7 @@ class PodRun:
             if left is not None and left.status.phase == "Succeeded":
                 log.info("Pod %s of an earlier try has finished: its result is taken.", left.metadata.name)
                 self._operator.pod_manager.delete_pod(left)
+                self.spark_application = pod_end.spark_application(left)
                 return pod_end.result(left, self._what)
             failure = self._failure(lambda: self._operator.execute_async(self._context))
         return self._end(failure, {})
@@ -127,6 +130,8 @@ class PodRun:
 
     def _end(self, failure: AirflowException | None, event: Mapping[str, Any]) -> list[dict[str, Any]]:
         pod = self._operator.pod
+        if pod is not None:
+            self.spark_application = pod_end.spark_application(pod)
         if pod is None and failure is None:
             raise ClusterUnavailable(
                 f"{self._what}: its pod {event.get('name', '')} is gone before its result was read: deleted, or lost "

@@ -102,11 +102,13 @@ class StagePod(BaseOperator):
 
     def execute(self, context: Any) -> Any:
         """Start the stage's pod and defer. Raises BadInput, ClusterRefused, ClusterUnavailable."""
-        return self._returned(context, self._run(context).start())
+        run = self._run(context)
+        return self._returned(context, self._linked(context, run, run.start))
 
     def trigger_reentry(self, context: Any, event: dict[str, Any]) -> Any:
         """What KubernetesPodOperator's trigger comes back to. Raises what the stage raised, or how its pod ended."""
-        return self._returned(context, self._run(context).finish(event))
+        run = self._run(context)
+        return self._returned(context, self._linked(context, run, lambda: run.finish(event)))
 
     def on_kill(self) -> None:
         if self._running:
@@ -125,6 +127,14 @@ class StagePod(BaseOperator):
             pods=settings.load().pods,
         )
         return self._running
+
+    def _linked(self, context: Any, run: PodRun, step: Callable[[], Rows]) -> Rows:
+        """The step's rows; however it ends, the task links to the Spark application that the pod ran."""
+        try:
+            return step()
+        finally:
+            if run.spark_application:
+                traces.keep_links(context, {traces.SPARK: traces.spark_page(run.spark_application)})
 
     def arguments(self, context: Any) -> list[str]:
         """The command of the pod: what the run was asked for, as `tailrace run` takes it."""

@@ -52,9 +52,8 @@ def validate(pipeline: str) -> None:
     context = get_current_context()
     asked, wired = request.read(context), services()
     judged = stage.run(wired, registry.get(pipeline), asked.first, asked.last)
-    # The pages of features and of outcomes are in one index; the features' come first.
-    page = traces.data_docs(next(iter(judged.reports), ""), wired.settings.data_docs)
-    traces.leave(context, judged, {traces.DATA_DOCS: page})
+    pages = (traces.data_docs(report, wired.settings.data_docs) for report in judged.reports)
+    traces.leave(context, judged, dict(zip((traces.DATA_DOCS, traces.OUTCOMES_DOCS), pages, strict=False)))
 
 
 def snapshot(pipeline: str) -> Any:
@@ -82,7 +81,7 @@ def snapshot(pipeline: str) -> Any:
             }
             for one in taken
         ]
-        traces.leave(context, rows)
+        traces.leave(context, rows, {traces.FEATURES: traces.features_of(pipeline, asked.day)})
         assets.announce(
             context,
             outlet,
@@ -100,7 +99,7 @@ def _run_id(rows: Rows) -> str:
 
 
 def _run_page(context: Any, rows: Rows) -> dict[str, str | None]:
-    return {traces.MLFLOW_RUN: rows[0].get("url"), traces.SPARK_UI: traces.spark_page()}
+    return {traces.MLFLOW_RUN: rows[0].get("url")}
 
 
 @heavy(
@@ -114,9 +113,10 @@ def train(pipeline: str) -> Sequence[Any]:
     from pipelines import registry, settings
     from pipelines.stages import train as stage
 
-    asked, spec = request.read(get_current_context()), registry.get(pipeline, estimators=True)
+    context = get_current_context()
+    asked, spec = request.read(context), registry.get(pipeline, estimators=True)
     trained = stage.run(
-        services(asked.engine),
+        services(asked.engine, context),
         spec,
         asked.day,
         seed=settings.load().seed,
@@ -130,9 +130,8 @@ def train(pipeline: str) -> Sequence[Any]:
 
 
 def _report_page(context: Any, rows: Rows) -> dict[str, str | None]:
-    trained: Mapping[str, str] = context["ti"].xcom_pull(task_ids="train", key=traces.LINKS) or {}
     return {
-        traces.MLFLOW_RUN: trained.get(traces.MLFLOW_RUN),
+        traces.MLFLOW_RUN: context["ti"].xcom_pull(task_ids="train", key=traces.LINK + traces.MLFLOW_RUN),
         traces.REPORT: traces.evaluation_report(str(rows[0]["run_id"])),
     }
 
@@ -143,8 +142,9 @@ def evaluate(pipeline: str, training_run: Any) -> Sequence[Any]:
     from pipelines import registry
     from pipelines.stages import evaluate as stage
 
-    asked = request.read(get_current_context())
-    return [stage.run(services(asked.engine), registry.get(pipeline), training_run)]
+    context = get_current_context()
+    wired = services(request.read(context).engine, context)
+    return [stage.run(wired, registry.get(pipeline), training_run)]
 
 
 def _staged(rows: Rows) -> dict[str, Any]:
@@ -155,11 +155,11 @@ def _staged(rows: Rows) -> dict[str, Any]:
     }
 
 
-def _held_days(context: Any, rows: Rows) -> dict[str, str | None]:
+def _model_and_held_days(context: Any, rows: Rows) -> dict[str, str | None]:
     held = [row for row in rows if row.get("already")]
     return {
+        traces.MLFLOW_RUN: rows[-1].get("model_url"),
         traces.PUBLISHED_DAY: traces.published_day(held[-1]["pipeline"], held[-1]["day"]) if held else None,
-        traces.SPARK_UI: traces.spark_page(),
     }
 
 
@@ -167,7 +167,7 @@ def _held_days(context: Any, rows: Rows) -> dict[str, str | None]:
     execution_timeout=dt.timedelta(hours=2),
     max_active_tis_per_dag=AT_ONCE["score"],
     returns=_staged,
-    links=_held_days,
+    links=_model_and_held_days,
 )
 def score(pipeline: str) -> Sequence[Any]:
     """Score the features of the days, oldest first, staging the predictions; published days are left alone."""
@@ -176,7 +176,7 @@ def score(pipeline: str) -> Sequence[Any]:
 
     context = get_current_context()
     asked, spec = request.read(context), registry.get(pipeline)
-    wired, run = services(asked.engine), request.run_id(context)
+    wired, run = services(asked.engine, context), request.run_id(context)
     record = asked.record()
     return [
         stage.run(wired, spec, day, run, asked.model, force=asked.force or asked.dry_run, asked=record)
@@ -256,11 +256,18 @@ def publish(pipeline: str, staged: Any) -> Any:
     return publish(staged)
 
 
-def services(engine: str | None = None) -> Any:
-    """The installation's services; with another engine than its setting's, where one is named."""
+def services(engine: str | None = None, context: Any = None) -> Any:
+    """The installation's services; with another engine than its setting's, where one is named.
+
+    Given the task's context, the task links to its Spark application from the moment in which that runs.
+    """
     from pipelines.wiring import open_services
 
-    return open_services(engine)
+    if context is None:
+        return open_services(engine)
+    return open_services(
+        engine, lambda application: traces.keep_links(context, {traces.SPARK: traces.spark_page(application)})
+    )
 
 
 def _tell_trial(trial: Trial) -> None:

@@ -8,7 +8,6 @@ import logging
 import math
 import os
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 from urllib.parse import quote
@@ -19,16 +18,17 @@ from pipelines import settings
 
 RESULT = "tailrace_result"
 """XCom: the fields of the stage's result; a list of them where a task worked day by day."""
-LINKS = "tailrace_links"
-"""XCom: link name -> URL, or path below Airflow's own address."""
+LINK = "tailrace_link."
+"""Before the name of a link, an XCom each: a URL, or a path below Airflow's own address."""
 ERROR = "tailrace_error"
 """XCom: the sentence that a failed task ended with."""
 NODES = "tailrace_nodes"
 """XCom of the task `build`: what became of each dbt node."""
 
-MLFLOW_RUN, DATA_DOCS, REPORT = "MLflow run", "Data Docs", "Evaluation report"
-SPARK_UI, PUBLISHED_DAY = "Spark UI", "Published day"
-LINK_NAMES = (MLFLOW_RUN, DATA_DOCS, REPORT, SPARK_UI, PUBLISHED_DAY)
+MLFLOW_RUN, REPORT, SPARK = "MLflow run", "Evaluation report", "Spark history"
+DATA_DOCS, OUTCOMES_DOCS = "Data Docs", "Data Docs of outcomes"
+DBT, FEATURES, PUBLISHED_DAY = "dbt models and tests", "Features in the lake", "Published day"
+LINK_NAMES = (MLFLOW_RUN, REPORT, SPARK, DATA_DOCS, OUTCOMES_DOCS, DBT, FEATURES, PUBLISHED_DAY)
 
 PAGES = "tailrace"
 """Where the pages are mounted, below Airflow's own address."""
@@ -49,14 +49,14 @@ def leave(context: Any, result: Any, links: Mapping[str, str | None] | None = No
     if begun := getattr(context["ti"], "start_date", None):
         log.info("done in %.1f s", (dt.datetime.now(dt.UTC) - begun).total_seconds())
     context["ti"].xcom_push(RESULT, plain(result[0] if isinstance(result, list) and len(result) == 1 else result))
-    _keep_links(context, links or {})
+    keep_links(context, links or {})
 
 
 def skip(context: Any, sentence: str, links: Mapping[str, str | None] | None = None) -> NoReturn:
     """End the task as skipped, leaving the sentence that says why, and the links that lead somewhere."""
     log.info("%s", sentence)
     context["ti"].xcom_push(RESULT, {"skipped": sentence})
-    _keep_links(context, links or {})
+    keep_links(context, links or {})
     raise AirflowSkipException(sentence)
 
 
@@ -67,19 +67,17 @@ def say_why(context: Any) -> None:
         return
     sentence = said_by(error)
     context["ti"].xcom_push(ERROR, sentence)
-    report = NAMED_REPORT.search(sentence)
-    links = {
-        DATA_DOCS: data_docs(report["page"], settings.load().data_docs) if report else None,
-        SPARK_UI: spark_page(),
-    }
-    _keep_links(context, links)
+    if report := NAMED_REPORT.search(sentence):
+        keep_links(context, {DATA_DOCS: data_docs(report["page"], settings.load().data_docs)})
     log.info(END_OF_GROUP)
     log.error("%s", sentence)
 
 
-def _keep_links(context: Any, links: Mapping[str, str | None]) -> None:
-    if leading := {name: address for name, address in links.items() if address}:
-        context["ti"].xcom_push(LINKS, leading)
+def keep_links(context: Any, links: Mapping[str, str | None]) -> None:
+    """Keep the links that lead somewhere, beside those that the task has left before."""
+    for name, address in links.items():
+        if address:
+            context["ti"].xcom_push(LINK + name, address)
 
 
 def said_by(error: BaseException) -> str:
@@ -101,18 +99,25 @@ def evaluation_report(training_run: str) -> str:
     return f"{PAGES}/reports/{quote(training_run, safe='')}"
 
 
+def dbt_nodes(dag_run: Any) -> str:
+    """The address of what dbt did in a run."""
+    return f"{PAGES}/pages/runs/{quote(dag_run.dag_id, safe='')}/{quote(dag_run.run_id)}/dbt"
+
+
+def features_of(pipeline: str, day: dt.date) -> str:
+    """The address of what the lake holds of a day's features."""
+    return f"{published_day(pipeline, day)}#features"
+
+
 def published_day(pipeline: str, day: dt.date, version: str = "") -> str:
     """The address of what is published for a day; with a table's version, of that publication on it."""
     return f"{PAGES}/pages/{quote(pipeline, safe='')}/{day}" + (f"#version-{quote(version)}" if version else "")
 
 
-def spark_page() -> str | None:
-    """The page of this process's Spark application in the history server, where both are there."""
-    # Settings are read only where Spark runs: a task that failed for their sake still says so.
-    spark = sys.modules.get("pyspark")
-    running = spark.SparkContext._active_spark_context if spark else None
-    history = settings.load().spark.history if running else ""
-    return f"{history.rstrip('/')}/history/{running.applicationId}" if running and history else None
+def spark_page(application: str) -> str | None:
+    """The page of a Spark application, also of one that still runs, in the history server; None where none is set."""
+    history = settings.load().spark.history if application else ""
+    return f"{history.rstrip('/')}/history/{quote(application, safe='')}/" if history else None
 
 
 def lines(result: Any) -> Iterator[str]:

@@ -74,7 +74,10 @@ class Histogram:
 
 @dataclass(frozen=True)
 class DayPage:
-    """Everything the page shows; `commit` is None for a day that is not published."""
+    """Everything the page shows; `commit` is None for a day that is not published.
+
+    `features_commit` is what the predictions were made from, `features_now` what the lake holds of the day's features.
+    """
 
     spec: PipelineSpec
     day: dt.date
@@ -83,6 +86,7 @@ class DayPage:
     commit: Commit | None
     features: Pin | None
     features_commit: Commit | None
+    features_now: Commit | None
     source_days: tuple[SourceDay, ...]
     training: RunRecord | None
     training_pins: Mapping[str, Pin]
@@ -123,6 +127,7 @@ def gather(sources: Sources, spec: PipelineSpec, day: dt.date) -> DayPage:
         commit,
         features,
         features_commit,
+        sources.lake.days(spec.features_table).get(day),
         _source_days(sources, spec, features_commit) if features_commit else (),
         training,
         pins.from_tags(training.tags) if training else {},

@@ -20,7 +20,8 @@ PREDICTIONS_DIGEST = "predictions_digest"
 class Scored:
     """Predictions staged by this run, which no reader sees yet.
 
-    `already` is empty, or says by whom they are published from the same inputs: nothing is staged then.
+    `already` is empty, or says by whom they are published from the same inputs: nothing is staged then. `model_url` is
+    the page of the model's training run in the tracker; empty if none is served, or nothing was scored.
     """
 
     pipeline: str
@@ -31,6 +32,7 @@ class Scored:
     model_choice: str
     features_version: str
     already: str = ""
+    model_url: str = ""
 
 
 def run(
@@ -62,7 +64,8 @@ def run(
             f"features by version {chosen.version} (commit {held.version}): nothing was scored."
         )
         return Scored(spec.name, day, run_id, held.rows, chosen.version, model, pin.version, already)
-    expected = models.holdout_scores(services, spec, chosen.version)
+    trained = models.record_of(services, spec, chosen.version)
+    expected = models.holdout_scores(trained, chosen.version)
     fitted = models.load(services, spec, chosen.version)
     rows = lake.scan(pin, [*spec.features.key, spec.features.event_time, "ds", *_inputs(services, spec)])
     target = lake.target(spec.predictions_table, day, run_id)
@@ -81,7 +84,7 @@ def run(
             **provenance.asked_notes(asked or {}),
         },
     )
-    return Scored(spec.name, day, run_id, staged.rows, chosen.version, model, pin.version)
+    return Scored(spec.name, day, run_id, staged.rows, chosen.version, model, pin.version, model_url=trained.url)
 
 
 def predictions_digest(spec: PipelineSpec) -> str:

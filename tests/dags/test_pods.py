@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -291,3 +292,24 @@ def test_a_result_without_the_field_is_of_another_version():
     given = context() | {"ti": SimpleNamespace(xcom_push=lambda key, value: None)}
     with pytest.raises(errors.ClusterRefused, match=r"train of churn.*no 'run_id' \(but 'model'\).*TAILRACE_POD_IMAGE"):
         task._returned(given, [{"model": "m"}])
+
+
+@pytest.mark.parametrize("ends", ["with a result", "with an error"])
+def test_a_task_links_to_the_spark_application_of_its_pod_however_that_ends(in_pods, monkeypatch, tmp_path, ends):
+    monkeypatch.setenv("TAILRACE_SPARK_HISTORY", "http://spark.example:18080")
+    kept = {}
+    asked = context(model="as-of") | {"ti": SimpleNamespace(xcom_push=lambda key, value: kept.update({key: value}))}
+    rows = [{"pipeline": "flight_delay", "day": "2013-03-10", "already": ""}]
+    if ends == "with a result":
+        handover.write_result(tmp_path / "said", rows, "spark-1")
+    else:
+        handover.write_error(tmp_path / "said", errors.JobFailed("It failed."), "spark-1")
+    finished = pod(terminated=ended(int(ends == "with an error"), message=(tmp_path / "said").read_text()))
+    running = pod_run.PodRun.__new__(pod_run.PodRun)
+    running._what, running._operator = "score", SimpleNamespace(pod=finished)
+    failure = AirflowException("?") if ends == "with an error" else None
+    task = tasks()["score"]
+    expected = pytest.raises(errors.JobFailed, match=r"It failed\.") if failure else nullcontext()
+    with expected:
+        task._linked(asked, running, lambda: running._end(failure, {}))
+    assert kept == {traces.LINK + traces.SPARK: "http://spark.example:18080/history/spark-1/"}

@@ -12,7 +12,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 
 from pipelines import airflow_api, errors, settings
-from pipelines.orchestration import links, traces
+from pipelines.orchestration import links, tasks, traces
 
 DAY = dt.date(2013, 3, 10)
 
@@ -44,6 +44,10 @@ def context(left):
     return {"ti": SimpleNamespace(xcom_push=lambda key, value: left.update({key: value}))}
 
 
+def links_of(left):
+    return {key.removeprefix(traces.LINK): address for key, address in left.items() if key.startswith(traces.LINK)}
+
+
 def test_why_is_said_where_the_settings_are_what_is_wrong(context, left, caplog, monkeypatch):
     monkeypatch.setenv("TAILRACE_ENGINE", "sprak")
     with pytest.raises(errors.SettingsError) as raised:
@@ -59,7 +63,7 @@ def test_a_result_is_kept_in_json_terms_and_told_in_aligned_lines(context, left,
     kept = left[traces.RESULT]
     assert json.loads(json.dumps(kept)) == kept
     assert (kept["day"], kept["psi"], kept["part"]) == ("2013-03-10", None, {"version": "3"})
-    assert left[traces.LINKS] == {traces.PUBLISHED_DAY: "tailrace/pages/x/2013-03-10"}
+    assert links_of(left) == {traces.PUBLISHED_DAY: "tailrace/pages/x/2013-03-10"}
     assert [record.getMessage() for record in caplog.records] == [
         "day             2013-03-10",
         "rows            12,345",
@@ -89,7 +93,7 @@ def test_a_failed_try_ends_with_its_sentence(context, left, caplog, tmp_path, mo
     with caplog.at_level(logging.INFO, logger="tailrace"):
         traces.say_why(context | {"exception": errors.AuditFailed(sentence)})
     assert left[traces.ERROR] == sentence
-    assert left[traces.LINKS] == {traces.DATA_DOCS: "tailrace/data-docs/validations/x%20y/page.html"}
+    assert links_of(left) == {traces.DATA_DOCS: "tailrace/data-docs/validations/x%20y/page.html"}
     assert caplog.records[-1].getMessage() == sentence
 
 
@@ -111,6 +115,24 @@ def test_a_skipped_task_leaves_why(context, left):
     assert left[traces.RESULT] == {"skipped": "Dry run: nothing was published."}
 
 
+@pytest.mark.parametrize(
+    ("history", "links"),
+    [
+        ("http://spark.example:18080/", {traces.SPARK: "http://spark.example:18080/history/local-17/"}),
+        ("", {}),
+    ],
+)
+def test_a_task_links_to_spark_as_soon_as_it_runs(context, left, monkeypatch, history, links):
+    from pipelines import wiring
+
+    monkeypatch.setenv("TAILRACE_SPARK_HISTORY", history)
+    monkeypatch.setattr(wiring, "open_services", lambda engine, on_spark: on_spark)
+    tell = tasks.services("spark", context)
+    tell("local-17")
+    traces.keep_links(context, {traces.MLFLOW_RUN: "https://mlflow.example/run"})
+    assert links_of(left) == {traces.MLFLOW_RUN: "https://mlflow.example/run", **links}
+
+
 def test_data_docs_lead_only_below_their_root(tmp_path):
     assert traces.data_docs(str(tmp_path / "a" / "b.html"), tmp_path) == "tailrace/data-docs/a/b.html"
     assert traces.data_docs(str(tmp_path.parent / "secret.html"), tmp_path) is None
@@ -129,9 +151,10 @@ def test_data_docs_lead_only_below_their_root(tmp_path):
 def test_links_lead_to_web_pages_alone(monkeypatch, address, expected):
     from airflow.configuration import conf
 
-    monkeypatch.setattr(links, "_left", lambda ti_key: {traces.MLFLOW_RUN: address})
+    monkeypatch.setattr(links, "_left", lambda ti_key, name: address if name == traces.MLFLOW_RUN else None)
     monkeypatch.setattr(conf, "get", lambda *given, **more: "http://airflow.example/base/")
     assert links.MLflowRun().get_link(None, ti_key=None) == expected
+    assert links.DataDocs().get_link(None, ti_key=None) == ""
 
 
 def test_there_is_a_link_of_every_name():

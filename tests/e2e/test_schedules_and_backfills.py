@@ -13,7 +13,6 @@ import textwrap
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import httpx
 import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
@@ -201,18 +200,39 @@ def started(home: settings.Settings, *command: str) -> subprocess.Popen[str]:
     )
 
 
-def test_links_lead_to_the_day_and_to_its_validation(api):
-    run = api.run_day(PREDICT, NEXT, {"force": True})
-    links = {
-        task: api.get(f"/dags/{PREDICT}/dagRuns/{run}/taskInstances/{task}/links") for task in ("audit", "publish")
-    }
+def test_every_task_links_to_what_it_made_or_judged(home, running, api):
+    run = api.run_day(PREDICT, NEXT, {"force": True, "model": "1"})
+    links = {task: api.links(PREDICT, run, task) for task in ("score", "audit", "publish")}
     version = api.left(PREDICT, run, "publish", "tailrace_result")["version"]
-    day = f"/tailrace/pages/flight_delay/{NEXT}#version-{version}"
-    assert links["publish"]["extra_links"]["Published day"].endswith(day)
-    assert (
-        f"/tailrace/data-docs/validations/flight_delay/predictions/{NEXT}" in links["audit"]["extra_links"]["Data Docs"]
-    )
-    assert links["audit"]["extra_links"]["MLflow run"] is None
+    (trained,) = [one.run_id for one in Wiring(home).tracker.versions("flight_delay") if one.version == "1"]
+    mlflow, validations = running.mlflow_url, f"{running.airflow_url}/tailrace/data-docs/validations/flight_delay"
+    assert links["score"].keys() == {"MLflow run"}
+    assert links["score"]["MLflow run"].startswith(mlflow)
+    assert links["score"]["MLflow run"].endswith(f"/runs/{trained}")
+    assert links["audit"].keys() == {"Data Docs"}
+    assert links["audit"]["Data Docs"].startswith(f"{validations}/predictions/{NEXT}/")
+    day = f"{running.airflow_url}/tailrace/pages/flight_delay/{NEXT}"
+    assert links["publish"] == {"Published day": f"{day}#version-{version}"}
+    assert f'id="version-{version}"' in seen(api, links["publish"]["Published day"])
+
+    night = api.run_day("warehouse", NEXT, {})
+    tasks = ("ingest", "build", "flight_delay.validate", "flight_delay.snapshot")
+    links = {task: api.links("warehouse", night, task) for task in tasks}
+    assert links["ingest"] == {}, "what is landed is for dbt alone"
+    assert links["build"].keys() == {"dbt models and tests"}
+    assert "Compiled SQL" in seen(api, links["build"]["dbt models and tests"])
+    pages = links["flight_delay.validate"]
+    assert pages.keys() == {"Data Docs", "Data Docs of outcomes"}
+    assert pages["Data Docs"].startswith(f"{validations}/features/{NEXT}/")
+    assert pages["Data Docs of outcomes"].startswith(f"{validations}/outcomes/{NEXT}/")
+    assert all("flight_delay" in seen(api, page) for page in pages.values())
+    assert links["flight_delay.snapshot"] == {"Features in the lake": f"{day}#features"}
+    assert 'id="features"' in seen(api, links["flight_delay.snapshot"]["Features in the lake"])
+
+
+def seen(api: AirflowApi, address: str) -> str:
+    """The page behind a link below Airflow's address, as its user's browser is given it."""
+    return api.page(address.removeprefix(api.url).partition("#")[0])
 
 
 def test_the_warehouse_is_backfilled_oldest_first_and_shows_what_dbt_did(running, api):
@@ -221,17 +241,9 @@ def test_the_warehouse_is_backfilled_oldest_first_and_shows_what_dbt_did(running
     newest = api.get("/dags/warehouse/dagRuns?run_type=backfill&order_by=start_date")["dag_runs"]
     assert [run["partition_key"] for run in newest] == [str(NEXT), str(LAST)]
     assert newest[0]["end_date"] <= newest[1]["start_date"], "features look back: one day after the other"
-    page = look(running, f"/pages/runs/warehouse/{newest[1]['dag_run_id']}/dbt")
+    page = api.page(f"/tailrace/pages/runs/warehouse/{newest[1]['dag_run_id']}/dbt")
     for text in ("flight_delay_features", "flight_delay_outcomes", "Compiled SQL", "All passed", "select"):
         assert text in page
-
-
-def look(running: stack.Stack, page: str) -> str:
-    """A page as its user's browser is given it."""
-    login = {"username": stack.USER, "password": running.password}
-    token = httpx.post(f"{running.airflow_url}/auth/token", json=login).json()["access_token"]
-    seen = httpx.get(f"{running.airflow_url}/tailrace{page}", headers={"Authorization": f"Bearer {token}"}, timeout=60)
-    return seen.raise_for_status().text
 
 
 def test_a_dry_run_publishes_nothing_and_says_so(home, api):

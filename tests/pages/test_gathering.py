@@ -236,6 +236,7 @@ class TestDay:
         assert (page.features.table, page.features.first, page.features.rows) == ("features/churn", TRAINED, 150)
         assert page.features_commit is not None
         assert page.features_commit.metadata["run_id"] == "w-2013-01-09"
+        assert page.features_now == page.features_commit, "nothing was taken since"
         eighth, ninth = page.source_days
         assert eighth == day.SourceDay(dt.date(2013, 1, 8), "eighth", since=False)
         assert ninth == day.SourceDay(TRAINED, "ninth", since=True)
@@ -265,6 +266,8 @@ class TestDay:
     def test_a_day_that_is_not_there(self, sources, spec):
         page = day.gather(sources, spec, dt.date(2013, 1, 11))
         assert page.commit is None
+        assert page.features_now is not None, "its features are there"
+        assert page.features_now.rows == 150
         assert page.state.state.kind == "missing"
         assert (page.before, page.after) == (dt.date(2013, 1, 10), dt.date(2013, 1, 12))
 

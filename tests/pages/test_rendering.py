@@ -66,6 +66,7 @@ class TestDay:
             commit,
             pin,
             commit,
+            replace(commit, version="2"),
             (day.SourceDay(DAY, EVIL, since=True),),
             RunRecord(EVIL, EVIL, "finished", NOW, {}, {}, {"tailrace.day": EVIL}, EVIL),
             {EVIL: pin},
@@ -83,6 +84,7 @@ class TestDay:
         html = show("day", page=page, chart_figure=None, docs={}, may=MAY)
         assert harmless(html)
         assert html.count("&lt;script&gt;alert(1)") > 10
+        assert "others since" in html
 
 
 class TestOverview:

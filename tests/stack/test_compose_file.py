@@ -46,6 +46,7 @@ def test_optional_parts_are_started_by_their_profile_alone() -> None:
         "jupyter": ["jupyter"],
         "spark-master": ["spark"],
         "spark-worker": ["spark"],
+        "spark-history": ["spark"],
     }
 
 

@@ -76,6 +76,18 @@ def test_an_error_of_a_library_is_no_error_of_tailrace(tmp_path):
         handover.read((tmp_path / "result").read_text())
 
 
+def test_the_spark_application_is_handed_over_with_a_result_and_with_an_error(tmp_path):
+    file = tmp_path / "result"
+    handover.write_result(file, [{"node": "n" * 50, "number": number} for number in range(200)], "spark-1")
+    assert file.stat().st_size <= handover.LIMIT
+    assert handover.spark_application(file.read_text()) == "spark-1"
+    handover.write_error(file, errors.JobFailed("é" * 9000), "spark-2")
+    assert file.stat().st_size <= handover.LIMIT
+    assert handover.spark_application(file.read_text()) == "spark-2"
+    handover.write_result(file, [])
+    assert [handover.spark_application(text) for text in (file.read_text(), "", "killed", "[]")] == [""] * 4
+
+
 @pytest.mark.parametrize("text", ["", "killed", "[]", "{}", '{"rows": 1}', '{"error": "X"}'])
 def test_what_was_not_handed_over_is_said(text):
     with pytest.raises(ValueError, match=r".+"):

@@ -24,16 +24,26 @@ log = logging.getLogger("tailrace")
 
 
 class SparkEngine:
-    """The session is started by the first training or scoring; `tell` is told how far a job is."""
+    """The session is started by the first training or scoring; `tell` is told how far a job is.
+
+    `on_start` is given the application's id once it runs.
+    """
 
     name = "spark"
 
-    def __init__(self, settings: SparkSettings, tell: Callable[[str], None] = log.info) -> None:
-        self.settings, self._tell = settings, tell
+    def __init__(
+        self,
+        settings: SparkSettings,
+        tell: Callable[[str], None] = log.info,
+        on_start: Callable[[str], None] = lambda application: None,
+    ) -> None:
+        self.settings, self._tell, self._on_start = settings, tell, on_start
 
     @cached_property
     def session(self) -> SparkSession:
-        return open_session(self.settings)
+        session = open_session(self.settings)
+        self._on_start(session.sparkContext.applicationId)
+        return session
 
     def join(
         self, spec: PipelineSpec, features: Scan, outcomes: Scan, *, known_by: dt.datetime, holdout_from: dt.date

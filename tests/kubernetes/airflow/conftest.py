@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from pipelines.orchestration import traces
 from tests.airflow_home import ENVIRONMENT, airflow_db
 from tests.kubernetes.airflow import synthetic_flights
 from tests.kubernetes.cluster import DRIVER_TEMPLATE, IMAGE, NAMESPACE, Cluster
@@ -26,11 +27,12 @@ AIRFLOW = Path(sys.executable).with_name("airflow")
 
 @dataclass(frozen=True)
 class Ended:
-    """A DAG run that has ended, by task; `pods_created` counts what it asked the cluster for."""
+    """A DAG run that has ended, by task; `spark` is what a task links to, `pods_created` counts the pods it made."""
 
     states: Mapping[str, str]
     tries: Mapping[str, int]
     returned: Mapping[str, Any]
+    spark: Mapping[str, str | None]
     pods_created: int
 
 
@@ -104,6 +106,7 @@ class Installation:
             {ti.task_id: str(getattr(ti.state, "value", ti.state)) for ti in instances},
             {ti.task_id: ti.try_number for ti in instances},
             {ti.task_id: ti.xcom_pull(task_ids=ti.task_id) for ti in instances},
+            {ti.task_id: ti.xcom_pull(task_ids=ti.task_id, key=traces.LINK + traces.SPARK) for ti in instances},
             self.created() - before,
         )
 

@@ -197,7 +197,8 @@ def test_what_the_cluster_will_never_run_is_refused_once(installation, monkeypat
     assert not installation.cluster.pods()
 
 
-def test_the_pod_of_the_engine_spark_is_the_driver_and_its_executors_are_pods(installation, champion):
+def test_the_pod_of_the_engine_spark_is_the_driver_and_its_executors_are_pods(installation, champion, monkeypatch):
+    monkeypatch.setenv("TAILRACE_SPARK_HISTORY", "http://spark.example:18080")
     cluster = installation.cluster
     installation.configure(
         TAILRACE_ENGINE="spark",
@@ -221,5 +222,7 @@ def test_the_pod_of_the_engine_spark_is_the_driver_and_its_executors_are_pods(in
     looking.join()
     assert ended.states == {"score": "success", "audit": "success", "publish": "success"}
     assert [owner for owner, _ in owners] == [driver for _, driver in owners] != []
+    assert ended.spark["score"].startswith("http://spark.example:18080/history/spark-"), "the pod said which it was"
+    assert ended.spark["audit"] is None
     assert published(installation, NEXT).rows == 60
     cluster.wait(lambda: not cluster.pods(), "the driver's pod and its executors are gone")
