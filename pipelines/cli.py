@@ -324,6 +324,7 @@ def rollback(
         str | None,
         typer.Option("--from", help="The day from which on it is champion; the first unpublished by default."),
     ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would do, and change nothing.")] = False,
     as_json: Json = False,
 ) -> None:
     """Make a former champion champion again, as a person's decision."""
@@ -337,8 +338,9 @@ def rollback(
         decided_by=getpass.getuser(),
         reason=reason,
         takes_over=days.parse(takes_over, "--from") if takes_over else None,
+        dry_run=dry_run,
     )
-    output.table(f"rollback {pipeline}", [decided], as_json)
+    output.table(f"rollback {pipeline}" + (": dry run, nothing changed" if dry_run else ""), [decided], as_json)
 
 
 @app.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,8 @@ from pipelines.settings import PROJECT
 UNKNOWN = "unknown"
 ASKED_TAG, ASKED_NOTE = "tailrace.request.", "request_"
 """Before the names of what a run was asked for, in MLflow's tags and in commits' metadata."""
+ASKED_AGAIN_TAG = "tailrace.requested_again"
+"""The tag of a training that holds, as JSON, what a later run was asked for which it answered."""
 
 
 @functools.cache
@@ -42,6 +45,11 @@ def code() -> dict[str, str]:
 def asked_tags(asked: Mapping[str, str]) -> dict[str, str]:
     """What a run was asked for, as the tracker's tags."""
     return {ASKED_TAG + name: value for name, value in asked.items()}
+
+
+def asked_again_tags(asked: Mapping[str, str]) -> dict[str, str]:
+    """What a later run was asked for, as a tag of the earlier run that answers it."""
+    return {ASKED_AGAIN_TAG: json.dumps(dict(asked), sort_keys=True)}
 
 
 def asked_notes(asked: Mapping[str, str]) -> dict[str, str]:

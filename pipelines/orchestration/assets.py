@@ -52,10 +52,17 @@ def announce(
 ) -> None:
     """Give the asset event of this task its days as partitions, and what a consumer may want to know.
 
-    The extra holds the data interval of the days, and the pin that reads the very bytes announced.
+    The extra holds the data interval of the days, and the pin that reads the very bytes announced. Airflow gives the
+    events of one task one extra: of several days each is told the interval and the pin of all, and which they are
+    (`first_day`, `last_day`).
     """
     event, announced = context["outlet_events"][asset], sorted(of)
-    held = {**interval(announced[0], announced[-1], zone), **extra}
+    held = {
+        **interval(announced[0], announced[-1], zone),
+        "first_day": str(announced[0]),
+        "last_day": str(announced[-1]),
+        **extra,
+    }
     if pin:
         held["pin"] = pins.to_json(pin)
     event.extra = {name: value if isinstance(value, int | float) else str(value) for name, value in held.items()}

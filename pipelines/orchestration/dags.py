@@ -162,7 +162,7 @@ def _monitor_dag(spec: PipelineSpec) -> DAG:
         doc_md=monitoring.DOC.format(pipeline=spec.name),
         tags=["tailrace", spec.name],
         max_active_runs=1,
-        params={"day": forms.day(), "first_day": forms.first_day()},
+        params=forms.monitor(),
         **_common(spec.owner, spec.schedule),
     ) as dag:
         monitoring.monitor(spec.name)

@@ -147,7 +147,7 @@ class Approval(HITLOperator):
         from pipelines import approval_card, registry
         from pipelines.stages import evaluate, promote
 
-        request.form(context)
+        form = request.form(context)
         wired, spec = services(), registry.get(self.pipeline)
         run_id = promote.run_of(wired, spec, self.training_run)
         links = _links(wired.tracker.run(run_id))
@@ -155,6 +155,9 @@ class Approval(HITLOperator):
         against = f"champion version {compared.champion}" if compared.champion else "no champion"
         self.subject = f"{self.pipeline}: version {compared.version} against {against}"
         self.body = approval_card.write(spec, compared, decision, links)
+        if form.get("dry_run"):
+            log.info("%s", self.body)
+            traces.skip(context, f"Dry run: {self.subject}. The card is above; nobody was asked.", links)
         traces.leave(context, {"version": compared.version, "run_id": run_id, "champion": compared.champion}, links)
         return super().execute(context)
 
@@ -253,10 +256,18 @@ def roll_back(spec: PipelineSpec) -> Any:
             decided_by=who,
             reason=reason,
             takes_over=days.parse(form["from_day"], "from_day") if form.get("from_day") else None,
+            dry_run=form["dry_run"],
         )
         trained = wired.tracker.run(stage.run_of(wired, spec, decided.version))
-        traces.leave(context, decided, _links(trained))
         assert decided.effective_from  # noqa: S101  who takes over does so on a day
+        if form["dry_run"]:
+            traces.skip(
+                context,
+                f"Dry run: version {decided.version} would be champion from {decided.effective_from} on, in place of "
+                f"version {decided.previous}. Nothing changed.",
+                _links(trained),
+            )
+        traces.leave(context, decided, _links(trained))
         extra = _champion(decided.version, trained) | {"decided_by": who}
         assets.announce(context, outlet, [decided.effective_from], extra, zone=zone(spec))
 
@@ -278,7 +289,8 @@ def approve_form() -> dict[str, Any]:
             maxLength=64,
             title="Training run",
             description="Whom to judge: a training run's id, or a model version's number.",
-        )
+        ),
+        "dry_run": forms.dry_run("Write the card into the task's log, and ask nobody."),
     }
 
 
@@ -305,4 +317,5 @@ def rollback_form() -> dict[str, Any]:
             title="Reason",
             description=FOR_THE_RECORD,
         ),
+        "dry_run": forms.dry_run("Say who would be champion from which day on, and change nothing."),
     }

@@ -143,6 +143,11 @@ def train(spec: PipelineSpec) -> dict[str, Any]:
     }
 
 
+def monitor() -> dict[str, Any]:
+    """The form of `monitor__<pipeline>`."""
+    return {"day": day(), "first_day": first_day(), "reason": reason()}
+
+
 def predict() -> dict[str, Any]:
     """The form of `predict__<pipeline>`."""
     return {

@@ -40,7 +40,8 @@ def monitor(pipeline: str) -> Any:
 
         context = get_current_context()
         asked, wired, spec = request.read(context), services(), registry.get(pipeline)
-        made = [stage.run(wired, spec, day, request.run_id(context)) for day in asked.span]
+        run, record = request.run_id(context), asked.record()
+        made = [stage.run(wired, spec, day, run, asked=record) for day in asked.span]
         traces.leave(context, made, {traces.PUBLISHED_DAY: traces.published_day(pipeline, asked.day)})
         extra = {"drift": made[-1].drift or "unknown", "outcomes": sum(one.outcomes for one in made)}
         pin = wired.lake.pin(spec.performance_table, first=asked.first, last=asked.last)

@@ -53,6 +53,8 @@ class Request:
             "airflow_run": self.run,
             "triggered_by": self.triggered_by,
             "backfill": "true" if self.backfill else "",
+            "first_day": str(self.first) if self.first != self.last else "",
+            "last_day": str(self.last) if self.first != self.last else "",
             "model": self.model if "model" in self.params else "",
             "trials": str(self.trials or ""),
             "engine": self.engine or "",

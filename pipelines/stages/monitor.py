@@ -80,11 +80,13 @@ class Monitored:
     note: str
 
 
-def run(services: Services, spec: PipelineSpec, day: dt.date, run_id: str) -> Monitored:
+def run(
+    services: Services, spec: PipelineSpec, day: dt.date, run_id: str, *, asked: Mapping[str, str] | None = None
+) -> Monitored:
     """Write the performance of `day`, and anew that of the days before whose outcomes may have become known since.
 
-    Each day is told by all that the lake holds of it, so runs may come late or in any order. Raises UpstreamMissing
-    if none of these days is published.
+    Each day is told by all that the lake holds of it, so runs may come late or in any order. `asked` is what the run
+    was asked for: it goes into the commits. Raises UpstreamMissing if none of these days is published.
     """
     earliest = day - dt.timedelta(days=spec.outcome.lag_days + performance.LATE_DAYS)
     published = services.lake.days(spec.predictions_table)
@@ -101,7 +103,7 @@ def run(services: Services, spec: PipelineSpec, day: dt.date, run_id: str) -> Mo
         if version not in seen:
             seen[version] = _trained(services, spec, version)
         found.append(_of_day(services, spec, one, version, seen[version]))
-        commits.append(_publish(services, spec, found[-1], run_id))
+        commits.append(_publish(services, spec, found[-1], run_id, asked or {}))
     last = found[-1]
     return Monitored(
         spec.name,
@@ -201,11 +203,14 @@ def _light(monitor: Monitor, beyond: float) -> Drift:
     return "watch" if beyond >= monitor.watch_psi else "ok"
 
 
-def _publish(services: Services, spec: PipelineSpec, found: DayPerformance, run_id: str) -> Commit:
+def _publish(
+    services: Services, spec: PipelineSpec, found: DayPerformance, run_id: str, asked: Mapping[str, str]
+) -> Commit:
     fields = {name: value for name, value in asdict(found).items() if name != "day"}
     rows = pa.Table.from_pylist([fields], schema=SCHEMA)
     staged = services.lake.stage(spec.performance_table, found.day, run_id, rows.to_reader())
-    metadata = {"pipeline": spec.name, "stage": "monitor", "run_id": run_id, **provenance.code()}
+    notes = {**provenance.code(), **provenance.asked_notes(asked)}
+    metadata = {"pipeline": spec.name, "stage": "monitor", "run_id": run_id, **notes}
     return services.lake.publish(staged, metadata)
 
 

@@ -140,8 +140,9 @@ def roll_back(
     decided_by: str,
     reason: str,
     takes_over: dt.date | None = None,
+    dry_run: bool = False,
 ) -> Promoted:
-    """Make a former champion champion again, from `takes_over` on.
+    """Make a former champion champion again, from `takes_over` on; with `dry_run` only say what that would do.
 
     That day is by default the one after the last published day, so that what is published stays what a backfill would
     publish. Raises UnknownName naming the former champions if the version is none, BadInput if it would have no effect.
@@ -153,7 +154,8 @@ def roll_back(
         hint = "Only a version that was champion can be rolled back to; any other is approved or promoted."
         raise UnknownName(f"former champion of {spec.name}", version, {row.version for row in past}, hint)
     if previous.version == version:
-        _point_alias(services, spec)
+        if not dry_run:
+            _point_alias(services, spec)
         if previous.decision == "rolled_back":
             said = f"{_before(past, version)} Nothing changes."
             return Promoted(spec.name, version, "rolled_back", previous.previous, said, previous.effective_from)
@@ -176,8 +178,9 @@ def roll_back(
         previous.version,
         "rolled_back",
     )
-    promotions.record(services.lake, decided)
-    _point_alias(services, spec)
+    if not dry_run:
+        promotions.record(services.lake, decided)
+        _point_alias(services, spec)
     return Promoted(spec.name, version, "rolled_back", previous.version, reason, effective_from)
 
 

@@ -77,6 +77,7 @@ def run(
             "model_choice": model,
             "model_effective_from": str(chosen.effective_from or ""),
             "look_ahead": str(chosen.look_ahead).lower(),
+            "engine": services.engine.name,
             # Written here so that the audit needs no tracker.
             "holdout_scores": expected,
             "features_pin": pins.to_json(pin),

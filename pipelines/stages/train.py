@@ -56,8 +56,9 @@ def run(
 ) -> TrainingResult:
     """Train as of `day`, unless a registered version has the same inputs; `force` trains all the same.
 
-    `challenge=False` registers the version without naming it challenger. `asked` is what the run was asked
-    for: it goes into the run's tags. Raises UpstreamMissing, LookAhead, TrainingFailed, TrackerUnavailable.
+    `challenge=False` registers the version without naming it challenger. `asked` is what the run was asked for: it goes
+    into the run's tags, or those of the earlier run that stands. Raises UpstreamMissing, LookAhead, TrainingFailed,
+    TrackerUnavailable.
     """
     budget = trials or spec.search.trials
     pins = training_set.pin_inputs(services.lake, spec, day)
@@ -68,8 +69,10 @@ def run(
         if challenge:
             # It may have been trained by a dry run.
             tracker.set_alias(spec.name, models.CHALLENGER, earlier.version)
+        if asked:
+            tracker.log(earlier.run_id, tags=provenance.asked_again_tags(asked))
         return earlier
-    tags = _tags(spec, day, inputs) | provenance.asked_tags(asked or {})
+    tags = _tags(spec, day, inputs) | provenance.asked_tags(asked or {}) | {"tailrace.engine": services.engine.name}
     run_id = tracker.start_run(spec.name, f"{spec.name} as of {day}", tags)
     try:
         tracker.log_inputs(run_id, pins)

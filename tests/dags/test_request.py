@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from airflow.sdk.api.datamodels._generated import DagRunType
 
-from pipelines import models
+from pipelines import models, registry
 from pipelines.errors import BadInput
-from pipelines.orchestration import forms, request
+from pipelines.orchestration import decisions, forms, request
 
 PARAMS = {"day": None, "first_day": None, "model": "as-of", "reason": None}
 WHOLE = {"model": "current", "reason": None}
@@ -110,6 +111,19 @@ def test_what_was_chosen_is_recorded_as_text():
     assert len(asked.reason) == forms.REASON_LENGTH
 
 
+def test_a_range_a_dry_run_and_an_engine_are_recorded():
+    asked = request.read(context(day="2013-03-10", first_day="2013-03-08"))
+    recorded = replace(asked, engine="spark", dry_run=True, force=True, trials=5, backfill=True).record()
+    assert {name: recorded[name] for name in ("first_day", "last_day", "engine", "dry_run", "force", "trials")} == {
+        "first_day": "2013-03-08",
+        "last_day": "2013-03-10",
+        "engine": "spark",
+        "dry_run": "true",
+        "force": "true",
+        "trials": "5",
+    }
+
+
 def test_the_engine_of_the_settings_is_no_choice():
     assert request.read(context("2013-03-10", engine="as set") | {"dag": SimpleNamespace(params=forms.predict())})
     read = context("2013-03-10")
@@ -119,20 +133,51 @@ def test_the_engine_of_the_settings_is_no_choice():
     assert request.read(read).engine is None
 
 
+FORMS = {
+    "warehouse": forms.warehouse,
+    "train": lambda: forms.train(registry.get("flight_delay")),
+    "predict": forms.predict,
+    "monitor": forms.monitor,
+    "approve": decisions.approve_form,
+    "rollback": decisions.rollback_form,
+}
+WRONG = {
+    "day": ["2013-02-31x", 3],
+    "first_day": ["soon"],
+    "from_day": ["soon"],
+    "model": ["newest", "0", "v1"],
+    "version": ["0", "newest", ""],
+    "training_run": ["", "x" * 65],
+    "trials": [0, 1001, 2.5, "many"],
+    "engine": ["gpu", ""],
+    "reason": ["x" * 501],
+    "dry_run": ["maybe", 1],
+    "force": ["maybe", 3],
+}
+
+
 @pytest.mark.parametrize(
-    ("name", "wrong"),
+    ("form", "name", "wrong"),
     [
-        ("model", "newest"), ("model", "0"), ("engine", "gpu"), ("day", "2013-02-31x"), ("reason", "x" * 501),
-        ("dry_run", "maybe"), ("force", 3),
+        (form, name, wrong)
+        for form, fields in FORMS.items()
+        for name in fields()
+        # A field that nobody thought of here fails, instead of going untested.
+        for wrong in WRONG[name]
     ],
-)  # fmt: skip
-def test_the_form_refuses_wrong_values(name, wrong):
+)
+def test_every_form_refuses_wrong_values(form, name, wrong):
     from airflow.sdk.exceptions import ParamValidationError
 
-    param = forms.predict()[name]
-    assert param.resolve() is param.value
+    param = FORMS[form]()[name]
+    assert not param.has_value or param.resolve() is param.value
     with pytest.raises(ParamValidationError):
         param.resolve(wrong)
+
+
+def test_what_forms_have_in_common_is_asked_everywhere():
+    assert {form for form, fields in FORMS.items() if "reason" not in fields()} == {"approve"}, "it is in the answer"
+    assert {form for form, fields in FORMS.items() if "dry_run" not in fields()} == {"monitor"}, "it decides nothing"
 
 
 def test_the_forms_words_are_the_models_words():

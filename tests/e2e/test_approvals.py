@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+import re
 import signal
 import sys
 import textwrap
@@ -276,10 +277,27 @@ def test_a_rollback_by_form(home, people):
     assert "There is no former champion of churn '9'. Known: 1, 2." in people.left(
         "rollback__churn", run, "roll_back", "tailrace_error"
     )
+    tried = people.trigger("rollback__churn", {"version": "1", "reason": "what if", "dry_run": True}, who="ada")
+    assert people.reaches("rollback__churn", tried, "success", "failed") == "success"
+    said = people.left("rollback__churn", tried, "roll_back", "tailrace_result")["skipped"]
+    assert re.fullmatch(r"Dry run: version 1 would be champion from .* in place of version 2\. Nothing changed\.", said)
+    assert champion(home) == ["2"]
     run = people.trigger("rollback__churn", {"version": "1", "reason": f"2 drifts {SCRIPT}"}, who="ada")
     assert people.reaches("rollback__churn", run, "success", "failed") == "success"
     assert decided(home)[-1] == ("1", "rolled_back", "ada", f"2 drifts {SCRIPT}")
     assert champion(home) == ["1"]
+
+
+def test_a_dry_run_of_an_approval_shows_the_card_and_asks_nobody(home, people):
+    before = decided(home)
+    run = people.trigger("approve__churn", {"training_run": "3", "dry_run": True})
+    assert people.reaches("approve__churn", run, *FINAL) == "success"
+    assert people.left("approve__churn", run, "ask", "tailrace_result")["skipped"].startswith(
+        "Dry run: churn: version 3 against champion version 1."
+    )
+    log = people.get(f"/dags/approve__churn/dagRuns/{run}/taskInstances/ask/logs/1")["content"]
+    assert any("95 % intervals" in str(line["event"]) for line in log)
+    assert decided(home) == before
 
 
 def test_a_published_day_is_monitored_by_itself(home, people):

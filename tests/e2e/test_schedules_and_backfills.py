@@ -36,7 +36,7 @@ import datetime as dt
 
 from airflow.sdk import DAG, PartitionedAssetTimetable, get_current_context, task
 
-from pipelines.orchestration import assets, request
+from pipelines.orchestration import assets
 
 with DAG(
     "consumer",
@@ -47,7 +47,10 @@ with DAG(
 
     @task
     def take():
-        return [str(day) for day in request.read(get_current_context()).span]
+        context = get_current_context()
+        (events,) = context["triggering_asset_events"].values()
+        (told,) = [event.extra for event in events]
+        return {"day": context["dag_run"].partition_key, "logical_date": context["dag_run"].logical_date, **told}
 
     take()
 """
@@ -134,22 +137,23 @@ def test_days_published_from_the_same_inputs_are_skipped_in_silence(home, api, t
 
 
 def test_a_consumer_gets_the_day_that_was_published(home, api, thirty_days):
-    def taken() -> dict[str, list[str]]:
+    def taken() -> dict[str, dict]:
         runs = api.get("/dags/consumer/dagRuns?limit=100")["dag_runs"]
-        return {
-            run["partition_key"]: api.left("consumer", run["dag_run_id"], "take", "return_value")
-            for run in runs
-            if run["state"] == "success"
-        }
+        told = [
+            api.left("consumer", run["dag_run_id"], "take", "return_value") for run in runs if run["state"] == "success"
+        ]
+        return {each["day"]: each for each in told}
 
-    every = {str(day): [str(day)] for day in SIX}
-    eventually(lambda: every.items() <= taken().items(), f"the consumer took {every}", seconds=120)
-    events = api.get("/assets/events?limit=1000")["asset_events"]
-    wanted = ("predictions/flight_delay", str(SIX[0]))
-    event = next(event for event in events if (event["name"], event["partition_key"]) == wanted)
-    assert event["extra"]["data_interval_start"] == "2013-01-31T05:00:00+00:00"
-    assert event["extra"]["data_interval_end"] == "2013-02-01T05:00:00+00:00"
-    pinned = Wiring(home).lake.read_pin(pins.from_json(event["extra"]["pin"])).read_all()
+    days = {str(day) for day in SIX}
+    eventually(lambda: days <= taken().keys(), f"the consumer took {days}", seconds=120)
+    told = taken()
+    assert {(told[day]["first_day"], told[day]["last_day"], told[day]["logical_date"]) for day in days} == {
+        (day, day, None) for day in days
+    }
+    first = told[str(SIX[0])]
+    assert first["data_interval_start"] == "2013-01-31T05:00:00+00:00"
+    assert first["data_interval_end"] == "2013-02-01T05:00:00+00:00"
+    pinned = Wiring(home).lake.read_pin(pins.from_json(first["pin"])).read_all()
     assert sorted(pinned["flight_key"].to_pylist()) == sorted(predictions(home, SIX[:1])["flight_key"].to_pylist())
 
 

@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from pipelines import pins
 from pipelines.airflow_api import DagRunFailed
 from pipelines.wiring import Wiring
 from tests.e2e.flights import FIRST, LAST, NEXT, PREDICT, TRAINED, published, tailrace
@@ -40,10 +41,15 @@ def test_events_carry_the_day(home, api):
     assert ("features/flight_delay", str(LAST)) in seen, "the range of one run is announced day by day"
     assert ("features/flight_delay", str(FIRST)) in seen
     assert ("models/flight_delay", str(TRAINED)) in seen
-    extra = next(
-        e["extra"] for e in events if (e["name"], e["partition_key"]) == ("predictions/flight_delay", str(NEXT))
-    )
-    assert extra["model_version"] == "1"
+    told = {(event["name"], event["partition_key"]): event["extra"] for event in events}
+    assert told["predictions/flight_delay", str(NEXT)]["model_version"] == "1"
+    taken = told["features/flight_delay", str(FIRST)]
+    assert (taken["first_day"], taken["last_day"]) == (str(FIRST), str(LAST))
+    assert taken["data_interval_start"] == "2012-12-31T05:00:00+00:00"
+    assert taken["data_interval_end"] == "2013-02-14T05:00:00+00:00"
+    pinned = Wiring(home).lake.read_pin(pins.from_json(taken["pin"])).read_all()
+    assert pinned.num_rows == int(taken["rows"])
+    assert {FIRST, LAST} <= set(pinned["ds"].to_pylist())
 
 
 @pytest.mark.parametrize(

@@ -208,6 +208,20 @@ class TestRollback:
         assert again.already, "a backfill finds what is published to be what it would publish"
         assert approvals.predict(dt.date(2013, 1, 13)).model_version == "1"
 
+    def test_a_dry_run_says_what_it_would_do_and_does_nothing(self, approvals, services):
+        answer(approvals, challenge(approvals, SECOND))
+        before = rows(services)
+        for version in ("1", "2"):
+            at = {"recorded_at": AT, "decided_by": "ada", "reason": "2 drifts", "dry_run": True}
+            if version == "1":
+                decided = promote.roll_back(services, approvals.spec, version, **at)
+                assert (decided.previous, decided.effective_from) == ("2", SECOND)
+            else:
+                with pytest.raises(BadInput, match="is the champion already"):
+                    promote.roll_back(services, approvals.spec, version, **at)
+        assert rows(services) == before
+        assert champion(services) == ["2"]
+
     def test_the_day_can_be_named_and_has_to_have_an_effect(self, approvals):
         answer(approvals, challenge(approvals, SECOND))
         with pytest.raises(BadInput, match=r"version 2 is champion from 2013-01-11 on.*--from 2013-01-11"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from dataclasses import replace
 
 import pyarrow as pa
@@ -10,7 +11,7 @@ import pytest
 
 from pipelines.errors import StagingGone
 from pipelines.spec import Predictions
-from pipelines.stages import audit, publish, score, snapshot, train
+from pipelines.stages import audit, monitor, publish, score, snapshot, train
 
 TRAINED = dt.date(2013, 1, 9)
 ASKED = {"reason": "it <b>rained</b>", "model": "as-of", "triggered_by": "ada"}
@@ -86,6 +87,20 @@ def test_what_was_asked_for_is_in_the_commits_and_in_the_trackers_tags(loop):
     audit.run(services, spec, TRAINED, "p")
     metadata = publish.run(services, spec, TRAINED, "p").commit.metadata
     assert {name: metadata[f"request_{name}"] for name in ASKED} == ASKED
+    assert (metadata["engine"], tags["tailrace.engine"]) == (services.engine.name,) * 2, "what was used, chosen or not"
+    monitor.run(services, spec, TRAINED, "m", asked=ASKED)
+    followed = services.lake.days(spec.performance_table)[TRAINED].metadata
+    assert {name: followed[f"request_{name}"] for name in ASKED} == ASKED
+
+
+def test_a_training_that_is_recognised_keeps_both_requests(loop):
+    loop.take()
+    first = train.run(loop.services, loop.spec, TRAINED, seed=1, asked=ASKED)
+    later = {"reason": "once more", "triggered_by": "eve"}
+    assert train.run(loop.services, loop.spec, TRAINED, seed=1, asked=later).run_id == first.run_id
+    tags = loop.services.tracker.run(first.run_id).tags
+    assert {name: tags[f"tailrace.request.{name}"] for name in ASKED} == ASKED
+    assert json.loads(tags["tailrace.requested_again"]) == later
 
 
 def test_a_training_for_the_eyes_alone_names_no_challenger(loop):

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from pipelines.orchestration import traces
 from tests.airflow_home import ENVIRONMENT, airflow_db
 from tests.kubernetes.airflow import synthetic_flights
 from tests.kubernetes.cluster import DRIVER_TEMPLATE, IMAGE, NAMESPACE, Cluster
@@ -102,6 +101,8 @@ class Installation:
         return dag
 
     def _ended(self, instances: list[Any], before: int) -> Ended:
+        from pipelines.orchestration import traces
+
         return Ended(
             {ti.task_id: str(getattr(ti.state, "value", ti.state)) for ti in instances},
             {ti.task_id: ti.try_number for ti in instances},
