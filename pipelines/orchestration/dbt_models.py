@@ -73,6 +73,9 @@ def build(settings: Settings, warehouse: DbtWarehouse) -> TaskGroup:
                 "mode": "reschedule",
                 "poke_interval": LOOK_SECONDS,
                 "retries": 1,
+                # in a cleared run nobody builds for all: a model's first try finds that, and its second builds it
+                "retry_delay": dt.timedelta(seconds=1),
+                "retry_exponential_backoff": False,
                 # a second try runs dbt itself, and DuckDB has one writer
                 "pool": "default_pool" if settings.warehouse_is_postgres else tasks.WAREHOUSE_POOL,
             },

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import logging
+import re
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
@@ -74,6 +75,14 @@ def test_a_result_is_kept_in_json_terms_and_told_in_aligned_lines(context, left,
         "note            -",
         "counts.flights  2",
     ]
+
+
+def test_the_log_says_how_long_it_took(left, caplog):
+    begun = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=61)
+    ti = SimpleNamespace(xcom_push=lambda key, value: left.update({key: value}), start_date=begun)
+    with caplog.at_level(logging.INFO, logger="tailrace"):
+        traces.leave({"ti": ti}, {"rows": 3})
+    assert re.fullmatch(r"done in 6\d\.\d s", caplog.records[-1].getMessage())
 
 
 def test_several_days_are_told_as_a_table():

@@ -7,9 +7,10 @@ import json
 import os
 import re
 import signal
-import sys
 import textwrap
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,6 @@ from pipelines.airflow_api import FINAL
 from pipelines.stages import evaluate, promote
 from pipelines.wiring import Wiring
 from scripts import stack
-from scripts.processes import recorded
 from tests.stages.conftest import LAST, Installation, Loop, MemoryWarehouse, tables, write_suites
 from tests.support import eventually
 
@@ -64,12 +64,12 @@ from pipelines.orchestration import decisions
 from pipelines.orchestration.dags import pipeline_dags
 
 train, approve, rollback, predict, monitor = pipeline_dags("churn", "Who leaves?")
-with DAG(
-    "impatient", schedule=None, params=decisions.approve_form(), default_args=approve.default_args
-) as impatient:
-    spec = registry.get("churn")
-    hasty = replace(spec, gate=replace(spec.gate, approval_days=2 / 86400))
-    decisions.decide(hasty, decisions.ask(hasty))
+for name, seconds in {{"impatient": 2, "unattended": 20}}.items():
+    with DAG(name, schedule=None, params=decisions.approve_form(), default_args=approve.default_args) as dag:
+        spec = registry.get("churn")
+        hasty = replace(spec, gate=replace(spec.gate, approval_days=seconds / 86400))
+        decisions.decide(hasty, decisions.ask(hasty))
+    globals()[name] = dag
 """
 
 
@@ -231,17 +231,22 @@ def test_a_training_asks_and_a_rejection_is_written_down(home, people):
     assert [event["name"] for event in events] == [], "no champion was announced"
 
 
-def test_of_two_at_once_one_counts_though_the_triggerer_was_killed(home, people):
+@contextmanager
+def killed(people: People, *names: str) -> Iterator[None]:
+    """These processes of Airflow are killed, and there again afterwards."""
+    for name in names:
+        os.killpg(people.running.processes.pid(name), signal.SIGKILL)
+    yield
+    for name in names:
+        people.running.start_one(name)
+
+
+def test_of_two_at_once_one_counts_though_scheduler_and_triggerer_were_killed(home, people):
     run = people.trigger("approve__churn", {"training_run": "2"})
     late = people.trigger("approve__churn", {"training_run": "3"})
     people.waiting("approve__churn", run)
     people.waiting("approve__churn", late)
-    processes = people.running.processes
-    (triggerer,) = [entry for entry in recorded(processes.folder) if entry.name == "triggerer"]
-    os.killpg(triggerer.pid, signal.SIGKILL)
-    airflow = Path(sys.executable).parent / "airflow"
-    processes.spawn("triggerer", [airflow, "triggerer", "--skip-serve-logs"], people.running.environment)
-    with ThreadPoolExecutor(2) as pool:
+    with killed(people, "scheduler", "triggerer"), ThreadPoolExecutor(2) as pool:
         answers = list(
             pool.map(lambda who: people.answer(run, who, "Approve", reason=f"so says {who}"), ["ada", "admin"])
         )
@@ -265,6 +270,20 @@ def test_of_two_at_once_one_counts_though_the_triggerer_was_killed(home, people)
     assert "the approval of version 3 was overtaken. It was judged against version 1" in said
     assert f"Version 2 became champion, from {SECOND} on (decided by {who})." in said
     assert len(decided(home)) == 4
+
+
+def test_a_deadline_that_passes_while_airflow_is_down_is_kept(home, people):
+    before = decided(home)
+    run = people.trigger("unattended", {"training_run": "3"})
+    asked = people.waiting("unattended", run)
+    deadline = dt.datetime.fromisoformat(asked["created_at"]) + dt.timedelta(seconds=20)
+    with killed(people, "scheduler", "triggerer"):
+        eventually(lambda: dt.datetime.now(dt.UTC) > deadline, "the deadline passes")
+    assert people.reaches("unattended", run, *FINAL) == "success"
+    answer = people.left("unattended", run, "ask", "return_value")
+    assert (answer["approved"], answer["decided_by"]) == (False, "timeout")
+    assert decided(home) == before, "it was rejected before, and is not written down twice"
+    assert champion(home) == ["2"]
 
 
 def test_a_rollback_by_form(home, people):

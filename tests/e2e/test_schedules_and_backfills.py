@@ -74,6 +74,17 @@ def predictions(home: settings.Settings, days: list[dt.date]) -> pa.Table:
     return held.sort_by([(name, "ascending") for name in ("ds", *registry.get("flight_delay").features.key)])
 
 
+def performance(home: settings.Settings) -> pa.Table:
+    """How the thirty days turned out, as the monitor tells it of what is published there."""
+    environment = {"TAILRACE_HOME": str(home.home), "TAILRACE_LAKE": home.lake}
+    for day in THIRTY[::7]:
+        command = ["run", "monitor", "flight_delay", "--date", str(day + dt.timedelta(days=7))]
+        assert CliRunner().invoke(cli.app, command, env=environment).exit_code == 0
+    held = Wiring(home).lake.read("performance/flight_delay", first=THIRTY[0], last=THIRTY[-1]).read_all()
+    assert held.num_rows > 15
+    return held.sort_by("ds")
+
+
 def announced(api: AirflowApi) -> list[str]:
     events = api.get("/assets/events?limit=1000")["asset_events"]
     return [event["partition_key"] for event in events if event["name"] == "predictions/flight_delay"]
@@ -81,11 +92,24 @@ def announced(api: AirflowApi) -> list[str]:
 
 @dataclass(frozen=True)
 class Backfilled:
-    """What a backfill of thirty days said of each, and a home in which each was a run by itself."""
+    """What a backfill of thirty days said of each, and a home in which each was a run by itself.
+
+    `at_once` is how many of its runs there were at the same moment, at the most.
+    """
 
     rows: list[dict]
     elsewhere: settings.Settings
     refused: list[dt.date]
+    at_once: int
+
+
+def most_at_once(api: AirflowApi) -> int:
+    """Of the runs that backfills of predictions have made, how many ran at the same moment."""
+    runs = api.get(f"/dags/{PREDICT}/dagRuns?run_type=backfill&limit=100")["dag_runs"]
+    assert len(runs) == len(THIRTY)
+    began, ended = (sorted(run[name] for run in runs) for name in ("start_date", "end_date"))
+    # It is fullest when a run has just begun.
+    return max(began.index(moment) + 1 - sum(end <= moment for end in ended) for moment in began)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +130,7 @@ def thirty_days(home, running, api, tmp_path_factory) -> Backfilled:
     done = backfill(home, THIRTY, "--model", "current", "--at-once", "4", "--reason", "it <b>rained</b>")
     assert done.returncode == (1 if refused else 0), done.stdout + done.stderr
     assert f"{len(THIRTY) - len(refused)} done, {len(refused)} failed, 0 left" in done.stderr
-    return Backfilled(json.loads(done.stdout), replace(home, lake=str(lake)), refused)
+    return Backfilled(json.loads(done.stdout), replace(home, lake=str(lake)), refused, most_at_once(api))
 
 
 def test_a_backfill_gives_the_tables_that_single_runs_give(home, thirty_days):
@@ -114,8 +138,10 @@ def test_a_backfill_gives_the_tables_that_single_runs_give(home, thirty_days):
     expected = {str(day): "failed" if day in thirty_days.refused else "success" for day in THIRTY}
     assert states == expected
     assert len(thirty_days.refused) < 10, "most days are published, or this compares nothing"
+    assert 2 <= thirty_days.at_once <= 4, "some ran side by side, and no more than were allowed"
     single = predictions(thirty_days.elsewhere, THIRTY)
     assert predictions(home, THIRTY).equals(single)
+    assert performance(home).equals(performance(thirty_days.elsewhere))
     assert single.num_rows == sum(row["rows"] for row in thirty_days.rows if row["state"] == "success") > 15_000
 
 
@@ -281,6 +307,16 @@ def test_a_backfill_over_days_before_the_first_model_names_each_day(home, api):
     assert [row["state"] for row in json.loads(done.stdout)] == ["failed", "failed"]
     for day in ("2013-01-02", "2013-01-03"):
         assert f"{day}: flight_delay: no model was champion on {day}." in done.stderr.replace("\n", " ")
+    assert published(home) == before
+
+
+def test_a_backfill_with_a_version_that_does_not_exist_says_so_of_each_day(home, thirty_days):
+    before = published(home)
+    done = backfill(home, SIX[:2], "--model", "9")
+    assert done.returncode == 1
+    assert [row["state"] for row in json.loads(done.stdout)] == ["failed", "failed"]
+    for day in SIX[:2]:
+        assert f"{day}: There is no version of model flight_delay '9'. Known: 1." in done.stderr.replace("\n", " ")
     assert published(home) == before
 
 

@@ -248,7 +248,7 @@ class TestActing:
         expect(page.get_by_text("Backfill generated").first).to_be_visible()
         self.published(page, "2013-02-10", "v1")
 
-    def test_approve_then_roll_back(self, page, running):
+    def test_approve_then_roll_back(self, page, running, tmp_path):
         frame = inside(page, "/plugin/models/flight_delay", "flight_delay")
         frame.get_by_role("row", name=re.compile("^v2")).get_by_role("link", name="Ask for approval").click()
         expect(frame.get_by_label("Training run")).to_have_value("2")
@@ -260,6 +260,13 @@ class TestActing:
         page.get_by_role("button", name="Approve").click()
         self.until(page, "/tailrace/pages/flight_delay", page.get_by_text("v2 since"))
         expect(page.get_by_text("<script>alert(1)</script> better").first).to_be_visible()
+
+        # The monitor follows the days that were published above: then the promotion lies within the charts.
+        self.until(page, "/tailrace/pages/flight_delay", page.locator("[data-figure*='promoted by']"))
+        marks = page.locator(".chart .annotation-text").filter(has_text=re.compile("^v2$"))
+        expect(marks).to_have_count(2)
+        marks.first.scroll_into_view_if_needed()
+        page.screenshot(path=tmp_path / "promotion.png", full_page=True)
 
         page.get_by_role("link", name="Roll back to v1").click()
         expect(page.get_by_label("Version")).to_have_value("1")

@@ -49,6 +49,8 @@ class Installation:
     running: stack.Stack
     configured: settings.Settings
     api: AirflowApi
+    server: Server | None = None
+    """The Postgres that holds warehouse and MLflow, where there is one."""
 
     def published(self) -> dict[dt.date, str]:
         """The version of each day's last publication."""
@@ -128,7 +130,7 @@ def services(tmp_path_factory) -> Iterator[Installation]:
             with running.started():
                 api = client(running)
                 a_month(api)
-                yield Installation(running, configured, api)
+                yield Installation(running, configured, api, server)
     finally:
         server.remove()
 
@@ -153,12 +155,17 @@ def in_the_middle(
     day: dt.date,
     fault: Callable[[], None],
     conf: Mapping[str, Any] | None = None,
+    task: str = "~",
 ) -> dict[str, str]:
-    """Run a day, strike while its first task runs, and wait for the end; the states of its tasks."""
+    """Run a day, strike while its first task or the named one runs, and wait for the end; the states of its tasks."""
     with ThreadPoolExecutor(1) as pool:
         run = pool.submit(installation.api.run_day, dag, day, conf or {})
         running = f"/dags/{dag}/dagRuns/~/taskInstances?state=running"
-        eventually(lambda: run.done() or installation.api.get(running)["task_instances"], f"a task of {dag} runs")
+
+        def runs() -> bool:
+            return any(task in ("~", each["task_id"]) for each in installation.api.get(running)["task_instances"])
+
+        eventually(lambda: run.done() or runs(), f"a task of {dag} runs")
         assert not run.done(), f"it ended before anything could happen to it: {run.result()}"
         fault()
         # What a gate refuses is a failed run: the tasks tell more.
@@ -200,6 +207,55 @@ def test_mlflow_is_down_for_half_a_minute_in_mid_training(services):
     states = in_the_middle(services, f"train__{PIPELINE}", NEXT, kill, {"trials": TRIALS})
     assert (states["train"], states["evaluate"]) == ("success", "success"), states
     assert len(tracker.versions(PIPELINE)) == before + 1, "one version, however often the task was tried"
+
+
+def test_mlflow_is_down_for_half_a_minute_in_mid_prediction(services):
+    before = services.published()
+
+    def kill() -> None:
+        os.killpg(services.running.processes.pid("mlflow"), signal.SIGKILL)
+        threading.Timer(MLFLOW_DOWN_SECONDS, services.running.start_one, ["mlflow"]).start()
+
+    states = in_the_middle(services, PREDICT, TRAINED, kill, {"force": True, "model": "1"})
+    assert states == {"score": "success", "audit": "success", "publish": "success"}
+    assert services.published() == before, "the same bytes make no second commit"
+
+
+@pytest.mark.parametrize(("dag", "task"), [("warehouse", "build"), (f"train__{PIPELINE}", "train")])
+def test_the_postgres_of_warehouse_and_mlflow_is_restarted_in_mid_run(services, dag, task):
+    lake = Wiring(services.configured).lake
+    before = lake.days(f"features/{PIPELINE}")[NEXT].version
+    versions = len(Wiring(services.configured).tracker.versions(PIPELINE))
+
+    def restart() -> None:
+        services.server.stop()
+        services.server.start()
+
+    conf = {"trials": TRIALS, "force": True} if task == "train" else {}
+    states = in_the_middle(services, dag, NEXT, restart, conf, task)
+    if task == "train":
+        assert (states["train"], states["evaluate"]) == ("success", "success"), states
+        assert len(Wiring(services.configured).tracker.versions(PIPELINE)) == versions + 1, "one more"
+    else:
+        assert set(states.values()) == {"success"}, states
+        assert lake.days(f"features/{PIPELINE}")[NEXT].version == before, "the same bytes make no second commit"
+
+
+def test_a_task_per_model_builds_the_same_on_postgres(services):
+    """The last one on these services: they stay with this setting."""
+    lake = Wiring(services.configured).lake
+    before = lake.days(f"features/{PIPELINE}")[NEXT].version
+    services.running.environment["TAILRACE_DBT_TASKS"] = "models"
+    for name in ("scheduler", "dag-processor"):
+        os.killpg(services.running.processes.pid(name), signal.SIGKILL)
+        services.running.start_one(name)
+    tasks = "/dags/warehouse/tasks?limit=1"
+    eventually(lambda: services.api.get(tasks)["total_entries"] > 20, "the DAG is parsed with its new setting")
+    run = services.api.run_day("warehouse", NEXT, {})
+    states = {task["task_id"]: task["state"] for task in services.api.tasks("warehouse", run)}
+    assert set(states.values()) == {"success"}, states
+    assert "build.models.flight_delay_features.test" in states
+    assert lake.days(f"features/{PIPELINE}")[NEXT].version == before, "the same bytes make no second commit"
 
 
 def tailrace(installation: Installation, *command: str) -> Any:

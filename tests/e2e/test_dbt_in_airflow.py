@@ -1,0 +1,132 @@
+"""A data engineer breaks a dbt model, sees it in Airflow, mends it, tries again: as one task, and as one per model."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from pipelines import registry, settings
+from pipelines.airflow_api import FINAL, AirflowApi, DagRunFailed
+from pipelines.spec import zone
+from pipelines.wiring import Wiring
+from scripts import stack
+from tests.e2e.flights import LAST, NEXT
+from tests.support import eventually
+
+pytestmark = pytest.mark.airflow
+
+BROKEN = "int_late_rates"
+FEATURES = "features/flight_delay"
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """A checkout of one's own, whose models may be broken."""
+    copy = tmp_path_factory.mktemp("checkout")
+    for part in ("pipelines", "dags", "dbt", "expectations", "plugins"):
+        shutil.copytree(settings.PROJECT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__", "target"))
+    return copy
+
+
+@pytest.fixture(scope="module")
+def started(home, project) -> Callable:
+    """Airflow on that checkout, with these settings besides."""
+
+    @contextmanager
+    def start(**more: str):
+        running = stack.Stack(home, parallelism=4)
+        running.environment |= {
+            "PYTHONPATH": str(project),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(project / "dags"),
+            "AIRFLOW__CORE__PLUGINS_FOLDER": str(project / "plugins"),
+            **more,
+        }
+        with running.started():
+            yield running.api(zone(registry.get("flight_delay")))
+
+    return start
+
+
+@pytest.fixture
+def broken(project) -> Callable[[], None]:
+    """A model with a slip in it; gives what mends it."""
+    (file,) = (project / "dbt" / "models").rglob(f"{BROKEN}.sql")
+    sound = file.read_text()
+    file.write_text(f"{sound}\nwehre true\n")
+    yield lambda: file.write_text(sound)
+    file.write_text(sound)
+
+
+def failed_run(api: AirflowApi) -> tuple[str, str]:
+    """A warehouse run that fails, and what it says."""
+    with pytest.raises(DagRunFailed) as raised:
+        api.run_day("warehouse", NEXT, {})
+    (run,) = api.get("/dags/warehouse/dagRuns?limit=1&order_by=-id")["dag_runs"]
+    return run["dag_run_id"], str(raised.value)
+
+
+def cleared(api: AirflowApi, run: str, before: dict[str, str]) -> dict[str, str]:
+    """Clear what failed in a run, as its button does, and wait for its end; the tasks' states."""
+    body = {"dag_run_id": run, "only_failed": True, "dry_run": False}
+    api._post("/dags/warehouse/clearTaskInstances", body)
+    eventually(lambda: states(api, run) != before, "it begins again")
+    path = f"/dags/warehouse/dagRuns/{run}"
+    eventually(lambda: api.get(path)["state"] in FINAL, "it ends")
+    return states(api, run)
+
+
+def states(api: AirflowApi, run: str) -> dict[str, str]:
+    return {task["task_id"]: task["state"] for task in api.tasks("warehouse", run)}
+
+
+def features(home: settings.Settings) -> str:
+    return Wiring(home).lake.days(FEATURES)[NEXT].version
+
+
+def test_a_retry_builds_only_what_failed_and_what_depends_on_it(home, started, broken):
+    before = features(home)
+    with started() as api:
+        run, said = failed_run(api)
+        assert "build (try 1 of" in said
+        assert BROKEN in said
+        page = api.page(f"/tailrace/pages/runs/warehouse/{run}/dbt")
+        assert "failed.</strong> Clear the task <code>build</code> to try again" in page
+        assert page.index(BROKEN) < page.index("stg_schedules"), "what failed comes first"
+
+        broken()
+        assert set(cleared(api, run, states(api, run)).values()) == {"success"}
+        nodes = {node["name"]: node for node in api.left("warehouse", run, "build", "tailrace_nodes")}
+        kept = {name for name, node in nodes.items() if node["kept"]}
+        assert {"stg_schedules", "stg_weather"} <= kept
+        assert not {BROKEN, "flight_delay_features"} & kept, "these are built now"
+        page = api.page(f"/tailrace/pages/runs/warehouse/{run}/dbt")
+        assert "All passed" in page
+        assert page.count(">kept<") == len(kept)
+    assert features(home) == before, "the same bytes make no second commit"
+
+
+def test_with_a_task_per_model_the_failed_one_is_seen_and_cleared(home, started, broken):
+    before = features(home)
+    with started(TAILRACE_DBT_TASKS="models") as api:
+        known = "/dags/warehouse/tasks/build.prepare"
+        eventually(lambda: api._client.get(known).is_success, "the DAG is parsed with its new setting")
+        run, _ = failed_run(api)
+        ended = states(api, run)
+        failed = {task for task, state in ended.items() if state == "failed"}
+        assert f"build.models.{BROKEN}_run" in failed or f"build.models.{BROKEN}.run" in failed, ended
+        assert ended["flight_delay.snapshot"] == "upstream_failed"
+        assert features(home) == before
+
+        broken()
+        again = cleared(api, run, ended)
+        assert again.pop("build.models.dbt_producer_watcher") == "skipped", "now each model builds itself"
+        again.pop("build", None)  # Airflow's mark of a task that the run was first made with
+        assert set(again.values()) == {"success"}
+        page = api.page(f"/tailrace/pages/runs/warehouse/{run}/dbt")
+        assert "each model is a task of the run instead" in page
+    assert features(home) == before, "the same bytes make no second commit"
+    assert LAST in Wiring(home).lake.days(FEATURES)
