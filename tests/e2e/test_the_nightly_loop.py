@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
+import re
+import signal
+import subprocess
+import threading
 
 import pytest
 
-from pipelines import pins
+from pipelines import pins, settings
 from pipelines.airflow_api import DagRunFailed
 from pipelines.wiring import Wiring
 from tests.e2e.flights import FIRST, LAST, NEXT, PREDICT, TRAINED, published, tailrace
@@ -74,6 +79,26 @@ def test_what_cannot_be_done_fails_at_once_with_a_sentence(home, api, dag, day, 
     said = [line["event"] for line in log if not line["event"].startswith("::")]
     assert sentence in said[-1], "the sentence is what the log ends with"
     assert published(home) == before
+
+
+def test_make_logs_follows_every_process(running):
+    command = ["make", "--silent", "--assume-old", ".venv/.ready", "logs"]
+    environment = {**os.environ, "TAILRACE_HOME": str(running.configured.home)}
+    wanted, seen = {"api-server", "dag-processor", "mlflow", "scheduler", "triggerer"}, set()
+    with subprocess.Popen(
+        command, cwd=settings.PROJECT, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as following:
+        # It would follow for ever.
+        giving_up = threading.Timer(60, os.killpg, [following.pid, signal.SIGTERM])
+        giving_up.start()
+        for line in following.stdout:
+            if named := re.match(r"==> .*/(.+)\.log <==", line):
+                seen.add(named[1])
+            if wanted <= seen:
+                break
+        giving_up.cancel()
+        os.killpg(following.pid, signal.SIGTERM)
+    assert wanted <= seen
 
 
 def test_the_command_line_says_what_is_wrong(home):
