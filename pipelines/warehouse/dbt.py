@@ -29,6 +29,8 @@ _FULL = re.compile(
     r"no space left|disk quota exceeded|out of disk|disk (is )?full|failed to offload data block",
     re.IGNORECASE,
 )
+_MART = "incremental"
+"""How marts are materialised, and nothing else is."""
 _NAMED_DAYS = 3
 _PROJECT_FILES = {".sql", ".yml", ".csv"}
 
@@ -99,8 +101,8 @@ class DbtWarehouse(ABC):
         """Build and test every model for the days first..last, in one dbt invocation.
 
         Landed files of those days are checked before dbt starts, so a damaged one changes nothing. Of the days
-        looked back on, all since the first one ever landed must have been landed. A model's `rows` are those of
-        the days built, a test's the rows that failed it.
+        looked back on, all since the first one ever landed must have been landed. A mart's `rows` are those of
+        the days built, a working table's all, a test's the rows that failed it; a view has none.
 
         Where an earlier try of the same `run_id` failed, and the same days and files are asked for, this one
         builds what failed, what a failed test judged, what was changed in the project since, and what depends
@@ -212,8 +214,8 @@ class DbtWarehouse(ABC):
         """The database, ready for a build of the days, as long as it takes."""
 
     @abstractmethod
-    def _count(self, tables: Sequence[str], first: dt.date, last: dt.date) -> Mapping[str, int]:
-        """Rows of the days in each table."""
+    def _count(self, counts: Mapping[str, str]) -> Mapping[str, int]:
+        """What each statement counts, by table."""
 
     @abstractmethod
     def _complaint(self, messages: Sequence[str]) -> TailraceError | None:
@@ -300,8 +302,8 @@ class DbtWarehouse(ABC):
             return dbtRunner(callbacks=[hear]).invoke(arguments)
 
     def _rows(self, run: _Run, first: dt.date, last: dt.date) -> Mapping[str, int]:
-        """Rows of the days in each mart that was built."""
-        return self._count([_name(node) for node in run.nodes if _is_built_mart(node)], first, last)
+        """Rows of each table that was built: of a mart those of the days, of a working table or a seed all."""
+        return self._count({_name(node): _counting(node, first, last) for node in run.nodes if _is_built_table(node)})
 
     def _results(self, run: _Run, rows: Mapping[str, int]) -> tuple[ModelResult, ...]:
         return tuple(
@@ -354,8 +356,14 @@ def _name(node: Any) -> str:
     return str(node.node.name)
 
 
-def _is_built_mart(node: Any) -> bool:
-    return node.node.config.materialized == "incremental" and str(node.status) == "success"
+def _is_built_table(node: Any) -> bool:
+    return node.node.config.materialized in (_MART, "table", "seed") and str(node.status) == "success"
+
+
+def _counting(node: Any, first: dt.date, last: dt.date) -> str:
+    """The statement that counts a table's rows; dbt quotes the names, and days need no quoting."""
+    days = f" where ds between date '{first}' and date '{last}'" if node.node.config.materialized == _MART else ""
+    return f"select count(*) from {node.node.relation_name}{days}"  # noqa: S608
 
 
 def _with_kept(results: tuple[ModelResult, ...], before: tuple[ModelResult, ...]) -> tuple[ModelResult, ...]:

@@ -39,7 +39,9 @@ class DuckDBWarehouse(DbtWarehouse):
         Raises UpstreamMissing if the table was never built, WarehouseBusy.
         """
         with self._reading() as connection:
-            rows = self._table(connection, table).filter(_between(day, day))
+            rows = self._table(connection, table).filter(
+                duckdb.ColumnExpression("ds") == duckdb.ConstantExpression(day)
+            )
             if order_by:
                 rows = rows.sort(*(duckdb.ColumnExpression(column).asc().nulls_last() for column in order_by))
             return rows.to_arrow_table().to_reader()
@@ -60,12 +62,11 @@ class DuckDBWarehouse(DbtWarehouse):
             DuckDBConnectionManager._ENV.close()
         DuckDBConnectionManager.close_all_connections()
 
-    def _count(self, tables: Sequence[str], first: dt.date, last: dt.date) -> Mapping[str, int]:
-        if not tables:
+    def _count(self, counts: Mapping[str, str]) -> Mapping[str, int]:
+        if not counts:
             return {}
-        built = _between(first, last)
         with self._reading() as connection:
-            return {table: len(self._table(connection, table).filter(built)) for table in tables}
+            return {table: int(connection.sql(count).fetchall()[0][0]) for table, count in counts.items()}
 
     def _complaint(self, messages: Sequence[str]) -> WarehouseBusy | None:
         """The error if a message is DuckDB's complaint about another process's lock."""
@@ -103,11 +104,6 @@ class DuckDBWarehouse(DbtWarehouse):
                 f"The warehouse {self._database} has no table {table}. Run the build stage first, and see "
                 f"that the dbt project {self._project} has a model of that name."
             ) from error
-
-
-def _between(first: dt.date, last: dt.date) -> duckdb.Expression:
-    ds = duckdb.ColumnExpression("ds")
-    return (ds >= duckdb.ConstantExpression(first)) & (ds <= duckdb.ConstantExpression(last))
 
 
 def _quoted(name: str) -> str:
