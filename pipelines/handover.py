@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ LIMIT = 4096
 
 _CUT = " ... (the log has the rest)"
 _SPARK = "spark"
+_ADDRESS = re.compile(r"[a-z]+://\S+$")
 _SHORT = 64
 """Characters of a text that are always kept: more than an id or a digest has."""
 
@@ -30,7 +32,7 @@ class StageFailed(Exception):
 def write_result(file: Path, rows: Sequence[Any], spark: str = "") -> None:
     """Hand back the plain fields of a stage's results (dataclasses or mappings), and the Spark application's id.
 
-    Where they do not fit, long texts are cut, and only then are rows left out from the end.
+    Where they do not fit, long texts are cut, long addresses left out, and only then rows, from the end.
     """
     plain = [_plain_fields(row) for row in rows]
     keep = LIMIT
@@ -84,7 +86,10 @@ def _about(spark: str) -> dict[str, str]:
 
 
 def _cut(value: Any, keep: int) -> Any:
-    return value[:keep] + "..." if isinstance(value, str) and len(value) > keep + len("...") else value
+    if not isinstance(value, str) or len(value) <= keep + len("..."):
+        return value
+    # Half an address leads nowhere.
+    return "" if _ADDRESS.match(value) else value[:keep] + "..."
 
 
 def _plain_fields(row: Any) -> dict[str, Any]:

@@ -76,6 +76,22 @@ def test_an_error_of_a_library_is_no_error_of_tailrace(tmp_path):
         handover.read((tmp_path / "result").read_text())
 
 
+def test_an_address_is_handed_back_whole_or_not_at_all(tmp_path):
+    file = tmp_path / "result"
+    address = "http://mlflow.example:5000/#/experiments/1/runs/0123456789abcdef0123456789abcdef"
+    handover.write_result(
+        file, [{"day": str(number), "url": address, "note": address + " is it"} for number in range(3)]
+    )
+    assert {row["url"] for row in handover.read(file.read_text())} == {address}
+    handover.write_result(
+        file, [{"day": str(number), "url": address, "note": address + " is it"} for number in range(30)]
+    )
+    assert file.stat().st_size <= handover.LIMIT
+    rows = handover.read(file.read_text())
+    assert {row["url"] for row in rows} == {""}
+    assert len(rows) > 20
+
+
 def test_the_spark_application_is_handed_over_with_a_result_and_with_an_error(tmp_path):
     file = tmp_path / "result"
     handover.write_result(file, [{"node": "n" * 50, "number": number} for number in range(200)], "spark-1")
