@@ -25,6 +25,8 @@ def main(port: str) -> None:
         "spark.history.fs.update.interval": "5s",
         "spark.history.fs.cleaner.enabled": "true",
         "spark.history.ui.port": port,
+        # Another port than the one that tasks link to would be none.
+        "spark.port.maxRetries": "0",
     }
     pyspark = importlib.util.find_spec("pyspark")
     assert pyspark and pyspark.submodule_search_locations  # noqa: S101  it is a dependency
