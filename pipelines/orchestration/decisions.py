@@ -131,8 +131,9 @@ def ask(spec: PipelineSpec) -> Any:
 class Approval(HITLOperator):
     """Shows a person the challenger against the champion, and waits for the answer without holding a worker.
 
-    Returns the answer: approved, decided_by, reason, decided_at (ISO 8601) and run_id. An answer without a reason
-    counts as none: the question stays. Nobody's answer within the gate's approval_days is a rejection.
+    Returns the answer: approved, decided_by, reason, decided_at (ISO 8601) and training_run, as it was asked for. An
+    answer without a reason counts as none: the question stays. Nobody's answer within the gate's approval_days, however
+    often was asked, is a rejection.
     """
 
     template_fields = ("training_run",)
@@ -141,6 +142,7 @@ class Approval(HITLOperator):
         super().__init__(subject=f"{pipeline}: who is champion?", options=[APPROVE, REJECT], defaults=REJECT, **options)
         self.pipeline = pipeline
         self.training_run = training_run
+        self.note = ""
 
     def execute(self, context: Any) -> Any:
         """Write the card and wait. Raises UnknownName if there is no such run or version, or it was not evaluated."""
@@ -154,23 +156,27 @@ class Approval(HITLOperator):
         compared, decision = evaluate.comparison_of(wired, run_id), evaluate.decision_of(wired, run_id)
         against = f"champion version {compared.champion}" if compared.champion else "no champion"
         self.subject = f"{self.pipeline}: version {compared.version} against {against}"
-        self.body = approval_card.write(spec, compared, decision, links)
+        self.body = self.note + approval_card.write(spec, compared, decision, links)
+        self.response_timeout = self._left(context)
         if form.get("dry_run"):
             log.info("%s", self.body)
             traces.skip(context, f"Dry run: {self.subject}. The card is above; nobody was asked.", links)
         traces.leave(context, {"version": compared.version, "run_id": run_id, "champion": compared.champion}, links)
         return super().execute(context)
 
+    def _left(self, context: Any) -> dt.timedelta | None:
+        """The rest of the time there is to answer: it runs from the run's start, however often is asked."""
+        began, whole = context["dag_run"].start_date, self.response_timeout
+        if began is None or whole is None:
+            return whole
+        return max(began + whole - dt.datetime.now(dt.UTC), dt.timedelta(seconds=1))
+
     def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
         """Take the answer, or ask again."""
-        from pipelines import registry
         from pipelines.stages import promote
 
-        spec = registry.get(self.pipeline)
-        answer = {
-            "run_id": promote.run_of(services(), spec, self.training_run),
-            "decided_at": event["responded_at"].isoformat(),
-        }
+        # No service is asked here: one that is away would have the task tried again, and the answer lost.
+        answer = {"training_run": self.training_run, "decided_at": event["responded_at"].isoformat()}
         if event.get("timedout"):
             waited = self.response_timeout or dt.timedelta()
             said = f"Nobody answered within {waited / dt.timedelta(days=1):g} days."
@@ -179,6 +185,7 @@ class Approval(HITLOperator):
         reason = request.plain_text((event["params_input"] or {}).get("reason"))
         if not reason or len(event["chosen_options"]) != 1:
             log.warning("%s answered without a reason: the answer does not count, and the question stays.", who)
+            self.note = "**The last answer had no reason, so it did not count.** Answer again, with a reason.\n\n"
             return self.execute(context)
         return answer | {"approved": event["chosen_options"] == [APPROVE], "decided_by": who, "reason": reason}
 
@@ -202,12 +209,12 @@ def decide(spec: PipelineSpec, answer: Any) -> Any:
         spec = registry.get(pipeline)
         carry_out = stage.approve if answer["approved"] else stage.reject
         wired = services()
-        trained = wired.tracker.run(answer["run_id"])
+        trained = wired.tracker.run(stage.run_of(wired, spec, answer["training_run"]))
         links = _links(trained)
         decided = carry_out(
             wired,
             spec,
-            answer["run_id"],
+            trained.run_id,
             recorded_at=dt.datetime.fromisoformat(answer["decided_at"]),
             decided_by=answer["decided_by"],
             reason=answer["reason"],
@@ -260,6 +267,8 @@ def roll_back(spec: PipelineSpec) -> Any:
         )
         trained = wired.tracker.run(stage.run_of(wired, spec, decided.version))
         assert decided.effective_from  # noqa: S101  who takes over does so on a day
+        if decided.outcome == "kept":
+            traces.skip(context, decided.reason, _links(trained))
         if form["dry_run"]:
             traces.skip(
                 context,

@@ -22,7 +22,10 @@ def train_dag(pipeline: str) -> str:
 
 @dataclass(frozen=True)
 class Attempt:
-    """A DAG run that tried to produce a day. `task` and `error` are those of the task that failed, or that runs."""
+    """A DAG run that tried to produce a day. `task` and `error` are those of the task that failed, or that runs.
+
+    `waits`: that task failed, and waits to be tried again.
+    """
 
     dag_id: str
     run_id: str
@@ -33,6 +36,7 @@ class Attempt:
     task: str = ""
     error: str = ""
     by: str = ""
+    waits: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,11 +63,11 @@ class Activity(Protocol):
     """Airflow's metadata, read only."""
 
     def latest(self, pipelines: Sequence[str]) -> Mapping[str, Attempt]:
-        """The predict run that changed last, by pipeline; pipelines that never ran are left out."""
+        """The last predict run of the newest day, by pipeline; pipelines that never ran are left out, and dry runs."""
         ...
 
     def by_day(self, pipeline: str) -> Mapping[dt.date, Attempt]:
-        """The last predict run of each day."""
+        """The last predict run of each day, dry runs aside."""
         ...
 
     def next_runs(self, pipelines: Sequence[str]) -> Mapping[str, NextRun]:

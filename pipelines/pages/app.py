@@ -19,7 +19,7 @@ from pipelines import settings
 from pipelines.errors import SettingsError, TailraceError
 from pipelines.pages import documents, keeper, views, web
 from pipelines.pages.metadata import AirflowActivity
-from pipelines.pages.remembered import RememberedLake, RememberedTracker, asked_version, newest_log
+from pipelines.pages.remembered import AskedVersion, RememberedLake, RememberedTracker, newest_log
 from pipelines.pages.sources import Sources
 from pipelines.wiring import Wiring
 
@@ -34,7 +34,7 @@ def installed() -> FastAPI:
         return _telling(error)
     services = Wiring(configured)
     lake = services.watched_lake
-    version_of = asked_version(lake) if "://" in configured.lake else newest_log(Path(configured.lake))
+    version_of = AskedVersion(lake) if "://" in configured.lake else newest_log(Path(configured.lake))
     sources = Sources(
         RememberedLake(lake, version_of),
         RememberedTracker(lambda: services.tracker),

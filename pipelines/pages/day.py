@@ -104,6 +104,7 @@ class DayPage:
 
 def gather(sources: Sources, spec: PipelineSpec, day: dt.date) -> DayPage:
     """Raises LakeUnavailable."""
+    sources.look_again(spec)
     published = sources.lake.days(spec.predictions_table)
     commit = published.get(day)
     attempts = sources.activity.by_day(spec.name)

@@ -33,9 +33,11 @@ def show_asset(held: HeldDep, path: str) -> FileResponse:
 @router.get("/data-docs/{path:path}")
 def show_data_docs(held: HeldDep, path: str, user: GetUserDep) -> FileResponse:
     """A validation, for who may read its pipeline; the index, for who may read all of them."""
-    first, _, rest = path.partition("/")
+    # Whose it is says the place where the file lies, not the path that leads there.
+    place = (held.data_docs / path).resolve()
+    parts = place.relative_to(held.data_docs.resolve()).parts if place.is_relative_to(held.data_docs.resolve()) else ()
     specs, broken = catalog.read()
-    needed = [rest.partition("/")[0]] if first == "validations" else [*specs, *broken]
+    needed = [parts[1]] if parts[:1] == ("validations",) and len(parts) > 1 else [*specs, *broken]
     if set(needed) - access.readable(user, needed):
         raise forbidden("these Data Docs")
     return _file(held.data_docs, path)

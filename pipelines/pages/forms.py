@@ -112,7 +112,11 @@ def build(
 ) -> Form:
     """The form with the DAG's defaults, or what the page's address gives for a field."""
     hidden = DAYS if action == "backfill" else ()
-    fields = tuple(_field(name, schema, given.get(name)) for name, schema in params.items() if name not in hidden)
+    fields = tuple(
+        _field(name, schema, given.get(name), asked=name == "day" and action in ("predict", "train"))
+        for name, schema in params.items()
+        if name not in hidden
+    )
     return Form(
         action,
         spec.name,
@@ -124,7 +128,8 @@ def build(
     )
 
 
-def _field(name: str, schema: Mapping[str, Any], given: str | None) -> Field:
+def _field(name: str, schema: Mapping[str, Any], given: str | None, *, asked: bool = False) -> Field:
+    """The input; `asked`: it may not be left empty, though Airflow would take that, as of runs that know their day."""
     kinds = schema.get("type", "string")
     types = [kinds] if isinstance(kinds, str) else list(kinds)
     nullable = "null" in types
@@ -150,8 +155,8 @@ def _field(name: str, schema: Mapping[str, Any], given: str | None) -> Field:
         schema.get("minimum"),
         schema.get("maximum"),
         schema.get("maxLength"),
-        not nullable and kind in ("text", "date", "number"),
-        nullable,
+        asked or (not nullable and kind in ("text", "date", "number")),
+        nullable and not asked,
         bool(schema.get("section")),
     )
 

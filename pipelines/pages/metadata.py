@@ -17,7 +17,7 @@ from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
 from airflow.utils.state import TaskInstanceState
-from sqlalchemy import func, select
+from sqlalchemy import String, and_, cast, func, select
 from sqlalchemy.orm import Session
 
 from pipelines import days
@@ -44,14 +44,19 @@ class AirflowActivity:
     """See `pipelines.pages.activity.Activity`."""
 
     def latest(self, pipelines: Sequence[str]) -> Mapping[str, Attempt]:
+        # Days as text sort as days do. A run whose form names its day may have no partition.
+        day = func.coalesce(DagRun.partition_key, DagRun.conf["day"].as_string())
+        # As text: a cast to a boolean would fail on whatever else a run was given. SQLite says 1.
+        earnest = func.coalesce(cast(DagRun.conf["dry_run"].as_string(), String), "").not_in(("true", "1"))
+        days_of = select(DagRun.dag_id, func.max(day).label("day")).group_by(DagRun.dag_id)
+        last_day = days_of.where(DagRun.dag_id.in_([predict_dag(name) for name in pipelines]), earnest).subquery()
+        on_it = select(DagRun).join(last_day, and_(DagRun.dag_id == last_day.c.dag_id, day == last_day.c.day))
         with create_session(scoped=False) as session:
-            newest = (
-                select(func.max(DagRun.id))
-                .where(DagRun.dag_id.in_([predict_dag(name) for name in pipelines]))
-                .group_by(DagRun.dag_id)
-            )
-            runs = session.scalars(select(DagRun).where(DagRun.id.in_(newest))).all()
-            return {each.dag_id.removeprefix(predict_dag("")): each for each in _attempts(session, runs)}
+            last: dict[str, DagRun] = {}
+            for run in session.scalars(on_it.where(earnest)):
+                if run.dag_id not in last or _at(last[run.dag_id]) < _at(run):
+                    last[run.dag_id] = run
+            return {each.dag_id.removeprefix(predict_dag("")): each for each in _attempts(session, last.values())}
 
     def by_day(self, pipeline: str) -> Mapping[dt.date, Attempt]:
         newest_first = (
@@ -60,7 +65,7 @@ class AirflowActivity:
         with create_session(scoped=False) as session:
             last: dict[dt.date, DagRun] = {}
             for run in session.scalars(newest_first):
-                for day in _span(run):
+                for day in [] if _is_dry(run) else _span(run):
                     if day not in last or _at(last[day]) < _at(run):
                         last[day] = run
             runs = {run.id: run for run in last.values()}
@@ -128,7 +133,7 @@ def _attempts(session: Session, runs: Iterable[DagRun]) -> list[Attempt]:
     errors = _errors(session, [run.id for run in open_ones])
     attempts = []
     for run in held:
-        task = tasks.get((run.dag_id, run.run_id), "")
+        task, waits = tasks.get((run.dag_id, run.run_id), ("", False))
         attempts.append(
             Attempt(
                 run.dag_id,
@@ -139,13 +144,14 @@ def _attempts(session: Session, runs: Iterable[DagRun]) -> list[Attempt]:
                 task,
                 errors.get((run.id, task), ""),
                 run.triggering_user_name or "",
+                waits,
             )
         )
     return attempts
 
 
-def _tasks(session: Session, runs: Sequence[DagRun]) -> dict[tuple[str, str], str]:
-    """The first task of each run that failed, or that has not finished."""
+def _tasks(session: Session, runs: Sequence[DagRun]) -> dict[tuple[str, str], tuple[str, bool]]:
+    """The first task of each run that failed, or that has not finished; and whether it waits to be tried again."""
     wanted = {(run.dag_id, run.run_id) for run in runs}
     rows = session.execute(
         select(TaskInstance.dag_id, TaskInstance.run_id, TaskInstance.task_id, TaskInstance.state)
@@ -156,10 +162,10 @@ def _tasks(session: Session, runs: Sequence[DagRun]) -> dict[tuple[str, str], st
         )
         .order_by(TaskInstance.start_date)
     )
-    found: dict[tuple[str, str], str] = {}
-    for dag_id, run_id, task_id, _ in rows:
+    found: dict[tuple[str, str], tuple[str, bool]] = {}
+    for dag_id, run_id, task_id, state in rows:
         if (dag_id, run_id) in wanted:
-            found.setdefault((dag_id, run_id), task_id)
+            found.setdefault((dag_id, run_id), (task_id, state == TaskInstanceState.UP_FOR_RETRY))
     return found
 
 
@@ -181,6 +187,11 @@ def _loaded(value: Any) -> Any:
 
 def _at(run: DagRun) -> dt.datetime:
     return run.end_date or run.start_date or run.queued_at or run.run_after
+
+
+def _is_dry(run: DagRun) -> bool:
+    """Whether nothing was to be published."""
+    return bool((run.conf or {}).get("dry_run"))
 
 
 def _day(run: DagRun) -> dt.date | None:

@@ -129,18 +129,19 @@ def _row(
 
 
 def _state(last: Commit | None, attempt: Attempt | None, spec: PipelineSpec, today: dt.date) -> State:
-    """The state of the last published day, or of a later run that has not published: with its day in front."""
+    """The state of the last published day, or of a later one's run that has not published: with its day in front."""
     where = zone(spec)
-    if attempt is None or attempt.outcome == "success" or (last is not None and _before(attempt, last)):
+    if attempt is None or attempt.outcome == "success" or (last is not None and _is_history(attempt, last)):
         return words.state_of(last, None, where, today) if last else State("missing", "nothing published yet")
     same_day = last is not None and attempt.day == last.day
     state = words.state_of(last if same_day else None, attempt, where, today)
     return state if same_day or attempt.day is None else State(state.kind, f"{attempt.day}: {state.sentence}")
 
 
-def _before(attempt: Attempt, last: Commit) -> bool:
-    """Whether the run had failed before the last publication."""
-    return attempt.outcome == "failed" and attempt.at <= last.recorded_at
+def _is_history(attempt: Attempt, last: Commit) -> bool:
+    """Whether the run was of a day before the last published one, or had failed before that was published."""
+    of_before = attempt.day is not None and last.day is not None and attempt.day < last.day
+    return of_before or (attempt.outcome == "failed" and attempt.at <= last.recorded_at)
 
 
 def _drift(days: Days) -> str:

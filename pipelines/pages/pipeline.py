@@ -83,6 +83,7 @@ class PipelinePage:
 
 def gather(sources: Sources, spec: PipelineSpec, until: dt.date | None = None) -> PipelinePage:
     """The page, with the calendar's last day `until`. Raises LakeUnavailable."""
+    sources.look_again(spec)
     published = sources.lake.days(spec.predictions_table)
     attempts = sources.activity.by_day(spec.name)
     days = _calendar(sources, spec, published, attempts, until)

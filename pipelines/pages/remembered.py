@@ -41,12 +41,18 @@ class RememberedLake:
     def __init__(self, lake: Lake, version_of: Callable[[str], str], keep: int = KEPT) -> None:
         self.lake = lake
         self._version_of, self._keep = version_of, keep
+        self._forget: Callable[[str], None] = getattr(version_of, "forget", lambda table: None)
         self._held: OrderedDict[Hashable, tuple[str, Any]] = OrderedDict()
         self._rows: dict[str, dict[dt.date, tuple[str, list[Row]]]] = {}
         """Of small tables: each day's rows, and the version of the publication they are of."""
         self._lock = threading.Lock()
         self._asking: WeakValueDictionary[Hashable, Any] = WeakValueDictionary()
         """Locks of the questions that are being asked: who comes second finds what the first was told."""
+
+    def look_again(self, *tables: str) -> None:
+        """Ask for the versions of these tables at the next question, however short ago that was done."""
+        for table in tables:
+            self._forget(table)
 
     def of(self, table: str, what: Hashable, ask: Callable[[], Answer], absent: Answer) -> Answer:
         """The answer of `ask`, which depends on the table alone, or `absent` if there is no such table."""
@@ -158,21 +164,26 @@ def newest_log(root: Path) -> Callable[[str], str]:
     return version_of
 
 
-def asked_version(lake: Lake, fresh_seconds: float = FRESH_SECONDS) -> Callable[[str], str]:
+class AskedVersion:
     """The version that the lake itself names, asked again after some seconds: for object stores."""
-    known: dict[str, tuple[float, str]] = {}
 
-    def version_of(table: str) -> str:
-        asked_at, version = known.get(table, (float("-inf"), ""))
-        if time.monotonic() - asked_at > fresh_seconds:
+    def __init__(self, lake: Lake, fresh_seconds: float = FRESH_SECONDS) -> None:
+        self._lake, self._fresh = lake, fresh_seconds
+        self._known: dict[str, tuple[float, str]] = {}
+
+    def __call__(self, table: str) -> str:
+        asked_at, version = self._known.get(table, (float("-inf"), ""))
+        if time.monotonic() - asked_at > self._fresh:
             try:
-                version = lake.pin(table).version
+                version = self._lake.pin(table).version
             except UpstreamMissing:
                 version = ""
-            known[table] = (time.monotonic(), version)
+            self._known[table] = (time.monotonic(), version)
         return version
 
-    return version_of
+    def forget(self, table: str) -> None:
+        """Ask again at the next call."""
+        self._known.pop(table, None)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,11 @@ class Sources:
     activity: Activity
     now: Callable[[], dt.datetime]
 
+    def look_again(self, spec: PipelineSpec) -> None:
+        """Have the next questions answered by the tables of a pipeline as they are now: somebody looks at it alone."""
+        tables = (spec.features_table, spec.predictions_table, spec.performance_table, promotions.TABLE)
+        self.lake.look_again(*tables)
+
     def today(self, zone: ZoneInfo) -> dt.date:
         return self.now().astimezone(zone).date()
 

@@ -50,6 +50,8 @@ class State:
 def state_of(commit: Commit | None, attempt: Attempt | None, zone: ZoneInfo, today: dt.date) -> State:
     """What became of a day, from its last publication and its last run."""
     if attempt is not None and attempt.outcome in ("running", "queued"):
+        if attempt.waits:
+            return State("running", f"{attempt.task} waits to be tried again: {short(attempt.error) or 'see its log'}")
         doing = f"{attempt.task or 'run'} is {attempt.outcome}" if attempt.task else f"a run is {attempt.outcome}"
         return State("running", f"{doing} since {clock(attempt.at, zone, today)}")
     stopped = attempt is not None and attempt.outcome == "failed"

@@ -11,7 +11,7 @@ from pipelines.errors import BadInput, GateRefused, UnknownName
 from pipelines.gate import Decision
 from pipelines.interfaces import Services
 from pipelines.promotions import Promotion
-from pipelines.spec import PipelineSpec
+from pipelines.spec import PipelineSpec, zone
 from pipelines.stages.evaluate import champion_against, comparison_of, decision_of, version_of
 
 GATE, TIMEOUT = "gate", "timeout"
@@ -22,9 +22,9 @@ Outcome = Literal["promoted", "kept", "waiting", "rejected", "rolled_back"]
 class Promoted:
     """What happened to the champion, and why.
 
-    `kept`: it is at least as good as the challenger; `waiting`: a person has to approve; `rejected`: a person, or
-    the approval's timeout, said no; `rolled_back`: a former champion is champion again. `effective_from` is the day
-    from which on the version is champion, None where it is not.
+    `kept`: it stays who it is, at least as good as the challenger, or rolled back to before; `waiting`: a person has to
+    approve; `rejected`: a person, or the approval's timeout, said no; `rolled_back`: a former champion is champion
+    again. `effective_from` is the day from which on the version is champion, None where it is not.
     """
 
     pipeline: str
@@ -64,13 +64,15 @@ def run(
     A person's decision (decided_by other than the gate) overrules `keep`. The gate never takes the
     championship from a version trained on later data: a training run again for an old day changes nothing.
     Raises GateRefused where a fatal rule is broken, whoever asks; UnknownName if the run was not evaluated;
-    BadInput if a person's decision would have no effect.
+    BadInput if a person's decision would have no effect, or would take effect long after the next day.
     """
     version = version_of(services, spec, run_id)
     decision = _not_refused(services, spec, run_id, version)
     by_gate = decided_by == GATE
     at = _standing(services, spec, run_id)
     effective_from = max(at.trained, takes_over or at.trained)
+    if takes_over:
+        _refuse_far_ahead(services, spec, takes_over, recorded_at)
     if by_gate and _is_in(at.past, version, effective_from):
         _point_alias(services, spec)
         said = "It was promoted before; nothing changes."
@@ -145,7 +147,8 @@ def roll_back(
     """Make a former champion champion again, from `takes_over` on; with `dry_run` only say what that would do.
 
     That day is by default the one after the last published day, so that what is published stays what a backfill would
-    publish. Raises UnknownName naming the former champions if the version is none, BadInput if it would have no effect.
+    publish. Raises UnknownName naming the former champions if the version is none, BadInput if it would have no effect,
+    or take effect long after the next day.
     """
     past = promotions.history(services.lake, spec.name)
     former = next((row for row in past if row.version == version), None)
@@ -158,7 +161,7 @@ def roll_back(
             _point_alias(services, spec)
         if previous.decision == "rolled_back":
             said = f"{_before(past, version)} Nothing changes."
-            return Promoted(spec.name, version, "rolled_back", previous.previous, said, previous.effective_from)
+            return Promoted(spec.name, version, "kept", previous.previous, said, previous.effective_from)
         raise BadInput(
             f"{spec.name}: version {version} is the champion already, from {previous.effective_from} on; "
             f"name one of its predecessors."
@@ -166,6 +169,7 @@ def roll_back(
     published = services.lake.days(spec.predictions_table)
     next_day = max(published) + dt.timedelta(days=1) if published else previous.effective_from
     effective_from = takes_over or max(next_day, previous.effective_from)
+    _refuse_far_ahead(services, spec, effective_from, recorded_at)
     _refuse_without_effect(spec, version, effective_from, previous)
     decided = Promotion(
         spec.name,
@@ -223,6 +227,18 @@ def _refuse_without_effect(
             f"{spec.name}: version {version} would take over on {effective_from}, but version {previous.version} is "
             f"champion from {previous.effective_from} on. Say from which later day on, such as --from "
             f"{previous.effective_from}."
+        )
+
+
+def _refuse_far_ahead(services: Services, spec: PipelineSpec, day: dt.date, recorded_at: dt.datetime) -> None:
+    """Raises BadInput for a day that is not decided on yet: until it comes, nobody else could become champion."""
+    published = services.lake.days(spec.predictions_table)
+    tomorrow = recorded_at.astimezone(zone(spec)).date() + dt.timedelta(days=1)
+    latest = max([tomorrow, *(one + dt.timedelta(days=1) for one in published)])
+    if day > latest:
+        raise BadInput(
+            f"{spec.name}: nobody is made champion from {day} on: that is far ahead, and until then no other version "
+            f"could take over. Name a day up to {latest}, or decide when it comes."
         )
 
 

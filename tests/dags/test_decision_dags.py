@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from pipelines import registry
+from pipelines.errors import TrackerUnavailable
 from pipelines.orchestration import dags, decisions
 
 
@@ -98,10 +100,11 @@ def answered(**event):
 
 @pytest.fixture
 def ask(by_person, monkeypatch):
-    from pipelines.stages import promote
+    def away():
+        raise TrackerUnavailable("MLflow does not answer.")
 
-    monkeypatch.setattr(promote, "run_of", lambda services, spec, named: f"run of {named}")
-    monkeypatch.setattr(decisions, "services", lambda: None)
+    # An answer must not need it: where it is away the task would ask again, and the answer were lost.
+    monkeypatch.setattr(decisions, "services", away)
     operator = dags._approve_dag(by_person).get_task("ask")
     operator.training_run = "2"
     monkeypatch.setattr(type(operator), "execute", lambda self, context: "asked again")
@@ -110,7 +113,7 @@ def ask(by_person, monkeypatch):
 
 def test_an_answer_is_who_what_and_why(ask):
     assert ask.execute_complete({}, answered()) == {
-        "run_id": "run of 2",
+        "training_run": "2",
         "decided_at": "2013-03-01T00:00:00+00:00",
         "approved": True,
         "decided_by": "ada",
@@ -133,3 +136,13 @@ def test_nobodys_answer_is_a_rejection(ask):
 )
 def test_half_an_answer_is_asked_again(ask, event):
     assert ask.execute_complete({}, answered(**event)) == "asked again"
+    assert ask.note.startswith("**The last answer had no reason, so it did not count.**")
+
+
+def test_asking_again_gives_no_more_time(by_person):
+    operator = dags._approve_dag(by_person).get_task("ask")
+    began = dt.datetime.now(dt.UTC) - dt.timedelta(days=4)
+    left = operator._left({"dag_run": SimpleNamespace(start_date=began)})
+    assert dt.timedelta(hours=23) < left < dt.timedelta(hours=25)
+    long_ago = {"dag_run": SimpleNamespace(start_date=began - dt.timedelta(days=9))}
+    assert operator._left(long_ago) == dt.timedelta(seconds=1)

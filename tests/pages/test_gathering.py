@@ -18,7 +18,7 @@ from pipelines.errors import LakeUnavailable, TrackerUnavailable
 from pipelines.lake.memory import MemoryLake
 from pipelines.pages import catalog, charts, day, keeper, overview, pipeline, words
 from pipelines.pages.activity import Approval, Attempt, NextRun
-from pipelines.pages.remembered import RememberedLake, RememberedTracker, asked_version, newest_log
+from pipelines.pages.remembered import AskedVersion, RememberedLake, RememberedTracker, newest_log
 from pipelines.pages.sources import Sources
 from pipelines.stages import snapshot
 from pipelines.validation.memory import MemoryValidator
@@ -45,7 +45,7 @@ class Nights:
     waiting: list[Approval] = field(default_factory=list)
 
     def latest(self, pipelines):
-        newest = max(self.attempts.values(), key=lambda each: each.at, default=None)
+        newest = max(self.attempts.values(), key=lambda each: (each.day, each.at), default=None)
         return {"churn": newest} if newest else {}
 
     def by_day(self, pipeline):
@@ -104,7 +104,7 @@ def spec(installed):
 @pytest.fixture
 def sources(installed, nights) -> Sources:
     lake = installed[0].lake
-    remembered = RememberedLake(lake, lambda table: asked_version(lake, 0)(table) if lake.exists(table) else "")
+    remembered = RememberedLake(lake, lambda table: AskedVersion(lake, 0)(table) if lake.exists(table) else "")
     now = dt.datetime.now(dt.UTC)
     return Sources(remembered, RememberedTracker(lambda: installed[0].tracker), nights, lambda: now)
 
@@ -135,6 +135,24 @@ class TestOverview:
         nights.add(dt.date(2013, 1, 13), "failed", later(sources, days=-1), "score", "MLflow does not answer")
         (row,) = overview.gather(sources, [spec], {}).rows
         assert row.state.kind == "published"
+
+    def test_a_rerun_of_an_older_day_hides_no_refused_night(self, sources, spec, nights):
+        nights.add(dt.date(2013, 1, 13), "failed", later(sources, hours=1), "audit", REFUSED)
+        nights.add(dt.date(2013, 1, 10), "success", later(sources, hours=2))
+        (row,) = overview.gather(sources, [spec], {}).rows
+        assert row.state.sentence.startswith("2013-01-13: refused in audit")
+
+    def test_an_older_day_that_failed_is_told_on_its_own_page(self, sources, spec, nights):
+        nights.add(dt.date(2013, 1, 10), "failed", later(sources, hours=2), "audit", REFUSED)
+        (row,) = overview.gather(sources, [spec], {}).rows
+        assert row.state.kind == "published"
+
+    def test_a_night_that_waits_for_an_earlier_stage_says_so(self, sources, spec, nights):
+        said = "features/churn has no published features of 2013-01-13; run the warehouse for this day first."
+        nights.add(dt.date(2013, 1, 13), "running", later(sources, minutes=-2), "score", said)
+        nights.attempts[dt.date(2013, 1, 13)] = replace(nights.attempts[dt.date(2013, 1, 13)], waits=True)
+        (row,) = overview.gather(sources, [spec], {}).rows
+        assert row.state == words.State("running", f"2013-01-13: score waits to be tried again: {said}")
 
     def test_a_running_night_is_running(self, sources, spec, nights):
         nights.add(dt.date(2013, 1, 13), "running", later(sources, minutes=-2), "score")
@@ -225,6 +243,38 @@ class TestPipeline:
         assert page.earlier == dt.date(2013, 1, 12) - dt.timedelta(days=400)
         before = pipeline.gather(sources, spec, until=page.earlier)
         assert before.months[-1].days[-1].day == page.earlier
+
+
+class TestOnAnObjectStore:
+    """Where asking for a table's version costs a call."""
+
+    @pytest.fixture
+    def growing(self, sources, installed, spec, tmp_path):
+        """Sources that asked a lake before anything was published on it, and that publication."""
+        from pipelines.lake.memory import MemoryLake
+
+        services, lake = installed[0], MemoryLake()
+        own = replace(sources, lake=RememberedLake(lake, AskedVersion(lake)))
+        assert overview.gather(own, [spec], {}).rows[0].last_day is None
+
+        def publish():
+            rows = services.lake.read(spec.predictions_table, first=TRAINED, last=TRAINED)
+            lake.publish(lake.stage(spec.predictions_table, TRAINED, "r", rows), {"model_version": "1"})
+
+        return own, publish
+
+    def test_who_looks_at_one_pipeline_sees_what_was_published_just_now(self, growing, spec):
+        own, publish = growing
+        publish()
+        assert day.gather(own, spec, TRAINED).commit is not None
+        assert pipeline.gather(own, spec).counts == {"published": 1}
+
+    def test_the_overview_of_all_asks_now_and_then(self, growing, spec):
+        own, publish = growing
+        publish()
+        assert overview.gather(own, [spec], {}).rows[0].last_day is None
+        own.look_again(spec)
+        assert overview.gather(own, [spec], {}).rows[0].last_day == TRAINED
 
 
 class TestDay:
@@ -328,7 +378,7 @@ class TestReads:
         for number in (1, 2, 3):
             publish(lake, number, "at first")
         counted = Counting(lake)
-        remembered = RememberedLake(counted, lambda table: asked_version(lake, 0)(table) if lake.exists(table) else "")
+        remembered = RememberedLake(counted, lambda table: AskedVersion(lake, 0)(table) if lake.exists(table) else "")
         assert said(remembered) == ["at first"] * 3
         publish(lake, 2, "again")
         publish(lake, 5, "new")
@@ -356,6 +406,7 @@ class TestReads:
         monkeypatch.setattr(catalog, "read", lambda: passes.append(1) or ({spec.name: spec}, {}))
         counted = Counting(sources.lake.lake)
         own = replace(sources, lake=RememberedLake(counted, sources.lake._version_of))
+        others = set(threading.enumerate())
         ended = keeper.keep(own, seconds=0.01)
         try:
             eventually(lambda: len(passes) > 1, "the keeper has read", seconds=30)
@@ -364,7 +415,7 @@ class TestReads:
             eventually(lambda: len(passes) > begun + 1, "the keeper has read again", seconds=30)
         finally:
             ended.set()
-        eventually(lambda: "tailrace-pages" not in {each.name for each in threading.enumerate()}, "it ends", seconds=30)
+        eventually(lambda: "tailrace-pages" not in {each.name for each in {*threading.enumerate()} - others}, "it ends")
         counted.asked.clear()
         (row,) = overview.gather(own, [spec], {}).rows
         assert row.last_day == dt.date(2013, 1, 12)

@@ -72,7 +72,7 @@ def docs(home):
     return page.relative_to(home / "data_docs").as_posix()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def runs(client):
     from airflow.models.dagrun import DagRun
     from airflow.utils.session import create_session
@@ -249,6 +249,22 @@ class TestDocuments:
         assert answer.status_code == 404
         assert "secret" not in answer.text.replace("secret.html", "")
 
+    @pytest.mark.parametrize("up", ["../other", "..%2fother", "%2e%2e/other", "./../other"])
+    def test_who_may_read_one_pipeline_reaches_no_other_by_a_path(self, client, as_viewer, docs, home, monkeypatch, up):
+        from airflow.api_fastapi.app import get_auth_manager
+
+        def only_one(self, **asked) -> bool:
+            return asked["details"] is not None and asked["details"].id == "predict__flight_delay"
+
+        monkeypatch.setattr(type(get_auth_manager()), "is_authorized_dag", only_one)
+        other = home / "data_docs" / "validations" / "other"
+        other.mkdir(exist_ok=True)
+        (other / "page.html").write_text("theirs")
+        assert client.get(f"/tailrace/data-docs/{docs}", headers=as_viewer).status_code == 200
+        for path in ("other/page.html", f"flight_delay/{up}/page.html"):
+            answer = client.get(f"/tailrace/data-docs/validations/{path}", headers=as_viewer)
+            assert (answer.status_code, "theirs" in answer.text) == (403, False), path
+
     def test_a_report_belongs_to_its_pipeline(self, client, as_viewer, home, monkeypatch):
         from pipelines.tracking.mlflow import MlflowTracker
 
@@ -279,6 +295,42 @@ class TestMetadata:
             dt.date(2013, 3, 6): ("r2", "failed"),
         }
         assert AirflowActivity().latest(["flight_delay", "other"])["flight_delay"].run_id == "r2"
+
+    def test_the_newest_day_counts_whatever_ran_after_it_and_no_dry_run(self, runs):
+        from airflow.models.dagrun import DagRun
+        from airflow.utils.session import create_session
+
+        from pipelines.pages.metadata import AirflowActivity
+
+        def add(name, partition, state="success", **conf):
+            run = DagRun(dag_id="predict__flight_delay", run_id=name, run_type="manual", state=state)
+            run.run_after = run.start_date = run.end_date = dt.datetime(2013, 3, 9, tzinfo=dt.UTC)
+            run.partition_key, run.conf = partition, conf
+            with create_session() as session:
+                session.add(run)
+
+        add("older", "2013-03-05")
+        add("tried", "2013-03-06", "failed", dry_run=True)
+        assert AirflowActivity().latest(["flight_delay"])["flight_delay"].run_id == "r2"
+        assert AirflowActivity().by_day("flight_delay")[dt.date(2013, 3, 6)].run_id == "r2"
+        add("by_form", None, "failed", day="2013-03-07")
+        assert AirflowActivity().latest(["flight_delay"])["flight_delay"].run_id == "by_form"
+
+    def test_a_task_that_waits_to_be_tried_again_is_told(self, runs):
+        from airflow.models.dagrun import DagRun
+        from airflow.models.taskinstance import TaskInstance
+        from airflow.utils.session import create_session
+        from sqlalchemy import insert, update
+
+        from pipelines.pages.metadata import AirflowActivity
+
+        task = {"dag_id": "predict__flight_delay", "run_id": "r2", "task_id": "score", "state": "up_for_retry"}
+        task |= {"try_number": 1, "pool": "default_pool", "pool_slots": 1, "map_index": -1}
+        with create_session(scoped=False) as session:
+            session.execute(update(DagRun).where(DagRun.run_id == "r2").values(state="running"))
+            session.execute(insert(TaskInstance), [task])
+        held = AirflowActivity().by_day("flight_delay")[dt.date(2013, 3, 6)]
+        assert (held.outcome, held.task, held.waits) == ("running", "score", True)
 
     def test_a_run_of_several_days_is_the_run_of_each(self, runs):
         from airflow.models.dagrun import DagRun

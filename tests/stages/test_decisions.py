@@ -230,6 +230,17 @@ class TestRollback:
         assert approvals.predict(SECOND).model_version == "2"
         assert approvals.predict(THIRD).model_version == "1"
 
+    def test_nobody_takes_over_far_ahead(self, approvals, services):
+        run_id = challenge(approvals, SECOND)
+        far = dt.date(2130, 1, 1)
+        with pytest.raises(BadInput, match=r"from 2130-01-01 on: that is far ahead.*Name a day up to 2013-03-01"):
+            promote.run(services, approvals.spec, run_id, recorded_at=AT, decided_by="ada", reason="r", takes_over=far)
+        answer(approvals, run_id)
+        with pytest.raises(BadInput, match="from 2130-01-01 on: that is far ahead"):
+            self.back(approvals, "1", far)
+        assert champion(services) == ["2"]
+        assert len(rows(services)) == 2
+
     def test_only_former_champions_can_be_rolled_back_to(self, approvals, services):
         answer(approvals, challenge(approvals, SECOND))
         answer(approvals, challenge(approvals, THIRD), "reject")
@@ -244,7 +255,8 @@ class TestRollback:
         answer(approvals, challenge(approvals, SECOND))
         self.back(approvals, "1")
         services.tracker.set_alias("churn", "champion", "2")
-        assert "Version 1 was rolled back to" in self.back(approvals, "1").reason
+        again = self.back(approvals, "1")
+        assert (again.outcome, "Version 1 was rolled back to" in again.reason) == ("kept", True)
         assert champion(services) == ["1"]
         assert len(rows(services)) == 3
 
