@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn
 from urllib.parse import quote
@@ -20,6 +21,7 @@ from pipelines.settings import Settings
 FINAL = ("success", "failed")
 BUSY = (404, 409, 503)
 """Answers that pass: a DAG not parsed yet, a backfill closing, a database locked."""
+LOGIN = "/auth/token"
 PAGE = 100
 SECONDS_BETWEEN_LOOKS = 0.5
 RESULT, ERROR = "tailrace_result", "tailrace_error"
@@ -32,10 +34,12 @@ class DagRunFailed(Refused):
 
 @dataclass(frozen=True)
 class Backfill:
-    """A backfill as Airflow knows it. `conf` is what its runs were to be given."""
+    """A backfill of the days first..last as Airflow knows it. `conf` is what its runs were to be given."""
 
     id: int
     dag: str
+    first: dt.date
+    last: dt.date
     created_at: dt.datetime
     conf: Mapping[str, Any]
 
@@ -78,23 +82,37 @@ def login(settings: Settings) -> tuple[str, str, str]:
         ) from error
 
 
+class Login(httpx.Auth):
+    """Asks Airflow for a token, and for another one when that has run out: a long backfill outlives one."""
+
+    requires_response_body = True
+
+    def __init__(self, url: str, user: str, password: str) -> None:
+        self._asking = httpx.Request("POST", f"{url}{LOGIN}", json={"username": user, "password": password})
+        self._token = ""
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """See httpx.Auth."""
+        if self._token:
+            request.headers["Authorization"] = f"Bearer {self._token}"
+            answer = yield request
+            if answer.status_code != 401:
+                return
+        given = yield self._asking
+        if given.is_success:
+            self._token = given.json()["access_token"]
+            request.headers["Authorization"] = f"Bearer {self._token}"
+            yield request
+
+
 class AirflowApi:
-    """A logged-in client; days are those of a time zone. Raises Unavailable if Airflow does not answer."""
+    """A client that logs in; days are those of a time zone. Raises Unavailable, BadInput, in Airflow's own words."""
 
     def __init__(self, url: str, user: str, password: str, zone: ZoneInfo) -> None:
-        try:
-            answer = httpx.post(f"{url}/auth/token", json={"username": user, "password": password}, timeout=60)
-        except httpx.TransportError as error:
-            raise Unavailable(f"Airflow does not answer at {url}: {error}") from error
-        if answer.status_code in (400, 401, 403, 422):
-            raise BadInput(
-                f"Airflow at {url} does not let {user!r} in; check TAILRACE_AIRFLOW_USER and TAILRACE_AIRFLOW_PASSWORD."
-            )
-        headers = {"Authorization": f"Bearer {answer.raise_for_status().json()['access_token']}"}
         self.url, self.user = url, user
         self._zone = zone
         # A backfill makes all of its runs before it answers.
-        self._client = httpx.Client(base_url=f"{url}/api/v2", headers=headers, timeout=300)
+        self._client = httpx.Client(base_url=f"{url}/api/v2", auth=Login(url, user, password), timeout=300)
 
     def run_day(self, dag: str, day: dt.date, conf: Mapping[str, Any]) -> str:
         """Trigger a run for a day and wait for it; its id. Raises DagRunFailed."""
@@ -139,10 +157,8 @@ class AirflowApi:
             "reprocess_behavior": "completed",
             "dag_run_conf": self._whole(details["params"], conf),
         }
-        try:
-            return _backfill(self._post("/backfills", body))
-        except httpx.HTTPStatusError as error:
-            self._refused(f"The backfill of {dag} from {first} to {last}", error)
+        with self._in_words(f"The backfill of {dag} from {first} to {last}"):
+            return self._backfill(self._post("/backfills", body))
 
     def under_way(self, dag: str, first: dt.date, last: dt.date) -> dict[str, str]:
         """The days of the range of which a run is queued or running, and that run: a backfill makes none of them."""
@@ -153,14 +169,12 @@ class AirflowApi:
     def running_backfill(self, dag: str) -> Backfill | None:
         """The DAG's backfill that is not at its end; there is one at most."""
         held = self.get(f"/backfills?dag_id={quote(dag)}&limit={PAGE}&order_by=-id")["backfills"]
-        return next((_backfill(each) for each in held if each["completed_at"] is None), None)
+        return next((self._backfill(each) for each in held if each["completed_at"] is None), None)
 
     def cancel_backfill(self, backfill: Backfill) -> None:
         """Start no more of its runs; those that run go on to their end."""
-        try:
+        with self._in_words(f"Cancelling backfill {backfill.id} of {backfill.dag}"):
             self._client.put(f"/backfills/{backfill.id}/cancel").raise_for_status()
-        except httpx.HTTPStatusError as error:
-            self._refused(f"Cancelling backfill {backfill.id} of {backfill.dag}", error)
 
     def follow(self, backfill: Backfill, each: Callable[[Sequence[DayRun]], None] = lambda runs: None) -> list[DayRun]:
         """Wait for the runs of a backfill, calling `each` with all of them at every look; the runs, oldest day first.
@@ -182,7 +196,7 @@ class AirflowApi:
             time.sleep(SECONDS_BETWEEN_LOOKS)
 
     def runs(self, backfill: Backfill) -> list[DayRun]:
-        """The runs of a DAG's latest backfill, oldest day first."""
+        """The runs of a DAG's latest backfill, oldest day first; not those of an earlier one that was cleared since."""
         found = [
             DayRun(
                 run["dag_run_id"],
@@ -194,7 +208,9 @@ class AirflowApi:
             for run in self._newest_first(backfill.dag, "run_type=backfill")
             if dt.datetime.fromisoformat(run["queued_at"] or run["run_after"]) >= backfill.created_at
         ]
-        return sorted(found, key=lambda run: run.day)
+        return sorted(
+            (run for run in found if str(backfill.first) <= run.day <= str(backfill.last)), key=lambda run: run.day
+        )
 
     def why(self, dag: str, run_id: str) -> str:
         """The sentences of the failed tasks of a run; where a task left none, the errors in its log."""
@@ -213,7 +229,9 @@ class AirflowApi:
 
     def left(self, dag: str, run_id: str, task: str, key: str) -> Any:
         """What a task left under a key for people; None if nothing."""
-        answer = self._client.get(f"{_tasks(dag, run_id)}/{task}/xcomEntries/{key}", params={"deserialize": "true"})
+        path = f"{_tasks(dag, run_id)}/{task}/xcomEntries/{key}"
+        with self._in_words(f"Reading what {task} of {dag} {run_id} left"):
+            answer = self._client.get(path, params={"deserialize": "true"})
         return answer.json()["value"] if answer.is_success else None
 
     def links(self, dag: str, run_id: str, task: str) -> dict[str, str]:
@@ -221,9 +239,13 @@ class AirflowApi:
         held = self.get(f"{_tasks(dag, run_id)}/{task}/links")["extra_links"]
         return {name: address for name, address in held.items() if address}
 
-    @retry(retry=retry_if_exception(_passes), wait=PAUSE, stop=PATIENCE, reraise=True)
     def get(self, path: str) -> Any:
         """What the API answers, as JSON."""
+        with self._in_words(f"Reading {path.partition('?')[0]}"):
+            return self._get(path)
+
+    @retry(retry=retry_if_exception(_passes), wait=PAUSE, stop=PATIENCE, reraise=True)
+    def _get(self, path: str) -> Any:
         return self._client.get(path).raise_for_status().json()
 
     def page(self, path: str) -> str:
@@ -258,8 +280,34 @@ class AirflowApi:
         ]
         return said[-3:]
 
+    def _backfill(self, held: Mapping[str, Any]) -> Backfill:
+        moments = [dt.datetime.fromisoformat(held[name]) for name in ("from_date", "to_date")]
+        first, last = (moment.astimezone(self._zone).date() for moment in moments)
+        created = dt.datetime.fromisoformat(held["created_at"])
+        return Backfill(held["id"], held["dag_id"], first, last, created, held["dag_run_conf"] or {})
+
+    @contextmanager
+    def _in_words(self, what: str) -> Iterator[None]:
+        """What goes wrong with a call, in a sentence."""
+        try:
+            yield
+        except httpx.TransportError as error:
+            raise Unavailable(f"{what}: Airflow does not answer at {self.url}: {error}") from error
+        except httpx.HTTPStatusError as error:
+            self._refused(what, error)
+
     def _refused(self, what: str, error: httpx.HTTPStatusError) -> NoReturn:
-        if error.response.status_code == 403:
+        status = error.response.status_code
+        if status >= 500:
+            raise Unavailable(
+                f"{what}: Airflow at {self.url} answers {status}; its api-server's log says why."
+            ) from error
+        if status == 401 or error.request.url.path.endswith(LOGIN):
+            raise BadInput(
+                f"Airflow at {self.url} does not let {self.user!r} in; check TAILRACE_AIRFLOW_USER and "
+                "TAILRACE_AIRFLOW_PASSWORD."
+            ) from error
+        if status == 403:
             raise BadInput(f"{what}: the user {self.user!r} has no right to it in Airflow.") from error
         try:
             detail = error.response.json()["detail"]
@@ -270,8 +318,3 @@ class AirflowApi:
 
 def _tasks(dag: str, run_id: str) -> str:
     return f"/dags/{dag}/dagRuns/{quote(run_id, safe='')}/taskInstances"
-
-
-def _backfill(held: Mapping[str, Any]) -> Backfill:
-    created = dt.datetime.fromisoformat(held["created_at"])
-    return Backfill(held["id"], held["dag_id"], created, held["dag_run_conf"] or {})

@@ -57,11 +57,11 @@ def back_up(configured: Settings, target: Path) -> dict[str, Any]:
     tables = {table.relative_to(lake): version for table, version in table_versions(lake)}
     if registry.exists():
         copy_sqlite(registry, partial / REGISTRY)
-    copy_tree(artifacts, partial / "artifacts")
+    copy_living(artifacts, partial / "artifacts")
     for table, version in tables.items():
         copy_table(lake / table, partial / "lake" / table, version if table.parts[0] in NAME_MODELS else None)
-    copy_tree(Path(configured.landing), partial / "landing")
-    copy_tree(configured.data_docs, partial / "data_docs")
+    copy_living(Path(configured.landing), partial / "landing")
+    copy_living(configured.data_docs, partial / "data_docs")
     manifest: dict[str, Any] = {
         "made": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "home": str(configured.home),
@@ -124,10 +124,28 @@ def copy_table(source: Path, target: Path, version: int | None) -> None:
         entry = LOG_ENTRY.match(file.name)
         # _last_checkpoint is a hint that may be newer than the copy; readers do without.
         if entry and (version is None or int(entry[1]) <= version):
-            shutil.copy2(file, log)
+            copy_if_there(file, log)
     for each in source.iterdir():
         if each.is_dir() and each.name != "_delta_log":
-            copy_tree(each, target / each.name)
+            copy_living(each, target / each.name)
+
+
+def copy_living(source: Path, target: Path) -> None:
+    """Copy a folder in which runs write and discard meanwhile: what vanishes was of no table, and is left out."""
+    if not source.is_dir():
+        return
+    halves = shutil.ignore_patterns("*.partial")
+    try:
+        shutil.copytree(source, target, dirs_exist_ok=True, copy_function=copy_if_there, ignore=halves)
+    except shutil.Error as error:
+        if left := [(path, why) for path, _, why in error.args[0] if Path(path).exists()]:
+            raise shutil.Error(left) from error
+
+
+def copy_if_there(source: str | Path, target: str | Path) -> None:
+    """Copy a file, unless it is gone."""
+    with contextlib.suppress(FileNotFoundError):
+        shutil.copy2(source, target)
 
 
 def copy_tree(source: Path, target: Path) -> None:
@@ -161,7 +179,7 @@ def main() -> None:
     target = Path(sys.argv[1]).expanduser().resolve()
     try:
         manifest = back_up(settings.load(), target)
-    except (CannotBackUp, RuntimeError) as error:
+    except (CannotBackUp, RuntimeError, OSError) as error:
         sys.exit(f"No backup was made: {error}.")
     size = sum(path.stat().st_size for path in files_of(target))
     Console().print(f"{target}: {len(manifest['files'])} files, {size / 2**20:,.0f} MiB.", soft_wrap=True)

@@ -17,7 +17,8 @@ inside buckets python3 deploy/compose/objects.py versions > "$partial/tables.jso
 dump mlflow
 tables=$(< "$partial/tables.json")
 inside buckets python3 deploy/compose/objects.py save "$tables" > "$partial/objects.tar"
-docker compose exec -T scheduler tar --create --directory /var/lib/tailrace . > "$partial/home.tar"
+# 1 is tar's word for a file that grew while it was read, as the logs of running tasks do.
+docker compose exec -T scheduler tar --create --directory /var/lib/tailrace . > "$partial/home.tar" || [ $? -eq 1 ]
 # Without its Fernet key, connections stored in Airflow are unreadable.
 if [ -e .env ]; then cp .env "$partial/env"; fi
 # Last of all: a folder without it is no backup.

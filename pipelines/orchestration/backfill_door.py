@@ -23,6 +23,8 @@ OLDEST_FIRST = ("warehouse",)
 """Kinds whose days build on those before."""
 A_DAY = dt.timedelta(days=1)
 """Today ends that much later at the most, in whatever zone it is meant."""
+LONGEST = dt.timedelta(days=1000)
+"""Of a range: Airflow makes a run for each day before it answers."""
 LARGEST = 1 << 20
 """Bytes of a request's body that are looked at; a larger one is no backfill of ours."""
 
@@ -64,21 +66,39 @@ def problems(body: bytes) -> Iterator[str]:
     kind = kind_of(str(asked.get("dag_id", ""))) if isinstance(asked, dict) else ""
     if kind not in AT_ONCE:
         return
-    at_once = asked.get("max_active_runs", 10)
-    if isinstance(at_once, int) and at_once > AT_ONCE[kind]:
+    at_once = _number(asked.get("max_active_runs", 10))
+    if at_once is not None and at_once > AT_ONCE[kind]:
         yield (
-            f"At most {AT_ONCE[kind]} runs of a backfill of {asked['dag_id']} may be active at once, not {at_once}: "
+            f"At most {AT_ONCE[kind]} runs of a backfill of {asked['dag_id']} may be active at once, not {at_once:g}: "
             "the nights need workers too (max_active_runs)."
         )
     if asked.get("run_backwards") and kind in OLDEST_FIRST:
         yield f"{asked['dag_id']} is backfilled oldest day first, since features look back: leave 'Run backwards' off."
-    if (last := _moment(asked.get("to_date"))) and last > dt.datetime.now(dt.UTC) + A_DAY:
+    first, last = _moment(asked.get("from_date")), _moment(asked.get("to_date"))
+    if last and last > dt.datetime.now(dt.UTC) + A_DAY:
         yield f"The range ends {last.date()}, in the future, where its runs would wait: end it today (to_date)."
+    if first and last and last - first > LONGEST:
+        days = (last - first).days
+        yield f"The range has {days:,} days; a backfill takes {LONGEST.days:,} at most. Look at its years."
+    if first and first.time() != dt.time():
+        yield (
+            f"The range begins at {first:%H:%M} of {first.date()}. Its bounds are days of the pipeline's time zone, "
+            "whatever zone they are written in: begin it at 00:00 (from_date). A page that shows other times than it "
+            "sends is set to another time zone; set it to UTC."
+        )
     if not isinstance(asked.get("dag_run_conf"), dict):
         yield (
             "A backfill states its parameters (dag_run_conf): tick 'Override parameters on existing runs', without "
             "which Airflow's form drops them."
         )
+
+
+def _number(value: Any) -> float | None:
+    """A number as Airflow reads it, also where it is written as text; None for what Airflow itself will refuse."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
 
 
 def _moment(text: Any) -> dt.datetime | None:

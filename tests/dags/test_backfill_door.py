@@ -31,6 +31,9 @@ def client():
     ("change", "said"),
     [
         ({"max_active_runs": 5}, "At most 4 runs of a backfill of predict__x"),
+        ({"max_active_runs": "50"}, "not 50"),
+        ({"from_date": "1913-01-01", "to_date": "2013-02-01"}, "has 36,556 days; a backfill takes 1,000 at most"),
+        ({"from_date": "2013-02-10T05:00:00Z"}, "begins at 05:00 of 2013-02-10. Its bounds are days"),
         ({"max_active_runs": None, "dag_run_conf": None}, "tick 'Override parameters on existing runs'"),
         ({"dag_id": "train__x"}, "At most 1 runs"),
         ({"to_date": "2130-02-01T00:00:00Z"}, "ends 2130-02-01, in the future"),
@@ -54,6 +57,11 @@ def test_runs_at_once_are_bounded_where_nothing_is_said(client):
     [
         ("/api/v2/backfills", GOOD),
         ("/api/v2/backfills", {**GOOD, "to_date": "2013-02-01T23:59:59-05:00"}),
+        (
+            "/api/v2/backfills",
+            {**GOOD, "from_date": "2010-05-10T00:00:00-04:00", "to_date": "2013-02-01T23:59:59-05:00"},
+        ),
+        ("/api/v2/backfills", {**GOOD, "max_active_runs": "many"}),
         ("/api/v2/backfills", {**GOOD, "to_date": str(dt.datetime.now(dt.UTC) + dt.timedelta(hours=23))}),
         ("/api/v2/backfills", {**GOOD, "to_date": "tomorrow"}),
         ("/api/v2/backfills", {"dag_id": "somebody_elses"}),

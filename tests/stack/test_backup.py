@@ -6,6 +6,7 @@ import datetime as dt
 import importlib.util
 import io
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -120,6 +121,38 @@ def test_a_backup_beside_running_nights_restores_to_what_refers_to_nothing_missi
     tracker = MlflowTracker(f"sqlite:///{home.home}/./mlflow.db", home.artifacts)
     versions = refers_to_what_is_there(Wiring(home).lake, tracker, services, spec)
     assert 2 <= versions < night.passed, "some nights are in the backup, and not all"
+
+
+def test_what_a_run_discards_meanwhile_is_left_out(tmp_path, monkeypatch):
+    source = tmp_path / "table"
+    for name in ("ds=1/run=a/kept.parquet", "ds=1/run=b/gone.parquet", "ds=2/run=c/folder gone.parquet", "x.partial"):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_text("rows")
+    copied = []
+
+    def discarding(file, target):
+        copied.append(file)
+        if len(copied) == 1:
+            (source / "ds=1/run=b/gone.parquet").unlink(missing_ok=True)
+            shutil.rmtree(source / "ds=2")
+        copy_if_there(file, target)
+
+    copy_if_there = backup.copy_if_there
+    monkeypatch.setattr(backup, "copy_if_there", discarding)
+    backup.copy_living(source, tmp_path / "copy")
+    assert [file.name for file in backup.files_of(tmp_path / "copy")] == ["kept.parquet"]
+
+
+def test_what_cannot_be_read_is_no_backup(tmp_path, monkeypatch):
+    (tmp_path / "table").mkdir()
+    (tmp_path / "table" / "file").write_text("rows")
+
+    def broken(file, target):
+        raise OSError("Input/output error")
+
+    monkeypatch.setattr(backup, "copy_if_there", broken)
+    with pytest.raises(shutil.Error, match="Input/output error"):
+        backup.copy_living(tmp_path / "table", tmp_path / "copy")
 
 
 @pytest.fixture

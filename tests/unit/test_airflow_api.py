@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from collections.abc import Callable
 from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
+from tenacity import stop_after_attempt
 
 from pipelines import backfills
 from pipelines.airflow_api import AirflowApi
-from pipelines.errors import Refused
+from pipelines.errors import BadInput, Refused, Unavailable
 
 CONF = {"trials": 2}
 BEGAN = "2026-01-02T00:00:00+00:00"
@@ -26,8 +28,17 @@ class Answers:
         self.conf: dict[str, object] = CONF
         self.made: list[dict[str, object]] = []
         self.cancelled = False
+        self.logins, self.lets_in, self.expired = 0, 201, set()
+        self.answers_all: Callable[[httpx.Request], httpx.Response] | None = None
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/auth/token":
+            self.logins += 1
+            return httpx.Response(self.lets_in, json={"access_token": f"token {self.logins}"})
+        if request.headers["Authorization"] in self.expired:
+            return httpx.Response(401)
+        if self.answers_all is not None:
+            return self.answers_all(request)
         path, query = request.url.path.removeprefix("/api/v2"), request.url.params
         if path.endswith("/details"):
             return httpx.Response(200, json={"is_paused": False, "params": {"trials": 16}})
@@ -37,7 +48,8 @@ class Answers:
             days = [str(DAYS[0] + dt.timedelta(days=number)) for number in range(3)]
             self.made = [self.run(f"backfill_{day}", day, "success") for day in days if day not in self.under_way]
             asked = json.loads(request.content)["dag_run_conf"]
-            return httpx.Response(200, json={"id": 1, "dag_id": "train__x", "created_at": BEGAN, "dag_run_conf": asked})
+            bounds = {"from_date": f"{DAYS[0]}T00:00:00Z", "to_date": f"{DAYS[1]}T23:59:59Z", "created_at": BEGAN}
+            return httpx.Response(200, json={"id": 1, "dag_id": "train__x", "dag_run_conf": asked, **bounds})
         if path.endswith("/cancel"):
             self.cancelled = True
             return httpx.Response(200, json={})
@@ -68,10 +80,11 @@ def answers() -> Answers:
 
 @pytest.fixture
 def api(answers, monkeypatch) -> AirflowApi:
-    token = httpx.Response(200, json={"access_token": "t"}, request=httpx.Request("POST", "http://airflow.example"))
-    monkeypatch.setattr(httpx, "post", lambda *args, **kwargs: token)
     made = AirflowApi("http://airflow.example", "ann", "secret", ZoneInfo("UTC"))
-    made._client = httpx.Client(base_url="http://airflow.example/api/v2", transport=httpx.MockTransport(answers))
+    transport = httpx.MockTransport(answers)
+    made._client = httpx.Client(base_url="http://airflow.example/api/v2", auth=made._client.auth, transport=transport)
+    # What passes is waited for in earnest elsewhere.
+    monkeypatch.setattr(AirflowApi._get.retry, "stop", stop_after_attempt(1))
     return made
 
 
@@ -98,3 +111,49 @@ def test_runs_that_were_not_given_the_parameters_end_it(api, answers):
     with pytest.raises(Refused, match="did not hand its parameters on to the runs of 2013-02-02, 2013-02-03"):
         backfills.run(api, "train__x", *DAYS, CONF, 1)
     assert answers.cancelled
+
+
+def test_a_run_of_an_earlier_backfill_that_was_cleared_since_is_not_one_of_its_own(api, answers):
+    started = api.start_backfill("train__x", *DAYS, CONF, 1)
+    answers.conf = {"trials": 16}
+    answers.made.append(answers.run("backfill_2013-01-09", "2013-01-09", "running"))
+    assert [run.day for run in api.follow(started)] == ["2013-02-02", "2013-02-03", "2013-02-04"]
+    assert not answers.cancelled
+
+
+def test_a_login_that_ran_out_is_made_again(api, answers):
+    api.get("/dags/train__x/details")
+    answers.expired = {"Bearer token 1"}
+    assert api.get("/dags/train__x/details")["is_paused"] is False
+    assert answers.logins == 2
+
+
+def away(request: httpx.Request) -> httpx.Response:
+    raise httpx.ConnectError("Connection refused")
+
+
+@pytest.mark.parametrize(
+    ("answering", "kind", "said"),
+    [
+        (away, Unavailable, r"Reading /dags/x: Airflow does not answer at http://airflow\.example: Connection refused"),
+        (
+            lambda _: httpx.Response(500),
+            Unavailable,
+            r"Reading /dags/x: Airflow at http://airflow\.example answers 500",
+        ),
+        (lambda _: httpx.Response(403), BadInput, "Reading /dags/x: the user 'ann' has no right to it in Airflow"),
+        (lambda _: httpx.Response(404, json={"detail": "No DAG x."}), BadInput, r"is refused by Airflow: No DAG x\."),
+        (lambda _: httpx.Response(401), BadInput, "does not let 'ann' in; check TAILRACE_AIRFLOW_USER"),
+    ],
+)
+def test_what_airflow_answers_is_told_in_a_sentence(api, answers, answering, kind, said):
+    answers.answers_all = answering
+    with pytest.raises(kind, match=said):
+        api.get("/dags/x?limit=1")
+
+
+@pytest.mark.parametrize(("status", "kind"), [(401, BadInput), (422, BadInput), (503, Unavailable)])
+def test_who_is_not_let_in_is_told_so(api, answers, status, kind):
+    answers.lets_in = status
+    with pytest.raises(kind):
+        api.get("/dags/x")
