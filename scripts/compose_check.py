@@ -313,7 +313,7 @@ def optional_parts(docker: Docker, given: Mapping[str, str]) -> None:
 
 
 def lost_and_restored(docker: Docker, given: Mapping[str, str], folder: Path) -> None:
-    """Back up, lose every volume, restore: what was published is there, and the champion scores another day."""
+    """Back up, lose every volume, restore: what was published is there, and nights go on from it."""
     before = published(docker, TRAINED)
     script(docker, "backup.sh", folder)
     say(f"backed up, {sum(file.stat().st_size for file in folder.iterdir()) / 2**20:,.0f} MiB")
@@ -322,8 +322,14 @@ def lost_and_restored(docker: Docker, given: Mapping[str, str], folder: Path) ->
     say("every volume lost and restored; every service is healthy")
     if (after := published(docker, TRAINED)) != before:
         raise RuntimeError(f"restored is {after}, where {before} was published")
+    api = airflow(given)
+    night = api.run_day("warehouse", LAST, {})
+    taken = api.left("warehouse", night, f"{PIPELINE}.snapshot", "tailrace_result")
+    if not taken["unchanged"]:
+        raise RuntimeError(f"the warehouse, built again from the landed files, gives other features of {LAST}: {taken}")
+    say(f"the warehouse, which no backup holds, built again from the landed files: the same features of {LAST}")
     day = TRAINED + dt.timedelta(days=1)
-    airflow(given).run_day(f"predict__{PIPELINE}", day, {})
+    api.run_day(f"predict__{PIPELINE}", day, {})
     say(f"the restored champion predicted {day}: {published(docker, day)['rows']} rows")
 
 
