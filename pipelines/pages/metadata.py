@@ -49,7 +49,8 @@ class AirflowActivity:
         # As text: a cast to a boolean would fail on whatever else a run was given. SQLite says 1.
         earnest = func.coalesce(cast(DagRun.conf["dry_run"].as_string(), String), "").not_in(("true", "1"))
         days_of = select(DagRun.dag_id, func.max(day).label("day")).group_by(DagRun.dag_id)
-        last_day = days_of.where(DagRun.dag_id.in_([predict_dag(name) for name in pipelines]), earnest).subquery()
+        of_these = DagRun.dag_id.in_([predict_dag(name) for name in pipelines])
+        last_day = days_of.where(of_these, earnest, day <= str(_tomorrow())).subquery()
         on_it = select(DagRun).join(last_day, and_(DagRun.dag_id == last_day.c.dag_id, day == last_day.c.day))
         with create_session(scoped=False) as session:
             last: dict[str, DagRun] = {}
@@ -65,7 +66,7 @@ class AirflowActivity:
         with create_session(scoped=False) as session:
             last: dict[dt.date, DagRun] = {}
             for run in session.scalars(newest_first):
-                for day in [] if _is_dry(run) else _span(run):
+                for day in [] if _is_dry(run) else _span(run, _tomorrow()):
                     if day not in last or _at(last[day]) < _at(run):
                         last[day] = run
             runs = {run.id: run for run in last.values()}
@@ -202,10 +203,15 @@ def _day(run: DagRun) -> dt.date | None:
     return None
 
 
-def _span(run: DagRun) -> list[dt.date]:
-    """All days the run was for."""
+def _tomorrow() -> dt.date:
+    """The last day that may have begun in some time zone. Runs of later ones failed, and are of no day."""
+    return dt.datetime.now(dt.UTC).date() + dt.timedelta(days=1)
+
+
+def _span(run: DagRun, latest: dt.date) -> list[dt.date]:
+    """All days the run was for, none if that is after the latest there can be."""
     last = _day(run)
-    if last is None:
+    if last is None or last > latest:
         return []
     with suppress(ValueError, TypeError):
         first = dt.date.fromisoformat((run.conf or {}).get("first_day") or "")

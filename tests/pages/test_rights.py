@@ -314,6 +314,10 @@ class TestMetadata:
         add("tried", "2013-03-06", "failed", dry_run=True)
         assert AirflowActivity().latest(["flight_delay"])["flight_delay"].run_id == "r2"
         assert AirflowActivity().by_day("flight_delay")[dt.date(2013, 3, 6)].run_id == "r2"
+        add("in_the_future", "2999-01-01", "failed")
+        add("no_day", "whenever", "failed")
+        assert AirflowActivity().latest(["flight_delay"])["flight_delay"].run_id == "r2"
+        assert max(AirflowActivity().by_day("flight_delay")) == dt.date(2013, 3, 6)
         add("by_form", None, "failed", day="2013-03-07")
         assert AirflowActivity().latest(["flight_delay"])["flight_delay"].run_id == "by_form"
 
