@@ -259,7 +259,7 @@ def _run(dag: str, day: dt.date, at: dt.datetime, *, refused: bool) -> dict[str,
         "dag_id": dag,
         "run_id": f"scheduled__{day}",
         "run_type": "scheduled",
-        "state": "failed" if refused else "success",
+        "_state": "failed" if refused else "success",
         "partition_key": str(day),
         "run_after": when,
         "start_date": when,
@@ -269,7 +269,7 @@ def _run(dag: str, day: dt.date, at: dt.datetime, *, refused: bool) -> dict[str,
 
 
 def _tasks(run: Mapping[str, Any]) -> list[dict[str, Any]]:
-    refused = run["state"] == "failed"
+    refused = run["_state"] == "failed"
     states = ("success", "failed", "upstream_failed") if refused else ("success",) * 3
     return [
         {
