@@ -247,7 +247,9 @@ def test_a_task_per_model_builds_the_same_on_postgres(services):
     before = lake.days(f"features/{PIPELINE}")[NEXT].version
     services.running.environment["TAILRACE_DBT_TASKS"] = "models"
     for name in ("scheduler", "dag-processor"):
-        os.killpg(services.running.processes.pid(name), signal.SIGKILL)
+        # In good order: what a killed scheduler leaves is looked for, and taken from whoever has it, for half a minute.
+        os.killpg(services.running.processes.pid(name), signal.SIGTERM)
+        eventually(lambda name=name: services.running.processes.ended(name), f"{name} has ended")
         services.running.start_one(name)
     tasks = "/dags/warehouse/tasks?limit=1"
     eventually(lambda: services.api.get(tasks)["total_entries"] > 20, "the DAG is parsed with its new setting")
