@@ -17,7 +17,11 @@ from pipelines.orchestration import traces
 class TaskLink(BaseOperatorLink):
     """A link whose address the task left under its name."""
 
+    # On the class as well, where Airflow declares it abstract.
     name = ""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:
         """The address, absolute; empty if the task left none. It was written by a task: only web pages are led to."""
@@ -31,64 +35,7 @@ class TaskLink(BaseOperatorLink):
         return f"{conf.get('api', 'base_url', fallback='').rstrip('/')}/{address.lstrip('/')}"
 
 
-class MLflowRun(TaskLink):
-    """The training run in MLflow."""
-
-    name = traces.MLFLOW_RUN
-
-
-class EvaluationReport(TaskLink):
-    """The challenger against the champion."""
-
-    name = traces.REPORT
-
-
-class SparkHistory(TaskLink):
-    """The Spark application in the history server, which shows it from its start on."""
-
-    name = traces.SPARK
-
-
-class DataDocs(TaskLink):
-    """The validation that the task made: of features, where it made more than one."""
-
-    name = traces.DATA_DOCS
-
-
-class OutcomesDocs(TaskLink):
-    """The validation of outcomes."""
-
-    name = traces.OUTCOMES_DOCS
-
-
-class DbtNodes(TaskLink):
-    """What dbt did, node by node."""
-
-    name = traces.DBT
-
-
-class Features(TaskLink):
-    """What the lake holds of the day's features."""
-
-    name = traces.FEATURES
-
-
-class PublishedDay(TaskLink):
-    """What is published for the day."""
-
-    name = traces.PUBLISHED_DAY
-
-
-LINKS = (
-    MLflowRun(),
-    EvaluationReport(),
-    SparkHistory(),
-    DataDocs(),
-    OutcomesDocs(),
-    DbtNodes(),
-    Features(),
-    PublishedDay(),
-)
+LINKS = tuple(map(TaskLink, traces.LINK_NAMES))
 """For a plugin's `global_operator_extra_links`."""
 
 

@@ -133,8 +133,7 @@ class StagePod(BaseOperator):
         try:
             return step()
         finally:
-            if run.spark_application:
-                traces.keep_links(context, {traces.SPARK: traces.spark_page(run.spark_application)})
+            traces.keep_links(context, {traces.SPARK: traces.spark_page(run.spark_application)})
 
     def arguments(self, context: Any) -> list[str]:
         """The command of the pod: what the run was asked for, as `tailrace run` takes it."""

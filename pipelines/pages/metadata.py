@@ -63,10 +63,11 @@ class AirflowActivity:
         newest_first = (
             select(DagRun).where(DagRun.dag_id == predict_dag(pipeline)).order_by(DagRun.id.desc()).limit(MOST_RUNS)
         )
+        latest = _tomorrow()
         with create_session(scoped=False) as session:
             last: dict[dt.date, DagRun] = {}
             for run in session.scalars(newest_first):
-                for day in [] if _is_dry(run) else _span(run, _tomorrow()):
+                for day in [] if _is_dry(run) else _span(run, latest):
                     if day not in last or _at(last[day]) < _at(run):
                         last[day] = run
             runs = {run.id: run for run in last.values()}

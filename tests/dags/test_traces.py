@@ -162,8 +162,8 @@ def test_links_lead_to_web_pages_alone(monkeypatch, address, expected):
 
     monkeypatch.setattr(links, "_left", lambda ti_key, name: address if name == traces.MLFLOW_RUN else None)
     monkeypatch.setattr(conf, "get", lambda *given, **more: "http://airflow.example/base/")
-    assert links.MLflowRun().get_link(None, ti_key=None) == expected
-    assert links.DataDocs().get_link(None, ti_key=None) == ""
+    assert links.TaskLink(traces.MLFLOW_RUN).get_link(None, ti_key=None) == expected
+    assert links.TaskLink(traces.DATA_DOCS).get_link(None, ti_key=None) == ""
 
 
 def test_there_is_a_link_of_every_name():
