@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version as installed
 from pathlib import Path
 
 import numpy as np
 
 from pipelines.gate import Decision
 from pipelines.interfaces import Model, RunRecord, Trial
+from pipelines.libraries import installed_version
 from pipelines.metrics import measure
 from pipelines.reporting.evaluation import Intervals, ScoredHoldout, slice_table, write_report
 from pipelines.reporting.model_card import Metric, ModelCard, write_model_card
@@ -121,7 +121,7 @@ def _card(judged: Judged, challenger: ScoredHoldout) -> ModelCard:
             f"It has seen the outcomes of every day up to {holdout[-1]}: score later days with it.",
             f"It was chosen among {len(judged.trials)} trials on one split by time, and not refitted on the holdout.",
         ],
-        libraries={name: installed(name) for name in LIBRARIES},
+        libraries={name: installed_version(name) for name in LIBRARIES},
         slice_metric=spec.gate.metric,
         slices=slice_table(challenger, spec.gate.metric, list(judged.slices)),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,6 +9,7 @@ import pyarrow.types as kinds
 
 from pipelines import __version__
 from pipelines.errors import SignatureMismatch
+from pipelines.libraries import installed_version
 from pipelines.tracking import mlflow_switches  # noqa: F401 - before MLflow is imported
 
 # isort: split
@@ -22,8 +22,8 @@ EXAMPLE_ROWS = 5
 
 
 def library_versions() -> dict[str, str]:
-    """Version of Tailrace and of each library that a saved model may need, by distribution name."""
-    return {"tailrace": __version__} | {name: importlib.metadata.version(name) for name in LIBRARIES}
+    """Version of Tailrace and of each library that a saved model may need, by name."""
+    return {"tailrace": __version__} | {name: installed_version(name) for name in LIBRARIES}
 
 
 def write_pyfunc(source: Path, target: Path, loader_module: str, example: pa.Table, predictions: pa.Array) -> None:
