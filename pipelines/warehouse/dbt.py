@@ -118,13 +118,18 @@ class DbtWarehouse(ABC):
             before = self._tries.load(run_id, asked)
             run = self._invoke(first, last, self._tries.again(before) if before else [])
             error = self._complaint(run.messages) or self._full(run.messages, days) or self._failed(run, days)
+            error = error or self._lost_lock()
             counted = error is None or isinstance(error, BuildFailed)
             results = self._results(run, self._rows(run, first, last) if counted else {})
             results = _with_kept(results, before.nodes if before else ())
             for result in results:
                 on_node(result)
-            if error is not None:
+            if isinstance(error, WarehouseBusy):
+                # what this try has built is another's by now: the next one builds everything
+                self._tries.forget(run_id)
+            elif error is not None:
                 self._tries.save(run_id, asked, results, self._target_folder)
+            if error is not None:
                 raise error from run.outcome.exception
             self._tries.forget(run_id)
             return results
@@ -213,6 +218,14 @@ class DbtWarehouse(ABC):
     def _held(self, first: dt.date, last: dt.date) -> AbstractContextManager[None]:
         """The database, ready for a build of the days, as long as it takes."""
 
+    def _lock_variables(self) -> Mapping[str, str]:
+        """More environment variables for dbt while the build holds its lock; none where it needs none."""
+        return {}
+
+    def _lost_lock(self) -> WarehouseBusy | None:
+        """The error if the build was not alone up to its end."""
+        return None
+
     @abstractmethod
     def _count(self, counts: Mapping[str, str]) -> Mapping[str, int]:
         """What each statement counts, by table."""
@@ -273,7 +286,7 @@ class DbtWarehouse(ABC):
             outcome = self._dbt(
                 # unit tests judge the SQL, not the data: they are run when the SQL changes
                 ["build", "--exclude-resource-type", "unit_test", *selection],
-                {**self.variables(first, last), **self._secrets()},
+                {**self.variables(first, last), **self._secrets(), **self._lock_variables()},
                 self._target_folder,
                 lambda event: _hear(event, said),
             )

@@ -21,6 +21,7 @@ from psycopg2.extensions import make_dsn, parse_dsn
 
 from pipelines.errors import SettingsError, StorageFull, TailraceError, Unavailable, UpstreamMissing, WarehouseBusy
 from pipelines.warehouse.dbt import DbtWarehouse, Landed
+from pipelines.warehouse.postgres_types import converted, quoted, readable, selected, sorted_by
 
 MARTS, LANDING = "tailrace", "landing"
 """The schemas; dbt's profile and sources name them too."""
@@ -41,7 +42,17 @@ _TURNED_AWAY = re.compile(
     r"|(role|database) \"[^\"]*\" (does not exist|is not permitted to log in)|permission denied for database",
     re.IGNORECASE,
 )
+_CUT_SHORT = re.compile(
+    r"canceling statement due to (?P<reason>[a-z -]+)|deadlock detected|could not serialize access", re.IGNORECASE
+)
+_TOO_SLOW = re.compile("canceling statement due to statement timeout", re.IGNORECASE)
+_TIME_LIMIT = "the limit is the server's statement_timeout for this role: alter role ... set statement_timeout"
+_LOST_LOCK = "tailrace: the lock of this build is gone"
+"""What the macro `replace_days` raises."""
 _NO_RIGHT, _NO_TABLE, _DISK_FULL = "42501", "42P01", "53100"
+_KEPT_ALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+"""Seconds after which the system sees that the other side still answers; firewalls forget what is silent."""
+_IDLE_LIMITS = ("idle_session_timeout", "idle_in_transaction_session_timeout")
 
 
 class Readable(Landed, Protocol):
@@ -78,6 +89,10 @@ class PostgresWarehouse(DbtWarehouse):
         self._url = url
         self._password = password
         self._files = landing
+        self._session: Any = None
+        """The connection that locks for the build under way."""
+        self._locker = 0
+        """Its process on the server."""
 
     @property
     def name(self) -> str:
@@ -94,16 +109,19 @@ class PostgresWarehouse(DbtWarehouse):
 
     def _batches(self, table: str, day: dt.date, order_by: Sequence[str]) -> Iterator[Any]:
         """The columns first, then the rows."""
-        query = f"select * from {MARTS}.{_quoted(table)} where ds = date '{day}'"  # noqa: S608 - the name is quoted
+        what = f"{table} of {day} in the warehouse {self.name}"
+        rows = f"from {MARTS}.{quoted(table)} where ds = date '{day}'"  # the names are quoted
         with (
             self._translated(f"reading {table} of {day}", table),
             closing(self._connect()) as connection,
             connection.cursor() as cursor,
         ):
-            columns = cursor.adbc_execute_schema(query)
-            cursor.execute(query + _sorted_by(order_by, columns))
-            yield columns
-            yield from cursor.fetch_record_batch()
+            columns = cursor.adbc_execute_schema(f"select * {rows}")
+            schema = readable(columns, what, order_by)
+            cursor.execute(f"select {selected(columns)} {rows}{sorted_by(order_by, schema)}")
+            yield schema
+            for batch in cursor.fetch_record_batch():
+                yield converted(batch, schema, what)
 
     def _address(self) -> Mapping[str, str]:
         """libpq's own variables, which dbt's profile reads too."""
@@ -120,17 +138,52 @@ class PostgresWarehouse(DbtWarehouse):
             with self._translated(f"copying what was landed for {first}..{last}"):
                 self._lock(connection)
                 self._copy(connection, first - self._look_back, last)
-            yield
+            self._session = connection
+            try:
+                yield
+            finally:
+                self._session = None
 
     def _lock(self, connection: Any) -> None:
         """The server lets go of the lock when the connection ends, however it ends."""
-        ((locked,),) = _rows(connection, f"select pg_try_advisory_lock({_LOCK})")
+        ((locked, self._locker),) = _rows(connection, f"select pg_try_advisory_lock({_LOCK}), pg_backend_pid()")
         connection.commit()
         if not locked:
             raise WarehouseBusy(
                 f"The warehouse {self.name} is being built by another process. Wait for it to finish or end it, "
                 "then try again."
             )
+
+    def _lock_variables(self) -> Mapping[str, str]:
+        """The macro `replace_days` replaces no day once the process that locks for this build is gone.
+
+        dbt's own connections do nothing for as long as the models of others take.
+        """
+        options = [self._address().get("PGOPTIONS", ""), *(f"-c {limit}=0" for (limit,) in self._idle_limits())]
+        return {"TAILRACE_BUILD_LOCK": str(self._locker), "PGOPTIONS": " ".join(filter(None, options))}
+
+    def _idle_limits(self) -> list[tuple[str]]:
+        """The limits that the server sets on connections like this one."""
+        limits = f"select name from pg_settings where name in {_IDLE_LIMITS} and reset_val <> '0'"  # noqa: S608
+        with self._translated("reading its limits"):
+            found = _rows(self._session, limits)
+            self._session.commit()
+        return found
+
+    def _lost_lock(self) -> WarehouseBusy | None:
+        """The lock lives as long as the connection."""
+        try:
+            _rows(self._session, "select 1")
+            self._session.commit()
+        except DriverError as error:
+            return self._lock_is_lost(str(error))
+        return None
+
+    def _lock_is_lost(self, message: str) -> WarehouseBusy:
+        return WarehouseBusy(
+            f"The build has lost its lock on the warehouse {self.name} before it ended ({_brief(message)}), so another "
+            "one may have run at the same time. Build the days again, and see why the server ended the connection."
+        )
 
     def _copy(self, connection: Any, first: dt.date, last: dt.date) -> None:
         """Make the landing schema hold the days first..last as they were landed; a table is one transaction."""
@@ -150,7 +203,7 @@ class PostgresWarehouse(DbtWarehouse):
     def _copy_table(
         self, connection: Any, table: str, landed: Mapping[dt.date, str], first: dt.date, last: dt.date
     ) -> None:
-        name, columns = f"{LANDING}.{_quoted(table)}", self._files.columns(table)
+        name, columns = f"{LANDING}.{quoted(table)}", self._files.columns(table)
         if _columns(connection, name) != columns:
             # new, or the source's columns were declared anew: dbt makes the views on it again
             _do(connection, f"drop table if exists {name} cascade")
@@ -181,17 +234,30 @@ class PostgresWarehouse(DbtWarehouse):
     def _complaint(self, messages: Sequence[str]) -> TailraceError | None:
         """The error if a message says that the server is gone or turns this installation away."""
         for message in messages:
+            if _LOST_LOCK in message:
+                return self._lock_is_lost("seen before a day was replaced")
             if _TURNED_AWAY.search(message):
                 return self._turned_away(message)
             if _GONE.search(message):
                 return self._gone("building", message)
+            if _CUT_SHORT.search(message) and not _TOO_SLOW.search(message):
+                return self._cut_short("building", message)
         return None
+
+    def _failure(self, node: Any) -> str:
+        """See DbtWarehouse; a statement that took too long is the model's failure, and says what sets the limit."""
+        said = super()._failure(node)
+        return f"{said}; {_TIME_LIMIT}" if _TOO_SLOW.search(said) else said
 
     def _connect(self) -> Any:
         """A connection with transactions. Raises Unavailable, SettingsError."""
-        dsn = make_dsn(self._url, connect_timeout=_CONNECT_SECONDS, application_name="tailrace")
+        dsn = make_dsn(self._url, connect_timeout=_CONNECT_SECONDS, application_name="tailrace", **_KEPT_ALIVE)
         try:
-            return dbapi.connect(make_dsn(dsn, password=self._password) if self._password else dsn)
+            connection = dbapi.connect(make_dsn(dsn, password=self._password) if self._password else dsn)
+            # a lock, and rows that are still read, last longer than a server lets others do nothing
+            _rows(connection, f"select set_config(name, '0', false) from pg_settings where name in {_IDLE_LIMITS}")  # noqa: S608
+            connection.commit()
+            return connection
         except DriverError as error:
             # unless it says that a password or a name is wrong, the server may answer later
             raise self._complaint([str(error)]) or self._gone("connecting", str(error)) from None
@@ -221,7 +287,16 @@ class PostgresWarehouse(DbtWarehouse):
                 f"The disk of the warehouse {self.name} is full ({_brief(error)}), while {doing}. "
                 "Free space, then try again."
             )
+        if _CUT_SHORT.search(str(error)):
+            return self._cut_short(doing, str(error))
         return self._complaint([str(error)])
+
+    def _cut_short(self, doing: str, message: str) -> Unavailable:
+        advice = f"Note that {_TIME_LIMIT}" if _TOO_SLOW.search(message) else "See who locks or cancels what"
+        return Unavailable(
+            f"The warehouse {self.name} stopped a statement while {doing}: {_brief(message)}. {advice}; "
+            "the same call may work later."
+        )
 
     def _gone(self, doing: str, message: str) -> Unavailable:
         return Unavailable(
@@ -266,18 +341,6 @@ def _columns(connection: Any, table: str) -> pa.Schema | None:
 def _ingest(connection: Any, table: str, rows: pa.Table, mode: str) -> None:
     with connection.cursor() as cursor:
         cursor.adbc_ingest(table, rows, mode=mode, db_schema_name=LANDING)
-
-
-def _sorted_by(columns: Sequence[str], schema: pa.Schema) -> str:
-    keys = [
-        _quoted(name) + (' collate "C"' if pa.types.is_string(schema.field(name).type) else "") + " nulls last"
-        for name in columns
-    ]
-    return f" order by {', '.join(keys)}" if keys else ""
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _brief(message: object) -> str:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -175,6 +179,74 @@ def test_of_two_builds_at_once_one_is_refused(site: Site) -> None:
     other.close()
 
 
+WAITS = "select pg_advisory_xact_lock(42)::text as waited"
+"""A model that waits for a lock which the test takes."""
+
+
+@dataclass
+class Pause:
+    """The lock 42, taken; what runs once a model waits for it, and then lets it go."""
+
+    site: Site
+
+    def then(self, act: Callable[[], None]) -> Callable[[], None]:
+        """Call `act` in another thread as soon as the model waits; waits for its end and raises what it raised."""
+        holder = psycopg2.connect(self.site.made.full_url)
+        holder.cursor().execute("set idle_in_transaction_session_timeout = 0; select pg_advisory_lock(42)")
+        waiting = "select count(*) from pg_locks where locktype = 'advisory' and not granted"
+
+        def run() -> None:
+            try:
+                while self.site.server.execute(waiting) == [(0,)]:
+                    time.sleep(0.02)
+                act()
+            finally:
+                holder.close()
+
+        pool = ThreadPoolExecutor(1)
+        done = pool.submit(run)
+        return lambda: done.result(60)
+
+
+@pytest.fixture
+def alone(site: Site) -> Site:
+    """The project with the real macro that replaces days, and a model that waits before the mart is built."""
+    for macro in ("days.sql", "replace_days.sql"):
+        site.write(f"macros/{macro}", (PROJECT / "macros" / macro).read_text())
+    site.write("dbt_project.yml", FILES["dbt_project.yml"].replace("name: tiny", "name: tailrace"))
+    site.write("models/waits.sql", f"{{{{ config(materialized='table') }}}} {WAITS}")
+    flights = FILES["models/flights.sql"].split("{% if")[0]
+    flights = flights.replace("'incremental'", "'incremental', incremental_strategy='replace_days'")
+    site.write("models/flights.sql", flights + " and exists (select from {{ ref('waits') }})")
+    return site
+
+
+def test_a_build_keeps_its_lock_however_long_it_does_nothing_and_replaces_no_day_without_it(alone: Site) -> None:
+    role = alone.made.user
+    limits = ("idle_session_timeout", "idle_in_transaction_session_timeout")
+    alone.server.execute(";".join(f"alter role {role} set {limit} = '600ms'" for limit in limits))
+
+    def idle_for_long() -> None:
+        time.sleep(1)
+        with pytest.raises(WarehouseBusy, match="is being built by another process"):
+            alone.warehouse().build(DAY, DAY)
+
+    idled = Pause(alone).then(idle_for_long)
+    assert {node.status for node in alone.warehouse().build(DAY, DAY, "run")} == {"success"}
+    idled()
+
+    alone.server.execute(f"alter role {role} reset all")
+    alone.land(DAY, "z")
+    locker = "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and granted and objid <> 42"
+    ended = Pause(alone).then(lambda: alone.server.execute(locker) and None)
+    with pytest.raises(WarehouseBusy, match=r"has lost its lock on the warehouse(.|\n)*Build the days again"):
+        alone.warehouse().build(DAY, DAY, "run")
+    ended()
+    flights = alone.warehouse().read("flights", DAY, ["flight"]).read_all()["flight"].to_pylist()
+    assert flights == ["A", "a/", "a1", "b"], "the day is as the build left it that was alone"
+    assert not [*(alone.folder / "work" / "tries").glob("*")], "the next try builds everything"
+
+
 def test_a_server_restarted_in_mid_run_leaves_nothing_half_built(site: Site) -> None:
     site.warehouse().build(DAY, DAY)
     site.write(
@@ -215,3 +287,56 @@ def test_a_failed_model_is_named(site: Site) -> None:
         "flights": ("success", 4),
         "counted": ("error", None),
     }
+
+
+@pytest.fixture
+def blocked(site: Site) -> Iterator[Site]:
+    """Two empty tables of a build, both of which another session locks."""
+    tables = "landing._copied (name text, ds date, mark text), tailrace.flights (ds date, flight text)"
+    created = "; ".join(f"create table {table}" for table in tables.replace("), ", ");").split(";"))
+    with closing(psycopg2.connect(site.made.full_url)) as other:
+        other.cursor().execute(f"create schema landing; create schema tailrace; {created}")
+        other.commit()
+        other.cursor().execute("lock table landing._copied, tailrace.flights in access exclusive mode")
+        yield site
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        ("lock_timeout", "canceling statement due to lock timeout.* See who locks or cancels what"),
+        ("statement_timeout", "canceling statement due to statement timeout.*the server's statement_timeout"),
+    ],
+)
+def test_a_statement_that_the_server_stops_is_worth_a_retry(blocked: Site, limit: str, said: str) -> None:
+    blocked.server.execute(f"alter role {blocked.made.user} set {limit} = '100ms'")
+    with pytest.raises(Unavailable, match=f"stopped a statement while reading flights of {DAY}: .*{said}"):
+        blocked.warehouse().read("flights", DAY, [])
+    with pytest.raises(Unavailable, match=f"stopped a statement while copying what was landed for {DAY}.*{said}"):
+        blocked.warehouse().build(DAY, DAY)
+
+
+def test_a_cancelled_read_is_worth_a_retry(blocked: Site) -> None:
+    waiting = "select pg_cancel_backend(pid) from pg_stat_activity where wait_event_type = 'Lock' and usename = '{}'"
+
+    def cancel() -> None:
+        while not blocked.server.execute(waiting.format(blocked.made.user)):
+            time.sleep(0.02)
+
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(cancel)
+        with pytest.raises(Unavailable, match="canceling statement due to user request"):
+            blocked.warehouse().read("flights", DAY, [])
+        done.result(60)
+
+
+def test_a_model_that_the_server_stops_is_worth_a_retry_unless_it_took_too_long(site: Site) -> None:
+    site.write("models/flights.sql", FILES["models/flights.sql"] + " and pg_sleep(2) is not null")
+    site.write("models/counted.sql", "{{ config(materialized='table') }} select 1 as x")
+    site.server.execute(f"alter role {site.made.user} set statement_timeout = '1500ms'")
+    with pytest.raises(BuildFailed, match=r"model flights: .*statement timeout.*alter role .* set statement_timeout"):
+        site.warehouse().build(DAY, DAY)
+    for said in ("lock timeout", "user request", "conflict with recovery"):
+        error = site.warehouse()._complaint([f"Database Error in model flights\n  canceling statement due to {said}"])
+        assert isinstance(error, Unavailable)
+        assert "while building: Database Error in model flights" in str(error)
