@@ -19,6 +19,7 @@
     │   ├── PinLost              the bytes that were pinned are gone or were altered
     │   ├── AuditFailed          staged predictions are outside the audit's thresholds
     │   ├── NoChampion           no model version was in force on the day
+    │   ├── ModelGone            the model that was recorded is not in the registry any more
     │   ├── GateRefused          the challenger is below the gate's floor: nobody may promote it
     │   ├── TrainingFailed       no candidate could be trained
     │   ├── OutOfMemory          an executor or the driver needed more memory than it was given
@@ -134,6 +135,10 @@ class AuditFailed(Refused):
 
 class NoChampion(Refused):
     """No model version was in force on the day asked for."""
+
+
+class ModelGone(Refused):
+    """The model that was recorded is not in the registry: it was deleted, or its number is another model's now."""
 
 
 class GateRefused(Refused):

@@ -61,6 +61,12 @@ def decide(
     return Decision("promote" if all(rule.passed for rule in rules) else "keep", tuple(rules))
 
 
+def left_to_a_person(decision: Decision, why: str) -> Decision:
+    """The decision where a champion is in force that the challenger could not be compared with."""
+    verdict: Verdict = "refuse" if decision.verdict == "refuse" else "keep"
+    return Decision(verdict, (*decision.rules, Rule(False, why)))
+
+
 def _floor(gate: Gate, labels: np.ndarray, scores: np.ndarray) -> Rule:
     value = measure(labels, scores)[gate.metric]
     needed = "at least" if METRICS[gate.metric] else "at most"

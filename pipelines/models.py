@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines import promotions
-from pipelines.errors import BadInput, NoChampion, SignatureMismatch, UnknownName
-from pipelines.interfaces import Model, RunRecord, Services
+from pipelines import identity, promotions
+from pipelines.errors import BadInput, ModelGone, NoChampion, SignatureMismatch, UnknownName
+from pipelines.identity import Identity
+from pipelines.interfaces import Commit, Model, ModelVersion, RunRecord, Services
 from pipelines.spec import PipelineSpec
 
 AS_OF, CURRENT = "as-of", "current"
@@ -18,30 +20,40 @@ NAME_MODELS = ("promotions", "predictions", "performance")
 """Tables of the lake (or folders of them) whose rows and commits name model versions and runs."""
 SCORES_TAG = "tailrace.holdout_scores"
 """The run's tag that holds the distribution of its holdout's scores."""
+NUMBER = re.compile(r"[1-9][0-9]*")
+"""A version's number: ASCII digits only, which `str.isdigit` does not ask for."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The version that scores a day. `look_ahead` says that its training data reaches into that day."""
+    """The model that scores a day. `look_ahead` says that its training data reaches into that day."""
 
-    version: str
+    model: Identity
     effective_from: dt.date | None
     look_ahead: bool
+
+    @property
+    def version(self) -> str:
+        """The model's number in the registry."""
+        return self.model.version
 
 
 def check_choice(model: str) -> str:
     """`model` if it can be asked for. Raises BadInput."""
-    if model in (AS_OF, CURRENT) or (model.isdigit() and int(model) > 0):
+    if model in (AS_OF, CURRENT) or NUMBER.fullmatch(model):
         return model
     raise BadInput(f"model is {model!r}; ask for {AS_OF!r}, {CURRENT!r} or a version number such as 3.")
 
 
 def resolve(services: Services, spec: PipelineSpec, day: dt.date, model: str) -> Choice:
-    """The version asked for, resolved once per run. Raises BadInput, NoChampion, UnknownName."""
+    """The version asked for, resolved once per run: of a champion what was decided, whatever the registry has.
+
+    Raises BadInput, NoChampion, UnknownName; ModelGone where the number asked for names two models.
+    """
     check_choice(model)
-    past = promotions.history(services.lake, spec.name)
     if model not in (AS_OF, CURRENT):
         return _explicit(services, spec, day, model)
+    past = promotions.history(services.lake, spec.name)
     promotion = promotions.as_of(past, day) if model == AS_OF else promotions.current(past)
     if promotion is None:
         earliest = f" The first one took effect on {past[-1].effective_from}." if past else ""
@@ -49,7 +61,8 @@ def resolve(services: Services, spec: PipelineSpec, day: dt.date, model: str) ->
             f"{spec.name}: no model was champion on {day}.{earliest} Train one as of an earlier day "
             f"(tailrace train {spec.name} --date ...), or name a version with --model."
         )
-    return Choice(promotion.version, promotion.effective_from, promotion.effective_from > day)
+    chosen = promotions.with_digest(services.lake, promotion.model)
+    return Choice(chosen, promotion.effective_from, promotion.effective_from > day)
 
 
 def load(services: Services, spec: PipelineSpec, version: str) -> Model:
@@ -58,12 +71,62 @@ def load(services: Services, spec: PipelineSpec, version: str) -> Model:
         return services.engine.load(services.tracker.model_folder(spec.name, version, Path(folder)))
 
 
+def numbered(services: Services, spec: PipelineSpec, version: str) -> ModelVersion:
+    """The version of this number that the registry has. Raises UnknownName."""
+    known = {known.version: known for known in services.tracker.versions(spec.name)}
+    if version not in known:
+        raise UnknownName(f"version of model {spec.name}", version, known)
+    return known[version]
+
+
 def record_of(services: Services, spec: PipelineSpec, version: str) -> RunRecord:
     """The training run of a version. Raises UnknownName."""
-    run_ids = {known.version: known.run_id for known in services.tracker.versions(spec.name)}
-    if version not in run_ids:
-        raise UnknownName(f"version of model {spec.name}", version, run_ids)
-    return services.tracker.run(run_ids[version])
+    return services.tracker.run(numbered(services, spec, version).run_id)
+
+
+def registered(services: Services, spec: PipelineSpec, model: Identity) -> Identity:
+    """The very model, as the registry names it. Raises ModelGone saying what else can be done."""
+    found = _found(services, spec, model.version)
+    if found is None or found.differs(model):
+        raise ModelGone(f"{spec.name}: {_missing(model, found)} {_ways_out(services, spec)}")
+    return found
+
+
+def why_gone(services: Services, spec: PipelineSpec, model: Identity) -> str:
+    """Why the registry does not have this very model, as a sentence; empty if it has."""
+    found = _found(services, spec, model.version)
+    return "" if found and not found.differs(model) else _missing(model, found)
+
+
+def made_by(services: Services, spec: PipelineSpec, commit: Commit, model: Identity) -> bool:
+    """Whether a commit's predictions are this model's.
+
+    Earlier versions of Tailrace recorded the number alone: then it is not a version that was made after the commit.
+    """
+    recorded = identity.of_commit(commit.metadata)
+    if recorded.version != model.version or recorded.differs(model):
+        return False
+    if recorded.run_id:
+        return True
+    versions = {known.version: known.created_at for known in services.tracker.versions(spec.name)}
+    return versions.get(model.version, commit.recorded_at) <= commit.recorded_at
+
+
+def trained_by(services: Services, spec: PipelineSpec, commit: Commit) -> RunRecord:
+    """The training run of the model whose predictions a commit holds. Raises ModelGone if it is not known any more."""
+    recorded = identity.of_commit(commit.metadata)
+    found = _found(services, spec, recorded.version)
+    try:
+        if recorded.run_id:
+            return services.tracker.run(recorded.run_id)
+        if found and made_by(services, spec, commit, found):
+            return services.tracker.run(found.run_id)
+    except UnknownName:
+        pass
+    again = f"tailrace predict {spec.name} --date {commit.day} --force"
+    raise ModelGone(
+        f"{_missing(recorded, found)} Restore the registry from a backup, or predict the day again: {again}."
+    )
 
 
 def holdout_scores(trained: RunRecord, version: str) -> str:
@@ -77,6 +140,52 @@ def holdout_scores(trained: RunRecord, version: str) -> str:
 
 
 def _explicit(services: Services, spec: PipelineSpec, day: dt.date, version: str) -> Choice:
-    trained = record_of(services, spec, version).tags.get("tailrace.day")
+    model = identity.of_version(numbered(services, spec, version))
+    _refuse_second_meaning(services, spec, model)
+    trained = services.tracker.run(model.run_id).tags.get("tailrace.day")
     effective_from = dt.date.fromisoformat(trained) if trained else None
-    return Choice(version, effective_from, effective_from is not None and effective_from > day)
+    return Choice(model, effective_from, effective_from is not None and effective_from > day)
+
+
+def _refuse_second_meaning(services: Services, spec: PipelineSpec, model: Identity) -> None:
+    """Raises ModelGone where the last decision on a version of this number was on another model."""
+    decided = (row.model for row in promotions.decisions(services.lake, spec.name) if row.version == model.version)
+    last = next(decided, model)
+    if last.differs(model):
+        raise ModelGone(
+            f"{spec.name}: {_missing(last, model)} So the number {model.version} names two models. Restore the "
+            "registry that was used before; or decide on the model that is there, which gives it the number: tailrace "
+            f"promote {spec.name} --run {model.run_id} --reason '...'."
+        )
+
+
+def _found(services: Services, spec: PipelineSpec, version: str) -> Identity | None:
+    """What the registry has under a number."""
+    versions = services.tracker.versions(spec.name)
+    return next((identity.of_version(known) for known in versions if known.version == version), None)
+
+
+def _missing(recorded: Identity, found: Identity | None) -> str:
+    if found is None:
+        return f"The lake records {recorded}, and the model registry has no such version any more."
+    return (
+        f"The lake records {recorded}, and the model registry has another model under this number: {found}. The "
+        "registry was started over, or it is not the one that was used before."
+    )
+
+
+def _ways_out(services: Services, spec: PipelineSpec) -> str:
+    """What can be done where a champion is gone; every way that is named works."""
+    past = promotions.history(services.lake, spec.name)
+    there = next((row.version for row in past if not why_gone(services, spec, row.model)), None)
+    back = (
+        f" roll back to a former champion (tailrace rollback {spec.name} --version {there} --reason '...'), or score "
+        f"single days with it (--model {there});"
+        if there
+        else ""
+    )
+    since = past[0].effective_from if past else "DAY"
+    return (
+        f"Restore the registry from a backup;{back} or train as of {since} or a later day and promote by hand: "
+        f"tailrace train {spec.name} --date {since}, then tailrace promote {spec.name} --run RUN --reason '...'."
+    )

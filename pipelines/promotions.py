@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines import identity
+from pipelines.identity import Identity
 from pipelines.interfaces import Lake
 
 TABLE = "promotions"
@@ -53,11 +55,17 @@ class Promotion:
     previous: str | None = None
     decision: Decided = "promoted"
 
+    @property
+    def model(self) -> Identity:
+        """The model it was decided on, without the digest."""
+        return Identity(self.version, self.run_id or "")
 
-def record(lake: Lake, promotion: Promotion) -> None:
-    """Append a decision."""
+
+def record(lake: Lake, promotion: Promotion, digest: str) -> None:
+    """Append a decision on the model of that digest."""
     rows = pa.Table.from_pylist([asdict(promotion)], schema=SCHEMA)
-    metadata = {"pipeline": promotion.pipeline, "model_version": promotion.version, "decision": promotion.decision}
+    model = identity.notes(replace(promotion.model, digest=digest))
+    metadata = {"pipeline": promotion.pipeline, "decision": promotion.decision, **model}
     lake.append(TABLE, rows, metadata)
 
 
@@ -69,6 +77,12 @@ def decisions(lake: Lake, pipeline: str) -> tuple[Promotion, ...]:
     # Tables of earlier versions of Tailrace have no decision: they held promotions only.
     decided = [Promotion(**{**row, "decision": row.get("decision") or "promoted"}) for row in rows]
     return tuple(sorted(decided, key=lambda row: row.recorded_at, reverse=True))
+
+
+def with_digest(lake: Lake, model: Identity) -> Identity:
+    """The model with its digest, if a decision on it recorded that."""
+    recorded = (identity.of_commit(commit.metadata) for commit in lake.commits(TABLE)) if model.run_id else ()
+    return next((known for known in recorded if known.digest and known.run_id == model.run_id), model)
 
 
 def history(lake: Lake, pipeline: str) -> tuple[Promotion, ...]:

@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from pipelines import pins
+from pipelines import identity, pins
 from pipelines.interfaces import Commit, ModelVersion, Pin, RunRecord
 from pipelines.pages import words
 from pipelines.pages.activity import Approval, Attempt
@@ -155,11 +155,12 @@ def _version(
     version: ModelVersion, run: RunRecord | None, decisions: Sequence[Promotion], champion: Promotion | None
 ) -> Version:
     tags: Mapping[str, str] = run.tags if run else {}
-    own = [decision for decision in decisions if decision.version == version.version]
+    model = identity.of_version(version)
+    own = [decision for decision in decisions if not decision.model.differs(model)]
     return Version(
         version.version,
         version.aliases,
-        champion is not None and champion.version == version.version,
+        champion is not None and not champion.model.differs(model),
         tags.get("tailrace.day", ""),
         run.params.get("candidate", "") if run else "",
         {

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines import comparison, gate, model_report, models, pins, promotions, training_set
+from pipelines import comparison, gate, identity, model_report, models, pins, promotions, training_set
 from pipelines.comparison import Comparison, Side
 from pipelines.errors import UnknownName
 from pipelines.gate import Decision
+from pipelines.identity import Identity
 from pipelines.interfaces import Model, Services, Trial
 from pipelines.metrics import measure
 from pipelines.model_report import Judged
@@ -45,10 +46,13 @@ class Evaluated:
 def run(services: Services, spec: PipelineSpec, run_id: str) -> Evaluated:
     """Raises UnknownName if the run registered no model, PinLost if its pins are gone."""
     record = services.tracker.run(run_id)
-    version = version_of(services, spec, run_id)
+    model = model_of(services, spec, run_id)
+    version = model.version
     day = dt.date.fromisoformat(record.tags["tailrace.day"])
     challenger = models.load(services, spec, version)
-    champion_version = champion_against(services, spec, day, version)
+    against = champion_against(services, spec, day, model)
+    gone = models.why_gone(services, spec, against) if against else ""
+    champion_version = against.version if against and not gone else None
     champion = models.load(services, spec, champion_version) if champion_version else None
     both = _with_features_of(champion, services, spec) if champion else spec
     data = training_set.load(services.lake, services.engine, both, day, pins.from_tags(record.tags))
@@ -57,6 +61,8 @@ def run(services: Services, spec: PipelineSpec, run_id: str) -> Evaluated:
     champion_scores = predict(champion, data.holdout) if champion else None
     slices = _slices(spec, data)
     decision = gate.decide(spec.gate, labels, scores, champion_scores, slices)
+    if gone:
+        decision = gate.left_to_a_person(decision, f"{gone} {_by_hand(spec, run_id)}")
     intervals = bootstrap_intervals(labels, scores, champion_scores, seed=int(record.tags["tailrace.input.seed"]))
     metrics = measure(labels, scores)
     champion_metrics = measure(labels, champion_scores) if champion_scores is not None else None
@@ -111,19 +117,29 @@ def comparison_of(services: Services, run_id: str) -> Comparison:
         return Comparison.from_json(path.read_text())
 
 
-def version_of(services: Services, spec: PipelineSpec, run_id: str) -> str:
+def model_of(services: Services, spec: PipelineSpec, run_id: str) -> Identity:
     """The model version a run registered. Raises UnknownName."""
-    versions = {version.run_id: version.version for version in services.tracker.versions(spec.name)}
+    versions = {version.run_id: identity.of_version(version) for version in services.tracker.versions(spec.name)}
     if run_id not in versions:
         raise UnknownName(f"training run of {spec.name} with a registered model", run_id, versions)
     return versions[run_id]
 
 
-def champion_against(services: Services, spec: PipelineSpec, day: dt.date, version: str) -> str | None:
-    """The version that a challenger trained as of the day is compared with: that day's champion, other than itself."""
-    past = [row for row in promotions.history(services.lake, spec.name) if row.version != version]
+def champion_against(services: Services, spec: PipelineSpec, day: dt.date, model: Identity) -> Identity | None:
+    """The model that a challenger trained as of the day is compared with: that day's champion, other than itself.
+
+    It may be gone from the registry.
+    """
+    past = [row for row in promotions.history(services.lake, spec.name) if row.model.differs(model)]
     promotion = promotions.as_of(past, day)
-    return promotion.version if promotion else None
+    return promotions.with_digest(services.lake, promotion.model) if promotion else None
+
+
+def _by_hand(spec: PipelineSpec, run_id: str) -> str:
+    return (
+        "So nothing could be compared, and a person decides: "
+        f"tailrace promote {spec.name} --run {run_id} --reason '...'."
+    )
 
 
 def _with_features_of(champion: Model, services: Services, spec: PipelineSpec) -> PipelineSpec:

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines import days, models, performance, provenance, references
-from pipelines.errors import UpstreamMissing
+from pipelines.errors import ModelGone, UpstreamMissing
 from pipelines.interfaces import Commit, Services
 from pipelines.metrics import Distribution, measure, population_stability_index
 from pipelines.references import References
@@ -100,9 +100,7 @@ def run(
     found, commits = [], []
     for one in due:
         version = published[one].metadata["model_version"]
-        if version not in seen:
-            seen[version] = _trained(services, spec, version)
-        found.append(_of_day(services, spec, one, version, seen[version]))
+        found.append(_of_day(services, spec, one, version, _trained(services, spec, published[one], seen)))
         commits.append(_publish(services, spec, found[-1], run_id, asked or {}))
     last = found[-1]
     return Monitored(
@@ -119,18 +117,24 @@ def run(
 
 @dataclass(frozen=True)
 class _Trained:
-    """What a version was trained on, as far as it was kept."""
+    """What a version was trained on, as far as it was kept; `gone`: why its training is not known any more."""
 
     references: References | None
     scores: Distribution | None
+    gone: str = ""
 
 
-def _trained(services: Services, spec: PipelineSpec, version: str) -> _Trained:
-    record = models.record_of(services, spec, version)
-    scores = record.tags.get(models.SCORES_TAG)
-    return _Trained(
-        references.of_run(services.tracker, record.run_id), Distribution.from_json(scores) if scores else None
-    )
+def _trained(services: Services, spec: PipelineSpec, commit: Commit, seen: dict[str, _Trained]) -> _Trained:
+    """What the model that made the commit was trained on; `seen` holds what was looked up before, by training run."""
+    try:
+        record = models.trained_by(services, spec, commit)
+    except ModelGone as gone:
+        return _Trained(None, None, f"Drift is not known: {gone}")
+    if record.run_id not in seen:
+        scores = record.tags.get(models.SCORES_TAG)
+        known = Distribution.from_json(scores) if scores else None
+        seen[record.run_id] = _Trained(references.of_run(services.tracker, record.run_id), known)
+    return seen[record.run_id]
 
 
 def _of_day(services: Services, spec: PipelineSpec, day: dt.date, version: str, trained: _Trained) -> DayPerformance:
@@ -176,6 +180,8 @@ def _moved(
     """How far the day is from the training of the version that scored it."""
     if len(scores) < spec.monitor.rows:
         return _Moved(note=f"{len(scores)} scores are too few to tell drift by; monitor.rows is {spec.monitor.rows}.")
+    if trained.gone:
+        return _Moved(note=trained.gone)
     if trained.references is None:
         said = f"Version {version} was trained without keeping what its features were like; train again to see drift."
         return _Moved(population_stability_index(trained.scores, scores) if trained.scores else None, note=said)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
 from dataclasses import dataclass
 from typing import Literal
 
 from pipelines import models, promotions
 from pipelines.errors import BadInput, GateRefused, UnknownName
 from pipelines.gate import Decision
+from pipelines.identity import Identity
 from pipelines.interfaces import Services
 from pipelines.promotions import Promotion
 from pipelines.spec import PipelineSpec, zone
-from pipelines.stages.evaluate import champion_against, comparison_of, decision_of, version_of
+from pipelines.stages.evaluate import champion_against, comparison_of, decision_of, model_of
+
+log = logging.getLogger("tailrace")
 
 GATE, TIMEOUT = "gate", "timeout"
 Outcome = Literal["promoted", "kept", "waiting", "rejected", "rolled_back"]
@@ -48,6 +52,10 @@ class _Standing:
         """The version in force."""
         return self.previous.version if self.previous else None
 
+    def has(self, model: Identity) -> bool:
+        """Whether the model is champion from the day on that it was trained as of."""
+        return _is_in(self.past, model, self.trained)
+
 
 def run(
     services: Services,
@@ -66,27 +74,28 @@ def run(
     Raises GateRefused where a fatal rule is broken, whoever asks; UnknownName if the run was not evaluated;
     BadInput if a person's decision would have no effect, or would take effect long after the next day.
     """
-    version = version_of(services, spec, run_id)
+    model = model_of(services, spec, run_id)
+    version = model.version
     decision = _not_refused(services, spec, run_id, version)
     by_gate = decided_by == GATE
     at = _standing(services, spec, run_id)
     effective_from = max(at.trained, takes_over or at.trained)
     if takes_over:
         _refuse_far_ahead(services, spec, takes_over, recorded_at)
-    if by_gate and _is_in(at.past, version, effective_from):
+    if by_gate and _is_in(at.past, model, effective_from):
         _point_alias(services, spec)
         said = "It was promoted before; nothing changes."
         return Promoted(spec.name, version, "promoted", at.champion, said, effective_from)
     if decision.verdict == "keep" and by_gate:
         return Promoted(spec.name, version, "kept", at.champion, " ".join(decision.broken()))
     if spec.gate.approval == "human" and by_gate:
-        return _awaited(services, spec, run_id, version, at.champion)
+        return _awaited(services, spec, run_id, model, at.champion)
     if not by_gate:
         _refuse_without_effect(spec, version, effective_from, at.previous)
     why = reason or "; ".join(rule.sentence for rule in decision.rules)
-    if at.previous is None or (at.previous.version, at.previous.effective_from) != (version, effective_from):
+    if not _is_in((at.previous,) if at.previous else (), model, effective_from):
         decided = Promotion(spec.name, version, effective_from, recorded_at, run_id, decided_by, why, at.champion)
-        promotions.record(services.lake, decided)
+        promotions.record(services.lake, decided, model.digest)
     _point_alias(services, spec)
     return Promoted(spec.name, version, "promoted", at.champion, why, effective_from)
 
@@ -99,16 +108,17 @@ def approve(
     Raises BadInput where another version became champion since the challenger was compared: what was shown no
     longer holds. Raises GateRefused, UnknownName as `run` does.
     """
-    version = version_of(services, spec, run_id)
+    model = model_of(services, spec, run_id)
+    version = model.version
     _not_refused(services, spec, run_id, version)
     at = _standing(services, spec, run_id)
-    if _is_in(at.past, version, at.trained):
+    if at.has(model):
         _point_alias(services, spec)
-        said = f"{_before(at.past, version)} Nothing changes."
+        said = f"{_before(at.past, model)} Nothing changes."
         return Promoted(spec.name, version, "promoted", at.champion, said, at.trained)
-    _refuse_overtaken(services, spec, run_id, version, at)
+    _refuse_overtaken(services, spec, run_id, model, at)
     decided = Promotion(spec.name, version, at.trained, recorded_at, run_id, decided_by, reason, at.champion)
-    promotions.record(services.lake, decided)
+    promotions.record(services.lake, decided, model.digest)
     _point_alias(services, spec)
     return Promoted(spec.name, version, "promoted", at.champion, reason, at.trained)
 
@@ -117,19 +127,20 @@ def reject(
     services: Services, spec: PipelineSpec, run_id: str, *, recorded_at: dt.datetime, decided_by: str, reason: str
 ) -> Promoted:
     """Write down that the model of a training run is not to be champion. Raises BadInput if it is already."""
-    version = version_of(services, spec, run_id)
+    model = model_of(services, spec, run_id)
+    version = model.version
     at = _standing(services, spec, run_id)
-    if _is_in(at.past, version, at.trained):
+    if at.has(model):
         raise BadInput(
-            f"{spec.name}: version {version} cannot be rejected any more. {_before(at.past, version)} To take it back, "
+            f"{spec.name}: version {version} cannot be rejected any more. {_before(at.past, model)} To take it back, "
             f"roll back to a former champion: tailrace rollback {spec.name} --version N --reason '...'."
         )
-    if (earlier := _rejection(services, spec, version)) is not None:
+    if (earlier := _rejection(services, spec, model)) is not None:
         return Promoted(spec.name, version, "rejected", at.champion, f"{_who(earlier)} Nothing changes.")
     decided = Promotion(
         spec.name, version, at.trained, recorded_at, run_id, decided_by, reason, at.champion, "rejected"
     )
-    promotions.record(services.lake, decided)
+    promotions.record(services.lake, decided, model.digest)
     return Promoted(spec.name, version, "rejected", at.champion, reason)
 
 
@@ -147,20 +158,21 @@ def roll_back(
     """Make a former champion champion again, from `takes_over` on; with `dry_run` only say what that would do.
 
     That day is by default the one after the last published day, so that what is published stays what a backfill would
-    publish. Raises UnknownName naming the former champions if the version is none, BadInput if it would have no effect,
-    or take effect long after the next day.
+    publish. Raises UnknownName naming the former champions if the version is none, ModelGone if the registry does not
+    have it any more, BadInput if it would have no effect, or take effect long after the next day.
     """
     past = promotions.history(services.lake, spec.name)
-    former = next((row for row in past if row.version == version), None)
+    former = [row for row in past if row.version == version]
     previous = promotions.current(past)
-    if former is None or previous is None:
+    if not former or previous is None:
         hint = "Only a version that was champion can be rolled back to; any other is approved or promoted."
         raise UnknownName(f"former champion of {spec.name}", version, {row.version for row in past}, hint)
-    if previous.version == version:
+    model = _still_there(services, spec, former)
+    if not previous.model.differs(model):
         if not dry_run:
             _point_alias(services, spec)
         if previous.decision == "rolled_back":
-            said = f"{_before(past, version)} Nothing changes."
+            said = f"{_before(past, model)} Nothing changes."
             return Promoted(spec.name, version, "kept", previous.previous, said, previous.effective_from)
         raise BadInput(
             f"{spec.name}: version {version} is the champion already, from {previous.effective_from} on; "
@@ -176,14 +188,14 @@ def roll_back(
         version,
         effective_from,
         recorded_at,
-        former.run_id,
+        model.run_id,
         decided_by,
         reason,
         previous.version,
         "rolled_back",
     )
     if not dry_run:
-        promotions.record(services.lake, decided)
+        promotions.record(services.lake, decided, model.digest)
         _point_alias(services, spec)
     return Promoted(spec.name, version, "rolled_back", previous.version, reason, effective_from)
 
@@ -198,6 +210,13 @@ def run_of(services: Services, spec: PipelineSpec, named: str) -> str:
     return runs[named]
 
 
+def _still_there(services: Services, spec: PipelineSpec, former: list[Promotion]) -> Identity:
+    """The one of these former champions of one number that the registry has. Raises ModelGone."""
+    known = [promotions.with_digest(services.lake, row.model) for row in former]
+    there = (model for model in known if not models.why_gone(services, spec, model))
+    return models.registered(services, spec, next(there, known[0]))
+
+
 def _not_refused(services: Services, spec: PipelineSpec, run_id: str, version: str) -> Decision:
     decision = decision_of(services, run_id)
     if decision.verdict == "refuse":
@@ -208,15 +227,15 @@ def _not_refused(services: Services, spec: PipelineSpec, run_id: str, version: s
     return decision
 
 
-def _awaited(services: Services, spec: PipelineSpec, run_id: str, version: str, previous: str | None) -> Promoted:
+def _awaited(services: Services, spec: PipelineSpec, run_id: str, model: Identity, previous: str | None) -> Promoted:
     """The gate passed, and a person has said no already, or has yet to say something."""
-    if (earlier := _rejection(services, spec, version)) is not None:
-        return Promoted(spec.name, version, "rejected", previous, _who(earlier))
+    if (earlier := _rejection(services, spec, model)) is not None:
+        return Promoted(spec.name, model.version, "rejected", previous, _who(earlier))
     how = (
         f"Approve or reject it in Airflow (approve__{spec.name}), or with: "
         f"tailrace promote {spec.name} --run {run_id} --reason '...'."
     )
-    return Promoted(spec.name, version, "waiting", previous, f"The gate passed; a person decides. {how}")
+    return Promoted(spec.name, model.version, "waiting", previous, f"The gate passed; a person decides. {how}")
 
 
 def _refuse_without_effect(
@@ -242,36 +261,41 @@ def _refuse_far_ahead(services: Services, spec: PipelineSpec, day: dt.date, reco
         )
 
 
-def _refuse_overtaken(services: Services, spec: PipelineSpec, run_id: str, version: str, at: _Standing) -> None:
-    shown = comparison_of(services, run_id).champion
-    now = champion_against(services, spec, at.trained, version)
+def _refuse_overtaken(services: Services, spec: PipelineSpec, run_id: str, model: Identity, at: _Standing) -> None:
+    compared = comparison_of(services, run_id)
+    shown = Identity(compared.champion, compared.champion_run_id or "") if compared.champion else None
+    now = champion_against(services, spec, at.trained, model)
+    if now and models.why_gone(services, spec, now):
+        now = None
     later = at.previous is not None and at.previous.effective_from > at.trained
-    if now == shown and not later:
+    same = (now is None and shown is None) or (now is not None and shown is not None and not now.differs(shown))
+    if same and not later:
         return
-    champion = at.champion if later else now
-    judged = f"judged against version {shown}" if shown else "judged where there was no champion"
+    champion = at.previous.model if at.previous and later else now
+    judged = f"judged against version {shown.version}" if shown else "judged where there was no champion"
     after = f" {_before(at.past, champion)}" if champion else ""
     raise BadInput(
-        f"{spec.name}: the approval of version {version} was overtaken. It was {judged}; that "
+        f"{spec.name}: the approval of version {model.version} was overtaken. It was {judged}; that "
         f"has changed.{after}  Nothing changes. To let it compete, train as of a later day, or evaluate it "
         f"again and approve what that shows: tailrace run evaluate {spec.name} --date {at.trained} --run {run_id}."
     )
 
 
-def _rejection(services: Services, spec: PipelineSpec, version: str) -> Promotion | None:
-    """The last decision on a version, if it is a rejection."""
-    last = next((row for row in promotions.decisions(services.lake, spec.name) if row.version == version), None)
+def _rejection(services: Services, spec: PipelineSpec, model: Identity) -> Promotion | None:
+    """The last decision on a model, if it is a rejection."""
+    decided = promotions.decisions(services.lake, spec.name)
+    last = next((row for row in decided if not row.model.differs(model)), None)
     return last if last is not None and last.decision == "rejected" else None
 
 
-def _is_in(past: tuple[Promotion, ...], version: str, effective_from: dt.date) -> bool:
-    return any((row.version, row.effective_from) == (version, effective_from) for row in past)
+def _is_in(past: tuple[Promotion, ...], model: Identity, effective_from: dt.date) -> bool:
+    return any(row.effective_from == effective_from and not row.model.differs(model) for row in past)
 
 
-def _before(past: tuple[Promotion, ...], version: str) -> str:
-    row = next(row for row in past if row.version == version)
+def _before(past: tuple[Promotion, ...], model: Identity) -> str:
+    row = next(row for row in past if not row.model.differs(model))
     how = "was rolled back to" if row.decision == "rolled_back" else "became champion"
-    return f"Version {version} {how}, from {row.effective_from} on (decided by {row.decided_by})."
+    return f"Version {model.version} {how}, from {row.effective_from} on (decided by {row.decided_by})."
 
 
 def _who(rejection: Promotion) -> str:
@@ -287,5 +311,9 @@ def _standing(services: Services, spec: PipelineSpec, run_id: str) -> _Standing:
 def _point_alias(services: Services, spec: PipelineSpec) -> None:
     """Set again whenever a decision is made again: the tracker may have been away the first time."""
     champion = promotions.current(promotions.history(services.lake, spec.name))
-    if champion is not None:
-        services.tracker.set_alias(spec.name, models.CHAMPION, champion.version)
+    if champion is None:
+        return
+    if gone := models.why_gone(services, spec, champion.model):
+        log.warning("%s: the alias %r stays as it is. %s", spec.name, models.CHAMPION, gone)
+        return
+    services.tracker.set_alias(spec.name, models.CHAMPION, champion.version)

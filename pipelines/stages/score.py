@@ -6,10 +6,11 @@ import datetime as dt
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
-from pipelines import models, pins, provenance
+from pipelines import identity, models, pins, provenance
 from pipelines.errors import UpstreamMissing
+from pipelines.identity import Identity
 from pipelines.interfaces import Commit, Pin, Services
 from pipelines.spec import PipelineSpec
 
@@ -20,8 +21,9 @@ PREDICTIONS_DIGEST = "predictions_digest"
 class Scored:
     """Predictions staged by this run, which no reader sees yet.
 
-    `already` is empty, or says by whom they are published from the same inputs: nothing is staged then. `model_url` is
-    the page of the model's training run in the tracker; empty if none is served, or nothing was scored.
+    `already` is empty, or says by whom they are published from the same inputs: nothing is staged then; `own`: by this
+    very run, which began again after it had published. `model_url` is the page of the model's training run in the
+    tracker; empty if none is served, or nothing was scored.
     """
 
     pipeline: str
@@ -32,6 +34,7 @@ class Scored:
     model_choice: str
     features_version: str
     already: str = ""
+    own: bool = False
     model_url: str = ""
 
 
@@ -48,7 +51,7 @@ def run(
     """Stage the day's predictions, unless they are published from these very features by this very version.
 
     `force` scores them all the same. `asked` is what the run was asked for: it goes into the commit.
-    Raises UpstreamMissing, NoChampion, UnknownName, SignatureMismatch, StorageFull.
+    Raises UpstreamMissing, NoChampion, UnknownName, ModelGone, SignatureMismatch, StorageFull.
     """
     lake = services.lake
     if day not in lake.days(spec.features_table):
@@ -58,13 +61,16 @@ def run(
         )
     chosen = models.resolve(services, spec, day, model)
     pin = lake.pin(spec.features_table, first=day, last=day)
-    if not force and (held := _published(services, spec, day, chosen.version, pin)) is not None:
+    if not force and (held := _published(services, spec, day, chosen.model, pin)) is not None:
+        by = held.metadata["run_id"]
         already = (
-            f"{spec.predictions_table} of {day} is already published by {held.metadata['run_id']} from the same "
-            f"features by version {chosen.version} (commit {held.version}): nothing was scored."
+            f"{spec.predictions_table} of {day} is already published by {by} from the same "
+            f"features by {chosen.model} (commit {held.version}): nothing was scored."
         )
-        return Scored(spec.name, day, run_id, held.rows, chosen.version, model, pin.version, already)
-    trained = models.record_of(services, spec, chosen.version)
+        scored = Scored(spec.name, day, run_id, held.rows, chosen.version, model, pin.version, already)
+        return replace(scored, own=by == run_id)
+    used = models.registered(services, spec, chosen.model)
+    trained = services.tracker.run(used.run_id)
     expected = models.holdout_scores(trained, chosen.version)
     fitted = models.load(services, spec, chosen.version)
     rows = lake.scan(pin, [*spec.features.key, spec.features.event_time, "ds", *_inputs(services, spec)])
@@ -73,7 +79,7 @@ def run(
     lake.annotate(
         staged,
         {
-            "model_version": chosen.version,
+            **identity.notes(used),
             "model_choice": model,
             "model_effective_from": str(chosen.effective_from or ""),
             "look_ahead": str(chosen.look_ahead).lower(),
@@ -94,15 +100,15 @@ def predictions_digest(spec: PipelineSpec) -> str:
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
-def _published(services: Services, spec: PipelineSpec, day: dt.date, version: str, features: Pin) -> Commit | None:
-    """The commit the day holds, if it was made from these features by this version."""
+def _published(services: Services, spec: PipelineSpec, day: dt.date, model: Identity, features: Pin) -> Commit | None:
+    """The commit the day holds, if it was made from these features by this very model."""
     held = services.lake.days(spec.predictions_table).get(day)
-    if held is None or not {"features_pin", "model_version", PREDICTIONS_DIGEST} <= held.metadata.keys():
+    if held is None or not {"features_pin", identity.VERSION, PREDICTIONS_DIGEST} <= held.metadata.keys():
         return None
     made_from = pins.from_json(held.metadata["features_pin"])
     same = (made_from.table, made_from.rows, made_from.digest) == (features.table, features.rows, features.digest)
-    same = same and held.metadata["model_version"] == version
-    return held if same and held.metadata[PREDICTIONS_DIGEST] == predictions_digest(spec) else None
+    same = same and held.metadata[PREDICTIONS_DIGEST] == predictions_digest(spec)
+    return held if same and models.made_by(services, spec, held, model) else None
 
 
 def _inputs(services: Services, spec: PipelineSpec) -> list[str]:

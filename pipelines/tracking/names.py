@@ -2,6 +2,19 @@
 
 from __future__ import annotations
 
+from pipelines.identity import DIGEST_TAG as MODEL_DIGEST
+
+__all__ = [
+    "CLOSED_BECAUSE",
+    "CLOSED_BY",
+    "KIND",
+    "MODEL_DIGEST",
+    "PIPELINE",
+    "TRAINING",
+    "TRIAL",
+    "TRIAL_STATE",
+]
+
 PIPELINE = "tailrace.pipeline"
 KIND = "tailrace.kind"
 TRAINING = "training"
@@ -9,4 +22,3 @@ TRIAL = "trial"
 TRIAL_STATE = "tailrace.trial_state"
 CLOSED_BECAUSE = "tailrace.closed_because"
 CLOSED_BY = "tailrace.closed_by"
-MODEL_DIGEST = "tailrace.model_digest"

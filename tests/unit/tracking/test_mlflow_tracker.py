@@ -163,6 +163,17 @@ def test_pins_are_dataset_inputs(tracker: MlflowTracker, client: MlflowClient) -
     assert [(tag.key, tag.value) for tag in given.tags] == [("mlflow.data.context", "features")]
 
 
+def test_a_deleted_versions_number_is_not_given_again(
+    tracker: MlflowTracker, client: MlflowClient, model: Path
+) -> None:
+    for number in ("1", "2"):
+        assert tracker.log_model(tracker.start_run("flights", "model", {}), model, EXAMPLE, SCORES) == number
+    tracker.set_alias("flights", "champion", "2")
+    client.delete_model_version("flights", "2")
+    assert [known.version for known in tracker.versions("flights")] == ["1"]
+    assert tracker.log_model(tracker.start_run("flights", "model", {}), model, EXAMPLE, SCORES) == "3"
+
+
 def test_mlflow_itself_loads_the_model(uri: str, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "constant_loader.py").write_text(
         textwrap.dedent(

@@ -1,0 +1,159 @@
+"""A version number is not a model: with another registry, or a version deleted, nothing passes for what it is not."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import replace
+
+import pytest
+
+from pipelines import identity, model_report, models, promotions
+from pipelines.errors import ModelGone
+from pipelines.spec import SearchBudget
+from pipelines.stages import evaluate, monitor, promote, score, train
+from pipelines.tracking.memory import MemoryTracker
+from tests.stages.conftest import installation, memory
+
+TRAINED, NEXT, LATER = dt.date(2013, 1, 9), dt.date(2013, 1, 10), dt.date(2013, 1, 11)
+AT = dt.datetime(2013, 3, 1, tzinfo=dt.UTC)
+
+
+@pytest.fixture
+def services(tmp_path, spec):
+    return installation(memory, tmp_path, spec)
+
+
+@pytest.fixture
+def champion(loop, monkeypatch):
+    """Version 1 is champion, and TRAINED is published by it; its training run."""
+    monkeypatch.setattr(model_report, "write", lambda folder, judged: None)
+    # One candidate and one trial: who is champion is the question, not how good it is.
+    logistic = next(each for each in loop.spec.candidates if each.name == "logistic")
+    loop.spec = replace(loop.spec, candidates=(logistic,), search=SearchBudget(trials=1))
+    loop.take(dt.date(2013, 1, 3), LATER)
+    loop.challenge(TRAINED)
+    loop.predict(TRAINED)
+    return promotions.history(loop.services.lake, "churn")[0].run_id
+
+
+def start_registry_over(loop, tmp_path) -> str:
+    """An empty registry beside the old lake, and in it another version 1; its training run."""
+    loop.services.tracker = MemoryTracker(tmp_path / "new registry")
+    trained = train.run(loop.services, loop.spec, TRAINED, seed=7)
+    assert trained.version == "1"
+    return trained.run_id
+
+
+def by_hand(loop, run_id: str) -> promote.Promoted:
+    """What the messages name: a person promotes what could not be compared."""
+    evaluate.run(loop.services, loop.spec, run_id)
+    decided = promote.run(loop.services, loop.spec, run_id, recorded_at=AT)
+    assert decided.outcome == "kept"
+    assert f"tailrace promote churn --run {run_id} --reason" in decided.reason
+    return promote.run(loop.services, loop.spec, run_id, recorded_at=AT, decided_by="ada", reason="MLflow is new")
+
+
+def as_earlier_releases_recorded(monkeypatch) -> None:
+    monkeypatch.setattr(identity, "notes", lambda model: {identity.VERSION: model.version})
+
+
+class TestARegistryThatWasStartedOver:
+    @pytest.mark.parametrize("model", ["as-of", "current", "1"])
+    def test_its_version_1_does_not_score_as_the_champion(self, loop, champion, tmp_path, model):
+        other = start_registry_over(loop, tmp_path)
+        with pytest.raises(ModelGone) as refused:
+            score.run(loop.services, loop.spec, NEXT, "n", model)
+        for part in (champion, other, "started over", "Restore the registry", "tailrace promote churn --run"):
+            assert part in str(refused.value)
+        assert set(loop.services.lake.days("predictions/churn")) == {TRAINED}
+
+    def test_a_person_promotes_what_is_there_and_days_are_scored_by_it(self, loop, champion, tmp_path):
+        other = start_registry_over(loop, tmp_path)
+        assert by_hand(loop, other).outcome == "promoted"
+        assert [row.run_id for row in promotions.history(loop.services.lake, "churn")] == [other, champion]
+        loop.predict(NEXT)
+        metadata = loop.services.lake.days("predictions/churn")[NEXT].metadata
+        (known,) = loop.services.tracker.versions("churn")
+        assert identity.of_commit(metadata) == identity.of_version(known)
+        assert known.aliases == ("challenger", "champion")
+
+    @pytest.mark.parametrize("recorded", [True, False], ids=["", "by an earlier release"])
+    def test_a_day_is_not_taken_for_published_by_it(self, loop, tmp_path, monkeypatch, recorded, request):
+        with monkeypatch.context() as patch:
+            if not recorded:
+                as_earlier_releases_recorded(patch)
+            request.getfixturevalue("champion")
+        assert score.run(loop.services, loop.spec, TRAINED, "before").already
+        by_hand(loop, start_registry_over(loop, tmp_path))
+        assert not score.run(loop.services, loop.spec, TRAINED, "after").already
+
+    def test_it_cannot_be_rolled_back_to_a_number(self, loop, champion, tmp_path):
+        loop.challenge(LATER, seed=3)
+        other = start_registry_over(loop, tmp_path)
+        before = promotions.decisions(loop.services.lake, "churn")
+        with pytest.raises(ModelGone, match=rf"version 1 \(training run {champion}, .*{other}"):
+            promote.roll_back(loop.services, loop.spec, "1", recorded_at=AT, decided_by="ada", reason="r")
+        assert promotions.decisions(loop.services.lake, "churn") == before
+        assert "champion" not in loop.services.tracker.versions("churn")[0].aliases
+
+    def test_the_monitor_compares_a_day_with_no_other_training(self, loop, champion, tmp_path):
+        before = monitor.run(loop.services, loop.spec, TRAINED, "m")
+        assert before.drift
+        other = start_registry_over(loop, tmp_path)
+        after = monitor.run(loop.services, loop.spec, TRAINED, "n")
+        assert (after.drift, after.outcomes) == (None, before.outcomes)
+        for part in (champion, other, "tailrace predict churn --date 2013-01-09 --force"):
+            assert part in after.note
+
+    def test_files_and_tag_that_were_both_exchanged_are_another_model(self, loop, champion):
+        tracker = loop.services.tracker
+        (known,) = tracker._versions["churn"]
+        known.tags[identity.DIGEST_TAG] = "f" * 64
+        with pytest.raises(ModelGone, match="model digest ffffffffffff"):
+            score.run(loop.services, loop.spec, NEXT, "n")
+
+
+class TestAVersionThatWasDeleted:
+    def delete(self, services, version: str) -> None:
+        held = services.tracker._versions["churn"]
+        held[:] = [known for known in held if known.version != version]
+
+    def test_a_former_champion_takes_over(self, loop, champion, services):
+        run_id = train.run(services, loop.spec, NEXT, seed=3).run_id
+        evaluate.run(services, loop.spec, run_id)
+        promote.run(services, loop.spec, run_id, recorded_at=AT, decided_by="ada", reason="r")
+        self.delete(services, "2")
+        with pytest.raises(
+            ModelGone, match=r"version 2 .*tailrace rollback churn --version 1 .*--model 1\)"
+        ) as refused:
+            score.run(services, loop.spec, NEXT, "n")
+        assert "no such version any more" in str(refused.value)
+        assert score.run(services, loop.spec, NEXT, "n", "1").model_version == "1"
+        later = AT + dt.timedelta(hours=1)
+        promote.roll_back(services, loop.spec, "1", recorded_at=later, decided_by="ada", reason="2 was deleted")
+        assert loop.predict(NEXT).model_version == "1"
+
+    def test_the_only_champion_is_followed_by_a_training(self, loop, champion, services):
+        other = train.run(services, loop.spec, LATER, seed=3).run_id
+        self.delete(services, "1")
+        with pytest.raises(ModelGone, match=r"backup; or train as of 2013-01-09 or a later day and promote by hand"):
+            score.run(services, loop.spec, NEXT, "n")
+        decided = by_hand(loop, other)
+        assert (decided.outcome, decided.version, decided.effective_from) == ("promoted", "2", LATER)
+        assert loop.predict(LATER).model_version == "2"
+
+    def test_what_it_published_is_still_recognised_and_monitored(self, loop, champion, services):
+        self.delete(services, "1")
+        assert score.run(services, loop.spec, TRAINED, "again").already
+        assert monitor.run(services, loop.spec, TRAINED, "m").drift
+
+
+def test_what_earlier_releases_recorded_goes_on_working(loop, monkeypatch, request):
+    as_earlier_releases_recorded(monkeypatch)
+    request.getfixturevalue("champion")
+    services = loop.services
+    assert identity.of_commit(services.lake.days("predictions/churn")[TRAINED].metadata) == identity.Identity("1")
+    assert monitor.run(services, loop.spec, TRAINED, "m").drift
+    assert score.run(services, loop.spec, TRAINED, "again").already
+    assert models.resolve(services, loop.spec, NEXT, "1").version == "1"
+    assert loop.predict(NEXT).model_version == "1"
