@@ -31,6 +31,7 @@
         ├── LakeUnavailable      the lake's storage does not answer
         ├── WarehouseBusy        another process holds the warehouse
         ├── ClusterUnavailable   the Spark master does not answer, or gives no executors
+        │   └── QuotaUsedUp      the namespace's quota is used up: others must end first
         ├── ExecutorsLost        executors died in mid-job more often than Spark replaces them
         └── UpstreamMissing      a table or a day that an earlier stage has not published yet
 
@@ -183,6 +184,10 @@ class WarehouseBusy(Unavailable):
 
 class ClusterUnavailable(Unavailable):
     """The Spark master does not answer, or gives no executors."""
+
+
+class QuotaUsedUp(ClusterUnavailable):
+    """The Kubernetes namespace's quota has no room until other pods end."""
 
 
 class ExecutorsLost(Unavailable):

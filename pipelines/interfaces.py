@@ -520,6 +520,10 @@ class Tracker(Protocol):
         """Open a run and return its id, after closing runs of this pipeline whose process has died."""
         ...
 
+    def close_runs_of(self, pipeline: str, host: str, why: str) -> None:
+        """Close the pipeline's open runs that were started on a host which is gone."""
+        ...
+
     def log_trial(self, run_id: str, trial: Trial) -> None:
         """Record a trial as a run nested in run_id."""
         ...

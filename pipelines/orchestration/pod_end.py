@@ -8,12 +8,11 @@ from typing import Any
 
 from airflow.sdk.exceptions import AirflowException, AirflowTaskTimeout
 
-from pipelines import handover
+from pipelines import handover, pod_states
 from pipelines.errors import ClusterRefused, ClusterUnavailable, OutOfMemory, TailraceError
 
 KILLED, TERMINATED = 137, 143
 """Exit codes of a process that was ended by SIGKILL, and by SIGTERM."""
-IMAGE_TROUBLE = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
 
 
 def result(pod: Any, what: str) -> list[dict[str, Any]]:
@@ -95,12 +94,15 @@ def _of_exit(pod: Any, what: str, ended: Any, otherwise: AirflowException) -> Ex
 
 def _of_waiting(what: str, waiting: Any) -> Exception:
     said = f"{waiting.reason}: {(waiting.message or '').rstrip('.')}"
-    if waiting.reason in IMAGE_TROUBLE:
-        return ClusterRefused(
-            f"{what}: its image cannot be pulled ({said}). Check TAILRACE_POD_IMAGE (TAILRACE_SPARK_IMAGE) and the "
-            "cluster's access to the registry."
+    check = "Check TAILRACE_POD_IMAGE (TAILRACE_SPARK_IMAGE) and the cluster's access to the registry."
+    if pod_states.image_is_wrong(waiting.reason, waiting.message or ""):
+        return ClusterRefused(f"{what}: its image cannot be pulled ({said}). {check}")
+    if waiting.reason in pod_states.PULL_FAILED:
+        return ClusterUnavailable(
+            f"{what}: its image could not be pulled ({said}). The cluster does not say whether the registry is down or "
+            f"the name is wrong, so a retry pulls again. {check}"
         )
-    if waiting.reason == "CreateContainerConfigError":
+    if waiting.reason == pod_states.WRONG_CONFIGURATION:
         return ClusterRefused(
             f"{what}: its pod names configuration that is not there ({said}). Apply deploy/kubernetes, or correct "
             "TAILRACE_POD_TEMPLATE."

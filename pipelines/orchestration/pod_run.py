@@ -16,7 +16,8 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.config import ConfigException
 from urllib3.exceptions import HTTPError
 
-from pipelines.errors import ClusterRefused, ClusterUnavailable
+from pipelines import pod_states
+from pipelines.errors import ClusterRefused, ClusterUnavailable, QuotaUsedUp, TailraceError
 from pipelines.orchestration import pod_end
 from pipelines.settings import PodSettings
 
@@ -26,6 +27,10 @@ TERMINATION_LOG = "/dev/termination-log"
 """Kubernetes' default for the file whose text it keeps in a pod's status."""
 DOWNWARD = {"TAILRACE_SPARK_DRIVER_POD": "metadata.name", "TAILRACE_SPARK_DRIVER_HOST": "status.podIP"}
 """What only the cluster knows of the pod: the executors' owner, and where they reach their driver."""
+NAMES_A_CLUSTER = ("in_cluster", "kube_config_path", "kube_config")
+"""Fields of a connection that say which cluster it leads to."""
+OLD_PREFIX = "extra__kubernetes__"
+"""What connections made before Airflow 2.3 have before a field's name."""
 POLL_SECONDS = 2
 LOG_SECONDS = 10
 
@@ -51,6 +56,18 @@ def manifest(pods: PodSettings, arguments: Sequence[str]) -> dict[str, Any]:
     return pod
 
 
+class _Operator(KubernetesPodOperator):
+    """KubernetesPodOperator whose trigger reaches the cluster of the connection, whatever $KUBECONFIG says."""
+
+    def convert_config_file_to_dict(self) -> None:
+        """Upstream gives the trigger what $KUBECONFIG names, and then refuses it where the connection names a cluster
+        too: the task would fail when its pod has finished."""
+        if any(self.hook.conn_extras.get(f"{old}{name}") for name in NAMES_A_CLUSTER for old in ("", OLD_PREFIX)):
+            self._config_dict = None
+        else:
+            super().convert_config_file_to_dict()
+
+
 class PodRun:
     """The pod of one task instance of Airflow, from the task's start to its end."""
 
@@ -68,10 +85,12 @@ class PodRun:
         self._context = context
         self._what = f"{stage} of {pipeline} for {day}"
         self._pods = pods
+        self.pod_name = ""
+        """Once it is known."""
         self.spark_application = ""
         """Once the pod has ended: the id of its Spark application, if it ran one."""
         pod = manifest(pods, arguments)
-        self._operator = KubernetesPodOperator(
+        self._operator = _Operator(
             task_id=stage,
             name=f"{stage}-{pipeline}".replace("_", "-"),
             namespace=pods.namespace,
@@ -130,6 +149,7 @@ class PodRun:
 
     def _end(self, failure: AirflowException | None, event: Mapping[str, Any]) -> list[dict[str, Any]]:
         pod = self._operator.pod
+        self.pod_name = pod.metadata.name if pod is not None else str(event.get("name", ""))
         if pod is not None:
             self.spark_application = pod_end.spark_application(pod)
         if pod is None and failure is None:
@@ -151,7 +171,9 @@ class PodRun:
             yield
         except ApiException as error:
             said = pod_end.said_by_api(error)
-            if error.status == 403 and "exceeded quota" not in said:
+            if error.status == 403 and pod_states.exceeds_quota(said):
+                raise self._over_quota(said) from error
+            if error.status == 403:
                 raise ClusterRefused(
                     f"{self._what}: Airflow may not run pods in the namespace {namespace!r}: {said} Give its worker "
                     "and its triggerer the role of deploy/kubernetes/base/rbac.yaml."
@@ -171,6 +193,15 @@ class PodRun:
                 f"{self._what}: the connection {self._pods.connection!r} leads to no cluster: {error} Make it in "
                 "Airflow, or name another with TAILRACE_POD_CONNECTION."
             ) from error
+
+    def _over_quota(self, said: str) -> TailraceError:
+        refused = f"{self._what}: the namespace {self._pods.namespace!r} takes no further pod: {said}"
+        if pod_states.never_fits(said):
+            return ClusterRefused(
+                f"{refused} The pod asks for more than the whole quota: raise deploy/kubernetes/base/quota.yaml, or "
+                "lower the requests of TAILRACE_POD_TEMPLATE."
+            )
+        return QuotaUsedUp(f"{refused} Other pods of the namespace must end first, or its quota be raised.")
 
 
 def _template(pods: PodSettings) -> dict[str, Any]:

@@ -6,19 +6,30 @@ would pay at every parse.
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, get_current_context, task
+from airflow.sdk.exceptions import AirflowException, AirflowRescheduleException
 
 from pipelines import settings
-from pipelines.errors import ClusterRefused
+from pipelines.errors import ClusterRefused, QuotaUsedUp, TailraceError, TrackerUnavailable
+from pipelines.handover import StageFailed
 from pipelines.orchestration import request, traces
 
 if TYPE_CHECKING:
     from pipelines.orchestration.pod_run import PodRun
+
+log = logging.getLogger("tailrace")
+
+QUOTA_LOOK = dt.timedelta(minutes=2)
+"""Between two looks at whether the quota has room."""
+QUOTA_WAIT = dt.timedelta(hours=12)
+"""How long a task waits for room in all."""
 
 Rows = Sequence[Mapping[str, Any]]
 """The plain fields of a stage's results, one a day."""
@@ -103,12 +114,12 @@ class StagePod(BaseOperator):
     def execute(self, context: Any) -> Any:
         """Start the stage's pod and defer. Raises BadInput, ClusterRefused, ClusterUnavailable."""
         run = self._run(context)
-        return self._returned(context, self._linked(context, run, run.start))
+        return self._returned(context, self._ended(context, run, run.start))
 
     def trigger_reentry(self, context: Any, event: dict[str, Any]) -> Any:
         """What KubernetesPodOperator's trigger comes back to. Raises what the stage raised, or how its pod ended."""
         run = self._run(context)
-        return self._returned(context, self._linked(context, run, lambda: run.finish(event)))
+        return self._returned(context, self._ended(context, run, lambda: run.finish(event)))
 
     def on_kill(self) -> None:
         if self._running:
@@ -127,6 +138,35 @@ class StagePod(BaseOperator):
             pods=settings.load().pods,
         )
         return self._running
+
+    def _ended(self, context: Any, run: PodRun, step: Callable[[], Rows]) -> Rows:
+        """The step's rows. Where the quota has no room the task waits, without using up a try or a worker.
+
+        Raises AirflowRescheduleException to wait, and what the step does.
+        """
+        try:
+            return self._linked(context, run, step)
+        except QuotaUsedUp as error:
+            now = dt.datetime.now(dt.UTC)
+            first = context["ti"].get_first_reschedule_date(context) or now
+            if now - first > QUOTA_WAIT:
+                raise
+            log.warning("%s This task waits, until %s at most.", error, f"{first + QUOTA_WAIT:%Y-%m-%d %H:%M} UTC")
+            raise AirflowRescheduleException(now + QUOTA_LOOK) from error
+        except (TailraceError, StageFailed, AirflowException) as error:
+            self._close_run(run.pod_name, error)
+            raise
+
+    def _close_run(self, pod: str, error: Exception) -> None:
+        """A driver that died left its training run open in MLflow; one that ended by itself closed it."""
+        if self.task_id != "train" or not pod:
+            return
+        from pipelines.wiring import Wiring
+
+        try:
+            Wiring(settings.load()).tracker.close_runs_of(self.pipeline, pod, f"Its pod has ended: {error}")
+        except TrackerUnavailable as unavailable:
+            log.warning("The training run of pod %s stays open for an hour: %s", pod, unavailable)
 
     def _linked(self, context: Any, run: PodRun, step: Callable[[], Rows]) -> Rows:
         """The step's rows; however it ends, the task links to the Spark application that the pod ran."""

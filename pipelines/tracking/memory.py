@@ -56,6 +56,12 @@ class MemoryTracker:
             )
         return run_id
 
+    def close_runs_of(self, pipeline: str, host: str, why: str) -> None:
+        with self._lock:
+            for run in self._runs.values():
+                if (run.pipeline, run.status, run.tags[processes.HOST]) == (pipeline, "running", host):
+                    self._close(run, why, processes.here())
+
     def log_trial(self, run_id: str, trial: Trial) -> None:
         with self._lock:
             self._find(run_id).tags.update(processes.heartbeat())
@@ -159,8 +165,11 @@ class MemoryTracker:
     def _close_if_dead(self, run: _Run, closed_by: str) -> None:
         reason = processes.why_dead(run.tags)
         if reason:
-            run.status = "killed"
-            run.tags.update({CLOSED_BECAUSE: reason, CLOSED_BY: closed_by})
+            self._close(run, reason, closed_by)
+
+    def _close(self, run: _Run, why: str, closed_by: str) -> None:
+        run.status = "killed"
+        run.tags.update({CLOSED_BECAUSE: why, CLOSED_BY: closed_by})
 
     def _artefacts(self, run_id: str) -> Path:
         return self.folder / "runs" / run_id

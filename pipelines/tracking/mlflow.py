@@ -96,6 +96,12 @@ class MlflowTracker:
             self._close(run, why, run_id)
         return run_id
 
+    @asks("close the runs of a lost host")
+    def close_runs_of(self, pipeline: str, host: str, why: str) -> None:
+        for run in self._running(self._experiment(pipeline)):
+            if run.data.tags.get(processes.HOST) == host:
+                self._close(run, why, processes.here())
+
     @asks("record a trial")
     def log_trial(self, run_id: str, trial: Trial) -> None:
         parent = self._get_run(run_id)

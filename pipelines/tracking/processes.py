@@ -27,6 +27,11 @@ def identity() -> dict[str, str]:
     return {HOST: socket.gethostname(), PID: str(os.getpid()), STARTED: str(started), **heartbeat()}
 
 
+def here() -> str:
+    """This process, by host and process id."""
+    return f"{socket.gethostname()}, process {os.getpid()}"
+
+
 def heartbeat() -> dict[str, str]:
     """A tag that says when this process last showed itself, in UTC."""
     return {HEARTBEAT: dt.datetime.now(dt.UTC).isoformat(timespec="seconds")}

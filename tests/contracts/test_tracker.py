@@ -243,6 +243,20 @@ def test_a_run_whose_process_died_is_closed(tracker: Tracker, pipeline: str) -> 
     assert tracker.run(orphan).tags["tailrace.closed_by"] == silent
 
 
+def test_the_open_runs_of_a_host_that_is_gone_are_closed(tracker: Tracker, pipeline: str) -> None:
+    lost = tracker.start_run(pipeline, "lost", {processes.HOST: "train-pod-1"})
+    done = tracker.start_run(pipeline, "done", {processes.HOST: "train-pod-1"})
+    tracker.end_run(done, "finished")
+    other = tracker.start_run(pipeline, "other", {processes.HOST: "train-pod-2"})
+    tracker.close_runs_of(pipeline, "train-pod-1", "Its pod was deleted.")
+    assert {run.run_id: run.status for run in tracker.runs(pipeline)} == {
+        lost: "killed",
+        done: "finished",
+        other: "running",
+    }
+    assert tracker.run(lost).tags["tailrace.closed_because"] == "Its pod was deleted."
+
+
 def test_a_log_call_is_a_sign_of_life(tracker: Tracker, pipeline: str) -> None:
     old = {processes.HOST: "elsewhere", processes.HEARTBEAT: "2013-01-01T00:00:00+00:00"}
     signs: list[Callable[[str], object]] = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import subprocess
 import sys
@@ -10,14 +11,18 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from airflow.sdk.exceptions import AirflowException, AirflowTaskTimeout
+from airflow.sdk.exceptions import AirflowException, AirflowRescheduleException, AirflowTaskTimeout
 from kubernetes import client as k8s
+from kubernetes.client.exceptions import ApiException
 
 from pipelines import errors, handover, settings
 from pipelines.orchestration import pod_end, pod_run, traces
 from pipelines.orchestration.dags import pipeline_dags
 from pipelines.orchestration.pods import StagePod
 from pipelines.settings import PodSettings
+from pipelines.tracking import processes
+from pipelines.tracking.memory import MemoryTracker
+from pipelines.wiring import Wiring
 from tests.kubernetes.cluster import DRIVER_TEMPLATE
 
 PODS = {
@@ -187,6 +192,9 @@ def pod(phase="Failed", reason=None, conditions=(), limit="4Gi", **state):
     )
 
 
+waits = k8s.V1ContainerStateWaiting
+
+
 def ended(code, reason="Error", message=None):
     return k8s.V1ContainerStateTerminated(exit_code=code, reason=reason, message=message)
 
@@ -215,12 +223,30 @@ def written(tmp_path, error):
         (pod(terminated=ended(139)), AirflowException, "exit code 139 (Error) and no message"),
         (pod(terminated=ended(1, message="Segmentation fault")), AirflowException, "exit code 1 (Error)"),
         (
-            pod("Pending", waiting=k8s.V1ContainerStateWaiting(reason="ErrImagePull", message="not found")),
+            pod("Pending", waiting=waits(reason="ErrImagePull", message="not found")),
             errors.ClusterRefused,
             "its image cannot be pulled (ErrImagePull: not found). Check TAILRACE_POD_IMAGE",
         ),
         (
-            pod("Pending", waiting=k8s.V1ContainerStateWaiting(reason="CreateContainerConfigError", message="no map")),
+            pod("Pending", waiting=waits(reason="InvalidImageName")),
+            errors.ClusterRefused,
+            "its image cannot be pulled (InvalidImageName: )",
+        ),
+        (
+            pod(
+                "Pending",
+                waiting=waits(reason="ImagePullBackOff", message='Back-off pulling "i"'),
+            ),
+            errors.ClusterUnavailable,
+            "whether the registry is down or the name is wrong, so a retry pulls again. Check TAILRACE_POD_IMAGE",
+        ),
+        (
+            pod("Pending", waiting=waits(reason="ErrImagePull", message="503 Service Unavailable")),
+            errors.ClusterUnavailable,
+            "its image could not be pulled (ErrImagePull: 503 Service Unavailable)",
+        ),
+        (
+            pod("Pending", waiting=waits(reason="CreateContainerConfigError", message="no map")),
             errors.ClusterRefused,
             "configuration that is not there (CreateContainerConfigError: no map)",
         ),
@@ -313,3 +339,74 @@ def test_a_task_links_to_the_spark_application_of_its_pod_however_that_ends(in_p
     with expected:
         task._linked(asked, running, lambda: running._end(failure, {}))
     assert kept == {traces.LINK + traces.SPARK: "http://spark.example:18080/history/spark-1/"}
+
+
+def test_the_connection_says_where_the_cluster_is_whatever_kubeconfig_says(monkeypatch, tmp_path):
+    """KubernetesPodOperator gives the trigger both, and its hook then refuses them."""
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "no such file"))
+    connection = {"conn_type": "kubernetes", "extra": {"kube_config_path": "/cluster.yaml"}}
+    monkeypatch.setenv("AIRFLOW_CONN_KUBERNETES_DEFAULT", json.dumps(connection))
+    run = pod_run.PodRun(
+        context(),
+        stage="score",
+        pipeline="x",
+        day=dt.date(2013, 3, 10),
+        arguments=[],
+        execution_timeout=None,
+        pods=configured(),
+    )
+    run._operator.convert_config_file_to_dict()
+    assert run._operator._config_dict is None
+
+
+def quota(requested, limited):
+    said = (
+        f"pods is forbidden: exceeded quota: team, requested: {requested}, used: limits.memory=9Gi, limited: {limited}"
+    )
+    error = ApiException(status=403, reason="Forbidden")
+    error.body = json.dumps({"message": said})
+    return error
+
+
+def refused_by(error):
+    run = pod_run.PodRun.__new__(pod_run.PodRun)
+    run._what, run._pods = "score of x for 2013-03-10", configured()
+    with run._cluster_errors():
+        raise error
+
+
+def test_a_pod_that_is_larger_than_the_whole_quota_is_refused():
+    with pytest.raises(errors.ClusterRefused, match="more than the whole quota"):
+        refused_by(quota("limits.memory=12Gi,pods=1", "limits.memory=10240Mi,pods=40"))
+    with pytest.raises(errors.QuotaUsedUp, match="exceeded quota: team"):
+        refused_by(quota("limits.memory=8Gi,pods=1", "limits.memory=10240Mi,pods=40"))
+
+
+@pytest.mark.parametrize("hours", [None, 11, 13])
+def test_a_task_waits_for_its_teams_quota_without_using_up_a_try(in_pods, hours):
+    task, now = tasks()["score"], dt.datetime.now(dt.UTC)
+    first = now - dt.timedelta(hours=hours) if hours else None
+    given = context() | {"ti": SimpleNamespace(get_first_reschedule_date=lambda context: first, xcom_push=print)}
+    run = pod_run.PodRun.__new__(pod_run.PodRun)
+    run.spark_application = ""
+
+    def full():
+        raise errors.QuotaUsedUp("exceeded quota")
+
+    with pytest.raises(errors.QuotaUsedUp if hours == 13 else AirflowRescheduleException) as raised:
+        task._ended(given, run, full)
+    if hours != 13:
+        assert now < raised.value.reschedule_date < now + dt.timedelta(minutes=3)
+
+
+def test_the_training_run_of_a_driver_that_died_is_closed_when_its_fate_is_known(in_pods, monkeypatch, tmp_path):
+    tracker = MemoryTracker(tmp_path)
+    lost = tracker.start_run("flight_delay", "lost", {processes.HOST: "train-1"})
+    monkeypatch.setattr(Wiring, "tracker", tracker)
+    task, given = tasks()["train"], context() | {"ti": SimpleNamespace(xcom_push=lambda key, value: None)}
+    run = pod_run.PodRun.__new__(pod_run.PodRun)
+    run._what, run._operator, run.spark_application = "train of x", SimpleNamespace(pod=None), ""
+    with pytest.raises(errors.ClusterUnavailable, match="its pod train-1 is gone"):
+        task._ended(given, run, lambda: run._end(None, {"name": "train-1"}))
+    assert tracker.run(lost).status == "killed"
+    assert "its pod train-1 is gone" in tracker.run(lost).tags["tailrace.closed_because"]
