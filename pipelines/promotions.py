@@ -61,7 +61,7 @@ class Promotion:
         return Identity(self.version, self.run_id or "")
 
 
-def record(lake: Lake, promotion: Promotion, digest: str) -> None:
+def record(lake: Lake, promotion: Promotion, digest: str = "") -> None:
     """Append a decision on the model of that digest."""
     rows = pa.Table.from_pylist([asdict(promotion)], schema=SCHEMA)
     model = identity.notes(replace(promotion.model, digest=digest))

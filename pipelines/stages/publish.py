@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipelines import provenance
 from pipelines.errors import AuditFailed
@@ -38,6 +38,12 @@ def run(services: Services, spec: PipelineSpec, day: dt.date, run_id: str) -> Pu
     metadata = {"pipeline": spec.name, "stage": "publish", "run_id": run_id, **provenance.code(), **notes}
     commit = services.lake.publish(staged, metadata)
     return Published(spec.name, day, commit.rows, staged.notes["model_version"], commit)
+
+
+def published(services: Services, spec: PipelineSpec, day: dt.date) -> Published:
+    """What the day holds, as a run finds it that has published it before."""
+    commit = replace(services.lake.days(spec.predictions_table)[day], unchanged=True)
+    return Published(spec.name, day, commit.rows, commit.metadata["model_version"], commit)
 
 
 def discard(services: Services, spec: PipelineSpec, day: dt.date, run_id: str) -> int:

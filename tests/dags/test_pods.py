@@ -127,7 +127,7 @@ def test_a_pod_scores_a_range_and_must_hand_back_every_day(in_pods, monkeypatch)
     asked["ti"] = SimpleNamespace(xcom_push=lambda key, value: kept.update({key: value}))
     assert task.arguments(asked)[4:8] == ["--date", "2013-03-08", "--to", "2013-03-10"]
     rows = [{"pipeline": "flight_delay", "day": f"2013-03-{day:02}", "already": ""} for day in (8, 9, 10)]
-    assert task._returned(asked, rows) == {"days": ["2013-03-08", "2013-03-09", "2013-03-10"], "already": []}
+    assert task._returned(asked, rows) == {"days": ["2013-03-08", "2013-03-09", "2013-03-10"], "own": [], "already": []}
     assert kept[traces.RESULT] == rows
     with pytest.raises(errors.ClusterRefused, match="handed back 2 results for 3 days"):
         task._returned(asked, rows[:2])

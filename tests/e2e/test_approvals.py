@@ -19,7 +19,7 @@ import pytest
 
 from pipelines import pins, promotions, registry, settings
 from pipelines.airflow_api import FINAL
-from pipelines.stages import evaluate, promote
+from pipelines.stages import evaluate, promote, publish, score
 from pipelines.wiring import Wiring
 from scripts import stack
 from tests.stages.conftest import LAST, Installation, Loop, MemoryWarehouse, tables, write_suites
@@ -332,3 +332,26 @@ def test_a_published_day_is_monitored_by_itself(home, people):
     events = people.get("/assets/events?limit=100")["asset_events"]
     told = next(event["extra"] for event in events if event["name"] == "performance/churn")
     assert Wiring(home).lake.read_pin(pins.from_json(told["pin"])).read_all().to_pylist() == [row]
+
+
+def test_a_run_that_is_cleared_after_it_published_announces_the_day_once(home, people):
+    # Its task `publish` made the commit, and died before Airflow knew of it.
+    spec, wired, run = registry.get("churn", home.home / "catalog"), Wiring(home), "by-hand"
+    score.run(wired, spec, SECOND, f"predict__churn/{run}")
+    staged = wired.lake.staged(spec.predictions_table, SECOND, f"predict__churn/{run}")
+    wired.lake.annotate(staged, {"audit": "passed"})
+    version = publish.run(wired, spec, SECOND, f"predict__churn/{run}").commit.version
+
+    def announced() -> list[str]:
+        events = people.get("/assets/events?limit=1000")["asset_events"]
+        return [event["extra"]["version"] for event in events if event["source_run_id"] == run]
+
+    people.trigger("predict__churn", {}, dag_run_id=run, partition_key=str(SECOND))
+    assert people.reaches("predict__churn", run, *FINAL) == "success"
+    assert announced() == [version]
+    everything = {"dag_run_id": run, "dry_run": False, "only_failed": False, "reset_dag_runs": True}
+    people.call("admin", "POST", "/dags/predict__churn/clearTaskInstances", **everything).raise_for_status()
+    assert people.reaches("predict__churn", run, *FINAL) == "success"
+    assert people.reaches("predict__churn", run, "success", "skipped", task="publish") == "skipped"
+    assert announced() == [version]
+    assert wired.lake.days(spec.predictions_table)[SECOND].version == version

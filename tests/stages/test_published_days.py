@@ -38,6 +38,12 @@ class TestAPublishedDay:
         with pytest.raises(StagingGone):
             published.services.lake.staged("predictions/churn", TRAINED, "again")
 
+    def test_says_whether_this_very_run_published_it(self, published):
+        assert not again(published).own
+        scored = score.run(published.services, published.spec, TRAINED, "p")
+        assert scored.own
+        assert scored.already
+
     def test_is_recognised_by_the_version_not_by_how_it_was_asked_for(self, published):
         assert again(published, model="1").already
 
