@@ -17,10 +17,10 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from pipelines.errors import UnknownName
+from pipelines.errors import ModelGone, UnknownName
 from pipelines.interfaces import ModelVersion, Pin, RunRecord, Trial
 from pipelines.pins import to_json, to_tags
-from pipelines.tracking import folders, processes
+from pipelines.tracking import folders, locations, processes
 from pipelines.tracking.mlflow_seam import asks
 from pipelines.tracking.names import (
     CLOSED_BECAUSE,
@@ -66,8 +66,8 @@ RECENT_RUNS = 10
 class MlflowTracker:
     """Runs and models in MLflow at `uri` (a server, or a database such as sqlite:////data/mlflow.db).
 
-    `artifacts` is where new experiments keep their files (None: MLflow's own choice), `ui_url` the
-    address of MLflow's pages, `loader_module` what MLflow's own tools import to load a model.
+    `artifacts` is where runs keep their files, also after they were moved there (None: MLflow's own choice), `ui_url`
+    the address of MLflow's pages, `loader_module` what MLflow's own tools import to load a model.
     """
 
     def __init__(
@@ -193,6 +193,12 @@ class MlflowTracker:
     @asks("download a model")
     def model_folder(self, pipeline: str, version: str, folder: Path) -> Path:
         found = self._find_version(pipeline, version)
+        place = locations.local(found.source)
+        if place is not None and not place.exists():
+            raise ModelGone(
+                f"The files of {pipeline} version {version} are gone: there is no {place}. Restore the artefact store "
+                "from a backup, or set TAILRACE_ARTIFACTS to where it is now; else use another version."
+            )
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as scratch:
             pyfunc = mlflow.artifacts.download_artifacts(
@@ -231,6 +237,8 @@ class MlflowTracker:
         with ExclusiveFileLock(f"{database}.lock"):
             client = MlflowClient(self.uri, self.uri)
             client.search_registered_models(max_results=1)  # opens the registry's store, too
+            if self.artifacts:
+                locations.settle(self.uri, self.artifacts)
             return client
 
     def _experiment(self, pipeline: str) -> str:

@@ -6,6 +6,7 @@ import datetime as dt
 import errno
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,9 +22,10 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
-from pipelines.errors import BadInput, SignatureMismatch, StorageFull, TrackerUnavailable
+from pipelines.errors import BadInput, ModelGone, SignatureMismatch, StorageFull, TrackerUnavailable
 from pipelines.interfaces import Pin, Trial
 from pipelines.pins import from_json
+from pipelines.tracking import locations
 from pipelines.tracking.mlflow import MlflowTracker
 from pipelines.tracking.mlflow_seam import asks, masked
 from tests.support import mlflow_database
@@ -328,3 +330,91 @@ def test_a_full_disk_is_said() -> None:
 )
 def test_passwords_are_masked(uri: str, shown: str) -> None:
     assert masked(uri) == shown
+
+
+def paths(client: MlflowClient, run_id: str, version: str) -> list[str]:
+    """Where MLflow says that a run's files and a version's are."""
+    found = client.get_model_version("flights", version)
+    models = client.search_logged_models([client.get_run(run_id).info.experiment_id])
+    of_model = [model.artifact_location for model in models if model.model_id == found.model_id]
+    return [client.get_run(run_id).info.artifact_uri, found.source, *of_model]
+
+
+class TestAHomeThatIsElsewhere:
+    """MLflow records absolute paths; the setting says where the files are."""
+
+    @pytest.fixture
+    def home(self, tmp_path: Path) -> Path:
+        folder = tmp_path / "home"
+        folder.mkdir()
+        mlflow_database(folder)
+        return folder
+
+    def at(self, home: Path, artifacts: Path | None = None) -> MlflowTracker:
+        return MlflowTracker(f"sqlite:///{home}/mlflow.db", str(artifacts or home / "artifacts"))
+
+    def train(self, tracker: MlflowTracker, model: Path) -> str:
+        run_id = tracker.start_run("flights", "training", {})
+        tracker.log_trial(run_id, Trial(1, "trees", {}, 0.4, "complete", 1.0))
+        tracker.log_files(run_id, model, "report")
+        tracker.log_model(run_id, model, EXAMPLE, SCORES)
+        return run_id
+
+    def sound(self, tracker: MlflowTracker, run_id: str, version: str, below: Path, out: Path) -> None:
+        """Whether report and model of a run are found, and recorded below that folder."""
+        assert tracker.fetch(run_id, "report/model.json", out).read_text() == "0.5"
+        assert (tracker.model_folder("flights", version, out) / "model.json").read_text() == "0.5"
+        assert all(path.startswith(f"{below}/") for path in paths(tracker._client, run_id, version))
+
+    def test_a_moved_one_finds_its_models_and_writes_nothing_to_the_old_place(
+        self, home: Path, tmp_path: Path, model: Path
+    ) -> None:
+        first = self.train(self.at(home), model)
+        moved = home.rename(tmp_path / "moved")
+        tracker = self.at(moved)
+        self.sound(tracker, first, "1", moved / "artifacts", tmp_path / "out")
+        self.sound(tracker, self.train(tracker, model), "2", moved / "artifacts", tmp_path / "out")
+        assert not home.exists()
+        experiment = tracker._client.get_experiment_by_name("flights")
+        assert experiment.artifact_location == f"{moved}/artifacts/flights"
+
+    def test_a_copy_and_its_original_go_on_side_by_side(self, home: Path, tmp_path: Path, model: Path) -> None:
+        first = self.train(self.at(home), model)
+        copy = Path(shutil.copytree(home, tmp_path / "copy"))
+        before = sorted(home.rglob("*"))
+        tracker = self.at(copy)
+        self.sound(tracker, first, "1", copy / "artifacts", tmp_path / "out")
+        self.sound(tracker, self.train(tracker, model), "2", copy / "artifacts", tmp_path / "out")
+        assert sorted(home.rglob("*")) == before
+        self.sound(self.at(home), first, "1", home / "artifacts", tmp_path / "out")
+
+    def test_files_that_stay_where_they_are_are_read_there(self, home: Path, tmp_path: Path, model: Path) -> None:
+        first = self.train(self.at(home), model)
+        tracker = self.at(home, tmp_path / "larger disk")
+        second = self.train(tracker, model)
+        for run_id, version, below in ((first, "1", home / "artifacts"), (second, "2", tmp_path / "larger disk")):
+            self.sound(tracker, run_id, version, below, tmp_path / "out")
+        (home / "artifacts" / "flights").rename(tmp_path / "aside")
+        shutil.copytree(tmp_path / "aside", tmp_path / "larger disk" / "flights", dirs_exist_ok=True)
+        self.sound(self.at(home, tmp_path / "larger disk"), first, "1", tmp_path / "larger disk", tmp_path / "out")
+
+    def test_files_that_are_gone_are_named_with_the_way_out(self, home: Path, tmp_path: Path, model: Path) -> None:
+        self.train(self.at(home), model)
+        shutil.rmtree(home / "artifacts")
+        with pytest.raises(
+            ModelGone, match=rf"flights version 1 are gone: there is no {home}/artifacts/.*TAILRACE_ART"
+        ):
+            self.at(home).model_folder("flights", "1", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("uri", "path"),
+    [
+        ("/data/a b", "/data/a b"),
+        ("file:///data/a%20b", "/data/a b"),
+        ("s3://bucket/key", None),
+        ("mlflow-artifacts:/1/2", None),
+    ],
+)
+def test_a_uri_of_this_machine_is_a_path(uri: str, path: str | None) -> None:
+    assert locations.local(uri) == (Path(path) if path else None)

@@ -1,0 +1,69 @@
+"""Where a registry in SQLite says that its files are, after its home was moved or restored elsewhere.
+
+MLflow records absolute paths and has no call that changes them, so this writes to its tables. The database and the
+files lie in one home; of a registry that is a server, the server knows the files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.pool import NullPool
+
+PLACES = (
+    ("runs", "artifact_uri", "experiment_id = :experiment"),
+    ("logged_models", "artifact_location", "experiment_id = :experiment"),
+    ("model_versions", "source", "name = :name"),
+    ("model_versions", "storage_location", "name = :name"),
+)
+"""MLflow's tables and columns that hold a file's place, and which of their rows belong to an experiment."""
+
+
+def local(uri: str) -> Path | None:
+    """The path that a URI names on this machine; None for any other."""
+    parts = urlsplit(uri)
+    if parts.scheme == "file":
+        return Path(unquote(parts.path))
+    return None if parts.scheme else Path(uri)
+
+
+def settle(database: str, artifacts: str) -> None:
+    """Put new runs of every pipeline below `artifacts`, and those whose files lie there now, or nowhere else.
+
+    `database` is a SQLAlchemy URL. What lies where it was recorded, and not below `artifacts`, stays as it is.
+    """
+    root = local(artifacts)
+    if root is None:
+        return
+    engine = create_engine(database, poolclass=NullPool)
+    with engine.begin() as connection:
+        for statement, values in list(_changes(connection, root)):
+            connection.execute(text(statement), values)
+
+
+def _changes(connection: Connection, root: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    experiments = connection.execute(text("SELECT experiment_id, name, artifact_location FROM experiments"))
+    for experiment, name, location in list(experiments):
+        wanted = root / name
+        if not location or local(location) is None or not location.endswith(f"/{name}"):
+            continue  # not one that this tracker made
+        if local(location) != wanted:
+            change = "UPDATE experiments SET artifact_location = :new WHERE experiment_id = :experiment"
+            yield change, {"new": str(wanted), "experiment": experiment}
+        yield from _moved(connection, str(experiment), name, wanted)
+
+
+def _moved(connection: Connection, experiment: str, name: str, wanted: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    for table, column, whose in PLACES:
+        elsewhere = f"SELECT DISTINCT {column} FROM {table} WHERE {whose} AND substr({column}, 1, :length) != :wanted"  # noqa: S608
+        below = {"wanted": f"{wanted}/", "length": len(str(wanted)) + 1}
+        mine = {"experiment": experiment, "name": name}
+        for (old,) in connection.execute(text(elsewhere), {**below, **mine}):
+            new = wanted / old.rpartition(f"/{name}/")[2]
+            place = local(old)
+            if f"/{name}/" in old and place is not None and (new.exists() or not place.exists()):
+                change = f"UPDATE {table} SET {column} = :new WHERE {whose} AND {column} = :old"  # noqa: S608
+                yield change, {"new": str(new), "old": old, **mine}
