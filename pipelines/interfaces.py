@@ -287,14 +287,18 @@ class Lake(Protocol):
         """Replace the day by the staged rows in one transaction.
 
         Publishing what this run has already published returns that commit. Publishing bytes equal
-        to what the day holds makes no commit and returns the day's last one as `unchanged`.
+        to what the day holds makes no commit and returns the day's last one as `unchanged`, if they are all there
+        still: where the day's files are gone or damaged, it is published again.
         Raises PublishConflict if another run published the day after this one staged,
         StagingGone if the staged files are gone.
         """
         ...
 
     def append(self, table: str, rows: pa.Table, metadata: Mapping[str, str]) -> Commit:
-        """Add rows to an unpartitioned, append-only table, creating it if it is new."""
+        """Add rows to an unpartitioned, append-only table, creating it if it is new.
+
+        Its rows are read in the order of the commits that added them, whatever the writers' clocks said.
+        """
         ...
 
     def exists(self, table: str) -> bool: ...
@@ -340,8 +344,15 @@ class Lake(Protocol):
         """All publications, newest first; of one day, or after the version `since`, if given."""
         ...
 
+    def sound(self, table: str, day: dt.date) -> bool:
+        """Whether the files of a day are there, with the bytes that were published; False if there is no table."""
+        ...
+
     def optimize(self, table: str) -> int:
-        """Compact small files; the number of files that were replaced."""
+        """Compact small files; the number of files that were replaced.
+
+        Files of earlier releases, in folders that other readers take for partitions, are replaced too.
+        """
         ...
 
     def vacuum(self, table: str, keep: Iterable[Pin] = (), older_than: dt.timedelta = dt.timedelta(days=7)) -> int:

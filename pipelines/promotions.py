@@ -1,9 +1,10 @@
 """Which model version was in force when: the append-only `promotions` table.
 
 Each row has two times: `effective_from`, the end of the data the version was trained on, and
-`recorded_at`, when somebody decided. The champion *as of* a day is the last promotion in force
-by then, so a backfill neither uses a model that has seen the day nor rewrites the past. A
-rejected version has a row too, which changes nothing.
+`recorded_at`, when somebody decided, by the clock of whoever wrote it. The champion *as of* a day is
+the last promotion in force by then, so a backfill neither uses a model that has seen the day nor
+rewrites the past. Of two decisions the later is the one that was committed later: clocks differ, the
+table's order does not. A rejected version has a row too, which changes nothing.
 """
 
 from __future__ import annotations
@@ -70,13 +71,13 @@ def record(lake: Lake, promotion: Promotion, digest: str = "") -> None:
 
 
 def decisions(lake: Lake, pipeline: str) -> tuple[Promotion, ...]:
-    """Everything decided on a pipeline's versions, rejections included, the latest decision first."""
+    """Everything decided on a pipeline's versions, rejections included, the last committed first."""
     if not lake.exists(TABLE):
         return ()
     rows = lake.read(TABLE).read_all().filter(pc.field("pipeline") == pipeline).to_pylist()
     # Tables of earlier versions of Tailrace have no decision: they held promotions only.
     decided = [Promotion(**{**row, "decision": row.get("decision") or "promoted"}) for row in rows]
-    return tuple(sorted(decided, key=lambda row: row.recorded_at, reverse=True))
+    return tuple(reversed(decided))
 
 
 def with_digest(lake: Lake, model: Identity) -> Identity:
@@ -88,11 +89,12 @@ def with_digest(lake: Lake, model: Identity) -> Identity:
 def history(lake: Lake, pipeline: str) -> tuple[Promotion, ...]:
     """A pipeline's champions, the latest in force first; empty if it has none."""
     champions = [row for row in decisions(lake, pipeline) if row.decision != "rejected"]
-    return tuple(sorted(champions, key=lambda row: (row.effective_from, row.recorded_at), reverse=True))
+    # A stable sort, also in reverse: of one day, the latest decision stays first.
+    return tuple(sorted(champions, key=lambda row: row.effective_from, reverse=True))
 
 
 def as_of(promotions: Sequence[Promotion], day: dt.date) -> Promotion | None:
-    """The promotion in force on a day, of a history sorted as `history` sorts it."""
+    """The promotion in force on a day, of a history in the order that `history` gives."""
     return next((promotion for promotion in promotions if promotion.effective_from <= day), None)
 
 

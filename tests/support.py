@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pipelines.interfaces import Lake
+from pipelines.lake.memory import MemoryLake
+
 
 def churn_rows(rows: int, seed: int = 0) -> tuple[pa.Table, pa.Array]:
     """Feature columns and boolean labels that depend on all three of them, with nulls in `age`."""
@@ -68,3 +71,17 @@ def eventually(look: Callable[[], Any], what: str, seconds: float = 300) -> Any:
         # For what tells nobody when it happens, as Airflow's runs: this is how often it is asked.
         time.sleep(0.3)
     raise AssertionError(f"not within {seconds} s: {what}")
+
+
+def lose_rows(lake: Lake, table: str, day: dt.date) -> None:
+    """Remove what holds the published rows of a day."""
+    if isinstance(lake, MemoryLake):
+        held = lake._tables[table].blocks
+        lost = [name for name in held if name.startswith(f"ds={day}/")]
+        for name in lost:
+            del held[name]
+    else:
+        store = lake._store(table)
+        lost = [file.path for file in store.list() if file.path.startswith(f"ds={day}/")]
+        store.delete(lost)
+    assert lost

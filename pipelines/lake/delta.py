@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import hashlib
+import itertools
 import json
 import shutil
 import time
@@ -204,7 +205,8 @@ class DeltaLake:
             _check(given, schema, where)
         with storage_errors(f"Staging {where}"):
             self._store(table, create=True)
-        folder = f"ds={day}/run={staging.safe_name(run_id)}-{uuid.uuid4().hex[:8]}"
+        # No `=` below the day: readers that take such folders for partitions would miss their column in the table.
+        folder = f"ds={day}/run-{staging.safe_name(run_id)}-{uuid.uuid4().hex[:8]}"
         return _Begun(table, day, run_id, given, schema, fence, self._place(table), folder)
 
     def _seal(self, begun: _Begun, files: tuple[DataFile, ...]) -> Staged:
@@ -274,19 +276,20 @@ class DeltaLake:
         if not self.exists(staged.table):
             raise staging.gone(staged.table, staged.day, staged.run_id)
         current = self._load(staged.table)
-        app = _app(staged.day)
+        history, app = self._history(staged.table, current), _app(staged.day)
         fence = current.transaction_version(app) or 0
         if fence != staged.fence:
-            own = _own_publication(current, staged)
+            own = _own_publication(history, staged, fence)
             if own is not None:
                 return own.commit(staged.table)
-            raise _conflict(current, staged, fence)
-        last = _publication(current, staged.day, fence)
-        if last is not None and last.digest == staged.digest:
+            raise _conflict(history, staged, fence)
+        last = _publication(history, staged.day, fence)
+        if last is not None and last.digest == staged.digest and self._is_sound(staged.table, current, staged.day):
             # The staging stays as it does after any publication: a stage that is retried finds it.
             return last.commit(staged.table, unchanged=True)
         files = self._current_manifest(staged).files
-        self._require_staged(self._store(staged.table), files, staged)
+        store = self._store(staged.table)
+        self._require_staged(store, files, staged)
         record = Record(
             kind="publish",
             id=uuid.uuid4().hex,
@@ -306,7 +309,7 @@ class DeltaLake:
             [(_DAY, "=", staged.day.isoformat())],
             commit_properties=_properties(record, Transaction(app, fence + 1)),
         )
-        return self._committed(staged.table, record)
+        return _committed(store, staged.table, record, history.newest)
 
     def append(self, table: str, rows: pa.Table, metadata: Mapping[str, str]) -> Commit:
         doing = f"Appending to {table}"
@@ -332,12 +335,13 @@ class DeltaLake:
             digest=staging.content_digest(files),
             metadata=metadata,
         )
+        before = current.version()
         # From here on a failure leaves the files: the commit may have been made all the same.
         with storage_errors(doing):
             current.create_write_transaction(
                 _adds(files, {}), "append", current.schema(), [], commit_properties=_properties(record)
             )
-        return self._committed(table, record)
+            return _committed(store, table, record, before)
 
     # ------------------------------------------------------------ reading
 
@@ -360,7 +364,7 @@ class DeltaLake:
         columns: Sequence[str] | None = None,
     ) -> pa.RecordBatchReader:
         current = self._load(table, version)
-        return self._scan(table, current, _active(current, table, first, last), columns).reader()
+        return self._scan(table, current, self._in_order(current, table, first, last), columns).reader()
 
     def pin(
         self, table: str, *, first: dt.date | None = None, last: dt.date | None = None, version: str | None = None
@@ -378,7 +382,7 @@ class DeltaLake:
             current = self._load(pin.table, pin.version, natively=True)
         except UpstreamMissing as error:
             raise PinLost(f"{error} It was pinned: restore it from a copy, or start again from a new pin.") from error
-        active = _active(current, pin.table, pin.first, pin.last)
+        active = self._in_order(current, pin.table, pin.first, pin.last)
         if _pin_digest(active) != pin.digest:
             raise PinLost(
                 f"{pin.table} version {pin.version} does not list the files that were pinned: "
@@ -386,7 +390,12 @@ class DeltaLake:
             )
         with storage_errors(f"Checking the pinned files of {pin.table}"):
             latest = self._load(pin.table, natively=True)
-            self._verify(pin, active, log.checksums(latest, {file.path for file in active}))
+            damage = self._damage(pin.table, latest, active)
+        if damage:
+            raise PinLost(
+                f"{pin.table} version {pin.version}: the pinned bytes cannot be read again: {'; '.join(damage)}. "
+                "Restore the files from a copy, or start again from a new pin."
+            )
         if refusal := _refusal(current, pin.table):
             native = NativeTable(self._uri(pin.table), pin.version, pin.first, pin.last)
             return NativeScan(native, _columns(current, pin.table, columns), pin.rows, refusal)
@@ -403,39 +412,45 @@ class DeltaLake:
         with storage_errors(f"Reading the history of {table}"):
             return tuple(
                 record.commit(table)
-                for record in log.records(current, since=None if since is None else int(since))
+                for record in self._history(table, current).records(-1 if since is None else int(since))
                 if record.kind != "optimize" and (day is None or record.day == day)
             )
+
+    def sound(self, table: str, day: dt.date) -> bool:
+        try:
+            current = self._load(table, natively=True)
+        except UpstreamMissing:
+            return False
+        with storage_errors(f"Checking the files of {_where(table, day)}"):
+            return self._is_sound(table, current, day)
 
     # ------------------------------------------------------------ upkeep
 
     def optimize(self, table: str) -> int:
-        by_day: dict[dt.date | None, list[_Active]] = {}
-        for file in _active(self._load(table), table, None, None):
-            if file.size < _SMALL_FILE_BYTES:
-                by_day.setdefault(file.day, []).append(file)
-        return sum(self._compact(table, day, files) for day, files in by_day.items() if len(files) > 1)
+        files = self._in_order(self._load(table), table, None, None)
+        return sum(self._compact(table, group[0].day, group) for group in _to_rewrite(files))
 
-    def _compact(self, table: str, day: dt.date | None, small: list[_Active]) -> int:
-        """Rewrite small files of a day as one; 0 if the day was published meanwhile."""
+    def _compact(self, table: str, day: dt.date | None, replaced: list[_Active]) -> int:
+        """Rewrite files of a day as one; 0 if the day was published meanwhile."""
         doing = f"Optimizing {_where(table, day) if day else table}"
         current, store = self._load(table), self._store(table)
         schema = _arrow_schema(current)
-        still = {file.path for file in _active(current, table, None, None)}
-        if not still.issuperset(file.path for file in small):
+        paths = {file.path for file in replaced}
+        if not paths <= {file.path for file in _active(current, table, None, None)}:
             return 0
         values = {_DAY: day.isoformat()} if day else {}
         record_id = uuid.uuid4().hex
         folder = f"{'ds=' + values[_DAY] + '/' if day else ''}compact-{record_id[:8]}"
         with DataWriter(store, folder, schema, doing) as writer:
             for group in rows.row_groups(
-                parquet.batches(store, [RowGroups(f.path, f.rows) for f in small], schema, doing)
+                parquet.batches(store, [RowGroups(f.path, f.rows) for f in replaced], schema, doing)
             ):
                 writer.write(group)
             files = writer.finish()
         removed_at = _milliseconds()
-        removes = [RemoveAction(file.path, False, removed_at, file.size, dict(values)) for file in small]
-        record = Record("optimize", record_id, {file.path: file.sha256 for file in files}, day)
+        removes = [RemoveAction(file.path, False, removed_at, file.size, dict(values)) for file in replaced]
+        place = 0 if day else max(self._history(table, current).order(paths).values(), default=0)
+        record = Record("optimize", record_id, {file.path: file.sha256 for file in files}, day, number=place)
         # The fence's own number again: it does not move, but a publication of the day made
         # meanwhile conflicts with it. Without it both commits pass and the rows are doubled.
         fences = [Transaction(_app(day), current.transaction_version(_app(day)) or 0)] if day else []
@@ -451,7 +466,7 @@ class DeltaLake:
             except CommitFailedError:
                 store.delete(file.path for file in files)
                 return 0
-        return len(small)
+        return len(replaced)
 
     def vacuum(self, table: str, keep: Iterable[Pin] = (), older_than: dt.timedelta = dt.timedelta(days=7)) -> int:
         before = self._now() - max(older_than, YOUNGEST_DELETED)
@@ -529,6 +544,19 @@ class DeltaLake:
                         raise
         return self.schema(table)
 
+    def _history(self, table: str, current: DeltaTable) -> log.History:
+        return log.History(current, self._store(table))
+
+    def _in_order(self, current: DeltaTable, table: str, first: dt.date | None, last: dt.date | None) -> list[_Active]:
+        """The version's files of those days, in the order in which their rows are read."""
+        active = _active(current, table, first, last)
+        if len(active) < 2 or current.metadata().partition_columns:
+            return active
+        # When a file was made is a matter of its writer's clock; which commit came first is not.
+        with storage_errors(f"Reading the history of {table}"):
+            places = self._history(table, current).order({file.path for file in active})
+        return sorted(active, key=lambda file: places.get(file.path, -1))
+
     def _manifest(self, table: str, day: dt.date, run_id: str) -> staging.Manifest | None:
         with storage_errors(f"Looking for staged rows of {_where(table, day)}"):
             return staging.load(self._store(table), staging.manifest_path(day, run_id))
@@ -550,7 +578,9 @@ class DeltaLake:
     def _remove_unpublished(self, store: TableFiles, staged: Staged, doing: str) -> bool:
         """Delete the staged files unless this run published them; whether they were its to delete."""
         with storage_errors(doing):
-            own = _own_publication(self._load(staged.table), staged)
+            current = self._load(staged.table)
+            fence = current.transaction_version(_app(staged.day)) or 0
+            own = _own_publication(self._history(staged.table, current), staged, fence)
             if own is not None and set(own.files) == set(staged.files):
                 return False
             store.delete(staged.files)
@@ -562,7 +592,7 @@ class DeltaLake:
 
     def _needed(self, table: str, keep: Iterable[Pin], before: dt.datetime) -> set[str]:
         """Files of the latest version, of those that were the latest since then, and of kept pins."""
-        versions = _versions_since(self._load(table), before)
+        versions = self._history(table, self._load(table)).since(before)
         versions |= {int(pin.version) for pin in keep if pin.table == table}
         return {
             file.path for version in versions for file in _active(self._load(table, str(version)), table, None, None)
@@ -581,16 +611,13 @@ class DeltaLake:
             path.unlink(missing_ok=True)
         return len(torn)
 
-    def _committed(self, table: str, record: Record) -> Commit:
-        """The commit just made, with the version and time the table gave it."""
-        with storage_errors(f"Reading the history of {table}"):
-            found = log.find(self._load(table), lambda other: other.id == record.id)
-        if found is None:
-            raise LakeUnavailable(f"{table}: the commit just made is not in the history yet. Run this stage again.")
-        return found.commit(table)
+    def _is_sound(self, table: str, current: DeltaTable, day: dt.date) -> bool:
+        return not self._damage(table, current, _active(current, table, day, day))
 
-    def _verify(self, pin: Pin, active: Sequence[_Active], checksums: Mapping[str, str]) -> None:
-        store = self._store(pin.table)
+    def _damage(self, table: str, latest: DeltaTable, active: Sequence[_Active]) -> list[str]:
+        """What is wrong with files of the table: gone, cut short, or not the bytes that were published."""
+        store = self._store(table)
+        checksums = self._history(table, latest).checksums({file.path for file in active})
         there = store.sizes(file.path for file in active)
         problems = []
         for file in active:
@@ -600,11 +627,7 @@ class DeltaLake:
                 problems.append(f"{file.path} has {there[file.path]} bytes, not {file.size}")
             elif file.path in checksums and store.sha256(file.path) != checksums[file.path]:
                 problems.append(f"{file.path} holds other bytes than were published")
-        if problems:
-            raise PinLost(
-                f"{pin.table} version {pin.version}: the pinned bytes cannot be read again: {'; '.join(problems)}. "
-                "Restore the files from a copy, or start again from a new pin."
-            )
+        return problems
 
     def _scan(
         self, table: str, current: DeltaTable, active: Sequence[_Active], columns: Sequence[str] | None
@@ -678,23 +701,32 @@ def _milliseconds() -> int:
     return int(time.time() * 1000)
 
 
-def _publication(current: DeltaTable, day: dt.date, number: int) -> Record | None:
+def _publication(history: log.History, day: dt.date, number: int) -> Record | None:
     """The day's publication of that number, counted from 1; None for 0 and for other writers' commits."""
     if number == 0:
         return None
-    return log.find(current, lambda r: r.kind == "publish" and r.day == day and r.number == number)
+    return history.find(lambda r: r.kind == "publish" and r.day == day and r.number == number)
 
 
-def _own_publication(current: DeltaTable, staged: Staged) -> Record | None:
-    if (current.transaction_version(_app(staged.day)) or 0) <= staged.fence:
+def _own_publication(history: log.History, staged: Staged, fence: int) -> Record | None:
+    """What this run published of what it staged, if it did; `fence` is the number of the day's publications."""
+    if fence <= staged.fence:
         return None
-    record = _publication(current, staged.day, staged.fence + 1)
+    record = _publication(history, staged.day, staged.fence + 1)
     own = record is not None and (record.run_id, record.digest) == (staged.run_id, staged.digest)
     return record if own else None
 
 
-def _conflict(current: DeltaTable, staged: Staged, fence: int) -> PublishConflict:
-    last = _publication(current, staged.day, fence)
+def _committed(store: TableFiles, table: str, record: Record, before: int) -> Commit:
+    """The commit just made to the table at version `before` or later, with the version and time that its file has."""
+    found = log.made(store, record, before)
+    if found is None:
+        raise LakeUnavailable(f"{table}: the commit just made is not in the history yet. Run this stage again.")
+    return found.commit(table)
+
+
+def _conflict(history: log.History, staged: Staged, fence: int) -> PublishConflict:
+    last = _publication(history, staged.day, fence)
     who = f"run {last.run_id!r} at {last.recorded_at:%Y-%m-%d %H:%M:%S} UTC" if last else "another writer"
     return PublishConflict(
         f"{_where(staged.table, staged.day)}: {who} published the day after run {staged.run_id!r} had staged. "
@@ -765,11 +797,18 @@ def _pin_digest(active: Iterable[_Active]) -> str:
     return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
 
 
-def _versions_since(current: DeltaTable, before: dt.datetime) -> set[int]:
-    """The versions that were the latest at some moment since then."""
-    versions = set()
-    for entry in current.history():
-        versions.add(entry["version"])
-        if entry["timestamp"] / 1000 <= before.timestamp():
-            break
-    return versions
+def _to_rewrite(files: Iterable[_Active]) -> Iterator[list[_Active]]:
+    """Files that are to become one: small neighbours, and all of a day that other readers cannot find."""
+    for _, of_day in itertools.groupby(files, key=lambda file: file.day):
+        group = list(of_day)
+        if any(_is_misplaced(file.path) for file in group):
+            yield group
+            continue
+        for is_small, neighbours in itertools.groupby(group, key=lambda file: file.size < _SMALL_FILE_BYTES):
+            if is_small and len(joined := list(neighbours)) > 1:
+                yield joined
+
+
+def _is_misplaced(path: str) -> bool:
+    """Whether a folder of the path looks like a partition that the table does not have; earlier releases wrote such."""
+    return any("=" in folder and not folder.startswith(f"{_DAY}=") for folder in path.split("/")[:-1])

@@ -7,21 +7,32 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
+from urllib.parse import unquote
 
 from deltalake import DeltaTable
 
 from pipelines.interfaces import Commit
+from pipelines.lake.files import TableFiles
 
+_FOLDER = "_delta_log"
+_COMMIT = re.compile(r"(\d{20})\.json$")
 # Histories are read from the newest end, in growing windows, since the record sought is mostly recent.
-_WINDOWS = (20, 200, 2_000)
+_FEW = 4
+_WINDOWS = (_FEW, 20, 200, 2_000)
 
 
 @dataclass(frozen=True)
 class Record:
-    """A commit's own account. `number` counts the day's publications from 1, `files` maps path to SHA-256."""
+    """A commit's own account. `files` maps path to SHA-256.
+
+    `number` counts the day's publications from 1. Of a compaction of an appended table, it is the place of its rows
+    in the order of the table's commits: the version of the newest commit among them.
+    """
 
     kind: Literal["publish", "append", "optimize"]
     id: str
@@ -81,52 +92,139 @@ def last_of_each_day(newest_first: Iterable[Commit]) -> dict[dt.date, Commit]:
     return dict(sorted(latest.items()))
 
 
-def records(table: DeltaTable, limit: int | None = None, *, since: int | None = None) -> Iterator[Record]:
-    """Records of the table's commits, newest first; commits of other writers have none.
+class History:
+    """The commits of a table up to the version that it is opened at, each under the version that its file names.
 
-    At most the last `limit` commits, or those after the version `since`.
+    `DeltaTable.history()` lists commits made since the table was opened too, and numbers them all from the opened
+    version downwards. So its list is used for long stretches only, and is compared with the commits' own files at
+    both ends.
     """
-    for entry in table.history(limit) if since is None else _newer(table, since):
-        record = _parse(entry)
-        if record is not None:
-            yield record
+
+    def __init__(self, table: DeltaTable, store: TableFiles) -> None:
+        self._table, self._store, self.newest = table, store, table.version()
+
+    def records(self, since: int = -1) -> Iterator[Record]:
+        """Records of the commits after the version `since`, newest first; commits of other writers have none."""
+        for version, commit in self.commits(since):
+            record = _parse(version, commit)
+            if record is not None:
+                yield record
+
+    def find(self, wanted: Callable[[Record], bool]) -> Record | None:
+        """The newest record that is wanted."""
+        return next(filter(wanted, self.records()), None)
+
+    def checksums(self, paths: set[str]) -> dict[str, str]:
+        """SHA-256 of those paths that a commit of the lake recorded."""
+        found: dict[str, str] = {}
+        for record in self.records():
+            found.update({path: sha for path, sha in record.files.items() if path in paths})
+            if len(found) == len(paths):
+                break
+        return found
+
+    def since(self, before: dt.datetime) -> set[int]:
+        """The versions that were the latest at some moment since then."""
+        versions = {self.newest}
+        for version, commit in self.commits():
+            versions.add(version)
+            if commit.get("timestamp", math.inf) / 1000 <= before.timestamp():
+                break
+        return versions
+
+    def order(self, paths: set[str]) -> dict[str, int]:
+        """The place of those files of an appended table in the order of its commits.
+
+        A compacted file has the place of the newest file that went into it.
+        """
+        places: dict[str, int] = {}
+        for version, commit in self.commits():
+            record = _parse(version, commit)
+            added = record.files if record is not None else _added(read_commit(self._store, version) or [])
+            place = record.number if record is not None and record.kind == "optimize" else version
+            places |= {path: place for path in added if path in paths and path not in places}
+            if len(places) == len(paths):
+                break
+        return places
+
+    def commits(self, since: int = -1) -> Iterator[tuple[int, Mapping[str, Any]]]:
+        """What each commit after the version `since` says of itself, newest first, with its version."""
+        version = self.newest
+        for window in (*_WINDOWS, self.newest + 1):
+            oldest = max(since, version - window)
+            read = self._each if window == _FEW else self._listed
+            yield from read(version, oldest)
+            version = oldest
+            if version <= since:
+                return
+
+    def _each(self, newest: int, since: int) -> Iterator[tuple[int, Mapping[str, Any]]]:
+        """Commits by their files; those whose file was cleaned up are left out."""
+        there: set[int] | None = None
+        for version in range(newest, since, -1):
+            if there is not None and version not in there:
+                continue
+            actions = read_commit(self._store, version)
+            if actions is not None:
+                yield version, _commit_info(actions)
+            elif there is None:
+                there = {int(name[1]) for file in self._store.list(_FOLDER) if (name := _COMMIT.search(file.path))}
+
+    def _listed(self, newest: int, since: int) -> Iterator[tuple[int, Mapping[str, Any]]]:
+        """Commits as delta-rs lists them, fast; by their files where that list cannot be numbered for certain."""
+        entries = self._table.history(max(self._table.version() - since, 1))
+        last = read_commit(self._store, newest)
+        at = _places(entries, _commit_info(last)) if last is not None else []
+        if len(at) == 1:
+            numbered = [(newest - place, entry) for place, entry in enumerate(entries[at[0] :])]
+            wanted = [(version, entry) for version, entry in numbered if version > since]
+            version, entry = wanted[-1]
+            first = read_commit(self._store, version)
+            if version == since + 1 and first is not None and _same(_commit_info(first), entry):
+                yield from wanted
+                return
+        yield from self._each(newest, since)
 
 
-def find(table: DeltaTable, wanted: Callable[[Record], bool]) -> Record | None:
-    """The newest record that is wanted."""
-    for window in (*_WINDOWS, None):
-        for record in records(table, window):
-            if wanted(record):
-                return record
-        if window is not None and table.version() < window:
-            return None
+def made(store: TableFiles, record: Record, after: int) -> Record | None:
+    """A record as its commit holds it, which was made after that version: with the commit's version and time."""
+    version = after + 1
+    while (actions := read_commit(store, version)) is not None:
+        found = _parse(version, _commit_info(actions))
+        if found is not None and found.id == record.id:
+            return found
+        version += 1
     return None
 
 
-def checksums(table: DeltaTable, paths: set[str]) -> dict[str, str]:
-    """SHA-256 of those paths that a commit of the lake recorded."""
-    found: dict[str, str] = {}
-
-    def covers(record: Record) -> bool:
-        found.update({path: sha for path, sha in record.files.items() if path in paths})
-        return len(found) == len(paths)
-
-    find(table, covers)
-    return found
-
-
-def _newer(table: DeltaTable, since: int) -> list[dict[str, Any]]:
-    """The history after a version, newest first, whole even if the table is brought up to date meanwhile."""
-    while (version := table.version()) > since:
-        entries = table.history(version - since)
-        if table.version() == version:
-            return entries
-    return []
-
-
-def _parse(entry: Mapping[str, Any]) -> Record | None:
+def read_commit(store: TableFiles, version: int) -> list[dict[str, Any]] | None:
+    """A commit's actions; None if its file is not there."""
     try:
-        body = json.loads(entry.get("userMetadata") or "")
+        text = store.get(f"{_FOLDER}/{version:020d}.json")
+    except FileNotFoundError:
+        return None
+    return [json.loads(line) for line in text.splitlines() if line.strip()]
+
+
+def _commit_info(actions: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
+    return next((action["commitInfo"] for action in actions if "commitInfo" in action), {})
+
+
+def _added(actions: Iterable[Mapping[str, Any]]) -> list[str]:
+    return [unquote(action["add"]["path"]) for action in actions if "add" in action]
+
+
+def _places(entries: Iterable[Mapping[str, Any]], commit: Mapping[str, Any]) -> list[int]:
+    return [place for place, entry in enumerate(entries) if _same(commit, entry)]
+
+
+def _same(commit: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:
+    return all(commit.get(name) == entry.get(name) for name in ("timestamp", "operation", "userMetadata"))
+
+
+def _parse(version: int, commit: Mapping[str, Any]) -> Record | None:
+    try:
+        body = json.loads(commit.get("userMetadata") or "")
     except ValueError:
         return None
     if not isinstance(body, dict) or "tailrace" not in body:
@@ -141,6 +239,6 @@ def _parse(entry: Mapping[str, Any]) -> Record | None:
         rows=body["rows"],
         digest=body["digest"],
         metadata=body["metadata"],
-        version=entry["version"],
-        recorded_at=dt.datetime.fromtimestamp(entry["timestamp"] / 1000, dt.UTC),
+        version=version,
+        recorded_at=dt.datetime.fromtimestamp(commit["timestamp"] / 1000, dt.UTC),
     )

@@ -196,7 +196,7 @@ class MemoryLake:
                     f"{staged.run_id!r} had staged. Nothing was overwritten; run the day again to replace it."
                 )
             return own
-        if published and published[0].metadata["digest"] == staged.digest:
+        if published and published[0].metadata["digest"] == staged.digest and self.sound(staged.table, staged.day):
             return replace(published[0], unchanged=True)
         self._require_staged(staged)
         contents = {**(known.versions[-1] or {}), staged.day: staged.files}
@@ -273,6 +273,10 @@ class MemoryLake:
         commits = known.commits if known else ()
         return tuple(c for c in commits if (day is None or c.day == day) and int(c.version) > after)
 
+    def sound(self, table: str, day: dt.date) -> bool:
+        known = self._tables.get(table)
+        return known is not None and known.blocks.keys() >= set((known.versions[-1] or {}).get(day, ()))
+
     def optimize(self, table: str) -> int:
         """A day is one block already."""
         self._table(table)
@@ -338,7 +342,10 @@ def _blocks(known: _Table, table: str, version: str, first: dt.date | None, last
     if contents is None:
         raise PinLost(f"{table} version {version} was vacuumed. Start again from a newer one.")
     wanted = [day for day in contents if day is None or (first or day) <= day <= (last or day)]
-    return [name for day in sorted(wanted, key=lambda d: d or dt.date.min) for name in contents[day]]
+    names = [name for day in sorted(wanted, key=lambda d: d or dt.date.min) for name in contents[day]]
+    if lost := [name for name in names if name not in known.blocks]:
+        raise PinLost(f"Reading {table}: {', '.join(lost)} is gone. Run its day again.")
+    return names
 
 
 def _rows(known: _Table, names: Iterable[str], columns: Sequence[str] | None, table: str) -> pa.Table:

@@ -101,14 +101,15 @@ def predictions_digest(spec: PipelineSpec) -> str:
 
 
 def _published(services: Services, spec: PipelineSpec, day: dt.date, model: Identity, features: Pin) -> Commit | None:
-    """The commit the day holds, if it was made from these features by this very model."""
+    """The commit the day holds, if it was made from these features by this very model and its files are sound."""
     held = services.lake.days(spec.predictions_table).get(day)
     if held is None or not {"features_pin", identity.VERSION, PREDICTIONS_DIGEST} <= held.metadata.keys():
         return None
     made_from = pins.from_json(held.metadata["features_pin"])
     same = (made_from.table, made_from.rows, made_from.digest) == (features.table, features.rows, features.digest)
     same = same and held.metadata[PREDICTIONS_DIGEST] == predictions_digest(spec)
-    return held if same and models.made_by(services, spec, held, model) else None
+    same = same and models.made_by(services, spec, held, model)
+    return held if same and services.lake.sound(spec.predictions_table, day) else None
 
 
 def _inputs(services: Services, spec: PipelineSpec) -> list[str]:

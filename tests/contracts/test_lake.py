@@ -24,10 +24,12 @@ from pipelines.errors import (
     UpstreamMissing,
 )
 from pipelines.interfaces import Commit, Lake, Pin, Staged
+from pipelines.lake import delta
 from pipelines.lake.delta import DeltaLake
 from pipelines.lake.files import TableFiles
 from pipelines.lake.memory import MemoryLake
 from tests.object_store import s3_server
+from tests.support import lose_rows
 
 DAY = dt.date(2013, 3, 1)
 NEXT = dt.date(2013, 3, 2)
@@ -206,6 +208,36 @@ def test_a_stage_retried_after_an_unchanged_publication_finds_its_rows(reopen):
     with pytest.raises(StagingGone):
         reopen().staged(TABLE, DAY, "r2")
     assert values(reopen().read(TABLE)) == [1, 2]
+
+
+def test_a_day_whose_rows_are_gone_is_not_sound_and_is_published_again(lake):
+    assert not lake.sound(TABLE, DAY)
+    first = put(lake, rows(1, 2))
+    put(lake, rows(7), day=NEXT)
+    assert lake.sound(TABLE, DAY)
+    lose_rows(lake, TABLE, DAY)
+    assert (lake.sound(TABLE, DAY), lake.sound(TABLE, NEXT)) == (False, True)
+    with pytest.raises(PinLost):
+        lake.scan(lake.pin(TABLE, first=DAY, last=DAY))
+    again = put(lake, rows(1, 2), run="r2")
+    assert (again.unchanged, again.metadata["digest"]) == (False, first.metadata["digest"])
+    assert lake.sound(TABLE, DAY)
+    assert values(lake.read(TABLE)) == [1, 2, 7]
+    assert put(lake, rows(1, 2), run="r3").unchanged
+
+
+def test_an_empty_day_is_sound(lake):
+    put(lake, rows())
+    assert lake.sound(TABLE, DAY)
+
+
+def test_rows_lie_in_no_folder_that_looks_like_another_partition(lake):
+    staged = lake.stage(TABLE, DAY, "scheduled__ds=2013-03-01", rows(1).to_reader())
+    assert staged.files
+    for path in staged.files:
+        day, *below = path.split("/")
+        assert day == f"ds={DAY}"
+        assert not [name for name in below if "=" in name]
 
 
 def test_publishing_twice_returns_the_first_commit_even_after_others(lake):
@@ -405,6 +437,20 @@ def test_append_adds_rows_without_days(lake):
         lake.read("promotions", first=DAY)
 
 
+def test_appended_rows_are_read_in_the_order_of_their_commits_whatever_the_clocks_said(reopen, monkeypatch):
+    hours = iter([12, 10, 14, 11, 13, 9, 15])
+    monkeypatch.setattr(delta, "_milliseconds", lambda: next(hours) * 3_600_000)
+    for number in (3, 1, 2):
+        last = reopen().append("promotions", rows(number), {})
+    assert reopen().read("promotions").read_all()["x"].to_pylist() == [3, 1, 2]
+    reopen().optimize("promotions")
+    for number in (5, 4):
+        reopen().append("promotions", rows(number), {})
+    assert reopen().read("promotions").read_all()["x"].to_pylist() == [3, 1, 2, 5, 4]
+    assert reopen().scan(reopen().pin("promotions")).reader().read_all()["x"].to_pylist() == [3, 1, 2, 5, 4]
+    assert reopen().read("promotions", version=last.version).read_all()["x"].to_pylist() == [3, 1, 2]
+
+
 def test_tables_are_either_by_day_or_appended_to(lake):
     put(lake, rows(1))
     with pytest.raises(SchemaMismatch, match="cannot be appended to"):
@@ -582,7 +628,7 @@ def test_files_of_another_writer_are_staged_in_the_order_of_their_names(lake):
     assert values(lake.read_pin(lake.pin(TABLE))) == [1, 2, 3]
     assert lake.publish(write_files(lake, of_day(1, 2), of_day(3), run="r2"), {}).rows == 3
     if isinstance(lake, DeltaLake):
-        listed = sorted(file.path for file in data_files(lake) if "/run=r1-" in file.path)
+        listed = sorted(file.path for file in data_files(lake) if "/run-r1-" in file.path)
         assert listed == list(staged.files)
 
 
@@ -674,7 +720,7 @@ def nothing_of(lake: Lake, run: str) -> None:
         lake.staged(TABLE, DAY, run)
     assert values(lake.read(TABLE)) == [1]
     if isinstance(lake, DeltaLake):
-        assert [file.path for file in lake._store(TABLE).list() if f"run={run}-" in file.path] == []
+        assert [file.path for file in lake._store(TABLE).list() if f"run-{run}-" in file.path] == []
 
 
 def data_files(lake):

@@ -65,7 +65,7 @@ def test_a_writer_killed_at_twenty_moments_never_shows_a_partial_day(tmp_path):
     later = DeltaLake(str(tmp_path), now=lambda: dt.datetime.now(dt.UTC) + dt.timedelta(days=2))
     later.vacuum("t", older_than=dt.timedelta(0))
     assert see(lake) == survivor
-    left = [path for path in (tmp_path / "t").rglob("run=*/*") if path.is_file()]
+    left = [path for path in (tmp_path / "t").rglob("run-*/*") if path.is_file()]
     assert len(left) == 1
 
 

@@ -125,7 +125,7 @@ def test_a_backup_beside_running_nights_restores_to_what_refers_to_nothing_missi
 
 def test_what_a_run_discards_meanwhile_is_left_out(tmp_path, monkeypatch):
     source = tmp_path / "table"
-    for name in ("ds=1/run=a/kept.parquet", "ds=1/run=b/gone.parquet", "ds=2/run=c/folder gone.parquet", "x.partial"):
+    for name in ("ds=1/run-a/kept.parquet", "ds=1/run-b/gone.parquet", "ds=2/run-c/folder gone.parquet", "x.partial"):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_text("rows")
     copied = []
@@ -133,7 +133,7 @@ def test_what_a_run_discards_meanwhile_is_left_out(tmp_path, monkeypatch):
     def discarding(file, target):
         copied.append(file)
         if len(copied) == 1:
-            (source / "ds=1/run=b/gone.parquet").unlink(missing_ok=True)
+            (source / "ds=1/run-b/gone.parquet").unlink(missing_ok=True)
             shutil.rmtree(source / "ds=2")
         copy_if_there(file, target)
 

@@ -9,9 +9,10 @@ from dataclasses import replace
 import pyarrow as pa
 import pytest
 
-from pipelines.errors import StagingGone
+from pipelines.errors import PinLost, StagingGone
 from pipelines.spec import Predictions
 from pipelines.stages import audit, monitor, publish, score, snapshot, train
+from tests.support import lose_rows
 
 TRAINED = dt.date(2013, 1, 9)
 ASKED = {"reason": "it <b>rained</b>", "model": "as-of", "triggered_by": "ada"}
@@ -51,6 +52,18 @@ class TestAPublishedDay:
         assert not again(published, force=True).already
         audit.run(published.services, published.spec, TRAINED, "again")
         assert publish.run(published.services, published.spec, TRAINED, "again").unchanged
+
+    def test_is_scored_and_published_when_its_rows_are_gone(self, published):
+        lake, spec = published.services.lake, published.spec
+        before = lake.read("predictions/churn").read_all()
+        lose_rows(lake, "predictions/churn", TRAINED)
+        with pytest.raises(PinLost):
+            lake.read("predictions/churn").read_all()
+        assert not again(published).already
+        audit.run(published.services, spec, TRAINED, "again")
+        assert not publish.run(published.services, spec, TRAINED, "again").unchanged
+        assert lake.read("predictions/churn").read_all().equals(before)
+        assert again(published).already
 
     def test_is_scored_when_its_features_changed(self, published):
         services = published.services

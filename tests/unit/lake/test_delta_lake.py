@@ -6,13 +6,15 @@ import datetime as dt
 import json
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
 
 from pipelines.errors import BadInput, LakeUnavailable, PinLost, UpstreamMissing
+from pipelines.interfaces import Commit
 from pipelines.lake import delta, parquet
 from pipelines.lake.delta import DeltaLake
 from pipelines.lake.files import TableFiles
@@ -70,6 +72,60 @@ def test_a_compaction_and_a_publication_at_once_never_double_the_rows(lake, smal
     assert lake.read("t").read_all()["n"].to_pylist() == [1]
 
 
+def test_an_append_during_a_compaction_comes_after_the_rows_that_were_compacted(lake, monkeypatch):
+    for number in (1, 2):
+        lake.append("a", pa.table({"n": [number]}), {})
+    commit, raced = DeltaTable.create_write_transaction, []
+
+    def after_an_append(self, *arguments, **options):
+        if not raced:
+            raced.append(True)
+            lake.append("a", pa.table({"n": [3]}), {})
+        return commit(self, *arguments, **options)
+
+    monkeypatch.setattr(DeltaTable, "create_write_transaction", after_an_append)
+    assert lake.optimize("a") == 2
+    assert lake.read("a").read_all()["n"].to_pylist() == [1, 2, 3]
+    assert lake.optimize("a") == 2
+    assert lake.read("a").read_all()["n"].to_pylist() == [1, 2, 3]
+
+
+def test_only_neighbours_of_an_appended_table_are_joined(lake, monkeypatch):
+    lake.append("a", pa.table({"n": [1]}), {})
+    lake.append("a", pa.table({"n": list(range(10_000))}), {})
+    for number in (2, 3):
+        lake.append("a", pa.table({"n": [number]}), {})
+    before = lake.read("a").read_all()
+    monkeypatch.setattr(delta, "_SMALL_FILE_BYTES", 10_000)
+    assert lake.optimize("a") == 2
+    assert lake.read("a").read_all().equals(before)
+
+
+def test_rows_that_another_writer_appended_have_their_place(lake, tmp_path):
+    lake.append("a", pa.table({"n": [1]}), {})
+    write_deltalake(str(tmp_path / "a"), pa.table({"n": [2]}), mode="append")
+    lake.append("a", pa.table({"n": [3]}), {})
+    assert lake.read("a").read_all()["n"].to_pylist() == [1, 2, 3]
+
+
+def test_every_one_of_concurrent_publications_is_given_its_own_version(tmp_path):
+    def publish(writer: int) -> list[tuple[str, Commit]]:
+        lake, day, made = DeltaLake(str(tmp_path)), DAY + dt.timedelta(days=writer), []
+        for number in range(6):
+            run = f"{writer}-{number}"
+            staged = lake.stage("t", day, run, pa.table({"n": [writer, number]}).to_reader())
+            made.append((run, lake.publish(staged, {"by": run})))
+            made.append((run, lake.append("a", pa.table({"by": [run]}), {"by": run})))
+        return made
+
+    with ThreadPoolExecutor(4) as pool:
+        made = [each for some in pool.map(publish, range(4)) for each in some]
+    for run, commit in made:
+        assert commit.metadata["by"] == run
+        log = tmp_path / commit.table / "_delta_log" / f"{int(commit.version):020d}.json"
+        assert f'\\"by\\": \\"{run}\\"' in log.read_text()
+
+
 def test_history_survives_a_checkpoint(lake, tmp_path):
     first = put(lake, 1, "r1")
     DeltaTable(str(tmp_path / "t")).create_checkpoint()
@@ -102,19 +158,23 @@ class TestKeptOpen:
         assert watching.read("t", version=first.version).read_all().num_rows == 3
         assert watching.read("t").read_all().num_rows == 4
 
-    def test_commits_made_while_the_history_is_read_are_not_skipped(self, lake, watching, monkeypatch):
-        first = put(lake, 1, "r1")
-        put(lake, 2, "r2")
-        history, another = DeltaTable.history, iter(["r3"])
+    @pytest.mark.parametrize("brought_up_to_date", [False, True])
+    def test_commits_made_while_the_history_is_read_change_no_number(
+        self, lake, watching, monkeypatch, brought_up_to_date
+    ):
+        first, *made = (put(lake, count, f"r{count}") for count in range(1, 31))
+        history, others = DeltaTable.history, iter(["a", "b", "c"])
 
-        def beside_another_thread(table, limit=None):
-            if run := next(another, None):
-                put(lake, 3, run)
-                table.update_incremental()
+        def while_others_publish(table, limit=None):
+            if run := next(others, None):
+                put(lake, 50, run)
+                if brought_up_to_date:
+                    table.update_incremental()
             return history(table, limit)
 
-        monkeypatch.setattr(DeltaTable, "history", beside_another_thread)
-        assert [commit.rows for commit in watching.commits("t", since=first.version)] == [3, 2]
+        monkeypatch.setattr(DeltaTable, "history", while_others_publish)
+        assert watching.commits("t", since=first.version) == tuple(reversed(made))
+        assert next(others, None) != "a", "the history was asked for"
 
     def test_commits_whose_log_was_cleaned_up_are_not_waited_for(self, lake, watching, tmp_path):
         first, _, *kept = (put(lake, count, f"r{count}") for count in range(1, 15))
@@ -158,7 +218,7 @@ def test_corrupt_content_is_lost_for_good_and_named(lake, tmp_path, place):
     place %= len(content)
     content[place : place + 3] = bytes(byte ^ 0xFF for byte in content[place : place + 3])
     file.write_bytes(content)
-    with pytest.raises(PinLost, match=r"Reading t: ds=2013-03-01/run=r1-\w+/part-00000.parquet is corrupt"):
+    with pytest.raises(PinLost, match=r"Reading t: ds=2013-03-01/run-r1-\w+/part-00000.parquet is corrupt"):
         lake.read("t").read_all()
     with pytest.raises(PinLost, match="holds other bytes"):
         lake.read_pin(lake.pin("t"))
@@ -254,6 +314,18 @@ def test_a_table_that_file_lists_would_misread_is_refused(lake, tmp_path):
     log.write_text(json.dumps({"protocol": {"minReaderVersion": 3, "minWriterVersion": 7, **features}}))
     with pytest.raises(BadInput, match="deletionVectors"):
         lake.read("t")
+
+
+@pytest.mark.parametrize("damage", [b"", b"short", None], ids=["emptied", "cut short", "altered"])
+def test_the_same_bytes_again_repair_a_damaged_day(lake, tmp_path, damage):
+    put(lake, 50, "r1")
+    (file,) = (tmp_path / "t").rglob("*.parquet")
+    good = file.read_bytes()
+    file.write_bytes(good[:100] + bytes([good[100] ^ 1]) + good[101:] if damage is None else damage)
+    assert not lake.sound("t", DAY)
+    assert not put(lake, 50, "r2").unchanged
+    assert lake.sound("t", DAY)
+    assert lake.read_pin(lake.pin("t")).read_all().num_rows == 50
 
 
 def test_statistics_bound_the_values(tmp_path):

@@ -135,7 +135,7 @@ def test_sparks_files_fit_a_table_that_arrow_began(spark, lake, tmp_path):
     again = tables.write(tables.read(spark, lake.scan(lake.pin("t"))).coalesce(1), lake.target("t", DAY, "r2"))
     lake.publish(again, {})
     assert lake.read_pin(lake.pin("t")).read_all().equals(EVERY_TYPE)
-    left = [path.name for path in tmp_path.rglob("run=r2-*/**/*")]
+    left = [path.name for path in tmp_path.rglob("run-r2-*/**/*")]
     assert left == [file.rpartition("/")[2] for file in again.files]
 
 
@@ -156,7 +156,7 @@ def test_frames_that_do_not_fit_leave_nothing(spark, lake, tmp_path):
     ]:
         with pytest.raises(SchemaMismatch, match=message):
             tables.write(frame, lake.target("t", DAY, "r2"))
-    assert list(tmp_path.rglob("run=r2-*")) == []
+    assert list(tmp_path.rglob("run-r2-*")) == []
 
 
 def test_a_job_that_fails_half_way_leaves_nothing(spark, lake, tmp_path):
@@ -167,7 +167,7 @@ def test_a_job_that_fails_half_way_leaves_nothing(spark, lake, tmp_path):
         tables.write(frame, lake.target("t", DAY, "r2"))
     with pytest.raises(StagingGone):
         lake.staged("t", DAY, "r2")
-    assert list(tmp_path.rglob("run=r2-*")) == []
+    assert list(tmp_path.rglob("run-r2-*")) == []
 
 
 # ---------------------------------------------------------------- native readers

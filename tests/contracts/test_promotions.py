@@ -1,0 +1,57 @@
+"""The table of promotions, in every lake: what was decided later counts, whatever the clocks of the deciders said."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+
+from pipelines import promotions
+from pipelines.interfaces import Lake
+from pipelines.lake import delta
+from pipelines.lake.delta import DeltaLake
+from pipelines.lake.memory import MemoryLake
+from pipelines.promotions import Promotion
+
+MONDAY, TUESDAY = dt.date(2013, 3, 4), dt.date(2013, 3, 5)
+NOON = dt.datetime(2013, 3, 6, 12, tzinfo=dt.UTC)
+
+
+@pytest.fixture(params=["memory", "local"])
+def lake(request, tmp_path) -> Lake:
+    return MemoryLake() if request.param == "memory" else DeltaLake(str(tmp_path))
+
+
+def decide(lake: Lake, version: str, clock: dt.timedelta, day: dt.date = MONDAY, decision: str = "promoted") -> None:
+    made = Promotion("churn", version, day, NOON + clock, "run", "ada", "it is better", decision=decision)
+    promotions.record(lake, made)
+
+
+@pytest.mark.parametrize("behind", [dt.timedelta(days=2), dt.timedelta(seconds=2), dt.timedelta(0)])
+def test_the_later_of_two_decisions_counts_though_its_clock_is_behind(lake, behind, monkeypatch):
+    hours = iter(range(9, 0, -1))
+    monkeypatch.setattr(delta, "_milliseconds", lambda: next(hours) * 3_600_000)
+    decide(lake, "1", dt.timedelta(0))
+    decide(lake, "2", -behind)
+    assert [row.version for row in promotions.decisions(lake, "churn")] == ["2", "1"]
+    decided = promotions.history(lake, "churn")
+    assert [row.version for row in decided] == ["2", "1"]
+    assert promotions.current(decided).version == promotions.as_of(decided, TUESDAY).version == "2"
+    assert decided[0].recorded_at == NOON - behind
+
+
+def test_the_order_outlives_upkeep(lake):
+    for number in range(5):
+        decide(lake, str(number), -dt.timedelta(hours=number))
+        if number == 2:
+            lake.optimize(promotions.TABLE)
+    assert [row.version for row in promotions.decisions(lake, "churn")] == ["4", "3", "2", "1", "0"]
+
+
+def test_the_day_that_a_version_takes_effect_comes_before_the_order_of_decisions(lake):
+    decide(lake, "3", dt.timedelta(0), day=TUESDAY)
+    decide(lake, "2", dt.timedelta(hours=1), day=MONDAY)
+    decide(lake, "4", dt.timedelta(hours=2), day=TUESDAY, decision="rejected")
+    decided = promotions.history(lake, "churn")
+    assert [row.version for row in decided] == ["3", "2"]
+    assert promotions.as_of(decided, MONDAY).version == "2"
