@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import httpx
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
-from pipelines.errors import BadInput, Refused, Unavailable
+from pipelines.errors import BadInput, Refused, Unavailable, cause_of
 from pipelines.settings import Settings
 
 FINAL = ("success", "failed")
@@ -292,7 +292,7 @@ class AirflowApi:
         try:
             yield
         except httpx.TransportError as error:
-            raise Unavailable(f"{what}: Airflow does not answer at {self.url}: {error}") from error
+            raise Unavailable(f"{what}: Airflow does not answer at {self.url}: {cause_of(error)}") from error
         except httpx.HTTPStatusError as error:
             self._refused(what, error)
 

@@ -198,6 +198,19 @@ class UpstreamMissing(Unavailable):
     """An earlier stage has not published this table or day yet."""
 
 
+def cause_of(error: BaseException, length: int = 300) -> str:
+    """What another library's error says, for a sentence of ours: on one line, never empty, never ending at a colon.
+
+    It is the first line, and the following ones as long as each ends with a colon.
+    """
+    said: list[str] = []
+    for line in filter(None, map(str.strip, str(error).splitlines())):
+        said.append(line)
+        if not line.endswith(":"):
+            break
+    return " ".join(said)[:length].rstrip(" :") or type(error).__name__
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """' Did you mean X?' for the nearest known name, or the empty string."""
     nearest = difflib.get_close_matches(name, list(known), n=1)

@@ -20,8 +20,8 @@ NAME_MODELS = ("promotions", "predictions", "performance")
 """Tables of the lake (or folders of them) whose rows and commits name model versions and runs."""
 SCORES_TAG = "tailrace.holdout_scores"
 """The run's tag that holds the distribution of its holdout's scores."""
-NUMBER = re.compile(r"[1-9][0-9]*")
-"""A version's number: ASCII digits only, which `str.isdigit` does not ask for."""
+NUMBER = re.compile("[1-9][0-9]{0,9}")
+"""A version's number, in ASCII digits: `str.isdigit` lets others pass."""
 
 
 @dataclass(frozen=True)

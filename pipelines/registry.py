@@ -61,7 +61,7 @@ def _load(path: Path, *, estimators: bool) -> tuple[PipelineSpec | None, list[st
     try:
         loader.loader.exec_module(module)
     except Exception as error:  # noqa: BLE001 - whatever a catalog file raises is this file's problem
-        return None, [f"{path.stem}: {path.name} does not load: {type(error).__name__}: {error}"]
+        return None, [f"{path.stem}: {path.name} does not load: {type(error).__name__}: {error}".rstrip(": ")]
     spec = getattr(module, "SPEC", None)
     if not isinstance(spec, PipelineSpec):
         return None, [f"{path.stem}: {path.name} exports no SPEC; end it with SPEC = PipelineSpec(...)."]

@@ -24,6 +24,8 @@ POD_PREFIX = "TAILRACE_POD_"
 PROCESS, PODS = "process", "pods"
 BUILD, MODELS = "build", "models"
 POSTGRES = ("postgresql://", "postgres://")
+MOST_SEED = 2**32 - 1
+"""The largest seed that NumPy's generators take."""
 
 
 @dataclass(frozen=True)
@@ -183,8 +185,8 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
             f"TAILRACE_ENGINE is {engine!r}; it must be one of {', '.join(ENGINES)}.{did_you_mean(engine, ENGINES)}"
         )
     seed = given.get("TAILRACE_SEED", "20130301")
-    if not seed.isdigit():
-        problems.append(f"TAILRACE_SEED is {seed!r}; it must be a whole number of 0 or more.")
+    if _whole_number(0, MOST_SEED)(seed) is None:
+        problems.append(f"TAILRACE_SEED is {seed!r}; it must be a whole number from 0 to {MOST_SEED}.")
     storage_options = _json_object(given.get("TAILRACE_STORAGE_OPTIONS", "{}"))
     if storage_options is None:
         problems.append("TAILRACE_STORAGE_OPTIONS must be a JSON object of strings.")
@@ -211,7 +213,7 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
         artifacts=given.get("TAILRACE_ARTIFACTS", str(home / "artifacts")),
         tracking_ui=given.get("TAILRACE_TRACKING_UI", ""),
         engine=engine,
-        seed=int(seed),
+        seed=_whole_number(0, MOST_SEED)(seed) or 0,
         java_home=environment.get("JAVA_HOME", ""),
         spark=spark,
         tasks=tasks,
@@ -290,8 +292,9 @@ def _matching(pattern: str) -> Callable[[str], str | None]:
     return lambda text: text if re.fullmatch(pattern, text) else None
 
 
-def _whole_number(least: int) -> Callable[[str], int | None]:
-    return lambda text: int(text) if text.isdecimal() and int(text) >= least else None
+def _whole_number(least: int, most: int = 2**63 - 1) -> Callable[[str], int | None]:
+    """Reads ASCII digits: `int` also takes those of other scripts, and refuses some thousands of them."""
+    return lambda text: int(text) if re.fullmatch("[0-9]{1,19}", text) and least <= int(text) <= most else None
 
 
 def _switch(text: str) -> bool | None:

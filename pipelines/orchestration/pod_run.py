@@ -17,7 +17,7 @@ from kubernetes.config import ConfigException
 from urllib3.exceptions import HTTPError
 
 from pipelines import pod_states
-from pipelines.errors import ClusterRefused, ClusterUnavailable, QuotaUsedUp, TailraceError
+from pipelines.errors import ClusterRefused, ClusterUnavailable, QuotaUsedUp, TailraceError, cause_of
 from pipelines.orchestration import pod_end
 from pipelines.settings import PodSettings
 
@@ -186,7 +186,8 @@ class PodRun:
             raise ClusterUnavailable(f"{self._what}: the cluster did not start the pod: {said}") from error
         except HTTPError as error:
             raise ClusterUnavailable(
-                f"{self._what}: the cluster of the connection {self._pods.connection!r} does not answer: {error}"
+                f"{self._what}: the cluster of the connection {self._pods.connection!r} does not answer: "
+                f"{cause_of(error)}"
             ) from error
         except ConfigException as error:
             raise ClusterRefused(

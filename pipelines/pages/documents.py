@@ -9,6 +9,7 @@ from airflow.api_fastapi.core_api.security import GetUserDep
 from fastapi import APIRouter, HTTPException
 from fastapi.responses import FileResponse, HTMLResponse
 
+from pipelines.errors import UnknownName
 from pipelines.pages import access, catalog
 from pipelines.pages.web import HeldDep, forbidden
 
@@ -46,10 +47,22 @@ def show_data_docs(held: HeldDep, path: str, user: GetUserDep) -> FileResponse:
 @router.get("/reports/{run_id}")
 def show_report(held: HeldDep, run_id: str, user: GetUserDep) -> HTMLResponse:
     """The evaluation report of a training run."""
+    # The same answer whether a run may not be read or does not exist: which runs there are is not for everyone.
+    refused = forbidden(f"the report of a training run {run_id!r}, if there is one")
+    specs, broken = catalog.read()
+    everything = {*specs, *broken}
+    allowed = access.readable(user, sorted(everything))
+    if not allowed:
+        raise refused
     tracker = held.tracker()
-    run = tracker.run(run_id)
+    try:
+        run = tracker.run(run_id)
+    except UnknownName:
+        if allowed < everything:
+            raise refused from None
+        raise
     if run.pipeline not in access.readable(user, [run.pipeline]):
-        raise forbidden(f"the pipeline {run.pipeline!r}")
+        raise refused
     with tempfile.TemporaryDirectory(prefix="tailrace-report-") as folder:
         html = tracker.fetch(run_id, REPORT, Path(folder)).read_text()
     return HTMLResponse(html, headers=POLICY)

@@ -19,7 +19,7 @@ from weakref import WeakValueDictionary
 
 import pyarrow as pa
 
-from pipelines.errors import TailraceError, UpstreamMissing
+from pipelines.errors import TailraceError, UpstreamMissing, cause_of
 from pipelines.interfaces import Commit, Lake, ModelVersion, RunRecord, Tracker
 from pipelines.lake.log import last_of_each_day
 
@@ -241,7 +241,7 @@ class RememberedTracker:
                 _, before = self._held.get(pipeline, (0.0, Tracked()))
             answer = Tracked(before.versions, before.runs, str(error))
         except Exception as error:  # noqa: BLE001 - a thread has nobody to raise to
-            answer = Tracked(problem=f"MLflow could not be asked: {type(error).__name__}: {error}")
+            answer = Tracked(problem=f"MLflow could not be asked: {type(error).__name__}: {cause_of(error)}")
         finally:
             with self._lock:
                 self._asking.pop(pipeline, None)

@@ -54,7 +54,11 @@ def readable(name: str, user: GetUserDep) -> PipelineSpec:
     """The pipeline's spec. Raises 403 if the user may not read it, whether it exists or not."""
     if name not in access.readable(user, [name]):
         raise forbidden(f"the pipeline {name!r}")
-    return catalog.get(name)
+    try:
+        return catalog.get(name)
+    except UnknownName as unknown:
+        # Its names are those of all pipelines.
+        raise UnknownName(unknown.kind, name, access.readable(user, unknown.known)) from None
 
 
 HeldDep = Annotated[Held, Depends(held)]

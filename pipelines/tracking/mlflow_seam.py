@@ -16,7 +16,7 @@ import requests
 import sqlalchemy.exc
 from mlflow.exceptions import MlflowException
 
-from pipelines.errors import BadInput, StorageFull, TailraceError, TrackerUnavailable
+from pipelines.errors import BadInput, StorageFull, TailraceError, TrackerUnavailable, cause_of
 
 DATABASE_ATTEMPTS = 4
 # MLflow has no switch for this one: ten attempts with doubling pauses take almost two minutes.
@@ -30,8 +30,6 @@ NOT_OURS_TO_RETRY = {
     "CUSTOMER_UNAUTHORIZED",
 }
 """MLflow's answers to a request that will never succeed as it is."""
-
-CAUSE_LENGTH = 300
 
 
 class HasUri(Protocol):
@@ -80,8 +78,7 @@ def asks(
 
 
 def _translate(error: Exception, what: str, uri: str) -> TailraceError:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    cause = lines[0][:CAUSE_LENGTH]
+    cause = cause_of(error)
     password = urlsplit(uri).password
     if password:
         cause = cause.replace(password, "***")

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.errors import cause_of
 from pipelines.interfaces import ExpectationResult, Verdict
 from pipelines.validation import suites, words
 
@@ -165,7 +166,7 @@ def _finding(
     try:
         found = _JUDGES[item.type](table, **item.kwargs)
     except (pa.ArrowException, TypeError) as error:
-        return False, f"it could not be judged: {str(error).splitlines()[0]}", ()
+        return False, f"it could not be judged: {cause_of(error)}", ()
     if isinstance(found, Measured):
         return found.success, found.observed, ()
     bad = pc.sum(found.mask, min_count=0).as_py()

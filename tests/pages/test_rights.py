@@ -283,6 +283,40 @@ class TestDocuments:
         monkeypatch.setattr(type(get_auth_manager()), "is_authorized_dag", lambda self, **asked: False)
         assert client.get(f"/tailrace/reports/{run_id}", headers=as_viewer).status_code == 403
 
+    @pytest.mark.parametrize("readable", ["nothing", "another pipeline"])
+    def test_who_may_not_read_everything_learns_of_no_run(self, client, as_viewer, home, monkeypatch, readable):
+        from airflow.api_fastapi.app import get_auth_manager
+
+        from pipelines.pages import catalog
+        from pipelines.tracking.mlflow import MlflowTracker
+
+        tracker = MlflowTracker(f"sqlite:///{home / 'mlflow.db'}", str(home / "artifacts"))
+        run_id = tracker.start_run("flight_delay", "secret", {})
+        specs, broken = catalog.read()
+        monkeypatch.setattr(catalog, "read", lambda: ({**specs, "other": specs["flight_delay"]}, broken))
+
+        def one_or_none(self, **asked) -> bool:
+            return readable != "nothing" and asked["details"] is not None and asked["details"].id == "predict__other"
+
+        monkeypatch.setattr(type(get_auth_manager()), "is_authorized_dag", one_or_none)
+        said = {}
+        for asked in (run_id, "0" * 32, f"{run_id[:-1]}x"):
+            answer = client.get(f"/tailrace/reports/{asked}", headers=as_viewer)
+            said[asked] = (answer.status_code, answer.text.replace(asked, "RUN"))
+            assert run_id not in answer.text.replace(asked, "RUN")
+        assert set(said.values()) == {said[run_id]}
+        assert said[run_id][0] == 403
+
+    def test_an_unknown_pipeline_names_only_those_that_may_be_read(self, client, as_viewer, monkeypatch):
+        from airflow.api_fastapi.app import get_auth_manager
+
+        def removed_one(self, **asked) -> bool:
+            return asked["details"] is not None and asked["details"].id == "predict__removed"
+
+        monkeypatch.setattr(type(get_auth_manager()), "is_authorized_dag", removed_one)
+        answer = client.get("/tailrace/pages/removed", headers=as_viewer)
+        assert (answer.status_code, "flight_delay" in answer.text) == (404, False)
+
 
 class TestMetadata:
     """What is read of Airflow's tables."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from pipelines import identity, model_report, models, promotions
-from pipelines.errors import ModelGone
+from pipelines.errors import BadInput, ModelGone
 from pipelines.spec import SearchBudget
 from pipelines.stages import evaluate, monitor, promote, score, train
 from pipelines.tracking.memory import MemoryTracker
@@ -157,3 +157,10 @@ def test_what_earlier_releases_recorded_goes_on_working(loop, monkeypatch, reque
     assert score.run(services, loop.spec, TRAINED, "again").already
     assert models.resolve(services, loop.spec, NEXT, "1").version == "1"
     assert loop.predict(NEXT).model_version == "1"
+
+
+@pytest.mark.parametrize("model", ["²", "٣", "0", "01", "-1", "1.0", " 1", "1\n", "", "9" * 5000])
+def test_a_version_is_asked_for_in_ascii_digits(model):
+    with pytest.raises(BadInput, match="ask for 'as-of', 'current' or a version number such as 3"):
+        models.check_choice(model)
+    assert models.check_choice("12") == "12"

@@ -34,6 +34,19 @@ def test_every_wrong_variable_is_listed():
     assert len(raised.value.problems) == 5
 
 
+@pytest.mark.parametrize("seed", ["²", "٣", "-1", "1e3", "4294967296", "9" * 5000])
+def test_a_seed_is_what_numpy_takes(seed):
+    with pytest.raises(SettingsError, match=r"TAILRACE_SEED is .* a whole number from 0 to 4294967295\."):
+        settings.load({"TAILRACE_SEED": seed})
+    assert [settings.load({"TAILRACE_SEED": text}).seed for text in ("0", "4294967295")] == [0, 4294967295]
+
+
+@pytest.mark.parametrize("count", ["²", "٣", "9" * 5000])
+def test_a_count_is_in_ascii_digits(count):
+    with pytest.raises(SettingsError, match="TAILRACE_SPARK_EXECUTORS is"):
+        settings.load({"TAILRACE_SPARK_EXECUTORS": count})
+
+
 def test_a_missing_java_is_said_only_where_spark_is_asked_for(tmp_path):
     without_java = {"TAILRACE_HOME": str(tmp_path), "JAVA_HOME": str(tmp_path)}
     assert Wiring(settings.load(without_java)).engine.name == "local"

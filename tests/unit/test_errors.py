@@ -1,0 +1,43 @@
+"""What other libraries' errors become in a sentence of ours."""
+
+from __future__ import annotations
+
+import pytest
+from mlflow.exceptions import MlflowException
+
+from pipelines.errors import TrackerUnavailable, cause_of
+from pipelines.tracking.mlflow_seam import asks
+
+
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        ("No such file.", "No such file."),
+        ("", "OSError"),
+        (" \n\n ", "OSError"),
+        ("The following failures occurred:\n\n  /a/b: gone\nand more", "The following failures occurred: /a/b: gone"),
+        ("Failed:\nbecause of:\n", "Failed: because of"),
+        ("first\nsecond", "first"),
+        ("x" * 400, "x" * 300),
+    ],
+)
+def test_a_cause_is_a_line_that_is_never_empty_and_never_ends_at_a_colon(said, cause):
+    assert cause_of(OSError(said)) == cause
+
+
+@pytest.mark.parametrize(
+    "said", ["", "The following failures occurred while downloading from /data/artifacts:\n- gone"]
+)
+def test_the_trackers_errors_name_a_cause(said):
+    class Tracker:
+        uri = "sqlite:////data/mlflow.db"
+
+        @asks("download a model")
+        def fail(self):
+            raise MlflowException(said)
+
+    with pytest.raises(TrackerUnavailable) as raised:
+        Tracker().fail()
+    assert "could not download a model: " in str(raised.value)
+    assert ": Check" not in str(raised.value)
+    assert not str(raised.value).endswith(":")
