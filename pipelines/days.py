@@ -6,7 +6,7 @@ A run for day D uses what was known by D's cutoff, 00:00 of D in the pipeline's 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from zoneinfo import ZoneInfo
 
 from pipelines.errors import BadInput
@@ -21,6 +21,17 @@ def span(first: dt.date, last: dt.date) -> Iterator[dt.date]:
     """Every day from first to last, both included."""
     for offset in range((last - first).days + 1):
         yield first + dt.timedelta(days=offset)
+
+
+def ranges(days: Sequence[dt.date]) -> str:
+    """'2013-01-01, 2013-01-05..2013-01-07' for sorted days."""
+    runs: list[list[dt.date]] = []
+    for day in days:
+        if runs and day - runs[-1][-1] == dt.timedelta(days=1):
+            runs[-1].append(day)
+        else:
+            runs.append([day])
+    return ", ".join(f"{run[0]}..{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)
 
 
 def parse(text: str, name: str = "date") -> dt.date:

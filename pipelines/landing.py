@@ -19,7 +19,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.days import span
+from pipelines.days import ranges, span
 from pipelines.digests import rows_digest
 from pipelines.errors import LakeUnavailable, LandingRefused, StorageFull, UnknownName, UpstreamMissing
 
@@ -186,11 +186,11 @@ class Landing:
     def _check_presence(self, first: dt.date, last: dt.date) -> None:
         wanted = set(span(first, last))
         absent = {table: sorted(wanted.difference(self.days(table))) for table in sorted(self.schemas)}
-        problems = [f"{table}: {_ranges(days)}" for table, days in absent.items() if days]
+        problems = [f"{table}: {ranges(days)}" for table, days in absent.items() if days]
         if problems:
             days = sorted(set().union(*absent.values()))
             heading = f"The landing zone {self.root} lacks files:"
-            raise UpstreamMissing(f"{_listed(heading, problems)}\nRun ingest for {_ranges(days)}.")
+            raise UpstreamMissing(f"{_listed(heading, problems)}\nRun ingest for {ranges(days)}.")
 
     def _content(self, table: str, day: dt.date) -> tuple[pa.Table | None, list[str]]:
         """The rows of one landed file, and what is wrong with it."""
@@ -245,14 +245,3 @@ def _differences(declared: pa.Schema, found: pa.Schema) -> list[str]:
 
 def _listed(heading: str, problems: list[str]) -> str:
     return "\n".join([heading, *(f"  - {problem}" for problem in problems)])
-
-
-def _ranges(days: list[dt.date]) -> str:
-    """'2013-01-01, 2013-01-05..2013-01-07' for sorted days."""
-    runs: list[list[dt.date]] = []
-    for day in days:
-        if runs and day - runs[-1][-1] == dt.timedelta(days=1):
-            runs[-1].append(day)
-        else:
-            runs.append([day])
-    return ", ".join(f"{run[0]}..{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines import completeness
 from pipelines.errors import UpstreamMissing
 from pipelines.interfaces import Commit, Lake
 from pipelines.metrics import measure
 from pipelines.spec import PipelineSpec
-from pipelines.training_set import refuse_repeated_keys
+from pipelines.training_set import last_known, refuse_repeated_outcomes
 
 LATE_DAYS = 7
 """How long after the spec's lag outcomes of a day are still looked for."""
@@ -47,11 +48,18 @@ def day_report(lake: Lake, spec: PipelineSpec, day: dt.date) -> DayReport:
 
 
 def with_outcomes(lake: Lake, spec: PipelineSpec, day: dt.date) -> pa.Table:
-    """The day's predictions that have a known outcome, with the label; empty if none has."""
-    key, score, label = list(spec.features.key), spec.predictions.score, spec.outcome.label
+    """The day's predictions whose last known outcome has a label, with that label; empty if there are none.
+
+    Raises KeysRepeated, and UpstreamMissing naming days whose outcomes are not published although later ones are.
+    """
+    key, score, outcome = list(spec.features.key), spec.predictions.score, spec.outcome
     predictions = lake.read(spec.predictions_table, first=day, last=day, columns=[*key, score]).read_all()
-    last = day + dt.timedelta(days=spec.outcome.lag_days + LATE_DAYS)
-    outcomes = lake.read(spec.outcomes_table, first=day, last=last, columns=[*key, label]).read_all()
-    refuse_repeated_keys(spec, spec.outcomes_table, outcomes)
-    joined = predictions.join(outcomes, keys=key, join_type="inner")
-    return joined.filter(pc.and_(pc.is_valid(joined[label]), pc.is_valid(joined[score])))
+    last = day + dt.timedelta(days=outcome.lag_days + LATE_DAYS)
+    if missing := completeness.missing_outcomes(lake, spec, day, last):
+        raise UpstreamMissing(f"{spec.name}: how {day} turned out cannot be measured: {completeness.sentence(missing)}")
+    columns = [*key, outcome.known_at, outcome.label]
+    outcomes = lake.read(spec.outcomes_table, first=day, last=last, columns=columns).read_all()
+    refuse_repeated_outcomes(spec, outcomes)
+    labels = last_known(spec, outcomes).select([*key, outcome.label])
+    joined = predictions.join(labels, keys=key, join_type="inner")
+    return joined.filter(pc.and_(pc.is_valid(joined[outcome.label]), pc.is_valid(joined[score])))

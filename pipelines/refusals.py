@@ -26,13 +26,27 @@ def look_ahead(spec: PipelineSpec, late: int, examples: Sequence[Mapping[str, An
     )
 
 
-def repeated_keys(spec: PipelineSpec, table: str, keys: int, examples: Sequence[Mapping[str, Any]]) -> KeysRepeated:
-    """So many keys of a table have more than one row; examples hold the key's columns."""
-    shown = "; ".join(_key(spec, row, ", ") for row in examples)
+def repeated_keys(spec: PipelineSpec, keys: int, examples: Sequence[Mapping[str, Any]]) -> KeysRepeated:
+    """So many keys have more than one feature row; examples hold the key's columns."""
     return KeysRepeated(
-        f"{table}: {keys} keys ({', '.join(spec.features.key)}) are there more than once, for example {shown}. "
-        "A key names one row over all days; correct the dbt model, or add to features.key what tells rows apart."
+        f"{spec.features_table}: {keys} keys ({', '.join(spec.features.key)}) are there more than once, for example "
+        f"{_keys(spec, examples)}. A key names one row over all days; correct the dbt model, or add to features.key "
+        "what tells rows apart."
     )
+
+
+def repeated_outcomes(spec: PipelineSpec, keys: int, examples: Sequence[Mapping[str, Any]]) -> KeysRepeated:
+    """So many keys have more than one outcome known at the same moment; examples hold the key's columns."""
+    known_at = spec.outcome.known_at
+    return KeysRepeated(
+        f"{spec.outcomes_table}: {keys} keys ({', '.join(spec.features.key)}) are there more than once with the same "
+        f"{known_at}, for example {_keys(spec, examples)}. A corrected outcome needs a later {known_at} than the one "
+        "it corrects: the last one known counts. Correct the dbt model, or add to features.key what tells rows apart."
+    )
+
+
+def _keys(spec: PipelineSpec, examples: Sequence[Mapping[str, Any]]) -> str:
+    return "; ".join(_key(spec, row, ", ") for row in examples)
 
 
 def _key(spec: PipelineSpec, row: Mapping[str, Any], separator: str) -> str:

@@ -6,17 +6,19 @@ It is made in this process, on Arrow, unless the engine makes it where its own d
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines import days, refusals
+from pipelines import completeness, days, refusals
 from pipelines.digests import rows_digest
 from pipelines.errors import TrainingFailed, UpstreamMissing
 from pipelines.interfaces import Engine, Joined, LabelledRows, Lake, Pin, Scan
 from pipelines.spec import LABEL, PipelineSpec, zone
+
+_ROW = "number of the row"
 
 
 @dataclass(frozen=True)
@@ -118,12 +120,13 @@ def join(spec: PipelineSpec, features: Scan, outcomes: Scan, *, known_by: dt.dat
     key, event_time = list(spec.features.key), spec.features.event_time
     label, known_at = spec.outcome.label, spec.outcome.known_at
     rows = features.reader().read_all().sort_by([(name, "ascending") for name in key])
-    known = outcomes.reader().read_all().sort_by([(name, "ascending") for name in key])
+    # Without corrections a key has one row, and the rows are in the order of the keys alone.
+    known = outcomes.reader().read_all().sort_by([(name, "ascending") for name in (*key, known_at)])
     refuse_look_ahead(spec, rows)
-    refuse_repeated_keys(spec, spec.features_table, rows)
-    refuse_repeated_keys(spec, spec.outcomes_table, known)
+    refuse_repeated_keys(spec, rows)
+    refuse_repeated_outcomes(spec, known)
 
-    in_time = known.filter(pc.less_equal(known[known_at], pa.scalar(known_by)))
+    in_time = last_known(spec, known.filter(pc.less_equal(known[known_at], pa.scalar(known_by))))
     labels = in_time.select([*key, label]).rename_columns([*key, LABEL])
     joined = rows.join(labels.filter(pc.is_valid(labels[LABEL])), keys=key, join_type="inner")
     joined = joined.sort_by([(name, "ascending") for name in (event_time, *key)])
@@ -151,30 +154,45 @@ def refuse_look_ahead(spec: PipelineSpec, rows: pa.Table) -> None:
         raise refusals.look_ahead(spec, late, examples)
 
 
-def refuse_repeated_keys(spec: PipelineSpec, table: str, rows: pa.Table) -> None:
-    """Raises KeysRepeated with some of the keys that more than one row has."""
+def refuse_repeated_keys(spec: PipelineSpec, features: pa.Table) -> None:
+    """Raises KeysRepeated with some of the keys that more than one feature row has."""
+    keys, examples = _repeated(spec, features, spec.features.key)
+    if keys:
+        raise refusals.repeated_keys(spec, keys, examples)
+
+
+def refuse_repeated_outcomes(spec: PipelineSpec, outcomes: pa.Table) -> None:
+    """Raises KeysRepeated with some of the keys of which two outcomes became known at the same moment."""
+    keys, examples = _repeated(spec, outcomes, [*spec.features.key, spec.outcome.known_at])
+    if keys:
+        raise refusals.repeated_outcomes(spec, keys, examples)
+
+
+def last_known(spec: PipelineSpec, outcomes: pa.Table) -> pa.Table:
+    """Of each key the outcome that became known last: a corrected outcome lies under the same key again."""
+    key, known_at = list(spec.features.key), spec.outcome.known_at
+    if outcomes.select(key).group_by(key).aggregate([]).num_rows == outcomes.num_rows:
+        return outcomes
+    newest_first = outcomes.sort_by([(known_at, "descending")])
+    numbered = newest_first.select(key).append_column(_ROW, pa.array(range(outcomes.num_rows), pa.int64()))
+    last = numbered.group_by(key).aggregate([(_ROW, "min")])
+    return newest_first.take(last[f"{_ROW}_min"])
+
+
+def _repeated(spec: PipelineSpec, rows: pa.Table, by: Sequence[str]) -> tuple[int, list[dict[str, object]]]:
+    """How many keys have several rows with the same values of `by`, and some of these keys."""
     key = list(spec.features.key)
-    counted = rows.select(key).group_by(key).aggregate([([], "count_all")])
-    repeated = counted.filter(pc.greater(counted["count_all"], 1))
-    if repeated.num_rows:
-        examples = repeated.slice(0, refusals.EXAMPLES).to_pylist()
-        raise refusals.repeated_keys(spec, table, repeated.num_rows, examples)
+    counted = rows.select(list(by)).group_by(list(by)).aggregate([([], "count_all")])
+    repeated = counted.filter(pc.greater(counted["count_all"], 1)).select(key).group_by(key).aggregate([])
+    return repeated.num_rows, repeated.slice(0, refusals.EXAMPLES).to_pylist()
 
 
 def _refuse_missing_days(lake: Lake, spec: PipelineSpec, day: dt.date) -> None:
-    """A night that is late must not make a silently different model."""
+    """A night that is late, or half taken, must not make a silently different model."""
     first, _, last = window(spec, day)
-    published = lake.days(spec.features_table)
-    begins = max(first, min(published, default=first))
-    missing = [str(one) for one in days.span(begins, last) if one not in published]
-    problems = [f"{spec.features_table} of {', '.join(missing[:5])} ({len(missing)} days)"] if missing else []
-    if day not in lake.days(spec.outcomes_table):
-        problems.append(f"{spec.outcomes_table} of {day}")
-    if problems:
-        raise UpstreamMissing(
-            f"{spec.name} cannot be trained as of {day}: {' and '.join(problems)} are not published; run the "
-            f"warehouse for these days first (tailrace warehouse --date ... --to {day})."
-        )
+    missing = completeness.missing(lake, spec, features=(first, last), outcomes=(first, day))
+    if missing:
+        raise UpstreamMissing(f"{spec.name} cannot be trained as of {day}: {completeness.sentence(missing)}")
 
 
 def _refuse_empty(spec: PipelineSpec, day: dt.date, parts: TrainingSet) -> None:

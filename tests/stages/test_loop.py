@@ -221,7 +221,10 @@ class TestRefusals:
         loop.take(first=dt.date(2013, 1, 7), last=dt.date(2013, 1, 8))
         with pytest.raises(UpstreamMissing) as raised:
             loop.train(TRAINED)
-        assert "features/churn of 2013-01-06 (1 days) and outcomes/churn of 2013-01-09" in str(raised.value)
+        assert (
+            "features/churn of 2013-01-06 and outcomes/churn of 2013-01-06, 2013-01-09 are not published; run the "
+            "warehouse for these days first: tailrace warehouse --date 2013-01-06 --to 2013-01-09."
+        ) in str(raised.value)
         assert services.tracker.runs("churn") == ()
 
     def test_repeated_keys_are_refused_where_they_would_multiply(self, loop, services):

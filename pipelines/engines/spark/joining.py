@@ -10,6 +10,7 @@ import hashlib
 import json
 import operator
 from collections.abc import Sequence
+from typing import Any
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -42,12 +43,12 @@ def _join(
     spec: PipelineSpec, rows: DataFrame, known: DataFrame, known_by: dt.datetime, holdout_from: dt.date
 ) -> Joined:
     refuse_look_ahead(spec, rows)
-    refuse_repeated_keys(spec, spec.features_table, rows)
-    refuse_repeated_keys(spec, spec.outcomes_table, known)
+    refuse_repeated_keys(spec, rows)
+    refuse_repeated_outcomes(spec, known)
 
-    key, label = spec.features.key, F.col(spec.outcome.label)
-    in_time = known.where((F.unix_micros(spec.outcome.known_at) <= _micros(known_by)) & label.isNotNull())
-    joined = rows.join(in_time.select(*key, label.alias(LABEL)), list(key))
+    key = spec.features.key
+    labels = _last_known(spec, known, known_by).where(F.col(LABEL).isNotNull())
+    joined = rows.join(labels, list(key))
     held = F.col("ds") >= F.lit(holdout_from)
     order = (spec.features.event_time, *key)
     return Joined(
@@ -71,12 +72,33 @@ def refuse_look_ahead(spec: PipelineSpec, rows: DataFrame) -> None:
     raise refusals.look_ahead(spec, late.count(), shown)
 
 
-def refuse_repeated_keys(spec: PipelineSpec, table: str, rows: DataFrame) -> None:
-    """Raises KeysRepeated with some of the keys that more than one row has."""
+def refuse_repeated_keys(spec: PipelineSpec, features: DataFrame) -> None:
+    """Raises KeysRepeated with some of the keys that more than one feature row has."""
+    keys, examples = _repeated(spec, features, spec.features.key)
+    if keys:
+        raise refusals.repeated_keys(spec, keys, examples)
+
+
+def refuse_repeated_outcomes(spec: PipelineSpec, outcomes: DataFrame) -> None:
+    """Raises KeysRepeated with some of the keys of which two outcomes became known at the same moment."""
+    keys, examples = _repeated(spec, outcomes, (*spec.features.key, spec.outcome.known_at))
+    if keys:
+        raise refusals.repeated_outcomes(spec, keys, examples)
+
+
+def _repeated(spec: PipelineSpec, rows: DataFrame, by: Sequence[str]) -> tuple[int, list[dict[str, Any]]]:
+    """How many keys have several rows with the same values of `by`, and some of these keys."""
     key = spec.features.key
-    repeated = rows.groupBy(*key).count().where(F.col("count") > 1)
-    if shown := repeated.orderBy(*key).limit(refusals.EXAMPLES).toArrow().to_pylist():
-        raise refusals.repeated_keys(spec, table, repeated.count(), shown)
+    repeated = rows.groupBy(*by).count().where(F.col("count") > 1).select(*key).distinct()
+    shown = repeated.orderBy(*key).limit(refusals.EXAMPLES).toArrow().to_pylist()
+    return (repeated.count() if shown else 0), shown
+
+
+def _last_known(spec: PipelineSpec, outcomes: DataFrame, known_by: dt.datetime) -> DataFrame:
+    """The keys with the label, as `LABEL`, that became known last by that moment."""
+    known_at = F.unix_micros(spec.outcome.known_at)
+    in_time = outcomes.where(known_at <= _micros(known_by))
+    return in_time.groupBy(*spec.features.key).agg(F.max_by(F.col(spec.outcome.label), known_at).alias(LABEL))
 
 
 def rows_digest(rows: DataFrame) -> str:

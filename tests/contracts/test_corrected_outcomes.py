@@ -1,0 +1,133 @@
+"""What every engine's join makes of outcomes that were corrected: the last one known by the cutoff counts."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from pipelines import days, training_set
+from pipelines.engines.local import LocalEngine
+from pipelines.engines.memory import MemoryEngine
+from pipelines.engines.spark.engine import SparkEngine
+from pipelines.errors import KeysRepeated
+from pipelines.lake.memory import MemoryLake
+from pipelines.settings import SparkSettings
+from pipelines.spec import LABEL, Candidate, Window, zone
+from tests.support import churn_rows, keyed
+
+FIRST, LAST = dt.date(2013, 3, 1), dt.date(2013, 3, 8)
+ROWS = 20
+ENGINES = {
+    "local": LocalEngine,
+    "memory": MemoryEngine,
+    "spark": lambda: SparkEngine(SparkSettings(master="local[2]", driver_memory="1g")),
+}
+INSTANT = pa.timestamp("us", tz="UTC")
+
+
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.spark if name == "spark" else ()) for name in ENGINES])
+def engine(request):
+    return ENGINES[request.param]()
+
+
+@pytest.fixture
+def spec(spec):
+    """Joined in Spark where the engine is Spark: one of its candidates learns there."""
+    forest = Candidate("forest", "pyspark.ml.classification.RandomForestClassifier")
+    return replace(spec, window=Window(days=6, holdout_days=2), candidates=(forest,))
+
+
+def outcome(spec, key: str, day: dt.date, label: bool | None, minutes: int = 0) -> dict:
+    """An outcome that became known so many minutes before the cutoff of the day under which it lies."""
+    known_at = days.cutoff(day, zone(spec)) - dt.timedelta(minutes=minutes)
+    return {"customer": key, "ds": day, "known_at": known_at, "left": label}
+
+
+def filled(spec, *corrections: dict) -> MemoryLake:
+    lake = MemoryLake()
+    schema = pa.schema({"customer": pa.string(), "ds": pa.date32(), "known_at": INSTANT, "left": pa.bool_()})
+    for day in days.span(FIRST, LAST):
+        features = keyed(churn_rows(ROWS, seed=day.day)[0], day)
+        known = pa.array([days.cutoff(day, zone(spec))] * ROWS, INSTANT)
+        of_yesterday = [
+            outcome(spec, f"{day - dt.timedelta(days=1)}-{number:05d}", day, number % 2 == 0, 30)
+            for number in range(ROWS)
+        ]
+        rows = of_yesterday + [one for one in corrections if one["ds"] == day]
+        for table, held in (
+            (spec.features_table, features.append_column("known_at", known)),
+            (spec.outcomes_table, pa.Table.from_pylist(rows, schema)),
+        ):
+            lake.publish(lake.stage(table, day, "r", held.to_reader()), {})
+    return lake
+
+
+def labels(spec, engine, lake, day: dt.date) -> dict[str, bool]:
+    """The labels of the holdout, by key, training as of a day."""
+    pins = training_set.pin_inputs(lake, spec, day)
+    holdout = training_set.load(lake, engine, spec, day, pins).holdout
+    return dict(zip(holdout["customer"].to_pylist(), holdout[LABEL].to_pylist(), strict=True))
+
+
+CORRECTED, UNKNOWN, TWICE = (f"2013-03-05-0000{number}" for number in (2, 4, 6))
+
+
+def test_the_last_outcome_known_by_the_cutoff_counts(spec, engine):
+    seventh, eighth = dt.date(2013, 3, 7), dt.date(2013, 3, 8)
+    lake = filled(
+        spec,
+        outcome(spec, CORRECTED, seventh, False),
+        outcome(spec, UNKNOWN, seventh, None),
+        outcome(spec, TWICE, seventh, False, 20),
+        outcome(spec, TWICE, seventh, True, 10),
+        outcome(spec, CORRECTED, eighth, True),
+    )
+    before = labels(spec, engine, lake, dt.date(2013, 3, 6))
+    assert (before[CORRECTED], before[UNKNOWN], before[TWICE]) == (True, True, True)
+    after = labels(spec, engine, lake, seventh)
+    assert (after[CORRECTED], after[TWICE]) == (False, True)
+    assert UNKNOWN not in after, "its last outcome says that it is not known"
+    assert len(after) == 2 * ROWS - 1
+    others = {key: label for key, label in before.items() if key not in (CORRECTED, UNKNOWN, TWICE)}
+    assert others.items() - after.items() == {
+        (key, label) for key, label in others.items() if key.startswith("2013-03-04")
+    }
+    assert labels(spec, engine, filled(spec), eighth) == labels(spec, engine, lake, eighth)
+
+
+def test_two_outcomes_known_at_the_same_moment_are_refused(spec, engine):
+    day = dt.date(2013, 3, 7)
+    lake = filled(spec, outcome(spec, CORRECTED, day, False), outcome(spec, CORRECTED, day, True))
+    with pytest.raises(KeysRepeated) as raised:
+        labels(spec, engine, lake, day)
+    assert str(raised.value) == (
+        f"outcomes/churn: 1 keys (customer) are there more than once with the same known_at, for example {CORRECTED}. "
+        "A corrected outcome needs a later known_at than the one it corrects: the last one known counts. "
+        "Correct the dbt model, or add to features.key what tells rows apart."
+    )
+
+
+def test_the_digest_of_outcomes_does_not_depend_on_the_order_they_lie_in(spec):
+    lake = filled(spec, outcome(spec, CORRECTED, dt.date(2013, 3, 7), False))
+    pins = training_set.pin_inputs(lake, spec, dt.date(2013, 3, 8))
+    columns = [*spec.features.key, "known_at", "left"]
+    outcomes = lake.scan(pins["outcomes"], columns).reader().read_all()
+    features = lake.scan(pins["features"])
+
+    class Turned:
+        """The same rows in another order."""
+
+        def reader(self):
+            return outcomes.take(pc.sort_indices(outcomes, [("known_at", "descending")])).to_reader()
+
+    known_by, holdout_from = days.cutoff(LAST, zone(spec)), dt.date(2013, 3, 6)
+    one, other = (
+        training_set.join(spec, features, scan, known_by=known_by, holdout_from=holdout_from)
+        for scan in (lake.scan(pins["outcomes"], columns), Turned())
+    )
+    assert one.digests == other.digests
+    assert one.holdout.equals(other.holdout)

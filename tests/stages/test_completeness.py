@@ -1,0 +1,131 @@
+"""Days that lack a table are found by whoever reads them; a corrected outcome counts from the moment it is known."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pyarrow as pa
+import pytest
+
+from pipelines import model_report, performance, reproduce
+from pipelines.days import cutoff
+from pipelines.errors import UpstreamMissing
+from pipelines.spec import zone
+from pipelines.stages import monitor, snapshot
+from tests.stages.conftest import installation, memory
+
+TRAINED = dt.date(2013, 1, 9)
+HALF = dt.date(2013, 1, 6)
+
+
+@pytest.fixture
+def services(tmp_path, spec, monkeypatch):
+    monkeypatch.setattr(model_report, "write", lambda folder, judged: None)
+    return installation(memory, tmp_path, spec)
+
+
+class Dies:
+    """A lake whose process ends before it publishes outcomes."""
+
+    def __init__(self, lake, table):
+        self.lake, self.table = lake, table
+
+    def __getattr__(self, name):
+        return getattr(self.lake, name)
+
+    def publish(self, staged, metadata):
+        if staged.table == self.table:
+            raise KeyboardInterrupt
+        return self.lake.publish(staged, metadata)
+
+
+def half_taken(loop, services, day):
+    """A snapshot that ends between its two commits."""
+    lake, services.lake = services.lake, Dies(services.lake, loop.spec.outcomes_table)
+    with pytest.raises(KeyboardInterrupt):
+        snapshot.run(services, loop.spec, day, "half")
+    services.lake = lake
+
+
+def test_a_day_taken_by_half_is_found_by_training_and_trained_on_once_repeated(loop, services, spec):
+    loop.take(last=HALF - dt.timedelta(days=1))
+    half_taken(loop, services, HALF)
+    loop.take(first=HALF + dt.timedelta(days=1), last=TRAINED)
+    with pytest.raises(UpstreamMissing) as raised:
+        loop.train(TRAINED)
+    assert str(raised.value) == (
+        "churn cannot be trained as of 2013-01-09: outcomes/churn of 2013-01-06 is not published; run the warehouse "
+        "for these days first: tailrace warehouse --date 2013-01-06."
+    )
+    loop.take(HALF, HALF, run="again")
+    assert services.tracker.run(loop.train(TRAINED).run_id).metrics["rows.learning"] == 4 * 150
+
+
+def test_a_first_day_taken_by_half_is_found_too(loop, services):
+    half_taken(loop, services, HALF)
+    loop.take(first=HALF + dt.timedelta(days=1), last=TRAINED)
+    with pytest.raises(UpstreamMissing, match=r"outcomes/churn of 2013-01-06 is not published"):
+        loop.train(TRAINED)
+
+
+@pytest.mark.parametrize("half", [dt.date(2013, 1, 11), dt.date(2013, 1, 14)], ids=["between others", "the last"])
+def test_a_day_taken_by_half_is_found_by_the_monitor_and_by_predictions(loop, services, spec, half):
+    loop.take(last=dt.date(2013, 1, 10))
+    loop.challenge(TRAINED)
+    loop.predict(dt.date(2013, 1, 10))
+    assert performance.day_report(services.lake, spec, dt.date(2013, 1, 10)).known_outcomes == 0, "the future may lack"
+    loop.take(first=dt.date(2013, 1, 11), last=half - dt.timedelta(days=1))
+    half_taken(loop, services, half)
+    loop.take(first=half + dt.timedelta(days=1))
+    for read in (
+        lambda: performance.day_report(services.lake, spec, dt.date(2013, 1, 10)),
+        lambda: monitor.run(services, spec, dt.date(2013, 1, 10), "m"),
+    ):
+        with pytest.raises(
+            UpstreamMissing, match=rf"2013-01-10 turned .* outcomes/churn of {half} is .* --date {half}\."
+        ):
+            read()
+    assert not services.lake.exists(spec.performance_table)
+    loop.take(half, half, run="again")
+    assert monitor.run(services, spec, dt.date(2013, 1, 10), "m").outcomes == 150
+
+
+def corrected(loop, day, number, label):
+    """Another outcome of a key of 2013-01-05, known by the cutoff of a later day under which it lies."""
+    outcomes = loop.services.tables["churn_outcomes"]
+    row = {"customer": [f"2013-01-05-{number:05d}"], "ds": [day], "known_at": [cutoff(day, zone(loop.spec))]}
+    rows = pa.table({**row, "left": [label]}, schema=outcomes.schema)
+    loop.services.rebuild(churn_outcomes=pa.concat_tables([outcomes, rows]))
+    loop.take(day, day, run=f"corrected-{number}-{label}")
+
+
+def test_a_corrected_outcome_counts_once_it_is_known(loop, services, spec):
+    loop.take()
+    before = loop.train(TRAINED)
+    outcomes = services.tables["churn_outcomes"].to_pylist()
+    label = {row["customer"]: row["left"] for row in outcomes}["2013-01-05-00003"]
+    corrected(loop, TRAINED, 3, not label)
+    after = loop.train(TRAINED)
+    assert not after.unchanged
+    assert after.model_digest != before.model_digest
+    assert reproduce.run(services, spec, before.run_id).same, "it knew the outcome as it was"
+    corrected(loop, dt.date(2013, 1, 10), 3, label)
+    assert loop.train(TRAINED).run_id == after.run_id, "what is known later is not known as of that day"
+
+
+def test_the_monitor_and_predictions_take_the_last_outcome_known(loop, services, spec):
+    loop.take()
+    loop.challenge(TRAINED)
+    loop.predict(dt.date(2013, 1, 5), model="1")
+    day = dt.date(2013, 1, 5)
+    before = performance.day_report(services.lake, spec, day)
+    labels = {row["customer"]: row["left"] for row in services.tables["churn_outcomes"].to_pylist()}
+    corrected(loop, TRAINED, 3, not labels["2013-01-05-00003"])
+    after = performance.day_report(services.lake, spec, day)
+    assert after.known_outcomes == before.known_outcomes == 150
+    assert after.metrics["log_loss"] != before.metrics["log_loss"]
+    monitor.run(services, spec, day, "m")
+    (row,) = monitor.rows_of(services, spec)
+    assert row["log_loss"] == after.metrics["log_loss"]
+    corrected(loop, dt.date(2013, 1, 10), 3, None)
+    assert performance.day_report(services.lake, spec, day).known_outcomes == 149
