@@ -45,6 +45,13 @@ class Source(Protocol):
         """What became known in the 24 hours before the cutoff of `day`. Raises OutOfCalendar."""
         ...
 
+    def may_be_empty(self, table: str, day: dt.date) -> bool:
+        """Whether it is right if a table's extract of that day has no rows; an empty one is refused otherwise.
+
+        A source without this method has no such days.
+        """
+        ...
+
 
 class LandingZone(Protocol):
     """Where extracts lie until dbt reads them, a folder per table and day."""
@@ -103,6 +110,14 @@ class Warehouse(Protocol):
         """Rows of `table` with ds = day, sorted, timestamps as timestamp[us, UTC].
 
         Raises UpstreamMissing if the table was never built, WarehouseBusy, Unavailable, SettingsError.
+        """
+        ...
+
+    def built(self, day: dt.date) -> Mapping[str, str] | None:
+        """The tables that a recorded build made the day of, each with the reason why it may have no rows, if any.
+
+        The records lie where the tables lie, and are lost with them. None if there are no records at all: the
+        warehouse was built by a release that made none. Raises UpstreamMissing, WarehouseBusy, Unavailable.
         """
         ...
 

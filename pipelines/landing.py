@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import fsspec
 import pyarrow as pa
@@ -134,15 +135,36 @@ class Landing:
                 self._digests[key] = (marks[key], digest)
         return {key: self._digests[key][1] for key in marks}
 
+    def empty(self, first: dt.date, last: dt.date) -> Mapping[dt.date, tuple[str, ...]]:
+        """The tables that were landed without rows, by day; days without any are absent.
+
+        Raises LandingRefused naming a file that is damaged, UpstreamMissing, LakeUnavailable.
+        """
+        landed = sorted((day, table) for table, day in self.marks(first, last))
+        with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
+            rows = list(pool.map(lambda key: self._rows(key[1], key[0]), landed))
+        empty: dict[dt.date, tuple[str, ...]] = {}
+        for (day, table), count in zip(landed, rows, strict=True):
+            if count == 0:
+                empty[day] = (*empty.get(day, ()), table)
+        return empty
+
+    def _rows(self, table: str, day: dt.date) -> int:
+        with self._reading(f"{table} of {day}"), self._files.open(self._file(table, day), "rb") as file:
+            return int(self._footer(table, day, file).num_rows)
+
+    def _footer(self, table: str, day: dt.date, file: Any) -> pq.FileMetaData:
+        try:
+            return pq.read_metadata(file)
+        except pa.ArrowException as error:
+            raise LandingRefused(
+                f"The landing zone {self.root} holds a file of {table} of {day} that is not a readable Parquet "
+                f"file ({' '.join(str(error).split())}). Land the day again from a sound extract."
+            ) from error
+
     def _digest(self, table: str, day: dt.date) -> str:
         with self._reading(f"{table} of {day}"), self._files.open(self._file(table, day), "rb") as file:
-            try:
-                noted = pq.read_metadata(file).metadata or {}
-            except pa.ArrowException as error:
-                raise LandingRefused(
-                    f"The landing zone {self.root} holds a file of {table} of {day} that is not a readable Parquet "
-                    f"file ({' '.join(str(error).split())}). Land the day again from a sound extract."
-                ) from error
+            noted = self._footer(table, day, file).metadata or {}
             if _DIGEST in noted:
                 return str(noted[_DIGEST], "ascii")
             file.seek(0)

@@ -12,6 +12,8 @@ from pipelines.interfaces import Pin
 PREFIX = "tailrace.pin."
 SOURCE_DAYS = "source_days"
 """The name, in a snapshot's commits, of the source days that dbt built the rows from."""
+EMPTY = "empty_because"
+"""The name, in the snapshot's commit of a day without rows, of the reason why it has none."""
 _DIGITS = 16
 """Kept of each source day's SHA-256: many days stand in each commit, and 64 bits tell them apart."""
 

@@ -42,8 +42,15 @@ def prepare() -> dict[str, str]:
     return dict(warehouse.prepare(asked.first, asked.last))
 
 
+@task(pool=tasks.WAREHOUSE_POOL, execution_timeout=dt.timedelta(hours=2))
+def record() -> None:
+    """Record in the warehouse that these days were built: a day without rows is taken only if they were."""
+    asked = request.read(get_current_context())
+    tasks.services().warehouse.record(asked.first, asked.last)
+
+
 def build(settings: Settings, warehouse: DbtWarehouse) -> TaskGroup:
-    """The tasks of every model and its tests, after one that prepares the run's days."""
+    """The tasks of every model and its tests, between one that prepares the run's days and one that records them."""
     manifest = warehouse.manifest if warehouse.manifest.exists() else warehouse.parse()
     variables = warehouse.variables(dt.date.min, dt.date.min)
     with TaskGroup("build") as group:
@@ -80,5 +87,5 @@ def build(settings: Settings, warehouse: DbtWarehouse) -> TaskGroup:
                 "pool": "default_pool" if settings.warehouse_is_postgres else tasks.WAREHOUSE_POOL,
             },
         )
-        prepared >> models
+        prepared >> models >> record()
     return group

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import pyarrow as pa
 
@@ -11,7 +11,10 @@ from pipelines.errors import OutOfCalendar, UnknownName
 
 
 class MemorySource:
-    """Extracts by table and day; a day of the calendar that a table has none of is empty."""
+    """Extracts by table and day; a day of the calendar that a table has none of is empty.
+
+    `may_be_empty` names the tables of which that is right.
+    """
 
     name = "memory"
 
@@ -20,8 +23,10 @@ class MemorySource:
         tables: Mapping[str, pa.Schema],
         extracts: Mapping[tuple[str, dt.date], pa.Table],
         calendar: tuple[dt.date, dt.date],
+        may_be_empty: Collection[str] = (),
     ) -> None:
         self.tables, self.calendar = dict(tables), calendar
+        self._may_be_empty = frozenset(may_be_empty)
         self._extracts = {key: rows.select(tables[key[0]].names).cast(tables[key[0]]) for key, rows in extracts.items()}
 
     def extract(self, table: str, day: dt.date) -> pa.Table:
@@ -35,3 +40,7 @@ class MemorySource:
                 "Choose a day of it."
             )
         return self._extracts.get((table, day), self.tables[table].empty_table())
+
+    def may_be_empty(self, table: str, day: dt.date) -> bool:
+        """The same for every day."""
+        return table in self._may_be_empty

@@ -108,6 +108,9 @@ TABLES: Mapping[str, pa.Schema] = MappingProxyType(
     }
 )
 
+_AFTER = (dt.date(2014, 1, 1), dt.date(2014, 1, 2))
+_EMPTY = {"schedules": _AFTER, "arrivals": (FIRST_DAY,), "weather": (FIRST_DAY, *_AFTER)}
+"""The days of which a table's extract has no rows."""
 _FILES = {"schedules": "flights", "arrivals": "flights"}
 """The cached file of a table, where it is not its own."""
 
@@ -186,6 +189,10 @@ class NycFlights:
             filters=_condition(table, day),
         )
         return rows.cast(TABLES[table])
+
+    def may_be_empty(self, table: str, day: dt.date) -> bool:
+        """The data begin and end with the year: nothing had landed before it, and no flight is scheduled after it."""
+        return day in _EMPTY.get(table, ())
 
     def _fill_cache(self) -> None:
         """Convert the package's CSV files, unless that was done; complete or not there at all."""

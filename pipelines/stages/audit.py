@@ -19,14 +19,17 @@ from pipelines.validation import describe_failures
 
 @dataclass(frozen=True)
 class Audited:
-    """What the audit measured; `psi` is None where it was not judged (too few rows, or no limit)."""
+    """What the audit measured; `psi` is None where it was not judged (too few rows, or no limit).
+
+    `coverage` is None where no predictions were due: nothing of nothing is not full coverage.
+    """
 
     pipeline: str
     day: dt.date
     run_id: str
     rows: int
     null_share: float
-    coverage: float
+    coverage: float | None
     psi: float | None
     warnings: tuple[str, ...]
     report: str
@@ -41,9 +44,11 @@ def run(services: Services, spec: PipelineSpec, day: dt.date, run_id: str) -> Au
     nulls, scores = _scores(services, spec, staged)
     null_share = nulls / staged.rows if staged.rows else 0.0
     due = pins.from_json(staged.notes["features_pin"]).rows
-    coverage = staged.rows / due if due else 1.0
+    coverage = staged.rows / due if due else None
     psi = _psi(spec, staged, scores)
     problems = list(_problems(spec, staged, due, nulls, null_share, coverage, psi))
+    if not due and (emptied := _emptied(services, spec, day)):
+        problems.append(emptied)
     if verdict.failures("critical"):
         problems.append(describe_failures(verdict, "critical"))
     if problems:
@@ -76,8 +81,26 @@ def _psi(spec: PipelineSpec, staged: Staged, scores: np.ndarray) -> float | None
     return population_stability_index(Distribution.from_json(staged.notes["holdout_scores"]), scores)
 
 
+def _emptied(services: Services, spec: PipelineSpec, day: dt.date) -> str:
+    """A sentence if predictions would be replaced by none, and no build knows why the day has no features."""
+    published = services.lake.days(spec.predictions_table).get(day)
+    features = services.lake.days(spec.features_table).get(day)
+    if published is None or not published.rows or (features is not None and pins.EMPTY in features.metadata):
+        return ""
+    return (
+        f"{spec.features_table} has no rows of {day}, without a reason for it, and {published.rows} predictions are "
+        f"published; build the day again: tailrace warehouse --date {day}."
+    )
+
+
 def _problems(
-    spec: PipelineSpec, staged: Staged, due: int, nulls: int, null_share: float, coverage: float, psi: float | None
+    spec: PipelineSpec,
+    staged: Staged,
+    due: int,
+    nulls: int,
+    null_share: float,
+    coverage: float | None,
+    psi: float | None,
 ) -> list[str]:
     audit, problems = spec.audit, []
     if null_share > audit.max_null_share:
@@ -85,12 +108,12 @@ def _problems(
             f"{null_share:.1%} of the scores are null ({nulls} of {staged.rows}); "
             f"at most {audit.max_null_share:.1%} may be."
         )
-    if coverage < audit.min_coverage:
+    if coverage is not None and coverage < audit.min_coverage:
         problems.append(
             f"{staged.rows} predictions for {due} feature rows ({coverage:.1%}); "
             f"at least {audit.min_coverage:.1%} are due."
         )
-    if coverage > 1:
+    if coverage is not None and coverage > 1:
         problems.append(f"{staged.rows} predictions for {due} feature rows: some are there twice.")
     if psi is not None and audit.max_psi is not None and not psi <= audit.max_psi:
         problems.append(
@@ -100,11 +123,11 @@ def _problems(
     return problems
 
 
-def _notes(verdict: Verdict, null_share: float, coverage: float, psi: float | None) -> dict[str, str]:
+def _notes(verdict: Verdict, null_share: float, coverage: float | None, psi: float | None) -> dict[str, str]:
     return {
         "audit": "passed",
         "audit_null_share": f"{null_share:.6f}",
-        "audit_coverage": f"{coverage:.6f}",
+        "audit_coverage": "" if coverage is None else f"{coverage:.6f}",
         "audit_psi": "" if psi is None or math.isnan(psi) else f"{psi:.6f}",
         "audit_warnings": str(len(verdict.failures("warning"))),
     }

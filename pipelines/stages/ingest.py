@@ -6,9 +6,11 @@ import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import pyarrow as pa
+
 from pipelines import days
-from pipelines.errors import BadInput, OutOfCalendar
-from pipelines.interfaces import Services
+from pipelines.errors import BadInput, LandingRefused, OutOfCalendar
+from pipelines.interfaces import Services, Source
 
 
 @dataclass(frozen=True)
@@ -21,14 +23,29 @@ class Ingested:
 
 
 def run(services: Services, first: dt.date, last: dt.date) -> Ingested:
-    """Raises OutOfCalendar before anything is landed, StorageFull."""
+    """Raises OutOfCalendar before anything is landed, LandingRefused before anything of a day is, StorageFull."""
     source, landing = services.source, services.landing
     _check_calendar(services, first, last)
     rows = dict.fromkeys(source.tables, 0)
     for day in days.span(first, last):
-        for table in source.tables:
-            rows[table] += landing.write(table, day, source.extract(table, day))
+        extracts = {table: source.extract(table, day) for table in source.tables}
+        _refuse_empty(source, day, extracts, first)
+        for table, extract in extracts.items():
+            rows[table] += landing.write(table, day, extract)
     return Ingested(first, last, rows)
+
+
+def _refuse_empty(source: Source, day: dt.date, extracts: Mapping[str, pa.Table], first: dt.date) -> None:
+    """An extract that failed at its source looks like a day on which nothing happened."""
+    may_be_empty = getattr(source, "may_be_empty", lambda table, day: False)
+    empty = [table for table, rows in extracts.items() if rows.num_rows == 0 and not may_be_empty(table, day)]
+    if empty:
+        landed = f" {first} to {day - dt.timedelta(days=1)} are landed." if day > first else ""
+        raise LandingRefused(
+            f"The source {source.name} gave no rows of {', '.join(empty)} for {day}, so nothing of {day} was landed: "
+            f"what was landed of it before stays.{landed} See whether the source has the day, then ingest it again. If "
+            "such a day may be empty, the source says so: `may_be_empty(table, day)` returns True."
+        )
 
 
 def _check_calendar(services: Services, first: dt.date, last: dt.date) -> None:

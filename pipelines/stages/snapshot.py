@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipelines import pins, provenance
+from pipelines.errors import UpstreamMissing, ValidationFailed
 from pipelines.interfaces import Commit, Services
 from pipelines.spec import PipelineSpec
 from pipelines.training_set import refuse_look_ahead
@@ -27,10 +28,13 @@ def run(
 ) -> Snapshotted:
     """`asked` is what the run was asked for: it goes into the commits.
 
-    Raises LookAhead before anything is published, UpstreamMissing, SchemaMismatch, PublishConflict."""
+    Raises before anything is published LookAhead, UpstreamMissing if the day was never built, ValidationFailed if it
+    has no rows and nothing says why, and SchemaMismatch, PublishConflict.
+    """
     lake, key = services.lake, spec.features.key
     features = services.warehouse.read(f"{spec.name}_features", day, key).read_all()
     outcomes = services.warehouse.read(f"{spec.name}_outcomes", day, key).read_all()
+    reasons = _reasons(services, spec, day, {"features": features.num_rows, "outcomes": outcomes.num_rows})
     refuse_look_ahead(spec, features)
     notes = provenance.asked_notes(asked or {})
     sources = pins.source_note(services.warehouse.sources(day))
@@ -40,5 +44,44 @@ def run(
         lake.stage(spec.features_table, day, run_id, features.to_reader()),
         lake.stage(spec.outcomes_table, day, run_id, outcomes.to_reader()),
     ]
-    features_commit, outcomes_commit = (lake.publish(part, metadata) for part in staged)
+    features_commit, outcomes_commit = (
+        lake.publish(part, {**metadata, **({pins.EMPTY: reasons[part.table]} if part.table in reasons else {})})
+        for part in staged
+    )
     return Snapshotted(spec.name, day, features_commit, outcomes_commit)
+
+
+def _reasons(services: Services, spec: PipelineSpec, day: dt.date, rows: Mapping[str, int]) -> dict[str, str]:
+    """Why the tables without rows have none, by lake table: a good day must not be replaced by nothing.
+
+    A day that has rows was built, whoever did it. One without needs a build's record, and a reason in it. A warehouse
+    without any records was built by a release that made none: there outcomes may be missing where features are not,
+    as on the first day of all, unless the lake has some.
+    """
+    tables = {"features": spec.features_table, "outcomes": spec.outcomes_table}
+    empty = [part for part in tables if rows[part] == 0]
+    if not empty:
+        return {}
+    recorded = services.warehouse.built(day)
+    if recorded is None and empty == ["outcomes"] and not _has_rows(services, spec.outcomes_table, day):
+        return {spec.outcomes_table: "the warehouse has no record of it"}
+    reasons = {part: (recorded or {}).get(f"{spec.name}_{part}") for part in empty}
+    unbuilt = [f"{spec.name}_{part}" for part, reason in reasons.items() if reason is None]
+    if unbuilt:
+        raise UpstreamMissing(
+            f"The warehouse has no rows of {' and '.join(unbuilt)} of {day}, and no record that this day was built. "
+            f"What is published of {day} stays. Build it first: tailrace warehouse --date {day}."
+        )
+    unexplained = [f"{spec.name}_{part}" for part, reason in reasons.items() if not reason]
+    if unexplained:
+        raise ValidationFailed(
+            f"{' and '.join(unexplained)} of {day} were built and have no rows, although every table that was landed "
+            f"for {day} has some. What is published of {day} stays. Correct the dbt model and build the day again; if "
+            "its days may be empty, say so in the model's yml: config: {meta: {may_be_empty: true}}."
+        )
+    return {tables[part]: reason for part, reason in reasons.items() if reason}
+
+
+def _has_rows(services: Services, table: str, day: dt.date) -> bool:
+    held = services.lake.days(table).get(day)
+    return held is not None and held.rows > 0

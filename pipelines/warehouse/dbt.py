@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Protocol
 
 import pyarrow as pa
 
+from pipelines.days import span
 from pipelines.errors import BuildFailed, StorageFull, TailraceError, UpstreamMissing, WarehouseBusy
 from pipelines.interfaces import ModelResult
 from pipelines.warehouse.tries import Tries
@@ -31,6 +32,10 @@ _FULL = re.compile(
 )
 _MART = "incremental"
 """How marts are materialised, and nothing else is."""
+MAY_BE_EMPTY = "may_be_empty"
+"""The key of a mart's `meta` that says that its days may have no rows."""
+BUILDS = "_tailrace_builds"
+"""The table of the days that builds made, in the same schema as the marts."""
 _NAMED_DAYS = 3
 _PROJECT_FILES = {".sql", ".yml", ".csv"}
 
@@ -57,6 +62,10 @@ class Landed(Protocol):
 
     def digests(self, first: dt.date, last: dt.date) -> Mapping[tuple[str, dt.date], str]:
         """SHA-256 of what is landed of each table and day. Raises LandingRefused, LakeUnavailable."""
+        ...
+
+    def empty(self, first: dt.date, last: dt.date) -> Mapping[dt.date, tuple[str, ...]]:
+        """The tables landed without rows, by day. Raises LandingRefused, LakeUnavailable."""
         ...
 
 
@@ -120,6 +129,8 @@ class DbtWarehouse(ABC):
             error = self._complaint(run.messages) or self._full(run.messages, days) or self._failed(run, days)
             error = error or self._lost_lock()
             counted = error is None or isinstance(error, BuildFailed)
+            if counted:
+                self._record_days(_marts(run.nodes), first, last)
             results = self._results(run, self._rows(run, first, last) if counted else {})
             results = _with_kept(results, before.nodes if before else ())
             for result in results:
@@ -137,6 +148,33 @@ class DbtWarehouse(ABC):
     @abstractmethod
     def read(self, table: str, day: dt.date, order_by: Sequence[str]) -> pa.RecordBatchReader:
         """See `interfaces.Warehouse`."""
+
+    @abstractmethod
+    def built(self, day: dt.date) -> Mapping[str, str] | None:
+        """See `interfaces.Warehouse`."""
+
+    def record(self, first: dt.date, last: dt.date) -> None:
+        """Record that every mart of the project was built for the days, where a dbt run elsewhere did it."""
+        nodes = json.loads(self.parse().read_text())["nodes"].values()
+        models = [node for node in nodes if node["resource_type"] == "model"]
+        marts = {
+            node["name"]: bool(node["config"].get("meta", {}).get(MAY_BE_EMPTY))
+            for node in models
+            if node["config"]["materialized"] == _MART
+        }
+        self._record_days(marts, first, last)
+
+    def _record_days(self, marts: Mapping[str, bool], first: dt.date, last: dt.date) -> None:
+        """Record the days of these marts, each with the reason why it may be empty; True: its model says so."""
+        if not marts:
+            return
+        landed = self._landing.empty(first, last)
+        rows = [
+            (mart, day, _why_empty(says_so, landed.get(day, ())))
+            for mart, says_so in sorted(marts.items())
+            for day in span(first, last)
+        ]
+        self._record(rows)
 
     def sources(self, day: dt.date) -> Mapping[dt.date, str]:
         """See `interfaces.Warehouse`: the day, and those it looks back on."""
@@ -229,6 +267,10 @@ class DbtWarehouse(ABC):
     @abstractmethod
     def _count(self, counts: Mapping[str, str]) -> Mapping[str, int]:
         """What each statement counts, by table."""
+
+    @abstractmethod
+    def _record(self, rows: Sequence[tuple[str, dt.date, str]]) -> None:
+        """Put mart, day and reason of each row into the table `BUILDS`, in place of what it has of the same."""
 
     @abstractmethod
     def _complaint(self, messages: Sequence[str]) -> TailraceError | None:
@@ -367,6 +409,19 @@ class DbtWarehouse(ABC):
 
 def _name(node: Any) -> str:
     return str(node.node.name)
+
+
+def _marts(nodes: Sequence[Any]) -> dict[str, bool]:
+    """The marts that were built, each with what its `meta` says of days without rows."""
+    built = [node for node in nodes if _is_built_table(node) and node.node.config.materialized == _MART]
+    return {_name(node): bool(node.node.config.meta.get(MAY_BE_EMPTY)) for node in built}
+
+
+def _why_empty(says_so: bool, landed_empty: Sequence[str]) -> str:
+    """Why a mart may have no rows of a day; empty if there is no reason."""
+    if landed_empty:
+        return f"what was landed of {', '.join(landed_empty)} has no rows"
+    return "its model says that its days may be empty" if says_so else ""
 
 
 def _is_built_table(node: Any) -> bool:

@@ -16,7 +16,7 @@ import duckdb
 import pyarrow as pa
 
 from pipelines.errors import UpstreamMissing, WarehouseBusy
-from pipelines.warehouse.dbt import DbtWarehouse, Landed
+from pipelines.warehouse.dbt import BUILDS, DbtWarehouse, Landed
 
 
 class DuckDBWarehouse(DbtWarehouse):
@@ -45,6 +45,25 @@ class DuckDBWarehouse(DbtWarehouse):
             if order_by:
                 rows = rows.sort(*(duckdb.ColumnExpression(column).asc().nulls_last() for column in order_by))
             return rows.to_arrow_table().to_reader()
+
+    def built(self, day: dt.date) -> Mapping[str, str] | None:
+        """See `interfaces.Warehouse`."""
+        with self._reading() as connection:
+            try:
+                found = connection.execute(f"select mart, reason from {BUILDS} where ds = ?", [day]).fetchall()  # noqa: S608 - a constant
+            except duckdb.CatalogException:
+                return None
+            return dict(found)
+
+    def _record(self, rows: Sequence[tuple[str, dt.date, str]]) -> None:
+        with self._connected(read_only=False) as connection:
+            connection.begin()
+            connection.execute(
+                f"create table if not exists {BUILDS} (mart text, ds date, reason text, primary key (mart, ds))"
+            )
+            statement = f"insert or replace into {BUILDS} values (?, ?, ?)"  # noqa: S608 - a constant
+            connection.executemany(statement, rows)
+            connection.commit()
 
     def _address(self) -> Mapping[str, str]:
         return {"TAILRACE_WAREHOUSE": str(self._database)}
@@ -85,8 +104,13 @@ class DuckDBWarehouse(DbtWarehouse):
         """A read-only connection that answers in UTC."""
         if not self._database.exists():
             raise UpstreamMissing(f"There is no warehouse at {self._database} yet. Run the build stage first.")
+        with self._connected(read_only=True) as connection:
+            yield connection
+
+    @contextmanager
+    def _connected(self, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
         try:
-            connection = duckdb.connect(self._database, read_only=True)
+            connection = duckdb.connect(self._database, read_only=read_only)
         except duckdb.IOException as error:
             busy = self._complaint([str(error)])
             if busy:

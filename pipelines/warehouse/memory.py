@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.days import span
 from pipelines.errors import UpstreamMissing
 from pipelines.interfaces import ModelResult
 
@@ -16,11 +17,18 @@ _TIMESTAMP = pa.timestamp("us", tz="UTC")
 
 class MemoryWarehouse:
     """Holds `tables`, each with a date column `ds`, as if they had been built from the days of `landed`, each with
-    its digest."""
+    its digest. `empty` holds the reason why a day may have no rows. Until `build` is called there are no records."""
 
-    def __init__(self, tables: Mapping[str, pa.Table], landed: Mapping[dt.date, str] | None = None) -> None:
+    def __init__(
+        self,
+        tables: Mapping[str, pa.Table],
+        landed: Mapping[dt.date, str] | None = None,
+        empty: Mapping[dt.date, str] | None = None,
+    ) -> None:
         self._tables = dict(tables)
         self._landed = dict(landed or {})
+        self._empty = dict(empty or {})
+        self._built: dict[dt.date, Mapping[str, str]] = {}
 
     def build(
         self,
@@ -29,7 +37,7 @@ class MemoryWarehouse:
         run_id: str = "",
         on_node: Callable[[ModelResult], None] = lambda node: None,
     ) -> tuple[ModelResult, ...]:
-        """Says how many rows of the days there are; there is nothing to build."""
+        """Says how many rows of the days there are, and records the days; there is nothing to build."""
         results = tuple(
             ModelResult(
                 name=name,
@@ -41,9 +49,15 @@ class MemoryWarehouse:
             )
             for name, rows in sorted(self._tables.items())
         )
+        for day in span(first, last):
+            self._built[day] = dict.fromkeys(self._tables, self._empty.get(day, ""))
         for result in results:
             on_node(result)
         return results
+
+    def built(self, day: dt.date) -> Mapping[str, str] | None:
+        """Every table, if `build` was called for the day."""
+        return self._built.get(day, {}) if self._built else None
 
     def read(self, table: str, day: dt.date, order_by: Sequence[str]) -> pa.RecordBatchReader:
         """Rows of the day, sorted, nulls last. Raises UpstreamMissing if there is no such table."""

@@ -20,12 +20,13 @@ from adbc_driver_postgresql import dbapi
 from psycopg2.extensions import make_dsn, parse_dsn
 
 from pipelines.errors import SettingsError, StorageFull, TailraceError, Unavailable, UpstreamMissing, WarehouseBusy
-from pipelines.warehouse.dbt import DbtWarehouse, Landed
+from pipelines.warehouse.dbt import BUILDS, DbtWarehouse, Landed
 from pipelines.warehouse.postgres_types import converted, quoted, readable, selected, sorted_by
 
 MARTS, LANDING = "tailrace", "landing"
 """The schemas; dbt's profile and sources name them too."""
 
+_BUILDS = f"{MARTS}.{BUILDS}"
 _CONNECT_SECONDS = "10"
 _COPIED = f"{LANDING}._copied"
 """Which days are copied, and the marks of the files they are copies of."""
@@ -122,6 +123,21 @@ class PostgresWarehouse(DbtWarehouse):
             yield schema
             for batch in cursor.fetch_record_batch():
                 yield converted(batch, schema, what)
+
+    def built(self, day: dt.date) -> Mapping[str, str] | None:
+        """See `interfaces.Warehouse`."""
+        with self._translated(f"looking up the builds of {day}"), closing(self._connect()) as connection:
+            if _columns(connection, _BUILDS) is None:
+                return None
+            return dict(_rows(connection, f"select mart, reason from {_BUILDS} where ds = $1", day))  # noqa: S608 - a constant
+
+    def _record(self, rows: Sequence[tuple[str, dt.date, str]]) -> None:
+        with self._translated("recording what was built"), closing(self._connect()) as connection:
+            if _columns(connection, _BUILDS) is None:
+                _do(connection, f"create table {_BUILDS} (mart text, ds date, reason text, primary key (mart, ds))")
+            again = "on conflict (mart, ds) do update set reason = excluded.reason"
+            _do(connection, f"insert into {_BUILDS} values ($1, $2, $3) {again}", rows)  # noqa: S608 - a constant
+            connection.commit()
 
     def _address(self) -> Mapping[str, str]:
         """libpq's own variables, which dbt's profile reads too."""

@@ -32,7 +32,7 @@ def any_source(request: pytest.FixtureRequest, source: NycFlights) -> Source:
     if request.param == source.name:
         return source
     extracts = {(table, DAY): source.extract(table, DAY) for table in source.tables}
-    return MemorySource(source.tables, extracts, source.calendar)
+    return MemorySource(source.tables, extracts, source.calendar, ["schedules", "weather"])
 
 
 def test_every_extract_has_the_declared_columns(any_source: Source) -> None:
@@ -47,6 +47,18 @@ def test_a_day_without_rows_is_empty_with_all_columns(any_source: Source) -> Non
     rows = any_source.extract("schedules", dt.date(2014, 1, 2))
     assert rows.num_rows == 0
     assert rows.schema == any_source.tables["schedules"]
+
+
+def test_it_says_which_extracts_may_be_empty(any_source: Source) -> None:
+    last = any_source.calendar[1]
+    assert [table for table in any_source.tables if any_source.may_be_empty(table, last)] == ["schedules", "weather"]
+
+
+def test_only_extracts_that_may_be_are_empty(source: NycFlights) -> None:
+    days = [*span(dt.date(2013, 1, 1), dt.date(2013, 1, 5)), *span(dt.date(2013, 12, 30), source.calendar[1])]
+    for table in source.tables:
+        for day in days:
+            assert (source.extract(table, day).num_rows == 0) == source.may_be_empty(table, day), (table, day)
 
 
 @pytest.mark.parametrize("day", [dt.date(2012, 12, 31), dt.date(2014, 1, 3)])

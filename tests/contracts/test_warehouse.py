@@ -38,6 +38,7 @@ NEXT = LAST + dt.timedelta(days=1)
 FEATURES, OUTCOMES = "flight_delay_features", "flight_delay_outcomes"
 ORDER = {FEATURES: ["scheduled_departure", "flight_key"], OUTCOMES: ["flight_key"]}
 TIMESTAMP = pa.timestamp("us", tz="UTC")
+NOTHING_LANDED = "what was landed of arrivals, weather has no rows"
 
 
 @dataclass
@@ -105,7 +106,9 @@ def warehouse(request: pytest.FixtureRequest, built: Site) -> Warehouse:
         return request.getfixturevalue("on_postgres")
     days = list(span(FIRST, LAST))
     tables = {table: pa.concat_tables([built.rows(table, day) for day in days]) for table in ORDER}
-    return MemoryWarehouse(tables, built.warehouse.sources(NEXT))
+    held = MemoryWarehouse(tables, built.warehouse.sources(NEXT), {FIRST: NOTHING_LANDED})
+    held.build(FIRST, LAST)
+    return held
 
 
 # ---------------------------------------------------------------- every warehouse
@@ -163,6 +166,12 @@ def test_building_tells_the_rows_of_the_days(warehouse: Warehouse) -> None:
         assert results[table].kind == "model"
         assert results[table].status == "success"
         assert results[table].rows == warehouse.read(table, LAST, order).read_all().num_rows
+
+
+def test_the_days_built_are_recorded_with_the_reason_why_one_may_be_empty(warehouse: Warehouse) -> None:
+    assert warehouse.built(FIRST) == dict.fromkeys(ORDER, NOTHING_LANDED)
+    assert warehouse.built(LAST) == dict.fromkeys(ORDER, "")
+    assert warehouse.built(NEXT) == warehouse.built(dt.date(2031, 1, 1)) == {}
 
 
 def test_both_databases_tell_the_rows_of_every_table(built: Site, on_postgres: PostgresWarehouse) -> None:

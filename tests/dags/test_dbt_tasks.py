@@ -54,7 +54,8 @@ def test_every_model_is_a_task(installation: Wiring) -> None:
     assert tasks["dbt_producer_watcher"].upstream_task_ids == {"build.prepare"}
     assert f"{WATCHED}int_days_run" in tasks["int_late_rates.run"].upstream_task_ids
     assert dag.task_dict["build.prepare"].upstream_task_ids == {"ingest"}
-    assert f"{WATCHED}flight_delay_features.test" in dag.task_dict["flight_delay.validate"].upstream_task_ids
+    assert f"{WATCHED}flight_delay_features.test" in dag.task_dict["build.record"].upstream_task_ids
+    assert dag.task_dict["flight_delay.validate"].upstream_task_ids == {"build.record"}
     assert "cosmos" not in dag.task_dict["flight_delay.validate"].task_type.lower()
 
 
@@ -78,6 +79,7 @@ def test_a_task_per_model_gives_the_same_marts(
     installation.warehouse._release()
     built = _marts(installation.warehouse)
     assert sum(map(len, built)) > 2000
+    assert set(installation.warehouse.built(DAY) or {}) == set(ORDER), "a day of one task per model is recorded too"
     monkeypatch.setenv("TAILRACE_HOME", str(HOME))
     alone = Wiring(settings.load({"TAILRACE_HOME": str(HOME), "TAILRACE_LANDING": installation.settings.landing}))
     alone.warehouse.build(FIRST, DAY)

@@ -23,6 +23,7 @@ FIRST = dt.date(2013, 1, 1)
 LAST = dt.date(2013, 1, 14)
 ROWS_A_DAY = 150
 NOW = dt.datetime(2013, 2, 1, tzinfo=dt.UTC)
+NO_ARRIVALS = "what was landed of arrivals has no rows"
 
 
 @dataclass
@@ -36,10 +37,12 @@ class Installation:
     engine: Engine
     tables: dict[str, pa.Table]
 
-    def rebuild(self, **tables: pa.Table) -> None:
-        """Give the warehouse other tables, as a build would."""
+    def rebuild(self, empty: str = "", **tables: pa.Table) -> None:
+        """Give the warehouse other tables, as a build would; `empty` says why days of them may have no rows."""
         self.tables = {**self.tables, **tables}
-        self.warehouse = MemoryWarehouse(self.tables)
+        reasons = dict.fromkeys(days.span(FIRST, LAST), empty)
+        self.warehouse = MemoryWarehouse(self.tables, empty={**reasons, FIRST: empty or NO_ARRIVALS})
+        self.warehouse.build(FIRST, LAST)
 
 
 class Loop:

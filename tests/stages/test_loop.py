@@ -84,8 +84,10 @@ class TestTheLoop:
         loop.take()
         loop.challenge(TRAINED)
         features = services.tables["churn_features"]
-        services.rebuild(churn_features=features.filter(pc.invert(day_of(features, LATER))))
-        assert loop.take(LATER, LATER, run="empty")[0].features.rows == 0
+        emptied = features.filter(pc.invert(day_of(features, LATER)))
+        services.rebuild(churn_features=emptied, empty="what was landed of customers has no rows")
+        taken = loop.take(LATER, LATER, run="empty")[0].features
+        assert (taken.rows, taken.metadata["empty_because"]) == (0, "what was landed of customers has no rows")
         published = loop.predict(LATER)
         assert published.rows == 0
         assert services.lake.days(spec.predictions_table)[LATER].rows == 0
@@ -211,7 +213,7 @@ class TestRefusals:
 
     def test_a_window_without_rows_cannot_be_trained_on(self, loop, services):
         empty = {name: table.slice(0, 0) for name, table in services.tables.items()}
-        services.rebuild(**empty)
+        services.rebuild(**empty, empty="nothing was landed")
         loop.take()
         with pytest.raises(TrainingFailed, match=r"features/churn and outcomes/churn hold no rows"):
             loop.train(TRAINED)

@@ -8,12 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from pipelines.errors import BuildFailed, StorageFull, UpstreamMissing, WarehouseBusy
 from pipelines.warehouse.duckdb import DuckDBWarehouse
 
-DAY = dt.date(2013, 1, 1)
+DAY, EMPTY, LATER = dt.date(2013, 1, 1), dt.date(2013, 1, 2), dt.date(2013, 1, 3)
 PROFILE = """
 tiny:
   target: duckdb
@@ -39,6 +40,9 @@ class Sound:
 
     def marks(self, first: dt.date, last: dt.date) -> dict[tuple[str, dt.date], str]:
         return {("flights", first): "landed once"}
+
+    def empty(self, first: dt.date, last: dt.date) -> dict[dt.date, tuple[str, ...]]:
+        return {EMPTY: ("schedules", "weather")} if first <= EMPTY <= last else {}
 
 
 class Skipped(Sound):
@@ -168,6 +172,7 @@ sound = SimpleNamespace(
     check=lambda first, last: None,
     gaps=lambda first, last: (),
     marks=lambda first, last: {},
+    empty=lambda first, last: {},
 )
 tiny = DuckDBWarehouse(folder / "data" / "tiny.duckdb", folder / "project", sound, folder / "work")
 print("ready", flush=True)
@@ -223,3 +228,33 @@ def test_a_build_that_was_killed_leaves_the_warehouse_free(tmp_path: Path) -> No
         holder.kill()
 
     assert {result.name for result in tiny.build(DAY, DAY)} == {"flights"}
+
+
+def test_the_days_of_each_mart_are_recorded_with_the_reason_why_one_may_be_empty(tmp_path: Path) -> None:
+    marked = SOUND.replace("materialized='incremental'", "materialized='incremental', meta={'may_be_empty': true}")
+    tiny = warehouse(tmp_path, flights=SOUND, gates=marked, planes="{{ config(materialized='table') }} select 1 as one")
+    tiny.build(DAY, EMPTY)
+    empty, says_so = "what was landed of schedules, weather has no rows", "its model says that its days may be empty"
+    assert tiny.built(DAY) == {"flights": "", "gates": says_so}
+    assert tiny.built(EMPTY) == {"flights": empty, "gates": empty}
+    assert tiny.built(LATER) == {}
+    tiny.record(LATER, LATER)
+    assert tiny.built(LATER) == tiny.built(DAY)
+
+
+def test_what_was_built_is_recorded_where_another_model_failed(tmp_path: Path) -> None:
+    broken = "{{ config(materialized='incremental') }} select no_such_column from (select 1 as one)"
+    tiny = warehouse(tmp_path, flights=SOUND, gates=broken)
+    with pytest.raises(BuildFailed):
+        tiny.build(DAY, DAY)
+    assert tiny.built(DAY) == {"flights": ""}
+
+
+def test_a_warehouse_of_an_earlier_release_has_no_records(tmp_path: Path) -> None:
+    tiny = warehouse(tmp_path, flights=SOUND)
+    tiny.build(DAY, DAY)
+    with duckdb.connect(tmp_path / "data" / "tiny.duckdb") as connection:
+        connection.execute("drop table _tailrace_builds")
+    assert tiny.built(DAY) is None
+    tiny.build(LATER, LATER)
+    assert (tiny.built(DAY), tiny.built(LATER)) == ({}, {"flights": ""})

@@ -51,6 +51,9 @@ class Landing:
     def digests(self, first: dt.date, last: dt.date) -> dict[tuple[str, dt.date], str]:
         return self.marks(first, last)
 
+    def empty(self, first: dt.date, last: dt.date) -> dict[dt.date, tuple[str, ...]]:
+        return {}
+
 
 @dataclass
 class Site:
