@@ -21,17 +21,19 @@ from tests.support import churn_rows, keyed
 
 FIRST, LAST = dt.date(2013, 3, 1), dt.date(2013, 3, 8)
 ROWS = 20
-ENGINES = {
-    "local": LocalEngine,
-    "memory": MemoryEngine,
-    "spark": lambda: SparkEngine(SparkSettings(master="local[2]", driver_memory="1g")),
-}
+SPARK = SparkSettings(master="local[2]", driver_memory="1g", conf={"spark.sql.shuffle.partitions": "2"})
+ENGINES = {"local": LocalEngine, "memory": MemoryEngine, "spark": lambda: SparkEngine(SPARK)}
 INSTANT = pa.timestamp("us", tz="UTC")
 
 
-@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.spark if name == "spark" else ()) for name in ENGINES])
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=pytest.mark.spark if name == "spark" else ()) for name in ENGINES]
+)
 def engine(request):
-    return ENGINES[request.param]()
+    engine = ENGINES[request.param]()
+    yield engine
+    if request.param == "spark":
+        engine.session.stop()
 
 
 @pytest.fixture
