@@ -393,6 +393,19 @@ class Trial:
     seconds: float
 
 
+def not_trained(trials: Iterable[Trial]) -> tuple[str, ...]:
+    """A sentence for each candidate none of whose trials completed, with the first one's error."""
+    tried: dict[str, list[Trial]] = {}
+    for trial in trials:
+        tried.setdefault(trial.candidate, []).append(trial)
+    return tuple(
+        f"{name}: 0 of {len(its_trials)} trials completed; the first ended with: "
+        f"{its_trials[0].parameters.get('error', its_trials[0].state)}"
+        for name, its_trials in tried.items()
+        if not any(trial.state == "complete" for trial in its_trials)
+    )
+
+
 class Model(Protocol):
     """A fitted pipeline, preprocessing included."""
 
@@ -429,6 +442,11 @@ class Trained:
     best: Trial
     trials: tuple[Trial, ...]
 
+    @property
+    def not_trained(self) -> tuple[str, ...]:
+        """A sentence for each candidate none of whose trials completed."""
+        return not_trained(self.trials)
+
 
 class LabelledRows(Protocol):
     """The feature columns of the rows a model learns from, and their labels."""
@@ -446,6 +464,10 @@ class LabelledRows(Protocol):
 
     def head(self, rows: int) -> pa.Table:
         """The first rows of the table."""
+        ...
+
+    def with_nulls(self) -> frozenset[str]:
+        """The feature columns that have nulls."""
         ...
 
     @property

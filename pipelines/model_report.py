@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.gate import Decision
-from pipelines.interfaces import Model, RunRecord, Trial
+from pipelines.interfaces import Model, RunRecord, Trial, not_trained
 from pipelines.libraries import installed_version
 from pipelines.metrics import measure
 from pipelines.reporting.evaluation import Intervals, ScoredHoldout, slice_table, write_report
@@ -120,6 +120,7 @@ def _card(judged: Judged, challenger: ScoredHoldout) -> ModelCard:
         limitations=[
             f"It has seen the outcomes of every day up to {holdout[-1]}: score later days with it.",
             f"It was chosen among {len(judged.trials)} trials on one split by time, and not refitted on the holdout.",
+            *(f"Not among them: {sentence}." for sentence in not_trained(judged.trials)),
         ],
         libraries={name: installed_version(name) for name in LIBRARIES},
         slice_metric=spec.gate.metric,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipelines import pins, training_set
+from pipelines.engines.models import digest_to_compare
 from pipelines.errors import BadInput, PinLost
 from pipelines.interfaces import Pin, RunRecord, Services, Trial
 from pipelines.metrics import measure
@@ -94,6 +95,7 @@ def run(
     seed, trials = int(record.tags["tailrace.input.seed"]), int(record.tags["tailrace.input.trials"])
     trained, scores = fit(services, spec, loaded, seed=seed, trials=trials, on_trial=on_trial)
     metrics = measure(holdout_labels(loaded), scores)
+    recorded = record.tags["tailrace.model_digest"]
     now = inputs_of(spec, day, loaded.digests, seed, trials)
     return Reproduction(
         run_id,
@@ -101,7 +103,7 @@ def run(
         data,
         tuple(Compared(name, record.tags[f"tailrace.input.{name}"], value) for name, value in now.items()),
         (
-            Compared("model digest", record.tags["tailrace.model_digest"], trained.model.digest()),
+            Compared("model digest", recorded, digest_to_compare(trained.model, recorded)),
             *(Compared(name, repr(_metric(record, name)), repr(value)) for name, value in metrics.items()),
         ),
         changed,

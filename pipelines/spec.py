@@ -6,11 +6,13 @@ person corrects a file once; the registry raises them together.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import hashlib
 import importlib
 import inspect
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -20,6 +22,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 from croniter import croniter
 
 from pipelines.errors import did_you_mean
+from pipelines.parameters import described, unrecordable
 
 COLUMN_KINDS = ("numeric", "categorical", "text")
 GATE_METRICS = ("roc_auc", "pr_auc", "log_loss", "brier")
@@ -44,6 +47,22 @@ OWN_PARAMETERS = re.compile(
     r".*(Col|_col|_cols)|family|feature_names|feature_types|missing|objective|early_stopping_rounds|.*repartition.*"
 )
 """Parameters of those that Tailrace sets: what they read and predict, and how rows are dealt out."""
+
+XGBOOST_METRICS = {"log_loss": "logloss", "roc_auc": "auc", "pr_auc": "aucpr", "brier": "rmse"}
+"""XGBoost's names for the metrics of a search."""
+
+XGBOOST_SETS: Mapping[str, tuple[object, str]] = {
+    "objective": ("binary:logistic", "the predictions are probabilities"),
+    "eval_metric": (XGBOOST_METRICS, "search.metric says what trials are compared by"),
+    "missing": (math.nan, "nulls are what is missing; make such values null in dbt"),
+    "enable_categorical": (True, "features.columns says which columns are categories"),
+    "feature_types": (None, "features.columns says which columns are categories"),
+    "feature_weights": (None, "all features are drawn alike"),
+    "importance_type": ("total_gain", "importance is the share of the total gain"),
+    "callbacks": (None, "the search watches the trials"),
+    "kwargs": (None, "write each parameter by its own name"),
+}
+"""Parameters of XGBoost that Tailrace sets, with what they are and why: others would be recorded and not in force."""
 
 
 @dataclass(frozen=True)
@@ -238,7 +257,7 @@ class PipelineSpec:
 
     def digest(self) -> str:
         """SHA-256 of everything the spec says."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True, default=str).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True, default=described).encode()).hexdigest()
 
 
 def problems_of(spec: PipelineSpec, *, estimators: bool = True) -> list[str]:
@@ -376,6 +395,7 @@ def _candidates(spec: PipelineSpec) -> Iterator[str]:
         yield f"candidates has {name!r} {names.count(name)} times; names must differ."
     for candidate in spec.candidates:
         where = f"candidates[{candidate.name!r}]"
+        yield from _unrecordable(where, candidate)
         for parameter in sorted(set(candidate.parameters) & set(candidate.search)):
             yield f"{where}.search has {parameter!r}, which .parameters fixes already."
         if not candidate.estimator.startswith("sklearn.") and spec.features.of_kind("text"):
@@ -385,6 +405,18 @@ def _candidates(spec: PipelineSpec) -> Iterator[str]:
             yield f"{where}.search has 'num_workers', which is the cluster's; fix it in .parameters, or leave it out."
         for parameter, domain in candidate.search.items():
             yield from _domain(f"{where}.search[{parameter!r}]", domain)
+
+
+def _unrecordable(where: str, candidate: Candidate) -> Iterator[str]:
+    """A parameter is part of the spec's digest, so it must be the same in every process."""
+    options = {name: domain.options for name, domain in candidate.search.items() if isinstance(domain, Choice)}
+    for part, values in (("parameters", candidate.parameters), ("search", options)):
+        for parameter, value in values.items():
+            for what in unrecordable(value):
+                yield (
+                    f"{where}.{part}[{parameter!r}] has {what}, whose content cannot be recorded; use numbers, texts, "
+                    "True, False, None, lists and dicts of these, or estimators of scikit-learn."
+                )
 
 
 def _domain(where: str, domain: object) -> Iterator[str]:
@@ -425,8 +457,10 @@ def _estimators(spec: PipelineSpec) -> Iterator[str]:
         if not hasattr(estimator, "predict_proba"):
             yield f"{where}.estimator: {class_name} gives no probabilities; use a classifier with predict_proba."
             continue
-        known = set(inspect.signature(estimator).parameters) | set(_parameters(estimator))
+        known = set(inspect.signature(estimator).parameters) | set(_parameters(estimator, candidate))
         yield from _unknown_parameters(where, candidate, known)
+        if candidate.estimator.startswith("xgboost."):
+            yield from _not_in_force(where, candidate, spec.search.metric)
 
 
 def _cluster_estimator(where: str, candidate: Candidate) -> Iterator[str]:
@@ -452,12 +486,28 @@ def _unknown_parameters(where: str, candidate: Candidate, known: set[str]) -> It
             yield f"{where}.{part}: {class_name} has no parameter {parameter!r}.{did_you_mean(parameter, known)}"
 
 
-def _parameters(estimator: Any) -> list[str]:
-    """The estimator's parameters; those of a meta-estimator, which needs others to be made, by signature only."""
-    try:
-        return list(estimator().get_params())
-    except TypeError:
-        return []
+def _not_in_force(where: str, candidate: Candidate, metric: str) -> Iterator[str]:
+    """Parameters that Tailrace would override in silence."""
+    for parameter in sorted(set(XGBOOST_SETS) & {*candidate.parameters, *candidate.search}):
+        value, reason = XGBOOST_SETS[parameter]
+        if value is XGBOOST_METRICS:
+            value = XGBOOST_METRICS.get(metric)
+        if parameter in candidate.search or repr(candidate.parameters[parameter]) != repr(value):
+            part = "search" if parameter in candidate.search else "parameters"
+            instead = "" if value is None else f" to {value!r}"
+            yield f"{where}.{part}: Tailrace sets {parameter!r}{instead} ({reason}); leave it out."
+
+
+def _parameters(estimator: Any, candidate: Candidate) -> list[str]:
+    """The estimator's parameters, and those of the estimators that the candidate puts into it, such as estimator__C."""
+    given = {name: value for name, value in candidate.parameters.items() if "__" not in name}
+    names: list[str] = []
+    for parameters in ({}, given):
+        # A meta-estimator cannot be made without others; what is wrong with those is told when it is fitted.
+        with contextlib.suppress(TypeError, AttributeError, ValueError):
+            made = estimator(**parameters).get_params()
+            names += [name for name in made if "__" in name or not parameters]
+    return names
 
 
 def _one_of(where: str, value: str, allowed: tuple[str, ...]) -> Iterator[str]:

@@ -41,6 +41,9 @@ class ArrowRows:
     def head(self, rows: int) -> pa.Table:
         return self.table().slice(0, rows)
 
+    def with_nulls(self) -> frozenset[str]:
+        return frozenset(name for name in self.columns if self.held[name].null_count)
+
     @property
     def days(self) -> tuple[dt.date, dt.date]:
         first_and_last = pc.min_max(self.held["ds"]).as_py()

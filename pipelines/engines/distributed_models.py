@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pyarrow as pa
 
+from pipelines.engines.encoding import check_numbers
 from pipelines.engines.models import DESCRIPTION, check_columns
 from pipelines.engines.vectors import VectorEncoding
 
@@ -33,6 +34,7 @@ class _VectorModel:
 
     def predict(self, rows: pa.RecordBatch) -> pa.Array:
         check_columns(self.features, rows.schema)
+        check_numbers(rows, [name for name, kind in self.features.items() if kind == "numeric"])
         return pa.array(self.probabilities(self.encoding.matrix(rows)), pa.float64())
 
     def save(self, folder: Path) -> None:

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from pipelines.errors import SignatureMismatch
+
+Column = pa.Array | pa.ChunkedArray
+LARGEST = float(np.finfo(np.float32).max)
+"""The largest number that every estimator takes: trees work on float32."""
+
+LARGEST_WHOLE = 2**53
+"""Beyond it, float64 cannot tell neighbouring whole numbers apart."""
+
+EXAMPLES = 3
 
 
 def categories_of(rows: pa.Table, columns: Sequence[str]) -> dict[str, list[str]]:
@@ -21,14 +32,71 @@ def matrix(
 
     Nulls and values that `categories` does not list are NaN, which XGBoost takes as missing. Columns
     lie one after the other in memory: they are copied, not scattered, and XGBoost reads either order.
+    Raises SignatureMismatch as `check_numbers` does.
     """
     encoded = np.empty((len(columns), rows.num_rows), dtype=np.float32)
-    for position, name in enumerate(columns):
-        encoded[position] = _column(rows.column(name), categories.get(name))
+    with np.errstate(over="ignore"):
+        for position, name in enumerate(columns):
+            values = rows.column(name)
+            if name not in categories and _too_large_whole(values) is not None:
+                check_numbers(rows, [column for column in columns if column not in categories])
+            encoded[position] = _column(values, categories.get(name))
+            if np.isinf(encoded[position]).any():
+                check_numbers(rows, [column for column in columns if column not in categories])
     return encoded.T
 
 
-def _column(values: pa.Array | pa.ChunkedArray, categories: Sequence[str] | None) -> np.ndarray:
+def check_numbers(
+    rows: pa.Table | pa.RecordBatch, columns: Iterable[str], key: Sequence[str] = (), where: str = "The features"
+) -> None:
+    """Raises SignatureMismatch naming every column with numbers that no model takes, and some of their rows.
+
+    These are infinities, numbers beyond `LARGEST`, and whole numbers beyond `LARGEST_WHOLE`. Nulls and NaN are missing
+    values, which every model takes.
+    """
+    problems = []
+    for name in columns:
+        bad = _unusable(rows.column(name))
+        if bad is not None and len(bad):
+            shown = ", ".join(_example(rows, name, int(row), key) for row in bad[:EXAMPLES])
+            problems.append(f"column {name!r}: {len(bad)} of {rows.num_rows} values, for example {shown}.")
+    if problems:
+        lines = "\n".join(f"  - {problem}" for problem in problems)
+        raise SignatureMismatch(
+            f"{where} hold numbers that no model takes (infinite, beyond {LARGEST:.2g}, or whole numbers beyond "
+            f"2^53):\n{lines}\nCorrect them in dbt, or make them null, which stands for a missing value; then build "
+            "these days again."
+        )
+
+
+def _example(rows: pa.Table | pa.RecordBatch, column: str, row: int, key: Sequence[str]) -> str:
+    of = ", ".join(f"{name} {rows.column(name)[row].as_py()}" for name in key)
+    return f"{rows.column(column)[row].as_py()} ({of or f'row {row}'})"
+
+
+def _unusable(values: Column) -> np.ndarray | None:
+    """The positions of numbers that no model takes; None where the type has none."""
+    if pa.types.is_integer(values.type):
+        return _too_large_whole(values)
+    if pa.types.is_floating(values.type) or pa.types.is_decimal(values.type):
+        return np.flatnonzero(np.abs(to_numpy(values.cast(pa.float64()))) > LARGEST)
+    return None
+
+
+def _too_large_whole(values: Column) -> np.ndarray | None:
+    """The positions of whole numbers beyond `LARGEST_WHOLE`, None if there are none."""
+    if not pa.types.is_integer(values.type) or values.type.bit_width < 64:
+        return None
+    limits = pc.min_max(values).as_py()
+    if limits["max"] is None or (limits["max"] <= LARGEST_WHOLE and limits["min"] >= -LARGEST_WHOLE):
+        return None
+    beyond = pc.greater(values, pa.scalar(LARGEST_WHOLE, values.type))
+    if pa.types.is_signed_integer(values.type):
+        beyond = pc.or_(beyond, pc.less(values, pa.scalar(-LARGEST_WHOLE, values.type)))
+    return np.flatnonzero(to_numpy(beyond.fill_null(False)))
+
+
+def _column(values: Column, categories: Sequence[str] | None) -> np.ndarray:
     if categories is not None:
         values = pc.index_in(values.cast(pa.string()), value_set=pa.array(categories, pa.string()))
     if not pa.types.is_floating(values.type):
@@ -37,6 +105,6 @@ def _column(values: pa.Array | pa.ChunkedArray, categories: Sequence[str] | None
     return to_numpy(values)
 
 
-def to_numpy(values: pa.Array | pa.ChunkedArray) -> np.ndarray:
+def to_numpy(values: Column) -> np.ndarray:
     """A numeric column as NumPy, nulls as NaN."""
     return values.to_numpy(zero_copy_only=False) if isinstance(values, pa.Array) else values.to_numpy()

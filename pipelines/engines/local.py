@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from pipelines.engines import models
+from pipelines.engines import dry_run, models
 from pipelines.engines.encoding import to_numpy
 from pipelines.engines.estimators import is_distributed
 from pipelines.engines.scoring import score_stream
@@ -42,7 +42,8 @@ class LocalEngine:
         _refuse_distributed(spec)
         table, labels = rows.table(), to_numpy(rows.labels()).astype(bool)
         with in_threads(spec, comparison(spec, table, labels), seed, self.cores) as run:
-            tried = search(spec, seed=seed, trials=trials, run=run, on_trial=on_trial)
+            refused = dry_run.refusals(spec, table, labels)
+            tried = search(spec, seed=seed, trials=trials, run=run, on_trial=on_trial, refused=refused)
         best = best_of(spec, tried)
         return Trained(refit(spec, best, table, labels, seed=seed, threads=self.cores), best, tried)
 

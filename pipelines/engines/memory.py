@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.engines.encoding import check_numbers
 from pipelines.engines.models import check_columns
 from pipelines.engines.scoring import score_stream
 from pipelines.errors import SignatureMismatch, TrainingFailed
@@ -28,6 +29,7 @@ class BaseRate:
 
     def predict(self, rows: pa.RecordBatch) -> pa.Array:
         check_columns(self.features, rows.schema)
+        check_numbers(rows, [name for name, kind in self.features.items() if kind == "numeric"])
         return pa.repeat(self.rate, rows.num_rows)
 
     def save(self, folder: Path) -> None:

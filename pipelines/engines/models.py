@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipelines.engines.encoding import matrix, to_numpy
+from pipelines.engines import versions
+from pipelines.engines.encoding import check_numbers, matrix, to_numpy
+from pipelines.engines.fingerprint import fingerprint
 from pipelines.errors import SignatureMismatch, did_you_mean
 from pipelines.interfaces import Model
 
@@ -20,13 +22,25 @@ TRUSTED = frozenset(
     {
         "functools.partial",
         "numpy.dtype",
+        "scipy.sparse._csr.csr_array",
+        "scipy.sparse._csr.csr_matrix",
         "sklearn.calibration._CalibratedClassifier",
         "sklearn.calibration._SigmoidCalibration",
         "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+        "sklearn.metrics._dist_metrics.ChebyshevDistance64",
         "sklearn.metrics._dist_metrics.EuclideanDistance64",
+        "sklearn.metrics._dist_metrics.ManhattanDistance64",
+        "sklearn.metrics._dist_metrics.MinkowskiDistance64",
+        "sklearn.metrics._scorer._PassthroughScorer",
+        "sklearn.model_selection._split.KFold",
+        "sklearn.model_selection._split.StratifiedKFold",
+        "sklearn.model_selection._split.TimeSeriesSplit",
+        "sklearn.neighbors._ball_tree.BallTree",
         "sklearn.neighbors._kd_tree.KDTree",
         "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+        "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
         "sklearn.tree._tree.Tree",
+        "sklearn.utils._bunch.Bunch",
         "sklearn.utils.validation.check_array",
     }
 )
@@ -93,9 +107,13 @@ class SklearnModel:
         _describe(folder, kind=self.kind, features=self.features)
 
     def digest(self) -> str:
+        # A skops file holds memory addresses and times, so its bytes differ from run to run.
+        return fingerprint([self.pipeline, list(self.features.items())])
+
+    def former_digest(self) -> str:
+        """The digest that releases up to 0.1 recorded: of a pickle, so that it differs once the model was stored."""
         import joblib
 
-        # A skops file holds memory addresses and times, so its bytes differ from run to run.
         fitted = joblib.hash([self.pipeline, list(self.features.items())], hash_name="sha1")
         return hashlib.sha256(fitted.encode()).hexdigest()
 
@@ -104,21 +122,28 @@ class SklearnModel:
         estimator = self.pipeline[-1]
         weights = getattr(estimator, "feature_importances_", None)
         if weights is None and hasattr(estimator, "coef_"):
-            weights = np.abs(np.asarray(estimator.coef_)).ravel()
+            weights = np.abs(_dense(estimator.coef_)).ravel()
         if weights is None:
             return {}
         shares = dict.fromkeys(self.features, 0.0)
-        for name, weight in zip(self.pipeline[:-1].get_feature_names_out(), weights, strict=True):
-            shares[_origin_of(name, self.features)] += float(weight)
+        for name, weight in zip(_origins(self.pipeline[0]), weights, strict=True):
+            shares[name] += float(weight)
         total = sum(shares.values()) or 1.0
         return {name: share / total for name, share in shares.items()}
 
 
 def load(folder: Path) -> Model:
-    """A model as `save` wrote it. Raises SignatureMismatch if it is of no kind known here."""
+    """A model as `save` wrote it.
+
+    Raises SignatureMismatch if it is of no kind known here, or does not work with the libraries installed here.
+    """
+    description = json.loads((folder / DESCRIPTION).read_text())
+    return versions.load(folder, description, lambda: _read(folder, description))
+
+
+def _read(folder: Path, description: Mapping[str, Any]) -> Model:
     from pipelines.engines import distributed_models
 
-    description = json.loads((folder / DESCRIPTION).read_text())
     if description["kind"] == XgboostModel.kind:
         import xgboost
 
@@ -136,10 +161,21 @@ def load(folder: Path) -> Model:
     )
 
 
+def digest_to_compare(model: Model, recorded: str) -> str:
+    """The model's digest; made as releases up to 0.1 made it, where that is the recorded one."""
+    if isinstance(model, SklearnModel) and model.former_digest() == recorded:
+        return recorded
+    return model.digest()
+
+
 def frame(rows: pa.Table | pa.RecordBatch, features: Mapping[str, str]) -> Any:
-    """The feature columns as pandas: numbers as float64, categories and texts as plain objects."""
+    """The feature columns as pandas: numbers as float64, categories and texts as plain objects.
+
+    Raises SignatureMismatch as `check_numbers` does.
+    """
     import pandas as pd
 
+    check_numbers(rows, [name for name, kind in features.items() if kind == "numeric"])
     columns = {}
     for name, kind in features.items():
         values = rows.column(name)
@@ -177,12 +213,31 @@ def _fits(type_: pa.DataType, kind: str) -> bool:
     return number if kind == "numeric" else text or (kind == "categorical" and number)
 
 
-def _origin_of(output: str, features: Mapping[str, str]) -> str:
-    """The feature that an output column such as 'categorical__carrier_UA' or 'text_note__late' was made of."""
-    step, _, name = output.partition("__")
-    if step.startswith("text_"):
-        return step.removeprefix("text_")
-    return max((feature for feature in features if name.startswith(feature)), key=len)
+def _dense(values: Any) -> np.ndarray:
+    """An array, also where scikit-learn gives a sparse matrix."""
+    return np.asarray(values.toarray() if hasattr(values, "toarray") else values)
+
+
+def _origins(columns: Any) -> list[str]:
+    """The feature that each output of a fitted ColumnTransformer was made of.
+
+    By its structure: the names of outputs, such as 'categorical__carrier_UA', do not say where a feature's name ends.
+    """
+    import copy
+
+    origins: list[str] = []
+    for name, step, inputs in columns.transformers_:
+        outputs = columns.output_indices_[name]
+        width = outputs.stop - outputs.start
+        if isinstance(inputs, str):
+            origins += [inputs] * width
+        elif hasattr(step, "feature_name_combiner") and width:
+            named = copy.copy(step)
+            named.feature_name_combiner = lambda feature, category: feature
+            origins += list(named.get_feature_names_out())
+        else:
+            origins += list(inputs)[:width]
+    return origins
 
 
 def _load_skops(path: Path) -> Any:
@@ -202,5 +257,6 @@ def _refuse_unknown(types: Sequence[str], what: str) -> None:
         )
 
 
-def _describe(folder: Path, **description: Any) -> None:
-    (folder / DESCRIPTION).write_text(json.dumps(description, indent=2, sort_keys=False))
+def _describe(folder: Path, kind: str, **description: Any) -> None:
+    told = {"kind": kind, versions.RECORDED: versions.installed(kind), **description}
+    (folder / DESCRIPTION).write_text(json.dumps(told, indent=2, sort_keys=False))

@@ -11,7 +11,9 @@ from typing import TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.engines.encoding import check_numbers
 from pipelines.engines.models import check_columns
+from pipelines.errors import SignatureMismatch
 from pipelines.interfaces import Model
 from pipelines.spec import PipelineSpec
 
@@ -22,7 +24,13 @@ T = TypeVar("T")
 def score_batch(spec: PipelineSpec, model: Model, version: str, rows: pa.RecordBatch) -> pa.RecordBatch:
     """The published columns for a batch: key, event time, score, decision, model version, ds. Pure."""
     schema = prediction_schema(spec, rows.schema)
-    scores = model.predict(rows)
+    try:
+        scores = model.predict(rows)
+    except SignatureMismatch:
+        # The same again with the rows' keys, which the model does not know.
+        numeric = [name for name, kind in model.features.items() if kind == "numeric"]
+        check_numbers(rows, numeric, spec.features.key, f"Rows of {spec.features_table} on {rows.column('ds')[0]}")
+        raise
     columns = [rows.column(name) for name in (*spec.features.key, spec.features.event_time)]
     columns += [
         scores,

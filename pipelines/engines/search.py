@@ -21,9 +21,11 @@ import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
 from pipelines import refusals
+from pipelines.engines.encoding import check_numbers
 from pipelines.engines.estimators import Fitted, fit, fit_watched
+from pipelines.engines.library_errors import said
 from pipelines.errors import TrainingFailed
-from pipelines.interfaces import Trial
+from pipelines.interfaces import Trial, not_trained
 from pipelines.metrics import METRICS, measure
 from pipelines.spec import Candidate, Choice, FloatRange, IntRange, PipelineSpec
 
@@ -69,7 +71,11 @@ class Comparison:
 
 
 def comparison(spec: PipelineSpec, rows: pa.Table, labels: np.ndarray) -> Comparison:
-    """The rows cut in two; they are sorted by time. Raises TrainingFailed if a part holds one class only."""
+    """The rows cut in two; they are sorted by time.
+
+    Raises TrainingFailed if a part holds one class only, SignatureMismatch if no model takes some of their numbers.
+    """
+    check_numbers(rows, spec.features.of_kind("numeric"), where=f"The rows that {spec.name} learns from")
     boundary = int(rows.num_rows * (1 - WATCH_SHARE))
     whole = rows.combine_chunks()  # the size of a batch shows in the last digits of what is predicted for it
     parts = Comparison(whole.slice(0, boundary), labels[:boundary], whole.slice(boundary), labels[boundary:])
@@ -93,11 +99,18 @@ def shares(candidates: Sequence[Candidate], trials: int) -> list[int]:
 
 
 def search(
-    spec: PipelineSpec, *, seed: int, trials: int, run: Run, on_trial: Callable[[Trial], None]
+    spec: PipelineSpec,
+    *,
+    seed: int,
+    trials: int,
+    run: Run,
+    on_trial: Callable[[Trial], None],
+    refused: Callable[[Job], str | None] = lambda job: None,
 ) -> tuple[Trial, ...]:
     """Every trial, numbered in the order in which they are told: round by round, within it by candidate.
 
-    No round begins after `spec.search.seconds`, save the first. Raises TrainingFailed if no trial completed.
+    A job for which `refused` gives a reason is not run: its trial fails with that reason. No round begins after
+    `spec.search.seconds`, save the first. Raises TrainingFailed, with each candidate's error, if no trial completed.
     """
     deadline = time.monotonic() + spec.search.seconds
     budgets = shares(spec.candidates, trials)
@@ -107,14 +120,20 @@ def search(
     done: list[Trial] = []
     while any(each.left for each in searches) and (not done or time.monotonic() < deadline):
         asked = [(each, trial, job) for each in searches for trial, job in each.ask()]
-        outcomes = run([job for _, _, job in asked])
-        for (each, trial, job), outcome in zip(asked, outcomes, strict=True):
+        reasons = [refused(job) for _, _, job in asked]
+        to_run = [job for (_, _, job), reason in zip(asked, reasons, strict=True) if reason is None]
+        ran = iter(run(to_run)) if to_run else iter(())
+        for (each, trial, job), reason in zip(asked, reasons, strict=True):
+            outcome = next(ran) if reason is None else Outcome("failed", None, {"error": reason}, 0.0)
             each.tell(trial, outcome)
             parameters = {**job.parameters, **outcome.found}
             done.append(Trial(len(done), job.candidate.name, parameters, outcome.value, outcome.state, outcome.seconds))
             on_trial(done[-1])
     if not any(trial.state == "complete" for trial in done):
-        raise TrainingFailed(f"{spec.name}: none of {len(done)} trials completed; the log names each one's error.")
+        raise TrainingFailed(
+            f"{spec.name}: none of {len(done)} trials completed.\n"
+            + "\n".join(f"  - {sentence}" for sentence in not_trained(done))
+        )
     return tuple(done)
 
 
@@ -168,9 +187,9 @@ def run_job(spec: PipelineSpec, data: Comparison, seed: int, job: Job) -> Outcom
         return ended("complete", measure(data.watch_labels, scores)[spec.search.metric], **found)
     except optuna.TrialPruned:
         return ended("pruned")
-    except (ValueError, RuntimeError, ArithmeticError) as error:
+    except Exception as error:  # noqa: BLE001 - whatever a library raises on parameters that it does not like
         # A bad combination of parameters ends its own trial; the search goes on.
-        return ended("failed", error=str(error))
+        return ended("failed", error=said(error))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines import metrics
-from pipelines.interfaces import Trial
+from pipelines.interfaces import Trial, not_trained
 from pipelines.metrics import METRICS
 from pipelines.reporting.templating import render
 
@@ -253,6 +253,7 @@ def write_report(
         slices=_side_by_side(slices, challenger.name, champion.name if champion else None),
         gate_lines=gate_lines,
         trials=trials,
+        not_trained=not_trained(trials),
         pictures=drawn,
     )
     report = folder / REPORT

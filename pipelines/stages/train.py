@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import json
+import logging
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -20,6 +21,8 @@ from pipelines.metrics import Distribution, measure
 from pipelines.spec import PipelineSpec
 from pipelines.training_set import TrainingSet
 
+log = logging.getLogger("tailrace")
+
 EXAMPLE_ROWS = 5
 TRIALS = "search/trials.json"
 
@@ -28,7 +31,8 @@ TRIALS = "search/trials.json"
 class TrainingResult:
     """A registered model version. `unchanged`: an earlier run had the same inputs, so it stands.
 
-    `url` is the training run's page in the tracker, empty if none is served.
+    `url` is the training run's page in the tracker, empty if none is served; `not_trained` has a sentence for each
+    candidate none of whose trials completed.
     """
 
     pipeline: str
@@ -40,6 +44,7 @@ class TrainingResult:
     model_digest: str
     unchanged: bool = False
     url: str = ""
+    not_trained: tuple[str, ...] = ()
 
 
 def run(
@@ -94,7 +99,17 @@ def run(
         raise
     tracker.end_run(run_id, "finished")
     digest, url = trained.model.digest(), tracker.run(run_id).url
-    return TrainingResult(spec.name, day, run_id, version, trained.best.candidate, metrics, digest, url=url)
+    return TrainingResult(
+        spec.name,
+        day,
+        run_id,
+        version,
+        trained.best.candidate,
+        metrics,
+        digest,
+        url=url,
+        not_trained=trained.not_trained,
+    )
 
 
 def fit(
@@ -108,6 +123,8 @@ def fit(
 ) -> tuple[Trained, np.ndarray]:
     """The best model of a search on the learning rows, and its scores of the holdout, float64."""
     trained = services.engine.train(spec, data.learning, seed=seed, trials=trials, on_trial=on_trial)
+    for sentence in trained.not_trained:
+        log.warning("%s: candidate %s", spec.name, sentence)
     return trained, predict(trained.model, data.holdout)
 
 
@@ -189,7 +206,7 @@ def _register(
             models.SCORES_TAG: Distribution.of(scores).to_json(),
         },
     )
-    example = data.learning.head(EXAMPLE_ROWS)
+    example = _example(data)
     with tempfile.TemporaryDirectory(prefix="tailrace-train-") as scratch:
         saved, search = Path(scratch, "model"), Path(scratch, "search")
         saved.mkdir()
@@ -198,6 +215,21 @@ def _register(
         tracker.log_files(run_id, search, Path(TRIALS).parent.name)
         model.save(saved)
         return tracker.log_model(run_id, saved, example, pa.array(predict(model, example)))
+
+
+def _example(data: TrainingSet) -> pa.Table:
+    """The first rows to learn from, as the signature is to declare them.
+
+    Whole numbers are doubles where any row of the training set has a null: in pandas they are, and MLflow refuses them
+    for whole numbers.
+    """
+    rows = data.learning.head(EXAMPLE_ROWS)
+    nullable = {*data.learning.with_nulls(), *(name for name in rows.column_names if data.holdout[name].null_count)}
+    fields = [
+        field.with_type(pa.float64()) if field.name in nullable and pa.types.is_integer(field.type) else field
+        for field in rows.schema
+    ]
+    return rows.cast(pa.schema(fields))
 
 
 def holdout_labels(data: TrainingSet) -> np.ndarray:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import datetime as dt
+import hashlib
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from pipelines import registry
 from pipelines.errors import SpecError, UnknownName
+from pipelines.parameters import described
 from pipelines.spec import (
     Audit,
     Candidate,
@@ -95,6 +99,21 @@ def with_columns(spec: PipelineSpec, columns: dict[str, str]) -> PipelineSpec:
         (lambda s: with_candidate(s, search={"learning_rate": FloatRange(0, 1, log=True)}), "low must be more than 0"),
         (lambda s: with_candidate(s, search={"max_depth": Choice(())}), "has no options"),
         (lambda s: with_candidate(s, search={"max_depth": (2, 4)}), "must be an IntRange"),
+        (lambda s: with_candidate(s, parameters={"missing": 0.0}), "Tailrace sets 'missing' to nan (nulls are what is"),
+        (
+            lambda s: with_candidate(s, parameters={"objective": "binary:hinge"}),
+            "sets 'objective' to 'binary:logistic'",
+        ),
+        (lambda s: with_candidate(s, parameters={"eval_metric": "error"}), "sets 'eval_metric' to 'logloss' (search.m"),
+        (lambda s: with_candidate(s, parameters={"enable_categorical": False}), "Tailrace sets 'enable_categorical'"),
+        (lambda s: with_candidate(s, parameters={"importance_type": "gain"}), "sets 'importance_type' to 'total_gain'"),
+        (lambda s: with_candidate(s, parameters={"kwargs": {"max_dept": 3}}), "Tailrace sets 'kwargs' (write each"),
+        (lambda s: with_candidate(s, search={"missing": Choice((0.0,))}), ".search: Tailrace sets 'missing'"),
+        (lambda s: with_candidate(s, parameters={"base_score": len}), "has the function len, whose content cannot"),
+        (lambda s: with_candidate(s, parameters={"base_score": [object()]}), "has an object of class builtins.object"),
+        (lambda s: with_candidate(s, parameters={"base_score": Window}), "has the class Window"),
+        (lambda s: with_candidate(s, parameters={"base_score": {1: 2, "a": 3}}), "not all texts or all numbers"),
+        (lambda s: with_candidate(s, search={"max_depth": Choice((len,))}), ".search['max_depth'] has the function"),
     ],
 )
 def test_a_wrong_field_is_named_in_one_sentence(spec, change, expected):
@@ -153,6 +172,70 @@ def test_an_unknown_pipeline_is_told_the_nearest():
 def test_the_digest_says_everything(spec):
     assert spec.digest() == replace(spec).digest()
     assert spec.digest() != replace(spec, gate=Gate(floor=0.56)).digest()
+
+
+def test_parameters_that_xgboost_is_given_anyway_may_be_said(spec):
+    given = {
+        "objective": "binary:logistic",
+        "enable_categorical": True,
+        "missing": float("nan"),
+        "eval_metric": "logloss",
+    }
+    assert problems_of(with_candidate(spec, parameters=given)) == []
+
+
+def nested(spec: PipelineSpec, estimator: object) -> PipelineSpec:
+    return with_candidate(
+        spec, estimator="sklearn.calibration.CalibratedClassifierCV", parameters={"estimator": estimator}
+    )
+
+
+def test_the_digest_says_what_is_in_a_nested_estimator(spec):
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    values = [
+        *(RandomForestClassifier(trees, class_weight=dict.fromkeys(range(200), 1.0)) for trees in (100, 101)),
+        *(make_pipeline(RandomForestClassifier(trees)) for trees in (100, 101)),
+        *(LogisticRegression(C=c) for c in (1.0, 2.0)),
+    ]
+    digests = [nested(spec, value).digest() for value in values]
+    assert len(set(digests)) == len(values)
+    assert nested(spec, RandomForestClassifier(7)).digest() == nested(spec, RandomForestClassifier(7)).digest()
+    assert problems_of(nested(spec, LogisticRegression())) == []
+
+
+def test_the_digest_of_a_nested_estimator_has_no_address(spec):
+    from sklearn.ensemble import RandomForestClassifier, StackingClassifier
+    from sklearn.model_selection import TimeSeriesSplit
+
+    def made():
+        return StackingClassifier([("forest", RandomForestClassifier())], cv=TimeSeriesSplit(3))
+
+    assert nested(spec, made()).digest() == nested(spec, made()).digest()
+    assert "0x" not in json.dumps(asdict(nested(spec, made())), sort_keys=True, default=described)
+
+
+def test_the_digest_of_plain_values_is_the_one_that_earlier_releases_recorded(spec):
+    """Other versions of a pipeline are told by it."""
+    plain = {"class_weight": {True: 2.0, False: 1.0}, "C": 0.5, "l1_ratio": None, "solver": "saga"}
+    values = replace(
+        spec,
+        candidates=(Candidate("it", "sklearn.linear_model.LogisticRegression", plain, {"tol": Choice((0.1, 1))}),),
+        schedule=replace(spec.schedule, start=dt.date(2013, 1, 1)),
+    )
+    former = json.dumps(asdict(values), sort_keys=True, default=str)
+    assert values.digest() == hashlib.sha256(former.encode()).hexdigest()
+
+
+def test_parameters_of_a_nested_estimator_are_known(spec):
+    from sklearn.linear_model import LogisticRegression
+
+    searched = replace(nested(spec, LogisticRegression()).candidates[0], search={"estimator__C": FloatRange(0.1, 1)})
+    assert problems_of(replace(spec, candidates=(searched,))) == []
+    wrong = replace(searched, search={"estimator__c": FloatRange(0.1, 1)})
+    assert "Did you mean 'estimator__C'?" in one_problem(replace(spec, candidates=(wrong,)))
 
 
 def test_texts_and_xgboost_do_not_go_together(spec):

@@ -44,6 +44,11 @@ class FrameRows:
     def head(self, rows: int) -> pa.Table:
         return self.frame.orderBy(*self.order).select(*self.columns).limit(rows).toArrow()
 
+    def with_nulls(self) -> frozenset[str]:
+        counted = [F.count("*"), *(F.count(self.frame[f"`{name.replace('`', '``')}`"]) for name in self.columns)]
+        rows, *known = self.frame.agg(*counted).collect()[0]
+        return frozenset(name for name, count in zip(self.columns, known, strict=True) if count < rows)
+
     @cached_property
     def _collected(self) -> pa.Table:
         return self.frame.orderBy(*self.order).select(*self.columns, LABEL).toArrow()

@@ -15,6 +15,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from pipelines import refusals
+from pipelines.engines import dry_run
 from pipelines.engines.encoding import to_numpy
 from pipelines.engines.estimators import is_distributed
 from pipelines.engines.search import WATCH_SHARE, Job, Outcome, Run, best_of, refit, search
@@ -47,7 +48,8 @@ def train(
     """
     with _kept(rows):
         with _searching(session, spec, rows, seed=seed, slots=slots, tell=tell) as run:
-            tried = search(spec, seed=seed, trials=trials, run=run, on_trial=on_trial)
+            refused = _refusals(spec, rows)
+            tried = search(spec, seed=seed, trials=trials, run=run, on_trial=on_trial, refused=refused)
         best = best_of(spec, tried)
         candidate = next(candidate for candidate in spec.candidates if candidate.name == best.candidate)
         if not is_distributed(candidate):
@@ -60,6 +62,13 @@ def train(
             learning(spec, candidate, framed(session, rows), seed=seed, workers=slots) as fit,
         ):
             return Trained(fit(best.parameters), best, tried)
+
+
+def _refusals(spec: PipelineSpec, rows: LabelledRows) -> Callable[[Job], str | None]:
+    """What a dry run finds of the candidates of one machine; nothing where there is none, and no rows are collected."""
+    if all(is_distributed(candidate) for candidate in spec.candidates):
+        return lambda job: None
+    return dry_run.refusals(spec, rows.table(), _labels(rows))
 
 
 @contextmanager

@@ -1,0 +1,127 @@
+"""What cannot be trained, scored with or stored is found in small, before hours are spent on it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from pipelines.catalog.flight_delay import SPEC as FLIGHTS
+from pipelines.engines import dry_run, models
+from pipelines.engines.local import LocalEngine
+from pipelines.engines.search import Job
+from pipelines.spec import LABEL, Candidate, Choice, FloatRange, IntRange, SearchBudget
+from pipelines.training_set import ArrowRows
+
+GAUSSIAN = Candidate("gaussian", "sklearn.gaussian_process.GaussianProcessClassifier", {"optimizer": None})
+XGB = "xgboost.XGBClassifier"
+LOGISTIC = "sklearn.linear_model.LogisticRegression"
+
+
+def problems(spec, *candidates: Candidate) -> list[str]:
+    return dry_run.problems(replace(spec, candidates=candidates))
+
+
+def test_the_catalog_and_candidates_of_a_cluster_have_no_problems(spec):
+    wide = Candidate("wide", "pyspark.ml.classification.GBTClassifier")
+    assert dry_run.problems(FLIGHTS) == []
+    assert problems(spec, *spec.candidates, wide) == []
+
+
+@pytest.mark.parametrize(
+    ("estimator", "parameters", "expected"),
+    [
+        ("sklearn.svm.SVC", {}, "cannot be fitted: SVC gives no probabilities"),
+        (LOGISTIC, {"C": -1}, "cannot be fitted: The 'C' parameter"),
+        (XGB, {"max_depth": "x"}, "cannot be fitted: Invalid Parameter format for max_depth"),
+        (XGB, {"booster": "gblinear"}, "cannot be fitted: Not implemented for `QuantileDMatrix`"),
+        (XGB, {"rate_drop": 0.1}, "otherwise than the spec says: XGBoost does not use 'rate_drop'"),
+        (
+            "sklearn.neighbors.KNeighborsClassifier",
+            {"n_neighbors": 9999},
+            "cannot be scored with: Expected n_neighbors",
+        ),
+        (GAUSSIAN.estimator, GAUSSIAN.parameters, "cannot be stored: The fitted pipeline holds types that Tailrace"),
+    ],
+)
+def test_a_candidate_that_fails_is_named_with_its_step(spec, estimator, parameters, expected):
+    (problem,) = problems(spec, Candidate("it", estimator, parameters))
+    assert problem.startswith("churn: candidates['it'] ")
+    assert expected in problem
+
+
+@pytest.mark.parametrize(
+    ("estimator", "parameters", "search"),
+    [
+        ("xgboost.XGBRFClassifier", {"n_estimators": 500}, {}),
+        (XGB, {"early_stopping_rounds": 5, "random_state": 3, "max_bin": 16, "gamma": 1}, {}),
+        (XGB, {"monotone_constraints": {"age": 1}, "base_score": 0.3, "learning_rate": 0.07, "reg_lambda": 3}, {}),
+        ("sklearn.neighbors.KNeighborsClassifier", {"n_neighbors": 900}, {}),
+        ("sklearn.neural_network.MLPClassifier", {}, {"solver": Choice(("adam", "sgd"))}),
+        # Each option works with one of the other's.
+        (LOGISTIC, {"l1_ratio": 0.5}, {"penalty": Choice(("l2", "elasticnet")), "solver": Choice(("lbfgs", "saga"))}),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_what_works_has_no_problem(spec, estimator, parameters, search):
+    assert problems(spec, Candidate("it", estimator, parameters, search)) == []
+
+
+def test_an_option_that_never_works_is_named(spec):
+    losses = Candidate("it", "sklearn.linear_model.SGDClassifier", {}, {"loss": Choice(("log_loss", "hinge"))})
+    (problem,) = problems(spec, losses)
+    assert "candidates['it'].search['loss']: with 'hinge' it cannot be fitted: SGDClassifier gives no prob" in problem
+
+
+def test_a_feature_name_that_a_library_refuses_is_found(spec):
+    columns = {"plan": "categorical", "wind[mph]": "numeric"}
+    named = replace(spec, features=replace(spec.features, columns=columns))
+    (problem,) = dry_run.problems(named)
+    assert problem.startswith("churn: candidates['trees'] cannot be fitted: feature_names")
+
+
+def test_texts_alone_are_tried(spec):
+    texts = replace(spec, features=replace(spec.features, columns={"note": "text"}))
+    histograms = Candidate("histograms", "sklearn.ensemble.HistGradientBoostingClassifier", {"max_iter": 2})
+    assert dry_run.problems(replace(texts, candidates=(histograms, spec.candidates[1]))) == []
+
+
+def test_ranges_are_tried_at_their_lower_end_and_combinations_are_few(spec):
+    many = {f"p{number}": Choice((1, 2, 3)) for number in range(5)} | {"n": IntRange(1, 9), "f": FloatRange(0.5, 1)}
+    searched = Candidate("it", LOGISTIC, {}, many)
+    drawn = list(dry_run._one_by_one(searched))
+    assert len(drawn) == 11
+    assert {(one["n"], one["f"]) for one in drawn} == {(1, 0.5)}
+    assert not [one for one in dry_run._together(searched) if one in drawn]
+
+
+def test_a_search_does_not_run_what_could_not_be_stored(spec, rows):
+    table, labels = rows
+    held = ArrowRows(table.append_column(LABEL, labels).slice(0, 300), tuple(spec.features.columns))
+    both = replace(spec, candidates=(GAUSSIAN, spec.candidates[0]), search=SearchBudget(trials=2))
+    trained = LocalEngine(1).train(both, held, seed=1, trials=2, on_trial=lambda trial: None)
+    assert [(trial.candidate, trial.state, trial.seconds) for trial in trained.trials][:1] == [
+        ("gaussian", "failed", 0)
+    ]
+    assert trained.best.candidate == "baseline"
+    (sentence,) = trained.not_trained
+    assert "gaussian: 0 of 1 trials completed" in sentence
+    assert "does not trust" in sentence
+
+
+def test_only_the_option_that_could_not_be_stored_is_refused(spec, rows, monkeypatch):
+    sgd = "sklearn.neural_network._stochastic_optimizers.SGDOptimizer"
+    monkeypatch.setattr(models, "TRUSTED", models.TRUSTED - {sgd})
+    solver = {"solver": Choice(("sgd", "adam"))}
+    network = Candidate("it", "sklearn.neural_network.MLPClassifier", {"max_iter": 2}, solver)
+    table, labels = rows
+    refused = dry_run.refusals(replace(spec, candidates=(network,)), table, labels.to_numpy(zero_copy_only=False))
+    assert "SGDOptimizer" in refused(Job(network, {"max_iter": 2, "solver": "sgd"}))
+    assert refused(Job(network, {"max_iter": 2, "solver": "adam"})) is None
+
+
+def test_what_fails_on_a_few_rows_is_left_to_the_trial(spec, rows):
+    neighbours = Candidate("it", "sklearn.neighbors.KNeighborsClassifier", {"n_neighbors": 900})
+    table, labels = rows
+    refused = dry_run.refusals(replace(spec, candidates=(neighbours,)), table, labels.to_numpy(zero_copy_only=False))
+    assert refused(Job(neighbours, neighbours.parameters)) is None

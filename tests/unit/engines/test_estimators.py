@@ -1,0 +1,184 @@
+"""The model that is registered is the model that was judged: parameters in force, seeds at every depth, importance."""
+
+# ruff: noqa: TID253 - estimators of scikit-learn are what these tests are about.
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from sklearn.ensemble import BaggingClassifier, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold
+
+from pipelines.engines.estimators import fit
+from pipelines.engines.library_errors import said
+from pipelines.engines.local import LocalEngine
+from pipelines.spec import LABEL, Candidate, Choice, SearchBudget
+from pipelines.training_set import ArrowRows
+from tests.support import churn_rows
+
+FOREST = RandomForestClassifier(5)
+
+
+@pytest.fixture
+def rows():
+    return churn_rows(300)
+
+
+@pytest.fixture
+def labels(rows):
+    return rows[1].to_numpy(zero_copy_only=False)
+
+
+def candidate(estimator: str, parameters=None, search=None, name="it") -> Candidate:
+    return Candidate(name, estimator, parameters or {}, search or {})
+
+
+def fitted(spec, rows, it: Candidate, **parameters):
+    table, labels = rows
+    return fit(spec, it, {**it.parameters, **parameters}, table, labels.to_numpy(False), seed=1, threads=1)
+
+
+def trained(spec, rows, *candidates, trials=1):
+    table, labels = rows
+    held = ArrowRows(table.append_column(LABEL, labels), tuple(spec.features.columns))
+    spec = replace(spec, candidates=candidates, search=SearchBudget(trials=trials))
+    return LocalEngine(1).train(spec, held, seed=1, trials=trials, on_trial=lambda trial: None)
+
+
+def test_a_random_forest_of_xgboost_is_refitted_with_all_of_its_trees(spec, rows):
+    found = trained(spec, rows, candidate("xgboost.XGBRFClassifier", {"n_estimators": 12}))
+    assert len(found.model.booster.get_dump()) == 12
+    assert found.best.parameters == {"n_estimators": 12}
+
+
+def test_boosting_is_refitted_with_the_rounds_that_early_stopping_found(spec, rows):
+    slow = candidate("xgboost.XGBClassifier", {"n_estimators": 60, "learning_rate": 0.9, "early_stopping_rounds": 2})
+    found = trained(spec, rows, slow)
+    assert found.best.parameters["n_estimators"] < 20
+    assert len(found.model.booster.get_dump()) == found.best.parameters["n_estimators"]
+
+
+def test_early_stopping_can_be_left_out(spec, rows):
+    every = candidate(
+        "xgboost.XGBClassifier", {"n_estimators": 40, "learning_rate": 0.9, "early_stopping_rounds": None}
+    )
+    assert len(trained(spec, rows, every).model.booster.get_dump()) == 40
+
+
+@pytest.mark.parametrize("parameter", [{"random_state": 7}, {"max_bin": 8}])
+def test_parameters_of_xgboost_are_in_force(spec, rows, parameter):
+    trees = candidate("xgboost.XGBClassifier", {"n_estimators": 3, "subsample": 0.5})
+    assert fitted(spec, rows, trees, **parameter).digest() != fitted(spec, rows, trees).digest()
+    assert trained(spec, rows, candidate(trees.estimator, {"n_estimators": 3, **parameter})).best.state == "complete"
+
+
+@pytest.mark.parametrize(
+    ("estimator", "parameters"),
+    [
+        ("sklearn.calibration.CalibratedClassifierCV", {"estimator": FOREST, "cv": StratifiedKFold(2, shuffle=True)}),
+        ("sklearn.ensemble.VotingClassifier", {"voting": "soft", "estimators": [("forest", FOREST)]}),
+        ("sklearn.ensemble.StackingClassifier", {"estimators": [("forest", FOREST)], "cv": 2}),
+        ("sklearn.multiclass.OneVsRestClassifier", {"estimator": BaggingClassifier(FOREST, 2)}),
+    ],
+)
+def test_nested_estimators_are_seeded_and_the_specs_own_are_left_alone(spec, rows, estimator, parameters):
+    before = copy.deepcopy(parameters)
+    it = candidate(estimator, parameters)
+    first, again = fitted(spec, rows, it), fitted(spec, rows, it)
+    assert first.digest() == again.digest()
+    assert first.predict(rows[0].to_batches()[0]).equals(again.predict(rows[0].to_batches()[0]))
+    assert repr(parameters) == repr(before)
+
+
+def test_each_nested_estimator_has_a_seed_of_its_own(spec, rows):
+    pair = {"voting": "soft", "estimators": [("one", FOREST), ("other", FOREST)]}
+    model = fitted(spec, rows, candidate("sklearn.ensemble.VotingClassifier", pair))
+    one, other = model.pipeline[-1].estimators_
+    assert one.random_state != other.random_state
+
+
+def test_a_seed_that_the_spec_gives_is_kept(spec, rows):
+    given = {"estimator": RandomForestClassifier(3, random_state=11)}
+    model = fitted(spec, rows, candidate("sklearn.calibration.CalibratedClassifierCV", given))
+    assert model.pipeline[-1].estimator.random_state == 11
+
+
+def test_parameters_of_a_nested_estimator_can_be_searched(spec, rows):
+    nested = candidate(
+        "sklearn.calibration.CalibratedClassifierCV",
+        {"estimator": LogisticRegression()},
+        {"estimator__C": Choice((1e-3, 1.0))},
+    )
+    model = fitted(spec, rows, nested, estimator__C=1e-3)
+    assert model.pipeline[-1].estimator.C == 1e-3
+
+
+def test_estimators_that_take_no_sparse_rows_are_given_none_when_categories_widen(spec, rows, labels):
+    wide = pa.table({"plan": pa.array([f"plan {number % 12}" for number in range(300)]), "age": rows[0]["age"]})
+    two = replace(spec, features=replace(spec.features, columns={"plan": "categorical", "age": "numeric"}))
+    bayes = candidate("sklearn.naive_bayes.GaussianNB")
+    assert fitted(two, (wide, rows[1]), bayes).predict(wide.to_batches()[0]).null_count == 0
+
+
+@pytest.mark.parametrize(
+    "estimator", ["sklearn.linear_model.LogisticRegression", "sklearn.tree.DecisionTreeClassifier"]
+)
+def test_importance_goes_to_the_feature_whose_it_is(spec, estimator):
+    """One feature's name is the beginning of another's, and of a category's output."""
+    columns = {"plan": "categorical", "plan_b": "categorical", "age": "numeric", "age_x": "numeric"}
+    table = pa.table(
+        {
+            "plan": ["a", "b_x", "c"] * 80,
+            "plan_b": ["x", "y"] * 120,
+            "age": np.arange(240) % 5,
+            "age_x": np.arange(240) % 7,
+        }
+    )
+    named = replace(spec, features=replace(spec.features, columns=columns))
+    model = fitted(named, (table, pa.array([True, False] * 120)), candidate(estimator))
+    assert model.importance()["plan_b"] > 0.95
+
+
+@pytest.mark.filterwarnings("ignore:The `probability`")
+def test_importance_of_a_linear_machine_on_sparse_rows(spec, rows):
+    wide = rows[0].set_column(0, "plan", pa.array([f"plan {number % 12}" for number in range(300)]))
+    linear = candidate("sklearn.svm.SVC", {"kernel": "linear", "probability": True, "random_state": 1})
+    one = replace(spec, features=replace(spec.features, columns={"plan": "categorical"}))
+    assert fitted(one, (wide, rows[1]), linear).importance() == {"plan": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (candidate("sklearn.svm.SVC"), "SVC gives no probabilities"),
+        (candidate("sklearn.ensemble.VotingClassifier", {"estimators": 5}), "VotingClassifier"),
+        (candidate("sklearn.ensemble.StackingClassifier"), "TypeError: StackingClassifier.__init__() missing"),
+        (candidate("xgboost.XGBClassifier", {"tree_method": "exact"}), "doesn't support categorical"),
+        (candidate("sklearn.linear_model.LogisticRegression", {"class_weight": object()}), "class_weight"),
+    ],
+)
+def test_any_error_ends_its_own_trial_and_a_candidate_without_a_trial_is_named(spec, rows, broken, message):
+    found = trained(spec, rows, spec.candidates[0], broken, trials=2)
+    assert [trial.state for trial in found.trials] == ["complete", "failed"]
+    (sentence,) = found.not_trained
+    assert sentence.startswith("it: 0 of 1 trials completed; the first ended with: ")
+    assert message in sentence
+    assert "Stack trace" not in sentence
+
+
+def test_an_option_that_gives_no_probabilities_ends_its_own_trials(spec, rows):
+    loss = {"loss": Choice(("log_loss", "hinge"))}
+    found = trained(spec, rows, candidate("sklearn.linear_model.SGDClassifier", search=loss), trials=6)
+    assert {trial.parameters["loss"] for trial in found.trials if trial.state == "complete"} == {"log_loss"}
+    assert found.not_trained == ()
+
+
+def test_an_error_is_quoted_with_its_class_where_its_text_says_little():
+    assert said(ValueError("C must be positive")) == "C must be positive"
+    assert said(KeyError("plan")) == "KeyError: 'plan'"
+    assert said(NotImplementedError()) == "NotImplementedError"
