@@ -113,6 +113,7 @@ def run(
         rows = _run_stage(stage, services, spec, first, last, chosen)
     if result:
         handover.write_result(result, rows, "".join(applications[-1:]))
+    _warn_of_stale(stage, services, spec, first, last)
     output.table(f"{stage.value} {pipeline}", rows, as_json)
 
 
@@ -155,6 +156,8 @@ def warehouse(
                     }
                 )
                 advance(f"{spec.name} {day}")
+    for spec in specs:
+        _warn_of_stale(Stage.build, services, spec, first, last)
     output.table("Warehouse", rows, as_json)
 
 
@@ -174,6 +177,7 @@ def train(
 
     services, spec = _services(engine), registry.get(pipeline, estimators=True)
     asked = _recorded(reason=reason, engine=engine)
+    _warn_of_stale(Stage.train, services, spec, days.parse(date), days.parse(date))
     trained = _train(services, spec, days.parse(date), trials, force, not dry_run, asked)
     evaluated = evaluate.run(services, spec, trained.run_id)
     if dry_run:
@@ -215,6 +219,7 @@ def predict(
     models.check_choice(model)
     asked = _recorded(reason=reason, engine=engine, model=model)
     first, last = _range(date, to)
+    _warn_of_stale(Stage.score, services, spec, first, last)
     rows = []
     with output.steps("predict", (last - first).days + 1) as advance:
         for day in days.span(first, last):
@@ -465,6 +470,22 @@ def _run_stage(
         Stage.monitor: lambda day: monitor.run(services, spec, day, run_id),
     }
     return [each_day[stage](day) for day in days.span(first, last)]
+
+
+def _warn_of_stale(stage: Stage, services: Services, spec: PipelineSpec, first: dt.date, last: dt.date) -> None:
+    """Warn of the days that the stage uses, or leaves as they are, which were made from other rows than are landed."""
+    from pipelines import staleness, training_set
+
+    if stage in (Stage.build, Stage.snapshot):
+        found = staleness.warning_after(services, spec, last)
+    elif stage is Stage.train:
+        found = staleness.warning(services, spec, training_set.window(spec, first)[0], last)
+    elif stage is Stage.score:
+        found = staleness.warning(services, spec, first, last)
+    else:
+        return
+    if found:
+        output.warn(found)
 
 
 def _predict(

@@ -121,12 +121,12 @@ class Warehouse(Protocol):
         """
         ...
 
-    def sources(self, day: dt.date) -> Mapping[dt.date, str]:
+    def sources(self, day: dt.date, first: dt.date | None = None) -> Mapping[dt.date, str]:
         """The source days that the rows of a day are built from, oldest first, each with a SHA-256 of what is landed.
 
-        Landing the same rows again leaves it as it was. Empty where nothing is landed for the tables. It tells what
-        lies there now: between a build and this call nobody may land, which the order of the nightly tasks sees to.
-        Raises LandingRefused, LakeUnavailable.
+        With `first` those of every day from that one to `day`. Landing the same rows again leaves it as it was. Empty
+        where nothing is landed for the tables. It tells what lies there now: between a build and this call nobody may
+        land, which the order of the nightly tasks sees to. Raises LandingRefused, LakeUnavailable.
         """
         ...
 

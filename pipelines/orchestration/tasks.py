@@ -62,7 +62,7 @@ def snapshot(pipeline: str) -> Any:
 
     @task(task_id="snapshot", pool=WAREHOUSE_POOL, outlets=[outlet], execution_timeout=dt.timedelta(hours=2))
     def snapshot() -> None:
-        from pipelines import registry
+        from pipelines import registry, staleness
         from pipelines.stages import snapshot as stage
 
         context = get_current_context()
@@ -70,6 +70,7 @@ def snapshot(pipeline: str) -> Any:
         if asked.dry_run:
             traces.skip(context, f"Dry run: {asked.first} to {asked.last} is built and valid, and not in the lake.")
         taken = [stage.run(wired, spec, day, request.run_id(context), asked=asked.record()) for day in asked.span]
+        _warn(staleness.warning_after(wired, spec, asked.last))
         rows = [
             {
                 "day": one.day,
@@ -94,6 +95,11 @@ def snapshot(pipeline: str) -> Any:
     return snapshot()
 
 
+def _warn(sentence: str) -> None:
+    if sentence:
+        log.warning("%s", sentence)
+
+
 def _run_id(rows: Rows) -> str:
     return str(rows[0]["run_id"])
 
@@ -110,13 +116,15 @@ def _run_page(context: Any, rows: Rows) -> dict[str, str | None]:
 )
 def train(pipeline: str) -> Sequence[Any]:
     """Train a challenger as of the day; returns the training run's id."""
-    from pipelines import registry, settings
+    from pipelines import registry, settings, staleness, training_set
     from pipelines.stages import train as stage
 
     context = get_current_context()
     asked, spec = request.read(context), registry.get(pipeline, estimators=True)
+    wired = services(asked.engine, context)
+    _warn(staleness.warning(wired, spec, training_set.window(spec, asked.day)[0], asked.day))
     trained = stage.run(
-        services(asked.engine, context),
+        wired,
         spec,
         asked.day,
         seed=settings.load().seed,
@@ -176,13 +184,14 @@ def _model_and_held_days(context: Any, rows: Rows) -> dict[str, str | None]:
 )
 def score(pipeline: str) -> Sequence[Any]:
     """Score the features of the days, oldest first, staging the predictions; published days are left alone."""
-    from pipelines import registry
+    from pipelines import registry, staleness
     from pipelines.stages import score as stage
 
     context = get_current_context()
     asked, spec = request.read(context), registry.get(pipeline)
     wired, run = services(asked.engine, context), request.run_id(context)
     record = asked.record()
+    _warn(staleness.warning(wired, spec, asked.first, asked.last))
     return [
         stage.run(wired, spec, day, run, asked.model, force=asked.force or asked.dry_run, asked=record)
         for day in asked.span

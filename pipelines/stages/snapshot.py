@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipelines import pins, provenance
+from pipelines import pins, provenance, staleness
 from pipelines.errors import UpstreamMissing, ValidationFailed
 from pipelines.interfaces import Commit, Services
 from pipelines.spec import PipelineSpec
@@ -48,6 +48,8 @@ def run(
         lake.publish(part, {**metadata, **({pins.EMPTY: reasons[part.table]} if part.table in reasons else {})})
         for part in staged
     )
+    if features_commit.unchanged and sources:
+        staleness.note_unchanged(lake, spec, features_commit, sources)
     return Snapshotted(spec.name, day, features_commit, outcomes_commit)
 
 

@@ -176,10 +176,10 @@ class DbtWarehouse(ABC):
         ]
         self._record(rows)
 
-    def sources(self, day: dt.date) -> Mapping[dt.date, str]:
+    def sources(self, day: dt.date, first: dt.date | None = None) -> Mapping[dt.date, str]:
         """See `interfaces.Warehouse`: the day, and those it looks back on."""
         tables: dict[dt.date, list[tuple[str, str]]] = defaultdict(list)
-        for (table, landed), digest in self._landing.digests(day - self._look_back, day).items():
+        for (table, landed), digest in self._landing.digests((first or day) - self._look_back, day).items():
             tables[landed].append((table, digest))
         return {
             landed: hashlib.sha256(json.dumps(sorted(digests)).encode()).hexdigest()

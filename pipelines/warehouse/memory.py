@@ -69,7 +69,7 @@ class MemoryWarehouse:
             rows = rows.sort_by([(column, "ascending") for column in order_by])
         return rows.cast(pa.schema([_in_utc(field) for field in rows.schema])).to_reader()
 
-    def sources(self, day: dt.date) -> Mapping[dt.date, str]:
+    def sources(self, day: dt.date, first: dt.date | None = None) -> Mapping[dt.date, str]:
         """The days given, up to this one."""
         return {landed: digest for landed, digest in sorted(self._landed.items()) if landed <= day}
 

@@ -187,6 +187,7 @@ def test_both_databases_tell_the_rows_of_every_table(built: Site, on_postgres: P
 def test_source_days_are_those_landed_up_to_the_day(warehouse: Warehouse) -> None:
     assert list(warehouse.sources(LAST)) == list(span(FIRST, LAST))
     assert warehouse.sources(FIRST).items() <= warehouse.sources(LAST).items()
+    assert warehouse.sources(LAST, FIRST) == warehouse.sources(LAST), "all of them lie within the look back"
     assert len(set(warehouse.sources(LAST).values())) == len(warehouse.sources(LAST))
 
 
@@ -323,6 +324,7 @@ def test_a_source_day_landed_again_is_another_if_its_rows_are(site: Site) -> Non
 def test_source_days_reach_as_far_back_as_the_features_look(built: Site) -> None:
     assert min(built.warehouse.sources(FIRST + dt.timedelta(days=28))) == FIRST
     assert min(built.warehouse.sources(FIRST + dt.timedelta(days=29))) > FIRST
+    assert min(built.warehouse.sources(FIRST + dt.timedelta(days=29), FIRST + dt.timedelta(days=28))) == FIRST
 
 
 def test_a_day_landed_again_with_fewer_rows_is_replaced_whole(site: Site) -> None:
