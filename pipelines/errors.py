@@ -12,6 +12,7 @@
     │   ├── BuildFailed          dbt models or tests failed
     │   ├── ValidationFailed     a critical expectation failed
     │   ├── LookAhead            rows carry what was not known when they were due
+    │   ├── ContractBroken       a column does not hold what its role in the spec needs: docs/roles.md
     │   ├── SchemaMismatch       staged rows do not fit the lake table
     │   ├── SignatureMismatch    the model and the features do not fit each other
     │   ├── KeysRepeated         rows that must be unique by key are not
@@ -108,6 +109,10 @@ class ValidationFailed(Refused):
 
 class LookAhead(Refused):
     """Rows carry a value that was not known when they were due."""
+
+
+class ContractBroken(Refused):
+    """A column does not hold what its role in the spec needs: label, key, time or feature."""
 
 
 class SchemaMismatch(Refused):

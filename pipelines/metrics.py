@@ -18,7 +18,6 @@ def measure(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
     """
     from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score
 
-    labels = labels.astype(bool)
     both = 0 < labels.sum() < len(labels)
     clipped = np.clip(scores, 1e-7, 1 - 1e-7)
     return {

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines import completeness
+from pipelines import completeness, roles
 from pipelines.errors import UpstreamMissing
 from pipelines.interfaces import Commit, Lake
 from pipelines.metrics import measure
@@ -50,7 +50,8 @@ def day_report(lake: Lake, spec: PipelineSpec, day: dt.date) -> DayReport:
 def with_outcomes(lake: Lake, spec: PipelineSpec, day: dt.date) -> pa.Table:
     """The day's predictions whose last known outcome has a label, with that label; empty if there are none.
 
-    Raises KeysRepeated, and UpstreamMissing naming days whose outcomes are not published although later ones are.
+    The label is a boolean. Raises KeysRepeated, ContractBroken, and UpstreamMissing naming days whose outcomes are not
+    published although later ones are.
     """
     key, score, outcome = list(spec.features.key), spec.predictions.score, spec.outcome
     predictions = lake.read(spec.predictions_table, first=day, last=day, columns=[*key, score]).read_all()
@@ -60,6 +61,9 @@ def with_outcomes(lake: Lake, spec: PipelineSpec, day: dt.date) -> pa.Table:
     columns = [*key, outcome.known_at, outcome.label]
     outcomes = lake.read(spec.outcomes_table, first=day, last=last, columns=columns).read_all()
     refuse_repeated_outcomes(spec, outcomes)
-    labels = last_known(spec, outcomes).select([*key, outcome.label])
-    joined = predictions.join(labels, keys=key, join_type="inner")
-    return joined.filter(pc.and_(pc.is_valid(joined[outcome.label]), pc.is_valid(joined[score])))
+    known = last_known(spec, outcomes)
+    labels = roles.labels(spec, spec.outcomes_table, known[outcome.label])
+    joined = predictions.join(known.select(key).append_column(outcome.label, labels), keys=key, join_type="inner")
+    # A score that is NaN is missing, as a null is.
+    missing = pc.or_(pc.is_null(joined[outcome.label]), pc.is_null(joined[score], nan_is_null=True))
+    return joined.filter(pc.invert(missing))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines import completeness, days, refusals
+from pipelines import completeness, days, refusals, roles
 from pipelines.digests import rows_digest
 from pipelines.errors import TrainingFailed, UpstreamMissing
 from pipelines.interfaces import Engine, Joined, LabelledRows, Lake, Pin, Scan
@@ -119,18 +119,20 @@ def load(lake: Lake, engine: Engine, spec: PipelineSpec, day: dt.date, pins: Map
 
 
 def join(spec: PipelineSpec, features: Scan, outcomes: Scan, *, known_by: dt.datetime, holdout_from: dt.date) -> Joined:
-    """`Engine.join` in this process's memory."""
+    """`Engine.join` in this process's memory. Raises LookAhead, KeysRepeated, ContractBroken, PinLost."""
     key, event_time = list(spec.features.key), spec.features.event_time
     label, known_at = spec.outcome.label, spec.outcome.known_at
     rows = features.reader().read_all().sort_by([(name, "ascending") for name in key])
     # Without corrections a key has one row, and the rows are in the order of the keys alone.
     known = outcomes.reader().read_all().sort_by([(name, "ascending") for name in (*key, known_at)])
+    roles.check_joinable(spec, rows, known)
     refuse_look_ahead(spec, rows)
     refuse_repeated_keys(spec, rows)
     refuse_repeated_outcomes(spec, known)
 
     in_time = last_known(spec, known.filter(pc.less_equal(known[known_at], pa.scalar(known_by))))
-    labels = in_time.select([*key, label]).rename_columns([*key, LABEL])
+    learnt = roles.labels(spec, spec.outcomes_table, in_time[label])
+    labels = in_time.select(key).append_column(LABEL, learnt)
     joined = rows.join(labels.filter(pc.is_valid(labels[LABEL])), keys=key, join_type="inner")
     joined = joined.sort_by([(name, "ascending") for name in (event_time, *key)])
     held = pc.greater_equal(joined["ds"], pa.scalar(holdout_from))
@@ -143,18 +145,8 @@ def join(spec: PipelineSpec, features: Scan, outcomes: Scan, *, known_by: dt.dat
 
 def refuse_look_ahead(spec: PipelineSpec, rows: pa.Table) -> None:
     """Raises LookAhead if a feature row carries what was not known by the cutoff of its day."""
-    known_at = spec.features.known_at
-    late = 0
-    examples: list[dict[str, object]] = []
-    for day in pc.unique(rows["ds"]).to_pylist():
-        of_day = rows.filter(pc.equal(rows["ds"], pa.scalar(day)))
-        known = of_day[known_at]
-        moment = pa.scalar(days.cutoff(day, zone(spec)))
-        bad = of_day.filter(pc.or_(pc.is_null(known), pc.greater(known, moment)).fill_null(True))
-        late += bad.num_rows
-        examples += bad.slice(0, refusals.EXAMPLES - len(examples)).to_pylist()
-    if late:
-        raise refusals.look_ahead(spec, late, examples)
+    for problem in roles.look_ahead(spec, rows):
+        raise problem
 
 
 def refuse_repeated_keys(spec: PipelineSpec, features: pa.Table) -> None:

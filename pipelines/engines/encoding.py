@@ -9,14 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.errors import SignatureMismatch
+from pipelines.roles import LARGEST, LARGEST_WHOLE
 
 Column = pa.Array | pa.ChunkedArray
-LARGEST = float(np.finfo(np.float32).max)
-"""The largest number that every estimator takes: trees work on float32."""
-
-LARGEST_WHOLE = 2**53
-"""Beyond it, float64 cannot tell neighbouring whole numbers apart."""
-
 EXAMPLES = 3
 
 

@@ -40,7 +40,7 @@ class LocalEngine:
         on_trial: Callable[[Trial], None],
     ) -> Trained:
         _refuse_distributed(spec)
-        table, labels = rows.table(), to_numpy(rows.labels()).astype(bool)
+        table, labels = rows.table(), to_numpy(rows.labels())
         with in_threads(spec, comparison(spec, table, labels), seed, self.cores) as run:
             refused = dry_run.refusals(spec, table, labels)
             tried = search(spec, seed=seed, trials=trials, run=run, on_trial=on_trial, refused=refused)

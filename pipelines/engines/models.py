@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pipelines import roles
 from pipelines.engines import versions
 from pipelines.engines.encoding import check_numbers, matrix, to_numpy
 from pipelines.engines.fingerprint import fingerprint
@@ -193,7 +194,7 @@ def check_columns(features: Mapping[str, str], schema: pa.Schema) -> None:
     for name, kind in features.items():
         if name not in schema.names:
             problems.append(f"column {name!r} is missing.{did_you_mean(name, schema.names)}")
-        elif not _fits(schema.field(name).type, kind):
+        elif not roles.fits(schema.field(name).type, kind):
             problems.append(f"column {name!r} is {schema.field(name).type}, the model takes it as {kind}.")
     if problems:
         lines = "\n".join(f"  - {problem}" for problem in problems)
@@ -201,16 +202,6 @@ def check_columns(features: Mapping[str, str], schema: pa.Schema) -> None:
             f"The features do not fit the model's signature:\n{lines}\n"
             "Train again on the features as they are, or score with a version trained on them (--model N)."
         )
-
-
-def _fits(type_: pa.DataType, kind: str) -> bool:
-    if pa.types.is_null(type_):
-        return True
-    number = pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_boolean(type_)
-    number = number or pa.types.is_decimal(type_)
-    text = pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_dictionary(type_)
-    # A category may be written as a number (a store id); a number never as text.
-    return number if kind == "numeric" else text or (kind == "categorical" and number)
 
 
 def _dense(values: Any) -> np.ndarray:

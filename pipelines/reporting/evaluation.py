@@ -69,7 +69,7 @@ def measure(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
     Scores need two classes for roc_auc and pr_auc, which are NaN otherwise.
     """
     return metrics.measure(labels, scores) | {
-        "accuracy": float((labels.astype(bool) == (scores >= 0.5)).mean()),
+        "accuracy": float((labels == (scores >= 0.5)).mean()),
         "calibration_error": calibration_error(labels, scores),
         "positive_rate": float(labels.mean()),
         "rows": float(len(labels)),

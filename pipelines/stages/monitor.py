@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipelines import days, models, performance, provenance, references
 from pipelines.errors import ModelGone, UpstreamMissing
@@ -140,7 +141,7 @@ def _trained(services: Services, spec: PipelineSpec, commit: Commit, seen: dict[
 def _of_day(services: Services, spec: PipelineSpec, day: dt.date, version: str, trained: _Trained) -> DayPerformance:
     score = spec.predictions.score
     scores = services.lake.read(spec.predictions_table, first=day, last=day, columns=[score]).read_all()[score]
-    known = scores.drop_null().to_numpy()
+    known = scores.filter(pc.invert(pc.is_null(scores, nan_is_null=True))).to_numpy()
     judged = performance.with_outcomes(services.lake, spec, day)
     labels = judged[spec.outcome.label].to_numpy()
     metrics = measure(labels, judged[score].to_numpy()) if len(labels) else {}

@@ -6,11 +6,10 @@ import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipelines import pins, provenance, staleness
+from pipelines import pins, provenance, roles, staleness
 from pipelines.errors import UpstreamMissing, ValidationFailed
 from pipelines.interfaces import Commit, Services
 from pipelines.spec import PipelineSpec
-from pipelines.training_set import refuse_look_ahead
 
 
 @dataclass(frozen=True)
@@ -28,14 +27,15 @@ def run(
 ) -> Snapshotted:
     """`asked` is what the run was asked for: it goes into the commits.
 
-    Raises before anything is published LookAhead, UpstreamMissing if the day was never built, ValidationFailed if it
-    has no rows and nothing says why, and SchemaMismatch, PublishConflict.
+    Raises before anything is published ContractBroken, KeysRepeated or LookAhead (docs/roles.md says what the columns
+    must hold), UpstreamMissing if the day was never built, ValidationFailed if it has no rows and nothing says why, and
+    SchemaMismatch, PublishConflict.
     """
     lake, key = services.lake, spec.features.key
     features = services.warehouse.read(f"{spec.name}_features", day, key).read_all()
     outcomes = services.warehouse.read(f"{spec.name}_outcomes", day, key).read_all()
     reasons = _reasons(services, spec, day, {"features": features.num_rows, "outcomes": outcomes.num_rows})
-    refuse_look_ahead(spec, features)
+    roles.check(spec, day, features, outcomes)
     notes = provenance.asked_notes(asked or {})
     sources = pins.source_note(services.warehouse.sources(day))
     metadata = {"pipeline": spec.name, "stage": "snapshot", "run_id": run_id, **sources, **notes}

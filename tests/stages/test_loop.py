@@ -29,7 +29,7 @@ from pipelines.errors import (
 from pipelines.lake.memory import MemoryLake
 from pipelines.maintenance import maintain
 from pipelines.spec import Audit, Gate
-from pipelines.stages import audit, evaluate, promote, publish, score, train, validate
+from pipelines.stages import audit, evaluate, promote, publish, score, snapshot, train, validate
 
 TRAINED = dt.date(2013, 1, 9)
 LATER = dt.date(2013, 1, 12)
@@ -193,7 +193,8 @@ class TestRefusals:
         loop.challenge(TRAINED)
         services.lake = MemoryLake()
         services.rebuild(churn_features=services.tables["churn_features"].drop_columns("age"))
-        loop.take(LATER, LATER)
+        ageless = {name: kind for name, kind in spec.features.columns.items() if name != "age"}
+        snapshot.run(services, replace(spec, features=replace(spec.features, columns=ageless)), LATER, "w")
         with pytest.raises(SignatureMismatch, match="column 'age' is missing"):
             score.run(services, spec, LATER, "p", "1")
         assert not services.lake.exists(spec.predictions_table)

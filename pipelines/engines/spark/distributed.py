@@ -97,7 +97,7 @@ def _judging(model: Model) -> InWorkers:
     def judge(batches: Batches) -> Batches:
         for batch in batches:
             scores = model.predict(batch).to_numpy(zero_copy_only=False)
-            labels = batch.column(LABEL).to_numpy(zero_copy_only=False).astype(bool)
+            labels = batch.column(LABEL).to_numpy(zero_copy_only=False)
             clipped = np.clip(scores, 1e-7, 1 - 1e-7)
             columns = {
                 "score": np.rint(scores * BUCKETS).astype(np.int64),

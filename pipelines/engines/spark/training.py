@@ -146,7 +146,7 @@ def _one_by_one(
 
 
 def _labels(rows: LabelledRows) -> np.ndarray:
-    return to_numpy(rows.labels()).astype(bool)
+    return to_numpy(rows.labels())
 
 
 def _refuse_one_class(spec: PipelineSpec, rows: FrameRows, name: str) -> None:

@@ -1,0 +1,233 @@
+"""The contract of each role: what is wrong with a day's rows is refused in one error that names all of it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+
+import pyarrow as pa
+import pytest
+
+from pipelines import roles
+from pipelines.errors import ContractBroken, KeysRepeated, LookAhead, Refused
+from pipelines.spec import PipelineSpec
+
+DAY = dt.date(2013, 1, 5)
+DUE = dt.datetime(2013, 1, 5, 5, tzinfo=dt.UTC)
+TIME = pa.timestamp("us", tz="UTC")
+
+
+def features(**columns: pa.Array) -> pa.Table:
+    rows = {
+        "customer": pa.array(["a", "b", "c"]),
+        "event_time": pa.array([DUE] * 3, TIME),
+        "known_at": pa.array([DUE] * 3, TIME),
+        "plan": pa.array(["free", None, "pro"]),
+        "age": pa.array([40.0, None, float("nan")]),
+        "visits": pa.array([1, 2, None], pa.int64()),
+        "ds": pa.array([DAY] * 3, pa.date32()),
+    }
+    return pa.table({**rows, **columns})
+
+
+def outcomes(**columns: pa.Array) -> pa.Table:
+    rows = {
+        "customer": pa.array(["a", "b", "c"]),
+        "known_at": pa.array([DUE] * 3, TIME),
+        "left": pa.array([True, False, None]),
+        "ds": pa.array([DAY] * 3, pa.date32()),
+    }
+    return pa.table({**rows, **columns})
+
+
+def refusal(spec: PipelineSpec, of_features: pa.Table, of_outcomes: pa.Table) -> Refused:
+    with pytest.raises(Refused) as raised:
+        roles.check(spec, DAY, of_features, of_outcomes)
+    return raised.value
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        pa.array([True, False, None]),
+        pa.array([1, 0, None], pa.int8()),
+        pa.array([1, 0, None], pa.int64()),
+        pa.array([None, None, None], pa.bool_()),
+    ],
+)
+def test_booleans_and_zero_or_one_are_labels(spec, label):
+    roles.check(spec, DAY, features(), outcomes(left=label))
+    expected = label.cast(pa.bool_()).to_pylist()
+    assert roles.labels(spec, "outcomes/churn", pa.chunked_array([label])).to_pylist() == expected
+
+
+@pytest.mark.parametrize(
+    ("label", "said"),
+    [
+        (pa.array([1, 0, -1]), "label 'left' is -1 in 1 rows"),
+        (pa.array([1, 0, 20]), "label 'left' is 20 in 1 rows"),
+        (pa.array([1.0, 0.0, float("nan")]), "label 'left' is double"),
+        (pa.array([1.0, 0.0, None]), "label 'left' is double"),
+        (pa.array(["Y", "N", None]), "label 'left' is string"),
+        (pa.array([decimal.Decimal(1), decimal.Decimal(0), None]), "label 'left' is decimal128(1, 0)"),
+    ],
+)
+def test_nothing_else_is_a_label_neither_at_the_snapshot_nor_in_a_lake_that_has_it(spec, label, said):
+    error = refusal(spec, features(), outcomes(left=label))
+    assert isinstance(error, ContractBroken)
+    assert f"churn_outcomes: {said}" in str(error)
+    assert "0 or 1 as a whole number" in str(error)
+    with pytest.raises(ContractBroken) as raised:
+        roles.labels(spec, "outcomes/churn", pa.chunked_array([label]))
+    assert f"outcomes/churn: {said}" in str(raised.value)
+
+
+DATES = pa.array([DAY] * 3, pa.date32())
+TEXTS = pa.array(["2013-01-05"] * 3)
+NAIVE = pa.array([dt.datetime(2013, 1, 5)] * 3, pa.timestamp("us"))
+
+
+@pytest.mark.parametrize(
+    ("of_features", "of_outcomes", "said"),
+    [
+        (features(known_at=DATES), outcomes(), "churn_features: 'known_at' is date32[day]"),
+        (features(known_at=TEXTS), outcomes(), "churn_features: 'known_at' is string"),
+        (features(known_at=NAIVE), outcomes(), "churn_features: 'known_at' is timestamp[us]"),
+        (features(event_time=TEXTS), outcomes(), "churn_features: 'event_time' is string"),
+        (features(), outcomes(known_at=DATES), "churn_outcomes: 'known_at' is date32[day]"),
+        (features(), outcomes(known_at=TEXTS), "churn_outcomes: 'known_at' is string"),
+        (
+            features(),
+            outcomes(known_at=pa.array([DUE, None, None], TIME)),
+            "churn_outcomes: 2 rows have no 'known_at', for example customer b; customer c",
+        ),
+        (features(customer=pa.array(["a", "b", None])), outcomes(), "churn_features: 1 rows have no 'customer'"),
+        (features(), outcomes(customer=pa.array(["a", None, None])), "churn_outcomes: 2 rows have no 'customer'"),
+        (
+            features(customer=pa.array([1, 2, 3], pa.int32())),
+            outcomes(customer=pa.array([1, 2, 3], pa.int64())),
+            "key 'customer' is int32 in churn_features and int64 in churn_outcomes",
+        ),
+        (
+            features(customer=pa.array([[1], [2], [3]])),
+            outcomes(customer=pa.array([[1], [2], [3]])),
+            "churn_outcomes: key 'customer' is list<item: int64>; a key is a text",
+        ),
+        (
+            features(customer=pa.array([1.0, 2.0, float("nan")])),
+            outcomes(customer=pa.array([1.0, 2.0, 3.0])),
+            "churn_features: 1 rows have no 'customer'",
+        ),
+        (
+            features(age=pa.array([1.0, float("inf"), None])),
+            outcomes(),
+            "feature 'age' is inf in 1 rows, for example customer b",
+        ),
+        (features(age=pa.array([float("-inf"), 1.0, None])), outcomes(), "feature 'age' is -inf"),
+        (features(age=pa.array([1e300, 1.0, None])), outcomes(), "feature 'age' is 1e+300"),
+        (features(age=pa.array([float("inf"), 1, None], pa.float32())), outcomes(), "feature 'age' is inf"),
+        (features(visits=pa.array([2**53 + 1, 1, None])), outcomes(), "feature 'visits' is 9007199254740993"),
+        (features(visits=pa.array([-(2**53) - 1, 1, None])), outcomes(), "feature 'visits' is -9007199254740993"),
+        (features(visits=TEXTS), outcomes(), "feature 'visits' is string, the spec says numeric"),
+        (features(plan=pa.array([b"x"] * 3)), outcomes(), "feature 'plan' is binary, the spec says categorical"),
+        (features().rename_columns({"age": "agee"}), outcomes(), "Did you mean 'agee'?"),
+        (features(), outcomes().drop_columns("left"), "column 'left' is missing; the spec says it is the label"),
+    ],
+)
+def test_a_column_that_does_not_play_its_role_is_refused(spec, of_features, of_outcomes, said):
+    error = refusal(spec, of_features, of_outcomes)
+    assert isinstance(error, ContractBroken)
+    assert "churn: the warehouse's rows of 2013-01-05 are refused; the lake stays as it was." in str(error)
+    assert said in str(error)
+
+
+def test_numbers_at_the_limit_nulls_and_nan_are_accepted(spec):
+    largest = float.fromhex("0x1.fffffep+127")
+    assert largest == roles.LARGEST
+    of_features = features(
+        age=pa.array([largest, -largest, float("nan")]), visits=pa.array([2**53, -(2**53), None], pa.int64())
+    )
+    roles.check(spec, DAY, of_features, outcomes())
+    nothing = pa.array([float("nan")] * 3)
+    roles.check(spec, DAY, features(age=nothing), outcomes())
+    roles.check(spec, DAY, features().slice(0, 0), outcomes().slice(0, 0))
+
+
+def test_a_category_may_be_any_whole_number(spec):
+    roles.check(spec, DAY, features(plan=pa.array([2**60, 1, None])), outcomes())
+
+
+def test_texts_in_any_of_arrows_forms_are_one_type_of_key(spec):
+    coded = pa.array(["a", "b", "c"]).dictionary_encode()
+    roles.check(spec, DAY, features(customer=coded), outcomes(customer=pa.array(["a", "b", "c"], pa.large_string())))
+
+
+def test_repeated_keys_are_refused(spec):
+    error = refusal(spec, features(customer=pa.array(["a", "a", "c"])), outcomes())
+    assert isinstance(error, KeysRepeated)
+    assert "features/churn: 1 keys (customer) are there more than once, for example a" in str(error)
+
+
+def test_an_outcome_may_come_again_if_it_became_known_at_another_moment(spec):
+    twice = pa.array(["a", "a", "a"])
+    moments = [DUE, DUE + dt.timedelta(hours=1), DUE + dt.timedelta(hours=2)]
+    roles.check(spec, DAY, features(), outcomes(customer=twice, known_at=pa.array(moments, TIME)))
+    again = pa.array([moments[0], moments[1], moments[0]], TIME)
+    error = refusal(spec, features(), outcomes(customer=twice, known_at=again))
+    assert isinstance(error, KeysRepeated)
+    assert "outcomes/churn" in str(error)
+
+
+def test_look_ahead_is_refused_as_such_and_unknown_moments_with_it(spec):
+    late = pa.array([DUE, DUE + dt.timedelta(seconds=1), None], TIME)
+    error = refusal(spec, features(known_at=late), outcomes())
+    assert isinstance(error, LookAhead)
+    assert "2 rows carry values that were not known when predictions were due" in str(error)
+
+
+def test_all_that_is_wrong_with_both_tables_is_told_at_once(spec):
+    of_features = features(
+        customer=pa.array(["a", "a", None]),
+        age=pa.array([1.0, float("inf"), 2.0]),
+        visits=pa.array(["x", "y", "z"]),
+        known_at=pa.array([DUE + dt.timedelta(days=1)] * 3, TIME),
+    )
+    of_outcomes = outcomes(customer=pa.array([1, 2, 3]), left=pa.array([1, 2, 3]), known_at=DATES)
+    error = refusal(spec, of_features, of_outcomes)
+    assert isinstance(error, ContractBroken)
+    for said in (
+        "1 rows have no 'customer'",
+        "1 keys (customer) are there more than once",
+        "feature 'age' is inf",
+        "feature 'visits' is string",
+        "3 rows carry values that were not known",
+        "key 'customer' is string in churn_features and int64",
+        "label 'left' is 2, 3 in 2 rows",
+        "churn_outcomes: 'known_at' is date32[day]",
+    ):
+        assert said in str(error), said
+
+
+def test_rows_of_an_earlier_release_are_judged_before_they_are_joined(spec):
+    roles.check_joinable(spec, features(), outcomes())
+    # Without a label, the moment decides nothing.
+    roles.check_joinable(spec, features(), outcomes(known_at=pa.array([DUE, DUE, None], TIME)))
+    wrong = outcomes(customer=pa.array([1, 2, None]), known_at=pa.array([DUE, None, None], TIME))
+    with pytest.raises(ContractBroken) as raised:
+        roles.check_joinable(spec, features(age=pa.array([float("inf"), 1.0, 2.0])), wrong)
+    for said in (
+        "features/churn: feature 'age' is inf in 1 rows, for example customer a",
+        "outcomes/churn: 1 rows have no 'customer'",
+        "outcomes/churn: 1 rows have no 'known_at', for example customer 2",
+        "key 'customer' is string",
+    ):
+        assert said in str(raised.value), said
+
+
+def test_keys_are_compared_in_a_moment():
+    """Neighbours are compared: grouping a million texts takes seconds."""
+    keys = pa.array(range(1_000_000), pa.int64()).cast(pa.string())
+    rows = pa.table({"customer": keys}).sort_by("customer")
+    assert roles.repeated(["customer"], rows) == (0, [])
+    twice = pa.concat_tables([rows, rows.slice(5, 1)]).sort_by("customer")
+    assert roles.repeated(["customer"], twice) == (1, [{"customer": rows["customer"][5].as_py()}])
