@@ -419,11 +419,14 @@ def maintain(
     keep_days: Annotated[int, typer.Option(min=1, help="Keep files of versions younger than this many days.")] = 30,
     as_json: Json = False,
 ) -> None:
-    """Compact a pipeline's lake tables and delete files that no version, pin or staging needs."""
+    """Compact a pipeline's lake tables, and delete files that no version, pin, staging or writer needs."""
     from pipelines.maintenance import maintain as maintain_tables
 
-    spec = registry.get(pipeline)
-    output.table(f"maintain {pipeline}", maintain_tables(_services(), spec, dt.timedelta(days=keep_days)), as_json)
+    services, spec = _services(), registry.get(pipeline)
+    rows = maintain_tables(services, spec, dt.timedelta(days=keep_days))
+    if swept := services.landing.sweep():
+        rows.append({"table": "landing", "deleted": swept})
+    output.table(f"maintain {pipeline}", rows, as_json)
 
 
 @dataclass(frozen=True)

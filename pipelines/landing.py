@@ -22,7 +22,15 @@ import pyarrow.parquet as pq
 
 from pipelines.days import ranges, span
 from pipelines.digests import rows_digest
-from pipelines.errors import LakeUnavailable, LandingRefused, StorageFull, UnknownName, UpstreamMissing
+from pipelines.errors import (
+    LakeUnavailable,
+    LandingRefused,
+    SettingsError,
+    StorageFull,
+    TailraceError,
+    UnknownName,
+    UpstreamMissing,
+)
 
 LANDED_AT = pa.field("_landed_at", pa.timestamp("us", tz="UTC"))
 """When a row was landed, for the freshness of sources; no model uses it."""
@@ -31,6 +39,7 @@ DAY = pa.field("ds", pa.date32())
 _DIGEST = b"tailrace.rows_sha256"
 """The name under which a file's footer holds the digest of its rows."""
 _FOOTERS_AT_ONCE = 8
+_NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def _utc_now() -> dt.datetime:
@@ -70,28 +79,50 @@ class Landing:
         rows = rows.append_column(LANDED_AT, landed_at).replace_schema_metadata({_DIGEST: digest})
         file = self._file(table, day)
         partial = f"{file}.{uuid.uuid4().hex}.partial"
-        self._files.makedirs(self._files._parent(file), exist_ok=True)
         try:
+            self._files.makedirs(self._files._parent(file), exist_ok=True)
             with self._files.open(partial, "wb") as sink:
                 pq.write_table(rows, sink, compression="zstd", write_page_checksum=True)
             self._files.mv(partial, file)
         except BaseException as error:
             if self._files.exists(partial):
                 self._files.rm(partial)
-            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise StorageFull(
-                    f"The landing zone {self.root} is full: {table} of {day} was not landed and what was "
-                    "landed before stays. Free space, then ingest the day again."
-                ) from error
+            if isinstance(error, OSError):
+                raise self._unwritten(table, day, error) from error
             raise
         return rows.num_rows
+
+    def _unwritten(self, table: str, day: dt.date, error: OSError) -> TailraceError:
+        """What a failure of the storage means while a day is written."""
+        stays = f"{table} of {day} was not landed and what was landed before stays."
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return StorageFull(f"The landing zone {self.root} is full: {stays} Free space, then ingest the day again.")
+        said = " ".join(str(error).split())
+        if error.errno in _NO_RIGHT:
+            return SettingsError(
+                f"The landing zone {self.root} cannot be written by this user: {stays}",
+                [f"The storage says: {said}.", "Give the user that runs Tailrace the right to write there."],
+            )
+        return LakeUnavailable(
+            f"The storage of the landing zone {self.root} failed: {stays} It says: {said}. "
+            "Check that it can be reached and written, then ingest the day again."
+        )
+
+    def sweep(self, older_than: dt.timedelta = dt.timedelta(days=1)) -> int:
+        """Remove what writers that were killed left behind; how many files. Raises LakeUnavailable."""
+        before, removed = dt.datetime.now(dt.UTC) - older_than, 0
+        for table in self.schemas:
+            with self._reading(f"what was left behind of {table}"):
+                for partial in self._files.glob(f"{self._path}/{table}/ds=*/part-0.parquet.*.partial"):
+                    if self._files.modified(partial) < before:
+                        self._files.rm(partial)
+                        removed += 1
+        return removed
 
     def days(self, table: str) -> tuple[dt.date, ...]:
         """The days landed of a table, in order. Raises UnknownName, LakeUnavailable."""
         self._declared(table)
-        with self._reading(f"the days of {table}"):
-            found = self._files.glob(f"{self._path}/{table}/ds=*/part-0.parquet")
-        return tuple(sorted(_day_of(name) for name in found))
+        return tuple(sorted(self._found(table)))
 
     def gaps(self, first: dt.date, last: dt.date) -> tuple[dt.date, ...]:
         """Which of the days first..last lack the file of a table; before anything was landed, none do.
@@ -115,12 +146,21 @@ class Landing:
         }
 
     def _marks(self, table: str) -> Mapping[dt.date, str]:
-        with self._reading(f"the days of {table}"):
-            found = self._files.glob(f"{self._path}/{table}/ds=*/part-0.parquet", detail=True)
         return {
-            _day_of(name): hashlib.sha256(repr(sorted(about.items())).encode()).hexdigest()
-            for name, about in found.items()
+            day: hashlib.sha256(repr(sorted(about.items())).encode()).hexdigest()
+            for day, about in self._found(table).items()
         }
+
+    def _found(self, table: str) -> Mapping[dt.date, Mapping[str, Any]]:
+        """What the storage says of the file of each landed day. A folder that is not named after a day is no day."""
+        with self._reading(f"the days of {table}"):
+            folder = f"{self._path}/{table}"
+            if self._files.exists(folder):
+                # looked at for its errors: a glob finds nothing where it may not look
+                self._files.ls(folder, detail=False)
+            found = self._files.glob(f"{folder}/ds=*/part-0.parquet", detail=True)
+        days = ((_day_of(name), about) for name, about in found.items())
+        return {day: about for day, about in days if day is not None}
 
     def digests(self, first: dt.date, last: dt.date) -> Mapping[tuple[str, dt.date], str]:
         """SHA-256 of what is landed of each table and day: of the rows, so that landing the same again changes nothing.
@@ -249,8 +289,15 @@ class Landing:
         return self.schemas[table]
 
 
-def _day_of(file: str) -> dt.date:
-    return dt.date.fromisoformat(file.split("/ds=")[-1].split("/")[0])
+def _day_of(file: str) -> dt.date | None:
+    """The day of a landed file; None if its folder is not named after a day of the calendar."""
+    folder = file.split("/")[-2].removeprefix("ds=")
+    try:
+        day = dt.date.fromisoformat(folder)
+    except ValueError:
+        return None
+    # 20130101 and 2013-W01-2 are days too, but not how a landed one is written
+    return day if day.isoformat() == folder else None
 
 
 def _differences(declared: pa.Schema, found: pa.Schema) -> list[str]:

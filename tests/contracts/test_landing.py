@@ -13,7 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.errors import LakeUnavailable, LandingRefused, StorageFull, UnknownName, UpstreamMissing
+from pipelines.errors import (
+    LakeUnavailable,
+    LandingRefused,
+    SettingsError,
+    StorageFull,
+    UnknownName,
+    UpstreamMissing,
+)
 from pipelines.landing import LANDED_AT, Landing
 
 DAY = dt.date(2013, 1, 1)
@@ -130,6 +137,63 @@ def test_a_full_disk_keeps_what_was_landed(landing: Landing, monkeypatch: pytest
 
     assert File(landing, "planes", DAY).siblings() == ["part-0.parquet"]
     assert File(landing, "planes", DAY).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("number", "error", "message"),
+    [
+        (errno.EACCES, SettingsError, "cannot be written by this user: planes of 2013-01-01 was not landed"),
+        (errno.EROFS, SettingsError, "the right to write there"),
+        (errno.EIO, LakeUnavailable, "failed: planes of 2013-01-01 was not landed and what was landed before stays"),
+    ],
+)
+def test_what_may_not_be_written_is_a_sentence(
+    landing: Landing, monkeypatch: pytest.MonkeyPatch, number: int, error: type[Exception], message: str
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, "no")
+
+    before = File(landing, "planes", DAY).read_bytes()
+    for name in ("makedirs", "mv"):
+        with monkeypatch.context() as broken:
+            broken.setattr(landing._files, name, refuse)
+            with pytest.raises(error, match=message):
+                landing.write("planes", DAY, planes(300))
+    assert File(landing, "planes", DAY).siblings() == ["part-0.parquet"]
+    assert File(landing, "planes", DAY).read_bytes() == before
+
+
+def test_a_folder_that_may_not_be_looked_into_is_not_an_empty_one(
+    landing: Landing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(landing._files, "ls", refuse)
+    with pytest.raises(LakeUnavailable, match=r"days of planes was read .*Permission denied"):
+        landing.days("planes")
+
+
+@pytest.mark.parametrize("name", ["ds=notaday", "ds=2013-13-01", "ds=20130102", "ds=2013-W01-3", "ds=", "ds=2013-1-3"])
+def test_a_folder_that_is_no_day_is_not_in_the_way(landing: Landing, name: str) -> None:
+    before = landing.marks(DAY, NEXT), landing.digests(DAY, NEXT), landing.gaps(DAY, NEXT)
+    file = File(landing, "planes", DAY)
+    file.files.makedirs(f"{file.folder.rsplit('/', 1)[0]}/{name}", exist_ok=True)
+    file.files.pipe_file(f"{file.folder.rsplit('/', 1)[0]}/{name}/part-0.parquet", file.read_bytes())
+    assert landing.days("planes") == (DAY, NEXT)
+    assert (landing.marks(DAY, NEXT), landing.digests(DAY, NEXT), landing.gaps(DAY, NEXT)) == before
+    landing.check(DAY, NEXT)
+
+
+def test_what_a_killed_writer_left_is_not_in_the_way_and_swept_once_it_is_old(landing: Landing) -> None:
+    file = File(landing, "planes", DAY)
+    before = landing.marks(DAY, NEXT)
+    file.files.pipe_file(f"{file.path}.0123.partial", b"PAR1 and then it was killed")
+    assert landing.marks(DAY, NEXT) == before
+    landing.check(DAY, NEXT)
+    assert landing.sweep() == 0, "its writer may be at work"
+    assert landing.sweep(dt.timedelta(0)) == 1
+    assert file.siblings() == ["part-0.parquet"]
 
 
 def test_a_sound_landing_passes(landing: Landing) -> None:
