@@ -106,6 +106,21 @@ def test_days_are_copied_once_and_again_where_they_were_landed_anew(site: Site) 
     assert set(site.copied()) == {"f", "d"}
 
 
+def test_the_days_built_are_recorded_beside_the_marts_and_lost_with_them(site: Site) -> None:
+    site.land(NEXT)
+    warehouse = site.warehouse()
+    assert warehouse.built(DAY) is None
+    warehouse.build(DAY, NEXT)
+    assert warehouse.built(DAY) == {"flights": ""}
+    assert warehouse.built(NEXT) == {"flights": "what was landed of flights has no rows"}
+    site.land(NEXT, "c")
+    warehouse.build(NEXT, NEXT)
+    assert warehouse.built(NEXT) == warehouse.built(DAY)
+    assert warehouse.built(NEXT + dt.timedelta(days=1)) == {}
+    site.server.execute("drop schema tailrace cascade; select 1", site.made.name)
+    assert warehouse.built(DAY) is None
+
+
 def test_text_is_sorted_by_its_bytes_and_the_password_is_nowhere(site: Site) -> None:
     site.warehouse().build(DAY, DAY)
 
