@@ -627,7 +627,10 @@ class Tracker(Protocol):
 
 @dataclass(frozen=True)
 class ExpectationResult:
-    """One expectation on one batch of rows."""
+    """One expectation on the rows of a day, or of a range: then it succeeds if it does on each day.
+
+    `failed_days` are those of a range on which it failed.
+    """
 
     expectation: str
     column: str | None
@@ -636,17 +639,24 @@ class ExpectationResult:
     expected: str
     observed: str
     bad_rows: tuple[Mapping[str, Any], ...] = ()
+    failed_days: tuple[dt.date, ...] = ()
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A suite's judgement of one day of rows."""
+    """A suite's judgement of the rows of a day, or of each of the days from `first` to `day`."""
 
     suite: str
     day: dt.date
     rows: int
     results: tuple[ExpectationResult, ...]
     report: str = ""
+    first: dt.date | None = None
+
+    @property
+    def dates(self) -> str:
+        """The day, or the first and the last, as text."""
+        return str(self.day) if self.first in (None, self.day) else f"{self.first} to {self.day}"
 
     def failures(self, severity: Severity) -> tuple[ExpectationResult, ...]:
         return tuple(r for r in self.results if not r.success and r.severity == severity)
@@ -662,10 +672,13 @@ class Validator(Protocol):
     def validate(
         self, suite: str, day: dt.date, rows: pa.RecordBatchReader, key: Sequence[str], *, days: int = 1
     ) -> Verdict:
-        """Judge rows by a suite such as 'flight_delay/features'; they are of `days` days up to `day`.
+        """Judge the rows of a day by a suite such as 'flight_delay/features'; or of each of the `days` up to `day`.
 
-        Bad rows are shown with their key columns and the column judged, five at most. Does not raise
-        on failed expectations; raises UnknownName if there is no such suite, BadInput if it is malformed.
+        The verdict on a range is the union of the verdicts on its days: an expectation fails if it fails on one of
+        them, and the result names those days. The rows of a range say of which day they are by their column `ds`; a
+        day without rows is judged too. NaN is missing, as null is, and times are in UTC. Bad rows are shown with their
+        key columns and the column judged, five at most. Does not raise on failed expectations; raises UnknownName if
+        there is no such suite, BadInput if it is malformed, SchemaMismatch if the rows cannot be judged at all.
         """
         ...
 

@@ -31,7 +31,7 @@ class Validated:
 
 
 def run(services: Services, spec: PipelineSpec, first: dt.date, last: dt.date) -> Validated:
-    """Judge the days first..last at once.
+    """Judge each of the days first..last.
 
     Raises ValidationFailed naming every critical expectation that failed, of both tables.
     """

@@ -26,7 +26,7 @@ def describe_failures(verdict: Verdict, severity: Severity) -> str:
         return ""
     plural = "s" if len(failures) > 1 else ""
     heading = (
-        f"{verdict.suite} on {verdict.day} ({verdict.rows} rows): "
+        f"{verdict.suite} on {verdict.dates} ({verdict.rows} rows): "
         f"{len(failures)} {severity} expectation{plural} failed."
     )
     report = [f"Report: {verdict.report}"] if verdict.report else []

@@ -7,32 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import enum
 import errno
 import tempfile
-import urllib.parse
-import urllib.request
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import great_expectations as gx
 import pyarrow as pa
 from great_expectations.compatibility.pydantic import ValidationError
-from great_expectations.core.expectation_validation_result import (
-    ExpectationSuiteValidationResult,
-    ExpectationValidationResult,
-)
-from great_expectations.core.run_identifier import RunIdentifier
-from great_expectations.data_context.data_context.ephemeral_data_context import EphemeralDataContext
-from great_expectations.data_context.types.base import DataContextConfig
-from great_expectations.data_context.types.resource_identifiers import (
-    ExpectationSuiteIdentifier,
-    ValidationResultIdentifier,
-)
-from great_expectations.datasource.fluent import SQLDatasource
-from great_expectations.execution_engine import sqlalchemy_execution_engine
+from great_expectations.core.expectation_validation_result import ExpectationValidationResult as GxResult
 from great_expectations.expectations.expectation import Expectation as GxExpectation
 from great_expectations.expectations.registry import (
     get_expectation_impl,
@@ -41,31 +26,32 @@ from great_expectations.expectations.registry import (
 
 from pipelines.errors import StorageFull
 from pipelines.interfaces import ExpectationResult, Verdict
-from pipelines.validation import suites, words
-
-BAD_ROWS = 5
-PAGES_LISTED = 200
-MEMORY = "1GB"
-"""What DuckDB may hold before it spills to disk beside its file."""
-TABLE = "rows"
-DATASOURCE = "tailrace"
-SITE = "data_docs"
+from pipelines.validation import data_docs, gx_session, judging, ranges, screening, suites, words
+from pipelines.validation.gx_session import Session
 
 
-class _Dialect(enum.StrEnum):
-    DUCKDB = "duckdb"
+@dataclass
+class _Finding:
+    """What was found by one expectation: results by day (for all days at once under `last`), and as they are shown."""
+
+    by_day: dict[dt.date, ExpectationResult] = field(default_factory=dict)
+    shown: list[GxResult] = field(default_factory=list)
 
 
-# Great Expectations reads results after returning the connection to its pool, which DuckDB's
-# cursors do not survive. For the dialects named here it keeps one connection open instead.
-if _Dialect.DUCKDB not in sqlalchemy_execution_engine._PERSISTED_CONNECTION_DIALECTS:
-    sqlalchemy_execution_engine._PERSISTED_CONNECTION_DIALECTS += (_Dialect.DUCKDB,)
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of a day or a range in a database, with a view for each day of a range."""
+
+    database: Path
+    columns: tuple[str, ...]
+    key: tuple[str, ...]
+    views: Mapping[dt.date, str]
 
 
 class GreatExpectationsValidator:
     """Runs the suites under `suites`; Data Docs accumulate under `docs`, or are not made if it is None.
 
-    A day judged again by the same suite replaces its page.
+    A day judged again by the same suite replaces its page, and so does a range.
     """
 
     def __init__(self, suites: Path, docs: Path | None = None) -> None:
@@ -80,161 +66,114 @@ class GreatExpectationsValidator:
         self, suite: str, day: dt.date, rows: pa.RecordBatchReader, key: Sequence[str], *, days: int = 1
     ) -> Verdict:
         """See `pipelines.interfaces.Validator`. Raises StorageFull if rows or report find no room."""
-        judged_by = suites.read(self._suites, suite, _problems, days)
-        columns = tuple(rows.schema.names)
+        judged_by = suites.read(self._suites, suite, _problems)
+        first, of_range = day - dt.timedelta(days=days - 1), days > 1
         with _storage_named(suite, day), tempfile.TemporaryDirectory(prefix="tailrace-validation-") as folder:
             database = Path(folder) / "rows.duckdb"
-            count = _load(database, rows)
-            outcome, report = self._run(judged_by, day, database, [name for name in key if name in columns])
-            results = _results(judged_by, outcome, columns, database, key)
-        return Verdict(suite, day, count, results, report)
+            count = judging.load(database, rows)
+            views = judging.split(database, rows.schema, first, day) if of_range else {}
+            columns = tuple(rows.schema.names)
+            held = _Rows(database, columns, tuple(name for name in key if name in columns), views)
+            with gx_session.opened(database, judged_by.name, held.key, self._docs) as session:
+                findings = (
+                    _judge_range(session, judged_by, held) if of_range else _judge_day(session, judged_by, day, held)
+                )
+                name = f"{first} to {day}" if of_range else str(day)
+                report = self._report(session, judged_by.name, findings, name, day) if self._docs else ""
+        results = tuple(ranges.union(finding.by_day) if of_range else finding.by_day[day] for finding in findings)
+        return Verdict(suite, day, count, results, report, first if of_range else None)
 
-    def _run(
-        self, suite: suites.Suite, day: dt.date, database: Path, key: Sequence[str]
-    ) -> tuple[ExpectationSuiteValidationResult, str]:
-        context = gx.get_context(mode="ephemeral", project_config=_project(self._docs))
-        source = context.data_sources.add_sql(
-            DATASOURCE,
-            connection_string=f"duckdb:///{database}?memory_limit={MEMORY}",
-            # Without autocommit, one failed query would abort the transaction of all that follow.
-            kwargs={"isolation_level": "AUTOCOMMIT"},
+    def _report(self, session: Session, suite: str, findings: Sequence[_Finding], name: str, day: dt.date) -> str:
+        shown = [result for finding in findings for result in finding.shown]
+        outcome = gx_session.outcome_of(suite, shown, suite)
+        return data_docs.publish(session.context, outcome, name, day, f"{gx_session.DATASOURCE}-{suite}")
+
+
+def _judge_day(session: Session, suite: suites.Suite, day: dt.date, rows: _Rows) -> list[_Finding]:
+    found = _judge(session, judging.TABLE, suite.expectations, rows)
+    return [
+        _Finding({day: _result(session, item, result, rows, judging.TABLE)}, [result])
+        for item, result in zip(suite.expectations, found, strict=True)
+    ]
+
+
+def _judge_range(session: Session, suite: suites.Suite, rows: _Rows) -> list[_Finding]:
+    """Judge all days at once where that says enough, and else each day that does not clearly pass.
+
+    The last day is always judged, for the page.
+    """
+    findings = [_Finding() for _ in suite.expectations]
+    waiting = dict(enumerate(suite.expectations))
+    for number, result in _judge_at_once(session, waiting, rows).items():
+        findings[number] = _Finding(
+            dict.fromkeys(rows.views, _result(session, waiting.pop(number), result, rows)), [result]
         )
-        batch = source.add_table_asset(suite.name, table_name=TABLE).add_batch_definition_whole_table("day")
-        added = context.suites.add(_gx_suite(suite))
-        definition = gx.ValidationDefinition(name=suite.name, data=batch, suite=added)
-        run_id = RunIdentifier(run_name=str(day), run_time=dt.datetime(day.year, day.month, day.day, tzinfo=dt.UTC))
-        try:
-            outcome = context.validation_definitions.add(definition).run(
-                run_id=run_id,
-                result_format={
-                    # SUMMARY samples bad rows; COMPLETE would bring all of them into memory.
-                    "result_format": "SUMMARY",
-                    "partial_unexpected_count": BAD_ROWS,
-                    "unexpected_index_column_names": list(key),
-                    "return_unexpected_index_query": False,
-                },
-            )
-        finally:
-            _disconnect(source)
-        # Great Expectations groups results by what they measure; the suite's own order is for people.
-        position = {item.id: number for number, item in enumerate(added.expectations)}
-        outcome.results.sort(key=lambda result: position[result.expectation_config.id])
-        return outcome, _build_docs(context, suite.name, run_id) if self._docs else ""
+    clear = screening.clear(session.query, waiting, rows.views)
+    last = max(rows.views)
+    for day, view in rows.views.items():
+        doubtful = {number: item for number, item in waiting.items() if day == last or day not in clear[number]}
+        found = _judge(session, view, list(doubtful.values()), rows, str(day))
+        for (number, item), result in zip(doubtful.items(), found, strict=True):
+            findings[number].by_day[day] = _result(session, item, result, rows, view)
+            findings[number].shown.append(result)
+    return [_Finding(finding.by_day, _worth_showing(finding.shown)) for finding in findings]
 
 
-def _project(docs: Path | None) -> DataContextConfig:
-    """A context in memory; with docs, results are kept as JSON beside the pages so that the index can list them."""
-    results: dict[str, Any] = {"class_name": "ValidationResultsStore"}
-    if docs:
-        results["store_backend"] = _files(docs / "results")
-    return DataContextConfig(
-        expectations_store_name="expectations",
-        validation_results_store_name="results",
-        checkpoint_store_name="checkpoints",
-        stores={
-            "expectations": {"class_name": "ExpectationsStore"},
-            "results": results,
-            "checkpoints": {"class_name": "CheckpointStore"},
-            "validation_definition_store": {"class_name": "ValidationDefinitionStore"},
-        },
-        data_docs_sites={SITE: _site(docs)} if docs else {},
-        progress_bars={"globally": False},
-        analytics_enabled=False,
-    )
-
-
-def _site(docs: Path) -> dict[str, Any]:
-    return {
-        "class_name": "SiteBuilder",
-        "show_how_to_buttons": False,
-        "store_backend": _files(docs),
-        "site_index_builder": {"class_name": "DefaultSiteIndexBuilder", "validation_results_limit": PAGES_LISTED},
-        "site_section_builders": {"expectations": "None", "profiling": "None"},
+def _judge_at_once(
+    session: Session, expectations: Mapping[int, suites.Expectation], rows: _Rows
+) -> Mapping[int, GxResult]:
+    """The results that hold for each day."""
+    of_columns = {number for number, item in expectations.items() if _is_of_columns(item, rows)}
+    together = {
+        number: item for number, item in expectations.items() if number in of_columns or ranges.passes_at_once(item)
     }
+    found = dict(zip(together, _judge(session, judging.TABLE, list(together.values()), rows), strict=True))
+    return {number: result for number, result in found.items() if number in of_columns or result.success}
 
 
-def _files(folder: Path) -> dict[str, str]:
-    return {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(folder)}
+def _judge(
+    session: Session, table: str, expectations: Sequence[suites.Expectation], rows: _Rows, note: str = ""
+) -> list[GxResult]:
+    results = session.judge(table, expectations, note)
+    for item, result in zip(expectations, results, strict=True):
+        # to SQL a column written in another case is there
+        result.success = result.success and not _missing(item, rows)
+    return results
 
 
-def _disconnect(source: SQLDatasource) -> None:
-    """Close every connection to the file, so that removing it gives its space back."""
-    execution = source.get_execution_engine()
-    with execution.get_connection() as connection:
-        connection.close()
-    execution.close()
-    source.get_engine().dispose()
+def _is_of_columns(item: suites.Expectation, rows: _Rows) -> bool:
+    """Whether the columns alone decide, which are those of all days."""
+    return item.type in ranges.OF_COLUMNS or bool(_missing(item, rows))
 
 
-def _build_docs(context: EphemeralDataContext, suite: str, run_id: RunIdentifier) -> str:
-    """Write this validation's page and the index; the path of the page."""
-    identifier = ValidationResultIdentifier(
-        expectation_suite_identifier=ExpectationSuiteIdentifier(suite),
-        run_id=run_id,
-        batch_identifier=f"{DATASOURCE}-{suite}",
-    )
-    context.build_data_docs(site_names=[SITE], resource_identifiers=[identifier])
-    url = context.get_docs_sites_urls(resource_identifier=identifier, site_name=SITE)[0]["site_url"]
-    return urllib.request.url2pathname(urllib.parse.urlparse(url).path)
+def _missing(item: suites.Expectation, rows: _Rows) -> list[str]:
+    return [column for column in words.judged_columns(item.kwargs) if column not in rows.columns]
 
 
-def _gx_suite(suite: suites.Suite) -> gx.ExpectationSuite:
-    return gx.ExpectationSuite(
-        name=suite.name,
-        expectations=[
-            {
-                "type": item.type,
-                "kwargs": dict(item.kwargs),
-                "severity": item.severity,
-                "description": item.description,
-            }
-            for item in suite.expectations
-        ],
-    )
-
-
-def _load(database: Path, rows: pa.RecordBatchReader) -> int:
-    """Stream the rows into the table; how many they are."""
-    with duckdb.connect(str(database), config={"memory_limit": MEMORY}) as connection:
-        connection.register("incoming", rows)
-        created = connection.execute(f"create table {TABLE} as select * from incoming").fetchone()  # noqa: S608  no outside text
-    return int(created[0]) if created else 0
-
-
-def _results(
-    suite: suites.Suite,
-    outcome: ExpectationSuiteValidationResult,
-    columns: Sequence[str],
-    database: Path,
-    key: Sequence[str],
-) -> tuple[ExpectationResult, ...]:
-    return tuple(
-        _result(item, result, columns, database, key)
-        for item, result in zip(suite.expectations, outcome.results, strict=True)
-    )
+def _worth_showing(results: list[GxResult]) -> list[GxResult]:
+    """The days that failed; the last one if none did."""
+    return [result for result in results if not result.success] or results[-1:]
 
 
 def _result(
-    item: suites.Expectation,
-    result: ExpectationValidationResult,
-    columns: Sequence[str],
-    database: Path,
-    key: Sequence[str],
+    session: Session, item: suites.Expectation, result: GxResult, rows: _Rows, table: str = judging.TABLE
 ) -> ExpectationResult:
     judged = words.judged_columns(item.kwargs)
-    bad_rows = () if result.success else _bad_rows(item, result, database, key)
+    missing = _missing(item, rows)
+    success = bool(result.success)
+    bad_rows = () if success or missing else _bad_rows(session, item, result, rows, table)
     return ExpectationResult(
         expectation=item.type,
         column=", ".join(judged) or None,
         severity=item.severity,
-        success=bool(result.success),
+        success=success,
         expected=words.expected(item.type, item.kwargs, item.description),
-        observed=_observed(item, result, [column for column in judged if column not in columns]),
+        observed=_observed(item, result, missing),
         bad_rows=tuple({name: words.json_friendly(row[name]) for name in row} for row in bad_rows),
     )
 
 
-def _observed(item: suites.Expectation, result: ExpectationValidationResult, missing: Sequence[str]) -> str:
+def _observed(item: suites.Expectation, result: GxResult, missing: Sequence[str]) -> str:
     if missing:
         return words.missing_columns(missing)
     if raised := _raised(result.exception_info or {}):
@@ -261,17 +200,14 @@ def _raised(information: Mapping[str, Any]) -> str:
 
 
 def _bad_rows(
-    item: suites.Expectation, result: ExpectationValidationResult, database: Path, key: Sequence[str]
+    session: Session, item: suites.Expectation, result: GxResult, rows: _Rows, table: str
 ) -> Iterable[Mapping[str, Any]]:
-    if item.type != "unexpected_rows_expectation" or "observed_value" not in result.result:
+    if item.type != screening.OWN_SQL or "observed_value" not in result.result:
         return result.result.get("partial_unexpected_index_list") or ()
     # Great Expectations samples the rows of such a query in its COMPLETE format only.
-    query = str(item.kwargs["unexpected_rows_query"]).strip().rstrip(";").format(batch=TABLE)
-    with duckdb.connect(str(database), read_only=True) as connection:
-        found = connection.execute(f"select * from ({query}) limit {BAD_ROWS}")  # noqa: S608  the suite's own SQL
-        columns = [column[0] for column in found.description]
-        rows = [dict(zip(columns, row, strict=True)) for row in found.fetchall()]
-    return [{name: row[name] for name in key if name in row} for row in rows]
+    query = judging.own_query(item.kwargs["unexpected_rows_query"], table)
+    found = session.query(f"select * from ({query}) limit {ranges.BAD_ROWS}")  # noqa: S608 - the suite's own SQL
+    return [{name: row[name] for name in rows.key if name in row} for row in found]
 
 
 def _problems(expectation: str, kwargs: Mapping[str, Any]) -> Iterator[str]:

@@ -12,11 +12,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines import days as calendar
 from pipelines.errors import cause_of
 from pipelines.interfaces import ExpectationResult, Verdict
-from pipelines.validation import suites, words
-
-BAD_ROWS = 5
+from pipelines.validation import judging, ranges, suites, words
+from pipelines.validation.ranges import BAD_ROWS
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,37 @@ class MemoryValidator:
         self, suite: str, day: dt.date, rows: pa.RecordBatchReader, key: Sequence[str], *, days: int = 1
     ) -> Verdict:
         """See `pipelines.interfaces.Validator`. Raises BadInput for expectation types it does not know."""
-        judged_by = suites.read(self._suites, suite, _problems, days)
-        table = rows.read_all().combine_chunks()
-        results = tuple(_judge(table, item, key) for item in judged_by.expectations)
-        return Verdict(suite, day, table.num_rows, results)
+        judged_by = suites.read(self._suites, suite, _problems)
+        judging.refuse_names_of_two_cases(rows.schema.names)
+        table = _without_nan(rows.read_all().combine_chunks())
+        if days == 1:
+            results = tuple(_judge(table, item, key) for item in judged_by.expectations)
+            return Verdict(suite, day, table.num_rows, results)
+        first = day - dt.timedelta(days=days - 1)
+        by_day = _split(table, first, day)
+        results = tuple(
+            ranges.union({of: _judge(rows_of, item, key) for of, rows_of in by_day.items()})
+            for item in judged_by.expectations
+        )
+        return Verdict(suite, day, table.num_rows, results, first=first)
+
+
+def _without_nan(table: pa.Table) -> pa.Table:
+    """The rows with null for NaN."""
+    for position, field in enumerate(table.schema):
+        if pa.types.is_floating(field.type):
+            values = table.column(position)
+            missing = pa.scalar(None, field.type)
+            table = table.set_column(position, field, pc.if_else(pc.is_nan(values), missing, values))
+    return table
+
+
+def _split(table: pa.Table, first: dt.date, last: dt.date) -> Mapping[dt.date, pa.Table]:
+    judging.refuse_other_days(table.schema)
+    of = table[judging.DAY]
+    by_day = {day: table.filter(pc.equal(of, pa.scalar(day))).combine_chunks() for day in calendar.span(first, last)}
+    judging.refuse_rows_of_other_days(table.num_rows - sum(map(len, by_day.values())), first, last)
+    return by_day
 
 
 def _not_null(table: pa.Table, column: str, mostly: float = 1) -> Bad:
@@ -63,8 +90,8 @@ def _not_null(table: pa.Table, column: str, mostly: float = 1) -> Bad:
 def _between(
     table: pa.Table,
     column: str,
-    min_value: float | None = None,
-    max_value: float | None = None,
+    min_value: float | str | None = None,
+    max_value: float | str | None = None,
     strict_min: bool = False,
     strict_max: bool = False,
     mostly: float = 1,
@@ -72,10 +99,20 @@ def _between(
     values = table[column]
     good = pc.is_valid(values)
     if min_value is not None:
-        good = pc.and_(good, (pc.greater if strict_min else pc.greater_equal)(values, min_value))
+        good = pc.and_(good, (pc.greater if strict_min else pc.greater_equal)(values, _bound(min_value, values.type)))
     if max_value is not None:
-        good = pc.and_(good, (pc.less if strict_max else pc.less_equal)(values, max_value))
+        good = pc.and_(good, (pc.less if strict_max else pc.less_equal)(values, _bound(max_value, values.type)))
     return _bad_among(pc.is_valid(values), good, mostly)
+
+
+def _bound(value: Any, kind: pa.DataType) -> Any:
+    """A bound as the column's type has it: a time is written as text, in UTC."""
+    if not isinstance(value, str) or not pa.types.is_temporal(kind):
+        return value
+    moment = dt.datetime.fromisoformat(value)
+    if pa.types.is_timestamp(kind) and kind.tz:
+        return pa.scalar(moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC), kind)
+    return pa.scalar(moment.date() if pa.types.is_date(kind) else moment, kind)
 
 
 def _in_set(table: pa.Table, column: str, value_set: Sequence[Any], mostly: float = 1) -> Bad:
@@ -165,7 +202,7 @@ def _finding(
         return False, words.missing_columns(missing), ()
     try:
         found = _JUDGES[item.type](table, **item.kwargs)
-    except (pa.ArrowException, TypeError) as error:
+    except (pa.ArrowException, TypeError, ValueError) as error:
         return False, f"it could not be judged: {cause_of(error)}", ()
     if isinstance(found, Measured):
         return found.success, found.observed, ()

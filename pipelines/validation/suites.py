@@ -19,9 +19,6 @@ SUITE_KEYS = ("name", "expectations", "meta", "notes", "id", "suite_parameters")
 EXPECTATION_KEYS = ("type", "kwargs", "severity", "meta", "notes", "description", "id", "rendered_content")
 SEVERITIES: Mapping[str, Severity] = {"critical": "critical", "warning": "warning", "info": "warning"}
 
-VOLUME = "expect_table_row_count_to_be_between"
-"""Its bounds are the rows of a day, also where a range of days is judged at once."""
-
 Check = Callable[[str, Mapping[str, Any]], Iterable[str]]
 """Problems of an expectation's type and arguments, a phrase each."""
 
@@ -49,8 +46,8 @@ def names(folder: Path) -> tuple[str, ...]:
     return tuple(sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.json")))
 
 
-def read(folder: Path, suite: str, check: Check, days: int = 1) -> Suite:
-    """The suite of that name, for rows of that many days: what it says of their number is per day.
+def read(folder: Path, suite: str, check: Check) -> Suite:
+    """The suite of that name.
 
     Raises UnknownName if there is no such file, BadInput listing every problem of the file.
     """
@@ -65,7 +62,7 @@ def read(folder: Path, suite: str, check: Check, days: int = 1) -> Suite:
     problems = list(_suite_problems(content, suite.replace("/", "."), check))
     if problems:
         raise _malformed(path, problems)
-    return Suite(content["name"], tuple(_expectation(item, days) for item in content["expectations"]))
+    return Suite(content["name"], tuple(_expectation(item) for item in content["expectations"]))
 
 
 def unknown_type(name: str, known: Iterable[str]) -> str:
@@ -127,13 +124,10 @@ def _unknown_keys(label: str, content: Mapping[str, Any], known: Iterable[str]) 
             yield f"{label}: there is no field {key!r}.{did_you_mean(key, known)}"
 
 
-def _expectation(item: Mapping[str, Any], days: int) -> Expectation:
-    kwargs = item.get("kwargs", {})
-    if item["type"] == VOLUME:
-        kwargs = {name: value * days if isinstance(value, int) else value for name, value in kwargs.items()}
+def _expectation(item: Mapping[str, Any]) -> Expectation:
     return Expectation(
         type=item["type"],
-        kwargs=kwargs,
+        kwargs=item.get("kwargs", {}),
         severity=SEVERITIES[item.get("severity", "critical")],
         description=item.get("description"),
     )

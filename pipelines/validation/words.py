@@ -51,6 +51,9 @@ def observed_share(expectation: str, bad: int, judged: int) -> str:
 
 def observed_value(value: Any) -> str:
     """A number or a list that was measured; 'no values' where there was nothing to measure."""
+    if isinstance(value, Mapping) and "values" in value:
+        # quantiles
+        return observed_value(None if all(item is None for item in value["values"]) else value["values"])
     return "no values" if value is None else plain(value)
 
 

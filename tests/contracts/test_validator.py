@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
-from pipelines.errors import BadInput, ProblemList, UnknownName
+from pipelines.errors import BadInput, ProblemList, SchemaMismatch, UnknownName
 from pipelines.interfaces import ExpectationResult, Validator, Verdict
 from pipelines.validation.great_expectations import GreatExpectationsValidator
 from pipelines.validation.memory import MemoryValidator
@@ -119,12 +121,28 @@ BROKEN = [
         [{"flight_key": "UA-0", "distance": 0.0}],
     ),
     (
-        {"distance": nulls(float("nan"))},
+        {"distance": nulls(float("nan"), 2.0)},
         expect("column_values_to_be_between", column="distance", min_value=0, max_value=1),
         "distance",
         "between 0 and 1",
-        "10 % outside (1 of 10)",
-        [{"flight_key": "UA-0", "distance": "nan"}],
+        "11.11 % outside (1 of 9)",
+        [{"flight_key": "UA-1", "distance": 2.0}],
+    ),
+    (
+        {"distance": nulls(float("nan"), None)},
+        expect("column_values_to_not_be_null", column="distance"),
+        "distance",
+        "not null",
+        "20 % null (2 of 10)",
+        [{"flight_key": "UA-0", "distance": None}, {"flight_key": "UA-1", "distance": None}],
+    ),
+    (
+        {"distance": [float("nan")] * 10},
+        expect("column_mean_to_be_between", column="distance", min_value=0),
+        "distance",
+        "mean at least 0",
+        "no values",
+        [],
     ),
     (
         {"origin": ["EWR"] * 9 + ["XXX"]},
@@ -165,11 +183,11 @@ BROKEN = [
         [],
     ),
     (
-        {},
+        {"distance": nulls(float("nan"), 0.0, 9 - 7.0)},
         expect("column_mean_to_be_between", column="distance", max_value=0.7),
         "distance",
         "mean at most 0.7",
-        "450",
+        "1",
         [],
     ),
     ({}, expect("column_to_exist", column="speed"), "speed", "column 'speed'", "column 'speed' is missing", []),
@@ -187,7 +205,7 @@ BROKEN = [
 @pytest.mark.parametrize(
     ("changes", "expectation", "column", "expected", "observed", "bad_rows"),
     BROKEN,
-    ids=[f"{item[1]['type']}-{item[3]}" for item in BROKEN],
+    ids=[f"{item[1]['type']}-{item[3]}-{item[4]}" for item in BROKEN],
 )
 def test_a_broken_expectation_says_what_was_found_where(
     make: Callable[[Path], Validator],
@@ -203,6 +221,127 @@ def test_a_broken_expectation_says_what_was_found_where(
     assert result == ExpectationResult(
         expectation["type"], column, "critical", False, expected, observed, tuple(bad_rows)
     )
+
+
+DAYS = tuple(DAY + dt.timedelta(days=offset) for offset in range(5))
+
+
+def of_days(*days: pa.Table) -> pa.Table:
+    return pa.concat_tables(
+        rows.append_column("ds", pa.array([day] * rows.num_rows, pa.date32()))
+        for day, rows in zip(DAYS, days, strict=True)
+    )
+
+
+RANGE = of_days(
+    flights(),
+    flights(distance=pa.nulls(10, pa.float64()), origin=["XXX"] * 5 + ["EWR"] * 5),
+    flights().slice(0, 0),
+    flights(distance=[float("nan")] * 9 + [100.0]),
+    flights(4, flight_key=["UA-1", "UA-1", "UA-2", "UA-3"], distance=[-1.0, 5000.0, None, 100.0]),
+)
+"""An ordinary day, a day of nulls and unknown origins, an empty day, a day of NaN, a small day of a repeated key."""
+
+JUDGED = (
+    expect("column_values_to_not_be_null", column="distance", mostly=0.5),
+    expect("column_values_to_not_be_null", column="flight_key"),
+    expect("column_values_to_be_between", column="distance", min_value=0, max_value=900),
+    expect("column_values_to_be_between", column="distance", min_value=0, mostly=0.6),
+    expect("column_values_to_be_in_set", column="origin", value_set=["EWR", "LGA"]),
+    expect("column_values_to_be_in_set", column="origin", value_set=["EWR", "LGA"], mostly=0.5),
+    expect("column_values_to_be_in_set", column="late", value_set=[True], mostly=0.5),
+    expect("column_values_to_be_unique", column="flight_key"),
+    expect("column_values_to_be_unique", column="flight_key", mostly=0.5),
+    expect("column_pair_values_a_to_be_greater_than_b", column_A="departure", column_B="known_at"),
+    expect("column_pair_values_a_to_be_greater_than_b", column_A="known_at", column_B="departure", mostly=0.5),
+    expect("column_mean_to_be_between", column="distance", min_value=200, max_value=1800),
+    expect("table_row_count_to_be_between", min_value=1, max_value=10),
+    expect("column_to_exist", column="speed"),
+    expect("column_values_to_be_between", column="speed", min_value=0, mostly=0.5),
+    expect("table_columns_to_match_set", column_set=["flight_key", "ds"], exact_match=False),
+)
+
+
+def test_the_verdict_on_a_range_is_the_union_of_the_verdicts_on_its_days(
+    make: Callable[[Path], Validator], tmp_path: Path
+) -> None:
+    write(tmp_path, suite_of(*JUDGED))
+    validator = make(tmp_path)
+    alone = [
+        validator.validate("flights/features", day, RANGE.filter(pc.equal(RANGE["ds"], day)).to_reader(), KEY)
+        for day in DAYS
+    ]
+    ranged = validator.validate("flights/features", DAYS[-1], RANGE.to_reader(), KEY, days=len(DAYS))
+    failed = [
+        [day for day, verdict in zip(DAYS, alone, strict=True) if not verdict.results[number].success]
+        for number in range(len(JUDGED))
+    ]
+    assert [list(result.failed_days) for result in ranged.results] == failed
+    assert [result.success for result in ranged.results] == [not days for days in failed]
+    assert (ranged.rows, ranged.dates) == (RANGE.num_rows, f"{DAYS[0]} to {DAYS[-1]}")
+    for number, result in enumerate(ranged.results):
+        rows = [row for verdict in alone for row in verdict.results[number].bad_rows]
+        assert list(result.bad_rows) == rows[:5]
+
+
+def test_a_range_names_the_days_that_fail_and_what_was_found(make: Callable[[Path], Validator], tmp_path: Path) -> None:
+    write(tmp_path, suite_of(*JUDGED))
+    verdict = make(tmp_path).validate("flights/features", DAYS[-1], RANGE.to_reader(), KEY, days=len(DAYS))
+    observed = {number: verdict.results[number].observed for number in (0, 10, 12, 13)}
+    assert observed == {
+        0: "100 % null (10 of 10) on 2013-01-16; 90 % null (9 of 10) on 2013-01-18",
+        10: "100 % not as expected (10 of 10) on 2013-01-15; 100 % not as expected (10 of 10) on 2013-01-16; "
+        "100 % not as expected (10 of 10) on 2013-01-18; not as expected either on 2013-01-19",
+        12: "0 on 2013-01-17",
+        13: "column 'speed' is missing",
+    }
+
+
+def test_rows_of_a_range_that_say_no_day_are_refused(make: Callable[[Path], Validator], tmp_path: Path) -> None:
+    write(tmp_path, suite_of(*JUDGED))
+    validator = make(tmp_path)
+    with pytest.raises(SchemaMismatch, match="need a column 'ds' of type date"):
+        validator.validate("flights/features", DAYS[-1], flights().to_reader(), KEY, days=2)
+    with pytest.raises(SchemaMismatch, match="20 rows are of no day from 2013-01-17 to 2013-01-19"):
+        validator.validate("flights/features", DAYS[-1], RANGE.to_reader(), KEY, days=3)
+
+
+def test_columns_that_differ_in_case_only_are_refused(make: Callable[[Path], Validator], tmp_path: Path) -> None:
+    rows = flights().append_column("Late", pa.array([True] * 10))
+    with pytest.raises(SchemaMismatch, match="'late' and 'Late'"):
+        judge(make, tmp_path, rows, expect("column_to_exist", column="late"))
+
+
+def test_a_column_written_in_another_case_is_missing(make: Callable[[Path], Validator], tmp_path: Path) -> None:
+    result = judge_one(make, tmp_path, flights(), expect("column_values_to_be_between", column="Distance", min_value=0))
+    assert (result.success, result.observed) == (False, "column 'Distance' is missing")
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "Asia/Tokyo"])
+def test_the_time_zone_of_the_host_changes_no_verdict(
+    make: Callable[[Path], Validator], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zone: str
+) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        hours = [dt.datetime(2013, 1, 15, hour, tzinfo=dt.UTC) for hour in (2, 23)]
+        rows = flights(2, departure=pa.array(hours, pa.timestamp("us", "UTC")))
+        result = judge_one(
+            make,
+            tmp_path,
+            rows,
+            expect(
+                "column_values_to_be_between",
+                column="departure",
+                min_value="2013-01-15 02:00:00",
+                max_value="2013-01-15 22:00:00",
+            ),
+        )
+        assert result.observed == "50 % outside (1 of 2)"
+        assert result.bad_rows == ({"flight_key": "UA-1", "departure": "2013-01-15T23:00:00+00:00"},)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_five_bad_rows_are_shown_at_most_and_json_holds_them(make: Callable[[Path], Validator], tmp_path: Path) -> None:
