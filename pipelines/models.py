@@ -177,10 +177,12 @@ def _missing(recorded: Identity, found: Identity | None) -> str:
 def _ways_out(services: Services, spec: PipelineSpec) -> str:
     """What can be done where a champion is gone; every way that is named works."""
     past = promotions.history(services.lake, spec.name)
-    there = next((row.version for row in past if not why_gone(services, spec, row.model)), None)
+    there = next((row for row in past if not why_gone(services, spec, row.model)), None)
+    if there and not there.model.differs(past[0].model):
+        return f"Restore the registry from a backup, or score the day with another version: --model {there.version}."
     back = (
-        f" roll back to a former champion (tailrace rollback {spec.name} --version {there} --reason '...'), or score "
-        f"single days with it (--model {there});"
+        f" roll back to a former champion (tailrace rollback {spec.name} --version {there.version} --reason '...'), or "
+        f"score single days with it (--model {there.version});"
         if there
         else ""
     )

@@ -46,14 +46,14 @@ def settle(database: str, artifacts: str) -> None:
 
 def _changes(connection: Connection, root: Path) -> Iterator[tuple[str, dict[str, str]]]:
     experiments = connection.execute(text("SELECT experiment_id, name, artifact_location FROM experiments"))
-    for experiment, name, location in list(experiments):
+    for experiment, name, location in [map(str, row) for row in experiments]:
         wanted = root / name
-        if not location or local(location) is None or not location.endswith(f"/{name}"):
+        if local(location) is None or not location.endswith(f"/{name}"):
             continue  # not one that this tracker made
         if local(location) != wanted:
             change = "UPDATE experiments SET artifact_location = :new WHERE experiment_id = :experiment"
             yield change, {"new": str(wanted), "experiment": experiment}
-        yield from _moved(connection, str(experiment), name, wanted)
+        yield from _moved(connection, experiment, name, wanted)
 
 
 def _moved(connection: Connection, experiment: str, name: str, wanted: Path) -> Iterator[tuple[str, dict[str, str]]]:
@@ -61,7 +61,8 @@ def _moved(connection: Connection, experiment: str, name: str, wanted: Path) -> 
         elsewhere = f"SELECT DISTINCT {column} FROM {table} WHERE {whose} AND substr({column}, 1, :length) != :wanted"  # noqa: S608
         below = {"wanted": f"{wanted}/", "length": len(str(wanted)) + 1}
         mine = {"experiment": experiment, "name": name}
-        for (old,) in connection.execute(text(elsewhere), {**below, **mine}):
+        for row in connection.execute(text(elsewhere), {**below, **mine}):
+            old = str(row[0])
             new = wanted / old.rpartition(f"/{name}/")[2]
             place = local(old)
             if f"/{name}/" in old and place is not None and (new.exists() or not place.exists()):

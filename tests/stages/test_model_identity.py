@@ -76,6 +76,11 @@ class TestARegistryThatWasStartedOver:
         (known,) = loop.services.tracker.versions("churn")
         assert identity.of_commit(metadata) == identity.of_version(known)
         assert known.aliases == ("challenger", "champion")
+        # It follows the one that is gone from a later day on; the days before are scored by number, if at all.
+        promoted = promotions.history(loop.services.lake, "churn")[0]
+        promotions.record(loop.services.lake, replace(promoted, effective_from=NEXT))
+        with pytest.raises(ModelGone, match=r"backup, or score the day with another version: --model 1\.$"):
+            models.registered(loop.services, loop.spec, identity.Identity("1", champion))
 
     @pytest.mark.parametrize("recorded", [True, False], ids=["", "by an earlier release"])
     def test_a_day_is_not_taken_for_published_by_it(self, loop, tmp_path, monkeypatch, recorded, request):
