@@ -82,7 +82,7 @@ def main() -> None:
 
 @app.command("list")
 def list_(as_json: Json = False) -> None:
-    """The pipelines, their champions and their last published day."""
+    """The pipelines, their champions, their last published day, and the day of a training that was missed."""
     services = _services()
     output.table("Pipelines", [_overview(services, registry.get(name)) for name in registry.names()], as_json)
 
@@ -620,7 +620,7 @@ def _trial_progress(what: str, trials: int) -> Iterator[Callable[[Trial], None]]
 
 
 def _overview(services: Services, spec: PipelineSpec) -> dict[str, Any]:
-    from pipelines import promotions
+    from pipelines import promotions, trainings
 
     champion = promotions.current(promotions.history(services.lake, spec.name))
     published = services.lake.days(spec.predictions_table)
@@ -631,6 +631,7 @@ def _overview(services: Services, spec: PipelineSpec) -> dict[str, Any]:
         "since": champion.effective_from if champion else None,
         "last day": max(published, default=None),
         "train": spec.schedule.train,
+        "missed training": trainings.missed(services, spec),
         "predict": spec.schedule.predict,
     }
 

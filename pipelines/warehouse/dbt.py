@@ -302,8 +302,9 @@ class DbtWarehouse(ABC):
             more = f" and {len(missing) - _NAMED_DAYS} more" if len(missing) > _NAMED_DAYS else ""
             raise UpstreamMissing(
                 f"The build of {first} looks back on {self._look_back.days} days, and {len(missing)} of them "
-                f"were not landed: {named}{more}. Land them, then build from the first missing day on: "
-                f"ingest and build {missing[0]}..{last}."
+                f"were not landed: {named}{more}. Every later night is refused until they are. Catch up from the first "
+                f"of them on, with one command: tailrace warehouse --date {missing[0]} --to {last}; or in Airflow: "
+                f"trigger the DAG warehouse with First day {missing[0]} and Day {last}."
             )
 
     @contextmanager

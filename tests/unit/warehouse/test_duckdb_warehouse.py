@@ -127,8 +127,9 @@ def test_days_that_were_skipped_in_the_look_back_stop_the_build(tmp_path: Path) 
 
     assert str(missing.value) == (
         "The build of 2013-01-01 looks back on 28 days, and 14 of them were not landed: 2012-12-04, 2012-12-06, "
-        "2012-12-08 and 11 more. Land them, then build from the first missing day on: "
-        "ingest and build 2012-12-04..2013-01-02."
+        "2012-12-08 and 11 more. Every later night is refused until they are. Catch up from the first of them on, "
+        "with one command: tailrace warehouse --date 2012-12-04 --to 2013-01-02; or in Airflow: trigger the DAG "
+        "warehouse with First day 2012-12-04 and Day 2013-01-02."
     )
     assert not (tmp_path / "data").exists()
 

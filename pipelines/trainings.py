@@ -1,0 +1,31 @@
+"""Trainings that the schedule would have made and nobody did, as after an outage."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from croniter import croniter
+
+from pipelines.interfaces import Services
+from pipelines.spec import PipelineSpec, zone
+
+
+def missed(services: Services, spec: PipelineSpec) -> dt.date | None:
+    """The last scheduled day that could have been trained on, if nothing was trained as of it or of a later day.
+
+    A day can be trained on once its outcomes are published. None too for a pipeline without a schedule, and before its
+    first day. Raises TrackerUnavailable, LakeUnavailable.
+    """
+    outcomes = services.lake.days(spec.outcomes_table)
+    if spec.schedule.train is None or not outcomes:
+        return None
+    day_after = dt.datetime.combine(max(outcomes) + dt.timedelta(days=1), dt.time(), zone(spec))
+    scheduled: dt.date = croniter(spec.schedule.train, day_after).get_prev(dt.datetime).date()
+    if scheduled <= min(outcomes):
+        return None
+    trained = (
+        dt.date.fromisoformat(record.tags["tailrace.day"])
+        for record in services.tracker.runs(spec.name)
+        if record.status == "finished" and "tailrace.day" in record.tags
+    )
+    return None if max(trained, default=dt.date.min) >= scheduled else scheduled

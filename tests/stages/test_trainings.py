@@ -1,0 +1,37 @@
+"""Trainings that the schedule would have made: one that was missed is named until a later one is there."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import replace
+
+import pytest
+
+from pipelines import model_report, trainings
+from pipelines.spec import Schedule
+from tests.stages.conftest import LAST, installation, memory
+
+MONDAY = dt.date(2013, 1, 14)
+
+
+@pytest.fixture
+def services(tmp_path, spec, monkeypatch):
+    monkeypatch.setattr(model_report, "write", lambda folder, judged: None)
+    return installation(memory, tmp_path, spec)
+
+
+def test_the_last_scheduled_training_is_missed_until_one_as_of_it_or_later_is_there(loop, services, spec):
+    assert trainings.missed(services, spec) is None, "nothing is published"
+    loop.take(last=dt.date(2013, 1, 13))
+    assert trainings.missed(services, spec) == dt.date(2013, 1, 7)
+    loop.train(dt.date(2013, 1, 8))
+    assert trainings.missed(services, spec) is None, "a later one makes up for it"
+    loop.take(LAST, LAST)
+    assert trainings.missed(services, spec) == MONDAY == LAST
+    loop.train(MONDAY)
+    assert trainings.missed(services, spec) is None
+
+
+def test_without_a_schedule_none_is_missed(loop, services, spec):
+    loop.take()
+    assert trainings.missed(services, replace(spec, schedule=Schedule(train=None, predict=None))) is None
