@@ -123,10 +123,9 @@ def trained_by(services: Services, spec: PipelineSpec, commit: Commit) -> RunRec
             return services.tracker.run(found.run_id)
     except UnknownName:
         pass
-    again = f"tailrace predict {spec.name} --date {commit.day} --force"
-    raise ModelGone(
-        f"{_missing(recorded, found)} Restore the registry from a backup, or predict the day again: {again}."
-    )
+    again = f"tailrace predict {spec.name} --date {commit.day} --model N"
+    way_out = f"Restore the registry from a backup, or predict the day with a version that is there: {again}."
+    raise ModelGone(f"{_missing(recorded, found)} {way_out}")
 
 
 def holdout_scores(trained: RunRecord, version: str) -> str:

@@ -107,7 +107,7 @@ class TestARegistryThatWasStartedOver:
         other = start_registry_over(loop, tmp_path)
         after = monitor.run(loop.services, loop.spec, TRAINED, "n")
         assert (after.drift, after.outcomes) == (None, before.outcomes)
-        for part in (champion, other, "tailrace predict churn --date 2013-01-09 --force"):
+        for part in (champion, other, "tailrace predict churn --date 2013-01-09 --model N"):
             assert part in after.note
 
     def test_files_and_tag_that_were_both_exchanged_are_another_model(self, loop, champion):
