@@ -13,6 +13,7 @@ from pipelines import days
 from pipelines.interfaces import Lake
 from pipelines.spec import PipelineSpec
 
+_DAY = dt.timedelta(days=1)
 Range = tuple[dt.date, dt.date]
 Missing = Mapping[str, Sequence[dt.date]]
 """The missing days of each table that has any, in order."""
@@ -21,25 +22,29 @@ Missing = Mapping[str, Sequence[dt.date]]
 def missing(lake: Lake, spec: PipelineSpec, *, features: Range, outcomes: Range) -> Missing:
     """The days of both ranges that are not published; the last day of `outcomes` is due, whatever came before it.
 
-    Days before the first one ever published are not due.
+    Days before the first one ever published are not due, and neither are the outcomes of that first day: what became
+    known by its cutoff is of days before it.
     """
     published = {table: lake.days(table) for table in (spec.features_table, spec.outcomes_table)}
     begun = min((day for held in published.values() for day in held), default=features[0])
     due = {
         spec.features_table: days.span(max(features[0], begun), features[1]),
-        spec.outcomes_table: days.span(min(max(outcomes[0], begun), outcomes[1]), outcomes[1]),
+        spec.outcomes_table: days.span(min(max(outcomes[0], begun + _DAY), outcomes[1]), outcomes[1]),
     }
     found = {table: [day for day in wanted if day not in published[table]] for table, wanted in due.items()}
     return {table: absent for table, absent in found.items() if absent}
 
 
 def missing_outcomes(lake: Lake, spec: PipelineSpec, first: dt.date, last: dt.date) -> Missing:
-    """The days from `first` to `last` whose outcomes are not published though a later day, or their features, are."""
+    """The days from `first` to `last` whose outcomes are not published though a later day, or their features, are.
+
+    Not the first day ever published, as for `missing`.
+    """
     outcomes, features = lake.days(spec.outcomes_table), lake.days(spec.features_table)
     published = {*outcomes, *features}
     if not published:
         return {}
-    span = days.span(max(first, min(published)), min(last, max(published)))
+    span = days.span(max(first, min(published) + _DAY), min(last, max(published)))
     absent = [day for day in span if day not in outcomes]
     return {spec.outcomes_table: absent} if absent else {}
 

@@ -185,7 +185,8 @@ def _repeated(spec: PipelineSpec, rows: pa.Table, by: Sequence[str]) -> tuple[in
 def _refuse_missing_days(lake: Lake, spec: PipelineSpec, day: dt.date) -> None:
     """A night that is late, or half taken, must not make a silently different model."""
     first, _, last = window(spec, day)
-    missing = completeness.missing(lake, spec, features=(first, last), outcomes=(first, day))
+    # What was known by the cutoff of the first day is of days before it.
+    missing = completeness.missing(lake, spec, features=(first, last), outcomes=(first + dt.timedelta(days=1), day))
     if missing:
         raise UpstreamMissing(f"{spec.name} cannot be trained as of {day}: {completeness.sentence(missing)}")
 
