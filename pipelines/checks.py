@@ -6,20 +6,14 @@ from pipelines import registry
 from pipelines.engines import dry_run
 from pipelines.errors import SpecError, TailraceError
 from pipelines.interfaces import Services
-from pipelines.spec import PipelineSpec
 
 SUITES = ("features", "outcomes", "predictions")
 
 
 def check_all(services: Services) -> list[dict[str, object]]:
     """A row per pipeline. Raises SpecError with the problems of all specs, candidates and suites together."""
-    problems: list[str] = []
-    specs: tuple[PipelineSpec, ...] = ()
-    try:
-        specs = registry.check()
-    except SpecError as error:
-        problems += error.problems
-    problems += [problem for spec in specs for problem in dry_run.problems(spec)]
+    specs, wrong = registry.load()
+    problems = [*wrong, *(problem for spec in specs for problem in dry_run.problems(spec))]
     for name in registry.names():
         for part in SUITES:
             try:

@@ -33,20 +33,26 @@ def get(name: str, catalog: Path | None = None, *, estimators: bool = False) -> 
 
 def check(catalog: Path | None = None) -> tuple[PipelineSpec, ...]:
     """Every pipeline's spec, checked in full. Raises SpecError listing the problems of all files."""
-    loaded = {name: _load((catalog or CATALOG) / f"{name}.py", estimators=True) for name in names(catalog)}
-    problems = [problem for _, its_problems in loaded.values() for problem in its_problems]
+    specs, problems = load(catalog)
+    if problems:
+        raise SpecError("Pipeline specs are wrong:", problems)
+    return specs
+
+
+def load(catalog: Path | None = None, *, estimators: bool = True) -> tuple[tuple[PipelineSpec, ...], tuple[str, ...]]:
+    """The specs without problems, and the problems of the others: a wrong spec breaks only itself."""
+    found = {name: _load((catalog or CATALOG) / f"{name}.py", estimators=estimators) for name in names(catalog)}
     files = defaultdict(list)
-    for file, (spec, _) in loaded.items():
-        if spec is not None:
+    for file, (spec, _) in found.items():
+        if spec is not None and isinstance(spec.name, str):
             files[spec.name].append(f"{file}.py")
+    problems = [problem for _, its_problems in found.values() for problem in its_problems]
     problems += [
         f"{name}: {len(same)} pipelines have this name: {', '.join(same)}."
         for name, same in files.items()
         if len(same) > 1
     ]
-    if problems:
-        raise SpecError("Pipeline specs are wrong:", problems)
-    return tuple(spec for spec, _ in loaded.values() if spec is not None)
+    return tuple(spec for spec, wrong in found.values() if spec is not None and not wrong), tuple(problems)
 
 
 def _load(path: Path, *, estimators: bool) -> tuple[PipelineSpec | None, list[str]]:
@@ -60,12 +66,15 @@ def _load(path: Path, *, estimators: bool) -> tuple[PipelineSpec | None, list[st
     sys.modules[module_name] = module
     try:
         loader.loader.exec_module(module)
-    except Exception as error:  # noqa: BLE001 - whatever a catalog file raises is this file's problem
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a catalog file raises is this file's problem
         return None, [f"{path.stem}: {path.name} does not load: {type(error).__name__}: {error}".rstrip(": ")]
     spec = getattr(module, "SPEC", None)
     if not isinstance(spec, PipelineSpec):
         return None, [f"{path.stem}: {path.name} exports no SPEC; end it with SPEC = PipelineSpec(...)."]
-    problems = problems_of(spec, estimators=estimators)
+    try:
+        problems = problems_of(spec, estimators=estimators)
+    except Exception as error:  # noqa: BLE001 - nor may a value that breaks the checks take other pipelines down
+        return None, [f"{path.stem}: {path.name} cannot be checked: {type(error).__name__}: {error}"]
     if spec.name != path.stem:
         problems.append(
             f"{spec.name}: name differs from its file {path.name}; one stem names everything of a pipeline."

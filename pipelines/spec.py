@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import functools
 import hashlib
 import importlib
 import inspect
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+from zoneinfo import ZoneInfo, available_timezones
 
 from croniter import croniter
 
 from pipelines.errors import did_you_mean
+from pipelines.field_types import wrong_fields
 from pipelines.parameters import described, unrecordable
 
 COLUMN_KINDS = ("numeric", "categorical", "text")
@@ -32,7 +34,16 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 LABEL = "__label"
 """The column that holds the labels of training rows."""
 
-RESERVED = frozenset({"ds", LABEL})
+TIME = "__time"
+"""The column that holds the order of training rows in Spark."""
+
+RESERVED = frozenset({"ds", LABEL, TIME})
+WAREHOUSE = "warehouse"
+MOST_DAYS = 36_525
+"""A hundred years: further back no calendar goes."""
+
+MOST_TRIALS = 1_000_000
+MOST_SECONDS = 366 * 86_400
 ESTIMATOR_PACKAGES = ("sklearn.", "xgboost.", "pyspark.")
 CLUSTER_PACKAGES = ("xgboost.spark.", "pyspark.")
 CLUSTER_ESTIMATORS = (
@@ -263,17 +274,23 @@ class PipelineSpec:
 def problems_of(spec: PipelineSpec, *, estimators: bool = True) -> list[str]:
     """A sentence for each thing that is wrong with a spec, naming pipeline and field.
 
+    Types come first: a check reads a field only where its values have the right ones.
     `estimators=False` leaves out the checks that import scikit-learn, XGBoost and Spark (seconds).
     """
-    checks = [_names, _features, _window, _search, _gate, _schedule, _predictions, _audit, _monitor, _candidates]
-    if estimators:
-        checks.append(_estimators)
-    return [f"{spec.name}: {problem}" for check in checks for problem in check(spec)]
+    wrong = list(wrong_fields(spec))
+    unreadable = {re.split(r"[.\[]", where)[0] for where, _ in wrong}
+    problems = [sentence for _, sentence in wrong]
+    for check, needs in _CHECKS.items():
+        if unreadable.isdisjoint(needs) and (estimators or check is not _estimators):
+            problems += check(spec)
+    return [f"{spec.name}: {problem}" for problem in problems]
 
 
 def _names(spec: PipelineSpec) -> Iterator[str]:
     if not NAME.fullmatch(spec.name):
         yield f"name {spec.name!r} must be lower-case letters, digits and underscores, starting with a letter."
+    if spec.name == WAREHOUSE:
+        yield f"name {spec.name!r} is the name of the warehouse's own DAG; give the pipeline another one."
     if not spec.owner.strip():
         yield "owner is empty; name the team or person who answers for the predictions."
 
@@ -282,9 +299,8 @@ def _features(spec: PipelineSpec) -> Iterator[str]:
     features = spec.features
     if not features.columns:
         yield "features.columns is empty; a model needs at least one input."
-    if isinstance(features.key, str) or not features.key:
+    if not features.key:
         yield f"features.key is {features.key!r}; it must be a tuple of the columns that identify a row."
-        return
     for column, kind in features.columns.items():
         if kind not in COLUMN_KINDS:
             yield (
@@ -294,14 +310,59 @@ def _features(spec: PipelineSpec) -> Iterator[str]:
     times = {features.event_time, features.known_at, spec.outcome.known_at}
     for column in sorted({*features.key, *times, spec.outcome.label, *RESERVED} & set(features.columns)):
         yield f"features.columns[{column!r}] is a key, a time or the label; a model must not learn from it."
-    for column in sorted(set(features.key) & RESERVED):
-        yield f"features.key has {column!r}, which is a column of Tailrace's own."
+    for column in sorted({name for name in features.key if features.key.count(name) > 1}):
+        yield f"features.key names {column!r} {features.key.count(column)} times; once is enough."
+
+
+def _columns(spec: PipelineSpec) -> Iterator[str]:
+    """No two roles may share a column of a table, nor have names that databases take for one."""
+    features, outcome, predictions = spec.features, spec.outcome, spec.predictions
+    key = [("features.key", name) for name in dict.fromkeys(features.key)]
+    event_time, label = ("features.event_time", features.event_time), ("outcome.label", outcome.label)
+    score, decision = ("predictions.score", predictions.score), ("predictions.decision", predictions.decision)
+    own = [("", name) for name in sorted(RESERVED)]
+    tables = {
+        "features": [*own, *key, event_time, ("features.known_at", features.known_at)],
+        "outcomes": [*own, *key, ("outcome.known_at", outcome.known_at), label],
+        "predictions": [*own, ("", "model_version"), *key, event_time, score, decision],
+        "predictions with their outcomes": [*key, score, label],
+    }
+    said = set()
+    for table, columns in tables.items():
+        taken: dict[str, str] = {}
+        for where, name in columns:
+            other = taken.setdefault(name.lower(), where)
+            if other is not where and (other, where) not in said:
+                said.add((other, where))
+                yield _shared(where, name, other, table)
+    inputs = [(f"features.columns[{name!r}]", name) for name in features.columns]
+    for where, name in dict.fromkeys([*inputs, *(column for columns in tables.values() for column in columns)]):
+        if not name or not name.isprintable():
+            yield f"{where} is {name!r}; a column needs a name without line breaks or other control characters."
+    for name, same in _by_case(features.columns).items():
+        if len(same) > 1:
+            yield f"features.columns has {' and '.join(map(repr, same))}, which databases take for one column: {name}."
+
+
+def _shared(where: str, name: str, other: str, table: str) -> str:
+    if not other:
+        return f"{where} has {name!r}, which is a column of Tailrace's own."
+    return f"{where} is {name!r}, which is already a column of the {table}: {other}."
+
+
+def _by_case(names: Iterable[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(name.lower(), []).append(name)
+    return found
 
 
 def _window(spec: PipelineSpec) -> Iterator[str]:
     window = spec.window
     if spec.outcome.lag_days < 1:
         yield f"outcome.lag_days is {spec.outcome.lag_days}; an outcome is known 1 day later at the earliest."
+    for where, count in (("outcome.lag_days", spec.outcome.lag_days), ("window.days", window.days)):
+        yield from _at_most(where, count, MOST_DAYS)
     if window.holdout_days < 1:
         yield f"window.holdout_days is {window.holdout_days}; the gate needs at least 1 day."
     if window.days <= window.holdout_days:
@@ -316,6 +377,8 @@ def _search(spec: PipelineSpec) -> Iterator[str]:
         yield f"search.trials is {spec.search.trials}; at least 1 is needed."
     if spec.search.seconds < 1:
         yield f"search.seconds is {spec.search.seconds}; at least 1 is needed."
+    yield from _at_most("search.trials", spec.search.trials, MOST_TRIALS)
+    yield from _at_most("search.seconds", spec.search.seconds, MOST_SECONDS)
     yield from _one_of("search.metric", spec.search.metric, GATE_METRICS)
 
 
@@ -343,10 +406,8 @@ def _gate(spec: PipelineSpec) -> Iterator[str]:
 
 def _schedule(spec: PipelineSpec) -> Iterator[str]:
     schedule = spec.schedule
-    try:
-        ZoneInfo(schedule.timezone)
-    except (ZoneInfoNotFoundError, ValueError):
-        nearest = did_you_mean(schedule.timezone, available_timezones())
+    if schedule.timezone not in _zones():
+        nearest = did_you_mean(schedule.timezone, _zones())
         yield f"schedule.timezone {schedule.timezone!r} is not a time zone.{nearest}"
     for name, cron in (("train", schedule.train), ("predict", schedule.predict)):
         if cron is not None and not croniter.is_valid(cron):
@@ -358,12 +419,6 @@ def _schedule(spec: PipelineSpec) -> Iterator[str]:
 def _predictions(spec: PipelineSpec) -> Iterator[str]:
     predictions = spec.predictions
     yield from _share("predictions.threshold", predictions.threshold)
-    taken = {*spec.features.key, spec.features.event_time, "ds", "model_version"}
-    for name in ("score", "decision"):
-        column = getattr(predictions, name)
-        if column in taken:
-            yield f"predictions.{name} is {column!r}, which is already a column of the predictions."
-        taken.add(column)
 
 
 def _audit(spec: PipelineSpec) -> Iterator[str]:
@@ -398,6 +453,10 @@ def _candidates(spec: PipelineSpec) -> Iterator[str]:
         yield from _unrecordable(where, candidate)
         for parameter in sorted(set(candidate.parameters) & set(candidate.search)):
             yield f"{where}.search has {parameter!r}, which .parameters fixes already."
+        odd = [name for name in spec.features.columns if set(name) & set("[]<")]
+        if odd and candidate.estimator.startswith("xgboost."):
+            named = ", ".join(map(repr, odd))
+            yield f"{where}: XGBoost takes no column names with [, ] or <; rename {named} in dbt and here."
         if not candidate.estimator.startswith("sklearn.") and spec.features.of_kind("text"):
             library = "XGBoost" if candidate.estimator.startswith("xgboost.") else "Spark ML"
             yield f"{where}: {library} does not read texts; use an estimator of scikit-learn, or leave the texts out."
@@ -428,8 +487,6 @@ def _domain(where: str, domain: object) -> Iterator[str]:
             yield f"{where} goes from {domain.low} to {domain.high}; low must be less than high."
         if domain.log and domain.low <= 0:
             yield f"{where} is on a logarithmic scale from {domain.low}; low must be more than 0."
-    else:
-        yield f"{where} is {domain!r}; it must be an IntRange, a FloatRange or a Choice."
 
 
 def _estimators(spec: PipelineSpec) -> Iterator[str]:
@@ -515,6 +572,11 @@ def _one_of(where: str, value: str, allowed: tuple[str, ...]) -> Iterator[str]:
         yield f"{where} is {value!r}; it must be one of {', '.join(allowed)}.{did_you_mean(value, allowed)}"
 
 
+def _at_most(where: str, value: int, most: int) -> Iterator[str]:
+    if value > most:
+        yield f"{where} is {value}; at most {most:,} is possible."
+
+
 def _share(where: str, value: float) -> Iterator[str]:
     if not 0 <= value <= 1:
         yield f"{where} is {value}; it must be between 0 and 1."
@@ -523,3 +585,26 @@ def _share(where: str, value: float) -> Iterator[str]:
 def zone(spec: PipelineSpec) -> ZoneInfo:
     """The time zone in which the pipeline's day begins."""
     return ZoneInfo(spec.schedule.timezone)
+
+
+@functools.cache
+def _zones() -> frozenset[str]:
+    """Time zones that are the same on every machine."""
+    return frozenset(available_timezones() - {"localtime"})
+
+
+_CHECKS: Mapping[Callable[[PipelineSpec], Iterator[str]], tuple[str, ...]] = {
+    _names: ("name", "owner"),
+    _features: ("features", "outcome"),
+    _columns: ("features", "outcome", "predictions"),
+    _window: ("window", "outcome"),
+    _search: ("search",),
+    _gate: ("gate", "features"),
+    _schedule: ("schedule",),
+    _predictions: ("predictions",),
+    _audit: ("audit",),
+    _monitor: ("monitor",),
+    _candidates: ("candidates", "features"),
+    _estimators: ("candidates", "search"),
+}
+"""Each check with the fields that it reads."""

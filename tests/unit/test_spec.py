@@ -113,12 +113,111 @@ def with_columns(spec: PipelineSpec, columns: dict[str, str]) -> PipelineSpec:
         (lambda s: with_candidate(s, parameters={"base_score": [object()]}), "has an object of class builtins.object"),
         (lambda s: with_candidate(s, parameters={"base_score": Window}), "has the class Window"),
         (lambda s: with_candidate(s, parameters={"base_score": {1: 2, "a": 3}}), "not all texts or all numbers"),
-        (lambda s: with_candidate(s, search={"max_depth": Choice((len,))}), ".search['max_depth'] has the function"),
+        (lambda s: with_candidate(s, search={"max_depth": Choice((len,))}), "options[0] is <built-in function len>"),
     ],
 )
 def test_a_wrong_field_is_named_in_one_sentence(spec, change, expected):
     problem = one_problem(change(spec))
     assert expected in problem or expected in problem.replace("'", ""), problem
+
+
+def with_key(spec: PipelineSpec, *key: object, **changes: object) -> PipelineSpec:
+    return replace(spec, features=replace(spec.features, key=key, **changes))
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda s: with_key(s, "customer", "event_time"), "features.event_time is 'event_time', which is already"),
+        (lambda s: with_key(s, "customer", event_time="known_at"), "a column of the features: features.event_time."),
+        (lambda s: with_key(s, "customer", "customer"), "features.key names 'customer' 2 times"),
+        (lambda s: with_key(s, "customer", None), "features.key[1] is None; it must be a text"),
+        (
+            lambda s: with_key(s, "left"),
+            "outcome.label is 'left', which is already a column of the outcomes",
+        ),
+        (
+            lambda s: with_key(s, "model_version"),
+            "features.key has 'model_version', which is a column of Tailrace's own",
+        ),
+        (
+            lambda s: with_key(s, "customer", event_time="DS"),
+            "features.event_time has 'DS', which is a column of T",
+        ),
+        (lambda s: with_key(s, "a\nb"), "a column needs a name without line breaks"),
+        (lambda s: with_columns(s, {"": "numeric"}), "a column needs a name"),
+        (lambda s: with_columns(s, {"age": "numeric", "Age": "numeric"}), "which databases take for one column"),
+        (
+            lambda s: with_columns(s, {"wind[mph]": "numeric"}),
+            "XGBoost takes no column names with [, ] or <; rename",
+        ),
+        (lambda s: with_columns(s, {1: "numeric"}), "features.columns has the key 1; it must be a text"),
+        (
+            lambda s: replace(s, outcome=replace(s.outcome, label="score")),
+            "the predictions with their outcomes",
+        ),
+        (lambda s: replace(s, outcome=replace(s.outcome, label="known_at")), "outcomes: outcome.known_at"),
+        (lambda s: replace(s, outcome=replace(s.outcome, label="ds")), "a column of Tailrace's own"),
+        (lambda s: replace(s, predictions=replace(s.predictions, decision="score")), "predictions: predictions.score"),
+        (
+            lambda s: replace(s, search=replace(s.search, trials="16")),
+            "search.trials is '16'; it must be a whole",
+        ),
+        (
+            lambda s: replace(s, search=replace(s.search, trials=True)),
+            "search.trials is True; it must be a whole",
+        ),
+        (lambda s: replace(s, search=replace(s.search, trials=10**400)), "at most 1,000,000 is possible"),
+        (lambda s: replace(s, window=Window(2.5, 1)), "window.days is 2.5; it must be a whole"),
+        (lambda s: replace(s, window=Window(10**9, 1)), "window.days is 1000000000; at most 36,525 is possible"),
+        (lambda s: replace(s, gate=Gate(slices=["plan"])), "gate.slices is ['plan']; it must be a tuple"),
+        (lambda s: replace(s, gate=Gate(slices=("plan", []))), "gate.slices[1] is []; it must be a text"),
+        (lambda s: replace(s, gate=Gate(margin=float("inf"))), "gate.margin is inf; it must be a finite number"),
+        (lambda s: replace(s, schedule=replace(s.schedule, start=dt.datetime(2013, 1, 1))), "schedule.start is"),
+        (lambda s: replace(s, schedule=replace(s.schedule, timezone="America")), "is not a time zone"),
+        (lambda s: replace(s, schedule=replace(s.schedule, timezone="localtime")), "is not a time zone"),
+        (lambda s: replace(s, schedule=replace(s.schedule, timezone="/etc/passwd")), "is not a time zone"),
+        (lambda s: replace(s, description=None), "description is None; it must be a text"),
+        (lambda s: replace(s, gate=None), "gate is None; it must be a Gate"),
+        (
+            lambda s: with_candidate(s, search={"max_depth": IntRange(1.5, 4)}),
+            "search['max_depth'].low is 1.5",
+        ),
+        (lambda s: with_candidate(s, search={"max_depth": Choice([1, 2])}), "options is [1, 2]; it must be a tuple"),
+        (lambda s: with_candidate(s, estimator=5), "candidates[0].estimator is 5; it must be a text"),
+        (lambda s: with_candidate(s, estimator="sklearn."), "candidates['trees'].estimator"),
+        (lambda s: with_candidate(s, estimator="sklearn..dummy"), "candidates['trees'].estimator"),
+    ],
+)
+def test_fields_that_collide_or_have_another_type_are_named_in_one_sentence(spec, change, expected):
+    assert expected in one_problem(change(spec))
+
+
+def test_every_table_of_a_column_is_looked_at(spec):
+    problems = str(problems_of(with_key(spec, "customer", "known_at")))
+    assert "features.known_at is 'known_at', which is already a column of the features: features.key" in problems
+    assert "outcome.known_at is 'known_at', which is already a column of the outcomes: features.key" in problems
+
+
+def test_the_warehouse_is_no_pipeline(spec):
+    assert "the warehouse's own DAG" in str(problems_of(replace(spec, name="warehouse")))
+
+
+def test_a_label_may_have_the_name_of_the_decision_and_names_with_brackets_suit_scikit_learn(spec):
+    assert problems_of(replace(spec, predictions=replace(spec.predictions, decision="left"))) == []
+    bracketed = with_columns(replace(spec, candidates=spec.candidates[:2]), {"wind[mph]": "numeric"})
+    assert problems_of(bracketed) == []
+
+
+def test_a_wrong_type_hides_no_problem_of_another_field(spec):
+    wrong = replace(spec, search=replace(spec.search, trials="16"), owner="", window=Window(1, 1), gate=Gate(floor=7))
+    problems = problems_of(wrong)
+    assert [said for said in ("search.trials", "owner", "window.days", "gate.floor") if said in str(problems)] == [
+        "search.trials",
+        "owner",
+        "window.days",
+        "gate.floor",
+    ]
 
 
 def test_all_problems_come_at_once(spec):
@@ -162,6 +261,45 @@ def test_a_broken_file_does_not_take_the_others_down(tmp_path):
     (tmp_path / "broken.py").write_text("1/0")
     assert registry.get("good", tmp_path).name == "good"
     assert registry.names(tmp_path) == ("broken", "good")
+
+
+WRONG = {
+    "trials_as_text": "SPEC = replace(FLIGHTS, search=replace(FLIGHTS.search, trials='16'))",
+    "unhashable_name": "SPEC = replace(FLIGHTS, name=['a'])",
+    "nothing_right": "SPEC = replace(FLIGHTS, **dict.fromkeys(vars(FLIGHTS)))",
+    "exits": "raise SystemExit(3)",
+    "odd_repr": """
+class Odd:
+    def __repr__(self):
+        raise ValueError("no")
+
+SPEC = replace(FLIGHTS, owner=Odd())
+""",
+    "breaks_the_checks": """
+class Odd(str):
+    def strip(self):
+        raise ValueError("no")
+
+SPEC = replace(FLIGHTS, name="breaks_the_checks", owner=Odd("us"))
+""",
+}
+
+
+def test_a_spec_that_is_wrong_in_any_way_breaks_only_itself(tmp_path):
+    write(tmp_path, "good", "good")
+    for name, body in WRONG.items():
+        head = "from dataclasses import replace\nfrom pipelines.catalog.flight_delay import SPEC as FLIGHTS\n"
+        (tmp_path / f"{name}.py").write_text(head + body)
+    specs, problems = registry.load(tmp_path)
+    assert [spec.name for spec in specs] == ["good"]
+    with pytest.raises(SpecError) as raised:
+        registry.check(tmp_path)
+    assert len(raised.value.problems) == len(problems)
+    for name in WRONG:
+        with pytest.raises(SpecError):
+            registry.get(name, tmp_path)
+        assert f"{name}.py" in str(problems) or f"{name}: " in str(problems), name
+    assert "search.trials is '16'" in str(problems)
 
 
 def test_an_unknown_pipeline_is_told_the_nearest():
