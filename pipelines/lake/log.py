@@ -9,7 +9,7 @@ import datetime as dt
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import unquote
@@ -21,7 +21,7 @@ from pipelines.lake.files import TableFiles
 
 _FOLDER = "_delta_log"
 _COMMIT = re.compile(r"(\d{20})\.json$")
-# Histories are read from the newest end, in growing windows, since the record sought is mostly recent.
+# What is sought in a history is mostly recent: it is read from the newest end, in growing windows.
 _FEW = 4
 _WINDOWS = (_FEW, 20, 200, 2_000)
 
@@ -105,19 +105,22 @@ class History:
 
     def records(self, since: int = -1) -> Iterator[Record]:
         """Records of the commits after the version `since`, newest first; commits of other writers have none."""
-        for version, commit in self.commits(since):
+        yield from self._records(since, ())
+
+    def _records(self, since: int, windows: Sequence[int]) -> Iterator[Record]:
+        for version, commit in self.commits(since, windows):
             record = _parse(version, commit)
             if record is not None:
                 yield record
 
     def find(self, wanted: Callable[[Record], bool]) -> Record | None:
         """The newest record that is wanted."""
-        return next(filter(wanted, self.records()), None)
+        return next(filter(wanted, self._records(-1, _WINDOWS)), None)
 
     def checksums(self, paths: set[str]) -> dict[str, str]:
         """SHA-256 of those paths that a commit of the lake recorded."""
         found: dict[str, str] = {}
-        for record in self.records():
+        for record in self._records(-1, _WINDOWS):
             found.update({path: sha for path, sha in record.files.items() if path in paths})
             if len(found) == len(paths):
                 break
@@ -126,7 +129,7 @@ class History:
     def since(self, before: dt.datetime) -> set[int]:
         """The versions that were the latest at some moment since then."""
         versions = {self.newest}
-        for version, commit in self.commits():
+        for version, commit in self.commits(-1, _WINDOWS):
             versions.add(version)
             if commit.get("timestamp", math.inf) / 1000 <= before.timestamp():
                 break
@@ -138,7 +141,7 @@ class History:
         A compacted file has the place of the newest file that went into it.
         """
         places: dict[str, int] = {}
-        for version, commit in self.commits():
+        for version, commit in self.commits(-1, _WINDOWS):
             record = _parse(version, commit)
             added = record.files if record is not None else _added(read_commit(self._store, version) or [])
             place = record.number if record is not None and record.kind == "optimize" else version
@@ -147,16 +150,17 @@ class History:
                 break
         return places
 
-    def commits(self, since: int = -1) -> Iterator[tuple[int, Mapping[str, Any]]]:
-        """What each commit after the version `since` says of itself, newest first, with its version."""
+    def commits(self, since: int, windows: Sequence[int]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+        """What each commit after the version `since` says of itself, newest first, with its version.
+
+        With `windows` so many are read at a time, for whoever may stop early; without, all at once.
+        """
         version = self.newest
-        for window in (*_WINDOWS, self.newest + 1):
+        for window in (*windows, self.newest + 1):
             oldest = max(since, version - window)
-            read = self._each if window == _FEW else self._listed
+            read = self._each if version - oldest <= _FEW else self._listed
             yield from read(version, oldest)
             version = oldest
-            if version <= since:
-                return
 
     def _each(self, newest: int, since: int) -> Iterator[tuple[int, Mapping[str, Any]]]:
         """Commits by their files; those whose file was cleaned up are left out."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import json
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines.lake.files import Sink, TableFiles, Tap, content_errors, storage_errors
@@ -21,6 +23,9 @@ DICTIONARY_BYTES = 128 << 10
 """A column with more distinct values than fit is written plainly: a dictionary of almost every
 value makes files larger, and slower to write and to read."""
 _LONGEST_STATISTIC = 64
+_EPOCH = dt.datetime(1970, 1, 1)
+_DAY_MILLISECONDS = 24 * 60 * 60 * 1000
+_FIRST_DAY, _LAST_DAY = (dt.date.min - _EPOCH.date()).days, (dt.date.max - _EPOCH.date()).days
 _SMALL_BYTES = 1 << 20
 """Up to here a file is read whole, at once: column by column it costs a request to the store for each."""
 
@@ -57,6 +62,7 @@ class DataWriter:
         self._done: list[DataFile] = []
         self._open: tuple[Sink, pq.ParquetWriter] | None = None
         self._footers: list[pq.FileMetaData] = []
+        self._without_nan: set[str] = set()
 
     def __enter__(self) -> DataWriter:
         return self
@@ -72,6 +78,7 @@ class DataWriter:
         with storage_errors(self._doing):
             sink, writer = self._open or self._start()
             writer.write_table(rows, row_group_size=max(rows.num_rows, 1))
+            self._without_nan -= _with_nan(rows, self._without_nan)
             if sink.size >= FILE_BYTES:
                 self._close()
 
@@ -93,6 +100,7 @@ class DataWriter:
             metadata_collector=self._footers,
         )
         self._open = (sink, writer)
+        self._without_nan = {field.name for field in self._schema if pa.types.is_floating(field.type)}
         return self._open
 
     def _close(self) -> None:
@@ -102,7 +110,7 @@ class DataWriter:
         writer.close()
         sink.close()
         footer = self._footers[-1]
-        stats = statistics(footer)
+        stats = statistics(footer, self._without_nan)
         self._done.append(DataFile(self._paths[-1], sink.size, footer.num_rows, sink.sha256(), stats))
         self._open = None
 
@@ -154,14 +162,17 @@ def _whole_if_small(source: Tap) -> Tap | pa.BufferReader:
     return pa.BufferReader(source.read_buffer()) if source.size() <= _SMALL_BYTES else source
 
 
-def statistics(footer: pq.FileMetaData) -> str:
-    """Delta statistics of a file: rows, and minimum, maximum and missing values of each column.
+def statistics(footer: pq.FileMetaData, without_nan: Collection[str] = ()) -> str:
+    """Delta statistics of a file: rows, and the missing values, minimum and maximum of each column.
 
-    Floats have no minimum and maximum: Parquet leaves NaN out of them, Delta's readers count NaN as the largest.
+    There are minimum and maximum of all columns or of none: delta-rs's pyarrow data set takes a column without them for
+    one in which no value fits any filter. `without_nan` names the columns known to hold no NaN: Parquet leaves NaN out
+    of minimum and maximum, Delta's readers count it as the largest value.
     """
     nulls: dict[str, int] = {}
-    ranges: dict[str, list[Any]] = {}
+    ranges: dict[str, list[tuple[Any, Any] | None]] = {}
     unknown: set[str] = set()
+    types = footer.schema.to_arrow_schema().types
     for group in range(footer.num_row_groups):
         for index in range(footer.num_columns):
             column = footer.row_group(group).column(index)
@@ -171,33 +182,52 @@ def statistics(footer: pq.FileMetaData) -> str:
                 continue
             nulls[name] = nulls.get(name, 0) + found.null_count
             if found.has_min_max:
-                ranges.setdefault(name, []).extend([found.min, found.max])
+                exact = not pa.types.is_floating(types[index]) or name in without_nan
+                ranges.setdefault(name, []).append(_bounds(found, types[index]) if exact else None)
             elif found.null_count < column.num_values:
                 unknown.add(name)
-    known = {name: values for name, values in ranges.items() if name not in unknown and _ordered(values)}
-    return json.dumps(
-        {
-            "numRecords": footer.num_rows,
-            "minValues": {name: _json(min(values), 0) for name, values in known.items()},
-            "maxValues": {name: _json(max(values), 1) for name, values in known.items()},
-            "nullCount": {name: count for name, count in nulls.items() if name not in unknown},
-        }
-    )
+    stated: dict[str, Any] = {"numRecords": footer.num_rows}
+    if not unknown and not any(None in bounds for bounds in ranges.values()):
+        stated["minValues"] = {name: min(low for low, _ in bounds) for name, bounds in ranges.items()}
+        stated["maxValues"] = {name: max(high for _, high in bounds) for name, bounds in ranges.items()}
+    stated["nullCount"] = {name: count for name, count in nulls.items() if name not in unknown}
+    return json.dumps(stated)
 
 
-def _ordered(values: list[Any]) -> bool:
-    """Whether the values can be Delta statistics: exact in JSON, and short."""
-    first = values[0]
-    if isinstance(first, bool):
-        return False
-    if isinstance(first, str):
-        return all(len(value) <= _LONGEST_STATISTIC for value in values)
-    return isinstance(first, int | dt.date)
+def _bounds(found: pq.Statistics, kind: pa.DataType) -> tuple[Any, Any] | None:
+    """The smallest and largest value as they stand in Delta's statistics; None if they cannot stand there exactly.
+
+    Times and days of four-digit years sort as text as they follow each other.
+    """
+    if pa.types.is_timestamp(kind):
+        return _times(found.min_raw, found.max_raw) if kind.unit == "us" else None
+    if pa.types.is_date32(kind):
+        return _days(found.min_raw, found.max_raw)
+    low, high = found.min, found.max
+    if isinstance(low, str):
+        return (low, high) if max(len(low), len(high)) <= _LONGEST_STATISTIC else None
+    return (low, high) if isinstance(low, int | float) and math.isfinite(low) and math.isfinite(high) else None
 
 
-def _json(value: Any, milliseconds_up: int) -> Any:
-    """Delta keeps milliseconds: the minimum is cut, the maximum must not shrink."""
-    if isinstance(value, dt.datetime):
-        bound = value.astimezone(dt.UTC) + dt.timedelta(milliseconds=milliseconds_up)
-        return f"{bound:%Y-%m-%dT%H:%M:%S}.{bound.microsecond // 1000:03d}Z"
-    return value.isoformat() if isinstance(value, dt.date) else value
+def _with_nan(rows: pa.Table, names: Iterable[str]) -> set[str]:
+    return {name for name in names if pc.any(pc.is_nan(rows[name]), min_count=0).as_py()}
+
+
+def _times(low: int, high: int) -> tuple[str, str] | None:
+    """From microseconds since 1970; Delta keeps milliseconds: the smallest is cut, the largest must not shrink."""
+    low, high = low // 1000, -(-high // 1000)
+    if not _FIRST_DAY * _DAY_MILLISECONDS <= low <= high < (_LAST_DAY + 1) * _DAY_MILLISECONDS:
+        return None
+    return _time(low), _time(high)
+
+
+def _time(milliseconds: int) -> str:
+    at = _EPOCH + dt.timedelta(milliseconds=milliseconds)
+    return f"{at.isoformat(timespec='milliseconds')}Z"
+
+
+def _days(low: int, high: int) -> tuple[str, str] | None:
+    """From days since 1970."""
+    if not _FIRST_DAY <= low <= high <= _LAST_DAY:
+        return None
+    return (_EPOCH + dt.timedelta(days=low)).date().isoformat(), (_EPOCH + dt.timedelta(days=high)).date().isoformat()

@@ -111,7 +111,7 @@ def test_rows_that_another_writer_appended_have_their_place(lake, tmp_path):
 def test_every_one_of_concurrent_publications_is_given_its_own_version(tmp_path):
     def publish(writer: int) -> list[tuple[str, Commit]]:
         lake, day, made = DeltaLake(str(tmp_path)), DAY + dt.timedelta(days=writer), []
-        for number in range(6):
+        for number in range(4):
             run = f"{writer}-{number}"
             staged = lake.stage("t", day, run, pa.table({"n": [writer, number]}).to_reader())
             made.append((run, lake.publish(staged, {"by": run})))
@@ -162,7 +162,7 @@ class TestKeptOpen:
     def test_commits_made_while_the_history_is_read_change_no_number(
         self, lake, watching, monkeypatch, brought_up_to_date
     ):
-        first, *made = (put(lake, count, f"r{count}") for count in range(1, 31))
+        first, *made = (put(lake, count, f"r{count}") for count in range(1, 10))
         history, others = DeltaTable.history, iter(["a", "b", "c"])
 
         def while_others_publish(table, limit=None):
@@ -328,15 +328,46 @@ def test_the_same_bytes_again_repair_a_damaged_day(lake, tmp_path, damage):
     assert lake.read_pin(lake.pin("t")).read_all().num_rows == 50
 
 
+def stated(tmp_path, table: pa.Table, without_nan=()) -> dict:
+    pq.write_table(table, tmp_path / "x.parquet", row_group_size=2)
+    return json.loads(parquet.statistics(pq.read_metadata(tmp_path / "x.parquet"), without_nan))
+
+
 def test_statistics_bound_the_values(tmp_path):
     late = dt.datetime(2013, 3, 1, 5, 0, 0, 1500, tzinfo=dt.UTC)
-    table = pa.table({"i": [3, 1, None], "f": [1.0, float("nan"), 2.0], "s": ["b", "a", None], "t": [late, late, late]})
-    pq.write_table(table, tmp_path / "x.parquet", row_group_size=2)
-    stats = json.loads(parquet.statistics(pq.read_metadata(tmp_path / "x.parquet")))
-    assert stats["numRecords"] == 3
-    assert stats["nullCount"] == {"i": 1, "f": 0, "s": 1, "t": 0}
-    assert stats["minValues"] == {"i": 1, "s": "a", "t": "2013-03-01T05:00:00.001Z"}
-    assert stats["maxValues"] == {"i": 3, "s": "b", "t": "2013-03-01T05:00:00.002Z"}
+    old = dt.date(900, 1, 1)
+    table = pa.table({"i": [3, 1, None], "f": [1.5, 0.1, 2.0], "s": ["b", "a", None], "t": [late] * 3, "d": [old] * 3})
+    assert stated(tmp_path, table, {"f"}) == {
+        "numRecords": 3,
+        "minValues": {"i": 1, "f": 0.1, "s": "a", "t": "2013-03-01T05:00:00.001Z", "d": "0900-01-01"},
+        "maxValues": {"i": 3, "f": 2.0, "s": "b", "t": "2013-03-01T05:00:00.002Z", "d": "0900-01-01"},
+        "nullCount": {"i": 1, "f": 0, "s": 1, "t": 0, "d": 0},
+    }
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.array([1.0, float("inf")]),
+        pa.array(["a", "b" * 65]),
+        pa.array([b"a", b"b"]),
+        pa.array([0, 2**63 - 1]).cast(pa.timestamp("us", "UTC")),
+        pa.array([0, 2**31 - 1], pa.int32()).cast(pa.date32()),
+    ],
+    ids=lambda values: str(values.type),
+)
+def test_one_value_that_has_no_place_in_statistics_leaves_the_file_without_bounds(tmp_path, values):
+    stats = stated(tmp_path, pa.table({"i": [1, 2], "v": values}), {"v"})
+    assert stats == {"numRecords": 2, "nullCount": {"i": 0, "v": 0}}
+
+
+def test_a_file_with_nan_or_of_a_writer_that_does_not_say_has_no_bounds(lake, tmp_path):
+    assert "minValues" not in stated(tmp_path, pa.table({"x": [1.0, 2.0]}))
+    for values, bounded in (([1.0, float("nan")], False), ([None, None], True), ([None, 1.0], True)):
+        rows = pa.table({"k": [1, 2], "x": pa.array(values, pa.float64())})
+        lake.publish(lake.stage("t", DAY, "r", rows.to_reader()), {})
+        (action,) = pa.table(DeltaTable(str(tmp_path / "t")).get_add_actions(flatten=True)).to_pylist()
+        assert (action.get("min.k") == 1) == bounded
 
 
 def test_a_large_file_is_cut_between_its_row_groups(tmp_path):
