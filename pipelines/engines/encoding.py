@@ -11,7 +11,6 @@ import pyarrow.compute as pc
 from pipelines.errors import SignatureMismatch
 from pipelines.roles import LARGEST, LARGEST_WHOLE
 
-Column = pa.Array | pa.ChunkedArray
 EXAMPLES = 3
 
 
@@ -69,7 +68,7 @@ def _example(rows: pa.Table | pa.RecordBatch, column: str, row: int, key: Sequen
     return f"{rows.column(column)[row].as_py()} ({of or f'row {row}'})"
 
 
-def _unusable(values: Column) -> np.ndarray | None:
+def _unusable(values: pa.Array | pa.ChunkedArray) -> np.ndarray | None:
     """The positions of numbers that no model takes; None where the type has none."""
     if pa.types.is_integer(values.type):
         return _too_large_whole(values)
@@ -78,7 +77,7 @@ def _unusable(values: Column) -> np.ndarray | None:
     return None
 
 
-def _too_large_whole(values: Column) -> np.ndarray | None:
+def _too_large_whole(values: pa.Array | pa.ChunkedArray) -> np.ndarray | None:
     """The positions of whole numbers beyond `LARGEST_WHOLE`, None if there are none."""
     if not pa.types.is_integer(values.type) or values.type.bit_width < 64:
         return None
@@ -91,7 +90,7 @@ def _too_large_whole(values: Column) -> np.ndarray | None:
     return np.flatnonzero(to_numpy(beyond.fill_null(False)))
 
 
-def _column(values: Column, categories: Sequence[str] | None) -> np.ndarray:
+def _column(values: pa.Array | pa.ChunkedArray, categories: Sequence[str] | None) -> np.ndarray:
     if categories is not None:
         values = pc.index_in(values.cast(pa.string()), value_set=pa.array(categories, pa.string()))
     if not pa.types.is_floating(values.type):
@@ -100,6 +99,6 @@ def _column(values: Column, categories: Sequence[str] | None) -> np.ndarray:
     return to_numpy(values)
 
 
-def to_numpy(values: Column) -> np.ndarray:
+def to_numpy(values: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """A numeric column as NumPy, nulls as NaN."""
     return values.to_numpy(zero_copy_only=False) if isinstance(values, pa.Array) else values.to_numpy()

@@ -206,7 +206,7 @@ def _register(
             models.SCORES_TAG: Distribution.of(scores).to_json(),
         },
     )
-    example = _example(data)
+    example = example_of(data)
     with tempfile.TemporaryDirectory(prefix="tailrace-train-") as scratch:
         saved, search = Path(scratch, "model"), Path(scratch, "search")
         saved.mkdir()
@@ -217,7 +217,7 @@ def _register(
         return tracker.log_model(run_id, saved, example, pa.array(predict(model, example)))
 
 
-def _example(data: TrainingSet) -> pa.Table:
+def example_of(data: TrainingSet) -> pa.Table:
     """The first rows to learn from, as the signature is to declare them.
 
     Whole numbers are doubles where any row of the training set has a null: in pandas they are, and MLflow refuses them

@@ -116,6 +116,55 @@ def test_features_that_do_not_fit_are_all_named(engine, spec, rows, lake):
     assert "'visits' is string, the model takes it as numeric" in str(raised.value)
 
 
+def replaced(table, column, row, value):
+    """The table with one value changed; whole numbers become what holds it."""
+    values = table[column].to_pylist()
+    values[row] = value
+    kind = pa.int64() if isinstance(value, int) else pa.float64()
+    return table.set_column(table.schema.get_field_index(column), column, pa.array(values, kind))
+
+
+UNUSABLE = [("age", float("inf")), ("age", float("-inf")), ("age", 1e300), ("visits", 2**53 + 1), ("visits", -(2**60))]
+
+
+def test_numbers_that_no_model_takes_are_named_with_their_keys(engine, spec, rows, lake):
+    small = (rows[0].slice(0, 400), rows[1].slice(0, 400))
+    for candidate in spec.candidates:
+        model = train(engine, replace(spec, candidates=(candidate,)), small, trials=1).model
+        for column, value in UNUSABLE:
+            wrong = replaced(rows[0].slice(0, 20), column, 3, value)
+            with pytest.raises(SignatureMismatch, match=rf"column '{column}': 1 of 20 values, for example .*\(row 3\)"):
+                model.predict(wrong.combine_chunks().to_batches()[0])
+    wrong = keyed(replaced(rows[0].slice(0, 20), "age", 3, float("inf")), DAY)
+    with pytest.raises(SignatureMismatch, match=r"inf \(customer 2013-03-01-00003\)") as raised:
+        score(engine, spec, model, "1", lake, wrong)
+    assert "Rows of features/churn on 2013-03-01 hold numbers that no model takes" in str(raised.value)
+
+
+def test_numbers_that_no_model_takes_are_not_learned_from(learner, spec, rows):
+    table, labels = rows[0].slice(0, 400), rows[1].slice(0, 400)
+    wrong = replaced(replaced(table, "age", 3, float("inf")), "visits", 5, 2**60)
+    with pytest.raises(SignatureMismatch, match="The rows that churn learns from hold numbers") as raised:
+        train(learner, spec, (wrong, labels))
+    assert "column 'age': 1 of 400" in str(raised.value)
+    assert "column 'visits': 1 of 400" in str(raised.value)
+
+
+def test_missing_values_are_no_such_numbers(engine, spec, rows):
+    small = (rows[0].slice(0, 400), rows[1].slice(0, 400))
+    model = train(engine, spec, small, trials=3).model
+    missing = pa.record_batch(
+        {
+            "plan": pa.array(["pro"] * 2),
+            "age": pa.array([float("nan"), None]),
+            "visits": pa.array([None, None], pa.int64()),
+        }
+    )
+    scores = model.predict(missing)
+    assert scores[0] == scores[1]
+    assert scores.null_count == 0
+
+
 def test_one_class_cannot_be_learned(engine, spec, rows):
     with pytest.raises(TrainingFailed, match="one class"):
         train(engine, spec, (rows[0], pa.array([True] * rows[0].num_rows)))
@@ -190,6 +239,15 @@ def test_a_failing_trial_ends_alone(learner, spec, rows):
     trained = train(learner, replace(spec, candidates=(broken, spec.candidates[0])), rows, trials=2)
     assert [trial.state for trial in trained.trials] == ["failed", "complete"]
     assert "C" in trained.trials[0].parameters["error"]
+
+
+def test_a_candidate_of_which_no_trial_completed_is_named(learner, spec, rows):
+    broken = Candidate("broken", "sklearn.linear_model.Perceptron")
+    trained = train(learner, replace(spec, candidates=(broken, spec.candidates[0])), rows, trials=2)
+    (sentence,) = trained.not_trained
+    assert sentence.startswith(
+        "broken: 0 of 1 trials completed; the first ended with: Perceptron gives no probabilities"
+    )
 
 
 def test_importance_names_the_features(learner, spec, rows):
