@@ -1,0 +1,79 @@
+"""Candidates that cannot be trained are found by the check, and named by whatever a training leaves."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from dataclasses import replace
+
+import pytest
+
+from pipelines import registry, reproduce
+from pipelines.checks import check_all
+from pipelines.errors import SpecError
+from pipelines.spec import Candidate
+from pipelines.stages import evaluate
+from tests.stages.conftest import Loop, installation, memory
+
+TRAINED = dt.date(2013, 1, 9)
+BROKEN = Candidate("broken", "sklearn.linear_model.Perceptron")
+
+
+@pytest.fixture
+def trained(tmp_path, spec):
+    """Trains other candidates: the loop, and what came of its training."""
+
+    def train(*candidates: Candidate):
+        changed = replace(spec, candidates=candidates)
+        loop = Loop(installation(memory, tmp_path, changed), changed)
+        loop.take()
+        return loop, loop.train(TRAINED)
+
+    return train
+
+
+def test_a_candidate_that_was_not_trained_is_named_in_result_log_and_report(trained, spec, tmp_path, caplog):
+    with caplog.at_level(logging.WARNING, "tailrace"):
+        loop, result = trained(spec.candidates[0], BROKEN)
+    (sentence,) = result.not_trained
+    assert sentence.startswith("broken: 0 of 1 trials completed; the first ended with: Perceptron gives no prob")
+    assert f"churn: candidate {sentence}" in caplog.messages
+    assert result.candidate == "baseline"
+    evaluate.run(loop.services, loop.spec, result.run_id)
+    for report in ("evaluation.html", "model_card.md"):
+        path = loop.services.tracker.fetch(result.run_id, f"{evaluate.FOLDER}/{report}", tmp_path)
+        assert sentence in path.read_text()
+
+
+def test_a_training_whose_candidates_all_complete_names_none(trained, spec):
+    assert trained(spec.candidates[0])[1].not_trained == ()
+
+
+def test_a_nested_estimator_is_reproduced(trained):
+    from sklearn.ensemble import RandomForestClassifier
+
+    nested = {"estimator": RandomForestClassifier(5), "cv": 2}
+    loop, result = trained(Candidate("calibrated", "sklearn.calibration.CalibratedClassifierCV", nested))
+    reproduced = reproduce.run(loop.services, loop.spec, result.run_id)
+    assert reproduced.same, reproduced.sentence()
+
+
+FILE = """
+from dataclasses import replace
+from pipelines.catalog.flight_delay import SPEC as FLIGHTS
+from pipelines.spec import Candidate
+SPEC = replace(FLIGHTS, name="flights", candidates=(*FLIGHTS.candidates[:1], Candidate("broken", "sklearn.svm.SVC")))
+"""
+
+
+def test_the_check_names_pipeline_and_candidate(tmp_path, spec, monkeypatch):
+    (tmp_path / "catalog").mkdir()
+    (tmp_path / "catalog" / "flights.py").write_text(FILE)
+    monkeypatch.setattr(registry, "CATALOG", tmp_path / "catalog")
+    services = installation(memory, tmp_path, replace(spec, name="flights"))
+    with pytest.raises(SpecError) as raised:
+        check_all(services)
+    assert raised.value.problems == (
+        "flights: candidates['broken'] cannot be fitted: SVC gives no probabilities with these parameters "
+        "(it has no predict_proba then).",
+    )
