@@ -206,12 +206,12 @@ class UpstreamMissing(Unavailable):
 def cause_of(error: BaseException, length: int = 300) -> str:
     """What another library's error says, for a sentence of ours: on one line, never empty, never ending at a colon.
 
-    It is the first line, and the following ones as long as each ends with a colon.
+    It is the first line, and the following ones as long as each is a heading: it ends with a colon, or with #.
     """
     said: list[str] = []
     for line in filter(None, map(str.strip, str(error).splitlines())):
         said.append(line)
-        if not line.endswith(":"):
+        if not line.endswith((":", "#")):
             break
     return " ".join(said)[:length].rstrip(" :") or type(error).__name__
 

@@ -193,17 +193,15 @@ class MlflowTracker:
     @asks("download a model")
     def model_folder(self, pipeline: str, version: str, folder: Path) -> Path:
         found = self._find_version(pipeline, version)
-        place = locations.local(found.source)
-        if place is not None and not place.exists():
-            raise ModelGone(
-                f"The files of {pipeline} version {version} are gone: there is no {place}. Restore the artefact store "
-                "from a backup, or set TAILRACE_ARTIFACTS to where it is now; else use another version."
-            )
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as scratch:
-            pyfunc = mlflow.artifacts.download_artifacts(
-                artifact_uri=found.source, dst_path=scratch, tracking_uri=self.uri
-            )
+            try:
+                pyfunc = mlflow.artifacts.download_artifacts(
+                    artifact_uri=found.source, dst_path=scratch, tracking_uri=self.uri
+                )
+            except (MlflowException, OSError):
+                self._refuse_if_gone(pipeline, version, found.source)
+                raise
             files = mlflow_model.saved_files(Path(pyfunc))
             return folders.deliver(files, found.tags[MODEL_DIGEST], folder, pipeline, version)
 
@@ -251,6 +249,16 @@ class MlflowTracker:
         if found.lifecycle_stage == "deleted":
             self._client.restore_experiment(found.experiment_id)
         return found.experiment_id
+
+    def _refuse_if_gone(self, pipeline: str, version: str, source: str) -> None:
+        """Raises ModelGone if the artefact store answers, and has no files there."""
+        place = locations.local(source)
+        if place.exists() if place else mlflow.artifacts.list_artifacts(artifact_uri=source, tracking_uri=self.uri):
+            return
+        raise ModelGone(
+            f"The files of {pipeline} version {version} are gone: there is nothing at {place or source}. Restore the "
+            "artefact store from a backup, or set TAILRACE_ARTIFACTS to where it is now; else use another version."
+        )
 
     def _registered_model(self, pipeline: str) -> None:
         _unless_exists(lambda: self._client.create_registered_model(pipeline))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -226,6 +227,23 @@ def test_a_tampered_model_is_refused(
     with pytest.raises(Refused, match=f"{pipeline} version 1 are not those that were logged"):
         tracker.model_folder(pipeline, "1", tmp_path / "out")
     assert contents(tmp_path / "out" / f"{pipeline}-1") == whole
+
+
+@pytest.mark.parametrize("lost", ["a file", "all of them"])
+def test_a_model_whose_files_are_gone_is_refused(
+    tracker: Tracker, pipeline: str, tmp_path: Path, model: Path, lost: str
+) -> None:
+    marker = bytes(reversed(range(256)))
+    (model / "parts" / "trees.ubj").write_bytes(marker)
+    version = tracker.log_model(tracker.start_run(pipeline, "whole", {}), model, EXAMPLE, SCORES)
+    for path in [p for p in tmp_path.parent.rglob("trees.ubj") if p.read_bytes() == marker]:
+        path.unlink()
+        if lost != "a file" and not path.is_relative_to(model):
+            shutil.rmtree(path.parents[3] if "data" in path.parts else path.parents[1])
+    with pytest.raises(Refused, match=f"{pipeline} version {version} ") as refused:
+        tracker.model_folder(pipeline, version, tmp_path / "out")
+    assert not str(refused.value).endswith(":")
+    assert "backup" in str(refused.value)
 
 
 def test_a_run_whose_process_died_is_closed(tracker: Tracker, pipeline: str) -> None:

@@ -21,6 +21,7 @@ from pipelines.pages.activity import Approval, Attempt, NextRun
 from pipelines.pages.remembered import AskedVersion, RememberedLake, RememberedTracker, newest_log
 from pipelines.pages.sources import Sources
 from pipelines.stages import snapshot
+from pipelines.tracking.memory import MemoryTracker
 from pipelines.validation.memory import MemoryValidator
 from pipelines.warehouse.memory import MemoryWarehouse
 from tests.stages.conftest import LAST, Installation, Loop, memory, tables, write_suites
@@ -214,6 +215,19 @@ class TestPipeline:
         assert first.decided is not None
         assert first.decided.decided_by == "gate"
         assert (second.version, second.champion, second.decided) == ("2", False, None)
+
+    def test_a_registry_that_was_started_over_shows_its_version_1_as_what_it_is(self, sources, spec, tmp_path):
+        assert day.gather(sources, spec, TRAINED).training is not None
+        tracker = MemoryTracker(tmp_path / "tracker")
+        run_id = tracker.start_run("churn", "other", {"tailrace.day": str(TRAINED)})
+        (tmp_path / "model").mkdir()
+        tracker.log_model(run_id, tmp_path / "model", pa.table({"visits": [1]}), pa.array([0.5]))
+        started_over = replace(sources, tracker=RememberedTracker(lambda: tracker))
+        page = pipeline.gather(started_over, spec)
+        (shown,) = page.versions
+        assert (shown.version, shown.champion, shown.was_champion, shown.decided) == ("1", False, False, None)
+        assert page.champion.version == "1"
+        assert day.gather(started_over, spec, TRAINED).training is None
 
     def test_mlflow_down_still_shows_what_the_lake_knows(self, sources, spec):
         def down():

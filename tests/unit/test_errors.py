@@ -16,6 +16,7 @@ from pipelines.tracking.mlflow_seam import asks
         ("", "OSError"),
         (" \n\n ", "OSError"),
         ("The following failures occurred:\n\n  /a/b: gone\nand more", "The following failures occurred: /a/b: gone"),
+        ("Failed:\n##### File a #####\n404 Not Found", "Failed: ##### File a ##### 404 Not Found"),
         ("Failed:\nbecause of:\n", "Failed: because of"),
         ("first\nsecond", "first"),
         ("x" * 400, "x" * 300),

@@ -401,9 +401,7 @@ class TestAHomeThatIsElsewhere:
     def test_files_that_are_gone_are_named_with_the_way_out(self, home: Path, tmp_path: Path, model: Path) -> None:
         self.train(self.at(home), model)
         shutil.rmtree(home / "artifacts")
-        with pytest.raises(
-            ModelGone, match=rf"flights version 1 are gone: there is no {home}/artifacts/.*TAILRACE_ART"
-        ):
+        with pytest.raises(ModelGone, match=rf"flights version 1 are gone: there is nothing at {home}/.*TAILRACE_ART"):
             self.at(home).model_folder("flights", "1", tmp_path / "out")
 
 
