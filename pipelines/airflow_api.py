@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import logging
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 import httpx
-from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
+from tenacity import RetryCallState, retry, retry_if_exception, stop_after_delay, wait_fixed
 
 from pipelines.errors import BadInput, Refused, Unavailable, cause_of
 from pipelines.settings import Settings
@@ -56,7 +57,12 @@ class DayRun:
 
 
 def _busy(error: BaseException) -> bool:
-    return isinstance(error, httpx.HTTPStatusError) and error.response.status_code in BUSY
+    return isinstance(error, httpx.HTTPStatusError) and error.response.status_code in BUSY and not _no_login(error)
+
+
+def _no_login(error: httpx.HTTPStatusError) -> bool:
+    """Whether another server than Airflow's answers."""
+    return error.response.status_code == 404 and error.request.url.path.endswith(LOGIN)
 
 
 def _passes(error: BaseException) -> bool:
@@ -66,6 +72,25 @@ def _passes(error: BaseException) -> bool:
 
 
 PAUSE, PATIENCE = wait_fixed(0.5), stop_after_delay(90)
+FIRST_PATIENCE = stop_after_delay(4)
+"""For an Airflow that has not answered yet: it is more likely down, or its address wrong, than restarting."""
+CONNECT_SECONDS = 5
+
+log = logging.getLogger("tailrace")
+
+
+def _patience(state: RetryCallState) -> bool:
+    """Whether to give up."""
+    error = state.outcome.exception() if state.outcome else None
+    silent = isinstance(error, httpx.TransportError) and not state.args[0].answered
+    return (FIRST_PATIENCE if silent else PATIENCE)(state)
+
+
+def _say_once(state: RetryCallState) -> None:
+    """That an Airflow which has answered before is waited for."""
+    error = state.outcome.exception() if state.outcome else None
+    if state.attempt_number == 1 and isinstance(error, httpx.TransportError) and state.args[0].answered:
+        log.info("Airflow does not answer (%s); trying again for up to 90 seconds.", cause_of(error))
 
 
 def login(settings: Settings) -> tuple[str, str, str]:
@@ -110,9 +135,12 @@ class AirflowApi:
 
     def __init__(self, url: str, user: str, password: str, zone: ZoneInfo) -> None:
         self.url, self.user = url, user
+        self.answered = False
+        """Whether it has, since this client was made."""
         self._zone = zone
+        timeout = httpx.Timeout(300, connect=CONNECT_SECONDS)
         # A backfill makes all of its runs before it answers.
-        self._client = httpx.Client(base_url=f"{url}/api/v2", auth=Login(url, user, password), timeout=300)
+        self._client = httpx.Client(base_url=f"{url}/api/v2", auth=Login(url, user, password), timeout=timeout)
 
     def run_day(self, dag: str, day: dt.date, conf: Mapping[str, Any]) -> str:
         """Trigger a run for a day and wait for it; its id. Raises DagRunFailed."""
@@ -244,13 +272,16 @@ class AirflowApi:
         with self._in_words(f"Reading {path.partition('?')[0]}"):
             return self._get(path)
 
-    @retry(retry=retry_if_exception(_passes), wait=PAUSE, stop=PATIENCE, reraise=True)
+    @retry(retry=retry_if_exception(_passes), wait=PAUSE, stop=_patience, before_sleep=_say_once, reraise=True)
     def _get(self, path: str) -> Any:
-        return self._client.get(path).raise_for_status().json()
+        answer = self._client.get(path)
+        self.answered = True
+        return answer.raise_for_status().json()
 
     def page(self, path: str) -> str:
         """A page of the plugin's, or of Airflow's own, as HTML."""
-        return self._client.get(f"{self.url}{path}").raise_for_status().text
+        with self._in_words(f"Reading {path.partition('?')[0]}"):
+            return self._client.get(f"{self.url}{path}").raise_for_status().text
 
     # Without an answer nobody knows whether the run was started: that is not tried again.
     @retry(retry=retry_if_exception(_busy), wait=PAUSE, stop=PATIENCE, reraise=True)
@@ -292,12 +323,22 @@ class AirflowApi:
         try:
             yield
         except httpx.TransportError as error:
-            raise Unavailable(f"{what}: Airflow does not answer at {self.url}: {cause_of(error)}") from error
+            raise Unavailable(
+                f"{what}: Airflow does not answer at {self.url} ({cause_of(error)}). "
+                "Start it, or correct TAILRACE_AIRFLOW_URL."
+            ) from error
         except httpx.HTTPStatusError as error:
             self._refused(what, error)
+        except (ValueError, LookupError) as error:
+            raise self._another_server(what) from error
+
+    def _another_server(self, what: str) -> BadInput:
+        return BadInput(f"{what}: what answers at {self.url} is not Airflow's API. Correct TAILRACE_AIRFLOW_URL.")
 
     def _refused(self, what: str, error: httpx.HTTPStatusError) -> NoReturn:
         status = error.response.status_code
+        if _no_login(error):
+            raise self._another_server(what) from error
         if status >= 500:
             raise Unavailable(
                 f"{what}: Airflow at {self.url} answers {status}; its api-server's log says why."

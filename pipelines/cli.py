@@ -6,7 +6,6 @@ Exit codes: 0 it worked, 1 it was refused or failed, 2 what was asked for cannot
 from __future__ import annotations
 
 import datetime as dt
-import getpass
 import json
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,31 +13,38 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from zoneinfo import ZoneInfo
 
 import typer
 
-from pipelines import days, handover, limits, models, output, registry, settings
-from pipelines.errors import BadInput, TailraceError, did_you_mean
+from pipelines import days, handover, limits, models, os_errors, output, people, registry, settings
+from pipelines.errors import BadInput, SettingsError, TailraceError, did_you_mean
 from pipelines.interfaces import Services, Trial
 from pipelines.spec import PipelineSpec, zone
 from pipelines.wiring import Wiring, open_services
 
+if TYPE_CHECKING:
+    from pipelines.airflow_api import AirflowApi
+
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Batch ML pipelines, by hand."
 )
+
+MOST_DAYS, MOST_TRIALS = 36_500, 100_000
 
 Pipeline = Annotated[str, typer.Argument(help="A pipeline of pipelines/catalog/.")]
 Date = Annotated[str, typer.Option("--date", help="The day to work on, YYYY-MM-DD.")]
 To = Annotated[str | None, typer.Option("--to", help="Work on every day from --date to this one.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Model = Annotated[str, typer.Option("--model", help="as-of, current, or a version number.")]
-Trials = Annotated[int | None, typer.Option("--trials", min=1, help="Search trials, instead of the spec's.")]
+Trials = Annotated[
+    int | None, typer.Option("--trials", min=1, max=MOST_TRIALS, help="Search trials, instead of the spec's.")
+]
 RunId = Annotated[str | None, typer.Option("--run-id", help="Names what is staged, so that later stages find it.")]
 
 Engine = Annotated[str | None, typer.Option("--engine", help="local or spark, instead of TAILRACE_ENGINE.")]
-Reason = Annotated[str, typer.Option("--reason", help="Why, for the record.")]
+Reason = Annotated[str, typer.Option("--reason", parser=people.plain_text, metavar="TEXT", help="Why, for the record.")]
 Force = Annotated[bool, typer.Option("--force", help="Do again what was done from the same inputs.")]
 Asked = Annotated[str, typer.Option("--asked", help="What a run was asked for, as a JSON object, for the record.")]
 
@@ -73,11 +79,19 @@ def main() -> None:
     """Entry point: errors become one message on standard error and an exit code."""
     output.quiet_exit()
     output.show_logs()
+    call()
+
+
+def call(arguments: Sequence[str] | None = None) -> None:
+    """Run a command, that of the process by default. Raises SystemExit with the exit code, also where all went well."""
     try:
-        app()
-    except TailraceError as error:
-        output.error(str(error))
-        raise SystemExit(2 if isinstance(error, BadInput) else 1) from error
+        app(arguments)
+    except Exception as error:
+        ours = error if isinstance(error, TailraceError) else os_errors.in_words(error)
+        if ours is None:
+            raise
+        output.error(str(ours))
+        raise SystemExit(2 if isinstance(ours, BadInput) else 1) from error
 
 
 @app.command("list")
@@ -105,11 +119,13 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Run one stage of a pipeline for a day (ingest and build: for all pipelines)."""
+    if result and not result.parent.is_dir():
+        raise BadInput(f"--result is {str(result)!r}, and there is no folder {str(result.parent)!r}.")
     applications: list[str] = []
     with _handing_over_errors(result, applications):
         services, spec = _services(engine, applications.append), registry.get(pipeline)
         first, last = _range(date, to)
-        chosen = Chosen(model, trials, run_id or CLI_RUN, training_run, force, dry_run, _asked(asked))
+        chosen = Chosen(model, trials, _run_id(run_id), training_run, force, dry_run, _asked(asked))
         rows = _run_stage(stage, services, spec, first, last, chosen)
     if result:
         handover.write_result(result, rows, "".join(applications[-1:]))
@@ -131,7 +147,7 @@ def warehouse(
 
     asked = _recorded(reason=reason)
     services = _services()
-    specs = [registry.get(name) for name in ([pipeline] if pipeline else registry.names())]
+    specs = [registry.get(name) for name in (registry.names() if pipeline is None else [pipeline])]
     first, last = _range(date, to)
     with output.steps("warehouse", 2 + len(specs) * ((last - first).days + 2)) as advance:
         ingest.run(services, first, last)
@@ -175,10 +191,11 @@ def train(
     """Train as of a day, judge the challenger, and promote it if the gate says so."""
     from pipelines.stages import evaluate, promote
 
+    day = days.parse(date, "--date")
     services, spec = _services(engine), registry.get(pipeline, estimators=True)
     asked = _recorded(reason=reason, engine=engine)
-    _warn_of_stale(Stage.train, services, spec, days.parse(date), days.parse(date))
-    trained = _train(services, spec, days.parse(date), trials, force, not dry_run, asked)
+    _warn_of_stale(Stage.train, services, spec, day, day)
+    trained = _train(services, spec, day, trials, force, not dry_run, asked)
     evaluated = evaluate.run(services, spec, trained.run_id)
     if dry_run:
         outcome, why = "dry run", "Nothing was promoted."
@@ -253,13 +270,8 @@ def backfill(
     from pipelines import airflow_api, backfills
 
     dag, zone = _backfilled(pipeline, train)
-    api = airflow_api.AirflowApi(*airflow_api.login(settings.load()), zone)
     if cancel:
-        running = api.running_backfill(dag)
-        if running is None:
-            raise BadInput(f"No backfill of {dag} runs.")
-        api.cancel_backfill(running)
-        output.table(f"backfill {dag}", [{"cancelled": running.id}], as_json)
+        _cancel_backfill(airflow_api.AirflowApi(*airflow_api.login(settings.load()), zone), dag, as_json)
         return
     if first is None or last is None:
         raise BadInput("Name the days: --from YYYY-MM-DD --to YYYY-MM-DD.")
@@ -270,11 +282,17 @@ def backfill(
         raise BadInput(f"--to is {end}, in the future ({zone} has {today}): its run would wait for that day.")
     conf = _conf(
         dag,
-        {"model": model and models.check_choice(model), "trials": trials, "engine": engine, "reason": reason or None},
+        {
+            "model": None if model is None else models.check_choice(model),
+            "trials": trials,
+            "engine": engine,
+            "reason": reason or None,
+        },
         {"dry_run": dry_run, "force": force},
     )
     if dag == WAREHOUSE and (at_once or 1) > 1:
         raise BadInput("Features look back: the warehouse is backfilled one day at a time. Leave --at-once out.")
+    api = airflow_api.AirflowApi(*airflow_api.login(settings.load()), zone)
     try:
         rows, why = backfills.run(api, dag, begin, end, conf, at_once or limits.AT_ONCE[limits.kind_of(dag)])
     except KeyboardInterrupt as interrupted:
@@ -311,11 +329,11 @@ def promote(
     decided = stage.run(
         services,
         spec,
-        training_run or _run_of_version(services, spec, version or ""),
+        _run_of_version(services, spec, version or "") if training_run is None else training_run,
         recorded_at=_now(),
-        decided_by=getpass.getuser(),
-        reason=reason,
-        takes_over=days.parse(takes_over, "--from") if takes_over else None,
+        decided_by=people.user(),
+        reason=_why(reason),
+        takes_over=days.parse(takes_over, "--from") if takes_over is not None else None,
     )
     output.table(f"promote {pipeline}", [decided], as_json)
 
@@ -340,9 +358,9 @@ def rollback(
         registry.get(pipeline),
         version,
         recorded_at=_now(),
-        decided_by=getpass.getuser(),
-        reason=reason,
-        takes_over=days.parse(takes_over, "--from") if takes_over else None,
+        decided_by=people.user(),
+        reason=_why(reason),
+        takes_over=days.parse(takes_over, "--from") if takes_over is not None else None,
         dry_run=dry_run,
     )
     output.table(f"rollback {pipeline}" + (": dry run, nothing changed" if dry_run else ""), [decided], as_json)
@@ -410,13 +428,18 @@ def check(as_json: Json = False) -> None:
     """Check the settings, every spec and every expectation suite; say all that is wrong."""
     from pipelines.checks import check_all
 
-    output.table("Checks", check_all(_services()), as_json)
+    services = _services()
+    if problems := settings.unusable(services.settings):
+        raise SettingsError("The installation cannot be written to:", problems)
+    output.table("Checks", check_all(services), as_json)
 
 
 @app.command()
 def maintain(
     pipeline: Pipeline,
-    keep_days: Annotated[int, typer.Option(min=1, help="Keep files of versions younger than this many days.")] = 30,
+    keep_days: Annotated[
+        int, typer.Option(min=1, max=MOST_DAYS, help="Keep files of versions younger than this many days.")
+    ] = 30,
     as_json: Json = False,
 ) -> None:
     """Compact a pipeline's lake tables, and delete files that no version, pin, staging or writer needs."""
@@ -456,7 +479,7 @@ def _run_stage(
     run_id, asked = chosen.run_id, chosen.asked
 
     def training_run(day: dt.date) -> str:
-        return chosen.training_run or _latest_run(services, spec, day)
+        return _latest_run(services, spec, day) if chosen.training_run is None else chosen.training_run
 
     each_day: dict[Stage, Callable[[dt.date], Any]] = {
         Stage.snapshot: lambda day: snapshot.run(services, spec, day, run_id, asked=asked),
@@ -518,6 +541,14 @@ def _predict(
     return {**row, "version": published.commit.version, "unchanged": published.unchanged}
 
 
+def _cancel_backfill(api: AirflowApi, dag: str, as_json: bool) -> None:
+    running = api.running_backfill(dag)
+    if running is None:
+        raise BadInput(f"No backfill of {dag} runs.")
+    api.cancel_backfill(running)
+    output.table(f"backfill {dag}", [{"cancelled": running.id}], as_json)
+
+
 def _backfilled(pipeline: str, train: bool) -> tuple[str, ZoneInfo]:
     """The DAG that a backfill runs, and the time zone of its days. Raises UnknownName, BadInput."""
     if pipeline != WAREHOUSE:
@@ -549,8 +580,9 @@ def _handing_over_errors(file: Path | None, applications: Sequence[str]) -> Iter
     try:
         yield
     except Exception as error:
+        ours = os_errors.in_words(error) if file and not isinstance(error, TailraceError) else None
         if file:
-            handover.write_error(file, error, "".join(applications[-1:]))
+            handover.write_error(file, ours or error, "".join(applications[-1:]))
         raise
 
 
@@ -582,17 +614,17 @@ def _train(
 
 def _recorded(**said: str | None) -> dict[str, str]:
     """What a command was asked for, and by whom, as it is recorded beside what it makes."""
-    return {"triggered_by": getpass.getuser(), **{name: value for name, value in said.items() if value}}
+    return {"triggered_by": people.user(), **{name: value for name, value in said.items() if value}}
 
 
 def _asked(text: str) -> dict[str, str]:
     try:
         held = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         held = None
     if not isinstance(held, dict):
         raise BadInput(f"--asked is {text!r}; it must be a JSON object.")
-    return {str(name): str(value) for name, value in held.items()}
+    return {people.plain_text(name): people.plain_text(value) for name, value in held.items()}
 
 
 def _latest_run(services: Services, spec: PipelineSpec, day: dt.date) -> str:
@@ -643,12 +675,28 @@ def _services(engine: str | None = None, on_spark: Callable[[str], None] = lambd
     return open_services(engine, on_spark)
 
 
+def _why(reason: str) -> str:
+    """The reason of a decision. Raises BadInput if nothing readable was given."""
+    if not reason:
+        raise BadInput("--reason is empty; say in a few words why, for the record.")
+    return reason
+
+
 def _range(date: str, to: str | None) -> tuple[dt.date, dt.date]:
     first = days.parse(date, "--date")
-    last = days.parse(to, "--to") if to else first
+    last = days.parse(to, "--to") if to is not None else first
     if last < first:
         raise BadInput(f"--to is {last}, before --date {first}; name the first day first.")
     return first, last
+
+
+def _run_id(given: str | None) -> str:
+    """What names the staged rows. Raises BadInput if it has letters that no log or page shows as they are."""
+    if given is None:
+        return CLI_RUN
+    if not given.strip() or not given.isprintable() or len(given) > people.REASON_LENGTH:
+        raise BadInput(f"--run-id is {given[:60]!r}; write a name of printable letters.")
+    return given
 
 
 def _new_run_id() -> str:

@@ -6,10 +6,15 @@ A run for day D uses what was known by D's cutoff, 00:00 of D in the pipeline's 
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Iterator, Sequence
 from zoneinfo import ZoneInfo
 
 from pipelines.errors import BadInput
+
+_WRITTEN = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
+FIRST, LAST = dt.date(1900, 1, 1), dt.date(2999, 12, 31)
+"""Days that can be named: what looks back from the first or ahead from the last stays in the calendar."""
 
 
 def cutoff(day: dt.date, timezone: ZoneInfo) -> dt.datetime:
@@ -35,8 +40,14 @@ def ranges(days: Sequence[dt.date]) -> str:
 
 
 def parse(text: str, name: str = "date") -> dt.date:
-    """A day written YYYY-MM-DD. Raises BadInput."""
+    """A day written YYYY-MM-DD, and no other way. Raises BadInput."""
     try:
-        return dt.date.fromisoformat(text)
-    except ValueError as error:
-        raise BadInput(f"{name} is {text!r}; write a day of the calendar as YYYY-MM-DD, such as 2013-03-01.") from error
+        day = dt.date.fromisoformat(text) if _WRITTEN.fullmatch(text) else None
+    except ValueError:
+        day = None
+    if day is None or not FIRST <= day <= LAST:
+        raise BadInput(
+            f"{name} is {text!r}; write a day of the calendar as YYYY-MM-DD, such as 2013-03-01 "
+            f"(from {FIRST} to {LAST})."
+        )
+    return day

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,13 @@ POD_PREFIX = "TAILRACE_POD_"
 PROCESS, PODS = "process", "pods"
 BUILD, MODELS = "build", "models"
 POSTGRES = ("postgresql://", "postgres://")
+SQLITE = "sqlite:///"
 MOST_SEED = 2**32 - 1
 """The largest seed that NumPy's generators take."""
+
+NOT_IN_PATHS = "#?%*$\\'\"`{}[]"
+"""Characters of a path that one of the lake, dbt, DuckDB, MLflow and Great Expectations takes for something else."""
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
 
 
 @dataclass(frozen=True)
@@ -177,8 +182,15 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
     known |= {POD_PREFIX + each.name.upper() for each in fields(PodSettings)}
     given = {name: value for name, value in environment.items() if name.startswith(PREFIX) and value}
     problems = [f"{name} is not a setting.{did_you_mean(name, known)}" for name in sorted(given) if name not in known]
-    home = Path(given.get("TAILRACE_HOME", PROJECT / ".tailrace")).expanduser().resolve()
-    tracking_uri = given.get("TAILRACE_TRACKING_URI", f"sqlite:///{home / 'mlflow.db'}")
+    home = Path(_location("TAILRACE_HOME", given.get("TAILRACE_HOME", str(PROJECT / ".tailrace")), problems)).resolve()
+    if _URL.match(given.get("TAILRACE_HOME", "")):
+        problems.append(f"TAILRACE_HOME is {given['TAILRACE_HOME']!r}; it must be a folder, not a URL.")
+    # what lies below the home is not reported a second time
+    lake, landing, artifacts = (
+        _location(name, given[name], problems) if name in given else str(home / name.removeprefix(PREFIX).lower())
+        for name in ("TAILRACE_LAKE", "TAILRACE_LANDING", "TAILRACE_ARTIFACTS")
+    )
+    tracking_uri = _tracking_uri(given.get("TAILRACE_TRACKING_URI", ""), home, problems)
     engine = given.get("TAILRACE_ENGINE", "local")
     if engine not in ENGINES:
         problems.append(
@@ -198,19 +210,22 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
     dbt_tasks = given.get("TAILRACE_DBT_TASKS", BUILD)
     if dbt_tasks not in (BUILD, MODELS):
         problems.append(f"TAILRACE_DBT_TASKS is {dbt_tasks!r}; it must be {BUILD!r} or {MODELS!r}.")
-    warehouse = _warehouse(given.get("TAILRACE_WAREHOUSE", str(home / "warehouse.duckdb")), problems)
+    warehouse = str(home / "warehouse.duckdb")
+    if "TAILRACE_WAREHOUSE" in given:
+        warehouse = _warehouse(given["TAILRACE_WAREHOUSE"], problems)
+    airflow_url = _server("TAILRACE_AIRFLOW_URL", given, problems)
     if problems:
         raise SettingsError("The environment's settings are wrong:", problems)
     return Settings(
         home=home,
-        lake=given.get("TAILRACE_LAKE", str(home / "lake")),
+        lake=lake,
         storage_options=storage_options or {},
-        landing=given.get("TAILRACE_LANDING", str(home / "landing")),
+        landing=landing,
         warehouse=warehouse,
         warehouse_password=given.get("TAILRACE_WAREHOUSE_PASSWORD") or environment.get("PGPASSWORD", ""),
         dbt_tasks=dbt_tasks,
         tracking_uri=tracking_uri,
-        artifacts=given.get("TAILRACE_ARTIFACTS", str(home / "artifacts")),
+        artifacts=artifacts,
         tracking_ui=given.get("TAILRACE_TRACKING_UI", ""),
         engine=engine,
         seed=_whole_number(0, MOST_SEED)(seed) or 0,
@@ -218,10 +233,84 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
         spark=spark,
         tasks=tasks,
         pods=pods,
-        airflow_url=given.get("TAILRACE_AIRFLOW_URL", "").rstrip("/"),
+        airflow_url=airflow_url,
         airflow_user=given.get("TAILRACE_AIRFLOW_USER", ""),
         airflow_password=given.get("TAILRACE_AIRFLOW_PASSWORD", ""),
     )
+
+
+def unusable(settings: Settings) -> list[str]:
+    """A sentence for each folder that the installation writes to and this process cannot; nothing is made."""
+    found: dict[Path, str] = {}
+    for name, place, folder in _written(settings):
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        if not there.is_dir():
+            found.setdefault(there, f"{name} is {place}, and {there} is no folder.")
+        elif not os.access(there, os.W_OK | os.X_OK):
+            found.setdefault(there, f"{name} is {place}, and this user has no right to write in {there}.")
+    return list(found.values())
+
+
+def _written(settings: Settings) -> Iterator[tuple[str, str, Path]]:
+    """What is written on this machine: the variable, its value, and the folder."""
+    folders = {"HOME": str(settings.home), "LAKE": settings.lake, "LANDING": settings.landing}
+    if not settings.tracking_uri.startswith("http"):
+        folders["ARTIFACTS"] = settings.artifacts
+    yield from ((PREFIX + name, place, Path(place)) for name, place in folders.items() if not _URL.match(place))
+    files = {"SPARK_LOG": settings.spark.log, "WAREHOUSE": settings.warehouse}
+    if settings.warehouse_is_postgres:
+        del files["WAREHOUSE"]
+    if settings.tracking_uri.startswith(SQLITE):
+        files["TRACKING_URI"] = settings.tracking_uri.removeprefix(SQLITE).partition("?")[0]
+    yield from ((PREFIX + name, place, Path(place).absolute().parent) for name, place in files.items())
+
+
+def _location(name: str, text: str, problems: list[str]) -> str:
+    """A folder as an absolute path, or a URL as it is; what is wrong with it is added to problems."""
+    wrong = sorted({letter for letter in text if letter in NOT_IN_PATHS or not letter.isprintable()})
+    if wrong:
+        problems.append(
+            f"{name} is {text!r}; {_listed(wrong)} must not be in a path, since the lake, dbt or MLflow would write "
+            "elsewhere or fail. Choose another folder."
+        )
+    if _URL.match(text):
+        return text
+    try:
+        return str(Path(os.path.abspath(Path(text).expanduser())))  # noqa: PTH100 - symbolic links stay as they are
+    except (RuntimeError, OSError, ValueError) as error:
+        problems.append(f"{name} is {text!r}, which is no path: {error}.")
+        return ""
+
+
+def _listed(letters: Sequence[str]) -> str:
+    """The letters as a person reads them."""
+    return " and ".join(letter if letter.isprintable() else repr(letter) for letter in letters)
+
+
+def _tracking_uri(text: str, home: Path, problems: list[str]) -> str:
+    """MLflow's server or database; what is wrong with the path of an SQLite file is added to problems."""
+    if not text:
+        return f"{SQLITE}{home / 'mlflow.db'}"
+    if text.startswith(SQLITE):
+        _location("TAILRACE_TRACKING_URI", text.removeprefix(SQLITE).partition("?")[0], problems)
+    return text
+
+
+def _server(name: str, given: Mapping[str, str], problems: list[str]) -> str:
+    """The address of a server without the last slash; empty if none is given."""
+    text = given.get(name, "").rstrip("/")
+    if text and not _is_address(text):
+        problems.append(f"{name} is {text!r}; it must be an address such as http://localhost:8080.")
+    return text
+
+
+def _is_address(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        url.port  # noqa: B018 - raises ValueError if it is none
+    except ValueError:
+        return False
+    return url.scheme in ("http", "https") and bool(url.hostname) and text.isprintable() and " " not in text
 
 
 def _warehouse(text: str, problems: list[str]) -> str:
@@ -230,10 +319,12 @@ def _warehouse(text: str, problems: list[str]) -> str:
         if "://" in text:
             scheme = text.split("://")[0]
             problems.append(f"TAILRACE_WAREHOUSE has the scheme {scheme!r}; it must be a file or a postgresql:// URL.")
-        return str(Path(text).expanduser().resolve())
+            return text
+        return _location("TAILRACE_WAREHOUSE", text, problems)
     # the text itself is not shown: it may hold a password
     try:
         url = urlsplit(text)
+        url.port  # noqa: B018 - raises ValueError if it is none
         password, name = url.password or parse_qs(url.query).get("password"), url.path.strip("/")
     except ValueError:
         problems.append("TAILRACE_WAREHOUSE is not a URL such as postgresql://user@host:5432/warehouse.")
@@ -256,6 +347,7 @@ def _spark(given: Mapping[str, str], home: Path, java_home: str, problems: list[
         values[each.name] = read(given[name])
         if values[each.name] is None:
             problems.append(f"{name} is {given[name]!r}; it must be {wanted}.")
+    _location("TAILRACE_SPARK_EVENT_LOG", values.get("event_log", ""), problems)
     return SparkSettings(**values)
 
 
@@ -268,11 +360,14 @@ def _pods(given: Mapping[str, str], spark: SparkSettings, problems: list[str], *
     memory = given.get("TAILRACE_POD_MEMORY", "")
     if memory and not re.fullmatch(r"[1-9]\d*(Mi|Gi)", memory):
         problems.append(f"TAILRACE_POD_MEMORY is {memory!r}; it must be a whole number and Mi or Gi, such as '4Gi'.")
+    template = PodSettings.template
+    if "TAILRACE_POD_TEMPLATE" in given:
+        template = Path(_location("TAILRACE_POD_TEMPLATE", given["TAILRACE_POD_TEMPLATE"], problems))
     pods = PodSettings(
         image=given.get("TAILRACE_POD_IMAGE", spark.image),
         namespace=given.get("TAILRACE_POD_NAMESPACE", spark.namespace),
         service_account=given.get("TAILRACE_POD_SERVICE_ACCOUNT", spark.service_account),
-        template=Path(given.get("TAILRACE_POD_TEMPLATE", PodSettings.template)).expanduser(),
+        template=template,
         memory=memory,
         connection=given.get("TAILRACE_POD_CONNECTION", PodSettings.connection),
         start_seconds=read(start_seconds) or PodSettings.start_seconds,
@@ -283,7 +378,7 @@ def _pods(given: Mapping[str, str], spark: SparkSettings, problems: list[str], *
             for name, value in (("IMAGE", pods.image), ("NAMESPACE", pods.namespace))
             if not value
         ]
-        if not pods.template.is_file():
+        if not os.path.isfile(pods.template):  # noqa: PTH113 - a name that is too long is no file, and no error
             problems.append(f"TAILRACE_POD_TEMPLATE is {str(pods.template)!r}, and there is no such file.")
     return pods
 
@@ -309,7 +404,7 @@ def _json_object(text: str) -> dict[str, str] | None:
     """The object if text is a JSON object of strings, else None."""
     try:
         value = json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return None
     if isinstance(value, dict) and all(isinstance(v, str) for v in value.values()):
         return value

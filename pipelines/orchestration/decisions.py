@@ -11,7 +11,7 @@ from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import Param, get_current_context, task
 from airflow.sdk.exceptions import DagRunTriggerException
 
-from pipelines import pins
+from pipelines import people, pins
 from pipelines.errors import BadInput
 from pipelines.interfaces import RunRecord
 from pipelines.orchestration import assets, forms, request, traces
@@ -182,7 +182,7 @@ class Approval(HITLOperator):
             said = f"Nobody answered within {waited / dt.timedelta(days=1):g} days."
             return answer | {"approved": False, "decided_by": promote.TIMEOUT, "reason": said}
         who = str((event["responded_by_user"] or {}).get("name") or NOBODY)
-        reason = request.plain_text((event["params_input"] or {}).get("reason"))
+        reason = people.plain_text((event["params_input"] or {}).get("reason"))
         if not reason or len(event["chosen_options"]) != 1:
             log.warning("%s answered without a reason: the answer does not count, and the question stays.", who)
             self.note = "**The last answer had no reason, so it did not count.** Answer again, with a reason.\n\n"
@@ -250,7 +250,7 @@ def roll_back(spec: PipelineSpec) -> Any:
 
         context = get_current_context()
         form, spec = request.form(context), registry.get(pipeline)
-        reason = request.plain_text(form["reason"])
+        reason = people.plain_text(form["reason"])
         if not reason:
             raise BadInput(f"{pipeline} is not rolled back: the reason is empty. Say why, for the record.")
         who = getattr(context["dag_run"], "triggering_user_name", None) or NOBODY
@@ -286,7 +286,7 @@ def roll_back(spec: PipelineSpec) -> Any:
 def answer_reason() -> Param:
     """Why a person approves or rejects: Airflow's page takes no answer without it, and `Approval` asks again."""
     # A default that does not pass its own schema would fail the task before it can ask.
-    return forms.field("", type="string", maxLength=forms.REASON_LENGTH, title="Reason", description=FOR_THE_RECORD)
+    return forms.field("", type="string", maxLength=people.REASON_LENGTH, title="Reason", description=FOR_THE_RECORD)
 
 
 def approve_form() -> dict[str, Any]:
@@ -322,7 +322,7 @@ def rollback_form() -> dict[str, Any]:
         "reason": forms.field(
             type="string",
             minLength=1,
-            maxLength=forms.REASON_LENGTH,
+            maxLength=people.REASON_LENGTH,
             title="Reason",
             description=FOR_THE_RECORD,
         ),

@@ -7,12 +7,12 @@ from typing import Any
 from airflow.sdk import Param
 
 from pipelines import settings
+from pipelines.people import REASON_LENGTH
 from pipelines.spec import PipelineSpec
 
 AS_OF, CURRENT = "as-of", "current"
 """As in `pipelines.models`, which takes longer to import than a DAG file may."""
 MODEL = rf"^({AS_OF}|{CURRENT}|[1-9][0-9]{{0,8}})$"
-REASON_LENGTH = 500
 AS_SET = "as set"
 """The engine of the setting TAILRACE_ENGINE."""
 MORE = "More choices"

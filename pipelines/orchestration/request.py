@@ -11,6 +11,7 @@ from typing import Any
 from pipelines import days
 from pipelines.errors import BadInput, did_you_mean
 from pipelines.orchestration import forms
+from pipelines.people import plain_text
 
 DAYS = ("day", "first_day")
 """The form's fields that name days; scheduled runs and backfills know theirs."""
@@ -102,12 +103,6 @@ def form(context: Mapping[str, Any]) -> Mapping[str, Any]:
     if problems:
         raise BadInput("This run cannot start: " + " ".join(problems))
     return dict(context["params"])
-
-
-def plain_text(text: Any) -> str:
-    """What a person wrote, on one line, without control characters, and not longer than a form takes."""
-    words = " ".join(str(text or "").split())
-    return "".join(letter for letter in words if letter.isprintable())[: forms.REASON_LENGTH]
 
 
 def run_id(context: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from airflow.sdk.api.datamodels._generated import DagRunType
 
-from pipelines import models, registry
+from pipelines import models, people, registry
 from pipelines.errors import BadInput
 from pipelines.orchestration import decisions, forms, request
 
@@ -108,7 +108,7 @@ def test_what_was_chosen_is_recorded_as_text():
         "reason": asked.reason,
     }
     assert asked.reason.startswith("two lines <b>xxx")
-    assert len(asked.reason) == forms.REASON_LENGTH
+    assert len(asked.reason) == people.REASON_LENGTH
 
 
 def test_a_range_a_dry_run_and_an_engine_are_recorded():

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from tenacity import stop_after_attempt
 
-from pipelines import backfills
+from pipelines import airflow_api, backfills
 from pipelines.airflow_api import AirflowApi
 from pipelines.errors import BadInput, Refused, Unavailable
 
@@ -135,7 +135,11 @@ def away(request: httpx.Request) -> httpx.Response:
 @pytest.mark.parametrize(
     ("answering", "kind", "said"),
     [
-        (away, Unavailable, r"Reading /dags/x: Airflow does not answer at http://airflow\.example: Connection refused"),
+        (
+            away,
+            Unavailable,
+            r"Reading /dags/x: Airflow does not answer at http://airflow\.example \(Connection refused\)",
+        ),
         (
             lambda _: httpx.Response(500),
             Unavailable,
@@ -156,4 +160,44 @@ def test_what_airflow_answers_is_told_in_a_sentence(api, answers, answering, kin
 def test_who_is_not_let_in_is_told_so(api, answers, status, kind):
     answers.lets_in = status
     with pytest.raises(kind):
+        api.get("/dags/x")
+
+
+def test_an_airflow_that_never_answered_is_not_waited_for_and_one_that_did_is(api, answers, monkeypatch, caplog):
+    monkeypatch.undo()
+    monkeypatch.setattr("tenacity.nap.time.sleep", lambda seconds: None)
+    monkeypatch.setattr(airflow_api, "FIRST_PATIENCE", stop_after_attempt(2))
+    monkeypatch.setattr(airflow_api, "PATIENCE", stop_after_attempt(5))
+    caplog.set_level("INFO", "tailrace")
+    calls = []
+
+    def gone(request: httpx.Request) -> httpx.Response:
+        calls.append(request)
+        raise httpx.ReadTimeout("")
+
+    answers.answers_all = gone
+    with pytest.raises(Unavailable, match=r"does not answer at http://airflow\.example \(ReadTimeout\)\. Start it"):
+        api.get("/dags/x")
+    assert (len(calls), caplog.messages) == (2, [])
+
+    answers.answers_all = lambda _: httpx.Response(200, json={})
+    api.get("/dags/x")
+    answers.answers_all = gone
+    with pytest.raises(Unavailable):
+        api.get("/dags/x")
+    assert len(calls) == 2 + 5
+    assert caplog.messages == ["Airflow does not answer (ReadTimeout); trying again for up to 90 seconds."]
+
+
+def test_connecting_takes_seconds_at_most():
+    made = AirflowApi("http://airflow.example", "ann", "secret", ZoneInfo("UTC"))
+    assert made._client.timeout.connect == airflow_api.CONNECT_SECONDS < 10
+
+
+def test_another_server_than_airflow_is_said(api, answers):
+    answers.answers_all = lambda _: httpx.Response(200, content=b"<html>another server</html>")
+    with pytest.raises(BadInput, match=r"what answers at http://airflow\.example is not Airflow's API"):
+        api.running_backfill("train__x")
+    answers.lets_in = 404
+    with pytest.raises(BadInput, match="is not Airflow's API"):
         api.get("/dags/x")
