@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from airflow.sdk import Asset
 
 from pipelines import days, pins
-from pipelines.interfaces import Commit, Pin
+from pipelines.interfaces import Pin
 
 
 def features(pipeline: str) -> Asset:
@@ -41,17 +41,17 @@ def interval(first: dt.date, last: dt.date, zone: ZoneInfo) -> dict[str, str]:
     }
 
 
-def announced(context: Mapping[str, Any], asset: Asset, commit: Commit) -> bool:
-    """Whether this run has made the event of a commit before: its task was cleared, or tried again, after that.
+def announced(context: Mapping[str, Any], asset: Asset, recorded_at: dt.datetime, **extra: str) -> bool:
+    """Whether this run has made the event of what was recorded then: its task was cleared, or tried again, after that.
 
-    The asset is an inlet of the task.
+    `extra` is what the event says of it. The asset is an inlet of the task.
     """
     own = context["dag_run"]
-    # An event is later than its commit; the day before it allows for clocks that differ.
-    since = (commit.recorded_at - dt.timedelta(days=1)).isoformat()
+    # An event is later than what it announces; the day before allows for clocks that differ.
+    since = (recorded_at - dt.timedelta(days=1)).isoformat()
     return any(
         (event.source_dag_id, event.source_run_id) == (own.dag_id, own.run_id)
-        and (event.extra or {}).get("version") == commit.version
+        and extra.items() <= (event.extra or {}).items()
         for event in context["inlet_events"][asset].after(since)
     )
 

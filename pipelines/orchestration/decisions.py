@@ -5,10 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import HITLOperator
-from airflow.sdk import Param, get_current_context, task
+from airflow.sdk import Asset, Param, get_current_context, task
 from airflow.sdk.exceptions import DagRunTriggerException
 
 from pipelines import people, pins
@@ -18,12 +18,17 @@ from pipelines.orchestration import assets, forms, request, traces
 from pipelines.orchestration.tasks import services
 from pipelines.spec import PipelineSpec, zone
 
+if TYPE_CHECKING:
+    from pipelines.promotions import Promotion
+
 log = logging.getLogger("tailrace")
 
 APPROVE, REJECT = "Approve", "Reject"
 """The two options for which Airflow shows two buttons."""
 NOBODY = "airflow"
 """Who decided where Airflow knows no user, such as on its own command line."""
+CLOCKS = dt.timedelta(minutes=1)
+"""By how much the clocks of a worker and of Airflow's scheduler may differ."""
 WAITING = 16
 """Challengers of one pipeline that may wait for an answer side by side."""
 AT_ONCE = 1
@@ -240,12 +245,14 @@ def roll_back(spec: PipelineSpec) -> Any:
 
     @task(
         task_id="roll_back",
+        # Its own events are an inlet, so that a run that is tried again sees what it has announced.
+        inlets=[outlet],
         outlets=[outlet],
         execution_timeout=dt.timedelta(minutes=30),
         max_active_tis_per_dag=AT_ONCE,
     )
     def roll_back() -> None:
-        from pipelines import days, registry
+        from pipelines import days, promotions, registry
         from pipelines.stages import promote as stage
 
         context = get_current_context()
@@ -267,7 +274,8 @@ def roll_back(spec: PipelineSpec) -> Any:
         )
         trained = wired.tracker.run(stage.run_of(wired, spec, decided.version))
         assert decided.effective_from  # noqa: S101  who takes over does so on a day
-        if decided.outcome == "kept":
+        current = promotions.history(wired.lake, spec.name)[0]
+        if decided.outcome == "kept" and not _owes_event(context, outlet, current, who, reason):
             traces.skip(context, decided.reason, _links(trained))
         if form["dry_run"]:
             traces.skip(
@@ -281,6 +289,13 @@ def roll_back(spec: PipelineSpec) -> Any:
         assets.announce(context, outlet, [decided.effective_from], extra, zone=zone(spec))
 
     return roll_back()
+
+
+def _owes_event(context: Mapping[str, Any], asset: Asset, decision: Promotion, who: str, reason: str) -> bool:
+    """Whether this run made the decision, in a try that ended before Airflow knew of it, and did not announce it."""
+    own = (decision.decided_by, decision.reason) == (who, reason)
+    own = own and decision.recorded_at >= context["dag_run"].run_after - CLOCKS
+    return own and not assets.announced(context, asset, decision.recorded_at, run_id=decision.run_id)
 
 
 def answer_reason() -> Param:

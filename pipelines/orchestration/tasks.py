@@ -260,7 +260,7 @@ def publish(pipeline: str, staged: Any) -> Any:
         ]
         last = made[-1]
         page = traces.published_day(spec.name, last.day, last.commit.version)
-        if assets.announced(context, outlet, last.commit):
+        if assets.announced(context, outlet, last.commit.recorded_at, version=last.commit.version):
             said = f"Version {last.commit.version} of {spec.predictions_table} is announced by this run already."
             traces.skip(context, f"{said} No second event is made.", {traces.PUBLISHED_DAY: page})
         traces.leave(context, rows, {traces.PUBLISHED_DAY: page})

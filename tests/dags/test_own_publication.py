@@ -1,4 +1,4 @@
-"""A run that is cleared after it had published: the day's event comes, and it comes once."""
+"""A run that goes on after it had published, or decided: the event comes, and it comes once."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 from airflow.sdk.execution_time.context import OutletEventAccessors, set_current_context
 
-from pipelines import registry
+from pipelines import promotions, registry
 from pipelines.lake.memory import MemoryLake
-from pipelines.orchestration import dags, tasks, traces
+from pipelines.orchestration import dags, decisions, tasks, traces
+from pipelines.promotions import Promotion
+from pipelines.tracking.memory import MemoryTracker
 
 DAY = dt.date(2013, 3, 10)
 RUN = "predict__flight_delay/scheduled 1"
@@ -63,7 +65,7 @@ def context():
 def run_task(name: str, context: dict[str, Any], *given: Any) -> dict[str, Any]:
     """Run a task's function in the context; what it left."""
     made = {dag.dag_id: dag for dag in dags.pipeline_dags("flight_delay", "")}
-    task = made["predict__flight_delay"].get_task(name)
+    task = made[context["dag_run"].dag_id].get_task(name)
     for asset in task.inlets:
         context.setdefault("inlet_events", {})[asset] = context["events"]
     with set_current_context(context):
@@ -116,3 +118,58 @@ def test_events_of_others_and_of_other_versions_do_not_count(lake, context, othe
 def test_what_another_run_published_is_still_skipped(lake, context):
     with pytest.raises(AirflowSkipException, match="already published"):
         run_task("audit", context, "flight_delay", {**STAGED, "own": []})
+
+
+class TestARollback:
+    """Its decision was recorded, and the task ended before Airflow knew of it."""
+
+    @pytest.fixture
+    def rolled_back(self, context, monkeypatch, tmp_path):
+        """The context of the run; version 1 is champion again in place of 2, by ann's decision."""
+        held, tracker = MemoryLake(), MemoryTracker(tmp_path / "tracker")
+        (tmp_path / "model").mkdir()
+        for version in ("1", "2", "1"):
+            if len(tracker.versions("flight_delay")) < int(version):
+                run_id = tracker.start_run("flight_delay", version, {"tailrace.day": str(DAY)})
+                tracker.log_model(run_id, tmp_path / "model", pa.table({"hour": [1]}), pa.array([0.5]))
+        runs = {known.version: known.run_id for known in tracker.versions("flight_delay")}
+        for version, decision in (("1", "promoted"), ("2", "promoted"), ("1", "rolled_back")):
+            at = dt.datetime(2013, 3, 10, 8, tzinfo=dt.UTC)
+            row = Promotion("flight_delay", version, DAY, at, runs[version], "ann", "2 drifts", None, decision)
+            promotions.record(held, row)
+        monkeypatch.setattr(tasks, "services", lambda *given: SimpleNamespace(lake=held, tracker=tracker))
+        monkeypatch.setattr(decisions, "services", tasks.services)
+        form = {"version": "1", "reason": "2 drifts", "from_day": None, "dry_run": False}
+        context["params"] = form
+        context["dag"] = SimpleNamespace(params=form)
+        context["dag_run"] = SimpleNamespace(
+            dag_id="rollback__flight_delay",
+            run_id="manual 1",
+            conf={},
+            partition_key=None,
+            triggering_user_name="ann",
+            run_after=dt.datetime(2013, 3, 10, 7, 59, tzinfo=dt.UTC),
+        )
+        context["events"] = Events()
+        return context, runs["1"]
+
+    def test_that_this_run_made_is_announced(self, rolled_back):
+        context, training_run = rolled_back
+        run_task("roll_back", context)
+        (asset,) = context["outlet_events"]
+        assert context["outlet_events"][asset].extra["run_id"] == training_run
+
+    def test_that_this_run_announced_is_not_announced_again(self, rolled_back):
+        context, training_run = rolled_back
+        own = {"source_dag_id": "rollback__flight_delay", "source_run_id": "manual 1"}
+        context["events"] = Events([SimpleNamespace(**own, extra={"run_id": training_run})])
+        with pytest.raises(AirflowSkipException, match="Nothing changes"):
+            run_task("roll_back", context)
+
+    @pytest.mark.parametrize("changed", [{"run_after": dt.datetime(2013, 3, 11, tzinfo=dt.UTC)}, {"who": "eve"}])
+    def test_that_another_run_made_is_not_announced(self, rolled_back, changed):
+        context, _ = rolled_back
+        run = context["dag_run"]
+        run.run_after, run.triggering_user_name = changed.get("run_after", run.run_after), changed.get("who", "ann")
+        with pytest.raises(AirflowSkipException, match="Nothing changes"):
+            run_task("roll_back", context)
