@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 import typer
 
 from pipelines import days, handover, limits, models, os_errors, output, people, registry, settings
-from pipelines.errors import BadInput, SettingsError, TailraceError, did_you_mean
+from pipelines.errors import BadInput, SettingsError, SpecError, TailraceError, did_you_mean
 from pipelines.interfaces import Services, Trial
 from pipelines.spec import PipelineSpec, zone
 from pipelines.wiring import Wiring, open_services
@@ -98,7 +98,10 @@ def call(arguments: Sequence[str] | None = None) -> None:
 def list_(as_json: Json = False) -> None:
     """The pipelines, their champions, their last published day, and the day of a training that was missed."""
     services = _services()
-    output.table("Pipelines", [_overview(services, registry.get(name)) for name in registry.names()], as_json)
+    specs, problems = registry.load(estimators=False)
+    output.table("Pipelines", [_overview(services, spec) for spec in specs], as_json)
+    for problem in problems:
+        output.warn(f"Not listed: {problem}")
 
 
 @app.command()
@@ -147,7 +150,7 @@ def warehouse(
 
     asked = _recorded(reason=reason)
     services = _services()
-    specs = [registry.get(name) for name in (registry.names() if pipeline is None else [pipeline])]
+    specs, problems = registry.load(estimators=False) if pipeline is None else ((registry.get(pipeline),), ())
     first, last = _range(date, to)
     with output.steps("warehouse", 2 + len(specs) * ((last - first).days + 2)) as advance:
         ingest.run(services, first, last)
@@ -175,6 +178,8 @@ def warehouse(
     for spec in specs:
         _warn_of_stale(Stage.build, services, spec, first, last)
     output.table("Warehouse", rows, as_json)
+    if problems:
+        raise SpecError("All was built, but the lake took nothing for pipelines whose specs are wrong:", problems)
 
 
 @app.command()
@@ -556,8 +561,10 @@ def _backfilled(pipeline: str, train: bool) -> tuple[str, ZoneInfo]:
         return f"{'train' if train else 'predict'}__{spec.name}", zone(spec)
     if train:
         raise BadInput("The warehouse is not trained; name a pipeline, or leave --train out.")
-    zones = {zone(registry.get(name)) for name in registry.names()}
-    return WAREHOUSE, min(zones, key=str)
+    specs, problems = registry.load(estimators=False)
+    if not specs:
+        raise SpecError("No pipeline says in which time zone the warehouse's days are:", problems)
+    return WAREHOUSE, min({zone(spec) for spec in specs}, key=str)
 
 
 def _conf(dag: str, chosen: Mapping[str, Any], switches: Mapping[str, bool]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def wrong_fields(value: Any, where: str = "") -> Iterator[tuple[str, str]]:
 
     A field is named by its path, such as search.trials; nested dataclasses, tuples and mappings are looked through.
     """
-    for name, hint in _hints(type(value)).items():
+    for name, hint in _hints(type(value)).items():  # type: ignore[arg-type]
         yield from _wrong(getattr(value, name), hint, f"{where}.{name}" if where else name)
 
 
@@ -46,7 +46,7 @@ def _wrong(value: Any, hint: Any, where: str) -> Iterator[tuple[str, str]]:
             if not _is_a(key, inner[0]):
                 yield where, f"{where} has the key {reprlib.repr(key)}; it must be {_words(inner[0])}."
             yield from _wrong(each, inner[1], f"{where}[{reprlib.repr(key)}]")
-    elif is_dataclass(hint) and isinstance(value, hint):
+    elif isinstance(hint, type) and is_dataclass(hint) and isinstance(value, hint):
         yield from wrong_fields(value, where)
     elif not _is_a(value, hint):
         yield where, _sentence(value, hint, where)
