@@ -662,11 +662,26 @@ class Verdict:
         return tuple(r for r in self.results if not r.success and r.severity == severity)
 
 
+ColumnKind = Literal["number", "category", "text", "time", "day", "flag", "unknown"]
+
+
+@dataclass(frozen=True)
+class KnownColumns:
+    """What is known of a table's columns before it is built; `complete` if it has no others."""
+
+    kinds: Mapping[str, ColumnKind] = field(default_factory=dict)
+    complete: bool = False
+
+
 class Validator(Protocol):
     """Judges rows by the expectation suites in `expectations/`."""
 
-    def check(self, suite: str) -> None:
-        """Raises UnknownName if there is no such suite, BadInput listing every problem of its file."""
+    def check(self, suite: str, columns: KnownColumns | None = None) -> None:
+        """Judge no rows and one row by the suite, with columns of the kinds that are known.
+
+        Raises UnknownName if there is no such suite, BadInput listing every problem of its file and every expectation
+        that cannot be judged.
+        """
         ...
 
     def validate(

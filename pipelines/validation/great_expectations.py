@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import errno
+import os
 import tempfile
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,10 +26,12 @@ from great_expectations.expectations.registry import (
     list_registered_expectation_implementations,
 )
 
-from pipelines.errors import StorageFull
-from pipelines.interfaces import ExpectationResult, Verdict
-from pipelines.validation import data_docs, gx_session, judging, ranges, screening, suites, words
+from pipelines.errors import SettingsError, StorageFull, cause_of
+from pipelines.interfaces import ExpectationResult, KnownColumns, Verdict
+from pipelines.validation import data_docs, gx_session, judging, ranges, screening, suites, trial, words
 from pipelines.validation.gx_session import Session
+
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 
 
 @dataclass
@@ -58,9 +62,12 @@ class GreatExpectationsValidator:
         self._suites = suites
         self._docs = docs.absolute() if docs else None
 
-    def check(self, suite: str) -> None:
+    def check(self, suite: str, columns: KnownColumns | None = None) -> None:
         """See `pipelines.interfaces.Validator`."""
-        suites.read(self._suites, suite, _problems)
+        read = suites.read(self._suites, suite, _problems)
+        with _storage_named(suite):
+            found = trial.problems(read.expectations, columns or KnownColumns(), _quickly, _why_not)
+        suites.refuse(self._suites, suite, found)
 
     def validate(
         self, suite: str, day: dt.date, rows: pa.RecordBatchReader, key: Sequence[str], *, days: int = 1
@@ -68,7 +75,10 @@ class GreatExpectationsValidator:
         """See `pipelines.interfaces.Validator`. Raises StorageFull if rows or report find no room."""
         judged_by = suites.read(self._suites, suite, _problems)
         first, of_range = day - dt.timedelta(days=days - 1), days > 1
-        with _storage_named(suite, day), tempfile.TemporaryDirectory(prefix="tailrace-validation-") as folder:
+        with (
+            _storage_named(suite, day, self._docs),
+            tempfile.TemporaryDirectory(prefix="tailrace-validation-") as folder,
+        ):
             database = Path(folder) / "rows.duckdb"
             count = judging.load(database, rows)
             views = judging.split(database, rows.schema, first, day) if of_range else {}
@@ -87,6 +97,26 @@ class GreatExpectationsValidator:
         shown = [result for finding in findings for result in finding.shown]
         outcome = gx_session.outcome_of(suite, shown, suite)
         return data_docs.publish(session.context, outcome, name, day, f"{gx_session.DATASOURCE}-{suite}")
+
+
+def _quickly(rows: pa.Table, expectations: Sequence[suites.Expectation]) -> list[str]:
+    """Whether expectations whose SQL is known here can be judged; the others need Great Expectations."""
+    with _loaded(rows) as database, judging.opened(database) as connection:
+        return ["" if screening.can_be_judged(connection, item) else "its SQL is not known" for item in expectations]
+
+
+def _why_not(rows: pa.Table, expectations: Sequence[suites.Expectation]) -> list[str]:
+    """Why Great Expectations cannot judge expectations on these rows."""
+    with _loaded(rows) as database, gx_session.opened(database, "trial", ()) as session:
+        return [_raised(result.exception_info or {}) for result in session.judge(judging.TABLE, expectations)]
+
+
+@contextlib.contextmanager
+def _loaded(rows: pa.Table) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="tailrace-check-") as folder:
+        database = Path(folder) / "rows.duckdb"
+        judging.load(database, rows.to_reader())
+        yield database
 
 
 def _judge_day(session: Session, suite: suites.Suite, day: dt.date, rows: _Rows) -> list[_Finding]:
@@ -217,26 +247,46 @@ def _problems(expectation: str, kwargs: Mapping[str, Any]) -> Iterator[str]:
         return
     implementation: type[GxExpectation] = get_expectation_impl(expectation)
     try:
-        implementation(**kwargs)
+        with warnings.catch_warnings():
+            # suites may be older than the way to write a row_condition that is asked for now
+            warnings.simplefilter("ignore", DeprecationWarning)
+            implementation(**kwargs)
     except ValidationError as error:
-        for problem in error.errors():
-            argument = ".".join(str(part) for part in problem["loc"])
-            if problem["type"] == "value_error.extra":
-                yield suites.unknown_argument(argument, implementation.__fields__)
-            elif problem["type"] == "value_error.missing":
-                yield suites.missing_argument(argument)
-            else:
-                yield f"argument {argument!r}: {problem['msg']}"
+        yield from (_problem(problem, implementation) for problem in error.errors())
+    except Exception as error:  # noqa: BLE001 - whatever the type raises is a problem of its arguments
+        yield f"Great Expectations does not take it: {cause_of(error)}"
+
+
+def _problem(problem: Mapping[str, Any], implementation: type[GxExpectation]) -> str:
+    argument = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "value_error.extra":
+        return suites.unknown_argument(argument, implementation.__fields__)
+    if problem["type"] == "value_error.missing":
+        return suites.missing_argument(argument)
+    return f"argument {argument!r}: {problem['msg']}"
 
 
 @contextlib.contextmanager
-def _storage_named(suite: str, day: dt.date) -> Iterator[None]:
+def _storage_named(suite: str, day: dt.date | None = None, docs: Path | None = None) -> Iterator[None]:
+    """Raise StorageFull or SettingsError for what the disks of the temporary folder and of the Data Docs refuse."""
+    of = f" of {day}" if day else ""
     try:
         yield
     except (OSError, duckdb.Error) as error:
-        if getattr(error, "errno", None) != errno.ENOSPC and "no space left" not in str(error).lower():
+        number, temporary = getattr(error, "errno", None), tempfile.tempdir or os.environ.get("TMPDIR", "/tmp")  # noqa: S108
+        if number == errno.ENOSPC or "no space left" in str(error).lower():
+            raise StorageFull(
+                f"There is no room to judge {suite}{of}: the disk of the temporary folder {temporary} or of the Data "
+                f"Docs {docs or ''} is full. Free some space and run the stage again."
+            ) from error
+        no_folder = "No usable temporary directory" in str(error)
+        if number not in _REFUSED and not no_folder and "permission denied" not in str(error).lower():
             raise
-        raise StorageFull(
-            f"There is no room to judge {suite} of {day}: the disk of the temporary folder or of the Data Docs "
-            "is full. Free some space and run the stage again."
+        raise SettingsError(
+            f"{suite}{of} could not be judged, because a file or folder cannot be written:",
+            [
+                f"The system says: {cause_of(error).rstrip('.')}.",
+                f"Give the user that runs Tailrace the right to write in the temporary folder {temporary} (TMPDIR)"
+                + (f" and in the Data Docs {docs}." if docs else "."),
+            ],
         ) from error

@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 
 from pipelines import days as calendar
 from pipelines.errors import cause_of
-from pipelines.interfaces import ExpectationResult, Verdict
-from pipelines.validation import judging, ranges, suites, words
+from pipelines.interfaces import ExpectationResult, KnownColumns, Verdict
+from pipelines.validation import judging, ranges, suites, trial, words
 from pipelines.validation.ranges import BAD_ROWS
 
 
@@ -42,9 +42,10 @@ class MemoryValidator:
     def __init__(self, suites: Path) -> None:
         self._suites = suites
 
-    def check(self, suite: str) -> None:
+    def check(self, suite: str, columns: KnownColumns | None = None) -> None:
         """See `pipelines.interfaces.Validator`."""
-        suites.read(self._suites, suite, _problems)
+        read = suites.read(self._suites, suite, _problems)
+        suites.refuse(self._suites, suite, trial.problems(read.expectations, columns or KnownColumns(), _why_not))
 
     def validate(
         self, suite: str, day: dt.date, rows: pa.RecordBatchReader, key: Sequence[str], *, days: int = 1
@@ -171,6 +172,9 @@ _JUDGES: Mapping[str, Callable[..., Bad | Measured]] = {
 }
 
 
+_CANNOT = (pa.ArrowException, TypeError, ValueError)
+
+
 def _bad_among(judged: pa.Array, good: pa.Array, mostly: float) -> Bad:
     return Bad(pc.and_(judged, pc.invert(good)), pc.sum(judged, min_count=0).as_py(), mostly)
 
@@ -202,7 +206,7 @@ def _finding(
         return False, words.missing_columns(missing), ()
     try:
         found = _JUDGES[item.type](table, **item.kwargs)
-    except (pa.ArrowException, TypeError, ValueError) as error:
+    except _CANNOT as error:
         return False, f"it could not be judged: {cause_of(error)}", ()
     if isinstance(found, Measured):
         return found.success, found.observed, ()
@@ -210,6 +214,18 @@ def _finding(
     success = bad == 0 or (found.judged - bad) / found.judged >= found.mostly
     observed = words.observed_share(item.type, bad, found.judged)
     return success, observed, () if success else _bad_rows(table, found.mask, [*key, *columns])
+
+
+def _why_not(rows: pa.Table, expectations: Sequence[suites.Expectation]) -> list[str]:
+    """Why expectations cannot be judged on these rows."""
+    reasons = []
+    for item in expectations:
+        try:
+            _JUDGES[item.type](rows, **item.kwargs)
+            reasons.append("")
+        except _CANNOT as error:
+            reasons.append(cause_of(error))
+    return reasons
 
 
 def _bad_rows(table: pa.Table, mask: pa.Array, columns: Sequence[str]) -> tuple[Mapping[str, Any], ...]:

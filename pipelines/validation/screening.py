@@ -11,6 +11,7 @@ import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import duckdb
 from sqlalchemy.exc import DBAPIError
 
 from pipelines.validation import judging
@@ -44,6 +45,19 @@ def clear(
 def column_types(query: Query, table: str) -> Mapping[str, str]:
     """DuckDB's types of a table's columns."""
     return {row["column_name"]: row["column_type"] for row in query(f"describe {table}")}
+
+
+def can_be_judged(connection: duckdb.DuckDBPyConnection, item: Expectation) -> bool:
+    """Whether the SQL of an expectation is known here and runs on the rows."""
+    types = {row[0]: row[1] for row in connection.execute(f"describe {judging.TABLE}").fetchall()}
+    passes = condition(item, types)
+    if passes is None:
+        return False
+    try:
+        connection.execute(f"select {passes} from {judging.TABLE}").fetchall()  # noqa: S608 - quoted
+    except duckdb.Error:
+        return False
+    return True
 
 
 def condition(item: Expectation, types: Mapping[str, str]) -> str | None:

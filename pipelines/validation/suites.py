@@ -7,13 +7,14 @@ Expectations turns dots of a name into folders, bears the name `flight_delay.fea
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipelines.errors import ProblemList, UnknownName, did_you_mean
 from pipelines.interfaces import Severity
+from pipelines.validation import arguments
 
 SUITE_KEYS = ("name", "expectations", "meta", "notes", "id", "suite_parameters")
 EXPECTATION_KEYS = ("type", "kwargs", "severity", "meta", "notes", "description", "id", "rendered_content")
@@ -43,7 +44,8 @@ class Suite:
 
 def names(folder: Path) -> tuple[str, ...]:
     """The suites there are, such as 'flight_delay/features'."""
-    return tuple(sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.json")))
+    files = (path for path in folder.rglob("*.json") if path.is_file())
+    return tuple(sorted(path.relative_to(folder).with_suffix("").as_posix() for path in files))
 
 
 def read(folder: Path, suite: str, check: Check) -> Suite:
@@ -55,14 +57,27 @@ def read(folder: Path, suite: str, check: Check) -> Suite:
     if suite not in known:
         raise UnknownName("expectation suite", suite, known, f"Suites are the JSON files under {folder}.")
     path = folder / f"{suite}.json"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise _malformed(path, [f"it is not JSON: {error}"]) from error
+    content = _content(path)
     problems = list(_suite_problems(content, suite.replace("/", "."), check))
     if problems:
         raise _malformed(path, problems)
     return Suite(content["name"], tuple(_expectation(item) for item in content["expectations"]))
+
+
+def refuse(folder: Path, suite: str, problems: Sequence[str]) -> None:
+    """Raise BadInput with the problems of a suite, if there are any."""
+    if problems:
+        raise _malformed(folder / f"{suite}.json", list(problems))
+
+
+def _content(path: Path) -> Any:
+    try:
+        text = path.read_text(encoding="utf-8")
+        return json.loads(text, object_pairs_hook=arguments.repeated, parse_constant=arguments.no_number)
+    except OSError as error:
+        raise _malformed(path, [f"it cannot be read: {error.strerror}"]) from error
+    except (ValueError, RecursionError) as error:
+        raise _malformed(path, [f"it is not JSON: {error}"]) from error
 
 
 def unknown_type(name: str, known: Iterable[str]) -> str:
@@ -106,16 +121,27 @@ def _expectation_problems(label: str, item: Any, check: Check) -> Iterable[str]:
     label = f"{label} ({item['type']})"
     yield from _unknown_keys(label, item, EXPECTATION_KEYS)
     severity = item.get("severity", "critical")
-    if severity not in SEVERITIES:
+    if not isinstance(severity, str) or severity not in SEVERITIES:
         yield f"{label}: severity must be one of {', '.join(SEVERITIES)}, not {severity!r}"
+    description = item.get("description")
+    if description is not None and not isinstance(description, str):
+        yield f"{label}: 'description' must be text, not {description!r}"
     kwargs = item.get("kwargs", {})
     if not isinstance(kwargs, dict):
         yield f"{label}: 'kwargs' must be an object"
         return
-    for argument, value in kwargs.items():
-        if isinstance(value, dict) and "$PARAMETER" in value:
-            yield f"{label}: argument {argument!r} is a suite parameter, which nothing sets here"
-    yield from (f"{label}: {problem}" for problem in check(item["type"], kwargs))
+    wrong = list(arguments.problems(item["type"], kwargs))
+    # Great Expectations says the same again of what is wrong already.
+    found = [
+        problem for problem in check(item["type"], kwargs) if not any(_argument(problem) in said for said in wrong)
+    ]
+    yield from (f"{label}: {problem}" for problem in [*wrong, *found])
+
+
+def _argument(problem: str) -> str:
+    """The argument that a problem is of, as all problems name it; the problem itself where it is of none."""
+    start, _, rest = problem.partition("argument ")
+    return f"argument {rest.split(' ')[0].rstrip(':')}" if rest and not start else problem
 
 
 def _unknown_keys(label: str, content: Mapping[str, Any], known: Iterable[str]) -> Iterable[str]:
