@@ -12,11 +12,13 @@ import datetime as dt
 import hashlib
 import itertools
 import json
+import os
 import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -603,13 +605,22 @@ class DeltaLake:
         return {path for manifest in found if manifest for path in manifest.staged.files}
 
     def _remove_torn(self, table: str, before: dt.datetime) -> int:
-        """Delete what killed writers left half written on local disk: `<name>#<n>`, which the store never lists."""
+        """Delete what killed writers left half written on local disk: `<name>#<n>`, which the store never lists.
+
+        Folders that are empty go too, which the store does not list either.
+        """
         if self._local is None:
             return 0
-        torn = [p for p in (self._local / table).rglob("*#*") if p.stat().st_mtime <= before.timestamp()]
-        for path in torn:
-            path.unlink(missing_ok=True)
-        return len(torn)
+        root, torn = self._local / table, 0
+        for path in root.rglob("*#*"):
+            if _is_older(path, before) and path.is_file():
+                path.unlink(missing_ok=True)
+                torn += 1
+        for folder in sorted((Path(name) for name, _, _ in os.walk(root)), reverse=True):
+            if folder != root and _is_older(folder, before):
+                with contextlib.suppress(OSError):  # it is not empty
+                    folder.rmdir()
+        return torn
 
     def _is_sound(self, table: str, current: DeltaTable, day: dt.date) -> bool:
         return not self._damage(table, current, _active(current, table, day, day))
@@ -732,6 +743,13 @@ def _conflict(history: log.History, staged: Staged, fence: int) -> PublishConfli
         f"{_where(staged.table, staged.day)}: {who} published the day after run {staged.run_id!r} had staged. "
         "Nothing was overwritten; run the day again if its rows should replace those."
     )
+
+
+def _is_older(path: Path, than: dt.datetime) -> bool:
+    try:
+        return path.stat().st_mtime <= than.timestamp()
+    except FileNotFoundError:
+        return False
 
 
 def _refusal(loaded: DeltaTable, table: str) -> str:

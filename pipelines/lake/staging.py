@@ -43,13 +43,13 @@ class Manifest:
 
 
 def load(store: TableFiles, path: str) -> Manifest | None:
-    """The manifest at a path, None if there is none."""
+    """The manifest at a path; None if there is none, or one that a killed writer or a crash left half written."""
     try:
         body = json.loads(store.get(path))
-    except FileNotFoundError:
+        files = tuple(DataFile(**file) for file in body["files"])
+        return Manifest(_staged(body, files), files)
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
-    files = tuple(DataFile(**file) for file in body["files"])
-    return Manifest(_staged(body, files), files)
 
 
 def now() -> dt.datetime:

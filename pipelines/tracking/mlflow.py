@@ -148,7 +148,7 @@ class MlflowTracker:
         self._registered_model(pipeline)
         for version in self._search_versions(f"name = '{pipeline}' and run_id = '{run_id}'"):
             return str(version.version)
-        with tempfile.TemporaryDirectory() as scratch:
+        with tempfile.TemporaryDirectory(prefix="tailrace-tracking-") as scratch:
             pyfunc = Path(scratch) / "pyfunc"
             mlflow_model.write_pyfunc(folder, pyfunc, self.loader_module, example, predictions)
             model = self._upload(run, pyfunc)
@@ -194,7 +194,7 @@ class MlflowTracker:
     def model_folder(self, pipeline: str, version: str, folder: Path) -> Path:
         found = self._find_version(pipeline, version)
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory() as scratch:
+        with tempfile.TemporaryDirectory(prefix="tailrace-tracking-") as scratch:
             try:
                 pyfunc = mlflow.artifacts.download_artifacts(
                     artifact_uri=found.source, dst_path=scratch, tracking_uri=self.uri

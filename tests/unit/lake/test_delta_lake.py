@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from pipelines.errors import BadInput, LakeUnavailable, PinLost, UpstreamMissing
+from pipelines.errors import BadInput, LakeUnavailable, PinLost, StagingGone, UpstreamMissing
 from pipelines.interfaces import Commit
 from pipelines.lake import delta, parquet
 from pipelines.lake.delta import DeltaLake
@@ -305,6 +305,49 @@ def test_a_staging_annotated_while_vacuum_lists_is_kept(tmp_path, monkeypatch):
     assert lake.vacuum("t", older_than=dt.timedelta(0)) == 0
     assert lake.staged("t", DAY, "r2") == annotated[0]
     assert lake.publish(annotated[0], {}).rows == 2
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b'{"table": "t", "ds": "2013-', b"{}", b"[]", b'{"files": [{"path": 1}]}', b"\xff"]
+)
+def test_a_manifest_that_is_half_written_is_in_nobodys_way(lake, tmp_path, content):
+    put(lake, 1, "r1")
+    staged = lake.stage("t", DAY, "r2", pa.table({"n": [7, 8]}).to_reader())
+    (manifest,) = (path for path in (tmp_path / "t" / "_staged").rglob("r2-*.json"))
+    manifest.write_bytes(content)
+    for use in (
+        lambda: lake.staged("t", DAY, "r2"),
+        lambda: lake.publish(staged, {}),
+        lambda: lake.read_staged(staged),
+    ):
+        with pytest.raises(StagingGone, match="Run the stage that stages it"):
+            use()
+    later = DeltaLake(str(tmp_path), now=lambda: dt.datetime.now(dt.UTC) + dt.timedelta(days=2))
+    assert later.vacuum("t", older_than=dt.timedelta(0)) == 1
+    assert not manifest.exists()
+    assert put(lake, 2, "r2").rows == 2
+
+
+def test_stray_files_and_folders_are_in_no_ones_way_and_go_in_time(lake, tmp_path):
+    put(lake, 3, "r1")
+    table = tmp_path / "t"
+    strays = ["ds=notaday/part-0.parquet", f"ds={DAY}/x.parquet.partial", "notes.txt", ".DS_Store", "a=1/b=2/x", "x#1"]
+    for name in strays:
+        (table / name).parent.mkdir(parents=True, exist_ok=True)
+        (table / name).write_bytes(b"stray")
+    (table / "ds=2013-99-99").mkdir()
+    assert lake.read("t").read_all().num_rows == 3
+    assert list(lake.days("t")) == [DAY]
+    assert put(lake, 4, "r2").rows == 4
+    assert lake.vacuum("t") == lake.optimize("t") == 0
+    for _ in range(3):  # a folder goes a day after what was in it
+        for path in table.rglob("*"):
+            if "_delta_log" not in path.parts:
+                os.utime(path, (0, 0))
+        lake.vacuum("t", keep=[lake.pin("t", version="1"), lake.pin("t")])
+    assert not [name for name in (*strays, "ds=notaday", "a=1", "ds=2013-99-99") if (table / name).exists()]
+    assert lake.read("t").read_all().num_rows == 4
+    assert lake.read("t", version="1").read_all().num_rows == 3
 
 
 def test_a_table_that_file_lists_would_misread_is_refused(lake, tmp_path):

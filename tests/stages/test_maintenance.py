@@ -1,0 +1,61 @@
+"""Upkeep covers every table of a pipeline, and what killed runs left in the folder for temporary files."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import tempfile
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from pipelines import maintenance, promotions
+from pipelines.promotions import Promotion
+
+DAY = dt.date(2013, 1, 9)
+NOW = dt.datetime(2013, 3, 1, tzinfo=dt.UTC)
+
+
+@pytest.fixture
+def temporary(tmp_path, monkeypatch) -> Path:
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+def test_every_table_of_the_pipeline_is_kept_small(services, spec, temporary):
+    lake = services.lake
+    tables = (spec.features_table, spec.outcomes_table, spec.predictions_table, spec.performance_table)
+    for table in tables:
+        lake.publish(lake.stage(table, DAY, "r", pa.table({"x": [1]}).to_reader()), {})
+    for version in ("1", "2"):
+        promotions.record(lake, Promotion("churn", version, DAY, NOW, "run", "ada", "it is better"))
+    done = maintenance.maintain(services, spec, dt.timedelta(days=30))
+    assert [row["table"] for row in done] == [*tables, promotions.TABLE]
+    assert [row.version for row in promotions.decisions(lake, "churn")] == ["2", "1"]
+
+
+def test_temporary_folders_of_killed_runs_are_removed_and_nothing_else(services, spec, temporary):
+    def left(name: str, file_days: int, folder_days: int = 40) -> Path:
+        folder = temporary / name
+        folder.mkdir()
+        (folder / "model.ubj").write_bytes(b"half")
+        for path, days in ((folder / "model.ubj", file_days), (folder, folder_days)):
+            then = dt.datetime.now().timestamp() - days * 86_400
+            os.utime(path, (then, then))
+        return folder
+
+    old = [left("tailrace-train-a1b2c3d4", 40), left("tailrace-validation-abcd_f12", 31)]
+    kept = [
+        left("tailrace-train-b1b2c3d4", 29),
+        left("tailrace-train-c1b2c3d4", 40, folder_days=1),
+        left("tailrace-postgres", 40),
+        left("somebody-else-a1b2c3d4", 40),
+    ]
+    (temporary / "tailrace-model-a1b2c3d4").symlink_to(kept[-1])
+    done = maintenance.maintain(services, spec, dt.timedelta(days=30))
+    assert done == [{"table": "temporary folders", "compacted": 0, "deleted": 2, "pins kept": 0}]
+    assert not [folder for folder in old if folder.exists()]
+    assert all((folder / "model.ubj").exists() for folder in kept)
