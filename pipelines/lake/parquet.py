@@ -187,9 +187,10 @@ def statistics(footer: pq.FileMetaData, without_nan: Collection[str] = ()) -> st
             elif found.null_count < column.num_values:
                 unknown.add(name)
     stated: dict[str, Any] = {"numRecords": footer.num_rows}
-    if not unknown and not any(None in bounds for bounds in ranges.values()):
-        stated["minValues"] = {name: min(low for low, _ in bounds) for name, bounds in ranges.items()}
-        stated["maxValues"] = {name: max(high for _, high in bounds) for name, bounds in ranges.items()}
+    known = {name: [bound for bound in bounds if bound is not None] for name, bounds in ranges.items()}
+    if not unknown and known == ranges:
+        stated["minValues"] = {name: min(low for low, _ in bounds) for name, bounds in known.items()}
+        stated["maxValues"] = {name: max(high for _, high in bounds) for name, bounds in known.items()}
     stated["nullCount"] = {name: count for name, count in nulls.items() if name not in unknown}
     return json.dumps(stated)
 
