@@ -53,10 +53,12 @@ def _of_a_path(error: OSError) -> TailraceError | None:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error, what caused it, and what was being handled then, each once."""
+    """The error and what caused it, each once; what was only being handled then, if it never is part of good work."""
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:
         seen.add(id(current))
         yield current
-        current = current.__cause__ or current.__context__
+        handled = current.__context__
+        stops = isinstance(handled, OSError) and handled.errno in _RIGHTS | _FULL
+        current = current.__cause__ or (handled if stops else None)

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from airflow.sdk.exceptions import AirflowSkipException
 
-from pipelines import settings
+from pipelines import os_errors, settings
 
 RESULT = "tailrace_result"
 """XCom: the fields of the stage's result; a list of them where a task worked day by day."""
@@ -85,6 +85,8 @@ def said_by(error: BaseException) -> str:
     said = str(error).strip()
     if type(error).__module__.startswith(("pipelines.", "airflow.")) and said:
         return said
+    if refused := os_errors.in_words(error):
+        return str(refused)
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 

@@ -112,6 +112,11 @@ def test_a_failed_try_ends_with_its_sentence(context, left, caplog, tmp_path, mo
         (errors.BadInput("No such day."), "No such day."),
         (KeyError("model"), "KeyError: 'model'"),
         (ConnectionResetError(), "ConnectionResetError"),
+        (
+            IsADirectoryError(21, "Is a directory", "/data/x"),
+            "/data/x cannot be used (Is a directory): a file is where a folder should be, or the other way round. "
+            "Move it away, or choose another folder in the settings.",
+        ),
     ],
 )
 def test_what_is_not_meant_for_people_gets_its_class_in_front(error, said):

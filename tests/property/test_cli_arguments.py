@@ -247,6 +247,20 @@ def test_what_the_system_refuses_is_said_in_a_sentence(
     assert (found, words in said) == (code, True), said
 
 
+def test_a_file_that_was_there_already_does_not_explain_a_fault(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(*given: object) -> None:
+        try:
+            tmp_path.mkdir()
+        except FileExistsError:
+            raise ZeroDivisionError  # noqa: B904
+
+    monkeypatch.setattr(cli, "open_services", fail)
+    with pytest.raises(ZeroDivisionError):
+        cli.call(["history", PIPELINE])
+
+
 def test_a_fault_of_this_code_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*given: object) -> None:
         raise ZeroDivisionError
