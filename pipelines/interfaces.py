@@ -463,11 +463,7 @@ class LabelledRows(Protocol):
         ...
 
     def head(self, rows: int) -> pa.Table:
-        """The first rows of the table."""
-        ...
-
-    def with_nulls(self) -> frozenset[str]:
-        """The feature columns that have nulls."""
+        """The first rows of the table; whole numbers are doubles in columns of which any row has a null."""
         ...
 
     @property

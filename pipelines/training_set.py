@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from pipelines import completeness, days, refusals, roles
 from pipelines.digests import rows_digest
+from pipelines.engines.encoding import doubles_where_null
 from pipelines.errors import TrainingFailed, UpstreamMissing
 from pipelines.interfaces import Engine, Joined, LabelledRows, Lake, Pin, Scan
 from pipelines.spec import LABEL, PipelineSpec, zone
@@ -39,10 +40,8 @@ class ArrowRows:
         return self.held[LABEL].combine_chunks()
 
     def head(self, rows: int) -> pa.Table:
-        return self.table().slice(0, rows)
-
-    def with_nulls(self) -> frozenset[str]:
-        return frozenset(name for name in self.columns if self.held[name].null_count)
+        nullable = [name for name in self.columns if self.held[name].null_count]
+        return doubles_where_null(self.table().slice(0, rows), nullable)
 
     @property
     def days(self) -> tuple[dt.date, dt.date]:

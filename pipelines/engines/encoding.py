@@ -99,6 +99,19 @@ def _column(values: pa.Array | pa.ChunkedArray, categories: Sequence[str] | None
     return to_numpy(values)
 
 
+def doubles_where_null(rows: pa.Table, columns: Iterable[str]) -> pa.Table:
+    """The rows with the whole numbers of these columns, which may be null, as doubles.
+
+    In pandas they are, and MLflow refuses doubles where a signature says whole numbers.
+    """
+    nullable = set(columns)
+    fields = [
+        field.with_type(pa.float64()) if field.name in nullable and pa.types.is_integer(field.type) else field
+        for field in rows.schema
+    ]
+    return rows.cast(pa.schema(fields))
+
+
 def to_numpy(values: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """A numeric column as NumPy, nulls as NaN."""
     return values.to_numpy(zero_copy_only=False) if isinstance(values, pa.Array) else values.to_numpy()

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines import models, provenance, references, training_set
+from pipelines.engines.encoding import doubles_where_null
 from pipelines.errors import TrackerUnavailable
 from pipelines.interfaces import Model, Services, Trained, Trial
 from pipelines.metrics import Distribution, measure
@@ -218,18 +219,9 @@ def _register(
 
 
 def example_of(data: TrainingSet) -> pa.Table:
-    """The first rows to learn from, as the signature is to declare them.
-
-    Whole numbers are doubles where any row of the training set has a null: in pandas they are, and MLflow refuses them
-    for whole numbers.
-    """
+    """The first rows to learn from, as the signature is to declare them: by what the holdout holds, too."""
     rows = data.learning.head(EXAMPLE_ROWS)
-    nullable = {*data.learning.with_nulls(), *(name for name in rows.column_names if data.holdout[name].null_count)}
-    fields = [
-        field.with_type(pa.float64()) if field.name in nullable and pa.types.is_integer(field.type) else field
-        for field in rows.schema
-    ]
-    return rows.cast(pa.schema(fields))
+    return doubles_where_null(rows, [name for name in rows.column_names if data.holdout[name].null_count])
 
 
 def holdout_labels(data: TrainingSet) -> np.ndarray:

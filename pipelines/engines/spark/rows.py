@@ -12,6 +12,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from pipelines.engines.encoding import doubles_where_null
 from pipelines.interfaces import LabelledRows
 from pipelines.spec import LABEL
 
@@ -42,12 +43,10 @@ class FrameRows:
         return self._collected[LABEL].combine_chunks()
 
     def head(self, rows: int) -> pa.Table:
-        return self.frame.orderBy(*self.order).select(*self.columns).limit(rows).toArrow()
-
-    def with_nulls(self) -> frozenset[str]:
-        counted = [F.count("*"), *(F.count(self.frame[f"`{name.replace('`', '``')}`"]) for name in self.columns)]
-        rows, *known = self.frame.agg(*counted).collect()[0]
-        return frozenset(name for name, count in zip(self.columns, known, strict=True) if count < rows)
+        known = self.frame.agg(*[F.count(F.col(f"`{name}`")) for name in self.columns]).collect()[0]
+        nullable = [name for name, count in zip(self.columns, known, strict=True) if count < self.rows]
+        first = self.frame.orderBy(*self.order).select(*self.columns).limit(rows).toArrow()
+        return doubles_where_null(first, nullable)
 
     @cached_property
     def _collected(self) -> pa.Table:
