@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import tempfile
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,9 @@ from pipelines.interfaces import Services, Staged, Verdict
 from pipelines.metrics import Distribution, population_stability_index
 from pipelines.spec import PipelineSpec
 from pipelines.validation import describe_failures
+
+MEMORY = "512MB"
+"""What grouping the keys may take of it."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ def run(services: Services, spec: PipelineSpec, day: dt.date, run_id: str) -> Au
     coverage = staged.rows / due if due else None
     psi = _psi(spec, staged, scores)
     problems = list(_problems(spec, staged, due, nulls, null_share, coverage, psi))
+    problems += _key_problems(services, spec, staged)
     if not due and (emptied := _emptied(services, spec, day)):
         problems.append(emptied)
     if verdict.failures("critical"):
@@ -73,6 +78,31 @@ def _scores(services: Services, spec: PipelineSpec, staged: Staged) -> tuple[int
         nulls += batch.num_rows - pc.sum(usable).as_py() if batch.num_rows else 0
         parts.append(column.filter(usable).to_numpy(zero_copy_only=False))
     return nulls, np.concatenate(parts)
+
+
+def _key_problems(services: Services, spec: PipelineSpec, staged: Staged) -> list[str]:
+    """What is wrong with the keys: of features that an earlier release took in, some may repeat or be missing."""
+    import duckdb
+
+    names = ['"' + name.replace('"', '""') + '"' for name in spec.features.key]
+    key, missing = ", ".join(names), " or ".join(f"{name} is null" for name in names)
+    with (
+        tempfile.TemporaryDirectory(prefix="tailrace-audit-") as folder,
+        # Beyond its memory, DuckDB groups on disk.
+        duckdb.connect(config={"memory_limit": MEMORY, "temp_directory": folder}) as connection,
+    ):
+        rows = connection.from_arrow(services.lake.read_staged(staged))
+        keys = rows.aggregate(f"count(*) as n, bool_or({missing}) as missing", key)
+        counts = "count(*) filter (where n > 1 and not missing), coalesce(sum(n) filter (where missing), 0)"
+        repeated, nameless = keys.aggregate(counts).fetchall()[0]
+    said = []
+    if repeated:
+        said.append(f"{repeated} keys ({', '.join(spec.features.key)}) have more than one prediction each.")
+    if nameless:
+        said.append(f"{nameless} predictions have no key ({', '.join(spec.features.key)}).")
+    if said:
+        said.append(f"Correct {spec.name}_features in dbt and take the day into the lake again.")
+    return [" ".join(said)] if said else []
 
 
 def _psi(spec: PipelineSpec, staged: Staged, scores: np.ndarray) -> float | None:

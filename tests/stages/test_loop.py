@@ -29,7 +29,8 @@ from pipelines.errors import (
 from pipelines.lake.memory import MemoryLake
 from pipelines.maintenance import maintain
 from pipelines.spec import Audit, Gate
-from pipelines.stages import audit, evaluate, promote, publish, score, snapshot, train, validate
+from pipelines.stages import audit, evaluate, monitor, promote, publish, score, snapshot, train, validate
+from tests.stages.conftest import Loop, installation, memory
 
 TRAINED = dt.date(2013, 1, 9)
 LATER = dt.date(2013, 1, 12)
@@ -198,6 +199,22 @@ class TestRefusals:
         with pytest.raises(SignatureMismatch, match="column 'age' is missing"):
             score.run(services, spec, LATER, "p", "1")
         assert not services.lake.exists(spec.predictions_table)
+
+    def test_repeated_and_missing_keys_of_an_earlier_release_are_not_published(self, loop, services, spec):
+        loop.take()
+        loop.challenge(TRAINED)
+        rows = services.lake.read(spec.features_table, first=LATER, last=LATER).read_all()
+        twice = pa.concat_tables([rows, rows.slice(0, 10)])
+        keys = pa.array(
+            [None if number in (20, 21) else key for number, key in enumerate(twice["customer"].to_pylist())]
+        )
+        taken = twice.set_column(twice.column_names.index("customer"), "customer", keys)
+        lake = services.lake
+        lake.publish(lake.stage(spec.features_table, LATER, "earlier", taken.to_reader()), {})
+        with pytest.raises(AuditFailed) as raised:
+            loop.predict(LATER)
+        assert "10 keys (customer) have more than one prediction each. 2 predictions have no key" in str(raised.value)
+        assert LATER not in lake.days(spec.predictions_table)
 
     def test_missing_features_and_unknown_versions_are_said(self, loop, services, spec):
         with pytest.raises(UpstreamMissing, match="no published features of 2013-01-12"):
@@ -405,3 +422,23 @@ def _later() -> dt.datetime:
 def test_auditing_what_was_never_scored_is_said(services, spec):
     with pytest.raises(StagingGone):
         audit.run(services, spec, TRAINED, "never")
+
+
+def test_zero_and_one_give_what_booleans_give(spec, tmp_path):
+    def night(label: pa.DataType) -> tuple[object, ...]:
+        (tmp_path / str(label)).mkdir()
+        services = installation(memory, tmp_path / str(label), spec)
+        outcomes = services.tables["churn_outcomes"]
+        left = outcomes["left"].cast(label)
+        services.rebuild(churn_outcomes=outcomes.set_column(outcomes.column_names.index("left"), "left", left))
+        loop = Loop(services, spec)
+        loop.take()
+        assert services.lake.schema(spec.outcomes_table).field("left").type == label
+        trained, decided = loop.train(TRAINED), loop.challenge(TRAINED)
+        loop.predict(TRAINED)
+        monitored = monitor.run(services, spec, LATER, "m")
+        report = performance.day_report(services.lake, spec, TRAINED)
+        rows = monitor.rows_of(services, spec)
+        return trained.metrics, trained.model_digest, decided.reason, monitored.outcomes, report.metrics, rows
+
+    assert night(pa.int32()) == night(pa.bool_())
