@@ -14,12 +14,13 @@ from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.pool import NullPool
 
 PLACES = (
-    ("runs", "artifact_uri", "experiment_id = :experiment"),
-    ("logged_models", "artifact_location", "experiment_id = :experiment"),
-    ("model_versions", "source", "name = :name"),
-    ("model_versions", "storage_location", "name = :name"),
+    ("runs", "artifact_uri", "experiment_id = :experiment", 2),
+    ("logged_models", "artifact_location", "experiment_id = :experiment", 3),
+    ("model_versions", "source", "name = :name", 3),
+    ("model_versions", "storage_location", "name = :name", 3),
 )
-"""MLflow's tables and columns that hold a file's place, and which of their rows belong to an experiment."""
+"""MLflow's tables and columns that hold a place of files, which of their rows belong to an experiment, and how many
+parts the place has below the experiment's: RUN/artifacts, or models/MODEL/artifacts."""
 
 
 def local(uri: str) -> Path | None:
@@ -40,7 +41,7 @@ def settle(database: str, artifacts: str) -> None:
         return
     engine = create_engine(database, poolclass=NullPool)
     with engine.begin() as connection:
-        for statement, values in list(_changes(connection, root)):
+        for statement, values in list(_changes(connection, root.absolute())):
             connection.execute(text(statement), values)
 
 
@@ -57,14 +58,16 @@ def _changes(connection: Connection, root: Path) -> Iterator[tuple[str, dict[str
 
 
 def _moved(connection: Connection, experiment: str, name: str, wanted: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    for table, column, whose in PLACES:
+    for table, column, whose, depth in PLACES:
         elsewhere = f"SELECT DISTINCT {column} FROM {table} WHERE {whose} AND substr({column}, 1, :length) != :wanted"  # noqa: S608
         below = {"wanted": f"{wanted}/", "length": len(str(wanted)) + 1}
         mine = {"experiment": experiment, "name": name}
         for row in connection.execute(text(elsewhere), {**below, **mine}):
             old = str(row[0])
-            new = wanted / old.rpartition(f"/{name}/")[2]
             place = local(old)
-            if f"/{name}/" in old and place is not None and (new.exists() or not place.exists()):
+            if place is None or place.parts[-depth - 1 : -depth] != (name,):
+                continue
+            new = wanted.joinpath(*place.parts[-depth:])
+            if new.exists() or not place.exists():
                 change = f"UPDATE {table} SET {column} = :new WHERE {whose} AND {column} = :old"  # noqa: S608
                 yield change, {"new": str(new), "old": old, **mine}

@@ -332,9 +332,13 @@ def test_passwords_are_masked(uri: str, shown: str) -> None:
     assert masked(uri) == shown
 
 
+AWKWARD = "models"
+"""A pipeline's name that is a folder of MLflow's, too."""
+
+
 def paths(client: MlflowClient, run_id: str, version: str) -> list[str]:
     """Where MLflow says that a run's files and a version's are."""
-    found = client.get_model_version("flights", version)
+    found = client.get_model_version(AWKWARD, version)
     models = client.search_logged_models([client.get_run(run_id).info.experiment_id])
     of_model = [model.artifact_location for model in models if model.model_id == found.model_id]
     return [client.get_run(run_id).info.artifact_uri, found.source, *of_model]
@@ -354,7 +358,7 @@ class TestAHomeThatIsElsewhere:
         return MlflowTracker(f"sqlite:///{home}/mlflow.db", str(artifacts or home / "artifacts"))
 
     def train(self, tracker: MlflowTracker, model: Path) -> str:
-        run_id = tracker.start_run("flights", "training", {})
+        run_id = tracker.start_run(AWKWARD, "training", {})
         tracker.log_trial(run_id, Trial(1, "trees", {}, 0.4, "complete", 1.0))
         tracker.log_files(run_id, model, "report")
         tracker.log_model(run_id, model, EXAMPLE, SCORES)
@@ -363,7 +367,7 @@ class TestAHomeThatIsElsewhere:
     def sound(self, tracker: MlflowTracker, run_id: str, version: str, below: Path, out: Path) -> None:
         """Whether report and model of a run are found, and recorded below that folder."""
         assert tracker.fetch(run_id, "report/model.json", out).read_text() == "0.5"
-        assert (tracker.model_folder("flights", version, out) / "model.json").read_text() == "0.5"
+        assert (tracker.model_folder(AWKWARD, version, out) / "model.json").read_text() == "0.5"
         assert all(path.startswith(f"{below}/") for path in paths(tracker._client, run_id, version))
 
     def test_a_moved_one_finds_its_models_and_writes_nothing_to_the_old_place(
@@ -375,8 +379,8 @@ class TestAHomeThatIsElsewhere:
         self.sound(tracker, first, "1", moved / "artifacts", tmp_path / "out")
         self.sound(tracker, self.train(tracker, model), "2", moved / "artifacts", tmp_path / "out")
         assert not home.exists()
-        experiment = tracker._client.get_experiment_by_name("flights")
-        assert experiment.artifact_location == f"{moved}/artifacts/flights"
+        experiment = tracker._client.get_experiment_by_name(AWKWARD)
+        assert experiment.artifact_location == f"{moved}/artifacts/{AWKWARD}"
 
     def test_a_copy_and_its_original_go_on_side_by_side(self, home: Path, tmp_path: Path, model: Path) -> None:
         first = self.train(self.at(home), model)
@@ -394,15 +398,17 @@ class TestAHomeThatIsElsewhere:
         second = self.train(tracker, model)
         for run_id, version, below in ((first, "1", home / "artifacts"), (second, "2", tmp_path / "larger disk")):
             self.sound(tracker, run_id, version, below, tmp_path / "out")
-        (home / "artifacts" / "flights").rename(tmp_path / "aside")
-        shutil.copytree(tmp_path / "aside", tmp_path / "larger disk" / "flights", dirs_exist_ok=True)
+        (home / "artifacts" / AWKWARD).rename(tmp_path / "aside")
+        shutil.copytree(tmp_path / "aside", tmp_path / "larger disk" / AWKWARD, dirs_exist_ok=True)
         self.sound(self.at(home, tmp_path / "larger disk"), first, "1", tmp_path / "larger disk", tmp_path / "out")
 
     def test_files_that_are_gone_are_named_with_the_way_out(self, home: Path, tmp_path: Path, model: Path) -> None:
         self.train(self.at(home), model)
         shutil.rmtree(home / "artifacts")
-        with pytest.raises(ModelGone, match=rf"flights version 1 are gone: there is nothing at {home}/.*TAILRACE_ART"):
-            self.at(home).model_folder("flights", "1", tmp_path / "out")
+        with pytest.raises(
+            ModelGone, match=rf"{AWKWARD} version 1 are gone: there is nothing at {home}/.*TAILRACE_ART"
+        ):
+            self.at(home).model_folder(AWKWARD, "1", tmp_path / "out")
 
 
 @pytest.mark.parametrize(
