@@ -140,7 +140,8 @@ def test_a_run_without_the_artifact_has_no_references(services):
 
 def test_empty_and_missing_days(published, services, spec):
     features = services.tables["churn_features"]
-    services.rebuild(churn_features=features.filter(pc.not_equal(features["ds"], pa.scalar(NEXT))))
+    emptied = features.filter(pc.not_equal(features["ds"], pa.scalar(NEXT)))
+    services.rebuild(churn_features=emptied, empty="nobody was a customer")
     published.take(NEXT, NEXT, run="empty")
     published.predict(NEXT, run="empty")
     monitor.run(services, spec, NEXT, "m")
