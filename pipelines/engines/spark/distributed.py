@@ -16,11 +16,10 @@ from pyspark.sql import functions as F
 
 from pipelines.engines.distributed_models import LinearModel, TreesModel
 from pipelines.engines.models import XgboostModel
+from pipelines.engines.spark.columns import Batches, InWorkers, in_workers, places
 from pipelines.engines.spark.encoding import (
     DIGITS,
     FEATURES,
-    Batches,
-    InWorkers,
     as_floats,
     as_vectors,
     categories,
@@ -72,7 +71,7 @@ def measured(rows: FrameRows, model: Model) -> dict[str, float]:
 
     schema = "score bigint, positive bigint, log_loss double, brier double"
     counted = (
-        rows.frame.mapInArrow(_judging(model), schema)
+        in_workers(rows.frame, [*rows.columns, LABEL], _judging(model), schema)
         .groupBy("score")
         .agg(F.count("*").alias("rows"), *[F.sum(name).alias(name) for name in ("positive", "log_loss", "brier")])
         .toArrow()
@@ -122,7 +121,7 @@ def _xgboost(spec: PipelineSpec, candidate: Candidate, rows: FrameRows, seed: in
     def fit(parameters: Mapping[str, Any]) -> XgboostModel:
         settings = {"random_state": seed, **parameters, "num_workers": workers}
         estimator = SparkXGBClassifier(
-            features_col=list(features),
+            features_col=places(features),
             label_col=LABEL,
             verbose=False,
             feature_types=["c" if name in codes else "q" for name in features],

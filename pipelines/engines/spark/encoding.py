@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +13,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from pipelines.engines.encoding import matrix
+from pipelines.engines.spark.columns import Batches, InWorkers, column, in_workers, named, places
 from pipelines.engines.spark.rows import FrameRows
 from pipelines.engines.vectors import NO_VALUE, VectorEncoding
 from pipelines.spec import LABEL, Features
@@ -25,12 +26,9 @@ MOST_CATEGORIES = 254
 
 SAMPLE_ROWS = 100_000
 DIGITS = 6
-"""Statistics are rounded: the order in which a cluster adds up its partial sums changes the last digits."""
+"""Sums are rounded: the order in which a cluster adds up its partial sums changes the last digits."""
 
 FEATURES = "features"
-
-Batches = Iterable[pa.RecordBatch]
-InWorkers = Callable[[Batches], Batches]
 
 
 def vector_encoding(rows: FrameRows, features: Features, *, one_hot: bool) -> VectorEncoding:
@@ -68,7 +66,7 @@ def value_counts(frame: DataFrame, columns: Sequence[str]) -> dict[str, dict[str
     if not columns:
         return found
     schema = "name string, value string, count bigint"
-    counted = frame.select(*columns).mapInArrow(_counting(columns), schema)
+    counted = in_workers(frame, columns, _counting(columns), schema)
     for row in counted.groupBy("name", "value").agg(F.sum("count").alias("count")).collect():
         found[row["name"]][row["value"]] = row["count"]
     return found
@@ -78,14 +76,19 @@ def as_vectors(frame: DataFrame, encoding: VectorEncoding) -> DataFrame:
     """The rows as Spark ML takes them: a vector `features`, told which positions hold codes, and a double label."""
     from pyspark.ml.functions import array_to_vector
 
-    encoded = frame.mapInArrow(_vectors(encoding), f"{FEATURES} array<double>, {LABEL} double")
+    columns = [*encoding.features, LABEL]
+    encoded = in_workers(frame, columns, _vectors(encoding), f"{FEATURES} array<double>, {LABEL} double")
     return encoded.select(array_to_vector(F.col(FEATURES)).alias(FEATURES, metadata=_attributes(encoding)), LABEL)
 
 
 def as_floats(frame: DataFrame, features: Mapping[str, str], categories: Mapping[str, list[str]]) -> DataFrame:
-    """The rows as XGBoost takes them: a float column for each feature, as in scoring, and a double label."""
-    columns = ", ".join(f"`{name}` float" for name in features)
-    return frame.mapInArrow(_floats(list(features), categories), f"{columns}, {LABEL} double")
+    """The rows as XGBoost takes them: a float column for each feature, as in scoring, and a double label.
+
+    The columns are named by `places`: XGBoost would take `a.b` for a field of a column a.
+    """
+    floats = ", ".join(f"{place} float" for place in places(features))
+    work = _floats(list(features), categories)
+    return in_workers(frame, [*features, LABEL], work, f"{floats}, {LABEL} double")
 
 
 def _statistics(rows: FrameRows, columns: Sequence[str]) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
@@ -96,26 +99,30 @@ def _statistics(rows: FrameRows, columns: Sequence[str]) -> tuple[dict[str, floa
     if not columns:
         return {}, {}, {}
     one_in = max(1, rows.rows // SAMPLE_ROWS)
-    chosen = F.pmod(F.xxhash64(*rows.order), F.lit(one_in)) == 0
-    found = (
-        rows.frame.where(chosen)
-        .select([_number(name).alias(name) for name in columns])
-        .agg(
-            *[F.median(name).alias(f"median {name}") for name in columns],
-            *[F.avg(name).alias(f"mean {name}") for name in columns],
-            *[F.stddev_pop(name).alias(f"deviation {name}") for name in columns],
-        )
-        .collect()[0]
-    )
+    chosen = F.pmod(F.xxhash64(*named(rows.order)), F.lit(one_in)) == 0
+    plain = places(columns)
+    numbers = [_number(name).alias(x) for x, name in zip(plain, columns, strict=True)]
+    sample = rows.frame.where(chosen).select(*numbers)
+    # A median is no sum: it is the same to the last digit in whatever order the rows come.
+    medians = [value or 0.0 for value in sample.agg(*[F.median(x) for x in plain]).collect()[0]]
+    # Sums about the median are as small as the spread, so that rounding them keeps its digits under any offset.
+    about = [F.col(x) - F.lit(median) for x, median in zip(plain, medians, strict=True)]
+    sums = sample.agg(*[F.avg(x) for x in about], *[F.stddev_pop(x) for x in about]).collect()[0]
+    offsets = [value or 0.0 for value in sums[: len(columns)]]
+    deviations = [_rounded(value or 0.0) or 1.0 for value in sums[len(columns) :]]
+    means = [
+        median + deviation * round(offset / deviation, DIGITS)
+        for median, offset, deviation in zip(medians, offsets, deviations, strict=True)
+    ]
+    return _by_name(columns, medians), _by_name(columns, means), _by_name(columns, deviations)
 
-    def of(statistic: str) -> dict[str, float]:
-        return {name: _rounded(found[f"{statistic} {name}"] or 0.0) for name in columns}
 
-    return of("median"), of("mean"), {name: value or 1.0 for name, value in of("deviation").items()}
+def _by_name(columns: Sequence[str], values: Sequence[float]) -> dict[str, float]:
+    return dict(zip(columns, values, strict=True))
 
 
 def _number(name: str) -> Column:
-    number = F.col(name).cast("double")
+    number = column(name).cast("double")
     return F.when(~F.isnan(number), number)
 
 
@@ -166,7 +173,7 @@ def _floats(features: Sequence[str], categories: Mapping[str, list[str]]) -> InW
         for batch in batches:
             encoded = matrix(batch, features, categories)
             columns = [pa.array(encoded[:, position]) for position in range(len(features))]
-            yield pa.record_batch([*columns, _labels(batch)], names=[*features, LABEL])
+            yield pa.record_batch([*columns, _labels(batch)], names=[*places(features), LABEL])
 
     return encode
 

@@ -17,10 +17,13 @@ from pyspark.sql import functions as F
 
 from pipelines import days, refusals
 from pipelines.engines.spark import tables
+from pipelines.engines.spark.columns import ascending, column, named
 from pipelines.engines.spark.failures import spark_errors
 from pipelines.engines.spark.rows import FrameRows
 from pipelines.interfaces import Joined, Scan
 from pipelines.spec import LABEL, PipelineSpec, zone
+
+COUNT = "__count"
 
 
 def join(
@@ -53,14 +56,14 @@ def _join(
     order = (spec.features.event_time, *key)
     return Joined(
         _frame_rows(joined.where(~held), tuple(spec.features.columns), order),
-        joined.where(held).orderBy(*order).toArrow(),
+        joined.where(held).orderBy(*ascending(order)).toArrow(),
         {"features": rows_digest(rows), "outcomes": rows_digest(known)},
     )
 
 
 def refuse_look_ahead(spec: PipelineSpec, rows: DataFrame) -> None:
     """Raises LookAhead if a feature row carries what was not known by the cutoff of its day."""
-    known = F.unix_micros(spec.features.known_at)
+    known = F.unix_micros(column(spec.features.known_at))
     last = rows.groupBy("ds").agg(F.max(known).alias("known"), F.count_if(known.isNull()).alias("unknown")).collect()
     cutoffs = {row["ds"]: _micros(days.cutoff(row["ds"], zone(spec))) for row in last}
     wrong = [row["ds"] for row in last if row["unknown"] or row["known"] > cutoffs[row["ds"]]]
@@ -68,7 +71,7 @@ def refuse_look_ahead(spec: PipelineSpec, rows: DataFrame) -> None:
         return
     of_days = [(F.col("ds") == F.lit(day)) & (known.isNull() | (known > cutoffs[day])) for day in sorted(wrong)]
     late = rows.where(functools.reduce(operator.or_, of_days))
-    shown = late.orderBy("ds", *spec.features.key).limit(refusals.EXAMPLES).toArrow().to_pylist()
+    shown = late.orderBy(*ascending(["ds", *spec.features.key])).limit(refusals.EXAMPLES).toArrow().to_pylist()
     raise refusals.look_ahead(spec, late.count(), shown)
 
 
@@ -89,16 +92,17 @@ def refuse_repeated_outcomes(spec: PipelineSpec, outcomes: DataFrame) -> None:
 def _repeated(spec: PipelineSpec, rows: DataFrame, by: Sequence[str]) -> tuple[int, list[dict[str, Any]]]:
     """How many keys have several rows with the same values of `by`, and some of these keys."""
     key = spec.features.key
-    repeated = rows.groupBy(*by).count().where(F.col("count") > 1).select(*key).distinct()
-    shown = repeated.orderBy(*key).limit(refusals.EXAMPLES).toArrow().to_pylist()
+    counted = rows.groupBy(*named(by)).agg(F.count("*").alias(COUNT))
+    repeated = counted.where(F.col(COUNT) > 1).select(*named(key)).distinct()
+    shown = repeated.orderBy(*ascending(key)).limit(refusals.EXAMPLES).toArrow().to_pylist()
     return (repeated.count() if shown else 0), shown
 
 
 def _last_known(spec: PipelineSpec, outcomes: DataFrame, known_by: dt.datetime) -> DataFrame:
     """The keys with the label, as `LABEL`, that became known last by that moment."""
-    known_at = F.unix_micros(spec.outcome.known_at)
+    known_at = F.unix_micros(column(spec.outcome.known_at))
     in_time = outcomes.where(known_at <= _micros(known_by))
-    return in_time.groupBy(*spec.features.key).agg(F.max_by(F.col(spec.outcome.label), known_at).alias(LABEL))
+    return in_time.groupBy(*named(spec.features.key)).agg(F.max_by(column(spec.outcome.label), known_at).alias(LABEL))
 
 
 def rows_digest(rows: DataFrame) -> str:
@@ -108,10 +112,10 @@ def rows_digest(rows: DataFrame) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def _hash(columns: Sequence[str], seed: int) -> Column:
+def _hash(names: Sequence[str], seed: int) -> Column:
     # Spark's hash passes over nulls: which columns are null is hashed too.
-    nulls = [F.isnull(name) for name in columns]
-    return F.xxhash64(F.lit(seed), *map(F.col, columns), *nulls).cast("decimal(38,0)")
+    nulls = [F.isnull(column(name)) for name in names]
+    return F.xxhash64(F.lit(seed), *named(names), *nulls).cast("decimal(38,0)")
 
 
 def _frame_rows(frame: DataFrame, columns: tuple[str, ...], order: tuple[str, ...]) -> FrameRows:

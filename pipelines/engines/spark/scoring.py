@@ -108,7 +108,10 @@ def _score_frame(spark: SparkSession, work: _Work, rows: DataFrame, target: Targ
     """For rows that only Spark can read: they cross to the Python workers and back as Arrow batches."""
     from pyspark.sql.pandas.types import from_arrow_schema
 
-    predictions = rows.mapInArrow(guarded(functools.partial(_scored, work)), from_arrow_schema(work.predictions))
+    from pipelines.engines.spark.columns import in_workers
+
+    scored = guarded(functools.partial(_scored, work))
+    predictions = in_workers(rows, work.schema.names, scored, from_arrow_schema(work.predictions))
     return tables.write(predictions, target)
 
 

@@ -114,3 +114,25 @@ def test_xgboost_trains_on_two_workers_together(session, spec, rows, table, tmp_
     halved = replace(rows, frame=rows.frame.sample(0.5, seed=1))
     apart = [np.abs(learned - scores(fit(spec, of, alone), table)).mean() for of in (rows, halved)]
     assert apart[0] < 0.01 < apart[1]
+
+
+OFFSETS = {"none": 0.0, "days as yyyymmdd": 20240100.0, "cents": 123_456_789.0, "identifiers": 1_234_567_890.0}
+
+
+@pytest.mark.parametrize("offset", OFFSETS.values(), ids=OFFSETS)
+def test_what_a_column_is_filled_and_scaled_with_is_as_exact_as_its_spread(session, spec, offset):
+    from pipelines.engines.spark.encoding import vector_encoding
+    from pipelines.engines.spark.rows import framed
+
+    numbers = np.random.default_rng(1).normal(size=2000)
+    known = np.random.default_rng(2).random(2000) < 0.7
+    values = pa.array(offset + numbers, mask=~known)
+    table = pa.table({"age": values, LABEL: pa.array(numbers > 0)})
+    features = replace(spec.features, columns={"age": "numeric"})
+    encoding = vector_encoding(framed(session, ArrowRows(table, ("age",))), features, one_hot=True)
+    exact = (offset + numbers)[known]
+    assert encoding.medians["age"] == np.median(exact)
+    assert encoding.centres["age"] == pytest.approx(exact.mean(), rel=0, abs=1e-5)
+    assert encoding.scales["age"] == pytest.approx(exact.std(), rel=1e-5)
+    encoded = encoding.matrix(pa.table({"age": values}))[:, 0]
+    assert abs(encoded[~known].mean()) < 0.1, "a missing number stands in the middle of the known ones"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import decimal
 import time
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as some
 
 from pipelines import days, reproduce, training_set
 from pipelines.engines.local import LocalEngine
@@ -134,6 +137,120 @@ def test_rows_are_split_as_the_sorted_table_is(engine, spec, lake, elsewhere):
     assert (earlier.rows, later.rows) == (boundary, rows.rows - boundary)
     assert earlier.table().equals(rows.table().slice(0, boundary).combine_chunks())
     assert later.table().equals(rows.table().slice(boundary).combine_chunks())
+
+
+INSTANT, ON_THE_CLOCK = pa.timestamp("us", tz="UTC"), pa.timestamp("us")
+FOLDS = [dt.datetime(2013, 11, 3, 5, 30) + dt.timedelta(minutes=30 * step) for step in range(5)]
+"""Around the hour that New York's clocks show twice; Moscow and Kolkata read other hours then."""
+
+KEYS = {
+    "bool": (pa.bool_(), some.booleans()),
+    "tinyint": (pa.int8(), some.integers(-128, 127)),
+    "smallint": (pa.int16(), some.integers(-(2**15), 2**15 - 1)),
+    "int": (pa.int32(), some.integers(-(2**31), 2**31 - 1)),
+    "bigint": (pa.int64(), some.integers(-(2**63), 2**63 - 1) | some.integers(-3, 3)),
+    "float": (pa.float32(), some.floats(width=32, allow_nan=False).map(lambda number: number + 0.0)),
+    "double": (pa.float64(), some.floats(allow_nan=False).map(lambda number: number + 0.0)),
+    "decimal": (pa.decimal128(20, 4), some.decimals(-(10**15), 10**15, places=4)),
+    "varchar": (pa.string(), some.text(some.characters(exclude_categories=["Cs"]), max_size=4)),
+    "blob": (pa.binary(), some.binary(max_size=4)),
+    "date": (pa.date32(), some.dates()),
+    "timestamptz": (INSTANT, some.sampled_from(FOLDS).map(lambda time: time.replace(tzinfo=dt.UTC))),
+    "timestamp": (ON_THE_CLOCK, some.sampled_from(FOLDS) | some.datetimes(dt.datetime(1, 1, 2))),
+}
+"""Every type the lake takes for a key, and values of it."""
+
+
+@some.composite
+def unsorted_rows(draw, kind: str) -> pa.Table:
+    """Rows that a time, a key of the given type and a number together name, none, some or all of them without time
+    and key; the columns' names have dots and backticks."""
+    key_type, values = KEYS[kind]
+    count = draw(some.integers(5, 25))
+    absent = draw(some.sampled_from([0, 30, 100]))
+
+    def with_nulls(values):
+        wanted = some.integers(0, 99).flatmap(lambda dice: some.none() if dice < absent else values)
+        return draw(some.lists(wanted, min_size=count, max_size=count))
+
+    times = some.sampled_from(FOLDS).map(lambda time: time.replace(tzinfo=dt.UTC))
+    return pa.table(
+        {
+            "at.time": pa.array(with_nulls(times), INSTANT),
+            f"the `{kind}`.key": pa.array(with_nulls(values), key_type),
+            "n": pa.array(draw(some.permutations(range(count))), pa.int64()),
+            LABEL: pa.array([True] * count, pa.bool_()),
+        }
+    )
+
+
+@pytest.mark.parametrize("kind", KEYS)
+def test_a_split_is_the_slice_of_the_sorted_table(engine, kind, monkeypatch):
+    from pyspark.sql.pandas.types import from_arrow_schema
+
+    from pipelines.engines.spark.rows import FrameRows
+
+    @settings(max_examples=2, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @given(unsorted_rows(kind), some.sampled_from([0.2, 0.5]), some.sampled_from(["America/New_York", "Asia/Kolkata"]))
+    def split(table, share, zone_name):
+        monkeypatch.setenv("TZ", zone_name)
+        time.tzset()
+        order = tuple(table.column_names[:3])
+        schema = from_arrow_schema(table.schema, prefer_timestamp_ntz=True)
+        frame = engine.session.createDataFrame(table, schema)
+        rows = FrameRows(frame, order, order, table.num_rows, (DAY, DAY))
+        in_order = table.sort_by([(name, "ascending") for name in order]).select(order)
+        earlier, later = rows.split(share)
+        boundary = int(table.num_rows * (1 - share))
+        assert rows.table().equals(in_order)
+        assert earlier.table().equals(in_order.slice(0, boundary))
+        assert later.table().equals(in_order.slice(boundary))
+
+    split()
+    monkeypatch.undo()
+    time.tzset()
+
+
+def test_a_distributed_candidate_trains_whatever_types_the_key_has(engine, spec, tmp_path):
+    """The key has a column of each type, and every name a dot."""
+
+    def keyed_by_all(table: pa.Table) -> pa.Table:
+        number = pc.cast(pc.utf8_slice_codeunits(table["customer"], 0, 20), pa.string())
+        numbers = pa.array(range(table.num_rows), pa.int64())
+        columns = {
+            "k.bool": pc.greater(numbers, 100),
+            "k.small": numbers.cast(pa.int16()),
+            "k.big": pc.add(numbers, 2**40),
+            "k.float": numbers.cast(pa.float32()),
+            "k.decimal": pa.array([decimal.Decimal(n) / 4 for n in range(len(numbers))], pa.decimal128(20, 4)),
+            "k.time": pa.array(FOLDS * (len(numbers) // len(FOLDS)), INSTANT),
+            "k.text": number,
+        }
+        renamed = {"age": "age.years", "plan": "plan.name"}
+        table = table.drop_columns("customer").rename_columns(
+            [renamed.get(name, name) for name in table.column_names if name != "customer"]
+        )
+        for name, values in columns.items():
+            table = table.append_column(name, values)
+        return table
+
+    features = replace(
+        spec.features,
+        key=("k.bool", "k.small", "k.big", "k.float", "k.decimal", "k.time", "k.text"),
+        columns={"age.years": "numeric", "visits": "numeric", "plan.name": "categorical"},
+    )
+    dotted = replace(spec, features=features, candidates=(FOREST, XGBOOST))
+    lake = DeltaLake(str(tmp_path / "lake"))
+    for day in days.span(FIRST, DAY):
+        put(lake, spec.features_table, day, keyed_by_all(features_of(spec, day)))
+        put(lake, spec.outcomes_table, day, keyed_by_all(outcomes_of(spec, day)))
+    here, there = load(lake, LocalEngine(), dotted), load(lake, engine, dotted)
+    assert there.learning.table().equals(here.learning.table())
+    trained = engine.train(
+        dotted, there.learning, seed=1, trials=2, on_trial=lambda trial: print(trial.parameters.get("error"))
+    )
+    assert [trial.state for trial in trained.trials] == ["complete", "complete"]
+    assert list(trained.model.features) == list(dotted.features.columns)
 
 
 def test_other_contents_have_another_digest_in_whatever_order(engine, spec, lake):
