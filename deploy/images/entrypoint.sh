@@ -24,9 +24,7 @@ run_executor() {
     if [ -n "${SPARK_CONF_DIR:-}" ]; then classpath=$SPARK_CONF_DIR:$classpath; fi
     if [ -n "${SPARK_CLASSPATH:-}" ]; then classpath=$SPARK_CLASSPATH:$classpath; fi
     java_options
-    # decommission.sh finds the JVM by this number: exec keeps it.
-    echo "$$" > "${TMPDIR:-/tmp}/executor-${SPARK_EXECUTOR_POD_NAME:-0}.pid"
-    exec "$java" "${OPTIONS[@]}" \
+    "$java" "${OPTIONS[@]}" \
         "-Xms$SPARK_EXECUTOR_MEMORY" "-Xmx$SPARK_EXECUTOR_MEMORY" \
         -cp "$classpath" \
         org.apache.spark.scheduler.cluster.k8s.KubernetesExecutorBackend \
@@ -36,7 +34,27 @@ run_executor() {
         --app-id "$SPARK_APPLICATION_ID" \
         --hostname "$SPARK_EXECUTOR_POD_IP" \
         --resourceProfileId "$SPARK_RESOURCE_PROFILE_ID" \
-        --podName "$SPARK_EXECUTOR_POD_NAME"
+        --podName "$SPARK_EXECUTOR_POD_NAME" &
+    follow "$!"
+}
+
+# Ends with the JVM's exit code, once decommission.sh is through if Kubernetes has started it: a container that ends
+# before its preStop hook does leaves a warning, FailedPreStopHook.
+follow() {
+    local jvm=$1 files="${TMPDIR:-/tmp}/executor-${SPARK_EXECUTOR_POD_NAME:-0}" code=0 left
+    trap 'kill -s TERM "$jvm" 2> /dev/null || true' TERM INT
+    echo "$jvm" > "$files.pid" # for decommission.sh
+    wait "$jvm" || code=$?
+    while kill -0 "$jvm" 2> /dev/null; do # a signal ended the wait, not the JVM
+        code=0
+        wait "$jvm" || code=$?
+    done
+    for left in {1..50}; do
+        if [ ! -e "$files.hook" ] || ! kill -0 "$(cat "$files.hook")" 2> /dev/null; then break; fi
+        sleep 0.1
+    done
+    if [ -e "$files.hook" ]; then sleep 0.5; fi # Kubernetes learns of the hook's end
+    exit "$code"
 }
 
 case "${1:-}" in

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from pipelines.engines.spark.engine import SparkEngine
-from pipelines.errors import ClusterRefused
+from pipelines.errors import ClusterRefused, ClusterUnavailable
 from pipelines.settings import SparkSettings
 from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.engines import settings_of, stop
@@ -31,10 +31,24 @@ def test_a_namespace_without_rights_is_said(cluster):
     refused(cluster, replace(given, conf=conf), ["does not let Spark work", "deploy/kubernetes"])
 
 
-def refused(cluster: Cluster, settings: SparkSettings, sentences: list[str]) -> None:
+def test_executors_that_die_at_their_start_are_said_with_their_last_words(cluster, caplog):
+    given = settings_of(cluster)
+    conf = {**given.conf, "spark.executor.extraJavaOptions": "-XX:NoSuchOption"}
+    refused(
+        cluster,
+        replace(given, conf=conf),
+        ["ended with exit code 1", "Unrecognized VM option 'NoSuchOption'", "TAILRACE_SPARK_CONF"],
+        ClusterUnavailable,
+    )
+    assert "Could not create the Java Virtual Machine" in caplog.text, "the whole of it is in the log"
+
+
+def refused(
+    cluster: Cluster, settings: SparkSettings, sentences: list[str], kind: type[Exception] = ClusterRefused
+) -> None:
     engine = SparkEngine(settings)
     try:
-        with pytest.raises(ClusterRefused) as raised:
+        with pytest.raises(kind) as raised:
             _ = engine.session
     finally:
         stop(engine)

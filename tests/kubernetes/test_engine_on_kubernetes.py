@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import yaml
 
 from pipelines.engines.local import LocalEngine
 from pipelines.engines.spark.engine import SparkEngine
@@ -32,7 +33,7 @@ from tests.contracts.test_engine import (
     test_scores_are_the_published_columns_in_order,
     test_texts_are_learned_from,
 )
-from tests.kubernetes.cluster import Cluster
+from tests.kubernetes.cluster import EXECUTOR_TEMPLATE, Cluster
 from tests.kubernetes.engines import settings_of, stop
 from tests.support import churn_rows, keyed
 
@@ -59,6 +60,8 @@ def engine(cluster: Cluster) -> Iterator[SparkEngine]:
     stop(made)
     cluster.wait(lambda: not cluster.pods(), "no pod is left")
     assert not cluster.refused(), "the role of deploy/kubernetes is enough"
+    outrun = [event for event in cluster.objects("events") if event["reason"] == "FailedPreStopHook"]
+    assert not outrun, "no executor ends before the hook that stops it"
 
 
 @pytest.fixture
@@ -83,6 +86,13 @@ def trained(engine: Any, spec: Any, rows: tuple[pa.Table, pa.Array]) -> Any:
     table, labels = rows
     held = ArrowRows(table.append_column(LABEL, labels), tuple(spec.features.columns))
     return engine.train(spec, held, seed=1, trials=6, on_trial=lambda trial: None)
+
+
+def test_executors_have_the_time_to_hand_over_that_their_template_promises(cluster, engine):
+    assert engine.session
+    template = yaml.safe_load(EXECUTOR_TEMPLATE.read_text())["spec"]
+    graces = [pod["spec"]["terminationGracePeriodSeconds"] for pod in cluster.executors()]
+    assert graces == [template["terminationGracePeriodSeconds"]] * len(graces) != []
 
 
 def test_it_trains_the_model_that_one_machine_trains(engine, spec, rows):

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -162,3 +163,33 @@ def test_an_executor_gets_its_options_whole_and_in_order(tmp_path: Path) -> None
     assert said[14].endswith("pyspark/jars/*")
     assert said[said.index("--podName") + 1] == "spark_executor_pod_name"
     assert (tmp_path / "executor-spark_executor_pod_name.pid").read_text().strip().isdigit()
+
+
+def executor(folder: Path, trap: str) -> tuple[subprocess.Popen[bytes], dict[str, str]]:
+    """The entry point as an executor whose java is a script that has set a trap, and its environment."""
+    java = folder / "bin/java"
+    java.parent.mkdir()
+    java.write_text(f'#!/bin/bash\n{trap}\ntouch "$TMPDIR/ready"\nwhile :; do sleep 0.05; done\n')
+    java.chmod(0o755)
+    given = re.findall(r"\$(SPARK_(?:EXECUTOR|DRIVER|APPLICATION|RESOURCE)_\w+)", ENTRYPOINT.read_text())
+    env = {"PATH": f"{Path(sys.prefix) / 'bin'}:{os.environ['PATH']}", "TMPDIR": str(folder), "JAVA_HOME": str(folder)}
+    env |= dict.fromkeys(given, "x")
+    container = subprocess.Popen([str(ENTRYPOINT), "executor"], env=env)
+    while not ((folder / "ready").exists() and list(folder.glob("executor-*.pid"))):
+        assert container.poll() is None
+        time.sleep(0.02)
+    return container, env
+
+
+def test_a_container_ends_after_the_hook_that_stops_it_and_with_the_jvms_code(tmp_path: Path) -> None:
+    """Kubernetes warns of a hook that its container outran; the stand-in for java hands over and ends with 7."""
+    container, env = executor(tmp_path, "trap 'sleep 0.3; exit 7' PWR")
+    hook = subprocess.run([str(ENTRYPOINT.with_name("decommission.sh"))], env=env, timeout=20)
+    assert (hook.returncode, container.poll()) == (0, None)
+    assert container.wait(20) == 7
+
+
+def test_a_container_that_is_told_to_stop_stops_its_jvm(tmp_path: Path) -> None:
+    container, _ = executor(tmp_path, "trap 'exit 143' TERM")
+    container.terminate()
+    assert container.wait(20) == 143

@@ -70,6 +70,11 @@ def test_pods_are_restricted_and_bounded(path: Path) -> None:
     assert spec["restartPolicy"] == "Never"
 
 
+def test_the_last_words_of_an_executor_stay_in_its_status() -> None:
+    [container] = documents(EXECUTOR_TEMPLATE)[0]["spec"]["containers"]
+    assert container["terminationMessagePolicy"] == "FallbackToLogsOnError"
+
+
 def test_executors_hold_no_token() -> None:
     assert documents(EXECUTOR_TEMPLATE)[0]["spec"]["automountServiceAccountToken"] is False
     bound = [s["name"] for obj in OBJECTS if obj["kind"] == "RoleBinding" for s in obj["subjects"]]
@@ -157,6 +162,17 @@ def test_the_clouds_metadata_stays_closed_and_the_way_to_open_it_is_a_policy() -
     policy = yaml.safe_load(re.sub(r"^#   ", "", shown, flags=re.M))
     kubernetes_validate.validate(policy, VERSIONS[-1], strict=True)
     assert policy["spec"]["egress"][0]["to"][0]["ipBlock"]["cidr"].startswith("169.254.")
+
+
+def test_the_manifests_that_the_guide_shows_fit_the_schemas() -> None:
+    guide = (REPOSITORY / "docs/kubernetes.md").read_text()
+    shown = re.findall(r"^```yaml\n(.*?)^```", guide, re.M | re.S) + re.findall(
+        r"<<EOF.*?\n(.*?)^EOF", guide, re.M | re.S
+    )
+    kinds = [yaml.safe_load(text) for text in shown]
+    assert sorted(obj["kind"] for obj in kinds) == ["NetworkPolicy", "NetworkPolicy", "Secret"]
+    for obj in kinds:
+        kubernetes_validate.validate(obj, VERSIONS[-1], strict=True)
 
 
 def test_the_kustomization_names_every_manifest() -> None:

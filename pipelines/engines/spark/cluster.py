@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 import socket
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from pipelines import pod_states
+from pipelines.engines.spark import executor_pods
 from pipelines.engines.spark.failures import no_rights
 from pipelines.engines.spark.jvm import last_words
 from pipelines.engines.spark.preflight import slots_of
-from pipelines.errors import ClusterRefused, ClusterUnavailable
+from pipelines.errors import ClusterRefused, ClusterUnavailable, QuotaUsedUp
 from pipelines.settings import SparkSettings
 
 if TYPE_CHECKING:
@@ -22,8 +24,8 @@ POLL_SECONDS = 0.25
 LIBRARIES = ("xgboost", "pipelines.engines.spark.scoring", "pipelines.lake.parts")
 """What the tasks of scoring import."""
 
-NEVER_STARTS = ("ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError")
-"""Reasons of a waiting container that no further waiting cures."""
+ENDS_AT_START = 5
+"""So many executors that ended before any registered are no accident."""
 
 
 def check_answers(master: str) -> None:
@@ -47,9 +49,14 @@ def wait_for_slots(context: SparkContext, settings: SparkSettings, slots: int) -
     """Return when the executors that have registered can run `slots` tasks at once.
 
     A barrier stage starts all its tasks together: with fewer slots Spark would ask again for ten minutes, and then
-    fail it. Raises ClusterRefused as soon as it is known that no more executors will come, ClusterUnavailable after
-    `executor_wait_seconds`.
+    fail it. Raises ClusterRefused as soon as it is known that no more executors will come, ClusterUnavailable when they
+    end as soon as they start and after `executor_wait_seconds`, QuotaUsedUp where the quota has no room by then.
     """
+    with executor_pods.watched(settings, context.applicationId) as ends:
+        _wait_for_slots(context, settings, slots, ends)
+
+
+def _wait_for_slots(context: SparkContext, settings: SparkSettings, slots: int, ends: executor_pods.Ends) -> None:
     deadline = time.monotonic() + settings.executor_wait_seconds
     next_look = 0.0
     reasons: list[str] = []
@@ -64,11 +71,24 @@ def wait_for_slots(context: SparkContext, settings: SparkSettings, slots: int) -
         if time.monotonic() > next_look:
             reasons = why_none(settings, context.applicationId)
             next_look = time.monotonic() + 2
+        if len(ends) >= ENDS_AT_START and got == 0:
+            raise ClusterUnavailable(_end_at_start(settings, ends))
         if time.monotonic() > deadline:
             executors = java_context.getExecutorMemoryStatus().size() - 1  # the driver is one
-            why = "; ".join(reasons) or _last_warning() or "nothing was said why"
-            raise ClusterUnavailable(_too_few(settings, slots, got, executors, why))
+            said = [*([ends.last] if ends.last else []), *reasons]
+            why = "; ".join(said) or _last_warning() or "nothing was said why"
+            kind = QuotaUsedUp if any(pod_states.exceeds_quota(reason) for reason in reasons) else ClusterUnavailable
+            raise kind(_too_few(settings, slots, got, executors, why))
         time.sleep(POLL_SECONDS)
+
+
+def _end_at_start(settings: SparkSettings, ends: executor_pods.Ends) -> str:
+    """The sentence about executors of which none comes to work."""
+    return (
+        f"Executors on {settings.master} end before they do any work, {len(ends)} so far, the last for this: "
+        f"{ends.last}. Check TAILRACE_SPARK_CONF, TAILRACE_SPARK_IMAGE, TAILRACE_SPARK_EXECUTOR_MEMORY and the pod "
+        "template (TAILRACE_SPARK_POD_TEMPLATE); the log has all that they said."
+    )
 
 
 def _too_few(settings: SparkSettings, slots: int, got: int, executors: int, why: str) -> str:
@@ -93,7 +113,7 @@ def why_none(settings: SparkSettings, application: str) -> list[str]:
     """What keeps executors from starting, as far as it is known; raises ClusterRefused for what will not pass."""
     if not settings.master.startswith("k8s://"):
         return []
-    return [*_refused_requests(settings), *_waiting_pods(settings, application)]
+    return [*_refused_requests(settings), *executor_pods.waiting(settings, application)]
 
 
 def check_workers(context: SparkContext, settings: SparkSettings) -> None:
@@ -135,15 +155,9 @@ def _addresses(master: str) -> list[tuple[str, int]]:
         pairs = [address.rpartition(":") for address in master.removeprefix("spark://").split(",")]
         return [(host, int(port)) for host, _, port in pairs]
     if master.startswith("k8s://"):
-        url = urlsplit(api_url(master))
+        url = urlsplit(executor_pods.api_url(master))
         return [(url.hostname or "", url.port or (80 if url.scheme == "http" else 443))]
     return []
-
-
-def api_url(master: str) -> str:
-    """The API server's URL: Spark takes https where the master names no scheme."""
-    address = master.removeprefix("k8s://")
-    return address if "://" in address else f"https://{address}"
 
 
 def _refused_requests(settings: SparkSettings) -> list[str]:
@@ -155,7 +169,13 @@ def _refused_requests(settings: SparkSettings) -> list[str]:
         ):
             continue
         message = found[2]
-        if "exceeded quota" in message:
+        if pod_states.exceeds_quota(message) and pod_states.never_fits(message):
+            raise ClusterRefused(
+                f"An executor asks for more than the whole quota of the namespace {settings.namespace!r} ({message}); "
+                "ask for smaller executors (TAILRACE_SPARK_EXECUTOR_CORES, TAILRACE_SPARK_EXECUTOR_MEMORY), or raise "
+                "deploy/kubernetes/base/quota.yaml."
+            )
+        if pod_states.exceeds_quota(message):
             reasons.append(f"quota: {message}")
         elif re.search(r"forbidden|unauthorized", message, re.IGNORECASE):
             raise ClusterRefused(no_rights(settings.namespace, message))
@@ -167,60 +187,6 @@ def _refused_requests(settings: SparkSettings) -> list[str]:
         else:
             reasons.append(message)
     return sorted(set(reasons))
-
-
-def _waiting_pods(settings: SparkSettings, application: str) -> list[str]:
-    reasons = set()
-    for pod in _pods(settings, application):
-        for status in pod.status.container_statuses or ():
-            waiting = status.state.waiting if status.state else None
-            if waiting is None or not waiting.reason:
-                continue
-            why = f"{waiting.reason}{f': {waiting.message}' if waiting.message else ''}"
-            if waiting.reason in NEVER_STARTS:
-                raise ClusterRefused(
-                    f"The executor pod {pod.metadata.name} in {settings.namespace!r} cannot start from the image "
-                    f"{settings.image!r} ({why}); correct TAILRACE_SPARK_IMAGE, or the pull secret or configuration "
-                    "in the pod template (TAILRACE_SPARK_POD_TEMPLATE)."
-                )
-            reasons.add(why)
-        for condition in pod.status.conditions or ():
-            if condition.type == "PodScheduled" and condition.status == "False":
-                reasons.add(f"{condition.reason}: {condition.message}")
-    return sorted(reasons)
-
-
-def _pods(settings: SparkSettings, application: str) -> list[Any]:
-    """The application's executor pods; none if the API server does not tell: Spark's own words must do then."""
-    import kubernetes
-    import urllib3
-
-    configuration = kubernetes.client.Configuration()
-    try:
-        if settings.driver_pod:
-            kubernetes.config.load_incluster_config(client_configuration=configuration)
-        else:
-            context = settings.conf.get("spark.kubernetes.context")
-            kubernetes.config.load_kube_config(client_configuration=configuration, context=context)
-    except kubernetes.config.ConfigException:
-        pass  # an API server without credentials
-    if token := settings.conf.get("spark.kubernetes.authenticate.oauthToken"):
-        configuration.api_key = {"authorization": f"Bearer {token}"}
-    configuration.host = api_url(settings.master)
-    configuration.retries = False
-    with kubernetes.client.ApiClient(configuration) as client:
-        try:
-            return list(
-                kubernetes.client.CoreV1Api(client)
-                .list_namespaced_pod(
-                    settings.namespace,
-                    label_selector=f"spark-app-selector={application},spark-role=executor",
-                    _request_timeout=ANSWER_SECONDS,
-                )
-                .items
-            )
-        except (kubernetes.client.ApiException, urllib3.exceptions.HTTPError):
-            return []
 
 
 def _last_warning() -> str:

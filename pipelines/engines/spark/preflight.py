@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from pipelines.errors import SettingsError
 from pipelines.settings import SparkSettings
@@ -18,6 +19,8 @@ UNITS = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 LEAST_OVERHEAD = 384 * UNITS["m"]
 OVERHEAD_SHARE = 0.4
 """Memory beside the heap as a share of it: the rows live in the Python workers."""
+GRACE_SECONDS = 90
+"""For handing over, where no pod template says how many."""
 
 
 def check(settings: SparkSettings, *, distributed: bool = False, workers: int = 0) -> None:
@@ -102,7 +105,32 @@ def _kubernetes(settings: SparkSettings) -> list[str]:
     ]
     if settings.pod_template and not Path(settings.pod_template).is_file():
         problems.append(f"TAILRACE_SPARK_POD_TEMPLATE is {settings.pod_template!r}, and there is no such file.")
+    elif settings.pod_template and not isinstance(_pod_spec(settings.pod_template), dict):
+        problems.append(
+            f"TAILRACE_SPARK_POD_TEMPLATE is {settings.pod_template!r}, which is no pod in YAML; take "
+            "deploy/kubernetes/base/pod-templates/executor.yaml as it is, or as a start."
+        )
     return problems
+
+
+def grace_seconds(template: str) -> int:
+    """How long an executor may hand over before it is killed: what its pod template says.
+
+    Spark overwrites the template's number with a setting of its own, so it must be given the same number.
+    """
+    spec = _pod_spec(template) if template else None
+    return int((spec or {}).get("terminationGracePeriodSeconds", GRACE_SECONDS))
+
+
+def _pod_spec(template: str) -> Any:
+    """The template's `spec`; None if the file holds none."""
+    import yaml
+
+    try:
+        pod = yaml.safe_load(Path(template).read_text())
+    except (OSError, yaml.YAMLError):
+        return None
+    return pod.get("spec") if isinstance(pod, dict) else None
 
 
 def _sizes(settings: SparkSettings) -> list[str]:

@@ -186,6 +186,7 @@ def _kubernetes(settings: SparkSettings) -> dict[str, str]:
         "spark.storage.decommission.enabled": "true",
         "spark.storage.decommission.rddBlocks.enabled": "true",
         "spark.storage.decommission.shuffleBlocks.enabled": "true",
+        "spark.kubernetes.executor.terminationGracePeriodSeconds": f"{preflight.grace_seconds(settings.pod_template)}s",
     }
     if settings.pod_template:
         # The template names the executors' account: Spark would replace it by either of the keys below.

@@ -21,6 +21,8 @@ from .store import Store, now
 _CONFIG_WAIT_SECONDS = 10
 _TERMINATION_LOG = "/dev/termination-log"
 _TERMINATION_BYTES = 4096
+_LOG_LINES, _LOG_BYTES = 80, 2048
+"""What of a log becomes the message."""
 _MEMORY_POLL_SECONDS = 0.2
 _UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "k": 10**3, "M": 10**6, "G": 10**9, "": 1}
 
@@ -43,6 +45,7 @@ class Node:
 class _Running:
     task: asyncio.Task[None] | None = None
     process: asyncio.subprocess.Process | None = None
+    hook: asyncio.subprocess.Process | None = None
     launch: sandbox.Launch | None = None
     oom: bool = False
     grace: float = 30
@@ -178,12 +181,14 @@ class Kubelet:
         finally:
             # A container ends with its main process: whatever that left behind goes too.
             sandbox.signal_session(process.pid, signal.SIGKILL)
+            if running.hook and running.hook.returncode is None:
+                running.hook.kill()
             if watcher:
                 watcher.cancel()
         await reader
         code = code if code >= 0 else 128 - code
         reason = "OOMKilled" if running.oom else "Completed" if code == 0 else "Error"
-        self._ended(pod, code, reason, self._termination_message(pod), started=started)
+        self._ended(pod, code, reason, self._termination_message(pod, running, code), started=started)
 
     async def _read_log(self, running: _Running) -> None:
         assert running.process is not None and running.process.stdout is not None
@@ -206,7 +211,7 @@ class Kubelet:
             return
         command = hook["exec"]["command"]
         try:
-            process = await asyncio.create_subprocess_exec(
+            process = running.hook = await asyncio.create_subprocess_exec(
                 *self._inside(running, command),
                 env=running.launch.env,
                 cwd=running.launch.cwd,
@@ -261,10 +266,13 @@ class Kubelet:
                 env[name] = os.environ[name]
         return env
 
-    def _termination_message(self, pod: Object) -> str:
-        """What the container wrote for its status, from the end if that is too long."""
+    def _termination_message(self, pod: Object, running: _Running, code: int) -> str:
+        """What the container wrote for its status, from the end if that is too long; else its log, where asked for."""
         metadata = pod["metadata"]
         written = (self._node.folder / metadata["namespace"] / metadata["uid"] / "termination-log").read_bytes()
+        policy = pod["spec"]["containers"][0].get("terminationMessagePolicy")
+        if code and not written and policy == "FallbackToLogsOnError":
+            return "\n".join(line for _, line in running.log[-_LOG_LINES:])[-_LOG_BYTES:]
         return written[-_TERMINATION_BYTES:].decode(errors="replace")
 
     def _cannot_pull(self, pod: Object) -> None:

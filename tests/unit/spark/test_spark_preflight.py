@@ -107,6 +107,19 @@ def test_the_pod_template_names_the_executors_account():
     assert account("driver") not in given, "Spark falls back to it where the template has no deprecated serviceAccount"
 
 
+def test_executors_hand_over_for_as_long_as_their_template_says(tmp_path):
+    grace = "spark.kubernetes.executor.terminationGracePeriodSeconds"
+    (tmp_path / "pod.yaml").write_text("spec: {terminationGracePeriodSeconds: 120}")
+    assert conf_of(replace(KUBERNETES, pod_template=str(tmp_path / "pod.yaml")))[grace] == "120s"
+    assert conf_of(KUBERNETES)[grace] == "90s", "Spark's own is 30 s"
+
+
+def test_a_template_that_is_no_pod_is_said(tmp_path):
+    (tmp_path / "pod.yaml").write_text("[")
+    problems = preflight.problems_of(replace(KUBERNETES, pod_template=str(tmp_path / "pod.yaml")))
+    assert any("which is no pod in YAML" in problem for problem in problems)
+
+
 def test_who_authenticates_encrypts():
     master = SparkSettings(master="spark://master:7077")
     secret = {"spark.authenticate": "true", "spark.authenticate.secret": "s"}
