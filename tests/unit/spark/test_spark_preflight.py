@@ -88,6 +88,7 @@ def test_a_local_master_listens_on_loopback_alone_and_workers_run_the_drivers_py
     assert conf["spark.ui.enabled"] == "false"
     assert conf["spark.pyspark.python"] == sys.executable
     assert conf["spark.sql.parquet.outputTimestampType"] == "TIMESTAMP_MICROS"
+    assert conf["spark.sql.session.timeZone"] == "UTC", "whatever the host's zone"
     assert not any(name.startswith("spark.kubernetes") for name in conf)
 
 
