@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
 
 Batches = Iterable[pa.RecordBatch]
 InWorkers = Callable[[Batches], Batches]
@@ -37,7 +38,7 @@ def places(names: Iterable[str]) -> list[str]:
     return [f"x{position}" for position, _ in enumerate(names)]
 
 
-def in_workers(frame: DataFrame, names: Sequence[str], work: InWorkers, schema: object) -> DataFrame:
+def in_workers(frame: DataFrame, names: Sequence[str], work: InWorkers, schema: StructType | str) -> DataFrame:
     """`frame.mapInArrow` on these columns.
 
     They travel under plain names, since PySpark takes `a.b` for a field of a column a.
