@@ -126,6 +126,8 @@ def installation(
         "TAILRACE_POD_TEMPLATE": str(DRIVER_TEMPLATE),
         "TAILRACE_SPARK_IMAGE": IMAGE,
         "TAILRACE_SPARK_NAMESPACE": NAMESPACE,
+        # Upstream's trap: what it names beside the connection's own is refused when a pod has finished.
+        "KUBECONFIG": str(kubeconfig),
         "AIRFLOW_CONN_KUBERNETES_DEFAULT": json.dumps(
             {"conn_type": "kubernetes", "extra": {"kube_config_path": str(kubeconfig)}}
         ),
