@@ -33,14 +33,14 @@ def test_a_namespace_without_rights_is_said(cluster):
 
 def test_executors_that_die_at_their_start_are_said_with_their_last_words(cluster, caplog):
     given = settings_of(cluster)
-    conf = {**given.conf, "spark.executor.extraJavaOptions": "-XX:NoSuchOption"}
+    conf = {**given.conf, "spark.executor.extraJavaOptions": "-javaagent:/nowhere.jar"}
     refused(
         cluster,
         replace(given, conf=conf),
-        ["ended with exit code 1", "Unrecognized VM option 'NoSuchOption'", "TAILRACE_SPARK_CONF"],
+        ["ended with exit code 1", "JAR manifest missing : /nowhere.jar", "TAILRACE_SPARK_CONF"],
         ClusterUnavailable,
     )
-    assert "Could not create the Java Virtual Machine" in caplog.text, "the whole of it is in the log"
+    assert "Its last words" in caplog.text, "the whole of it is in the log"
 
 
 def refused(
