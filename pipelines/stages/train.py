@@ -32,7 +32,7 @@ TRIALS = "search/trials.json"
 class TrainingResult:
     """A registered model version. `unchanged`: an earlier run had the same inputs, so it stands.
 
-    `url` is the training run's page in the tracker, empty if none is served; `not_trained` has a sentence for each
+    `url` is the training run's page in the tracker, empty if none is served; `not_trained` has a line for each
     candidate none of whose trials completed.
     """
 
@@ -45,7 +45,7 @@ class TrainingResult:
     model_digest: str
     unchanged: bool = False
     url: str = ""
-    not_trained: tuple[str, ...] = ()
+    not_trained: str = ""
 
 
 def run(
@@ -109,7 +109,7 @@ def run(
         metrics,
         digest,
         url=url,
-        not_trained=trained.not_trained,
+        not_trained="\n".join(trained.not_trained),
     )
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import logging
 from dataclasses import replace
 
 import pytest
 
-from pipelines import registry, reproduce
+from pipelines import handover, registry, reproduce
 from pipelines.checks import check_all
 from pipelines.errors import SpecError
 from pipelines.spec import Candidate
@@ -35,10 +36,12 @@ def trained(tmp_path, spec):
 def test_a_candidate_that_was_not_trained_is_named_in_result_log_and_report(trained, spec, tmp_path, caplog):
     with caplog.at_level(logging.WARNING, "tailrace"):
         loop, result = trained(spec.candidates[0], BROKEN)
-    (sentence,) = result.not_trained
+    sentence = result.not_trained
     assert sentence.startswith("broken: 0 of 1 trials completed; the first ended with: Perceptron gives no prob")
     assert f"churn: candidate {sentence}" in caplog.messages
     assert result.candidate == "baseline"
+    handover.write_result(tmp_path / "result", [result])
+    assert sentence in json.loads((tmp_path / "result").read_text())["rows"][0]["not_trained"]
     evaluate.run(loop.services, loop.spec, result.run_id)
     for report in ("evaluation.html", "model_card.md"):
         path = loop.services.tracker.fetch(result.run_id, f"{evaluate.FOLDER}/{report}", tmp_path)
@@ -46,7 +49,7 @@ def test_a_candidate_that_was_not_trained_is_named_in_result_log_and_report(trai
 
 
 def test_a_training_whose_candidates_all_complete_names_none(trained, spec):
-    assert trained(spec.candidates[0])[1].not_trained == ()
+    assert trained(spec.candidates[0])[1].not_trained == ""
 
 
 def test_a_nested_estimator_is_reproduced(trained):
