@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines import roles
 from pipelines.errors import UnknownName
 from pipelines.interfaces import Lake, Pin, Tracker
 from pipelines.metrics import index_of_shares, shares_of_counts
@@ -109,9 +110,10 @@ def comparable(spec: PipelineSpec, rows: pa.Table, name: str) -> pa.ChunkedArray
     """A feature as it is counted: numbers as float64 without NaN, categories as text, texts by their length."""
     column, kind = rows[name], spec.features.columns[name]
     if kind == "categorical":
-        return column.cast(pa.string())
+        return roles.as_text(column)
     number = pc.utf8_length(column) if kind == "text" else column
-    number = number.cast(pa.float64())
+    # Of a lake that an earlier release filled, a whole number may be beyond what float64 holds exactly.
+    number = number.cast(pa.float64(), safe=False)
     return pc.if_else(pc.is_nan(number), pa.scalar(None, pa.float64()), number)
 
 

@@ -61,6 +61,13 @@ def labels(spec: PipelineSpec, where: str, column: pa.ChunkedArray) -> pa.Chunke
     return column.cast(pa.bool_())
 
 
+def as_text(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """A category as text, null where it is missing: NaN is missing as a null is, whatever the column's kind."""
+    if pa.types.is_floating(column.type):
+        column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
+    return column.cast(pa.string())
+
+
 def fits(type_: pa.DataType, kind: str) -> bool:
     """Whether a column of this Arrow type may be a feature of this kind."""
     if pa.types.is_null(type_):

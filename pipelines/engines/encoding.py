@@ -9,14 +9,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.errors import SignatureMismatch
-from pipelines.roles import LARGEST, LARGEST_WHOLE
+from pipelines.roles import LARGEST, LARGEST_WHOLE, as_text
 
 EXAMPLES = 3
 
 
 def categories_of(rows: pa.Table, columns: Sequence[str]) -> dict[str, list[str]]:
     """The sorted distinct values of each categorical column: the order of their codes."""
-    return {name: sorted(pc.unique(rows[name].cast(pa.string())).drop_null().to_pylist()) for name in columns}
+    return {name: sorted(pc.unique(as_text(rows[name])).drop_null().to_pylist()) for name in columns}
 
 
 def matrix(
@@ -92,7 +92,7 @@ def _too_large_whole(values: pa.Array | pa.ChunkedArray) -> np.ndarray | None:
 
 def _column(values: pa.Array | pa.ChunkedArray, categories: Sequence[str] | None) -> np.ndarray:
     if categories is not None:
-        values = pc.index_in(values.cast(pa.string()), value_set=pa.array(categories, pa.string()))
+        values = pc.index_in(as_text(values), value_set=pa.array(categories, pa.string()))
     if not pa.types.is_floating(values.type):
         # By way of float64: Arrow refuses to cast whole numbers that float32 cannot hold exactly.
         values = values.cast(pa.float64())

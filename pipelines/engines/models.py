@@ -183,7 +183,7 @@ def frame(rows: pa.Table | pa.RecordBatch, features: Mapping[str, str]) -> Any:
         if kind == "numeric":
             columns[name] = to_numpy(values.cast(pa.float64()))
         else:
-            filled = values.cast(pa.string()).fill_null("")
+            filled = roles.as_text(values).fill_null("")
             columns[name] = np.asarray(filled.to_pylist(), dtype=object)
     return pd.DataFrame(columns)
 

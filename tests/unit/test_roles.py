@@ -224,6 +224,20 @@ def test_rows_of_an_earlier_release_are_judged_before_they_are_joined(spec):
         assert said in str(raised.value), said
 
 
+def test_nan_is_missing_in_categories_too(spec):
+    from pipelines import references
+    from pipelines.engines.encoding import categories_of, matrix
+    from pipelines.engines.models import frame
+
+    numbers = pa.table({"plan": pa.array([1.0, float("nan"), None]), "age": pa.array([float("nan"), None, 2.0])})
+    assert categories_of(numbers, ["plan"]) == {"plan": ["1"]}
+    encoded = matrix(numbers, ["plan", "age"], {"plan": ["1"]})
+    assert [[str(value) for value in row] for row in encoded] == [["0.0", "nan"], ["nan", "nan"], ["nan", "2.0"]]
+    assert frame(numbers, {"plan": "categorical"})["plan"].tolist() == ["1", "", ""]
+    for name, known in (("plan", ["1", None, None]), ("age", [None, None, 2.0])):
+        assert references.comparable(spec, numbers, name).to_pylist() == known
+
+
 def test_keys_are_compared_in_a_moment():
     """Neighbours are compared: grouping a million texts takes seconds."""
     keys = pa.array(range(1_000_000), pa.int64()).cast(pa.string())
