@@ -12,8 +12,9 @@ REASON_LENGTH = 500
 
 def plain_text(text: Any) -> str:
     """What a person wrote, on one line, without control characters, and not longer than a form takes."""
-    words = " ".join(str(text or "").split())
-    return "".join(letter for letter in words if letter.isprintable())[:REASON_LENGTH].strip()
+    letters = (" " if letter.isspace() else letter for letter in str(text or ""))
+    words = "".join(letter for letter in letters if letter.isprintable()).split()
+    return " ".join(words)[:REASON_LENGTH].strip()
 
 
 def user() -> str:

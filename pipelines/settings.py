@@ -273,6 +273,7 @@ def _location(name: str, text: str, problems: list[str]) -> str:
             f"{name} is {text!r}; {_listed(wrong)} must not be in a path, since the lake, dbt or MLflow would write "
             "elsewhere or fail. Choose another folder."
         )
+        return ""
     if _URL.match(text):
         return text
     try:

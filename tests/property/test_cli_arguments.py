@@ -6,12 +6,13 @@ import datetime as dt
 import errno
 import os
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pipelines import cli, people
@@ -163,6 +164,7 @@ def installation(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
 def outcome(arguments: Sequence[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
     """The exit code and what is said on standard error."""
     capsys.readouterr()
+    sys.stderr.reconfigure(errors="backslashreplace")  # as Python's own is
     with pytest.raises(SystemExit) as ended:
         cli.call(list(arguments))
     code = ended.value.code
@@ -190,6 +192,7 @@ SAID = st.text(st.characters(), max_size=60)
 
 @settings(max_examples=60, deadline=None, database=None)
 @given(said=SAID)
+@example(said="0\r\x1b\r0")
 def test_what_people_write_is_kept_on_one_line_that_can_be_stored_and_shown(said: str) -> None:
     kept = people.plain_text(said)
     assert kept.isprintable()
@@ -247,9 +250,7 @@ def test_what_the_system_refuses_is_said_in_a_sentence(
     assert (found, words in said) == (code, True), said
 
 
-def test_a_file_that_was_there_already_does_not_explain_a_fault(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_file_that_was_there_explains_no_fault(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def fail(*given: object) -> None:
         try:
             tmp_path.mkdir()

@@ -29,6 +29,7 @@ SURPRISES = st.sampled_from([*NUMBERS, *OBJECTS, *PLACES, *SERVERS])
 
 @configured(max_examples=400, deadline=None, database=None)
 @given(name=st.sampled_from(NAMES), value=SURPRISES | TEXT)
+@example(name="HOME", value="\ud800")
 def test_any_value_is_taken_or_its_variable_is_named(name: str, value: str) -> None:
     variable = f"TAILRACE_{name}"
     try:
