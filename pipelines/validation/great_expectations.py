@@ -31,7 +31,7 @@ from pipelines.interfaces import ExpectationResult, KnownColumns, Verdict
 from pipelines.validation import data_docs, gx_session, judging, ranges, screening, suites, trial, words
 from pipelines.validation.gx_session import Session
 
-_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EEXIST)
 
 
 @dataclass
@@ -272,7 +272,7 @@ def _storage_named(suite: str, day: dt.date | None = None, docs: Path | None = N
     of = f" of {day}" if day else ""
     try:
         yield
-    except (OSError, duckdb.Error) as error:
+    except (OSError, duckdb.Error, gx_session.QueryFailed) as error:
         number, temporary = getattr(error, "errno", None), tempfile.tempdir or os.environ.get("TMPDIR", "/tmp")  # noqa: S108
         if number == errno.ENOSPC or "no space left" in str(error).lower():
             raise StorageFull(

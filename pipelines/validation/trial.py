@@ -17,6 +17,7 @@ from pipelines.interfaces import ColumnKind, KnownColumns
 from pipelines.validation import words
 from pipelines.validation.suites import Expectation
 
+_OF_DAYS: ColumnKind = "day"
 _DAY = dt.date(2013, 3, 1)
 _NOON = dt.datetime(2013, 3, 1, 12, tzinfo=dt.UTC)
 
@@ -50,7 +51,7 @@ def problems(expectations: Sequence[Expectation], known: KnownColumns, *judges: 
     misnamed = list(_misnamed(used, known))
     if misnamed:
         return misnamed
-    kinds = {name: known.kinds.get(name, "unknown") for name in (*known.kinds, *used)}
+    kinds = {"ds": _OF_DAYS} | {name: known.kinds.get(name, "unknown") for name in (*known.kinds, *used)}
     items = {number: item for number, item in enumerate(expectations, start=1) if _needs_rows(item)}
     reasons: dict[int, str] = {}
     for judge in judges:

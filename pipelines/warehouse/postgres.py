@@ -142,7 +142,8 @@ class PostgresWarehouse(DbtWarehouse):
     def _address(self) -> Mapping[str, str]:
         """libpq's own variables, which dbt's profile reads too."""
         names = {"dbname": "PGDATABASE", "connect_timeout": "PGCONNECT_TIMEOUT"}
-        return {names.get(name, f"PG{name.upper()}"): str(value) for name, value in parse_dsn(self._url).items()}
+        parts = {names.get(name, f"PG{name.upper()}"): str(value) for name, value in parse_dsn(self._url).items()}
+        return parts | {"PGTZ": "UTC"}  # a day, and an hour, of a time are the same on each host
 
     def _secrets(self) -> Mapping[str, str]:
         return {"TAILRACE_WAREHOUSE_PASSWORD": self._password}
@@ -272,6 +273,7 @@ class PostgresWarehouse(DbtWarehouse):
             connection = dbapi.connect(make_dsn(dsn, password=self._password) if self._password else dsn)
             # a lock, and rows that are still read, last longer than a server lets others do nothing
             _rows(connection, f"select set_config(name, '0', false) from pg_settings where name in {_IDLE_LIMITS}")  # noqa: S608
+            _do(connection, "set time zone 'UTC'")
             connection.commit()
             return connection
         except DriverError as error:

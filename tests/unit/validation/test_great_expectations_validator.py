@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import errno
 import json
+import re
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipelines.errors import BadInput, StorageFull
-from pipelines.interfaces import Verdict
+from pipelines.errors import BadInput, SettingsError, StorageFull
+from pipelines.interfaces import KnownColumns, Verdict
+from pipelines.validation import describe_failures
 from pipelines.validation.great_expectations import GreatExpectationsValidator
 
 JANUARY = dt.date(2013, 1, 1)
@@ -37,6 +40,7 @@ def validator(folder: Path, *expectations: dict[str, Any]) -> GreatExpectationsV
     return GreatExpectationsValidator(suites, folder / "data docs")
 
 
+FLIGHTS = KnownColumns({"distance": "number", "flight_key": "text"})
 NOT_NULL = {
     "type": "expect_column_values_to_not_be_null",
     "kwargs": {"column": "distance"},
@@ -129,3 +133,142 @@ def test_a_full_disk_is_said(tmp_path: Path) -> None:
     rows = pa.RecordBatchReader.from_batches(pa.schema({"distance": pa.float64()}), batches())
     with pytest.raises(StorageFull, match=r"flights/features of 2013-01-01.*Free some space"):
         validator(tmp_path, NOT_NULL).validate("flights/features", JANUARY, rows, [])
+
+
+def test_a_docs_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    judged_by = validator(tmp_path, NOT_NULL)
+    (tmp_path / "data docs").write_text("a file where the folder would be")
+    with pytest.raises(SettingsError, match=r"(?s)flights/features of 2013-01-01 could not.*Data Docs .*data docs"):
+        judge(judged_by, JANUARY, [1.0])
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOENT])
+def test_a_temporary_folder_that_cannot_be_written_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    judged_by = validator(tmp_path, NOT_NULL)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, "no")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", refuse)
+    with pytest.raises(SettingsError, match=r"right to write in the temporary folder .*scratch"):
+        judge(judged_by, JANUARY, [1.0])
+    with pytest.raises(SettingsError, match="flights/features could not be judged"):
+        judged_by.check("flights/features")
+
+
+def test_a_range_has_a_page_of_its_own_that_names_the_day(tmp_path: Path) -> None:
+    mostly = {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "distance", "mostly": 0.5}}
+    judged_by = validator(tmp_path, mostly)
+    alone = judge(judged_by, JANUARY + dt.timedelta(days=1), [1.0, None])
+    days = pa.array([JANUARY, JANUARY, JANUARY + dt.timedelta(days=1)], pa.date32())
+    rows = pa.table({"ds": days, "flight_key": ["A", "B", "C"], "distance": pa.array([None, None, 1.0])})
+    verdict = judged_by.validate(
+        "flights/features", JANUARY + dt.timedelta(days=1), rows.to_reader(), ["flight_key"], days=2
+    )
+    assert verdict.report != alone.report
+    assert "2013-01-01" in Path(verdict.report).read_text()
+    assert describe_failures(verdict, "critical").splitlines()[0] == (
+        "flights/features on 2013-01-01 to 2013-01-02 (3 rows): 1 critical expectation failed."
+    )
+
+
+def test_own_sql_answers_in_utc_wherever_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    query = {
+        "type": "unexpected_rows_expectation",
+        "kwargs": {"unexpected_rows_query": "select * from {batch} where extract(hour from moment) = 2"},
+    }
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        moment = pa.array([dt.datetime(2013, 1, 1, 2, tzinfo=dt.UTC)], pa.timestamp("us", "UTC"))
+        rows = pa.table({"flight_key": ["UA-1"], "moment": moment})
+        verdict = validator(tmp_path, query).validate("flights/features", JANUARY, rows.to_reader(), ["flight_key"])
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert verdict.results[0].bad_rows == ({"flight_key": "UA-1"},)
+
+
+def test_patterns_are_judged(tmp_path: Path) -> None:
+    regex = {"type": "expect_column_values_to_match_regex", "kwargs": {"column": "flight_key", "regex": "^UA-[01]$"}}
+    like = {
+        "type": "expect_column_values_to_match_like_pattern",
+        "kwargs": {"column": "flight_key", "like_pattern": "UA%"},
+    }
+    results = judge(validator(tmp_path, regex, like), JANUARY, [1.0, 2.0, 3.0]).results
+    assert [result.observed for result in results] == [
+        "33.33 % not as expected (1 of 3)",
+        "0 % not as expected (0 of 3)",
+    ]
+    assert results[0].bad_rows == ({"flight_key": "UA-2"},)
+
+
+def test_quantiles_of_no_rows_are_no_values(tmp_path: Path) -> None:
+    ranges = {"quantiles": [0.5], "value_ranges": [[0, 1]]}
+    quantiles = {
+        "type": "expect_column_quantile_values_to_be_between",
+        "kwargs": {"column": "distance", "quantile_ranges": ranges},
+    }
+    judged_by = validator(tmp_path, quantiles)
+    judged_by.check("flights/features")
+    assert judge(judged_by, JANUARY, []).results[0].observed == "no values"
+
+
+@pytest.mark.parametrize(
+    ("expectation", "kwargs", "problem"),
+    [
+        (
+            "expect_column_values_to_be_between",
+            {"column": "distance", "max_value": 4, "row_condition": "g = 1", "condition_parser": "great_expectations"},
+            "unable to parse condition",
+        ),
+        (
+            "expect_column_values_to_be_between",
+            {"column": "distance", "max_value": 4, "row_condition": "g == 1"},
+            "is in the syntax of pandas or Spark",
+        ),
+        ("expect_column_values_to_match_regex", {"column": "flight_key", "regex": "["}, "it cannot be judged"),
+        ("expect_column_values_to_be_increasing", {"column": "distance"}, "it cannot be judged"),
+        ("unexpected_rows_expectation", {"unexpected_rows_query": "selec * from {batch}"}, "it cannot be judged"),
+        (
+            "unexpected_rows_expectation",
+            {"unexpected_rows_query": "select 1 where no(1) > {batch}"},
+            "cannot be judged",
+        ),
+        ("unexpected_rows_expectation", {"unexpected_rows_query": "select * from rows"}, "does not read from {batch}"),
+        (
+            "expect_query_results_to_match_comparison",
+            {"base_query": "select 1", "comparison_data_source_name": "a", "comparison_query": "select 1"},
+            "it cannot be judged",
+        ),
+    ],
+)
+def test_what_can_never_be_judged_is_a_problem_of_the_suite(
+    tmp_path: Path, expectation: str, kwargs: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(BadInput, match=f"expectation 1 .*{re.escape(problem)}"):
+        validator(tmp_path, {"type": expectation, "kwargs": kwargs}).check("flights/features", FLIGHTS)
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {
+            "column": "distance",
+            "max_value": 4,
+            "row_condition": 'col("g") == "x"',
+            "condition_parser": "great_expectations",
+        },
+        {
+            "column": "distance",
+            "max_value": 4,
+            "row_condition": {"type": "comparison", "column": {"name": "g"}, "operator": "==", "parameter": "x"},
+        },
+        {"column": "seen_at", "min_value": "2013-01-01", "max_value": "2014-01-01"},
+    ],
+)
+def test_what_depends_on_columns_the_spec_does_not_name_is_taken(tmp_path: Path, kwargs: dict[str, Any]) -> None:
+    expectation = {"type": "expect_column_values_to_be_between", "kwargs": kwargs}
+    validator(tmp_path, expectation).check("flights/features", FLIGHTS)
