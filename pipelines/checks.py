@@ -21,7 +21,7 @@ def check_all(services: Services) -> list[dict[str, object]]:
     for name in registry.names():
         for part in SUITES:
             try:
-                services.validator.check(f"{name}/{part}", _columns(sound.get(name), part))
+                services.validator.check(f"{name}/{part}", columns_of(sound.get(name), part))
             except TailraceError as error:
                 problems.append(f"{name}: expectations: {error}")
     if problems:
@@ -35,7 +35,7 @@ def check_all(services: Services) -> list[dict[str, object]]:
 _KINDS: Mapping[str, ColumnKind] = {"numeric": "number", "categorical": "category", "text": "text"}
 
 
-def _columns(spec: PipelineSpec | None, part: str) -> KnownColumns:
+def columns_of(spec: PipelineSpec | None, part: str) -> KnownColumns:
     """What a spec says of the columns that a suite judges; nothing of them where the spec itself is wrong."""
     if spec is None:
         return KnownColumns()

@@ -16,6 +16,9 @@ import pyarrow.compute as pc
 import pytest
 from great_expectations.data_context.types.base import DataContextConfig
 
+from pipelines import checks
+from pipelines.catalog.flight_delay import SPEC
+from pipelines.errors import BadInput
 from pipelines.interfaces import ExpectationResult, Verdict
 from pipelines.validation import words
 from pipelines.validation.great_expectations import GreatExpectationsValidator
@@ -218,6 +221,23 @@ def test_an_empty_day_is_a_warning(real: GreatExpectationsValidator, suite: str)
     verdict = judge(real, suite, ordinary(suite).slice(0, 0), dt.date(2013, 1, 1))
     assert described(verdict.failures("critical")) == []
     assert "expect_table_row_count_to_be_between" in {item.expectation for item in verdict.failures("warning")}
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_the_suites_can_run_on_the_columns_that_the_spec_names(real: GreatExpectationsValidator, suite: str) -> None:
+    columns = checks.columns_of(SPEC, suite)
+    real.check(f"flight_delay/{suite}", columns)
+    MemoryValidator(EXPECTATIONS).check(f"flight_delay/{suite}", columns)
+
+
+def test_a_misspelled_column_of_the_predictions_is_found(tmp_path: Path) -> None:
+    folder = shutil.copytree(EXPECTATIONS, tmp_path / "expectations")
+    file = folder / "flight_delay" / "predictions.json"
+    file.write_text(file.read_text().replace('"late_probability"', '"late_probabilty"'))
+    columns = checks.columns_of(SPEC, "predictions")
+    for validator in (GreatExpectationsValidator(folder), MemoryValidator(folder)):
+        with pytest.raises(BadInput, match=r"no column 'late_probabilty'. Did you mean 'late_probability'\?"):
+            validator.check("flight_delay/predictions", columns)
 
 
 WARNED = [

@@ -133,6 +133,17 @@ def test_text_is_sorted_by_its_bytes_and_the_password_is_nowhere(site: Site) -> 
     assert not [file for file in files if site.made.password.encode() in file.read_bytes()]
 
 
+def test_models_answer_in_utc_whatever_the_zone_of_the_server(site: Site) -> None:
+    site.server.execute(f"alter database {site.made.name} set timezone to 'Asia/Tokyo'; select 1", site.made.name)
+    site.write(
+        "models/counted.sql",
+        "{{ config(materialized='view') }} "
+        "select ds, extract(hour from left_at)::int as hour from {{ ref('flights') }} where flight = 'b'",
+    )
+    site.warehouse().build(DAY, DAY)
+    assert site.warehouse().read("counted", DAY, ()).read_all()["hour"].to_pylist() == [12]
+
+
 def test_a_damaged_file_that_is_looked_back_on_stops_the_copy(site: Site) -> None:
     file = site.folder / "landing" / "flights" / f"ds={DAY}" / "part-0.parquet"
     file.write_bytes(b"PAR1 and then nothing")
