@@ -16,7 +16,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -429,8 +429,9 @@ class DeltaLake:
     # ------------------------------------------------------------ upkeep
 
     def optimize(self, table: str) -> int:
-        files = self._in_order(self._load(table), table, None, None)
-        return sum(self._compact(table, group[0].day, group) for group in _to_rewrite(files))
+        current = self._load(table)
+        files, half = self._in_order(current, table, None, None), _half_stated(current)
+        return sum(self._compact(table, group[0].day, group) for group in _to_rewrite(files, half))
 
     def _compact(self, table: str, day: dt.date | None, replaced: list[_Active]) -> int:
         """Rewrite files of a day as one; 0 if the day was published meanwhile."""
@@ -815,11 +816,24 @@ def _pin_digest(active: Iterable[_Active]) -> str:
     return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
 
 
-def _to_rewrite(files: Iterable[_Active]) -> Iterator[list[_Active]]:
+def _half_stated(current: DeltaTable) -> set[str]:
+    """Files whose statistics bound some columns and not others, in which a reader may find nothing."""
+    actions = pa.table(current.get_add_actions(flatten=True))
+    stated, missing = set(), set()
+    for name in (name for name in actions.column_names if name.startswith("min.")):
+        has_bound = pc.is_valid(actions[name])
+        nulls = pc.fill_null(actions[f"null_count.{name.removeprefix('min.')}"], 0)
+        has_values = pc.greater(pc.fill_null(actions["num_records"], 0), nulls)
+        stated.update(actions["path"].filter(has_bound).to_pylist())
+        missing.update(actions["path"].filter(pc.and_(pc.invert(has_bound), has_values)).to_pylist())
+    return stated & missing
+
+
+def _to_rewrite(files: Iterable[_Active], half_stated: Collection[str]) -> Iterator[list[_Active]]:
     """Files that are to become one: small neighbours, and all of a day that other readers cannot find."""
     for _, of_day in itertools.groupby(files, key=lambda file: file.day):
         group = list(of_day)
-        if any(_is_misplaced(file.path) for file in group):
+        if any(_is_misplaced(file.path) or file.path in half_stated for file in group):
             yield group
             continue
         for is_small, neighbours in itertools.groupby(group, key=lambda file: file.size < _SMALL_FILE_BYTES):

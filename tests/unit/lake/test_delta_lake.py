@@ -9,6 +9,7 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
@@ -402,6 +403,23 @@ def test_statistics_bound_the_values(tmp_path):
 def test_one_value_that_has_no_place_in_statistics_leaves_the_file_without_bounds(tmp_path, values):
     stats = stated(tmp_path, pa.table({"i": [1, 2], "v": values}), {"v"})
     assert stats == {"numRecords": 2, "nullCount": {"i": 0, "v": 0}}
+
+
+def test_a_file_that_bounds_some_columns_only_is_rewritten_once(lake, tmp_path):
+    rows = pa.table({"k": [1, 2], "x": [0.5, 1.5], "e": pa.array([None, None], pa.int64())})
+    lake.publish(lake.stage("t", DAY, "r", rows.to_reader()), {})
+    assert lake.optimize("t") == 0
+    entry = tmp_path / "t" / "_delta_log" / f"{1:020d}.json"
+    entry.write_text(entry.read_text().replace(r"\"x\": 0.5, ", "").replace(r"\"x\": 1.5, ", ""))
+
+    def found() -> int:
+        return DeltaTable(str(tmp_path / "t")).to_pyarrow_dataset().to_table(filter=pc.field("x") > 0).num_rows
+
+    assert found() == 0
+    assert lake.optimize("t") == 1
+    assert found() == 2
+    assert lake.optimize("t") == 0
+    assert lake.read("t").read_all().drop_columns("ds").equals(rows)
 
 
 def test_a_file_with_nan_or_of_a_writer_that_does_not_say_has_no_bounds(lake, tmp_path):
