@@ -197,7 +197,16 @@ def test_a_full_report(
     assert embedded == {(report.parent / file).read_bytes() for file in files}
     assert all(image["alt"] for image in images)
     assert not re.search(r"https?://", report.read_text()), "a report needs no network"
-    for shown in ("✓ passed", "✗ failed", "0.0100 to 0.0200", "3,000", "rate = 0.1235", "champion v2", "dummy"):
+    for shown in (
+        "✓ passed",
+        "✗ failed",
+        "0.0100 to 0.0200",
+        "3,000",
+        "rate = 0.1235",
+        "champion v2",
+        "dummy",
+        "<b>logistic</b>: 0 of 1 trials",
+    ):
         assert shown in page.text
 
 
