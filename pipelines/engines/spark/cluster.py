@@ -52,7 +52,7 @@ def wait_for_slots(context: SparkContext, settings: SparkSettings, slots: int) -
     fail it. Raises ClusterRefused as soon as it is known that no more executors will come, ClusterUnavailable when they
     end as soon as they start and after `executor_wait_seconds`, QuotaUsedUp where the quota has no room by then.
     """
-    with executor_pods.watched(settings, context.applicationId) as ends:
+    with executor_pods.watched(settings, executor_pods.of_application(context.applicationId)) as ends:
         _wait_for_slots(context, settings, slots, ends)
 
 
@@ -72,7 +72,7 @@ def _wait_for_slots(context: SparkContext, settings: SparkSettings, slots: int, 
             reasons = why_none(settings, context.applicationId)
             next_look = time.monotonic() + 2
         if len(ends) >= ENDS_AT_START and got == 0:
-            raise ClusterUnavailable(_end_at_start(settings, ends))
+            raise ClusterUnavailable(end_at_start(settings, ends))
         if time.monotonic() > deadline:
             executors = java_context.getExecutorMemoryStatus().size() - 1  # the driver is one
             said = [*([ends.last] if ends.last else []), *reasons]
@@ -82,7 +82,7 @@ def _wait_for_slots(context: SparkContext, settings: SparkSettings, slots: int, 
         time.sleep(POLL_SECONDS)
 
 
-def _end_at_start(settings: SparkSettings, ends: executor_pods.Ends) -> str:
+def end_at_start(settings: SparkSettings, ends: executor_pods.Ends) -> str:
     """The sentence about executors of which none comes to work."""
     return (
         f"Executors on {settings.master} end before they do any work, {len(ends)} so far, the last for this: "

@@ -14,6 +14,8 @@ from pipelines.settings import SparkSettings
 
 log = logging.getLogger("tailrace")
 
+SESSION = "tailrace.dev/session"
+"""A label of the executors that is known before Spark has given its application an id."""
 ANSWER_SECONDS = 10
 WATCH_SECONDS = 10
 """How long one request to watch stays open."""
@@ -80,12 +82,20 @@ class Ends:
             self._sentences[name] = f"{how}: {shown}" if shown else f"{how}, and left no message"
 
 
+def of_application(application: str) -> str:
+    """The label selector of an application's executors, once its id is known."""
+    return f"spark-app-selector={application},spark-role=executor"
+
+
 @contextmanager
-def watched(settings: SparkSettings, application: str) -> Iterator[Ends]:
-    """How the application's executors end within the block, as far as the API server tells. Nothing off Kubernetes."""
+def watched(settings: SparkSettings, labels: str) -> Iterator[Ends]:
+    """How the executors with these labels end within the block, as far as the API server tells.
+
+    Nothing off Kubernetes.
+    """
     ends, over = Ends(), threading.Event()
     if settings.master.startswith("k8s://"):
-        arguments = (settings, application, ends, over)
+        arguments = (settings, labels, ends, over)
         threading.Thread(target=_watch, args=arguments, name="tailrace-executors", daemon=True).start()
     try:
         yield ends
@@ -93,7 +103,7 @@ def watched(settings: SparkSettings, application: str) -> Iterator[Ends]:
         over.set()
 
 
-def _watch(settings: SparkSettings, application: str, ends: Ends, over: threading.Event) -> None:
+def _watch(settings: SparkSettings, labels: str, ends: Ends, over: threading.Event) -> None:
     import kubernetes
     import urllib3
 
@@ -102,7 +112,7 @@ def _watch(settings: SparkSettings, application: str, ends: Ends, over: threadin
         while not over.is_set():
             try:
                 watch = kubernetes.watch.Watch()
-                for event in watch.stream(pods, timeout_seconds=WATCH_SECONDS, **_selected(settings, application)):
+                for event in watch.stream(pods, timeout_seconds=WATCH_SECONDS, **_selected(settings, labels)):
                     ends.note(event["object"])
             except (kubernetes.client.ApiException, urllib3.exceptions.HTTPError):
                 over.wait(1)
@@ -117,17 +127,16 @@ def _listed(settings: SparkSettings, application: str) -> list[Any]:
         try:
             api = kubernetes.client.CoreV1Api(client)
             return list(
-                api.list_namespaced_pod(_request_timeout=ANSWER_SECONDS, **_selected(settings, application)).items
+                api.list_namespaced_pod(
+                    _request_timeout=ANSWER_SECONDS, **_selected(settings, of_application(application))
+                ).items
             )
         except (kubernetes.client.ApiException, urllib3.exceptions.HTTPError):
             return []
 
 
-def _selected(settings: SparkSettings, application: str) -> dict[str, str]:
-    return {
-        "namespace": settings.namespace,
-        "label_selector": f"spark-app-selector={application},spark-role=executor",
-    }
+def _selected(settings: SparkSettings, labels: str) -> dict[str, str]:
+    return {"namespace": settings.namespace, "label_selector": labels}
 
 
 def _configuration(settings: SparkSettings) -> Any:

@@ -61,7 +61,7 @@ def start_jvm(conf: Mapping[str, str], log: str) -> JavaGateway | None:
     sink = _opened(log)
     # A pipe of our own: PySpark does not hand out the process before it has connected.
     read, write = os.pipe()
-    threading.Thread(target=_keep, args=(read, sink), name="spark-log", daemon=True).start()
+    threading.Thread(target=_keep, args=(read, sink, log != "-"), name="spark-log", daemon=True).start()
     try:
         return launch_gateway(SparkConf().setAll(told), popen_kwargs={"stdout": write, "stderr": write})
     finally:
@@ -100,16 +100,16 @@ def _opened(log: str) -> TextIO:
         ) from error
 
 
-def _keep(read: int, sink: TextIO) -> None:
+def _keep(read: int, sink: TextIO, own: bool) -> None:
     """Copy lines to the sink until the JVM ends: one that nobody reads from would stand still.
 
-    Where the sink takes no more, as on a full disk, the lines are read all the same.
+    Where the sink takes no more, as on a full disk, the lines are read all the same. A sink of our own is closed.
     """
     with os.fdopen(read, encoding="utf-8", errors="replace") as lines:
         for line in lines:
             _said.append(line.rstrip("\n"))
             with suppress(OSError, ValueError):  # ValueError: standard error was closed
                 sink.write(line)
-    if sink is not sys.stderr:
+    if own:
         with suppress(OSError):
             sink.close()

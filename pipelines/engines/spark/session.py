@@ -6,19 +6,22 @@ import importlib
 import os
 import sys
 import threading
+import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
-from pipelines.engines.spark import cluster, preflight
+from pipelines.engines.spark import cluster, executor_pods, preflight
 from pipelines.engines.spark.failures import spark_errors
 from pipelines.engines.spark.jvm import start_jvm
-from pipelines.errors import SettingsError
+from pipelines.errors import ClusterUnavailable, SettingsError
 from pipelines.settings import SparkSettings
 
 if TYPE_CHECKING:
+    from py4j.java_gateway import JavaGateway
+    from pyspark import SparkConf, SparkContext
     from pyspark.sql import SparkSession
 
 
@@ -83,7 +86,7 @@ def open_session(settings: SparkSettings, app_name: str = "tailrace") -> SparkSe
         gateway = start_jvm(values, settings.log)
         # The driver loads the model that it ships, and has nothing to do while Spark starts.
         threading.Thread(target=_import_libraries, name="tailrace-libraries", daemon=True).start()
-        context = SparkContext(conf=conf, gateway=gateway)
+        context = _started(settings, conf, gateway)
         try:
             cluster.wait_for_slots(context, settings, 1)
             cluster.check_workers(context, settings)
@@ -91,6 +94,23 @@ def open_session(settings: SparkSettings, app_name: str = "tailrace") -> SparkSe
             context.stop()
             raise
         return SparkSession(context)
+
+
+def _started(settings: SparkSettings, conf: SparkConf, gateway: JavaGateway | None) -> SparkContext:
+    """The context. Raises ClusterUnavailable if Spark gave up because executors end at their start."""
+    from py4j.protocol import Py4JError
+    from pyspark import SparkContext
+
+    session = uuid.uuid4().hex
+    if settings.master.startswith("k8s://"):
+        conf.set(f"spark.kubernetes.executor.label.{executor_pods.SESSION}", session)
+    with executor_pods.watched(settings, f"{executor_pods.SESSION}={session}") as ends:
+        try:
+            return SparkContext(conf=conf, gateway=gateway)
+        except Py4JError as error:
+            if ends.last:
+                raise ClusterUnavailable(cluster.end_at_start(settings, ends)) from error
+            raise
 
 
 def _import_libraries() -> None:
