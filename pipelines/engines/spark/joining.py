@@ -12,10 +12,12 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
+import pyarrow as pa
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.types import DoubleType, FloatType, IntegralType, LongType
 
-from pipelines import days, refusals
+from pipelines import days, refusals, roles
 from pipelines.engines.spark import tables
 from pipelines.engines.spark.columns import ascending, column, named
 from pipelines.engines.spark.failures import spark_errors
@@ -24,6 +26,8 @@ from pipelines.interfaces import Joined, Scan
 from pipelines.spec import LABEL, PipelineSpec, zone
 
 COUNT = "__count"
+WRONG_ROWS = 10_000
+"""Rows that break a contract and are brought to this process: a refusal counts them up to there."""
 
 
 def join(
@@ -45,6 +49,7 @@ def join(
 def _join(
     spec: PipelineSpec, rows: DataFrame, known: DataFrame, known_by: dt.datetime, holdout_from: dt.date
 ) -> Joined:
+    refuse_broken_contracts(spec, rows, known)
     refuse_look_ahead(spec, rows)
     refuse_repeated_keys(spec, rows)
     refuse_repeated_outcomes(spec, known)
@@ -59,6 +64,40 @@ def _join(
         joined.where(held).orderBy(*ascending(order)).toArrow(),
         {"features": rows_digest(rows), "outcomes": rows_digest(known)},
     )
+
+
+def refuse_broken_contracts(spec: PipelineSpec, rows: DataFrame, known: DataFrame) -> None:
+    """Raises ContractBroken in the words of the join of one machine, which is given the rows that are wrong."""
+    label = column(spec.outcome.label)
+    rows_without_key = functools.reduce(operator.or_, [_missing(rows, name) for name in spec.features.key])
+    too_large = [_too_large(rows, name) for name in spec.features.of_kind("numeric")]
+    wrong = functools.reduce(operator.or_, too_large, rows_without_key)
+    wrong_outcomes = functools.reduce(operator.or_, [_missing(known, name) for name in spec.features.key])
+    wrong_outcomes |= column(spec.outcome.known_at).isNull() & label.isNotNull()
+    if isinstance(known.schema[spec.outcome.label].dataType, IntegralType):
+        wrong_outcomes |= ~label.isin(0, 1)
+    outcomes = _some(spec, known, wrong_outcomes)
+    roles.check_joinable(spec, _some(spec, rows, wrong), outcomes)
+    roles.labels(spec, spec.outcomes_table, outcomes[spec.outcome.label])
+
+
+def _missing(rows: DataFrame, name: str) -> Column:
+    floating = isinstance(rows.schema[name].dataType, FloatType | DoubleType)
+    return column(name).isNull() | F.isnan(column(name)) if floating else column(name).isNull()
+
+
+def _too_large(rows: DataFrame, name: str) -> Column:
+    """Whether a number is larger than models take; NaN, which Spark sorts above infinity, is missing."""
+    kind = rows.schema[name].dataType
+    if isinstance(kind, LongType):
+        return ~column(name).between(-roles.LARGEST_WHOLE, roles.LARGEST_WHOLE)
+    if isinstance(kind, FloatType | DoubleType):
+        return ~F.isnan(column(name)) & ~column(name).cast("double").between(-roles.LARGEST, roles.LARGEST)
+    return F.lit(False)
+
+
+def _some(spec: PipelineSpec, rows: DataFrame, wrong: Column) -> pa.Table:
+    return rows.where(wrong).orderBy(*ascending(spec.features.key)).limit(WRONG_ROWS).toArrow()
 
 
 def refuse_look_ahead(spec: PipelineSpec, rows: DataFrame) -> None:
@@ -102,7 +141,8 @@ def _last_known(spec: PipelineSpec, outcomes: DataFrame, known_by: dt.datetime) 
     """The keys with the label, as `LABEL`, that became known last by that moment."""
     known_at = F.unix_micros(column(spec.outcome.known_at))
     in_time = outcomes.where(known_at <= _micros(known_by))
-    return in_time.groupBy(*named(spec.features.key)).agg(F.max_by(column(spec.outcome.label), known_at).alias(LABEL))
+    label = column(spec.outcome.label).cast("boolean")
+    return in_time.groupBy(*named(spec.features.key)).agg(F.max_by(label, known_at).alias(LABEL))
 
 
 def rows_digest(rows: DataFrame) -> str:

@@ -16,7 +16,7 @@ from hypothesis import strategies as some
 from pipelines import days, reproduce, training_set
 from pipelines.engines.local import LocalEngine
 from pipelines.engines.spark.engine import SparkEngine
-from pipelines.errors import BadInput, KeysRepeated, LookAhead, TrainingFailed
+from pipelines.errors import BadInput, ContractBroken, KeysRepeated, LookAhead, TrainingFailed
 from pipelines.interfaces import Engine, Lake, Tracker
 from pipelines.lake.delta import DeltaLake
 from pipelines.lake.memory import MemoryLake
@@ -91,10 +91,11 @@ def put(lake: Lake, table: str, day: dt.date, rows: pa.Table) -> None:
     lake.publish(lake.stage(table, day, f"{table}-{day}-{rows.num_rows}", rows.to_reader()), {})
 
 
-def filled(lake: Lake, spec: PipelineSpec) -> Lake:
+def filled(lake: Lake, spec: PipelineSpec, label: pa.DataType | None = None) -> Lake:
     for day in days.span(FIRST, DAY):
         put(lake, spec.features_table, day, features_of(spec, day))
-        put(lake, spec.outcomes_table, day, outcomes_of(spec, day))
+        known = outcomes_of(spec, day)
+        put(lake, spec.outcomes_table, day, changed(known, left=known["left"].cast(label or pa.bool_())))
     return lake
 
 
@@ -115,6 +116,47 @@ def elsewhere(monkeypatch):
 
 def load(lake, engine, spec):
     return training_set.load(lake, engine, spec, DAY, training_set.pin_inputs(lake, spec, DAY))
+
+
+def changed(table: pa.Table, **columns: pa.Array) -> pa.Table:
+    for name, values in columns.items():
+        table = table.set_column(table.column_names.index(name), name, values)
+    return table
+
+
+def test_zero_and_one_are_labels_in_spark_too(engine, spec, tmp_path):
+    booleans, numbers = filled(MemoryLake(), spec), filled(MemoryLake(), spec, label=pa.int32())
+    expected = load(booleans, engine, spec).learning
+    for of in (LocalEngine(), engine):
+        assert load(numbers, of, spec).learning.labels().equals(expected.labels())
+
+
+@pytest.mark.parametrize("label", [pa.float64(), pa.int64()])
+def test_rows_of_an_earlier_release_that_break_a_contract_are_refused_in_the_same_words(engine, spec, label):
+    lake = filled(MemoryLake(), spec, label=label)
+    day = dt.date(2013, 3, 10)
+    rows, known = features_of(spec, day), outcomes_of(spec, day).slice(0, 5)
+    odd = pa.array([float("inf"), 1.0, -1e300, None, float("nan")])
+    nameless = pa.array([None, *rows["customer"].slice(1, 4).to_pylist()])
+    put(lake, spec.features_table, day, changed(rows.slice(0, 5), customer=nameless, age=odd))
+    unknown = pa.array([known["known_at"][0].as_py(), None, None, None, None], pa.timestamp("us", tz="UTC"))
+    labels = pa.array([1, 0, None, -1, 1], label)
+    put(lake, spec.outcomes_table, day, changed(known, known_at=unknown, left=labels))
+    refused = [str(refusal(lake, of, spec)) for of in (LocalEngine(), engine)]
+    assert refused[0] == refused[1]
+    for said in ("1 rows have no 'customer'", "'age' is", "in 2 rows", "outcomes/churn: 3 rows have no 'known_at'"):
+        assert said in refused[0]
+    put(lake, spec.features_table, day, rows)
+    put(lake, spec.outcomes_table, day, changed(known, left=labels))
+    refused = [str(refusal(lake, of, spec)) for of in (LocalEngine(), engine)]
+    assert refused[0] == refused[1]
+    assert "outcomes/churn: label 'left' is " in refused[0]
+
+
+def refusal(lake, engine, spec) -> ContractBroken:
+    with pytest.raises(ContractBroken) as raised:
+        load(lake, engine, spec)
+    return raised.value
 
 
 @pytest.mark.parametrize("kind", ["delta", "memory"])
