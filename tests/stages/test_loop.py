@@ -15,6 +15,7 @@ from pipelines.engines.scoring import score_stream
 from pipelines.errors import (
     AuditFailed,
     BadInput,
+    ContractBroken,
     GateRefused,
     KeysRepeated,
     LookAhead,
@@ -442,3 +443,14 @@ def test_zero_and_one_give_what_booleans_give(spec, tmp_path):
         return trained.metrics, trained.model_digest, decided.reason, monitored.outcomes, report.metrics, rows
 
     assert night(pa.int32()) == night(pa.bool_())
+
+
+def test_rows_that_break_a_contract_leave_the_lake_as_it_was(spec, tmp_path):
+    services = installation(memory, tmp_path, spec)
+    outcomes = services.tables["churn_outcomes"]
+    left = outcomes["left"].cast(pa.int8()).cast(pa.float64())
+    services.rebuild(churn_outcomes=outcomes.set_column(outcomes.column_names.index("left"), "left", left))
+    with pytest.raises(ContractBroken, match="churn_outcomes: label 'left' is double"):
+        snapshot.run(services, spec, TRAINED, "w")
+    assert not services.lake.exists(spec.features_table)
+    assert not services.lake.exists(spec.outcomes_table)
