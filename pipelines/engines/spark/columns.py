@@ -43,7 +43,7 @@ def in_workers(frame: DataFrame, names: Sequence[str], work: InWorkers, schema: 
 
     They travel under plain names, since PySpark takes `a.b` for a field of a column a.
     """
-    plain = [column(name).alias(place) for name, place in zip(names, places(names), strict=True)]
+    plain = [frame[quoted(name)].alias(place) for name, place in zip(names, places(names), strict=True)]
 
     def under_their_names(batches: Batches) -> Batches:
         return work(batch.rename_columns(names) for batch in batches)

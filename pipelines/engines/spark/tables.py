@@ -13,7 +13,7 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
 
-from pipelines.engines.spark.columns import named
+from pipelines.engines.spark.columns import quoted
 from pipelines.errors import BadInput
 from pipelines.interfaces import NativeTable, Scan, Staged, Target
 
@@ -25,7 +25,7 @@ def read(session: SparkSession, scan: Scan, native_reader: str = "") -> DataFram
     needs the delta-spark jars. Raises BadInput if none is set.
     """
     if scan.native is not None:
-        return _natively(session, scan.native, native_reader).select(*named(scan.schema.names))
+        return _natively(session, scan.native, native_reader).select(*map(quoted, scan.schema.names))
     schema: Any = from_arrow_schema(scan.schema)
     if not scan.files:
         # In one chunk: of a table in chunks Spark 4.1 drops all that follow an empty one.
