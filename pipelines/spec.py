@@ -496,7 +496,7 @@ def _estimators(spec: PipelineSpec) -> Iterator[str]:
             yield f"{where}.estimator {candidate.estimator!r} is not of scikit-learn, XGBoost or Spark."
             continue
         if candidate.estimator.startswith(CLUSTER_PACKAGES):
-            yield from _cluster_estimator(where, candidate)
+            yield from _cluster_estimator(where, candidate, spec.search.metric)
             continue
         module_name, _, class_name = candidate.estimator.rpartition(".")
         try:
@@ -517,10 +517,10 @@ def _estimators(spec: PipelineSpec) -> Iterator[str]:
         known = set(inspect.signature(estimator).parameters) | set(_parameters(estimator, candidate))
         yield from _unknown_parameters(where, candidate, known)
         if candidate.estimator.startswith("xgboost."):
-            yield from _not_in_force(where, candidate, spec.search.metric)
+            yield from _not_in_force(where, candidate, spec.search.metric, known)
 
 
-def _cluster_estimator(where: str, candidate: Candidate) -> Iterator[str]:
+def _cluster_estimator(where: str, candidate: Candidate, metric: str) -> Iterator[str]:
     """The class is looked at, never made: making one takes a JVM."""
     if candidate.estimator not in CLUSTER_ESTIMATORS:
         yield (
@@ -533,7 +533,10 @@ def _cluster_estimator(where: str, candidate: Candidate) -> Iterator[str]:
     module_name, _, class_name = candidate.estimator.rpartition(".")
     estimator = getattr(importlib.import_module(module_name), class_name)
     known = {name for name in dir(estimator) if isinstance(getattr(estimator, name), Param)}
-    yield from _unknown_parameters(where, candidate, {name for name in known if not OWN_PARAMETERS.fullmatch(name)})
+    known = {name for name in known if not OWN_PARAMETERS.fullmatch(name)}
+    yield from _unknown_parameters(where, candidate, known)
+    if candidate.estimator.startswith("xgboost."):
+        yield from _not_in_force(where, candidate, metric, known)
 
 
 def _unknown_parameters(where: str, candidate: Candidate, known: set[str]) -> Iterator[str]:
@@ -543,9 +546,9 @@ def _unknown_parameters(where: str, candidate: Candidate, known: set[str]) -> It
             yield f"{where}.{part}: {class_name} has no parameter {parameter!r}.{did_you_mean(parameter, known)}"
 
 
-def _not_in_force(where: str, candidate: Candidate, metric: str) -> Iterator[str]:
-    """Parameters that Tailrace would override in silence."""
-    for parameter in sorted(set(XGBOOST_SETS) & {*candidate.parameters, *candidate.search}):
+def _not_in_force(where: str, candidate: Candidate, metric: str, known: set[str]) -> Iterator[str]:
+    """Parameters of the estimator that Tailrace would override in silence."""
+    for parameter in sorted(set(XGBOOST_SETS) & known & {*candidate.parameters, *candidate.search}):
         value, reason = XGBOOST_SETS[parameter]
         if value is XGBOOST_METRICS:
             value = XGBOOST_METRICS.get(metric)

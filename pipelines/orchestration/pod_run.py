@@ -6,9 +6,10 @@ import datetime as dt
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import yaml
+from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.providers.cncf.kubernetes.utils.pod_manager import PodNotFoundException
 from airflow.sdk.exceptions import AirflowException
@@ -62,7 +63,8 @@ class _Operator(KubernetesPodOperator):
     def convert_config_file_to_dict(self) -> None:
         """Upstream gives the trigger what $KUBECONFIG names, and then refuses it where the connection names a cluster
         too: the task would fail when its pod has finished."""
-        if any(self.hook.conn_extras.get(f"{old}{name}") for name in NAMES_A_CLUSTER for old in ("", OLD_PREFIX)):
+        extras = cast(KubernetesHook, self.hook).conn_extras
+        if any(extras.get(f"{old}{name}") for name in NAMES_A_CLUSTER for old in ("", OLD_PREFIX)):
             self._config_dict = None
         else:
             super().convert_config_file_to_dict()

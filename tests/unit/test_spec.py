@@ -107,6 +107,11 @@ def with_columns(spec: PipelineSpec, columns: dict[str, str]) -> PipelineSpec:
         (lambda s: with_candidate(s, parameters={"eval_metric": "error"}), "sets 'eval_metric' to 'logloss' (search.m"),
         (lambda s: with_candidate(s, parameters={"enable_categorical": False}), "Tailrace sets 'enable_categorical'"),
         (lambda s: with_candidate(s, parameters={"importance_type": "gain"}), "sets 'importance_type' to 'total_gain'"),
+        (
+            lambda s: with_candidate(s, estimator=XGB, parameters={"eval_metric": "error"}),
+            "sets 'eval_metric' to 'logl",
+        ),
+        (lambda s: with_candidate(s, estimator=XGB, parameters={"importance_type": "gain"}), "sets 'importance_type'"),
         (lambda s: with_candidate(s, parameters={"kwargs": {"max_dept": 3}}), "Tailrace sets 'kwargs' (write each"),
         (lambda s: with_candidate(s, search={"missing": Choice((0.0,))}), ".search: Tailrace sets 'missing'"),
         (lambda s: with_candidate(s, parameters={"base_score": len}), "has the function len, whose content cannot"),

@@ -18,13 +18,14 @@ from pipelines import refusals
 from pipelines.engines import dry_run
 from pipelines.engines.encoding import to_numpy
 from pipelines.engines.estimators import is_distributed
+from pipelines.engines.library_errors import said
 from pipelines.engines.search import WATCH_SHARE, Job, Outcome, Run, best_of, refit, search
 from pipelines.engines.spark.distributed import Fit, learning, measured
 from pipelines.engines.spark.failures import freed, spark_errors
 from pipelines.engines.spark.progress import told
 from pipelines.engines.spark.rows import FrameRows, framed
 from pipelines.engines.spark.search import in_tasks
-from pipelines.errors import JobFailed
+from pipelines.errors import ClusterRefused, OutOfMemory, Unavailable
 from pipelines.interfaces import LabelledRows, Trained, Trial
 from pipelines.spec import LABEL, PipelineSpec
 
@@ -114,7 +115,7 @@ def _one_by_one(
 ) -> Iterator[Callable[[Job], Outcome]]:
     """Runs a distributed candidate's trial on the whole cluster.
 
-    Raises TrainingFailed if the rows cannot be compared on, and what `spark_errors` does.
+    Raises TrainingFailed if the rows cannot be compared on, and what `spark_errors` does if no parameter is to blame.
     """
     doing = f"The hyperparameter search of {spec.name}"
     with ExitStack() as stack:
@@ -138,9 +139,11 @@ def _one_by_one(
                         fits[name] = stack.enter_context(opened)
                     model = fits[name](job.parameters)
                     return ended("complete", measured(watch, model)[spec.search.metric])
-            except (JobFailed, ValueError, TypeError) as error:
+            except (Unavailable, ClusterRefused, OutOfMemory):
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever a library raises on parameters that it does not like
                 # A bad combination of parameters ends its own trial; the search goes on.
-                return ended("failed", error=str(error))
+                return ended("failed", error=said(error))
 
         yield run
 
