@@ -9,13 +9,29 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from pipelines import pins, promotions
+from pipelines import pins, promotions, staleness
 from pipelines.interfaces import Pin, Services
 from pipelines.spec import PipelineSpec
 
-_TEMPORARY = re.compile(
-    r"tailrace-(comparison|decision|evaluate|model|references|report|staging|tracking|train|trees|trials|validation)-\w{8}"
-)
+PURPOSES = [
+    "audit",
+    "check",
+    "comparison",
+    "decision",
+    "dry-run",
+    "evaluate",
+    "model",
+    "references",
+    "report",
+    "staging",
+    "tracking",
+    "train",
+    "trees",
+    "trials",
+    "validation",
+]
+"""What the temporary folders of this package are for: each is named `tailrace-<purpose>-` and eight characters."""
+_TEMPORARY = re.compile(f"tailrace-({'|'.join(PURPOSES)})-\\w{{8}}")
 _SHORTEST = dt.timedelta(days=1)
 
 
@@ -27,7 +43,7 @@ def maintain(services: Services, spec: PipelineSpec, keep: dt.timedelta) -> list
     held = _pins(services, spec)
     done: list[dict[str, object]] = []
     tables = (spec.features_table, spec.outcomes_table, spec.predictions_table, spec.performance_table)
-    for table in (*tables, promotions.TABLE):
+    for table in (*tables, staleness.table(spec), promotions.TABLE):
         if not services.lake.exists(table):
             continue
         kept = [pin for pin in held if pin.table == table]

@@ -31,7 +31,7 @@ def note_unchanged(lake: Lake, spec: PipelineSpec, commit: Commit, sources: Mapp
     if commit.day is None or not commit.unchanged or known == pins.source_days(sources):
         return
     row = {"day": commit.day, "version": commit.version, "number": len(noted), "source_days": sources[pins.SOURCE_DAYS]}
-    lake.append(_table(spec), pa.Table.from_pylist([row], _SCHEMA), {"pipeline": spec.name, "stage": "snapshot"})
+    lake.append(table(spec), pa.Table.from_pylist([row], _SCHEMA), {"pipeline": spec.name, "stage": "snapshot"})
 
 
 def stale(lake: Lake, warehouse: Warehouse, spec: PipelineSpec, first: dt.date, last: dt.date) -> Stale:
@@ -88,8 +88,9 @@ def _made_from(commit: Commit, noted: Sequence[Mapping[str, object]]) -> dict[dt
 
 
 def _notes(lake: Lake, spec: PipelineSpec) -> list[Mapping[str, object]]:
-    return lake.read(_table(spec)).read_all().to_pylist() if lake.exists(_table(spec)) else []
+    return lake.read(table(spec)).read_all().to_pylist() if lake.exists(table(spec)) else []
 
 
-def _table(spec: PipelineSpec) -> str:
+def table(spec: PipelineSpec) -> str:
+    """The lake table that says what unchanged days were made from when they were taken again."""
     return f"sources/{spec.name}"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import re
 import tempfile
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-from pipelines import maintenance, promotions
+from pipelines import maintenance, promotions, staleness
 from pipelines.promotions import Promotion
 
 DAY = dt.date(2013, 1, 9)
@@ -28,6 +29,7 @@ def temporary(tmp_path, monkeypatch) -> Path:
 def test_every_table_of_the_pipeline_is_kept_small(services, spec, temporary):
     lake = services.lake
     tables = (spec.features_table, spec.outcomes_table, spec.predictions_table, spec.performance_table)
+    tables += (staleness.table(spec),)
     for table in tables:
         lake.publish(lake.stage(table, DAY, "r", pa.table({"x": [1]}).to_reader()), {})
     for version in ("1", "2"):
@@ -35,6 +37,12 @@ def test_every_table_of_the_pipeline_is_kept_small(services, spec, temporary):
     done = maintenance.maintain(services, spec, dt.timedelta(days=30))
     assert [row["table"] for row in done] == [*tables, promotions.TABLE]
     assert [row.version for row in promotions.decisions(lake, "churn")] == ["2", "1"]
+
+
+def test_every_temporary_folder_of_the_package_is_known():
+    sources = Path(maintenance.__file__).parent.rglob("*.py")
+    used = {name for source in sources for name in re.findall(r'prefix="tailrace-([a-z-]+)-"', source.read_text())}
+    assert used == set(maintenance.PURPOSES)
 
 
 def test_temporary_folders_of_killed_runs_are_removed_and_nothing_else(services, spec, temporary):
