@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipelines.validation import screening
@@ -102,7 +102,11 @@ def clear(
     return dict(screening.clear(query, {0: item}, VIEWS))[0]
 
 
+UNIQUE = "expect_column_proportion_of_unique_values_to_be_between"
+
+
 @given(st.lists(VALUES, min_size=3, max_size=3), expectations())
+@example([[None], [], []], Expectation(UNIQUE, {"column": "x", "min_value": 0.5}, "critical", None))
 @settings(max_examples=200, deadline=None)
 def test_only_days_that_pass_are_dismissed(
     connection: duckdb.DuckDBPyConnection, values: list[Values], item: Expectation
