@@ -196,7 +196,10 @@ class Landing:
     def _footer(self, table: str, day: dt.date, file: Any) -> pq.FileMetaData:
         try:
             return pq.read_metadata(file)
-        except pa.ArrowException as error:
+        except (pa.ArrowException, OSError) as error:
+            # Arrow calls some damage an OSError; one of the storage has a number
+            if getattr(error, "errno", None) is not None:
+                raise
             raise LandingRefused(
                 f"The landing zone {self.root} holds a file of {table} of {day} that is not a readable Parquet "
                 f"file ({' '.join(str(error).split())}). Land the day again from a sound extract."
@@ -206,7 +209,7 @@ class Landing:
         with self._reading(f"{table} of {day}"), self._files.open(self._file(table, day), "rb") as file:
             noted = self._footer(table, day, file).metadata or {}
             if _DIGEST in noted:
-                return str(noted[_DIGEST], "ascii")
+                return noted[_DIGEST].decode("ascii", "replace")
             file.seek(0)
             return hashlib.file_digest(file, "sha256").hexdigest()
 

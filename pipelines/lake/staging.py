@@ -16,6 +16,8 @@ from pipelines.lake.parquet import DataFile
 
 # The leading underscore hides the folder from every Delta tool.
 FOLDER = "_staged"
+_SEAL = "sha256"
+"""The name, in a manifest, of the digest of all the rest."""
 # Whatever `older_than` says, vacuum leaves younger files alone: a run may be about to publish them.
 YOUNGEST_DELETED = dt.timedelta(days=1)
 
@@ -39,17 +41,25 @@ class Manifest:
             "notes": dict(staged.notes),
             "files": [asdict(file) for file in self.files],
         }
-        store.put(manifest_path(staged.day, staged.run_id), json.dumps(body, indent=1).encode())
+        sealed = {_SEAL: _seal(body), **body}
+        store.put(manifest_path(staged.day, staged.run_id), json.dumps(sealed, indent=1).encode())
 
 
 def load(store: TableFiles, path: str) -> Manifest | None:
-    """The manifest at a path; None if there is none, or one that a killed writer or a crash left half written."""
+    """The manifest at a path; None if there is none, or if it is not as `save` wrote it: half written, or damaged."""
     try:
         body = json.loads(store.get(path))
-        files = tuple(DataFile(**file) for file in body["files"])
-        return Manifest(_staged(body, files), files)
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        if body.pop(_SEAL) != _seal(body):
+            return None
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         return None
+    files = tuple(DataFile(**file) for file in body["files"])
+    return Manifest(_staged(body, files), files)
+
+
+def _seal(body: Mapping[str, object]) -> str:
+    """SHA-256 of what a manifest says: a damaged one could publish rows that other readers do not find."""
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
 def now() -> dt.datetime:
