@@ -21,7 +21,7 @@ import typer
 from pipelines import days, handover, limits, models, os_errors, output, people, registry, settings
 from pipelines.errors import BadInput, SettingsError, SpecError, TailraceError, did_you_mean
 from pipelines.interfaces import Services, Trial
-from pipelines.spec import PipelineSpec, zone
+from pipelines.spec import MOST_DAYS, MOST_TRIALS, PipelineSpec, zone
 from pipelines.wiring import Wiring, open_services
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Batch ML pipelines, by hand."
 )
-
-MOST_DAYS, MOST_TRIALS = 36_500, 100_000
 
 Pipeline = Annotated[str, typer.Argument(help="A pipeline of pipelines/catalog/.")]
 Date = Annotated[str, typer.Option("--date", help="The day to work on, YYYY-MM-DD.")]
@@ -99,9 +97,19 @@ def list_(as_json: Json = False) -> None:
     """The pipelines, their champions, their last published day, and the day of a training that was missed."""
     services = _services()
     specs, problems = registry.load(estimators=False)
-    output.table("Pipelines", [_overview(services, spec) for spec in specs], as_json)
+    rows, failed = [], []
+    for spec in specs:
+        try:
+            rows.append(_overview(services, spec))
+        except TailraceError as error:
+            failed.append(f"Not listed: {spec.name}: {error}")
+    output.table("Pipelines", rows, as_json)
     for problem in problems:
         output.warn(f"Not listed: {problem}")
+    for sentence in failed:
+        output.error(sentence)
+    if failed:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
-from croniter import croniter
+from croniter import CroniterBadDateError, croniter
 
 from pipelines.errors import did_you_mean
 from pipelines.field_types import wrong_fields
@@ -308,8 +308,11 @@ def _features(spec: PipelineSpec) -> Iterator[str]:
                 f"{', '.join(COLUMN_KINDS)}.{did_you_mean(kind, COLUMN_KINDS)}"
             )
     times = {features.event_time, features.known_at, spec.outcome.known_at}
-    for column in sorted({*features.key, *times, spec.outcome.label, *RESERVED} & set(features.columns)):
-        yield f"features.columns[{column!r}] is a key, a time or the label; a model must not learn from it."
+    others = _by_case({*features.key, *times, spec.outcome.label, *RESERVED})
+    for column in sorted(name for name in features.columns if name.lower() in others):
+        same = others[column.lower()]
+        which = "" if column in same else f" (databases take it for {same[0]!r})"
+        yield f"features.columns[{column!r}] is a key, a time or the label{which}; a model must not learn from it."
     for column in sorted({name for name in features.key if features.key.count(name) > 1}):
         yield f"features.key names {column!r} {features.key.count(column)} times; once is enough."
 
@@ -339,9 +342,10 @@ def _columns(spec: PipelineSpec) -> Iterator[str]:
     for where, name in dict.fromkeys([*inputs, *(column for columns in tables.values() for column in columns)]):
         if not name or not name.isprintable():
             yield f"{where} is {name!r}; a column needs a name without line breaks or other control characters."
-    for name, same in _by_case(features.columns).items():
-        if len(same) > 1:
-            yield f"features.columns has {' and '.join(map(repr, same))}, which databases take for one column: {name}."
+    for where, names in (("features.key", dict.fromkeys(features.key)), ("features.columns", features.columns)):
+        for name, same in _by_case(names).items():
+            if len(same) > 1:
+                yield f"{where} has {' and '.join(map(repr, same))}, which databases take for one column: {name}."
 
 
 def _shared(where: str, name: str, other: str, table: str) -> str:
@@ -410,10 +414,24 @@ def _schedule(spec: PipelineSpec) -> Iterator[str]:
         nearest = did_you_mean(schedule.timezone, _zones())
         yield f"schedule.timezone {schedule.timezone!r} is not a time zone.{nearest}"
     for name, cron in (("train", schedule.train), ("predict", schedule.predict)):
-        if cron is not None and not croniter.is_valid(cron):
-            yield f"schedule.{name} is {cron!r}; write a cron expression of five fields, such as '30 0 * * *'."
+        if cron is not None and (wrong := _wrong_cron(cron)):
+            yield f"schedule.{name} is {cron!r}{wrong}; write a cron expression of five fields, such as '30 0 * * *'."
     if schedule.start and schedule.end and schedule.start > schedule.end:
         yield f"schedule.start {schedule.start} is after schedule.end {schedule.end}."
+
+
+def _wrong_cron(cron: str) -> str | None:
+    """What is wrong with a cron expression, as the part of a sentence; None if nothing is."""
+    fields = len(cron.split())
+    if fields != 5:
+        return f", which has {fields} field{'' if fields == 1 else 's'}"
+    try:
+        croniter(cron, dt.datetime(2000, 1, 1)).get_next()
+    except CroniterBadDateError:
+        return ", a date that never comes"
+    except ValueError:  # croniter's own errors, and numbers of thousands of digits
+        return ", which is no cron expression"
+    return None
 
 
 def _predictions(spec: PipelineSpec) -> Iterator[str]:

@@ -14,14 +14,17 @@ def missed(services: Services, spec: PipelineSpec) -> dt.date | None:
     """The last scheduled day that could have been trained on, if nothing was trained as of it or of a later day.
 
     A day can be trained on once its outcomes are published. None too for a pipeline without a schedule, and before its
-    first day. Raises TrackerUnavailable, LakeUnavailable.
+    first day; days before the schedule's start or after its end are not scheduled.
+    Raises TrackerUnavailable, LakeUnavailable.
     """
     outcomes = services.lake.days(spec.outcomes_table)
-    if spec.schedule.train is None or not outcomes:
+    schedule = spec.schedule
+    if schedule.train is None or not outcomes:
         return None
-    day_after = dt.datetime.combine(max(outcomes) + dt.timedelta(days=1), dt.time(), zone(spec))
-    scheduled: dt.date = croniter(spec.schedule.train, day_after).get_prev(dt.datetime).date()
-    if scheduled <= min(outcomes):
+    last = min(max(outcomes), schedule.end or dt.date.max)
+    day_after = dt.datetime.combine(last + dt.timedelta(days=1), dt.time(), zone(spec))
+    scheduled: dt.date = croniter(schedule.train, day_after).get_prev(dt.datetime).date()
+    if scheduled <= min(outcomes) or scheduled < (schedule.start or dt.date.min):
         return None
     trained = (
         dt.date.fromisoformat(record.tags["tailrace.day"])

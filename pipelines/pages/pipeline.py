@@ -19,7 +19,7 @@ from pipelines.pages.words import State
 from pipelines.promotions import Promotion
 from pipelines.spec import PipelineSpec, zone
 
-MOST_DAYS = 400
+CALENDAR_DAYS = 400
 HOLDOUT = "holdout."
 
 
@@ -126,7 +126,7 @@ def _calendar(
     if not known:
         return []
     last = min(max(known), until) if until else max(known)
-    first = max(min(known), last - dt.timedelta(days=MOST_DAYS - 1))
+    first = max(min(known), last - dt.timedelta(days=CALENDAR_DAYS - 1))
     where, today = zone(spec), sources.today(zone(spec))
     span = (first + dt.timedelta(days=offset) for offset in range((last - first).days + 1))
     return [calendar_day(day, published.get(day), attempts.get(day), where, today) for day in span]

@@ -35,3 +35,16 @@ def test_the_last_scheduled_training_is_missed_until_one_as_of_it_or_later_is_th
 def test_without_a_schedule_none_is_missed(loop, services, spec):
     loop.take()
     assert trainings.missed(services, replace(spec, schedule=Schedule(train=None, predict=None))) is None
+
+
+def test_what_lies_outside_of_the_schedule_is_not_missed(loop, services, spec):
+    loop.take()
+
+    def missed(**limits: dt.date) -> dt.date | None:
+        return trainings.missed(services, replace(spec, schedule=replace(spec.schedule, **limits)))
+
+    assert missed(start=MONDAY, end=MONDAY) == MONDAY, "both included"
+    assert missed(start=MONDAY + dt.timedelta(days=1)) is None
+    assert missed(end=MONDAY - dt.timedelta(days=1)) == dt.date(2013, 1, 7), "the last before the end"
+    assert missed(start=dt.date(2013, 1, 8), end=dt.date(2013, 1, 13)) is None
+    assert missed(end=dt.date.max) == MONDAY

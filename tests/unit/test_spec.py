@@ -46,6 +46,10 @@ def with_candidate(spec: PipelineSpec, **changes: object) -> PipelineSpec:
     return replace(spec, candidates=(replace(trees, **changes),))
 
 
+def with_training(spec: PipelineSpec, cron: str) -> PipelineSpec:
+    return replace(spec, schedule=replace(spec.schedule, train=cron))
+
+
 def with_columns(spec: PipelineSpec, columns: dict[str, str]) -> PipelineSpec:
     return replace(spec, features=replace(spec.features, columns=columns), gate=Gate())
 
@@ -79,7 +83,10 @@ def with_columns(spec: PipelineSpec, columns: dict[str, str]) -> PipelineSpec:
         (lambda s: replace(s, audit=Audit(max_null_share=-0.1)), "audit.max_null_share is -0.1"),
         (lambda s: replace(s, audit=Audit(max_psi=0)), "audit.max_psi is 0"),
         (lambda s: replace(s, schedule=replace(s.schedule, timezone="America/NewYork")), "America/New_York"),
-        (lambda s: replace(s, schedule=replace(s.schedule, train="daily")), "of five fields"),
+        (lambda s: with_training(s, "daily"), "which has 1 field; write a cron expression of five fields"),
+        (lambda s: with_training(s, "* * * * * *"), "schedule.train is '* * * * * *', which has 6 fields; write"),
+        (lambda s: with_training(s, "0 1 31 2 *"), "schedule.train is '0 1 31 2 *', a date that never comes; write"),
+        (lambda s: with_training(s, "9" * 5000 + " * * * *"), "which is no cron expression; write"),
         (lambda s: replace(s, predictions=replace(s.predictions, score="customer")), "already a column"),
         (lambda s: with_candidate(s, search={"max_dept": IntRange(2, 4)}), "Did you mean 'max_depth'?"),
         (lambda s: with_candidate(s, parameters={"etaa": 1}), "XGBClassifier has no parameter 'etaa'"),
@@ -136,6 +143,7 @@ def with_key(spec: PipelineSpec, *key: object, **changes: object) -> PipelineSpe
         (lambda s: with_key(s, "customer", "event_time"), "features.event_time is 'event_time', which is already"),
         (lambda s: with_key(s, "customer", event_time="known_at"), "a column of the features: features.event_time."),
         (lambda s: with_key(s, "customer", "customer"), "features.key names 'customer' 2 times"),
+        (lambda s: with_key(s, "customer", "Customer"), "features.key has 'customer' and 'Customer', which databases"),
         (lambda s: with_key(s, "customer", None), "features.key[1] is None; it must be a text"),
         (
             lambda s: with_key(s, "left"),
@@ -152,6 +160,12 @@ def with_key(spec: PipelineSpec, *key: object, **changes: object) -> PipelineSpe
         (lambda s: with_key(s, "a\nb"), "a column needs a name without line breaks"),
         (lambda s: with_columns(s, {"": "numeric"}), "a column needs a name"),
         (lambda s: with_columns(s, {"age": "numeric", "Age": "numeric"}), "which databases take for one column"),
+        (lambda s: with_columns(s, {"DS": "numeric"}), "['DS'] is a key, a time or the label (databases take it for"),
+        (lambda s: with_columns(s, {"CUSTOMER": "numeric"}), "databases take it for 'customer'"),
+        (lambda s: with_columns(s, {"Known_At": "numeric"}), "databases take it for 'known_at'"),
+        (lambda s: with_columns(s, {"EVENT_TIME": "numeric"}), "databases take it for 'event_time'"),
+        (lambda s: with_columns(s, {"__TIME": "numeric"}), "databases take it for '__time'"),
+        (lambda s: with_columns(s, {"Left": "numeric"}), "databases take it for 'left'"),
         (
             lambda s: with_columns(s, {"wind[mph]": "numeric"}),
             "XGBoost takes no column names with [, ] or <; rename",
@@ -407,3 +421,8 @@ def test_candidates_of_a_cluster_and_of_one_machine_stand_in_one_spec_and_are_ch
 def test_a_meta_estimator_does_not_break_the_checks(spec):
     candidate = Candidate("vote", "sklearn.ensemble.VotingClassifier", {"estimatorz": []})
     assert "Did you mean 'estimators'?" in one_problem(replace(spec, candidates=(candidate,)))
+
+
+@pytest.mark.parametrize("cron", ["0 0 29 2 *", "0 0 L * *", "0 0 * 2 1#5", "30  0 * * 1-5", "0 0 31 2 1"])
+def test_a_rare_date_is_one_that_comes(spec, cron):
+    assert problems_of(with_training(spec, cron), estimators=False) == []

@@ -6,9 +6,9 @@ import pytest
 from typer.testing import CliRunner
 
 from pipelines import cli, registry
-from pipelines.errors import SpecError
+from pipelines.errors import SpecError, UnknownName
 from pipelines.pages import catalog
-from pipelines.spec import zone
+from pipelines.spec import MOST_DAYS, MOST_TRIALS, zone
 
 HEAD = "from dataclasses import replace\nfrom pipelines.catalog.flight_delay import SPEC as FLIGHTS\n"
 WRONG = "SPEC = replace(FLIGHTS, name='wrong', search=replace(FLIGHTS.search, trials='16'))"
@@ -30,6 +30,17 @@ def test_the_list_shows_the_others_and_what_is_wrong():
     assert "search.trials is '16'" in listed.output
 
 
+def test_the_list_shows_the_others_where_one_pipeline_fails(tmp_path):
+    (tmp_path / "catalog" / "wrong.py").write_text(HEAD + "SPEC = replace(FLIGHTS, name='wrong')")
+    log = tmp_path / "home" / "lake" / "predictions" / "wrong" / "_delta_log"
+    log.mkdir(parents=True)
+    (log / f"{0:020}.json").write_text("{")
+    listed = CliRunner().invoke(cli.app, ["list", "--json"], catch_exceptions=False)
+    assert listed.exit_code == 1
+    assert '"pipeline": "good"' in listed.stdout
+    assert "Not listed: wrong: " in listed.stderr
+
+
 def test_the_history_of_another_pipeline_is_shown():
     shown = CliRunner().invoke(cli.app, ["history", "good"], catch_exceptions=False)
     assert shown.exit_code == 0
@@ -47,3 +58,18 @@ def test_a_backfill_of_the_warehouse_takes_the_zone_of_the_others(tmp_path):
     (tmp_path / "catalog" / "good.py").unlink()
     with pytest.raises(SpecError, match="trials is '16'"):
         cli._backfilled("warehouse", train=False)
+
+
+@pytest.mark.parametrize(
+    ("command", "most"),
+    [
+        (("train", "nowhere", "--date", "2013-01-01", "--trials"), MOST_TRIALS),
+        (("maintain", "nowhere", "--keep-days"), MOST_DAYS),
+    ],
+)
+def test_a_command_takes_as_much_as_a_spec(command, most):
+    taken = CliRunner().invoke(cli.app, [*command, str(most)])
+    assert isinstance(taken.exception, UnknownName), "the number is taken; the pipeline is not"
+    refused = CliRunner().invoke(cli.app, [*command, str(most + 1)])
+    assert refused.exit_code == 2
+    assert str(most) in refused.stderr
