@@ -6,10 +6,10 @@ training run tells them apart, in whatever registry they are: it is random. The 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from pipelines.interfaces import ModelVersion
+from pipelines.interfaces import Commit, ModelVersion
 
 DIGEST_TAG = "tailrace.model_digest"
 """A model version's tag: SHA-256 of the files that were registered."""
@@ -51,3 +51,31 @@ def of_commit(metadata: Mapping[str, str]) -> Identity:
 def notes(model: Identity) -> dict[str, str]:
     """The model, as a commit's metadata."""
     return {VERSION: model.version, RUN: model.run_id, DIGEST: model.digest}
+
+
+def training_run(commit: Commit, registered: Iterable[ModelVersion]) -> str:
+    """The training run of the model that made a commit; empty if it is not known any more."""
+    recorded = of_commit(commit.metadata)
+    if recorded.run_id:
+        return recorded.run_id
+    there = _numbered(recorded.version, registered)
+    return there.run_id if there and _is_before(there, commit) else ""
+
+
+def made_by_number(commit: Commit, model: Identity, registered: Iterable[ModelVersion]) -> bool:
+    """Whether a model made a commit that records the model's number alone, as earlier versions of Tailrace did.
+
+    What the registry has under this number did so unless it was created after the commit: then a former one did.
+    """
+    there = _numbered(model.version, registered)
+    if there is None:
+        return True
+    return _is_before(there, commit) == (model.run_id in ("", there.run_id))
+
+
+def _numbered(version: str, registered: Iterable[ModelVersion]) -> ModelVersion | None:
+    return next((each for each in registered if each.version == version), None)
+
+
+def _is_before(version: ModelVersion, commit: Commit) -> bool:
+    return version.created_at <= commit.recorded_at

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import re
 import tempfile
@@ -99,30 +100,20 @@ def why_gone(services: Services, spec: PipelineSpec, model: Identity) -> str:
 
 
 def made_by(services: Services, spec: PipelineSpec, commit: Commit, model: Identity) -> bool:
-    """Whether a commit's predictions are this model's.
-
-    Earlier versions of Tailrace recorded the number alone: then it is not a version that was made after the commit.
-    """
+    """Whether a commit's predictions are this model's; the registry is read only where the number alone is recorded."""
     recorded = identity.of_commit(commit.metadata)
     if recorded.version != model.version or recorded.differs(model):
         return False
-    if recorded.run_id:
-        return True
-    versions = {known.version: known.created_at for known in services.tracker.versions(spec.name)}
-    return versions.get(model.version, commit.recorded_at) <= commit.recorded_at
+    return bool(recorded.run_id) or identity.made_by_number(commit, model, services.tracker.versions(spec.name))
 
 
 def trained_by(services: Services, spec: PipelineSpec, commit: Commit) -> RunRecord:
     """The training run of the model whose predictions a commit holds. Raises ModelGone if it is not known any more."""
     recorded = identity.of_commit(commit.metadata)
+    if run_id := identity.training_run(commit, services.tracker.versions(spec.name)):
+        with contextlib.suppress(UnknownName):
+            return services.tracker.run(run_id)
     found = _found(services, spec, recorded.version)
-    try:
-        if recorded.run_id:
-            return services.tracker.run(recorded.run_id)
-        if found and made_by(services, spec, commit, found):
-            return services.tracker.run(found.run_id)
-    except UnknownName:
-        pass
     again = f"tailrace predict {spec.name} --date {commit.day} --model N"
     way_out = f"Restore the registry from a backup, or predict the day with a version that is there: {again}."
     raise ModelGone(f"{_missing(recorded, found)} {way_out}")

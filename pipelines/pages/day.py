@@ -14,7 +14,6 @@ from pipelines import identity, pins
 from pipelines.interfaces import Commit, Pin, RunRecord
 from pipelines.pages.activity import Attempt
 from pipelines.pages.pipeline import CalendarDay, calendar_day
-from pipelines.pages.remembered import Tracked
 from pipelines.pages.sources import Sources, number
 from pipelines.spec import PipelineSpec, zone
 
@@ -113,7 +112,7 @@ def gather(sources: Sources, spec: PipelineSpec, day: dt.date) -> DayPage:
     state = calendar_day(day, commit, attempt, zone(spec), sources.today(zone(spec)))
     metadata: Mapping[str, str] = commit.metadata if commit else {}
     tracked = sources.tracker.of(spec.name)
-    training = tracked.run(_training_run(tracked, commit)) if commit else None
+    training = tracked.run(identity.training_run(commit, tracked.versions)) if commit else None
     features = pins.from_json(metadata["features_pin"]) if metadata.get("features_pin") else None
     measured = sources.performance(spec.name) or []
     performance = next((row for row in measured if row["ds"] == day), None)
@@ -143,16 +142,6 @@ def gather(sources: Sources, spec: PipelineSpec, day: dt.date) -> DayPage:
         max((each for each in known if each < day), default=None),
         min((each for each in known if each > day), default=None),
     )
-
-
-def _training_run(tracked: Tracked, commit: Commit) -> str:
-    """The training run of the model that made the commit; empty if it is not known any more."""
-    recorded = identity.of_commit(commit.metadata)
-    if recorded.run_id:
-        return recorded.run_id
-    # Recorded by its number alone: that is not a version which was made after the commit.
-    known = (each for each in tracked.versions if each.version == recorded.version)
-    return next((each.run_id for each in known if each.created_at <= commit.recorded_at), "")
 
 
 def _features_commit(sources: Sources, spec: PipelineSpec, day: dt.date, pin: Pin | None) -> Commit | None:

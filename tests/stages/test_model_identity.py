@@ -92,6 +92,24 @@ class TestARegistryThatWasStartedOver:
         by_hand(loop, start_registry_over(loop, tmp_path))
         assert not score.run(loop.services, loop.spec, TRAINED, "after").already
 
+    def test_a_day_that_an_earlier_release_published_by_the_former_one_is_recognised(
+        self, loop, tmp_path, monkeypatch, request
+    ):
+        with monkeypatch.context() as patch:
+            as_earlier_releases_recorded(patch)
+            champion = request.getfixturevalue("champion")
+        start_registry_over(loop, tmp_path)
+        again = score.run(loop.services, loop.spec, TRAINED, "again")
+        assert again.already, "the version 1 that is there now was created after the commit"
+        assert again.model_version == "1"
+        former = identity.Identity("1", champion)
+        commit = loop.services.lake.days("predictions/churn")[TRAINED]
+        (there,) = loop.services.tracker.versions("churn")
+        older = replace(there, created_at=commit.recorded_at)
+        assert not identity.made_by_number(commit, former, [older]), "a version of before the commit may have made it"
+        assert identity.made_by_number(commit, identity.of_version(older), [older])
+        assert not identity.made_by_number(commit, identity.of_version(there), [there])
+
     def test_it_cannot_be_rolled_back_to_a_number(self, loop, champion, tmp_path):
         loop.challenge(LATER, seed=3)
         other = start_registry_over(loop, tmp_path)
@@ -151,6 +169,8 @@ class TestAVersionThatWasDeleted:
         self.delete(services, "1")
         assert score.run(services, loop.spec, TRAINED, "again").already
         assert monitor.run(services, loop.spec, TRAINED, "m").drift
+        services.tracker = None
+        assert score.run(services, loop.spec, TRAINED, "again").already, "no model has to be loaded"
 
 
 def test_what_earlier_releases_recorded_goes_on_working(loop, monkeypatch, request):
