@@ -6,6 +6,7 @@ import contextlib
 import datetime as dt
 import re
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pipelines import identity, promotions
 from pipelines.errors import BadInput, ModelGone, NoChampion, SignatureMismatch, UnknownName
 from pipelines.identity import Identity
 from pipelines.interfaces import Commit, Model, ModelVersion, RunRecord, Services
+from pipelines.promotions import Promotion
 from pipelines.spec import PipelineSpec
 
 AS_OF, CURRENT = "as-of", "current"
@@ -85,11 +87,11 @@ def record_of(services: Services, spec: PipelineSpec, version: str) -> RunRecord
     return services.tracker.run(numbered(services, spec, version).run_id)
 
 
-def registered(services: Services, spec: PipelineSpec, model: Identity) -> Identity:
-    """The very model, as the registry names it. Raises ModelGone saying what else can be done."""
+def registered(services: Services, spec: PipelineSpec, model: Identity, day: dt.date | None = None) -> Identity:
+    """The very model, as the registry names it. Raises ModelGone saying what else can be done, of `day` if given."""
     found = _found(services, spec, model.version)
     if found is None or found.differs(model):
-        raise ModelGone(f"{spec.name}: {_missing(model, found)} {_ways_out(services, spec)}")
+        raise ModelGone(f"{spec.name}: {_missing(model, found)} {_ways_out(services, spec, day)}")
     return found
 
 
@@ -132,21 +134,30 @@ def holdout_scores(trained: RunRecord, version: str) -> str:
 def _explicit(services: Services, spec: PipelineSpec, day: dt.date, version: str) -> Choice:
     model = identity.of_version(numbered(services, spec, version))
     _refuse_second_meaning(services, spec, model)
-    trained = services.tracker.run(model.run_id).tags.get("tailrace.day")
-    effective_from = dt.date.fromisoformat(trained) if trained else None
+    effective_from = _trained(services, model)
     return Choice(model, effective_from, effective_from is not None and effective_from > day)
+
+
+def _trained(services: Services, model: Identity) -> dt.date | None:
+    """The day that a model was trained as of."""
+    day = services.tracker.run(model.run_id).tags.get("tailrace.day")
+    return dt.date.fromisoformat(day) if day else None
 
 
 def _refuse_second_meaning(services: Services, spec: PipelineSpec, model: Identity) -> None:
     """Raises ModelGone where the last decision on a version of this number was on another model."""
-    decided = (row.model for row in promotions.decisions(services.lake, spec.name) if row.version == model.version)
-    last = next(decided, model)
+    last = _last_decided(promotions.decisions(services.lake, spec.name), model)
     if last.differs(model):
         raise ModelGone(
             f"{spec.name}: {_missing(last, model)} So the number {model.version} names two models. Restore the "
             "registry that was used before; or decide on the model that is there, which gives it the number: tailrace "
             f"promote {spec.name} --run {model.run_id} --reason '...'."
         )
+
+
+def _last_decided(decided: Sequence[Promotion], model: Identity) -> Identity:
+    """The model of the last decision on a version of this model's number; the model itself if there was none."""
+    return next((row.model for row in decided if row.version == model.version), model)
 
 
 def _found(services: Services, spec: PipelineSpec, version: str) -> Identity | None:
@@ -164,20 +175,43 @@ def _missing(recorded: Identity, found: Identity | None) -> str:
     )
 
 
-def _ways_out(services: Services, spec: PipelineSpec) -> str:
+def _ways_out(services: Services, spec: PipelineSpec, day: dt.date | None) -> str:
     """What can be done where a champion is gone; every way that is named works."""
     past = promotions.history(services.lake, spec.name)
-    there = next((row for row in past if not why_gone(services, spec, row.model)), None)
-    if there and not there.model.differs(past[0].model):
-        return f"Restore the registry from a backup, or score the day with another version: --model {there.version}."
+    known = {each.version: identity.of_version(each) for each in services.tracker.versions(spec.name)}
+    there = [row for row in past if row.version in known and not known[row.version].differs(row.model)]
+    number = _number_for(services, spec, there, known, day)
+    if there and not there[0].model.differs(past[0].model):
+        # The champion of today is there, a former one is gone: no rollback or training brings the former one back.
+        return f"Restore the registry from a backup{f', or score the day with {number}' if number else ''}."
     back = (
-        f" roll back to a former champion (tailrace rollback {spec.name} --version {there.version} --reason '...'), or "
-        f"score single days with it (--model {there.version});"
+        f" roll back to a former champion (tailrace rollback {spec.name} --version {there[0].version} --reason '...');"
         if there
         else ""
     )
+    single = f" score single days with {number};" if number else ""
     since = past[0].effective_from if past else "DAY"
     return (
-        f"Restore the registry from a backup;{back} or train as of {since} or a later day and promote by hand: "
+        f"Restore the registry from a backup;{back}{single} or train as of {since} or a later day and promote by hand: "
         f"tailrace train {spec.name} --date {since}, then tailrace promote {spec.name} --run RUN --reason '...'."
     )
+
+
+def _number_for(
+    services: Services,
+    spec: PipelineSpec,
+    there: Sequence[Promotion],
+    known: Mapping[str, Identity],
+    day: dt.date | None,
+) -> str:
+    """The champion that is there, can be asked for by its number, and fits the day best, as words; empty if none."""
+    decided = promotions.decisions(services.lake, spec.name)
+    meant = [row for row in there if not _last_decided(decided, known[row.version]).differs(known[row.version])]
+    # A champion of the day itself was not trained on later data.
+    fitting = next((row for row in meant if day is None or row.effective_from <= day), next(iter(meant), None))
+    if fitting is None:
+        return ""
+    model = known[fitting.version]
+    trained = _trained(services, model) if day else None
+    ahead = f"; it was trained as of {trained}, so it looks ahead" if day and trained and trained > day else ""
+    return f"another model: --model {model.version} (training run {model.run_id}{ahead})"

@@ -69,7 +69,7 @@ def run(
         )
         scored = Scored(spec.name, day, run_id, held.rows, chosen.version, model, pin.version, already)
         return replace(scored, own=by == run_id)
-    used = models.registered(services, spec, chosen.model)
+    used = models.registered(services, spec, chosen.model, day)
     trained = services.tracker.run(used.run_id)
     expected = models.holdout_scores(trained, chosen.version)
     fitted = models.load(services, spec, chosen.version)

@@ -76,11 +76,29 @@ class TestARegistryThatWasStartedOver:
         (known,) = loop.services.tracker.versions("churn")
         assert identity.of_commit(metadata) == identity.of_version(known)
         assert known.aliases == ("challenger", "champion")
-        # It follows the one that is gone from a later day on; the days before are scored by number, if at all.
-        promoted = promotions.history(loop.services.lake, "churn")[0]
-        promotions.record(loop.services.lake, replace(promoted, effective_from=NEXT))
-        with pytest.raises(ModelGone, match=r"backup, or score the day with another version: --model 1\.$"):
-            models.registered(loop.services, loop.spec, identity.Identity("1", champion))
+
+    def test_a_day_of_before_its_championship_is_offered_a_number_that_means_it(self, loop, champion, tmp_path):
+        trained = start_registry_over(loop, tmp_path)
+        gone, promoted = identity.Identity("1", champion), promotions.history(loop.services.lake, "churn")[0]
+        other = replace(promoted, run_id=trained, effective_from=NEXT)
+        promotions.record(loop.services.lake, other)
+
+        def ways_out(day: dt.date) -> str:
+            with pytest.raises(ModelGone) as refused:
+                models.registered(loop.services, loop.spec, gone, day)
+            return str(refused.value).partition("used before. ")[2]
+
+        number = f"--model 1 (training run {trained}"
+        offered = f"Restore the registry from a backup, or score the day with another model: {number}"
+        assert ways_out(TRAINED) == f"{offered})."
+        assert models.resolve(loop.services, loop.spec, TRAINED, "1").model.run_id == trained
+        day = TRAINED - dt.timedelta(days=1)
+        assert ways_out(day) == f"{offered}; it was trained as of {TRAINED}, so it looks ahead)."
+        # A later decision gives the number to the model that is gone.
+        promotions.record(loop.services.lake, replace(promoted, decision="rejected"))
+        assert ways_out(day) == "Restore the registry from a backup."
+        with pytest.raises(ModelGone, match="names two models"):
+            models.resolve(loop.services, loop.spec, day, "1")
 
     @pytest.mark.parametrize("recorded", [True, False], ids=["", "by an earlier release"])
     def test_a_day_is_not_taken_for_published_by_it(self, loop, tmp_path, monkeypatch, recorded, request):
@@ -147,7 +165,8 @@ class TestAVersionThatWasDeleted:
         promote.run(services, loop.spec, run_id, recorded_at=AT, decided_by="ada", reason="r")
         self.delete(services, "2")
         with pytest.raises(
-            ModelGone, match=r"version 2 .*tailrace rollback churn --version 1 .*--model 1\)"
+            ModelGone,
+            match=r"version 2 .*tailrace rollback churn --version 1 .*; score single days with .*--model 1 ",
         ) as refused:
             score.run(services, loop.spec, NEXT, "n")
         assert "no such version any more" in str(refused.value)
