@@ -25,12 +25,19 @@ PROCESS, PODS = "process", "pods"
 BUILD, MODELS = "build", "models"
 POSTGRES = ("postgresql://", "postgres://")
 SQLITE = "sqlite:///"
+TRACKING_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+TRACKING_SCHEMES = ("http", "https", *TRACKING_DATABASES, "databricks", "databricks-uc", "uc", "file")
+"""What MLflow takes; a database may name its driver, as in postgresql+psycopg2://."""
+
 MOST_SEED = 2**32 - 1
 """The largest seed that NumPy's generators take."""
 
 NOT_IN_PATHS = "#?%*$\\'\"`{}[]"
 """Characters of a path that one of the lake, dbt, DuckDB, MLflow and Great Expectations takes for something else."""
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9.-]*)(\+[A-Za-z0-9_]+)?:")
+_OPTIONS = re.compile(r"\w+=[^?&=]*(&\w+=[^?&=]*)*")
+"""Options of an SQLite database, such as timeout=30."""
 
 
 @dataclass(frozen=True)
@@ -240,29 +247,41 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
 
 
 def unusable(settings: Settings) -> list[str]:
-    """A sentence for each folder that the installation writes to and this process cannot; nothing is made."""
+    """A sentence for each folder and file that the installation writes to and this process cannot; nothing is made."""
     found: dict[Path, str] = {}
-    for name, place, folder in _written(settings):
-        there = next(path for path in (folder, *folder.parents) if path.exists())
+    for name, place, folder in _folders(settings):
+        # os.path: where this user may not look there is nothing, and no error
+        there = next(path for path in (folder, *folder.parents) if os.path.exists(path))  # noqa: PTH110
         if not there.is_dir():
             found.setdefault(there, f"{name} is {place}, and {there} is no folder.")
         elif not os.access(there, os.W_OK | os.X_OK):
             found.setdefault(there, f"{name} is {place}, and this user has no right to write in {there}.")
+    for name, file in _files(settings):
+        if os.path.isdir(file):  # noqa: PTH112
+            found.setdefault(file, f"{name} is {file}, which is a folder; it must be a file.")
+        elif os.path.exists(file) and not os.access(file, os.W_OK):  # noqa: PTH110
+            found.setdefault(file, f"{name} is {file}, and this user has no right to write to this file.")
     return list(found.values())
 
 
-def _written(settings: Settings) -> Iterator[tuple[str, str, Path]]:
+def _folders(settings: Settings) -> Iterator[tuple[str, str, Path]]:
     """What is written on this machine: the variable, its value, and the folder."""
     folders = {"HOME": str(settings.home), "LAKE": settings.lake, "LANDING": settings.landing}
     if not settings.tracking_uri.startswith("http"):
         folders["ARTIFACTS"] = settings.artifacts
     yield from ((PREFIX + name, place, Path(place)) for name, place in folders.items() if not _URL.match(place))
-    files = {"SPARK_LOG": settings.spark.log, "WAREHOUSE": settings.warehouse}
-    if settings.warehouse_is_postgres:
-        del files["WAREHOUSE"]
-    if settings.tracking_uri.startswith(SQLITE):
-        files["TRACKING_URI"] = settings.tracking_uri.removeprefix(SQLITE).partition("?")[0]
-    yield from ((PREFIX + name, place, Path(place).absolute().parent) for name, place in files.items())
+    yield from ((PREFIX + "HOME", str(settings.home), folder) for folder in (settings.work, settings.data_docs))
+    yield from ((name, str(file), file.parent) for name, file in _files(settings))
+
+
+def _files(settings: Settings) -> Iterator[tuple[str, Path]]:
+    """Files that are written on this machine: the variable, and the file."""
+    if settings.spark.log != "-":
+        yield "TAILRACE_SPARK_LOG", Path(settings.spark.log).absolute()
+    if not settings.warehouse_is_postgres:
+        yield "TAILRACE_WAREHOUSE", Path(settings.warehouse).absolute()
+    if file := _sqlite_file(settings.tracking_uri)[0]:
+        yield "TAILRACE_TRACKING_URI", Path(file).absolute()
 
 
 def _location(name: str, text: str, problems: list[str]) -> str:
@@ -289,12 +308,28 @@ def _listed(letters: Sequence[str]) -> str:
 
 
 def _tracking_uri(text: str, home: Path, problems: list[str]) -> str:
-    """MLflow's server or database; what is wrong with the path of an SQLite file is added to problems."""
+    """MLflow's server or database; an unknown scheme or a wrong path of an SQLite file is added to problems."""
     if not text:
         return f"{SQLITE}{home / 'mlflow.db'}"
-    if text.startswith(SQLITE):
-        _location("TAILRACE_TRACKING_URI", text.removeprefix(SQLITE).partition("?")[0], problems)
+    scheme = _SCHEME.match(text)
+    known = TRACKING_DATABASES if scheme and scheme[2] else TRACKING_SCHEMES
+    if scheme and scheme[1] not in known:
+        # the text itself is not shown: it may hold a password
+        problems.append(
+            f"TAILRACE_TRACKING_URI has the scheme {scheme[0][:-1]!r}, which MLflow does not know; it must be one of "
+            f"{', '.join(known)}.{did_you_mean(scheme[1].lower(), known)}"
+        )
+    file, options = _sqlite_file(text)
+    no_options = options and not _OPTIONS.fullmatch(options)
+    _location("TAILRACE_TRACKING_URI", f"{file}?{options}" if no_options else file, problems)
     return text
+
+
+def _sqlite_file(uri: str) -> tuple[str, str]:
+    """File and options of an SQLite database, each empty if there is none."""
+    scheme, _, rest = uri.partition(":///")
+    file, _, options = rest.partition("?") if scheme.split("+")[0] == "sqlite" else ("", "", "")
+    return file, options
 
 
 def _server(name: str, given: Mapping[str, str], problems: list[str]) -> str:
@@ -321,7 +356,12 @@ def _warehouse(text: str, problems: list[str]) -> str:
             scheme = text.split("://")[0]
             problems.append(f"TAILRACE_WAREHOUSE has the scheme {scheme!r}; it must be a file or a postgresql:// URL.")
             return text
-        return _location("TAILRACE_WAREHOUSE", text, problems)
+        file = _location("TAILRACE_WAREHOUSE", text, problems)
+        if os.path.isdir(file):  # noqa: PTH112 - a name that is too long is no folder, and no error
+            problems.append(
+                f"TAILRACE_WAREHOUSE is {text!r}, which is a folder; it must be a file or a postgresql:// URL."
+            )
+        return file
     # the text itself is not shown: it may hold a password
     try:
         url = urlsplit(text)

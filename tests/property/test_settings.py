@@ -53,8 +53,6 @@ def test_any_value_is_taken_or_its_variable_is_named(name: str, value: str) -> N
 def test_a_letter_that_one_of_the_parts_reads_otherwise_is_refused(name: str, before: str, letter: str) -> None:
     place = f"/data/{before}{letter}x"
     value = f"sqlite:///{place}" if name == "TRACKING_URI" else place
-    if name == "TRACKING_URI" and letter == "?":
-        return  # where SQLite's options begin
     with pytest.raises(SettingsError, match=f"TAILRACE_{name} is ") as refused:
         settings.load({f"TAILRACE_{name}": value})
     assert len(refused.value.problems) == 1
@@ -93,3 +91,34 @@ def test_folders_that_cannot_be_written_to_are_all_named(tmp_path: Path, monkeyp
     )
     elsewhere = settings.load({"TAILRACE_HOME": str(tmp_path / "new"), "TAILRACE_LAKE": "s3://bucket/lake"})
     assert len(settings.unusable(elsewhere)) == 1
+
+
+def test_what_lies_in_the_home_is_looked_at_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = settings.load({"TAILRACE_HOME": str(tmp_path), "TAILRACE_SPARK_LOG": "-"})
+    assert settings.unusable(loaded) == []
+    for folder in ("work", "data_docs"):
+        (tmp_path / folder).mkdir()
+    for file in ("warehouse.duckdb", "mlflow.db"):
+        (tmp_path / file).write_text("")
+    assert settings.unusable(loaded) == []
+    monkeypatch.setattr(settings.os, "access", lambda path, mode: path == tmp_path)
+    folder, file = "this user has no right to write in", "and this user has no right to write to this file."
+    assert settings.unusable(loaded) == [
+        f"TAILRACE_HOME is {tmp_path}, and {folder} {tmp_path}/work.",
+        f"TAILRACE_HOME is {tmp_path}, and {folder} {tmp_path}/data_docs.",
+        f"TAILRACE_WAREHOUSE is {tmp_path}/warehouse.duckdb, {file}",
+        f"TAILRACE_TRACKING_URI is {tmp_path}/mlflow.db, {file}",
+    ]
+
+
+def test_a_folder_where_a_file_should_be_is_named(tmp_path: Path) -> None:
+    for name in ("warehouse.duckdb", "mlflow.db", "log"):
+        (tmp_path / name).mkdir()
+    loaded = settings.load({"TAILRACE_HOME": str(tmp_path), "TAILRACE_SPARK_LOG": str(tmp_path / "log")})
+    assert settings.unusable(loaded) == [
+        f"TAILRACE_SPARK_LOG is {tmp_path}/log, which is a folder; it must be a file.",
+        f"TAILRACE_WAREHOUSE is {tmp_path}/warehouse.duckdb, which is a folder; it must be a file.",
+        f"TAILRACE_TRACKING_URI is {tmp_path}/mlflow.db, which is a folder; it must be a file.",
+    ]
+    with pytest.raises(SettingsError, match=r"TAILRACE_WAREHOUSE is .*, which is a folder; it must be a file"):
+        settings.load({"TAILRACE_WAREHOUSE": str(tmp_path)})

@@ -143,3 +143,46 @@ def test_dbt_runs_as_one_task_or_one_per_model():
     assert settings.load({}).dbt_tasks == settings.BUILD
     with pytest.raises(SettingsError, match="TAILRACE_DBT_TASKS is 'model'; it must be 'build' or 'models'"):
         settings.load({"TAILRACE_DBT_TASKS": "model"})
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://mlflow:5000",
+        "https://user:word@mlflow/path?x",
+        "sqlite:////tmp/a.db",
+        "sqlite:///a.db?timeout=30&check_same_thread=false",
+        "postgresql://user:word@db/mlflow?sslmode=require",
+        "postgresql+psycopg2://db/mlflow",
+        "mysql+pymysql://db/mlflow",
+        "mssql+pyodbc://db/mlflow",
+        "databricks",
+        "databricks://profile",
+        "file:///data/runs",
+        "/data/runs",
+        "runs",
+    ],
+)
+def test_a_place_that_mlflow_takes_is_taken_as_it_is(uri):
+    assert settings.load({"TAILRACE_TRACKING_URI": uri}).tracking_uri == uri
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("garbage://x", r"the scheme 'garbage', which MLflow does not know; it must be one of http, https, sqlite"),
+        ("postgres://user:hushed@db/mlflow", r"Did you mean 'postgresql'\?"),
+        ("htps://mlflow", r"Did you mean 'https'\?"),
+        ("HTTP://mlflow", r"Did you mean 'http'\?"),
+        ("localhost:5000", r"the scheme 'localhost'"),
+        ("http+psycopg2://mlflow", r"the scheme 'http\+psycopg2'"),
+        ("s3://bucket/runs", r"the scheme 's3'"),
+        ("sqlite:////tmp/a?b.db", r"'/tmp/a\?b\.db'; \? must not be in a path"),
+        ("sqlite+pysqlite:////tmp/a#b.db", r"'/tmp/a#b\.db'; # must not be in a path"),
+    ],
+)
+def test_a_tracking_uri_that_leads_elsewhere_or_nowhere_is_refused(uri, said):
+    with pytest.raises(SettingsError, match=f"TAILRACE_TRACKING_URI .*{said}") as refused:
+        settings.load({"TAILRACE_TRACKING_URI": uri})
+    assert len(refused.value.problems) == 1
+    assert "hushed" not in str(refused.value)
