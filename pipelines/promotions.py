@@ -22,6 +22,8 @@ from pipelines.identity import Identity
 from pipelines.interfaces import Lake
 
 TABLE = "promotions"
+AIRFLOW_RUN = "airflow_run"
+"""How a decision's commit names the Airflow run that made it, in its metadata: DAG id and run id."""
 Decided = Literal["promoted", "rejected", "rolled_back"]
 
 SCHEMA = pa.schema(
@@ -62,12 +64,22 @@ class Promotion:
         return Identity(self.version, self.run_id or "")
 
 
-def record(lake: Lake, promotion: Promotion, digest: str = "") -> None:
-    """Append a decision on the model of that digest."""
+def record(lake: Lake, promotion: Promotion, digest: str = "", airflow_run: str = "") -> None:
+    """Append a decision on the model of that digest, and name the Airflow run that made it, if one did."""
     rows = pa.Table.from_pylist([asdict(promotion)], schema=SCHEMA)
     model = identity.notes(replace(promotion.model, digest=digest))
     metadata = {"pipeline": promotion.pipeline, "decision": promotion.decision, **model}
-    lake.append(TABLE, rows, metadata)
+    by_airflow = {AIRFLOW_RUN: airflow_run} if airflow_run else {}
+    lake.append(TABLE, rows, metadata | by_airflow)
+
+
+def airflow_run(lake: Lake, promotion: Promotion) -> str:
+    """The Airflow run that last decided this on this model; empty if the decision's commit names none."""
+    made = (commit.metadata for commit in lake.commits(TABLE))
+    kind = {"pipeline": promotion.pipeline, "decision": promotion.decision, identity.VERSION: promotion.version}
+    same = (each for each in made if kind.items() <= each.items())
+    of_model = (each for each in same if not identity.of_commit(each).differs(promotion.model))
+    return next(of_model, {}).get(AIRFLOW_RUN, "")
 
 
 def decisions(lake: Lake, pipeline: str) -> tuple[Promotion, ...]:

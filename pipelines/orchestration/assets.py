@@ -12,6 +12,10 @@ from airflow.sdk import Asset
 from pipelines import days, pins
 from pipelines.interfaces import Pin
 
+CLOCKS = dt.timedelta(days=30)
+"""By how much a worker's clock and Airflow's may differ, for a run to see the events that it has made. Airflow returns
+every event of the asset from then on: an unpartitioned asset has a few of them, predictions have one for each day."""
+
 
 def features(pipeline: str) -> Asset:
     """The lake's features of a pipeline."""
@@ -47,8 +51,8 @@ def announced(context: Mapping[str, Any], asset: Asset, recorded_at: dt.datetime
     `extra` is what the event says of it. The asset is an inlet of the task.
     """
     own = context["dag_run"]
-    # An event is later than what it announces; the day before allows for clocks that differ.
-    since = (recorded_at - dt.timedelta(days=1)).isoformat()
+    # An event is later than what it announces, but for clocks that differ.
+    since = (recorded_at - CLOCKS).isoformat()
     return any(
         (event.source_dag_id, event.source_run_id) == (own.dag_id, own.run_id)
         and extra.items() <= (event.extra or {}).items()

@@ -28,7 +28,7 @@ APPROVE, REJECT = "Approve", "Reject"
 NOBODY = "airflow"
 """Who decided where Airflow knows no user, such as on its own command line."""
 CLOCKS = dt.timedelta(minutes=1)
-"""By how much the clocks of a worker and of Airflow's scheduler may differ."""
+"""By how much a worker's clock and the scheduler's may differ where a decision names no run."""
 WAITING = 16
 """Challengers of one pipeline that may wait for an answer side by side."""
 AT_ONCE = 1
@@ -271,11 +271,14 @@ def roll_back(spec: PipelineSpec) -> Any:
             reason=reason,
             takes_over=days.parse(form["from_day"], "from_day") if form.get("from_day") else None,
             dry_run=form["dry_run"],
+            airflow_run=request.run_id(context),
         )
         trained = wired.tracker.run(stage.run_of(wired, spec, decided.version))
         assert decided.effective_from  # noqa: S101  who takes over does so on a day
         current = promotions.history(wired.lake, spec.name)[0]
-        if decided.outcome == "kept" and not _owes_event(context, outlet, current, who, reason):
+        made_by = promotions.airflow_run(wired.lake, current)
+        own = made_by == request.run_id(context) if made_by else _looks_own(context, current, who, reason)
+        if decided.outcome == "kept" and not (own and _owes_event(context, outlet, current)):
             traces.skip(context, decided.reason, _links(trained))
         if form["dry_run"]:
             traces.skip(
@@ -291,11 +294,15 @@ def roll_back(spec: PipelineSpec) -> Any:
     return roll_back()
 
 
-def _owes_event(context: Mapping[str, Any], asset: Asset, decision: Promotion, who: str, reason: str) -> bool:
-    """Whether this run made the decision, in a try that ended before Airflow knew of it, and did not announce it."""
+def _owes_event(context: Mapping[str, Any], asset: Asset, own: Promotion) -> bool:
+    """Whether this run did not announce its decision: the try that made it ended before Airflow knew of it."""
+    return not assets.announced(context, asset, own.recorded_at, run_id=own.run_id)
+
+
+def _looks_own(context: Mapping[str, Any], decision: Promotion, who: str, reason: str) -> bool:
+    """Whether this run may have made a decision whose commit names no run: earlier versions of Tailrace wrote none."""
     own = (decision.decided_by, decision.reason) == (who, reason)
-    own = own and decision.recorded_at >= context["dag_run"].run_after - CLOCKS
-    return own and not assets.announced(context, asset, decision.recorded_at, run_id=decision.run_id)
+    return own and decision.recorded_at >= context["dag_run"].run_after - CLOCKS
 
 
 def answer_reason() -> Param:

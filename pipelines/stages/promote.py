@@ -154,12 +154,14 @@ def roll_back(
     reason: str,
     takes_over: dt.date | None = None,
     dry_run: bool = False,
+    airflow_run: str = "",
 ) -> Promoted:
     """Make a former champion champion again, from `takes_over` on; with `dry_run` only say what that would do.
 
     That day is by default the one after the last published day, so that what is published stays what a backfill would
-    publish. Raises UnknownName naming the former champions if the version is none, ModelGone if the registry does not
-    have it any more, BadInput if it would have no effect, or take effect long after the next day.
+    publish. `airflow_run` goes into the decision's commit: a run that is tried again recognises its decision by it.
+    Raises UnknownName naming the former champions if the version is none, ModelGone if the registry does not have it
+    any more, BadInput if it would have no effect, or take effect long after the next day.
     """
     past = promotions.history(services.lake, spec.name)
     former = [row for row in past if row.version == version]
@@ -195,7 +197,7 @@ def roll_back(
         "rolled_back",
     )
     if not dry_run:
-        promotions.record(services.lake, decided, model.digest)
+        promotions.record(services.lake, decided, model.digest, airflow_run)
         _point_alias(services, spec)
     return Promoted(spec.name, version, "rolled_back", previous.version, reason, effective_from)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 
 import pytest
 
@@ -55,3 +56,16 @@ def test_the_day_that_a_version_takes_effect_comes_before_the_order_of_decisions
     decided = promotions.history(lake, "churn")
     assert [row.version for row in decided] == ["3", "2"]
     assert promotions.as_of(decided, MONDAY).version == "2"
+
+
+def test_the_airflow_run_of_a_decision_is_known_where_one_made_it(lake):
+    made = Promotion("churn", "1", MONDAY, NOON, "run", "ada", "r", decision="rolled_back")
+    promotions.record(lake, made, airflow_run="rollback__churn/manual 1")
+    others = replace(made, pipeline="flights"), replace(made, run_id="another"), replace(made, decision="promoted")
+    for other in others:
+        promotions.record(lake, other)
+    assert promotions.airflow_run(lake, made) == "rollback__churn/manual 1"
+    assert [promotions.airflow_run(lake, other) for other in others] == ["", "", ""]
+    # As on the command line, or by an earlier release.
+    promotions.record(lake, made)
+    assert promotions.airflow_run(lake, made) == ""
