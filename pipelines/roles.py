@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -77,6 +78,33 @@ def fits(type_: pa.DataType, kind: str) -> bool:
     text = pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_dictionary(type_)
     # A category may be written as a number (a store id); a number never as text.
     return number if kind == "numeric" else text or (kind == "categorical" and number)
+
+
+def beyond(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray | None:
+    """Which values are numbers that no model takes; None if there are none. Null and NaN are missing values."""
+    limit = _largest(column.type)
+    if limit is None:
+        return None
+    ends = pc.min_max(column).as_py()
+    # A comparison with NaN is false: a column of NaN alone is all missing.
+    if ends["min"] is None or not (ends["min"] < -limit or ends["max"] > limit):
+        return None
+    too_large = pc.greater(column, pa.scalar(limit, column.type))
+    if not pa.types.is_unsigned_integer(column.type):
+        too_large = pc.or_(too_large, pc.less(column, pa.scalar(-limit, column.type)))
+    return pc.fill_null(too_large, False)
+
+
+def _largest(type_: pa.DataType) -> int | float | Decimal | None:
+    """The largest number of this type that a model takes; None if it takes all of them."""
+    if pa.types.is_floating(type_):
+        return 65504.0 if pa.types.is_float16(type_) else LARGEST
+    if pa.types.is_integer(type_):
+        return LARGEST_WHOLE if type_.bit_width == 64 else None
+    if pa.types.is_decimal(type_):
+        # Without so many digits before the point it holds no larger ones.
+        return Decimal(LARGEST_WHOLE) if type_.precision - type_.scale >= len(str(LARGEST_WHOLE)) else None
+    return None
 
 
 def look_ahead(spec: PipelineSpec, rows: pa.Table) -> Iterator[LookAhead]:
@@ -179,9 +207,9 @@ def _keys(
 def _missing_keys(spec: PipelineSpec, where: str, rows: pa.Table) -> Iterator[ContractBroken]:
     for name in spec.features.key:
         missing = _missing(rows[name])
-        if count := pc.sum(missing).as_py():
+        if pc.any(missing).as_py():
             yield ContractBroken(
-                f"{where}: {count} rows have no {name!r}{_example(rows, missing, ['ds'])}; "
+                f"{where}: {_rows(missing)} without {name!r}{_example(rows, missing, ['ds'])}; "
                 "a row without its key is never found again. Give it one in dbt, or leave the row out."
             )
 
@@ -209,7 +237,7 @@ def _moments(
         )
     elif column.null_count and not nulls:
         yield ContractBroken(
-            f"{where}: {column.null_count} rows have no {name!r}"
+            f"{where}: {_rows(pc.is_null(column))} without {name!r}"
             f"{_example(rows, pc.is_null(column), spec.features.key)}; without the moment a row is never used. "
             "Say in dbt when it became known, or leave the row out."
         )
@@ -226,11 +254,13 @@ def _label_problems(
         yield ContractBroken(f"{where}: label {name!r} is {column.type}; {rule}. Cast it in dbt, such as {name} = 1.")
         return
     wrong = pc.and_(pc.is_valid(column), pc.invert(pc.is_in(column, pa.array([0, 1], column.type))))
-    if count := pc.sum(wrong).as_py():
+    if pc.any(wrong).as_py():
         found = sorted(pc.unique(column.filter(wrong)).to_pylist())
         shown = ", ".join(map(str, found[: refusals.EXAMPLES]))
         example = _example(rows, wrong, spec.features.key) if rows is not None else ""
-        yield ContractBroken(f"{where}: label {name!r} is {shown} in {count} rows{example}; {rule}. Correct it in dbt.")
+        yield ContractBroken(
+            f"{where}: label {name!r} is {shown} in {_rows(wrong)}{example}; {rule}. Correct it in dbt."
+        )
 
 
 def _numbers(spec: PipelineSpec, where: str, rows: pa.Table) -> Iterator[ContractBroken]:
@@ -238,25 +268,26 @@ def _numbers(spec: PipelineSpec, where: str, rows: pa.Table) -> Iterator[Contrac
         if name not in rows.column_names:
             continue
         column = rows[name]
-        limit = LARGEST_WHOLE if pa.types.is_integer(column.type) else LARGEST
-        if not pa.types.is_floating(column.type) and not pa.types.is_int64(column.type):
+        too_large = beyond(column)
+        if too_large is None:
             continue
-        ends = pc.min_max(column).as_py()
-        # A comparison with NaN is false: a column of NaN alone is all missing.
-        if ends["min"] is None or not (ends["min"] < -limit or ends["max"] > limit):
-            continue
-        beyond = pc.fill_null(pc.or_(pc.greater(column, limit), pc.less(column, -limit)), False)
         yield ContractBroken(
-            f"{where}: feature {name!r} is {column.filter(beyond)[0].as_py()} in {pc.sum(beyond).as_py()} "
-            f"rows{_example(rows, beyond, spec.features.key)}; {_limit(column.type)}. Correct it in "
+            f"{where}: feature {name!r} is {column.filter(too_large)[0].as_py()} in "
+            f"{_rows(too_large)}{_example(rows, too_large, spec.features.key)}; {_limit(column.type)}. Correct it in "
             "dbt, or make it null where it is not known."
         )
 
 
 def _limit(type_: pa.DataType) -> str:
-    if pa.types.is_integer(type_):
+    if not pa.types.is_floating(type_):
         return f"models compute in float64, which holds whole numbers up to 2^53 ({LARGEST_WHOLE}) only"
     return f"models compute in float32, which holds numbers up to {LARGEST:.4g} and no infinity"
+
+
+def _rows(wrong: pa.ChunkedArray) -> str:
+    """How many rows are wrong, in words."""
+    count = pc.sum(wrong).as_py()
+    return f"{count} row{'' if count == 1 else 's'}"
 
 
 def _example(rows: pa.Table, wrong: pa.ChunkedArray, columns: Sequence[str]) -> str:

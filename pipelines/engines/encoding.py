@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.errors import SignatureMismatch
-from pipelines.roles import LARGEST, LARGEST_WHOLE, as_text
+from pipelines.roles import LARGEST, as_text, beyond
 
 EXAMPLES = 3
 
@@ -32,7 +32,7 @@ def matrix(
     with np.errstate(over="ignore"):
         for position, name in enumerate(columns):
             values = rows.column(name)
-            if name not in categories and _too_large_whole(values) is not None:
+            if name not in categories and not pa.types.is_floating(values.type) and beyond(values) is not None:
                 check_numbers(rows, [column for column in columns if column not in categories])
             encoded[position] = _column(values, categories.get(name))
             if np.isinf(encoded[position]).any():
@@ -50,8 +50,9 @@ def check_numbers(
     """
     problems = []
     for name in columns:
-        bad = _unusable(rows.column(name))
-        if bad is not None and len(bad):
+        too_large = beyond(rows.column(name))
+        if too_large is not None:
+            bad = np.flatnonzero(to_numpy(too_large))
             shown = ", ".join(_example(rows, name, int(row), key) for row in bad[:EXAMPLES])
             problems.append(f"column {name!r}: {len(bad)} of {rows.num_rows} values, for example {shown}.")
     if problems:
@@ -66,28 +67,6 @@ def check_numbers(
 def _example(rows: pa.Table | pa.RecordBatch, column: str, row: int, key: Sequence[str]) -> str:
     of = ", ".join(f"{name} {rows.column(name)[row].as_py()}" for name in key)
     return f"{rows.column(column)[row].as_py()} ({of or f'row {row}'})"
-
-
-def _unusable(values: pa.Array | pa.ChunkedArray) -> np.ndarray | None:
-    """The positions of numbers that no model takes; None where the type has none."""
-    if pa.types.is_integer(values.type):
-        return _too_large_whole(values)
-    if pa.types.is_floating(values.type) or pa.types.is_decimal(values.type):
-        return np.flatnonzero(np.abs(to_numpy(values.cast(pa.float64()))) > LARGEST)
-    return None
-
-
-def _too_large_whole(values: pa.Array | pa.ChunkedArray) -> np.ndarray | None:
-    """The positions of whole numbers beyond `LARGEST_WHOLE`, None if there are none."""
-    if not pa.types.is_integer(values.type) or values.type.bit_width < 64:
-        return None
-    limits = pc.min_max(values).as_py()
-    if limits["max"] is None or (limits["max"] <= LARGEST_WHOLE and limits["min"] >= -LARGEST_WHOLE):
-        return None
-    beyond = pc.greater(values, pa.scalar(LARGEST_WHOLE, values.type))
-    if pa.types.is_signed_integer(values.type):
-        beyond = pc.or_(beyond, pc.less(values, pa.scalar(-LARGEST_WHOLE, values.type)))
-    return np.flatnonzero(to_numpy(beyond.fill_null(False)))
 
 
 def _column(values: pa.Array | pa.ChunkedArray, categories: Sequence[str] | None) -> np.ndarray:

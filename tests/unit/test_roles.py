@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-import decimal
+from decimal import Decimal
 
 import pyarrow as pa
 import pytest
@@ -46,6 +46,10 @@ def refusal(spec: PipelineSpec, of_features: pa.Table, of_outcomes: pa.Table) ->
     return raised.value
 
 
+def decimals(number: int, scale: int) -> pa.Array:
+    return pa.array([Decimal(number), Decimal(1), None], pa.decimal128(38, scale))
+
+
 @pytest.mark.parametrize(
     "label",
     [
@@ -64,12 +68,12 @@ def test_booleans_and_zero_or_one_are_labels(spec, label):
 @pytest.mark.parametrize(
     ("label", "said"),
     [
-        (pa.array([1, 0, -1]), "label 'left' is -1 in 1 rows"),
-        (pa.array([1, 0, 20]), "label 'left' is 20 in 1 rows"),
+        (pa.array([1, 0, -1]), "label 'left' is -1 in 1 row"),
+        (pa.array([1, 0, 20]), "label 'left' is 20 in 1 row"),
         (pa.array([1.0, 0.0, float("nan")]), "label 'left' is double"),
         (pa.array([1.0, 0.0, None]), "label 'left' is double"),
         (pa.array(["Y", "N", None]), "label 'left' is string"),
-        (pa.array([decimal.Decimal(1), decimal.Decimal(0), None]), "label 'left' is decimal128(1, 0)"),
+        (pa.array([Decimal(1), Decimal(0), None]), "label 'left' is decimal128(1, 0)"),
     ],
 )
 def test_nothing_else_is_a_label_neither_at_the_snapshot_nor_in_a_lake_that_has_it(spec, label, said):
@@ -99,10 +103,10 @@ NAIVE = pa.array([dt.datetime(2013, 1, 5)] * 3, pa.timestamp("us"))
         (
             features(),
             outcomes(known_at=pa.array([DUE, None, None], TIME)),
-            "churn_outcomes: 2 rows have no 'known_at', for example customer b; customer c",
+            "churn_outcomes: 2 rows without 'known_at', for example customer b; customer c",
         ),
-        (features(customer=pa.array(["a", "b", None])), outcomes(), "churn_features: 1 rows have no 'customer'"),
-        (features(), outcomes(customer=pa.array(["a", None, None])), "churn_outcomes: 2 rows have no 'customer'"),
+        (features(customer=pa.array(["a", "b", None])), outcomes(), "churn_features: 1 row without 'customer'"),
+        (features(), outcomes(customer=pa.array(["a", None, None])), "churn_outcomes: 2 rows without 'customer'"),
         (
             features(customer=pa.array([1, 2, 3], pa.int32())),
             outcomes(customer=pa.array([1, 2, 3], pa.int64())),
@@ -116,18 +120,21 @@ NAIVE = pa.array([dt.datetime(2013, 1, 5)] * 3, pa.timestamp("us"))
         (
             features(customer=pa.array([1.0, 2.0, float("nan")])),
             outcomes(customer=pa.array([1.0, 2.0, 3.0])),
-            "churn_features: 1 rows have no 'customer'",
+            "churn_features: 1 row without 'customer'",
         ),
         (
             features(age=pa.array([1.0, float("inf"), None])),
             outcomes(),
-            "feature 'age' is inf in 1 rows, for example customer b",
+            "feature 'age' is inf in 1 row, for example customer b",
         ),
         (features(age=pa.array([float("-inf"), 1.0, None])), outcomes(), "feature 'age' is -inf"),
         (features(age=pa.array([1e300, 1.0, None])), outcomes(), "feature 'age' is 1e+300"),
         (features(age=pa.array([float("inf"), 1, None], pa.float32())), outcomes(), "feature 'age' is inf"),
         (features(visits=pa.array([2**53 + 1, 1, None])), outcomes(), "feature 'visits' is 9007199254740993"),
         (features(visits=pa.array([-(2**53) - 1, 1, None])), outcomes(), "feature 'visits' is -9007199254740993"),
+        (features(visits=decimals(2**53 + 1, 0)), outcomes(), "feature 'visits' is 9007199254740993"),
+        (features(visits=decimals(-(2**53) - 1, 4)), outcomes(), "feature 'visits' is -9007199254740993.0000"),
+        (features(visits=pa.array([2**64 - 1, 1, None], pa.uint64())), outcomes(), "is 18446744073709551615"),
         (features(visits=TEXTS), outcomes(), "feature 'visits' is string, the spec says numeric"),
         (features(plan=pa.array([b"x"] * 3)), outcomes(), "feature 'plan' is binary, the spec says categorical"),
         (features().rename_columns({"age": "agee"}), outcomes(), "Did you mean 'agee'?"),
@@ -196,7 +203,7 @@ def test_all_that_is_wrong_with_both_tables_is_told_at_once(spec):
     error = refusal(spec, of_features, of_outcomes)
     assert isinstance(error, ContractBroken)
     for said in (
-        "1 rows have no 'customer'",
+        "1 row without 'customer'",
         "1 keys (customer) are there more than once",
         "feature 'age' is inf",
         "feature 'visits' is string",
@@ -216,9 +223,9 @@ def test_rows_of_an_earlier_release_are_judged_before_they_are_joined(spec):
     with pytest.raises(ContractBroken) as raised:
         roles.check_joinable(spec, features(age=pa.array([float("inf"), 1.0, 2.0])), wrong)
     for said in (
-        "features/churn: feature 'age' is inf in 1 rows, for example customer a",
-        "outcomes/churn: 1 rows have no 'customer'",
-        "outcomes/churn: 1 rows have no 'known_at', for example customer 2",
+        "features/churn: feature 'age' is inf in 1 row, for example customer a",
+        "outcomes/churn: 1 row without 'customer'",
+        "outcomes/churn: 1 row without 'known_at', for example customer 2",
         "key 'customer' is string",
     ):
         assert said in str(raised.value), said

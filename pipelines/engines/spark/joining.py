@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import DoubleType, FloatType, IntegralType, LongType
+from pyspark.sql.types import DecimalType, DoubleType, FloatType, IntegralType, LongType
 
 from pipelines import days, refusals, roles
 from pipelines.engines.spark import tables
@@ -89,7 +89,7 @@ def _missing(rows: DataFrame, name: str) -> Column:
 def _too_large(rows: DataFrame, name: str) -> Column:
     """Whether a number is larger than models take; NaN, which Spark sorts above infinity, is missing."""
     kind = rows.schema[name].dataType
-    if isinstance(kind, LongType):
+    if isinstance(kind, LongType | DecimalType):
         return ~column(name).between(-roles.LARGEST_WHOLE, roles.LARGEST_WHOLE)
     if isinstance(kind, FloatType | DoubleType):
         return ~F.isnan(column(name)) & ~column(name).cast("double").between(-roles.LARGEST, roles.LARGEST)

@@ -144,7 +144,7 @@ def test_rows_of_an_earlier_release_that_break_a_contract_are_refused_in_the_sam
     put(lake, spec.outcomes_table, day, changed(known, known_at=unknown, left=labels))
     refused = [str(refusal(lake, of, spec)) for of in (LocalEngine(), engine)]
     assert refused[0] == refused[1]
-    for said in ("1 rows have no 'customer'", "'age' is", "in 2 rows", "outcomes/churn: 3 rows have no 'known_at'"):
+    for said in ("1 row without 'customer'", "'age' is", "in 2 rows", "outcomes/churn: 3 rows without 'known_at'"):
         assert said in refused[0]
     put(lake, spec.features_table, day, rows)
     put(lake, spec.outcomes_table, day, changed(known, left=labels))
