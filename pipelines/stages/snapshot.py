@@ -56,18 +56,17 @@ def run(
 def _reasons(services: Services, spec: PipelineSpec, day: dt.date, rows: Mapping[str, int]) -> dict[str, str]:
     """Why the tables without rows have none, by lake table: a good day must not be replaced by nothing.
 
-    A day that has rows was built, whoever did it. One without needs a build's record, and a reason in it. A warehouse
-    without any records was built by a release that made none: there outcomes may be missing where features are not,
-    as on the first day of all, unless the lake has some.
+    A day that has rows was built, whoever did it. One without needs a build's record, and a reason in it; but the first
+    days of a pipeline have no outcomes, since those are of days before.
     """
     tables = {"features": spec.features_table, "outcomes": spec.outcomes_table}
     empty = [part for part in tables if rows[part] == 0]
     if not empty:
         return {}
-    recorded = services.warehouse.built(day)
-    if recorded is None and empty == ["outcomes"] and not _has_rows(services, spec.outcomes_table, day):
-        return {spec.outcomes_table: "the warehouse has no record of it"}
-    reasons = {part: (recorded or {}).get(f"{spec.name}_{part}") for part in empty}
+    if empty == ["outcomes"] and _is_before_outcomes(services, spec, day):
+        return {spec.outcomes_table: "no outcomes of the first features are known yet"}
+    recorded = services.warehouse.built(day) or {}
+    reasons = {part: recorded.get(f"{spec.name}_{part}") for part in empty}
     unbuilt = [f"{spec.name}_{part}" for part, reason in reasons.items() if reason is None]
     if unbuilt:
         raise UpstreamMissing(
@@ -77,13 +76,16 @@ def _reasons(services: Services, spec: PipelineSpec, day: dt.date, rows: Mapping
     unexplained = [f"{spec.name}_{part}" for part, reason in reasons.items() if not reason]
     if unexplained:
         raise ValidationFailed(
-            f"{' and '.join(unexplained)} of {day} were built and have no rows, although every table that was landed "
-            f"for {day} has some. What is published of {day} stays. Correct the dbt model and build the day again; if "
-            "its days may be empty, say so in the model's yml: config: {meta: {may_be_empty: true}}."
+            f"{' and '.join(unexplained)} of {day} were built and have no rows, and nothing says why. What is "
+            f"published of {day} stays. Correct the dbt model and build the day again. If its days may be empty, say "
+            "so in the model's yml: config: {meta: {may_be_empty: true}}; or name the landed table without whose "
+            "rows it has none: config: {meta: {rows_from: ...}}."
         )
     return {tables[part]: reason for part, reason in reasons.items() if reason}
 
 
-def _has_rows(services: Services, table: str, day: dt.date) -> bool:
-    held = services.lake.days(table).get(day)
-    return held is not None and held.rows > 0
+def _is_before_outcomes(services: Services, spec: PipelineSpec, day: dt.date) -> bool:
+    """Whether no outcome can be known by that day, since the first features are too young; nor was one published."""
+    begun = min([*services.lake.days(spec.features_table), day])
+    published = services.lake.days(spec.outcomes_table).get(day)
+    return day < begun + dt.timedelta(days=spec.outcome.lag_days) and not (published and published.rows)

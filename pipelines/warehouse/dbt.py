@@ -34,6 +34,8 @@ _MART = "incremental"
 """How marts are materialised, and nothing else is."""
 MAY_BE_EMPTY = "may_be_empty"
 """The key of a mart's `meta` that says that its days may have no rows."""
+ROWS_FROM = "rows_from"
+"""The key of a mart's `meta` that names the landed table, or tables, without whose rows a day has none."""
 BUILDS = "_tailrace_builds"
 """The table of the days that builds made, in the same schema as the marts."""
 _NAMED_DAYS = 3
@@ -158,20 +160,18 @@ class DbtWarehouse(ABC):
         nodes = json.loads(self.parse().read_text())["nodes"].values()
         models = [node for node in nodes if node["resource_type"] == "model"]
         marts = {
-            node["name"]: bool(node["config"].get("meta", {}).get(MAY_BE_EMPTY))
-            for node in models
-            if node["config"]["materialized"] == _MART
+            node["name"]: node["config"].get("meta", {}) for node in models if node["config"]["materialized"] == _MART
         }
         self._record_days(marts, first, last)
 
-    def _record_days(self, marts: Mapping[str, bool], first: dt.date, last: dt.date) -> None:
-        """Record the days of these marts, each with the reason why it may be empty; True: its model says so."""
+    def _record_days(self, marts: Mapping[str, Mapping[str, Any]], first: dt.date, last: dt.date) -> None:
+        """Record the days of these marts, each with the reason why it may be empty; marts come with their `meta`."""
         if not marts:
             return
         landed = self._landing.empty(first, last)
         rows = [
-            (mart, day, _why_empty(says_so, landed.get(day, ())))
-            for mart, says_so in sorted(marts.items())
+            (mart, day, _why_empty(meta, landed.get(day, ())))
+            for mart, meta in sorted(marts.items())
             for day in span(first, last)
         ]
         self._record(rows)
@@ -412,17 +412,22 @@ def _name(node: Any) -> str:
     return str(node.node.name)
 
 
-def _marts(nodes: Sequence[Any]) -> dict[str, bool]:
-    """The marts that were built, each with what its `meta` says of days without rows."""
+def _marts(nodes: Sequence[Any]) -> dict[str, Mapping[str, Any]]:
+    """The marts that were built, each with its `meta`."""
     built = [node for node in nodes if _is_built_table(node) and node.node.config.materialized == _MART]
-    return {_name(node): bool(node.node.config.meta.get(MAY_BE_EMPTY)) for node in built}
+    return {_name(node): node.node.config.meta for node in built}
 
 
-def _why_empty(says_so: bool, landed_empty: Sequence[str]) -> str:
-    """Why a mart may have no rows of a day; empty if there is no reason."""
-    if landed_empty:
-        return f"what was landed of {', '.join(landed_empty)} has no rows"
-    return "its model says that its days may be empty" if says_so else ""
+def _why_empty(meta: Mapping[str, Any], landed_empty: Sequence[str]) -> str:
+    """Why a mart may have no rows of a day; empty if there is no reason.
+
+    That some landed table has no rows is none: a mart that joins it may have lost its rows in another way.
+    """
+    named = meta.get(ROWS_FROM, ())
+    tables = {named} if isinstance(named, str) else set(named)
+    if tables and tables <= set(landed_empty):
+        return f"what was landed of {', '.join(sorted(tables))} has no rows"
+    return "its model says that its days may be empty" if meta.get(MAY_BE_EMPTY) else ""
 
 
 def _is_built_table(node: Any) -> bool:

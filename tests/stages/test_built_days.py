@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -58,7 +58,9 @@ def test_a_day_built_to_nothing_is_refused_unless_it_is_known_why(loop, services
     outcomes = services.tables["churn_outcomes"]
     emptied = outcomes.filter(pc.not_equal(outcomes["ds"], pa.scalar(DAY)))
     services.rebuild(churn_outcomes=emptied)
-    with pytest.raises(ValidationFailed, match=rf"^churn_outcomes of {DAY} .* no rows, although .*may_be_empty: true"):
+    with pytest.raises(
+        ValidationFailed, match=rf"^churn_outcomes of {DAY} .* no rows, and nothing says why.*may_be_empty: true"
+    ):
         snapshot.run(services, spec, DAY, "again")
     assert published(services, spec, DAY) == before
     services.rebuild(churn_outcomes=emptied, empty="its model says that its days may be empty")
@@ -80,6 +82,18 @@ def test_a_warehouse_without_records_goes_on_being_read(loop, services, spec):
         services.warehouse = MemoryWarehouse({**services.tables, **lost})
         with pytest.raises(UpstreamMissing, match=f"no rows of {next(iter(lost))} of {DAY}, and no record"):
             snapshot.run(services, spec, DAY, "again")
+
+
+def test_the_first_days_have_no_outcomes_as_long_as_these_lag(services, spec):
+    late = replace(spec, outcome=replace(spec.outcome, lag_days=2))
+    second, third = (FIRST + dt.timedelta(days=days) for days in (1, 2))
+    outcomes = services.tables["churn_outcomes"]
+    services.rebuild(churn_outcomes=outcomes.filter(pc.greater(outcomes["ds"], pa.scalar(third))))
+    for day in (FIRST, second):
+        taken = snapshot.run(services, late, day, "r").outcomes
+        assert (taken.rows, taken.metadata["empty_because"]) == (0, "no outcomes of the first features are known yet")
+    with pytest.raises(ValidationFailed, match=f"churn_outcomes of {third} were built and have no rows"):
+        snapshot.run(services, late, third, "r")
 
 
 def test_predictions_are_not_replaced_by_none_where_nobody_knows_why(loop, services, spec):

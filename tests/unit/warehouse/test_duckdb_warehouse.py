@@ -232,12 +232,20 @@ def test_a_build_that_was_killed_leaves_the_warehouse_free(tmp_path: Path) -> No
 
 
 def test_the_days_of_each_mart_are_recorded_with_the_reason_why_one_may_be_empty(tmp_path: Path) -> None:
-    marked = SOUND.replace("materialized='incremental'", "materialized='incremental', meta={'may_be_empty': true}")
-    tiny = warehouse(tmp_path, flights=SOUND, gates=marked, planes="{{ config(materialized='table') }} select 1 as one")
+    metas = {
+        "gates": "{'may_be_empty': true}",
+        "flights": "{'rows_from': 'schedules'}",
+        "delays": "{'rows_from': ['weather', 'schedules']}",
+        "both": "{'rows_from': ['schedules', 'arrivals']}",
+        "joined": "{}",
+    }
+    models = {name: SOUND.replace("'incremental'", f"'incremental', meta={meta}") for name, meta in metas.items()}
+    tiny = warehouse(tmp_path, planes="{{ config(materialized='table') }} select 1 as one", **models)
     tiny.build(DAY, EMPTY)
-    empty, says_so = "what was landed of schedules, weather has no rows", "its model says that its days may be empty"
-    assert tiny.built(DAY) == {"flights": "", "gates": says_so}
-    assert tiny.built(EMPTY) == {"flights": empty, "gates": empty}
+    says_so = {**dict.fromkeys(metas, ""), "gates": "its model says that its days may be empty"}
+    assert tiny.built(DAY) == says_so
+    one, two = (f"what was landed of {tables} has no rows" for tables in ("schedules", "schedules, weather"))
+    assert tiny.built(EMPTY) == {**says_so, "flights": one, "delays": two}
     assert tiny.built(LATER) == {}
     tiny.record(LATER, LATER)
     assert tiny.built(LATER) == tiny.built(DAY)

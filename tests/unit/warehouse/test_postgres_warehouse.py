@@ -29,7 +29,7 @@ FLIGHTS = pa.schema({"flight": pa.string(), "left_at": pa.timestamp("us", tz="UT
 FILES = {
     "models/sources.yml": "sources: [{name: landing, tables: [{name: flights}]}]",
     "models/flights.sql": (
-        "{{ config(materialized='incremental') }}"
+        "{{ config(materialized='incremental', meta={'rows_from': 'flights'}) }}"
         " select ds, flight, left_at, late from {{ source('landing', 'flights') }}"
         " where ds between date '{{ env_var(\"BUILD_FIRST_DAY\") }}' and date '{{ env_var(\"BUILD_LAST_DAY\") }}'"
         "{% if is_incremental() %} and ds not in (select ds from {{ this }}){% endif %}"
