@@ -8,7 +8,7 @@ from airflow.sdk import Param
 
 from pipelines import settings
 from pipelines.people import REASON_LENGTH
-from pipelines.spec import PipelineSpec
+from pipelines.spec import MOST_TRIALS, PipelineSpec
 
 AS_OF, CURRENT = "as-of", "current"
 """As in `pipelines.models`, which takes longer to import than a DAG file may."""
@@ -76,7 +76,7 @@ def trials(spec: PipelineSpec) -> Param:
         spec.search.trials,
         type="integer",
         minimum=1,
-        maximum=1000,
+        maximum=MOST_TRIALS,
         title="Search trials",
         description="How many sets of parameters to try.",
     )

@@ -148,7 +148,7 @@ WRONG = {
     "model": ["newest", "0", "v1"],
     "version": ["0", "newest", ""],
     "training_run": ["", "x" * 65],
-    "trials": [0, 1001, 2.5, "many"],
+    "trials": [0, 1_000_001, 2.5, "many"],
     "engine": ["gpu", ""],
     "reason": ["x" * 501],
     "dry_run": ["maybe", 1],
