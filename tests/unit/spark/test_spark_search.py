@@ -11,7 +11,7 @@ from pipelines.engines.local import LocalEngine
 from pipelines.engines.search import Job, best_of, refit, search
 from pipelines.engines.spark.search import in_tasks
 from pipelines.engines.spark.session import open_session
-from pipelines.errors import JobFailed, TrainingFailed
+from pipelines.errors import TrainingFailed
 from pipelines.settings import SparkSettings
 from pipelines.spec import Candidate, FloatRange, IntRange
 from pipelines.training_set import LABEL, ArrowRows
@@ -130,13 +130,10 @@ def test_a_trial_whose_worker_dies_is_run_again(spark, spec, rows, labels, fault
     assert outcomes[0].value == outcomes[1].value
 
 
-def test_a_fault_in_an_estimators_code_is_named_first(spark, spec, rows, labels, faulty):
+def test_a_fault_in_an_estimators_code_ends_its_own_trial(spark, spec, rows, labels, faulty):
     wrong = faulty("Wrong")
-    with (
-        in_tasks(spark, spec, rows[0], labels, seed=1, tell=lambda text: None) as run,
-        pytest.raises(JobFailed) as raised,
-    ):
-        run([Job(wrong, wrong.parameters)])
-    sentence = str(raised.value)
-    assert sentence.startswith("The hyperparameter search of churn failed")
-    assert "TypeError: a fault in the estimator's own code" in sentence
+    jobs = [Job(wrong, wrong.parameters), Job(spec.candidates[0], spec.candidates[0].parameters)]
+    with in_tasks(spark, spec, rows[0], labels, seed=1, tell=lambda text: None) as run:
+        failed, complete = run(jobs)
+    assert (failed.state, complete.state) == ("failed", "complete")
+    assert failed.found["error"] == "TypeError: a fault in the estimator's own code"

@@ -229,7 +229,7 @@ except SettingsError as error:
 def test_a_full_disk_under_the_log_does_not_stop_the_jvm():
     """More lines than a pipe holds: who writes them would wait for ever if they were not read."""
     read, write = os.pipe()
-    keeping = threading.Thread(target=jvm._keep, args=(read, jvm._opened("/dev/full")), daemon=True)
+    keeping = threading.Thread(target=jvm._keep, args=(read, jvm._opened("/dev/full"), True), daemon=True)
     keeping.start()
     with subprocess.Popen(["seq", "100000"], stdout=write) as process:
         os.close(write)
