@@ -28,15 +28,15 @@ def span(first: dt.date, last: dt.date) -> Iterator[dt.date]:
         yield first + dt.timedelta(days=offset)
 
 
-def ranges(days: Sequence[dt.date]) -> str:
-    """'2013-01-01, 2013-01-05..2013-01-07' for sorted days."""
+def ranges(days: Sequence[dt.date], to: str = "..") -> str:
+    """'2013-01-01, 2013-01-05..2013-01-07' for sorted days; `to` stands between the first and the last of a range."""
     runs: list[list[dt.date]] = []
     for day in days:
         if runs and day - runs[-1][-1] == dt.timedelta(days=1):
             runs[-1].append(day)
         else:
             runs.append([day])
-    return ", ".join(f"{run[0]}..{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)
+    return ", ".join(f"{run[0]}{to}{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)
 
 
 def parse(text: str, name: str = "date") -> dt.date:

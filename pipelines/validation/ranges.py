@@ -6,8 +6,9 @@ The verdict on a range of days is the union of the verdicts on its days (ADR 000
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
+from pipelines.days import ranges
 from pipelines.interfaces import ExpectationResult
 from pipelines.validation.suites import Expectation
 
@@ -90,17 +91,7 @@ def _alike(results: Mapping[dt.date, ExpectationResult]) -> bool:
 def _observed(failed: Mapping[dt.date, ExpectationResult]) -> str:
     """What was found on the first days that failed; the others are named."""
     days = list(failed)
+    rest = days[DAYS_DETAILED:]
     detailed = [f"{failed[day].observed} on {day}" for day in days[:DAYS_DETAILED]]
-    others = [f"not as expected either on {', '.join(spans(days[DAYS_DETAILED:]))}"] if days[DAYS_DETAILED:] else []
+    others = [f"not as expected either on {ranges(rest, ' to ')}"] if rest else []
     return "; ".join([*detailed, *others])
-
-
-def spans(days: Sequence[dt.date]) -> list[str]:
-    """Sorted days as text, those in a row as one: '2013-01-02', '2013-01-05 to 2013-01-09'."""
-    runs: list[list[dt.date]] = []
-    for day in days:
-        if runs and day - runs[-1][-1] == dt.timedelta(days=1):
-            runs[-1].append(day)
-        else:
-            runs.append([day])
-    return [str(run[0]) if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs]
