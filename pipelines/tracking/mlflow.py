@@ -89,9 +89,10 @@ class MlflowTracker:
         run_id = self._client.create_run(
             experiment_id,
             run_name=name,
-            tags={PIPELINE: pipeline, KIND: TRAINING, **processes.identity()},
+            # With the run, not after it: whoever lists runs in between would read one without its day.
+            tags={PIPELINE: pipeline, KIND: TRAINING, **processes.identity(), **_all_fitting(tags)},
         ).info.run_id
-        self._write(run_id, {}, {}, tags)
+        self._write(run_id, {}, {}, {name: tag for name, tag in tags.items() if len(tag) > MAX_TAG_VAL_LENGTH})
         for run, why in orphans:
             self._close(run, why, run_id)
         return run_id
@@ -390,6 +391,10 @@ def _dataset(role: str, pin: Pin) -> DatasetInput:
         ),
         tags=[InputTag(MLFLOW_DATASET_CONTEXT, role)],
     )
+
+
+def _all_fitting(tags: Mapping[str, str]) -> dict[str, str]:
+    return {name: _shortened(tag, MAX_TAG_VAL_LENGTH) for name, tag in tags.items()}
 
 
 def _shortened(value: str, limit: int) -> str:

@@ -290,7 +290,7 @@ class TestActing:
         tracker = Wiring(running.configured).tracker
 
         def trained() -> bool:
-            made = [run for run in tracker.runs("flight_delay") if run.tags["tailrace.day"] == "2013-02-13"]
+            made = [run for run in tracker.runs("flight_delay") if run.tags.get("tailrace.day") == "2013-02-13"]
             return any(run.status == "finished" and run.tags["tailrace.request.trials"] == "2" for run in made)
 
         eventually(trained, "the training asked for has ended", seconds=PATIENCE / 1000)

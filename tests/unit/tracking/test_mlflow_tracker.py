@@ -422,3 +422,20 @@ class TestAHomeThatIsElsewhere:
 )
 def test_a_uri_of_this_machine_is_a_path(uri: str, path: str | None) -> None:
     assert locations.local(uri) == (Path(path) if path else None)
+
+
+def test_a_run_never_exists_without_its_tags(
+    tracker: MlflowTracker, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    created: list[dict[str, str]] = []
+    create_run = MlflowClient.create_run
+
+    def listed_at_once(self: MlflowClient, *args: object, **kwargs: object) -> object:
+        run = create_run(self, *args, **kwargs)
+        created.append(client.get_run(run.info.run_id).data.tags)
+        return run
+
+    monkeypatch.setattr(MlflowClient, "create_run", listed_at_once)
+    tracker.start_run("flights", "new", {"tailrace.day": "2013-02-13", "patch": "x" * 9_000})
+    assert created[0]["tailrace.day"] == "2013-02-13"
+    assert "9000 characters" in created[0]["patch"]
