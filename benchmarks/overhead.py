@@ -93,9 +93,11 @@ def _report(alone: list[dict[str, Any]], predicted: list[Run], empty: list[Run])
 
 def measure(what: str) -> dict[str, float]:
     """`prepare` lands, builds and trains; a day gives the seconds of its stages, imports counted."""
-    from pipelines import models, registry, settings
-    from pipelines.stages import audit, build, evaluate, ingest, promote, publish, score, snapshot, train
-    from pipelines.wiring import Wiring
+    from tailrace import settings
+    from tailrace.champions import model_versions
+    from tailrace.spec import registry
+    from tailrace.stages import audit, build, evaluate, ingest, promote, publish, score, snapshot, train
+    from tailrace.wiring import Wiring
 
     services, spec = Wiring(settings.load()), registry.get("flight_delay")
     if what == "prepare":
@@ -109,7 +111,7 @@ def measure(what: str) -> dict[str, float]:
         return {}
     day, found = dt.date.fromisoformat(what), {}
     stages: Mapping[str, Callable[[], Any]] = {
-        "score": lambda: score.run(services, spec, day, "by-itself", models.CURRENT),
+        "score": lambda: score.run(services, spec, day, "by-itself", model_versions.CURRENT),
         "audit": lambda: audit.run(services, spec, day, "by-itself"),
         "publish": lambda: publish.run(services, spec, day, "by-itself"),
     }
@@ -122,9 +124,10 @@ def measure(what: str) -> dict[str, float]:
 
 def _in_airflow(home: Path) -> tuple[list[Run], list[Run]]:
     """Runs of the days by the DAG, and as many of the peer."""
-    from pipelines import models, registry, settings
-    from pipelines.spec import zone
     from scripts import stack
+    from tailrace import settings
+    from tailrace.champions import model_versions
+    from tailrace.spec import registry, zone
 
     folder = home / "dags"
     shutil.copytree(settings.PROJECT / "dags", folder)
@@ -133,7 +136,7 @@ def _in_airflow(home: Path) -> tuple[list[Run], list[Run]]:
     running.environment["AIRFLOW__CORE__DAGS_FOLDER"] = str(folder)
     with running.started():
         api = running.api(zone(registry.get("flight_delay")))
-        conf = {"model": models.CURRENT, "force": True}
+        conf = {"model": model_versions.CURRENT, "force": True}
         _run(api, DAG, DAYS[0], conf)
         predicted = [_run(api, DAG, day, conf) for day in DAYS]
         return predicted, [_run(api, PEER, day, {}) for day in DAYS]

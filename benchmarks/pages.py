@@ -31,13 +31,14 @@ from rich.table import Table
 
 from benchmarks import child
 from benchmarks.parse import copy_of
-from pipelines import pins, promotions, registry
-from pipelines.lake.delta import DeltaLake
-from pipelines.promotions import Promotion
-from pipelines.settings import PROJECT
-from pipelines.spec import PipelineSpec
-from pipelines.stages import monitor
 from scripts.postgres import Postgres
+from tailrace.champions import promotions
+from tailrace.champions.promotions import Promotion
+from tailrace.lake.delta import DeltaLake
+from tailrace.lineage import pins
+from tailrace.settings import PROJECT
+from tailrace.spec import PipelineSpec, registry
+from tailrace.stages import monitor
 
 PIPELINES, DAYS, ROWS, LOOK_BACK = 50, 400, 1000, 28
 FIRST = dt.date(2012, 1, 1)
@@ -207,8 +208,8 @@ def _seed_tracker(spec: PipelineSpec) -> None:
     """Three versions, as the pipeline's page lists them; the overview asks for none."""
     from mlflow import MlflowClient
 
-    from pipelines import settings
-    from pipelines.wiring import Wiring
+    from tailrace import settings
+    from tailrace.wiring import Wiring
 
     tracker = Wiring(settings.load()).tracker
     client = MlflowClient(os.environ["TAILRACE_TRACKING_URI"], os.environ["TAILRACE_TRACKING_URI"])
@@ -231,8 +232,8 @@ def _seed_airflow(specs: Sequence[PipelineSpec]) -> None:
     from airflow.utils.session import create_session
     from sqlalchemy import insert, select
 
-    from pipelines.orchestration import traces
-    from pipelines.pages.activity import predict_dag
+    from tailrace.orchestration import task_results
+    from tailrace.pages.activity import predict_dag
 
     db.initdb()
     at = dt.datetime.now(dt.UTC)
@@ -248,7 +249,7 @@ def _seed_airflow(specs: Sequence[PipelineSpec]) -> None:
             session.execute(insert(DagRun), runs)
             session.execute(insert(TaskInstance), [task for run in runs for task in _tasks(run)])
             last = session.scalar(select(DagRun.id).where(DagRun.dag_id == dag).order_by(DagRun.id.desc()))
-            said = {"key": traces.ERROR, "value": json.dumps(REFUSED), "timestamp": at, "map_index": -1}
+            said = {"key": task_results.ERROR, "value": json.dumps(REFUSED), "timestamp": at, "map_index": -1}
             where = {"dag_run_id": last, "dag_id": dag, "run_id": runs[-1]["run_id"], "task_id": "audit"}
             session.execute(insert(XComModel), [{**where, **said}])
 

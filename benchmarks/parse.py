@@ -42,7 +42,7 @@ def measure(pipelines: str) -> dict[str, float]:
     """Parse a generated dags folder of that many pipelines once; Airflow is imported before."""
     import airflow.sdk  # noqa: F401  what every DAG file costs, once per process
 
-    from pipelines import registry
+    from tailrace.spec import registry
 
     with tempfile.TemporaryDirectory(prefix="tailrace-parse-") as scratch:
         dags, catalog = Path(scratch, "dags"), Path(scratch, "catalog")

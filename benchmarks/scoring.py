@@ -86,7 +86,7 @@ def measure(way: str, scratch: str, *sizes: str) -> dict[str, float]:
 
 
 def _spec() -> Any:
-    from pipelines.spec import Candidate, Features, Outcome, PipelineSpec, Schedule, Window
+    from tailrace.spec import Candidate, Features, Outcome, PipelineSpec, Schedule, Window
 
     return PipelineSpec(
         name="bench",
@@ -101,7 +101,7 @@ def _spec() -> Any:
 
 
 def _lake(folder: Path) -> Any:
-    from pipelines.lake.delta import DeltaLake
+    from tailrace.lake.delta import DeltaLake
 
     return DeltaLake(str(folder / "lake"))
 
@@ -121,7 +121,7 @@ def _prepare(folder: Path, sizes: list[int]) -> None:
     import mlflow.pyfunc
     import xgboost
 
-    from pipelines.engines.models import XgboostModel
+    from tailrace.engines.models import XgboostModel
 
     random = np.random.default_rng(0)
     matrix = random.random((100_000, len(COLUMNS)), dtype=np.float32)
@@ -135,7 +135,7 @@ def _prepare(folder: Path, sizes: list[int]) -> None:
     XgboostModel(booster, dict.fromkeys(COLUMNS, "numeric"), {}).save(folder / "model")
     mlflow.pyfunc.save_model(
         folder / "pyfunc",
-        loader_module="pipelines.engines.pyfunc",
+        loader_module="tailrace.engines.pyfunc",
         data_path=str(folder / "model"),
         pip_requirements=[],
     )
@@ -169,7 +169,7 @@ def _raw(folder: Path, size: int) -> float:
 def _tailrace(folder: Path, size: int) -> float:
     import xgboost  # noqa: F401  imported before the clock starts, as for the other ways
 
-    from pipelines.engines.local import LocalEngine
+    from tailrace.engines.local import LocalEngine
 
     lake, engine, spec = _lake(folder), LocalEngine(), _spec()
     lake.exists("features")

@@ -139,13 +139,13 @@ def _prepare(folder: Path) -> dict[str, float]:
 
 
 def _settings(folder: Path) -> Any:
-    from pipelines.settings import SparkSettings
+    from tailrace.settings import SparkSettings
 
     return SparkSettings(master="local[*]", log=str(folder / "spark.log"))
 
 
 def _spark(folder: Path, size: int) -> dict[str, float]:
-    from pipelines.engines.spark.engine import SparkEngine
+    from tailrace.engines.spark.engine import SparkEngine
 
     lake, spec = scoring._lake(folder), scoring._spec()
     lake.exists("features")  # imported before the clock starts, as for the other ways
@@ -166,7 +166,7 @@ def _spark_udf(folder: Path, size: int) -> dict[str, float]:
     import mlflow.pyfunc
     from pyspark.sql import functions
 
-    from pipelines.engines.spark.session import open_session
+    from tailrace.engines.spark.session import open_session
 
     lake = scoring._lake(folder)
     files = lake.scan(lake.pin(f"features/{size}", first=scoring.DAY, last=scoring.DAY)).files
@@ -187,12 +187,12 @@ def _searches() -> dict[str, float]:
     """The same search on one core without Spark, and as Spark tasks on two, session and workers warm."""
     from dataclasses import replace
 
-    from pipelines.engines.local import LocalEngine
-    from pipelines.engines.spark.engine import SparkEngine
-    from pipelines.interfaces import Engine
-    from pipelines.settings import SparkSettings
-    from pipelines.spec import LABEL, Candidate, FloatRange, IntRange, SearchBudget
-    from pipelines.training_set import ArrowRows
+    from tailrace.contracts import Engine
+    from tailrace.engines.local import LocalEngine
+    from tailrace.engines.spark.engine import SparkEngine
+    from tailrace.settings import SparkSettings
+    from tailrace.spec import LABEL, Candidate, FloatRange, IntRange, SearchBudget
+    from tailrace.training.training_set import ArrowRows
 
     random = np.random.default_rng(0)
     matrix = random.random((SEARCH_ROWS, len(scoring.COLUMNS)), dtype=np.float32)

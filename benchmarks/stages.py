@@ -35,9 +35,10 @@ def run() -> list[str]:
 
 
 def _measure() -> list[tuple[str, int, float]]:
-    from pipelines import days, registry, settings
-    from pipelines.stages import audit, build, evaluate, ingest, promote, publish, score, snapshot, train, validate
-    from pipelines.wiring import Wiring
+    from tailrace import days, settings
+    from tailrace.spec import registry
+    from tailrace.stages import audit, build, evaluate, ingest, promote, publish, score, snapshot, train, validate
+    from tailrace.wiring import Wiring
 
     services, spec, configured = Wiring(settings.load()), registry.get("flight_delay"), settings.load()
     found: list[tuple[str, int, float]] = []

@@ -12,6 +12,6 @@ promote task says why the champion stays.
 
 from airflow.sdk import DAG  # noqa: F401  Airflow takes files that name it for DAG files
 
-from pipelines.orchestration.dags import pipeline_dags
+from tailrace.orchestration.dags import pipeline_dags
 
 train, approve, rollback, predict, monitor = pipeline_dags("flight_delay", __doc__)

@@ -13,8 +13,8 @@ import datetime as dt
 
 from airflow.sdk import DAG  # noqa: F401  Airflow takes files that name it for DAG files
 
-from pipelines.orchestration.dags import warehouse_dag
-from pipelines.spec import Schedule
+from tailrace.orchestration.dags import warehouse_dag
+from tailrace.spec import Schedule
 
 dag = warehouse_dag(
     __doc__,

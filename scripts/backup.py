@@ -23,11 +23,11 @@ from typing import Any
 
 from rich.console import Console
 
-from pipelines import settings
-from pipelines.models import NAME_MODELS
-from pipelines.settings import Settings
 from scripts.postgres import Postgres
 from scripts.processes import recorded
+from tailrace import settings
+from tailrace.champions.model_versions import NAME_MODELS
+from tailrace.settings import Settings
 
 MANIFEST = "manifest.json"
 METADATA = "airflow.dump"

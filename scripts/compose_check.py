@@ -25,11 +25,10 @@ from typing import Any
 
 import httpx
 
-from pipelines import registry
-from pipelines.airflow_api import AirflowApi
-from pipelines.settings import PROJECT
-from pipelines.spec import zone
 from scripts import make_secrets
+from tailrace.commands.airflow_api import AirflowApi
+from tailrace.settings import PROJECT
+from tailrace.spec import registry, zone
 
 PIPELINE = "flight_delay"
 FIRST, LAST = dt.date(2013, 1, 1), dt.date(2013, 2, 14)

@@ -13,12 +13,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from pipelines import performance, registry, settings
-from pipelines.airflow_api import AirflowApi
-from pipelines.interfaces import Commit
-from pipelines.spec import PipelineSpec, zone
-from pipelines.wiring import Wiring
 from scripts import stack
+from tailrace import settings
+from tailrace.commands.airflow_api import AirflowApi
+from tailrace.contracts import Commit
+from tailrace.monitoring import performance
+from tailrace.spec import PipelineSpec, registry, zone
+from tailrace.wiring import Wiring
 
 PIPELINE = "flight_delay"
 LANDED = (dt.date(2013, 1, 1), dt.date(2013, 3, 12))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from pipelines import settings
 from scripts import processes
+from tailrace import settings
 
 
 def main() -> None:

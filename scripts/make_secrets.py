@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cryptography.fernet import Fernet
 
-from pipelines.settings import PROJECT
+from tailrace.settings import PROJECT
 
 HEAD = """# Secrets of docker-compose.yaml, made by `make secrets`. Keep a copy in a safe place: without the Fernet key
 # connections stored in Airflow cannot be read, and Postgres keeps the passwords it was first started with.

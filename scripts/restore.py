@@ -13,11 +13,11 @@ from pathlib import Path
 from packaging.version import Version
 from rich.console import Console
 
-from pipelines import settings
-from pipelines.settings import Settings
 from scripts.backup import MANIFEST, METADATA, REGISTRY, SECRETS, CannotBackUp, copy_tree, digest, files_of, local_parts
 from scripts.postgres import Postgres
 from scripts.processes import recorded
+from tailrace import settings
+from tailrace.settings import Settings
 
 
 def restore(configured: Settings, source: Path, over: bool) -> Path | None:

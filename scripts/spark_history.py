@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from pipelines import settings
+from tailrace import settings
 
 HOST = "127.0.0.1"
 

@@ -21,10 +21,10 @@ from zoneinfo import ZoneInfo
 import httpx
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from pipelines import settings
-from pipelines.airflow_api import AirflowApi
 from scripts.postgres import Postgres
 from scripts.processes import Processes, write_private
+from tailrace import settings
+from tailrace.commands.airflow_api import AirflowApi
 
 HOST = "127.0.0.1"
 USER = "admin"
@@ -138,7 +138,7 @@ class Stack:
             "CORE__PLUGINS_FOLDER": str(settings.PROJECT / "plugins"),
             "CORE__LOAD_EXAMPLES": "False",
             "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
-            "CORE__EXECUTOR": "pipelines.orchestration.executor.WarmExecutor",
+            "CORE__EXECUTOR": "tailrace.orchestration.executor.WarmExecutor",
             "CORE__PARALLELISM": str(parallelism),
             "CORE__FERNET_KEY": self._secrets["fernet_key"],
             "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.settings import PROJECT
+from tailrace.settings import PROJECT
 
 HOME = Path(tempfile.mkdtemp(prefix="tailrace-airflow-"))
 ENVIRONMENT = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from pipelines.spec import (
+from tailrace.spec import (
     Candidate,
     Features,
     FloatRange,

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipelines.interfaces import Lake
-from pipelines.lake.memory import MemoryLake
+from tailrace.contracts import Lake
+from tailrace.lake.memory import MemoryLake
 
 
 def churn_rows(rows: int, seed: int = 0) -> tuple[pa.Table, pa.Array]:
@@ -49,7 +49,7 @@ def keyed(features: pa.Table, day: dt.date) -> pa.Table:
 
 @functools.cache
 def _empty_mlflow_database() -> bytes:
-    from pipelines.tracking.mlflow import MlflowTracker
+    from tailrace.tracking.mlflow import MlflowTracker
 
     with tempfile.TemporaryDirectory() as folder:
         MlflowTracker(f"sqlite:///{folder}/mlflow.db", None).runs("nobody")

@@ -21,7 +21,7 @@ from typing import Any
 
 import boto3
 
-from pipelines.models import NAME_MODELS
+from tailrace.champions.model_versions import NAME_MODELS
 
 BUCKETS = ("tailrace", "mlflow")
 LOG = re.compile(r"^tailrace/lake/(?P<table>.+)/_delta_log/(?:(?P<version>\d{20})\..+|_last_checkpoint)$")

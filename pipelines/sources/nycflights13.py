@@ -22,8 +22,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 import pyarrow.parquet as pq
 
-from pipelines.days import cutoff
-from pipelines.errors import OutOfCalendar, UnknownName
+from tailrace.days import cutoff
+from tailrace.errors import OutOfCalendar, UnknownName
 
 NEW_YORK = ZoneInfo("America/New_York")
 FIRST_DAY = dt.date(2013, 1, 1)

@@ -9,14 +9,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from pipelines import days, training_set
-from pipelines.engines.local import LocalEngine
-from pipelines.engines.memory import MemoryEngine
-from pipelines.engines.spark.engine import SparkEngine
-from pipelines.errors import KeysRepeated
-from pipelines.lake.memory import MemoryLake
-from pipelines.settings import SparkSettings
-from pipelines.spec import LABEL, Candidate, Window, zone
+from tailrace import days
+from tailrace.engines.local import LocalEngine
+from tailrace.engines.memory import MemoryEngine
+from tailrace.engines.spark.engine import SparkEngine
+from tailrace.errors import KeysRepeated
+from tailrace.lake.memory import MemoryLake
+from tailrace.settings import SparkSettings
+from tailrace.spec import LABEL, Candidate, Window, zone
+from tailrace.training import training_set
 from tests.support import churn_rows, keyed
 
 FIRST, LAST = dt.date(2013, 3, 1), dt.date(2013, 3, 8)

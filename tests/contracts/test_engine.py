@@ -9,15 +9,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from pipelines.engines.local import LocalEngine
-from pipelines.engines.memory import MemoryEngine
-from pipelines.engines.spark.engine import SparkEngine
-from pipelines.errors import SignatureMismatch, TrainingFailed
-from pipelines.lake.delta import DeltaLake
-from pipelines.lake.memory import MemoryLake
-from pipelines.settings import SparkSettings
-from pipelines.spec import LABEL, Candidate, FloatRange
-from pipelines.training_set import ArrowRows
+from tailrace.engines.local import LocalEngine
+from tailrace.engines.memory import MemoryEngine
+from tailrace.engines.spark.engine import SparkEngine
+from tailrace.errors import SignatureMismatch, TrainingFailed
+from tailrace.lake.delta import DeltaLake
+from tailrace.lake.memory import MemoryLake
+from tailrace.settings import SparkSettings
+from tailrace.spec import LABEL, Candidate, FloatRange
+from tailrace.training.training_set import ArrowRows
 from tests.support import churn_rows, keyed
 
 DAY = dt.date(2013, 3, 1)

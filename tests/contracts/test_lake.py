@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.errors import (
+from tailrace.contracts import Commit, Lake, Pin, Staged
+from tailrace.errors import (
     BadInput,
     PinLost,
     PublishConflict,
@@ -23,11 +24,10 @@ from pipelines.errors import (
     UnknownName,
     UpstreamMissing,
 )
-from pipelines.interfaces import Commit, Lake, Pin, Staged
-from pipelines.lake import delta
-from pipelines.lake.delta import DeltaLake
-from pipelines.lake.files import TableFiles
-from pipelines.lake.memory import MemoryLake
+from tailrace.lake import delta
+from tailrace.lake.delta import DeltaLake
+from tailrace.lake.files import TableFiles
+from tailrace.lake.memory import MemoryLake
 from tests.object_store import s3_server
 from tests.support import lose_rows
 

@@ -12,10 +12,10 @@ import pyarrow.compute as pc
 import pytest
 from deltalake import DeltaTable, QueryBuilder
 
-from pipelines import promotions
-from pipelines.errors import PinLost
-from pipelines.lake.delta import DeltaLake
-from pipelines.promotions import Promotion
+from tailrace.champions import promotions
+from tailrace.champions.promotions import Promotion
+from tailrace.errors import PinLost
+from tailrace.lake.delta import DeltaLake
 
 DAYS = tuple(dt.date(2013, 3, day) for day in (1, 2, 3))
 INSTANT = dt.datetime(2013, 3, 10, 6, 59, 59, 123456, tzinfo=dt.UTC)
@@ -224,9 +224,9 @@ def test_pysail_reads_what_the_lake_reads(lake):
 
 @pytest.mark.spark
 def test_spark_reads_the_files_of_a_table(lake, tmp_path):
-    from pipelines.engines.spark import tables
-    from pipelines.engines.spark.session import open_session
-    from pipelines.settings import SparkSettings
+    from tailrace.engines.spark import tables
+    from tailrace.engines.spark.session import open_session
+    from tailrace.settings import SparkSettings
 
     session = open_session(SparkSettings(master="local[2]", driver_memory="512m", log=str(tmp_path / "log")), "tests")
     try:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.errors import (
+from tailrace.errors import (
     LakeUnavailable,
     LandingRefused,
     SettingsError,
@@ -21,7 +21,7 @@ from pipelines.errors import (
     UnknownName,
     UpstreamMissing,
 )
-from pipelines.landing import LANDED_AT, Landing
+from tailrace.sources.landing import LANDED_AT, Landing
 
 DAY = dt.date(2013, 1, 1)
 NEXT = dt.date(2013, 1, 2)

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from pipelines import promotions
-from pipelines.interfaces import Lake
-from pipelines.lake import delta
-from pipelines.lake.delta import DeltaLake
-from pipelines.lake.memory import MemoryLake
-from pipelines.promotions import Promotion
+from tailrace.champions import promotions
+from tailrace.champions.promotions import Promotion
+from tailrace.contracts import Lake
+from tailrace.lake import delta
+from tailrace.lake.delta import DeltaLake
+from tailrace.lake.memory import MemoryLake
 
 MONDAY, TUESDAY = dt.date(2013, 3, 4), dt.date(2013, 3, 5)
 NOON = dt.datetime(2013, 3, 6, 12, tzinfo=dt.UTC)

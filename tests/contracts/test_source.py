@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from pipelines.days import cutoff, span
-from pipelines.errors import OutOfCalendar, UnknownName
-from pipelines.interfaces import Source
-from pipelines.sources.memory import MemorySource
 from pipelines.sources.nycflights13 import NEW_YORK, NycFlights
+from tailrace.contracts import Source
+from tailrace.days import cutoff, span
+from tailrace.errors import OutOfCalendar, UnknownName
+from tailrace.sources.memory import MemorySource
 
 FLIGHT = ["time_hour", "carrier", "flight"]
 

@@ -19,12 +19,12 @@ import pyarrow as pa
 import pytest
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from pipelines.errors import BadInput, Refused, UnknownName
-from pipelines.interfaces import Pin, Tracker, Trial
-from pipelines.pins import from_tags
-from pipelines.tracking import processes
-from pipelines.tracking.memory import MemoryTracker
-from pipelines.tracking.mlflow import MlflowTracker
+from tailrace.contracts import Pin, Tracker, Trial
+from tailrace.errors import BadInput, Refused, UnknownName
+from tailrace.lineage.pins import from_tags
+from tailrace.tracking import processes
+from tailrace.tracking.memory import MemoryTracker
+from tailrace.tracking.mlflow import MlflowTracker
 
 EXAMPLE = pa.table({"hour": [5, 6, None], "carrier": ["UA", None, "AA"]})
 SCORES = pa.array([0.1, 0.5, 0.9])

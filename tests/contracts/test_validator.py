@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from pipelines.errors import BadInput, ProblemList, SchemaMismatch, UnknownName
-from pipelines.interfaces import ExpectationResult, Validator, Verdict
-from pipelines.validation.great_expectations import GreatExpectationsValidator
-from pipelines.validation.memory import MemoryValidator
+from tailrace.contracts import ExpectationResult, Validator, Verdict
+from tailrace.errors import BadInput, ProblemList, SchemaMismatch, UnknownName
+from tailrace.validation.great_expectations import GreatExpectationsValidator
+from tailrace.validation.memory import MemoryValidator
 
 DAY = dt.date(2013, 1, 15)
 KEY = ("flight_key",)

@@ -16,14 +16,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.days import cutoff, span
-from pipelines.errors import BuildFailed, LandingRefused, UpstreamMissing, WarehouseBusy
-from pipelines.interfaces import Warehouse
-from pipelines.landing import Landing
 from pipelines.sources.nycflights13 import NEW_YORK, TABLES, NycFlights
-from pipelines.warehouse.duckdb import DuckDBWarehouse
-from pipelines.warehouse.memory import MemoryWarehouse
-from pipelines.warehouse.postgres import PostgresWarehouse
+from tailrace.contracts import Warehouse
+from tailrace.days import cutoff, span
+from tailrace.errors import BuildFailed, LandingRefused, UpstreamMissing, WarehouseBusy
+from tailrace.sources.landing import Landing
+from tailrace.warehouse.duckdb import DuckDBWarehouse
+from tailrace.warehouse.memory import MemoryWarehouse
+from tailrace.warehouse.postgres import PostgresWarehouse
 from tests.postgres import Server, postgres
 
 __all__ = ["postgres"]

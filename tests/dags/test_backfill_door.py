@@ -11,8 +11,8 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from pipelines.orchestration.backfill_door import AT_ONCE, BackfillDoor
-from pipelines.orchestration.tasks import AT_ONCE as TASKS_AT_ONCE
+from tailrace.orchestration.backfill_guard import AT_ONCE, BackfillDoor
+from tailrace.orchestration.tasks import AT_ONCE as TASKS_AT_ONCE
 
 GOOD = {"dag_id": "predict__x", "max_active_runs": 4, "dag_run_conf": {"model": "as-of"}}
 

@@ -11,8 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipelines import registry
-from pipelines.errors import SpecError
+from tailrace.errors import SpecError
+from tailrace.spec import registry
 
 DAGS = Path(__file__).resolve().parents[2] / "dags"
 HEAVY = {
@@ -90,12 +90,12 @@ def test_backfills_leave_workers_to_the_nights(dags):
 
 
 def test_a_failed_try_says_why_at_the_end_of_its_log(dags):
-    from pipelines.orchestration import traces
+    from tailrace.orchestration import task_results
 
     for dag in dags.values():
         for task in dag.tasks:
-            assert traces.say_why in task.on_failure_callback
-            assert traces.say_why in task.on_retry_callback
+            assert task_results.say_why in task.on_failure_callback
+            assert task_results.say_why in task.on_retry_callback
 
 
 def test_the_day_of_a_scheduled_run_is_its_partition(dags):
@@ -127,7 +127,7 @@ def test_parsing_imports_nothing_heavy():
 
 
 def test_a_broken_spec_breaks_only_its_own_file(tmp_path, monkeypatch):
-    from pipelines.orchestration import dags as factory
+    from tailrace.orchestration import dags as factory
 
     good = (registry.CATALOG / "flight_delay.py").read_text()
     (tmp_path / "good.py").write_text(good.replace('name="flight_delay"', 'name="good"'))
@@ -138,7 +138,7 @@ def test_a_broken_spec_breaks_only_its_own_file(tmp_path, monkeypatch):
     ]
     with pytest.raises(SpecError, match=r"bad: gate\.metric is .rok.; it must be one of roc_auc"):
         factory.pipeline_dags("bad", "")
-    from pipelines.spec import Schedule
+    from tailrace.spec import Schedule
 
     warehouse = factory.warehouse_dag("", Schedule(None, None))
     assert {"bad.snapshot", "good.snapshot"} <= set(warehouse.task_dict)
@@ -158,8 +158,8 @@ def test_a_broken_spec_breaks_only_its_own_file(tmp_path, monkeypatch):
     ],
 )
 def test_bad_data_is_not_retried_and_a_lost_connection_is(error, action):
-    from pipelines import errors
-    from pipelines.orchestration.dags import RETRIES
+    from tailrace import errors
+    from tailrace.orchestration.dags import RETRIES
 
     assert RETRIES.evaluate(getattr(errors, error)("said"), try_number=1, max_tries=3).action.name == action
 
@@ -171,14 +171,14 @@ def test_bad_data_is_not_retried_and_a_lost_connection_is(error, action):
 def test_only_a_night_waits_for_what_is_not_published_yet(run_type, action):
     from airflow.utils.types import DagRunType
 
-    from pipelines.errors import UpstreamMissing
-    from pipelines.orchestration.dags import RETRIES
+    from tailrace.errors import UpstreamMissing
+    from tailrace.orchestration.dags import RETRIES
 
     context = {"dag_run": SimpleNamespace(run_type=getattr(DagRunType, run_type))}
     assert RETRIES.evaluate(UpstreamMissing("said"), 1, 3, context).action.name == action
 
 
 def test_what_is_not_of_tailrace_is_retried_as_usual():
-    from pipelines.orchestration.dags import RETRIES
+    from tailrace.orchestration.dags import RETRIES
 
     assert RETRIES.evaluate(ConnectionResetError(), try_number=1, max_tries=3).action.name == "DEFAULT"

@@ -11,11 +11,11 @@ import pytest
 from airflow.dag_processing.bundles.manager import DagBundlesManager
 from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
 
-from pipelines import settings
-from pipelines.days import span
 from pipelines.sources.nycflights13 import TABLES
-from pipelines.warehouse.dbt import DbtWarehouse
-from pipelines.wiring import Wiring
+from tailrace import settings
+from tailrace.days import span
+from tailrace.warehouse.dbt import DbtWarehouse
+from tailrace.wiring import Wiring
 from tests.airflow_home import HOME
 
 PROJECT = Path(__file__).resolve().parents[2]

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipelines import registry
-from pipelines.errors import TrackerUnavailable
-from pipelines.orchestration import dags, decisions
+from tailrace.errors import TrackerUnavailable
+from tailrace.orchestration import dags, decisions
+from tailrace.spec import registry
 
 
 @pytest.fixture(scope="module")

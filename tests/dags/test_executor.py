@@ -13,7 +13,7 @@ from tests.airflow_home import ENVIRONMENT
 
 SCRIPT = """
 import json, multiprocessing, os, sys, threading
-from pipelines.orchestration.executor import LIBRARIES, WarmExecutor
+from tailrace.orchestration.executor import LIBRARIES, WarmExecutor
 
 cold = [name for name in LIBRARIES if name not in sys.modules]
 multiprocessing.set_start_method(sys.argv[1])
@@ -22,7 +22,7 @@ executor.start()
 found = {
     "cold": cold,
     "missing": [name for name in LIBRARIES if name not in sys.modules],
-    "own": sorted(name for name in sys.modules if name.startswith("pipelines.")),
+    "own": sorted(name for name in sys.modules if name.startswith(("tailrace.", "pipelines."))),
     "threads": [thread.name for thread in threading.enumerate()],
     "told": os.environ["MLFLOW_DISABLE_TELEMETRY"] + os.environ["GX_ANALYTICS_ENABLED"],
 }
@@ -53,7 +53,7 @@ def test_no_import_starts_a_thread_that_a_fork_would_lose(found):
 
 
 def test_an_edit_to_a_pipeline_needs_no_restart(found):
-    once = {"pipelines.catalog", "pipelines.registry", "pipelines.stages", "pipelines.engines", "pipelines.spec"}
+    once = {"tailrace.spec.registry", "tailrace.stages", "tailrace.engines", "tailrace.spec"}
     assert not once & set(found["own"])
 
 

@@ -12,11 +12,12 @@ import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 from airflow.sdk.execution_time.context import OutletEventAccessors, set_current_context
 
-from pipelines import promotions, registry
-from pipelines.lake.memory import MemoryLake
-from pipelines.orchestration import dags, decisions, tasks, traces
-from pipelines.promotions import Promotion
-from pipelines.tracking.memory import MemoryTracker
+from tailrace.champions import promotions
+from tailrace.champions.promotions import Promotion
+from tailrace.lake.memory import MemoryLake
+from tailrace.orchestration import dags, decisions, task_results, tasks
+from tailrace.spec import registry
+from tailrace.tracking.memory import MemoryTracker
 
 DAY = dt.date(2013, 3, 10)
 RUN = "predict__flight_delay/scheduled 1"
@@ -78,7 +79,7 @@ def test_what_the_run_published_before_is_announced(lake, context):
     run_task("audit", context, "flight_delay", STAGED)
     left = run_task("publish", context, STAGED)
     (commit,) = lake.commits("predictions/flight_delay")
-    assert (left[traces.RESULT]["version"], left[traces.RESULT]["unchanged"]) == (commit.version, True)
+    assert (left[task_results.RESULT]["version"], left[task_results.RESULT]["unchanged"]) == (commit.version, True)
     (asset,) = context["outlet_events"]
     extra = context["outlet_events"][asset].extra
     assert (extra["version"], extra["model_version"], extra["rows"]) == (commit.version, "3", 2)

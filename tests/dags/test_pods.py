@@ -15,14 +15,15 @@ from airflow.sdk.exceptions import AirflowException, AirflowRescheduleException,
 from kubernetes import client as k8s
 from kubernetes.client.exceptions import ApiException
 
-from pipelines import errors, handover, settings
-from pipelines.orchestration import pod_end, pod_run, traces
-from pipelines.orchestration.dags import pipeline_dags
-from pipelines.orchestration.pods import StagePod
-from pipelines.settings import PodSettings
-from pipelines.tracking import processes
-from pipelines.tracking.memory import MemoryTracker
-from pipelines.wiring import Wiring
+from tailrace import errors, settings
+from tailrace.operations import stage_result_file
+from tailrace.orchestration import task_results
+from tailrace.orchestration.dags import pipeline_dags
+from tailrace.orchestration.pods import StagePod, pod_failure, pod_run
+from tailrace.settings import PodSettings
+from tailrace.tracking import processes
+from tailrace.tracking.memory import MemoryTracker
+from tailrace.wiring import Wiring
 from tests.kubernetes.cluster import DRIVER_TEMPLATE
 
 PODS = {
@@ -71,7 +72,7 @@ def test_only_the_heavy_tasks_change_and_only_in_where_they_run(monkeypatch):
 def test_parsing_imports_no_kubernetes(in_pods):
     code = (
         "import sys, airflow.sdk\n"
-        "from pipelines.orchestration.dags import pipeline_dags\n"
+        "from tailrace.orchestration.dags import pipeline_dags\n"
         "made = pipeline_dags('flight_delay', '')\n"
         "(score,) = [task for dag in made for task in dag.tasks if task.task_id == 'score']\n"
         "assert score.task_type == 'StagePod'\n"
@@ -128,7 +129,7 @@ def test_a_pod_scores_a_range_and_must_hand_back_every_day(in_pods, monkeypatch)
     assert task.arguments(asked)[4:8] == ["--date", "2013-03-08", "--to", "2013-03-10"]
     rows = [{"pipeline": "flight_delay", "day": f"2013-03-{day:02}", "already": ""} for day in (8, 9, 10)]
     assert task._returned(asked, rows) == {"days": ["2013-03-08", "2013-03-09", "2013-03-10"], "own": [], "already": []}
-    assert kept[traces.RESULT] == rows
+    assert kept[task_results.RESULT] == rows
     with pytest.raises(errors.ClusterRefused, match="handed back 2 results for 3 days"):
         task._returned(asked, rows[:2])
 
@@ -204,7 +205,7 @@ def condition(type_, status, reason=None, message=None):
 
 
 def written(tmp_path, error):
-    handover.write_error(tmp_path / "said", error)
+    stage_result_file.write_error(tmp_path / "said", error)
     return (tmp_path / "said").read_text()
 
 
@@ -259,7 +260,7 @@ def written(tmp_path, error):
     ],
 )
 def test_how_a_pod_ended_becomes_a_sentence(given, expected, said):
-    error = pod_end.error(given, "score of x for 2013-03-10", {"status": "timeout"}, AirflowException("?"))
+    error = pod_failure.error(given, "score of x for 2013-03-10", {"status": "timeout"}, AirflowException("?"))
     assert type(error) is expected
     assert str(error).startswith("score of x for 2013-03-10: ")
     assert said in str(error)
@@ -268,27 +269,27 @@ def test_how_a_pod_ended_becomes_a_sentence(given, expected, said):
 def test_of_a_pod_that_was_only_asked_for_nothing_more_is_known():
     failure = AirflowException("The task is being ended.")
     asked = k8s.V1Pod(metadata=k8s.V1ObjectMeta(name="score-1"))
-    assert pod_end.error(asked, "score of x for 2013-03-10", {}, failure) is failure
+    assert pod_failure.error(asked, "score of x for 2013-03-10", {}, failure) is failure
 
 
 def test_the_error_of_the_stage_comes_before_how_its_pod_ended(tmp_path):
     message = written(tmp_path, errors.LakeUnavailable("The lake does not answer."))
-    error = pod_end.error(pod(terminated=ended(1, message=message)), "score", {}, AirflowException("?"))
+    error = pod_failure.error(pod(terminated=ended(1, message=message)), "score", {}, AirflowException("?"))
     assert isinstance(error, errors.LakeUnavailable)
     assert str(error) == "The lake does not answer."
 
 
 def test_an_error_of_a_library_is_retried_as_in_the_tasks_own_process(tmp_path):
-    from pipelines.orchestration.dags import RETRIES
+    from tailrace.orchestration.dags import RETRIES
 
     message = written(tmp_path, KeyError("plan"))
-    error = pod_end.error(pod(terminated=ended(1, message=message)), "score", {}, AirflowException("?"))
+    error = pod_failure.error(pod(terminated=ended(1, message=message)), "score", {}, AirflowException("?"))
     assert RETRIES.evaluate(error, try_number=1, max_tries=3).action.name == "DEFAULT"
 
 
 def test_a_pod_without_a_result_is_no_success():
     with pytest.raises(errors.ClusterUnavailable, match="handed back no result"):
-        pod_end.result(pod("Succeeded", terminated=ended(0)), "train of x for 2013-03-10")
+        pod_failure.result(pod("Succeeded", terminated=ended(0)), "train of x for 2013-03-10")
 
 
 def test_wrong_and_missing_settings_of_pods_are_said_at_once(tmp_path):
@@ -327,9 +328,9 @@ def test_a_task_links_to_the_spark_application_of_its_pod_however_that_ends(in_p
     asked = context(model="as-of") | {"ti": SimpleNamespace(xcom_push=lambda key, value: kept.update({key: value}))}
     rows = [{"pipeline": "flight_delay", "day": "2013-03-10", "already": ""}]
     if ends == "with a result":
-        handover.write_result(tmp_path / "said", rows, "spark-1")
+        stage_result_file.write_result(tmp_path / "said", rows, "spark-1")
     else:
-        handover.write_error(tmp_path / "said", errors.JobFailed("It failed."), "spark-1")
+        stage_result_file.write_error(tmp_path / "said", errors.JobFailed("It failed."), "spark-1")
     finished = pod(terminated=ended(int(ends == "with an error"), message=(tmp_path / "said").read_text()))
     running = pod_run.PodRun.__new__(pod_run.PodRun)
     running._what, running._operator = "score", SimpleNamespace(pod=finished)
@@ -338,7 +339,7 @@ def test_a_task_links_to_the_spark_application_of_its_pod_however_that_ends(in_p
     expected = pytest.raises(errors.JobFailed, match=r"It failed\.") if failure else nullcontext()
     with expected:
         task._linked(asked, running, lambda: running._end(failure, {}))
-    assert kept == {traces.LINK + traces.SPARK: "http://spark.example:18080/history/spark-1/"}
+    assert kept == {task_results.LINK + task_results.SPARK: "http://spark.example:18080/history/spark-1/"}
 
 
 def test_the_connection_says_where_the_cluster_is_whatever_kubeconfig_says(monkeypatch, tmp_path):

@@ -10,9 +10,11 @@ from types import SimpleNamespace
 import pytest
 from airflow.sdk.api.datamodels._generated import DagRunType
 
-from pipelines import models, people, registry
-from pipelines.errors import BadInput
-from pipelines.orchestration import decisions, forms, request
+from tailrace.champions import model_versions
+from tailrace.errors import BadInput
+from tailrace.operations import people
+from tailrace.orchestration import decisions, forms, request
+from tailrace.spec import registry
 
 PARAMS = {"day": None, "first_day": None, "model": "as-of", "reason": None}
 WHOLE = {"model": "current", "reason": None}
@@ -181,4 +183,4 @@ def test_what_forms_have_in_common_is_asked_everywhere():
 
 
 def test_the_forms_words_are_the_models_words():
-    assert (forms.AS_OF, forms.CURRENT) == (models.AS_OF, models.CURRENT)
+    assert (forms.AS_OF, forms.CURRENT) == (model_versions.AS_OF, model_versions.CURRENT)

@@ -12,8 +12,9 @@ from types import SimpleNamespace
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 
-from pipelines import airflow_api, errors, settings
-from pipelines.orchestration import links, tasks, traces
+from tailrace import errors, settings
+from tailrace.commands import airflow_api
+from tailrace.orchestration import links, task_results, tasks
 
 DAY = dt.date(2013, 3, 10)
 
@@ -46,25 +47,31 @@ def context(left):
 
 
 def links_of(left):
-    return {key.removeprefix(traces.LINK): address for key, address in left.items() if key.startswith(traces.LINK)}
+    return {
+        key.removeprefix(task_results.LINK): address
+        for key, address in left.items()
+        if key.startswith(task_results.LINK)
+    }
 
 
 def test_why_is_said_where_the_settings_are_what_is_wrong(context, left, caplog, monkeypatch):
     monkeypatch.setenv("TAILRACE_ENGINE", "sprak")
     with pytest.raises(errors.SettingsError) as raised:
         settings.load()
-    traces.say_why(context | {"exception": raised.value})
-    assert left == {traces.ERROR: str(raised.value)}
+    task_results.say_why(context | {"exception": raised.value})
+    assert left == {task_results.ERROR: str(raised.value)}
     assert caplog.records[-1].getMessage() == str(raised.value)
 
 
 def test_a_result_is_kept_in_json_terms_and_told_in_aligned_lines(context, left, caplog):
     with caplog.at_level(logging.INFO, logger="tailrace"):
-        traces.leave(context, Result(), {traces.MLFLOW_RUN: "", traces.PUBLISHED_DAY: "tailrace/pages/x/2013-03-10"})
-    kept = left[traces.RESULT]
+        task_results.leave(
+            context, Result(), {task_results.MLFLOW_RUN: "", task_results.PUBLISHED_DAY: "tailrace/pages/x/2013-03-10"}
+        )
+    kept = left[task_results.RESULT]
     assert json.loads(json.dumps(kept)) == kept
     assert (kept["day"], kept["psi"], kept["part"]) == ("2013-03-10", None, {"version": "3"})
-    assert links_of(left) == {traces.PUBLISHED_DAY: "tailrace/pages/x/2013-03-10"}
+    assert links_of(left) == {task_results.PUBLISHED_DAY: "tailrace/pages/x/2013-03-10"}
     assert [record.getMessage() for record in caplog.records] == [
         "day             2013-03-10",
         "rows            12,345",
@@ -81,18 +88,18 @@ def test_the_log_says_how_long_it_took(left, caplog):
     begun = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=61)
     ti = SimpleNamespace(xcom_push=lambda key, value: left.update({key: value}), start_date=begun)
     with caplog.at_level(logging.INFO, logger="tailrace"):
-        traces.leave({"ti": ti}, {"rows": 3})
+        task_results.leave({"ti": ti}, {"rows": 3})
     assert re.fullmatch(r"done in 6\d\.\d s", caplog.records[-1].getMessage())
 
 
 def test_several_days_are_told_as_a_table():
     rows = [{"day": "2013-03-09", "rows": 5}, {"day": "2013-03-10", "rows": 1234}]
-    assert list(traces.lines(rows)) == ["day         rows", "2013-03-09  5", "2013-03-10  1,234"]
+    assert list(task_results.lines(rows)) == ["day         rows", "2013-03-09  5", "2013-03-10  1,234"]
 
 
 def test_a_list_of_objects_is_told_by_their_sentences():
     held = {"rules": [{"passed": True, "sentence": "It is better."}], "bins": [{"rows": 1234, "note": None}]}
-    assert list(traces.lines(held)) == ["rules  It is better.", "bins   rows 1,234, note -"]
+    assert list(task_results.lines(held)) == ["rules  It is better.", "bins   rows 1,234, note -"]
 
 
 def test_a_failed_try_ends_with_its_sentence(context, left, caplog, tmp_path, monkeypatch):
@@ -100,9 +107,9 @@ def test_a_failed_try_ends_with_its_sentence(context, left, caplog, tmp_path, mo
     page = tmp_path / "data_docs" / "validations" / "x y" / "page.html"
     sentence = f"Refused:\n  - 31% null scores. Data Docs: {page}"
     with caplog.at_level(logging.INFO, logger="tailrace"):
-        traces.say_why(context | {"exception": errors.AuditFailed(sentence)})
-    assert left[traces.ERROR] == sentence
-    assert links_of(left) == {traces.DATA_DOCS: "tailrace/data-docs/validations/x%20y/page.html"}
+        task_results.say_why(context | {"exception": errors.AuditFailed(sentence)})
+    assert left[task_results.ERROR] == sentence
+    assert links_of(left) == {task_results.DATA_DOCS: "tailrace/data-docs/validations/x%20y/page.html"}
     assert caplog.records[-1].getMessage() == sentence
 
 
@@ -120,37 +127,37 @@ def test_a_failed_try_ends_with_its_sentence(context, left, caplog, tmp_path, mo
     ],
 )
 def test_what_is_not_meant_for_people_gets_its_class_in_front(error, said):
-    assert traces.said_by(error) == said
+    assert task_results.said_by(error) == said
 
 
 def test_a_skipped_task_leaves_why(context, left):
     with pytest.raises(AirflowSkipException, match="Dry run"):
-        traces.skip(context, "Dry run: nothing was published.")
-    assert left[traces.RESULT] == {"skipped": "Dry run: nothing was published."}
+        task_results.skip(context, "Dry run: nothing was published.")
+    assert left[task_results.RESULT] == {"skipped": "Dry run: nothing was published."}
 
 
 @pytest.mark.parametrize(
     ("history", "links"),
     [
-        ("http://spark.example:18080/", {traces.SPARK: "http://spark.example:18080/history/local-17/"}),
+        ("http://spark.example:18080/", {task_results.SPARK: "http://spark.example:18080/history/local-17/"}),
         ("", {}),
     ],
 )
 def test_a_task_links_to_spark_as_soon_as_it_runs(context, left, monkeypatch, history, links):
-    from pipelines import wiring
+    from tailrace import wiring
 
     monkeypatch.setenv("TAILRACE_SPARK_HISTORY", history)
     monkeypatch.setattr(wiring, "open_services", lambda engine, on_spark: on_spark)
     tell = tasks.services("spark", context)
     tell("local-17")
-    traces.keep_links(context, {traces.MLFLOW_RUN: "https://mlflow.example/run"})
-    assert links_of(left) == {traces.MLFLOW_RUN: "https://mlflow.example/run", **links}
+    task_results.keep_links(context, {task_results.MLFLOW_RUN: "https://mlflow.example/run"})
+    assert links_of(left) == {task_results.MLFLOW_RUN: "https://mlflow.example/run", **links}
 
 
 def test_data_docs_lead_only_below_their_root(tmp_path):
-    assert traces.data_docs(str(tmp_path / "a" / "b.html"), tmp_path) == "tailrace/data-docs/a/b.html"
-    assert traces.data_docs(str(tmp_path.parent / "secret.html"), tmp_path) is None
-    assert traces.data_docs("", tmp_path) is None
+    assert task_results.data_docs(str(tmp_path / "a" / "b.html"), tmp_path) == "tailrace/data-docs/a/b.html"
+    assert task_results.data_docs(str(tmp_path.parent / "secret.html"), tmp_path) is None
+    assert task_results.data_docs("", tmp_path) is None
 
 
 @pytest.mark.parametrize(
@@ -165,15 +172,15 @@ def test_data_docs_lead_only_below_their_root(tmp_path):
 def test_links_lead_to_web_pages_alone(monkeypatch, address, expected):
     from airflow.configuration import conf
 
-    monkeypatch.setattr(links, "_left", lambda ti_key, name: address if name == traces.MLFLOW_RUN else None)
+    monkeypatch.setattr(links, "_left", lambda ti_key, name: address if name == task_results.MLFLOW_RUN else None)
     monkeypatch.setattr(conf, "get", lambda *given, **more: "http://airflow.example/base/")
-    assert links.TaskLink(traces.MLFLOW_RUN).get_link(None, ti_key=None) == expected
-    assert links.TaskLink(traces.DATA_DOCS).get_link(None, ti_key=None) == ""
+    assert links.TaskLink(task_results.MLFLOW_RUN).get_link(None, ti_key=None) == expected
+    assert links.TaskLink(task_results.DATA_DOCS).get_link(None, ti_key=None) == ""
 
 
 def test_there_is_a_link_of_every_name():
-    assert {link.name for link in links.LINKS} == set(traces.LINK_NAMES)
+    assert {link.name for link in links.LINKS} == set(task_results.LINK_NAMES)
 
 
 def test_the_command_line_reads_the_keys_that_tasks_write():
-    assert (airflow_api.RESULT, airflow_api.ERROR) == (traces.RESULT, traces.ERROR)
+    assert (airflow_api.RESULT, airflow_api.ERROR) == (task_results.RESULT, task_results.ERROR)

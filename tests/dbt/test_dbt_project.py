@@ -15,8 +15,8 @@ import yaml
 from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.cli.main import dbtRunner
 
-from pipelines.days import span
-from pipelines.landing import Landing
+from tailrace.days import span
+from tailrace.sources.landing import Landing
 from pipelines.sources.nycflights13 import TABLES, NycFlights
 
 # the suite shares one build, so one process runs it

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import registry, settings
-from pipelines.spec import zone
 from scripts import stack
+from tailrace import settings
+from tailrace.spec import registry, zone
 from tests.e2e.flights import FIRST, LAST, PREDICT, TRAINED, airflow
 
 

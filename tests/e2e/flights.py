@@ -8,9 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipelines import registry, settings
-from pipelines.wiring import Wiring
 from scripts import stack
+from tailrace import settings
+from tailrace.spec import registry
+from tailrace.wiring import Wiring
 
 BIN = Path(sys.executable).parent
 FIRST, LAST = dt.date(2013, 1, 1), dt.date(2013, 2, 14)

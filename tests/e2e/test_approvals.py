@@ -17,11 +17,14 @@ from typing import Any
 import httpx
 import pytest
 
-from pipelines import pins, promotions, registry, settings
-from pipelines.airflow_api import FINAL
-from pipelines.stages import evaluate, promote, publish, score
-from pipelines.wiring import Wiring
 from scripts import stack
+from tailrace import settings
+from tailrace.champions import promotions
+from tailrace.commands.airflow_api import FINAL
+from tailrace.lineage import pins
+from tailrace.spec import registry
+from tailrace.stages import evaluate, promote, publish, score
+from tailrace.wiring import Wiring
 from tests.stages.conftest import LAST, Installation, Loop, MemoryWarehouse, tables, write_suites
 from tests.support import eventually
 
@@ -30,7 +33,7 @@ pytestmark = pytest.mark.airflow
 FIRST, SECOND, THIRD = dt.date(2013, 1, 9), dt.date(2013, 1, 11), dt.date(2013, 1, 12)
 SCRIPT = "<script>alert('x')</script>"
 CATALOG = """
-from pipelines.spec import *
+from tailrace.spec import *
 
 SPEC = PipelineSpec(
     name="churn",
@@ -56,12 +59,12 @@ from pathlib import Path
 
 from airflow.sdk import DAG
 
-from pipelines import registry
+from tailrace.spec import registry
 
 registry.CATALOG = Path({catalog!r})
 
-from pipelines.orchestration import decisions
-from pipelines.orchestration.dags import pipeline_dags
+from tailrace.orchestration import decisions
+from tailrace.orchestration.dags import pipeline_dags
 
 train, approve, rollback, predict, monitor = pipeline_dags("churn", "Who leaves?")
 for name, seconds in {{"impatient": 2, "unattended": 20}}.items():
@@ -98,7 +101,7 @@ def home(tmp_path_factory) -> settings.Settings:
 
 
 def memory_validator(folder: Path, spec: Any) -> Any:
-    from pipelines.validation.memory import MemoryValidator
+    from tailrace.validation.memory import MemoryValidator
 
     return MemoryValidator(write_suites(folder / "expectations", spec))
 

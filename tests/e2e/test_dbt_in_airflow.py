@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import registry, settings
-from pipelines.airflow_api import FINAL, AirflowApi, DagRunFailed
-from pipelines.spec import zone
-from pipelines.wiring import Wiring
 from scripts import stack
+from tailrace import settings
+from tailrace.commands.airflow_api import FINAL, AirflowApi, DagRunFailed
+from tailrace.spec import registry, zone
+from tailrace.wiring import Wiring
 from tests.e2e.flights import LAST, NEXT
 from tests.support import eventually
 
@@ -27,7 +27,7 @@ FEATURES = "features/flight_delay"
 def project(tmp_path_factory) -> Path:
     """A checkout of one's own, whose models may be broken."""
     copy = tmp_path_factory.mktemp("checkout")
-    for part in ("pipelines", "dags", "dbt", "expectations", "plugins"):
+    for part in ("tailrace", "pipelines", "dags", "dbt", "expectations", "plugins"):
         shutil.copytree(settings.PROJECT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__", "target"))
     return copy
 

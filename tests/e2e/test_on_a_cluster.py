@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pyarrow as pa
 import pytest
 
-from pipelines import settings
-from pipelines.wiring import Wiring
+from tailrace import settings
+from tailrace.wiring import Wiring
 from tests.e2e.flights import published, tailrace
 from tests.kubernetes.cluster import EXECUTOR_TEMPLATE, IMAGE, NAMESPACE, Cluster, running_cluster
 

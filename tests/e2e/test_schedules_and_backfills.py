@@ -17,12 +17,13 @@ import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
-from pipelines import cli, registry, settings
-from pipelines.airflow_api import FINAL, AirflowApi
-from pipelines.errors import AuditFailed
-from pipelines.spec import zone
-from pipelines.wiring import Wiring
 from scripts import stack
+from tailrace import settings
+from tailrace.commands import cli
+from tailrace.commands.airflow_api import FINAL, AirflowApi
+from tailrace.errors import AuditFailed
+from tailrace.spec import registry, zone
+from tailrace.wiring import Wiring
 from tests.e2e.flights import BIN, LAST, NEXT, PREDICT, airflow, published, tailrace
 from tests.support import eventually
 
@@ -315,8 +316,8 @@ def test_the_schedule_fires_by_itself(home, tmp_path):
 
             from airflow.sdk import DAG
 
-            from pipelines import registry
-            from pipelines.orchestration import dags
+            from tailrace.spec import registry
+            from tailrace.orchestration import dags
 
             spec = registry.get("flight_delay")
             the_day = dt.date.fromisoformat("{NEXT}")

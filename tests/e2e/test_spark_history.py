@@ -5,9 +5,9 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from pipelines import registry, settings
-from pipelines.spec import zone
 from scripts import stack
+from tailrace import settings
+from tailrace.spec import registry, zone
 from tests.e2e.flights import NEXT, PREDICT
 from tests.support import eventually
 

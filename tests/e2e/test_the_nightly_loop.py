@@ -12,9 +12,10 @@ import threading
 
 import pytest
 
-from pipelines import pins, settings
-from pipelines.airflow_api import DagRunFailed
-from pipelines.wiring import Wiring
+from tailrace import settings
+from tailrace.commands.airflow_api import DagRunFailed
+from tailrace.lineage import pins
+from tailrace.wiring import Wiring
 from tests.e2e.flights import FIRST, LAST, NEXT, PREDICT, TRAINED, published, tailrace
 
 

@@ -11,8 +11,8 @@ import sys
 
 import pyarrow as pa
 
-from pipelines.errors import PublishConflict
-from pipelines.lake.delta import DeltaLake
+from tailrace.errors import PublishConflict
+from tailrace.lake.delta import DeltaLake
 
 DAY = dt.date(2013, 3, 1)
 

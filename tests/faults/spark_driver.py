@@ -11,10 +11,10 @@ import signal
 import sys
 from pathlib import Path
 
-from pipelines.engines.spark.engine import SparkEngine
-from pipelines.lake.delta import DeltaLake
-from pipelines.settings import SparkSettings
-from pipelines.spec import Candidate, Features, Outcome, PipelineSpec, Schedule, Window
+from tailrace.engines.spark.engine import SparkEngine
+from tailrace.lake.delta import DeltaLake
+from tailrace.settings import SparkSettings
+from tailrace.spec import Candidate, Features, Outcome, PipelineSpec, Schedule, Window
 
 DAY = dt.date(2013, 3, 1)
 SPEC = PipelineSpec(

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pytest
 from deltalake.fs import DeltaStorageHandler
 
-from pipelines.errors import StorageFull
-from pipelines.lake.delta import DeltaLake
+from tailrace.errors import StorageFull
+from tailrace.lake.delta import DeltaLake
 
 DAY = dt.date(2013, 3, 1)
 WRITER = Path(__file__).with_name("lake_writer.py")

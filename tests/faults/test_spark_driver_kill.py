@@ -11,11 +11,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipelines.engines.local import LocalEngine
-from pipelines.lake.delta import DeltaLake
-from pipelines.settings import PROJECT
-from pipelines.spec import LABEL
-from pipelines.training_set import ArrowRows
+from tailrace.engines.local import LocalEngine
+from tailrace.lake.delta import DeltaLake
+from tailrace.settings import PROJECT
+from tailrace.spec import LABEL
+from tailrace.training.training_set import ArrowRows
 from tests.faults.spark_driver import DAY, SPEC
 from tests.support import churn_rows, keyed
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from pipelines.engines.spark.engine import SparkEngine
-from pipelines.settings import SparkSettings
+from tailrace.engines.spark.engine import SparkEngine
+from tailrace.settings import SparkSettings
 from tests.jvm import end_jvm
 from tests.kubernetes.cluster import EXECUTOR_TEMPLATE, IMAGE, NAMESPACE, Cluster
 

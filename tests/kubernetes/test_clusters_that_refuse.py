@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from pipelines.engines.spark.engine import SparkEngine
-from pipelines.errors import ClusterRefused, ClusterUnavailable
-from pipelines.settings import SparkSettings
+from tailrace.engines.spark.engine import SparkEngine
+from tailrace.errors import ClusterRefused, ClusterUnavailable
+from tailrace.settings import SparkSettings
 from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.engines import settings_of, stop
 

@@ -16,12 +16,12 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from pipelines.engines.local import LocalEngine
-from pipelines.engines.spark.engine import SparkEngine
-from pipelines.errors import OutOfMemory, StagingGone
-from pipelines.lake.delta import DeltaLake
-from pipelines.spec import LABEL
-from pipelines.training_set import ArrowRows
+from tailrace.engines.local import LocalEngine
+from tailrace.engines.spark.engine import SparkEngine
+from tailrace.errors import OutOfMemory, StagingGone
+from tailrace.lake.delta import DeltaLake
+from tailrace.spec import LABEL
+from tailrace.training.training_set import ArrowRows
 from tests.contracts.test_engine import (
     test_a_failing_trial_ends_alone,
     test_a_hopeless_trial_is_pruned,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.settings import PROJECT, PodSettings
+from tailrace.settings import PROJECT, PodSettings
 from tests.kubernetes.cluster import ENTRYPOINT, REPOSITORY
 
 DOCKERFILE = (REPOSITORY / "deploy/images/Dockerfile").read_text()
@@ -90,9 +90,9 @@ def test_the_image_parses_its_own_dags_with_heavy_tasks_as_pods(app: Path) -> No
     """The default template is where settings look for it, and no file that the parse needs was left out."""
     assert (app / PodSettings.template.relative_to(PROJECT)).is_file()
     code = (
-        "import runpy, pipelines.settings\n"
+        "import runpy, tailrace.settings\n"
         "assert runpy.run_path('dags/flight_delay.py')['predict'].get_task('score').task_type == 'StagePod'\n"
-        "print(pipelines.settings.PROJECT)\n"
+        "print(tailrace.settings.PROJECT)\n"
     )
     pods = {
         "TAILRACE_TASKS": "pods",

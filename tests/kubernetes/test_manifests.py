@@ -14,7 +14,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from pipelines import settings
+from tailrace import settings
 from tests.kubernetes.api.admission import restricted_faults
 from tests.kubernetes.cluster import BASE, DRIVER_TEMPLATE, EXECUTOR_TEMPLATE, REPOSITORY
 from tests.kubernetes.tools import tool
@@ -95,7 +95,7 @@ def test_whoever_opens_the_lake_has_its_credentials_and_executors_no_others() ->
 
 
 def test_what_only_the_task_knows_of_its_pod_is_left_to_it() -> None:
-    """The pod's name and address: pipelines/orchestration/pod_run.py sets them in any template."""
+    """The pod's name and address: tailrace/orchestration/pods/pod_run.py sets them in any template."""
     env = documents(DRIVER_TEMPLATE)[0]["spec"]["containers"][0]["env"]
     assert {entry["valueFrom"]["fieldRef"]["fieldPath"] for entry in env} == {"metadata.namespace"}
 

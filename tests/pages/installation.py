@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipelines import days, pins, registry, settings
-from pipelines.spec import PipelineSpec, zone
-from pipelines.stages import audit, evaluate, monitor, promote, publish, score, train
-from pipelines.wiring import Wiring
+from tailrace import days, settings
+from tailrace.lineage import pins
+from tailrace.spec import PipelineSpec, registry, zone
+from tailrace.stages import audit, evaluate, monitor, promote, publish, score, train
+from tailrace.wiring import Wiring
 
 FIRST, LAST = dt.date(2013, 1, 24), dt.date(2013, 2, 13)
 TRAINED, AGAIN = dt.date(2013, 2, 5), dt.date(2013, 2, 12)

@@ -15,9 +15,10 @@ import sys
 import pytest
 from playwright.sync_api import Browser, Frame, Locator, Page, expect, sync_playwright
 
-from pipelines import promotions, settings
-from pipelines.wiring import Wiring
 from scripts import stack
+from tailrace import settings
+from tailrace.champions import promotions
+from tailrace.wiring import Wiring
 from tests.support import eventually
 
 pytestmark = pytest.mark.airflow

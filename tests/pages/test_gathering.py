@@ -12,18 +12,18 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 import pytest
 
-from pipelines import promotions
-from pipelines.engines.local import LocalEngine
-from pipelines.errors import LakeUnavailable, TrackerUnavailable
-from pipelines.lake.memory import MemoryLake
-from pipelines.pages import catalog, charts, day, keeper, overview, pipeline, words
-from pipelines.pages.activity import Approval, Attempt, NextRun
-from pipelines.pages.remembered import AskedVersion, RememberedLake, RememberedTracker, newest_log
-from pipelines.pages.sources import Sources
-from pipelines.stages import snapshot
-from pipelines.tracking.memory import MemoryTracker
-from pipelines.validation.memory import MemoryValidator
-from pipelines.warehouse.memory import MemoryWarehouse
+from tailrace.champions import promotions
+from tailrace.engines.local import LocalEngine
+from tailrace.errors import LakeUnavailable, TrackerUnavailable
+from tailrace.lake.memory import MemoryLake
+from tailrace.pages import cache_warmer, catalog, charts, day, labels, overview, pipeline
+from tailrace.pages.activity import Approval, Attempt, NextRun
+from tailrace.pages.caching import AskedVersion, RememberedLake, RememberedTracker, newest_log
+from tailrace.pages.sources import Sources
+from tailrace.stages import snapshot
+from tailrace.tracking.memory import MemoryTracker
+from tailrace.validation.memory import MemoryValidator
+from tailrace.warehouse.memory import MemoryWarehouse
 from tests.stages.conftest import LAST, Installation, Loop, memory, tables, write_suites
 from tests.support import eventually
 
@@ -127,7 +127,7 @@ class TestOverview:
     def test_a_refused_night_says_why(self, sources, spec, nights):
         nights.add(dt.date(2013, 1, 13), "failed", later(sources, hours=1), "audit", REFUSED)
         (row,) = overview.gather(sources, [spec], {}).rows
-        assert row.state == words.State(
+        assert row.state == labels.State(
             "refused",
             "2013-01-13: refused in audit: 31.0% of the scores are null (46 of 150); at most 0.0% may be.",
         )
@@ -153,7 +153,7 @@ class TestOverview:
         nights.add(dt.date(2013, 1, 13), "running", later(sources, minutes=-2), "score", said)
         nights.attempts[dt.date(2013, 1, 13)] = replace(nights.attempts[dt.date(2013, 1, 13)], waits=True)
         (row,) = overview.gather(sources, [spec], {}).rows
-        assert row.state == words.State("running", f"2013-01-13: score waits to be tried again: {said}")
+        assert row.state == labels.State("running", f"2013-01-13: score waits to be tried again: {said}")
 
     def test_a_running_night_is_running(self, sources, spec, nights):
         nights.add(dt.date(2013, 1, 13), "running", later(sources, minutes=-2), "score")
@@ -176,7 +176,7 @@ class TestOverview:
     def test_a_pipeline_without_anything_says_what_to_do(self, sources, spec):
         (row,) = overview.gather(sources, [replace(spec, name="fresh")], {}).rows
         assert (row.champion, row.last_day, row.trend, row.drift) == ("", None, (), "")
-        assert row.state == words.State("missing", "nothing published yet")
+        assert row.state == labels.State("missing", "nothing published yet")
 
 
 class TestPipeline:
@@ -265,7 +265,7 @@ class TestOnAnObjectStore:
     @pytest.fixture
     def growing(self, sources, installed, spec, tmp_path):
         """Sources that asked a lake before anything was published on it, and that publication."""
-        from pipelines.lake.memory import MemoryLake
+        from tailrace.lake.memory import MemoryLake
 
         services, lake = installed[0], MemoryLake()
         own = replace(sources, lake=RememberedLake(lake, AskedVersion(lake)))
@@ -421,7 +421,7 @@ class TestReads:
         counted = Counting(sources.lake.lake)
         own = replace(sources, lake=RememberedLake(counted, sources.lake._version_of))
         others = set(threading.enumerate())
-        ended = keeper.keep(own, seconds=0.01)
+        ended = cache_warmer.keep(own, seconds=0.01)
         try:
             eventually(lambda: len(passes) > 1, "the keeper has read", seconds=30)
             Loop(installed[0], spec).predict(dt.date(2013, 1, 11), "late")
@@ -447,7 +447,7 @@ class TestReads:
             return answer, {}
 
         monkeypatch.setattr(catalog, "read", read)
-        ended = keeper.keep(sources, seconds=0.01)
+        ended = cache_warmer.keep(sources, seconds=0.01)
         eventually(lambda: len(answers) > 3, "it goes on", seconds=30)
         ended.set()
 
@@ -558,10 +558,10 @@ class TestWords:
     )
     def test_why_a_run_stopped(self, task, error, said):
         attempt = Attempt("predict__churn", "r", TRAINED, "failed", dt.datetime.now(dt.UTC), task, error)
-        assert words.reason(attempt) == said
+        assert labels.reason(attempt) == said
 
     def test_times_are_the_pipelines_own(self):
         at = dt.datetime(2013, 1, 9, 8, 12, tzinfo=dt.UTC)
-        assert words.clock(at, ZONE, dt.date(2013, 1, 9)) == "03:12"
-        assert words.clock(at, ZONE, dt.date(2013, 3, 9)) == "Jan 9, 03:12"
-        assert words.clock(at, ZONE, dt.date(2014, 3, 9)) == "2013-01-09 03:12"
+        assert labels.clock(at, ZONE, dt.date(2013, 1, 9)) == "03:12"
+        assert labels.clock(at, ZONE, dt.date(2013, 3, 9)) == "Jan 9, 03:12"
+        assert labels.clock(at, ZONE, dt.date(2014, 3, 9)) == "2013-01-09 03:12"

@@ -11,14 +11,14 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
-from pipelines.settings import PROJECT
+import tailrace.pages.plugin
 from tests.support import eventually
 
 
 @pytest.fixture
 def plugin(airflow_db):
     """The plugin's module, as a new process of Airflow imports it."""
-    spec = importlib.util.spec_from_file_location("plugin_of_a_new_process", PROJECT / "plugins" / "tailrace.py")
+    spec = importlib.util.spec_from_file_location("plugin_of_a_new_process", tailrace.pages.plugin.__file__)
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)

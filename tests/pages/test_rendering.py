@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.interfaces import Commit, ModelResult, Pin, RunRecord
-from pipelines.pages import charts, day, forms, overview, pipeline, rendering, words
-from pipelines.pages.activity import Attempt
-from pipelines.pages.day import Histogram
-from pipelines.promotions import Promotion
-from pipelines.registry import get
-from pipelines.stages.monitor import DayPerformance
+from tailrace.champions.promotions import Promotion
+from tailrace.contracts import Commit, ModelResult, Pin, RunRecord
+from tailrace.pages import charts, day, forms, labels, overview, pipeline, rendering
+from tailrace.pages.activity import Attempt
+from tailrace.pages.day import Histogram
+from tailrace.spec.registry import get
+from tailrace.stages.monitor import DayPerformance
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 DAY = dt.date(2013, 3, 5)
@@ -36,7 +36,7 @@ def harmless(html: str) -> bool:
 
 
 def row(**values) -> overview.Row:
-    state = words.State("published", "published 03:12 by v7")
+    state = labels.State("published", "published 03:12 by v7")
     made = overview.Row(
         "churn", "growth", "Who leaves?", "7", DAY, DAY, state, "roc_auc", (), "", "not measured", "–", 0
     )
@@ -61,7 +61,7 @@ class TestDay:
         page = day.DayPage(
             spec,
             DAY,
-            pipeline.CalendarDay(DAY, words.State("refused", EVIL), EVIL, EVIL),
+            pipeline.CalendarDay(DAY, labels.State("refused", EVIL), EVIL, EVIL),
             Attempt(EVIL, EVIL, DAY, "failed", NOW, EVIL, EVIL, EVIL),
             commit,
             pin,
@@ -96,7 +96,7 @@ class TestOverview:
         assert re.search(r'class="badge alarm">alarm<', html)
 
     def test_what_people_and_data_wrote_stays_text(self):
-        evil = row(owner=EVIL, about=EVIL, state=words.State("refused", EVIL), drift_words=EVIL, next_run=EVIL)
+        evil = row(owner=EVIL, about=EVIL, state=labels.State("refused", EVIL), drift_words=EVIL, next_run=EVIL)
         html = show("overview", page=overview.Overview((evil,), {EVIL: EVIL}), hidden=0)
         assert harmless(html)
         assert "&lt;script&gt;" in html
@@ -126,7 +126,7 @@ class TestPipeline:
         version = pipeline.Version(
             EVIL, (EVIL,), False, EVIL, EVIL, {EVIL: 1.0}, {}, EVIL, decided, True, EVIL, "", EVIL
         )
-        day = pipeline.CalendarDay(DAY, words.State("refused", EVIL), EVIL, EVIL)
+        day = pipeline.CalendarDay(DAY, labels.State("refused", EVIL), EVIL, EVIL)
         page = empty_page(
             about=EVIL,
             champion=decided,
@@ -142,7 +142,7 @@ class TestPipeline:
 
     def test_days_are_reachable_by_keyboard_and_named(self):
         days = tuple(
-            pipeline.CalendarDay(DAY + dt.timedelta(days=n), words.State("published", "published"), "1", f"day {n}")
+            pipeline.CalendarDay(DAY + dt.timedelta(days=n), labels.State("published", "published"), "1", f"day {n}")
             for n in range(3)
         )
         page = empty_page(months=(pipeline.Month("March 2013", 1, days),), counts={"published": 3})
@@ -220,4 +220,4 @@ def test_styles_and_scripts_ask_no_other_site_for_anything():
 
 
 def test_a_commit_that_others_made_can_be_shown():
-    assert words.served_by(Commit("predictions/churn", DAY, "1", NOW, 10)) == "the champion as of the day"
+    assert labels.served_by(Commit("predictions/churn", DAY, "1", NOW, 10)) == "the champion as of the day"

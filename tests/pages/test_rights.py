@@ -147,7 +147,7 @@ class TestWrongSettings:
     @pytest.fixture
     def broken(self, client, monkeypatch):
         """The pages' application as an api-server with a wrong variable makes it, in Airflow's own."""
-        from pipelines.pages import app
+        from tailrace.pages import app
 
         monkeypatch.setenv("TAILRACE_ENGINE", "flink")
         return TestClient(app.installed(), base_url="http://airflow.example")
@@ -267,7 +267,7 @@ class TestDocuments:
             assert (answer.status_code, "theirs" in answer.text) == (403, False), path
 
     def test_a_report_belongs_to_its_pipeline(self, client, as_viewer, home, monkeypatch):
-        from pipelines.tracking.mlflow import MlflowTracker
+        from tailrace.tracking.mlflow import MlflowTracker
 
         tracker = MlflowTracker(f"sqlite:///{home / 'mlflow.db'}", str(home / "artifacts"))
         run_id = tracker.start_run("flight_delay", "one", {})
@@ -287,8 +287,8 @@ class TestDocuments:
     def test_who_may_not_read_everything_learns_of_no_run(self, client, as_viewer, home, monkeypatch, readable):
         from airflow.api_fastapi.app import get_auth_manager
 
-        from pipelines.pages import catalog
-        from pipelines.tracking.mlflow import MlflowTracker
+        from tailrace.pages import catalog
+        from tailrace.tracking.mlflow import MlflowTracker
 
         tracker = MlflowTracker(f"sqlite:///{home / 'mlflow.db'}", str(home / "artifacts"))
         run_id = tracker.start_run("flight_delay", "secret", {})
@@ -322,7 +322,7 @@ class TestMetadata:
     """What is read of Airflow's tables."""
 
     def test_the_last_run_of_each_day_counts(self, runs):
-        from pipelines.pages.metadata import AirflowActivity
+        from tailrace.pages.metadata import AirflowActivity
 
         held = AirflowActivity().by_day("flight_delay")
         assert {day: (each.run_id, each.outcome) for day, each in held.items()} == {
@@ -335,7 +335,7 @@ class TestMetadata:
         from airflow.models.dagrun import DagRun
         from airflow.utils.session import create_session
 
-        from pipelines.pages.metadata import AirflowActivity
+        from tailrace.pages.metadata import AirflowActivity
 
         def add(name, partition, state="success", **conf):
             run = DagRun(dag_id="predict__flight_delay", run_id=name, run_type="manual", state=state)
@@ -361,7 +361,7 @@ class TestMetadata:
         from airflow.utils.session import create_session
         from sqlalchemy import insert, update
 
-        from pipelines.pages.metadata import AirflowActivity
+        from tailrace.pages.metadata import AirflowActivity
 
         task = {"dag_id": "predict__flight_delay", "run_id": "r2", "task_id": "score", "state": "up_for_retry"}
         task |= {"try_number": 1, "pool": "default_pool", "pool_slots": 1, "map_index": -1}
@@ -375,7 +375,7 @@ class TestMetadata:
         from airflow.models.dagrun import DagRun
         from airflow.utils.session import create_session
 
-        from pipelines.pages.metadata import AirflowActivity
+        from tailrace.pages.metadata import AirflowActivity
 
         at = dt.datetime(2013, 3, 5, 6, 1, 30, tzinfo=dt.UTC)
         with create_session() as session:
@@ -392,17 +392,17 @@ class TestMetadata:
         }
 
     def test_what_a_task_left_of_a_node_is_read_also_from_an_earlier_version(self, client):
-        from pipelines.interfaces import ModelResult
-        from pipelines.orchestration import traces
-        from pipelines.pages.metadata import _node
+        from tailrace.contracts import ModelResult
+        from tailrace.orchestration import task_results
+        from tailrace.pages.metadata import _node
 
         made = ModelResult("a", "model", "success", 0.5, 3, "OK", "model.a", "select 1", "log", ("model.b",), kept=True)
-        (left,) = traces.plain([made])
+        (left,) = task_results.plain([made])
         assert _node(left) == made
         assert _node({"name": "a", "kind": "model", "status": "success", "seconds": 0.5, "of_old": 1}).kept is False
 
     def test_a_dag_that_airflow_does_not_have(self, client):
-        from pipelines.pages.metadata import AirflowActivity
+        from tailrace.pages.metadata import AirflowActivity
 
         activity = AirflowActivity()
         assert activity.next_runs(["flight_delay"])["flight_delay"].missing

@@ -15,16 +15,17 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from pipelines import cli, people
-from pipelines import settings as configuration
-from pipelines.engines.memory import MemoryEngine
-from pipelines.lake.memory import MemoryLake
-from pipelines.landing import Landing
-from pipelines.sources.memory import MemorySource
-from pipelines.tracking.memory import MemoryTracker
-from pipelines.validation.memory import MemoryValidator
-from pipelines.warehouse.memory import MemoryWarehouse
-from pipelines.wiring import open_services
+from tailrace import settings as configuration
+from tailrace.commands import cli
+from tailrace.engines.memory import MemoryEngine
+from tailrace.lake.memory import MemoryLake
+from tailrace.operations import people
+from tailrace.sources.landing import Landing
+from tailrace.sources.memory import MemorySource
+from tailrace.tracking.memory import MemoryTracker
+from tailrace.validation.memory import MemoryValidator
+from tailrace.warehouse.memory import MemoryWarehouse
+from tailrace.wiring import open_services
 
 PIPELINE, DAY = "flight_delay", "2013-02-01"
 

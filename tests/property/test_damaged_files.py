@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines.errors import LandingRefused, TailraceError
-from pipelines.lake.delta import DeltaLake
-from pipelines.landing import Landing
+from tailrace.errors import LandingRefused, TailraceError
+from tailrace.lake.delta import DeltaLake
+from tailrace.sources.landing import Landing
 
 DAY = dt.date(2013, 1, 2)
 SCHEMA = pa.schema({"key": pa.string(), "value": pa.float64()})

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.errors import PublishConflict, StagingGone
-from pipelines.interfaces import Lake, Staged
-from pipelines.lake.delta import DeltaLake
-from pipelines.lake.memory import MemoryLake
+from tailrace.contracts import Lake, Staged
+from tailrace.errors import PublishConflict, StagingGone
+from tailrace.lake.delta import DeltaLake
+from tailrace.lake.memory import MemoryLake
 
 DAYS = (dt.date(2013, 3, 1), dt.date(2013, 3, 2))
 RUNS = ("a", "b")

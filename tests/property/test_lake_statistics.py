@@ -14,7 +14,7 @@ from deltalake import DeltaTable, QueryBuilder
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipelines.lake.delta import DeltaLake
+from tailrace.lake.delta import DeltaLake
 
 DAYS = dt.date(2013, 3, 1), dt.date(2013, 3, 2)
 TIME = pa.timestamp("us", "UTC")

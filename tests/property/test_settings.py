@@ -10,8 +10,8 @@ from hypothesis import example, given
 from hypothesis import settings as configured
 from hypothesis import strategies as st
 
-from pipelines import settings
-from pipelines.errors import SettingsError
+from tailrace import settings
+from tailrace.errors import SettingsError
 
 LOCATIONS = ("HOME", "LAKE", "LANDING", "ARTIFACTS", "WAREHOUSE", "TRACKING_URI", "SPARK_EVENT_LOG")
 NAMES = sorted(

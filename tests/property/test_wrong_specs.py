@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines.spec import Candidate, Choice, FloatRange, IntRange, PipelineSpec, problems_of
+from tailrace.spec import Candidate, Choice, FloatRange, IntRange, PipelineSpec, problems_of
 
 
 def number(value: object) -> bool:

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.errors import BadInput, TailraceError
-from pipelines.interfaces import KnownColumns, Validator
-from pipelines.validation.great_expectations import GreatExpectationsValidator
-from pipelines.validation.memory import MemoryValidator
+from tailrace.contracts import KnownColumns, Validator
+from tailrace.errors import BadInput, TailraceError
+from tailrace.validation.great_expectations import GreatExpectationsValidator
+from tailrace.validation.memory import MemoryValidator
 
 COLUMNS = KnownColumns(
     {

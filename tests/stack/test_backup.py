@@ -17,14 +17,17 @@ import boto3
 import pyarrow as pa
 import pytest
 
-from pipelines import model_report, models, pins, promotions, settings
-from pipelines.lake.delta import DeltaLake
-from pipelines.spec import Gate
-from pipelines.stages import evaluate, monitor, promote
-from pipelines.tracking.mlflow import MlflowTracker
-from pipelines.wiring import Wiring
 from scripts import backup, restore
 from scripts.postgres import Postgres
+from tailrace import settings
+from tailrace.champions import model_versions, promotions
+from tailrace.lake.delta import DeltaLake
+from tailrace.lineage import pins
+from tailrace.reporting import model_report
+from tailrace.spec import Gate
+from tailrace.stages import evaluate, monitor, promote
+from tailrace.tracking.mlflow import MlflowTracker
+from tailrace.wiring import Wiring
 from tests.object_store import s3_server
 from tests.stages.conftest import NOW, Installation, Loop, embedded, installation, memory
 from tests.support import mlflow_database
@@ -78,7 +81,7 @@ def refers_to_what_is_there(lake: DeltaLake, tracker: MlflowTracker, services: I
         assert lake.read_pin(pins.from_json(commit.metadata["features_pin"])).read_all().num_rows == commit.rows
     restored = replace(services, lake=lake, tracker=tracker)
     for version, run_id in known.items():
-        models.load(restored, spec, version)
+        model_versions.load(restored, spec, version)
         for pin in pins.from_tags(tracker.run(run_id).tags).values():
             assert lake.read_pin(pin).read_all().num_rows == pin.rows
     return len(known)

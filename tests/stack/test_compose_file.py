@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.settings import PROJECT
 from scripts import make_secrets
+from tailrace.settings import PROJECT
 
 TEXT = (PROJECT / "docker-compose.yaml").read_text()
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(TEXT)["services"]

@@ -18,11 +18,11 @@ import pyarrow as pa
 import pytest
 from mlflow import MlflowClient
 
-from pipelines import registry, settings
-from pipelines.airflow_api import AirflowApi, DagRunFailed
-from pipelines.spec import zone
-from pipelines.wiring import Wiring
 from scripts import backup, restore, stack
+from tailrace import settings
+from tailrace.commands.airflow_api import AirflowApi, DagRunFailed
+from tailrace.spec import registry, zone
+from tailrace.wiring import Wiring
 from tests.e2e import flights
 from tests.object_store import s3_server
 from tests.postgres import Server

@@ -11,12 +11,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipelines import days
-from pipelines.engines.local import LocalEngine
-from pipelines.interfaces import Engine, Lake, Tracker, Validator, Warehouse
-from pipelines.spec import PipelineSpec
-from pipelines.stages import audit, evaluate, promote, publish, score, snapshot, train
-from pipelines.warehouse.memory import MemoryWarehouse
+from tailrace import days
+from tailrace.contracts import Engine, Lake, Tracker, Validator, Warehouse
+from tailrace.engines.local import LocalEngine
+from tailrace.spec import PipelineSpec
+from tailrace.stages import audit, evaluate, promote, publish, score, snapshot, train
+from tailrace.warehouse.memory import MemoryWarehouse
 from tests.support import churn_rows, keyed, mlflow_database
 
 FIRST = dt.date(2013, 1, 1)
@@ -99,7 +99,7 @@ def tables(spec: PipelineSpec) -> dict[str, pa.Table]:
 
 
 def spec_zone(spec: PipelineSpec):
-    from pipelines.spec import zone
+    from tailrace.spec import zone
 
     return zone(spec)
 
@@ -128,15 +128,15 @@ def write_suites(folder: Path, spec: PipelineSpec) -> Path:
 
 
 def memory(tmp_path: Path) -> tuple[Lake, Tracker]:
-    from pipelines.lake.memory import MemoryLake
-    from pipelines.tracking.memory import MemoryTracker
+    from tailrace.lake.memory import MemoryLake
+    from tailrace.tracking.memory import MemoryTracker
 
     return MemoryLake(), MemoryTracker(tmp_path / "tracker")
 
 
 def embedded(tmp_path: Path) -> tuple[Lake, Tracker]:
-    from pipelines.lake.delta import DeltaLake
-    from pipelines.tracking.mlflow import MlflowTracker
+    from tailrace.lake.delta import DeltaLake
+    from tailrace.tracking.mlflow import MlflowTracker
 
     tracker = MlflowTracker(mlflow_database(tmp_path), str(tmp_path / "artifacts"))
     return DeltaLake(str(tmp_path / "lake")), tracker
@@ -149,7 +149,7 @@ def services(request, tmp_path, spec):
 
 def installation(kind: Callable[[Path], tuple[Lake, Tracker]], tmp_path: Path, spec: PipelineSpec) -> Installation:
     """Services around a lake and a tracker, in `memory` or `embedded`."""
-    from pipelines.validation.memory import MemoryValidator
+    from tailrace.validation.memory import MemoryValidator
 
     lake, tracker = kind(tmp_path)
     suites = write_suites(tmp_path / "expectations", spec)

@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from pipelines import model_report
-from pipelines.errors import AuditFailed, LandingRefused, UpstreamMissing, ValidationFailed
-from pipelines.landing import Landing
-from pipelines.sources.memory import MemorySource
-from pipelines.stages import ingest, snapshot
-from pipelines.warehouse.memory import MemoryWarehouse
+from tailrace.errors import AuditFailed, LandingRefused, UpstreamMissing, ValidationFailed
+from tailrace.reporting import model_report
+from tailrace.sources.landing import Landing
+from tailrace.sources.memory import MemorySource
+from tailrace.stages import ingest, snapshot
+from tailrace.warehouse.memory import MemoryWarehouse
 from tests.stages.conftest import FIRST, LAST, installation, memory
 
 TRAINED = dt.date(2013, 1, 9)
@@ -109,7 +109,7 @@ def test_predictions_are_not_replaced_by_none_where_nobody_knows_why(loop, servi
 
 
 def test_nothing_of_nothing_is_not_full_coverage(loop, services, spec):
-    from pipelines.stages import audit, score
+    from tailrace.stages import audit, score
 
     features = services.tables["churn_features"]
     services.rebuild(churn_features=features.filter(pc.not_equal(features["ds"], pa.scalar(DAY))), empty="a holiday")

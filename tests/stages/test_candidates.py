@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import pytest
 
-from pipelines import handover, registry, reproduce
-from pipelines.checks import check_all
-from pipelines.errors import SpecError
-from pipelines.spec import Candidate
-from pipelines.stages import evaluate
+from tailrace.errors import SpecError
+from tailrace.operations import reproduce, stage_result_file
+from tailrace.operations.checks import check_all
+from tailrace.spec import Candidate, registry
+from tailrace.stages import evaluate
 from tests.stages.conftest import Loop, installation, memory
 
 TRAINED = dt.date(2013, 1, 9)
@@ -40,7 +40,7 @@ def test_a_candidate_that_was_not_trained_is_named_in_result_log_and_report(trai
     assert sentence.startswith("broken: 0 of 1 trials completed; the first ended with: Perceptron gives no prob")
     assert f"churn: candidate {sentence}" in caplog.messages
     assert result.candidate == "baseline"
-    handover.write_result(tmp_path / "result", [result])
+    stage_result_file.write_result(tmp_path / "result", [result])
     assert sentence in json.loads((tmp_path / "result").read_text())["rows"][0]["not_trained"]
     evaluate.run(loop.services, loop.spec, result.run_id)
     for report in ("evaluation.html", "model_card.md"):
@@ -63,8 +63,8 @@ def test_a_nested_estimator_is_reproduced(trained):
 
 FILE = """
 from dataclasses import replace
-from pipelines.catalog.flight_delay import SPEC as FLIGHTS
-from pipelines.spec import Candidate
+from pipelines.flight_delay import SPEC as FLIGHTS
+from tailrace.spec import Candidate
 SPEC = replace(FLIGHTS, name="flights", candidates=(*FLIGHTS.candidates[:1], Candidate("broken", "sklearn.svm.SVC")))
 """
 

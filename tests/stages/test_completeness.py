@@ -7,11 +7,13 @@ import datetime as dt
 import pyarrow as pa
 import pytest
 
-from pipelines import model_report, performance, reproduce
-from pipelines.days import cutoff
-from pipelines.errors import UpstreamMissing
-from pipelines.spec import zone
-from pipelines.stages import monitor, snapshot
+from tailrace.days import cutoff
+from tailrace.errors import UpstreamMissing
+from tailrace.monitoring import performance
+from tailrace.operations import reproduce
+from tailrace.reporting import model_report
+from tailrace.spec import zone
+from tailrace.stages import monitor, snapshot
 from tests.stages.conftest import installation, memory
 
 TRAINED = dt.date(2013, 1, 9)

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from pipelines import approval_card, model_report, promotions
-from pipelines.comparison import Comparison
-from pipelines.errors import BadInput, GateRefused, UnknownName
-from pipelines.spec import Gate
-from pipelines.stages import evaluate, promote, score, train
+from tailrace.champions import promotions
+from tailrace.errors import BadInput, GateRefused, UnknownName
+from tailrace.reporting import approval_card, model_report
+from tailrace.reporting.comparison import Comparison
+from tailrace.spec import Gate
+from tailrace.stages import evaluate, promote, score, train
 from tests.stages.conftest import embedded, installation, memory
 
 FIRST, SECOND, THIRD = dt.date(2013, 1, 9), dt.date(2013, 1, 11), dt.date(2013, 1, 12)

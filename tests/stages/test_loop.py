@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from pipelines import performance, promotions, reproduce
-from pipelines.engines.local import LocalEngine
-from pipelines.engines.scoring import score_stream
-from pipelines.errors import (
+from tailrace.champions import promotions
+from tailrace.engines.local import LocalEngine
+from tailrace.engines.scoring import score_stream
+from tailrace.errors import (
     AuditFailed,
     BadInput,
     ContractBroken,
@@ -27,10 +27,12 @@ from pipelines.errors import (
     UpstreamMissing,
     ValidationFailed,
 )
-from pipelines.lake.memory import MemoryLake
-from pipelines.maintenance import maintain
-from pipelines.spec import Audit, Gate
-from pipelines.stages import audit, evaluate, monitor, promote, publish, score, snapshot, train, validate
+from tailrace.lake.memory import MemoryLake
+from tailrace.monitoring import performance
+from tailrace.operations import reproduce
+from tailrace.operations.maintenance import maintain
+from tailrace.spec import Audit, Gate
+from tailrace.stages import audit, evaluate, monitor, promote, publish, score, snapshot, train, validate
 from tests.stages.conftest import Loop, installation, memory
 
 TRAINED = dt.date(2013, 1, 9)

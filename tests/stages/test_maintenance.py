@@ -11,8 +11,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipelines import maintenance, promotions, staleness
-from pipelines.promotions import Promotion
+from tailrace.champions import promotions
+from tailrace.champions.promotions import Promotion
+from tailrace.operations import maintenance
+from tailrace.rows import staleness
 
 DAY = dt.date(2013, 1, 9)
 NOW = dt.datetime(2013, 3, 1, tzinfo=dt.UTC)

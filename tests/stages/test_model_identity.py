@@ -7,11 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from pipelines import identity, model_report, models, promotions
-from pipelines.errors import BadInput, ModelGone
-from pipelines.spec import SearchBudget
-from pipelines.stages import evaluate, monitor, promote, score, train
-from pipelines.tracking.memory import MemoryTracker
+from tailrace.champions import model_versions, promotions
+from tailrace.errors import BadInput, ModelGone
+from tailrace.lineage import identity
+from tailrace.reporting import model_report
+from tailrace.spec import SearchBudget
+from tailrace.stages import evaluate, monitor, promote, score, train
+from tailrace.tracking.memory import MemoryTracker
 from tests.stages.conftest import installation, memory
 
 TRAINED, NEXT, LATER = dt.date(2013, 1, 9), dt.date(2013, 1, 10), dt.date(2013, 1, 11)
@@ -85,20 +87,20 @@ class TestARegistryThatWasStartedOver:
 
         def ways_out(day: dt.date) -> str:
             with pytest.raises(ModelGone) as refused:
-                models.registered(loop.services, loop.spec, gone, day)
+                model_versions.registered(loop.services, loop.spec, gone, day)
             return str(refused.value).partition("used before. ")[2]
 
         number = f"--model 1 (training run {trained}"
         offered = f"Restore the registry from a backup, or score the day with another model: {number}"
         assert ways_out(TRAINED) == f"{offered})."
-        assert models.resolve(loop.services, loop.spec, TRAINED, "1").model.run_id == trained
+        assert model_versions.resolve(loop.services, loop.spec, TRAINED, "1").model.run_id == trained
         day = TRAINED - dt.timedelta(days=1)
         assert ways_out(day) == f"{offered}; it was trained as of {TRAINED}, so it looks ahead)."
         # A later decision gives the number to the model that is gone.
         promotions.record(loop.services.lake, replace(promoted, decision="rejected"))
         assert ways_out(day) == "Restore the registry from a backup."
         with pytest.raises(ModelGone, match="names two models"):
-            models.resolve(loop.services, loop.spec, day, "1")
+            model_versions.resolve(loop.services, loop.spec, day, "1")
 
     @pytest.mark.parametrize("recorded", [True, False], ids=["", "by an earlier release"])
     def test_a_day_is_not_taken_for_published_by_it(self, loop, tmp_path, monkeypatch, recorded, request):
@@ -199,12 +201,12 @@ def test_what_earlier_releases_recorded_goes_on_working(loop, monkeypatch, reque
     assert identity.of_commit(services.lake.days("predictions/churn")[TRAINED].metadata) == identity.Identity("1")
     assert monitor.run(services, loop.spec, TRAINED, "m").drift
     assert score.run(services, loop.spec, TRAINED, "again").already
-    assert models.resolve(services, loop.spec, NEXT, "1").version == "1"
+    assert model_versions.resolve(services, loop.spec, NEXT, "1").version == "1"
     assert loop.predict(NEXT).model_version == "1"
 
 
 @pytest.mark.parametrize("model", ["²", "٣", "0", "01", "-1", "1.0", " 1", "1\n", "", "9" * 5000])
 def test_a_version_is_asked_for_in_ascii_digits(model):
     with pytest.raises(BadInput, match="ask for 'as-of', 'current' or a version number such as 3"):
-        models.check_choice(model)
-    assert models.check_choice("12") == "12"
+        model_versions.check_choice(model)
+    assert model_versions.check_choice("12") == "12"

@@ -10,10 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from pipelines import model_report, models, references
-from pipelines.errors import UpstreamMissing
-from pipelines.spec import Monitor
-from pipelines.stages import monitor
+from tailrace.champions import model_versions
+from tailrace.errors import UpstreamMissing
+from tailrace.monitoring import references
+from tailrace.reporting import model_report
+from tailrace.spec import Monitor
+from tailrace.stages import monitor
 from tests.stages.conftest import embedded, installation, memory
 
 TRAINED = dt.date(2013, 1, 9)
@@ -112,7 +114,7 @@ def test_a_feature_that_moved_is_an_alarm_and_named(published, services, spec, n
 
 def test_the_thresholds_are_the_specs(published, services, spec):
     strict = replace(spec, monitor=Monitor(watch_psi=1e-9, alarm_psi=1e9))
-    held = references.of_run(services.tracker, models.record_of(services, spec, "1").run_id)
+    held = references.of_run(services.tracker, model_versions.record_of(services, spec, "1").run_id)
     assert all(reference.usual > 0 for reference in held.features.values())
     with_features(published, NEXT, "age", lambda column: pc.add(column, 30.0))
     published.take(NEXT, NEXT, run="moved")

@@ -9,9 +9,9 @@ from dataclasses import replace
 import pyarrow as pa
 import pytest
 
-from pipelines.errors import PinLost, StagingGone
-from pipelines.spec import Predictions
-from pipelines.stages import audit, monitor, publish, score, snapshot, train
+from tailrace.errors import PinLost, StagingGone
+from tailrace.spec import Predictions
+from tailrace.stages import audit, monitor, publish, score, snapshot, train
 from tests.support import lose_rows
 
 TRAINED = dt.date(2013, 1, 9)

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from pipelines.engines.local import LocalEngine
-from pipelines.engines.spark.engine import SparkEngine
-from pipelines.errors import BadInput
-from pipelines.settings import SparkSettings
-from pipelines.spec import Candidate, SearchBudget
-from pipelines.stages import train
+from tailrace.engines.local import LocalEngine
+from tailrace.engines.spark.engine import SparkEngine
+from tailrace.errors import BadInput
+from tailrace.settings import SparkSettings
+from tailrace.spec import Candidate, SearchBudget
+from tailrace.stages import train
 from tests.stages.conftest import Installation, Loop, embedded, tables, write_suites
 
 pytestmark = pytest.mark.spark
@@ -23,8 +23,8 @@ SPARK = SparkSettings(master="local[2]", driver_memory="1g")
 
 @pytest.fixture
 def loop(tmp_path, spec) -> Loop:
-    from pipelines.validation.memory import MemoryValidator
-    from pipelines.warehouse.memory import MemoryWarehouse
+    from tailrace.validation.memory import MemoryValidator
+    from tailrace.warehouse.memory import MemoryWarehouse
 
     lake, tracker = embedded(tmp_path)
     validator = MemoryValidator(write_suites(tmp_path / "expectations", spec))

@@ -7,9 +7,10 @@ from types import MappingProxyType
 
 import pytest
 
-from pipelines import days, staleness
-from pipelines.errors import LakeUnavailable
-from pipelines.warehouse.memory import MemoryWarehouse
+from tailrace import days
+from tailrace.errors import LakeUnavailable
+from tailrace.rows import staleness
+from tailrace.warehouse.memory import MemoryWarehouse
 from tests.stages.conftest import FIRST, LAST, Loop, installation, memory
 
 REPAIRED = dt.date(2013, 1, 3)

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from pipelines import model_report, trainings
-from pipelines.spec import Schedule
+from tailrace.reporting import model_report
+from tailrace.spec import Schedule
+from tailrace.training import missed_trainings
 from tests.stages.conftest import LAST, installation, memory
 
 MONDAY = dt.date(2013, 1, 14)
@@ -21,27 +22,27 @@ def services(tmp_path, spec, monkeypatch):
 
 
 def test_the_last_scheduled_training_is_missed_until_one_as_of_it_or_later_is_there(loop, services, spec):
-    assert trainings.missed(services, spec) is None, "nothing is published"
+    assert missed_trainings.missed(services, spec) is None, "nothing is published"
     loop.take(last=dt.date(2013, 1, 13))
-    assert trainings.missed(services, spec) == dt.date(2013, 1, 7)
+    assert missed_trainings.missed(services, spec) == dt.date(2013, 1, 7)
     loop.train(dt.date(2013, 1, 8))
-    assert trainings.missed(services, spec) is None, "a later one makes up for it"
+    assert missed_trainings.missed(services, spec) is None, "a later one makes up for it"
     loop.take(LAST, LAST)
-    assert trainings.missed(services, spec) == MONDAY == LAST
+    assert missed_trainings.missed(services, spec) == MONDAY == LAST
     loop.train(MONDAY)
-    assert trainings.missed(services, spec) is None
+    assert missed_trainings.missed(services, spec) is None
 
 
 def test_without_a_schedule_none_is_missed(loop, services, spec):
     loop.take()
-    assert trainings.missed(services, replace(spec, schedule=Schedule(train=None, predict=None))) is None
+    assert missed_trainings.missed(services, replace(spec, schedule=Schedule(train=None, predict=None))) is None
 
 
 def test_what_lies_outside_of_the_schedule_is_not_missed(loop, services, spec):
     loop.take()
 
     def missed(**limits: dt.date) -> dt.date | None:
-        return trainings.missed(services, replace(spec, schedule=replace(spec.schedule, **limits)))
+        return missed_trainings.missed(services, replace(spec, schedule=replace(spec.schedule, **limits)))
 
     assert missed(start=MONDAY, end=MONDAY) == MONDAY, "both included"
     assert missed(start=MONDAY + dt.timedelta(days=1)) is None

@@ -11,9 +11,9 @@ import httpx
 import pytest
 from tenacity import stop_after_attempt
 
-from pipelines import airflow_api, backfills
-from pipelines.airflow_api import AirflowApi
-from pipelines.errors import BadInput, Refused, Unavailable
+from tailrace.commands import airflow_api, backfills
+from tailrace.commands.airflow_api import AirflowApi
+from tailrace.errors import BadInput, Refused, Unavailable
 
 CONF = {"trials": 2}
 BEGAN = "2026-01-02T00:00:00+00:00"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from mlflow.exceptions import MlflowException
 
-from pipelines.errors import TrackerUnavailable, cause_of
-from pipelines.tracking.mlflow_seam import asks
+from tailrace.errors import TrackerUnavailable, cause_of
+from tailrace.tracking.mlflow_seam import asks
 
 
 @pytest.mark.parametrize(

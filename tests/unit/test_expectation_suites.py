@@ -16,13 +16,13 @@ import pyarrow.compute as pc
 import pytest
 from great_expectations.data_context.types.base import DataContextConfig
 
-from pipelines import checks
-from pipelines.catalog.flight_delay import SPEC
-from pipelines.errors import BadInput
-from pipelines.interfaces import ExpectationResult, Verdict
-from pipelines.validation import words
-from pipelines.validation.great_expectations import GreatExpectationsValidator
-from pipelines.validation.memory import MemoryValidator
+from pipelines.flight_delay import SPEC
+from tailrace.contracts import ExpectationResult, Verdict
+from tailrace.errors import BadInput
+from tailrace.operations import checks
+from tailrace.validation import words
+from tailrace.validation.great_expectations import GreatExpectationsValidator
+from tailrace.validation.memory import MemoryValidator
 
 EXPECTATIONS = Path(__file__).parents[2] / "expectations"
 SUITES = ("features", "outcomes", "predictions")

@@ -4,7 +4,7 @@ from importlib.metadata import PackageNotFoundError
 
 import pytest
 
-from pipelines.libraries import installed_version
+from tailrace.lineage.libraries import installed_version
 
 
 def test_xgboost_has_a_version_whichever_of_its_packages_is_installed():

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.gate import Decision, decide
-from pipelines.metrics import Distribution, measure, population_stability_index
-from pipelines.spec import Gate
+from tailrace.champions.gate import Decision, decide
+from tailrace.problems.metrics import Distribution, measure, population_stability_index
+from tailrace.spec import Gate
 
 RANDOM = np.random.default_rng(5)
 LABELS = RANDOM.random(2000) < 0.3

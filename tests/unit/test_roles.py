@@ -8,9 +8,9 @@ from decimal import Decimal
 import pyarrow as pa
 import pytest
 
-from pipelines import roles
-from pipelines.errors import ContractBroken, KeysRepeated, LookAhead, Refused
-from pipelines.spec import PipelineSpec
+from tailrace.errors import ContractBroken, KeysRepeated, LookAhead, Refused
+from tailrace.rows import roles
+from tailrace.spec import PipelineSpec
 
 DAY = dt.date(2013, 1, 5)
 DUE = dt.datetime(2013, 1, 5, 5, tzinfo=dt.UTC)
@@ -232,9 +232,9 @@ def test_rows_of_an_earlier_release_are_judged_before_they_are_joined(spec):
 
 
 def test_nan_is_missing_in_categories_too(spec):
-    from pipelines import references
-    from pipelines.engines.encoding import categories_of, matrix
-    from pipelines.engines.models import frame
+    from tailrace.engines.encoding import categories_of, matrix
+    from tailrace.engines.models import frame
+    from tailrace.monitoring import references
 
     numbers = pa.table({"plan": pa.array([1.0, float("nan"), None]), "age": pa.array([float("nan"), None, 2.0])})
     assert categories_of(numbers, ["plan"]) == {"plan": ["1"]}

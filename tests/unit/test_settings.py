@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines import settings
-from pipelines.engines.spark import preflight
-from pipelines.errors import BadInput, SettingsError
-from pipelines.wiring import Wiring
+from tailrace import settings
+from tailrace.engines.spark import preflight
+from tailrace.errors import BadInput, SettingsError
+from tailrace.wiring import Wiring
 
 
 def test_defaults_are_the_embedded_installation(tmp_path):

@@ -10,10 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import registry
-from pipelines.errors import SpecError, UnknownName
-from pipelines.parameters import described
-from pipelines.spec import (
+from tailrace.errors import SpecError, UnknownName
+from tailrace.spec import (
     Audit,
     Candidate,
     Choice,
@@ -24,7 +22,9 @@ from pipelines.spec import (
     PipelineSpec,
     Window,
     problems_of,
+    registry,
 )
+from tailrace.spec.parameters import described
 
 SPARK_ML = "pyspark.ml.classification"
 FOREST = f"{SPARK_ML}.RandomForestClassifier"
@@ -246,7 +246,7 @@ def test_all_problems_come_at_once(spec):
 
 FILE = """
 from dataclasses import replace
-from pipelines.catalog.flight_delay import SPEC as FLIGHTS
+from pipelines.flight_delay import SPEC as FLIGHTS
 SPEC = replace(FLIGHTS, name={name!r}, owner={owner!r})
 """
 
@@ -307,7 +307,7 @@ SPEC = replace(FLIGHTS, name="breaks_the_checks", owner=Odd("us"))
 def test_a_spec_that_is_wrong_in_any_way_breaks_only_itself(tmp_path):
     write(tmp_path, "good", "good")
     for name, body in WRONG.items():
-        head = "from dataclasses import replace\nfrom pipelines.catalog.flight_delay import SPEC as FLIGHTS\n"
+        head = "from dataclasses import replace\nfrom pipelines.flight_delay import SPEC as FLIGHTS\n"
         (tmp_path / f"{name}.py").write_text(head + body)
     specs, problems = registry.load(tmp_path)
     assert [spec.name for spec in specs] == ["good"]

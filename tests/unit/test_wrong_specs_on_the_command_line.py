@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from typer.testing import CliRunner
 
-from pipelines import cli, registry
-from pipelines.errors import SpecError, UnknownName
-from pipelines.pages import catalog
-from pipelines.spec import MOST_DAYS, MOST_TRIALS, zone
+from tailrace.commands import cli
+from tailrace.errors import SpecError, UnknownName
+from tailrace.pages import catalog
+from tailrace.spec import MOST_DAYS, MOST_TRIALS, registry, zone
 
-HEAD = "from dataclasses import replace\nfrom pipelines.catalog.flight_delay import SPEC as FLIGHTS\n"
+HEAD = "from dataclasses import replace\nfrom pipelines.flight_delay import SPEC as FLIGHTS\n"
 WRONG = "SPEC = replace(FLIGHTS, name='wrong', search=replace(FLIGHTS.search, trials='16'))"
 
 

@@ -93,7 +93,7 @@ class Installation:
             return self._ended([ti], before)
 
     def _dag(self, dag_id: str) -> Any:
-        from pipelines.orchestration.dags import pipeline_dags
+        from tailrace.orchestration.dags import pipeline_dags
 
         dag = {dag.dag_id: dag for dag in pipeline_dags("flight_delay", "")}[dag_id]
         for task in dag.tasks:
@@ -101,13 +101,16 @@ class Installation:
         return dag
 
     def _ended(self, instances: list[Any], before: int) -> Ended:
-        from pipelines.orchestration import traces
+        from tailrace.orchestration import task_results
 
         return Ended(
             {ti.task_id: str(getattr(ti.state, "value", ti.state)) for ti in instances},
             {ti.task_id: ti.try_number for ti in instances},
             {ti.task_id: ti.xcom_pull(task_ids=ti.task_id) for ti in instances},
-            {ti.task_id: ti.xcom_pull(task_ids=ti.task_id, key=traces.LINK + traces.SPARK) for ti in instances},
+            {
+                ti.task_id: ti.xcom_pull(task_ids=ti.task_id, key=task_results.LINK + task_results.SPARK)
+                for ti in instances
+            },
             self.created() - before,
         )
 

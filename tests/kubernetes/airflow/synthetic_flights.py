@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipelines import days, registry
-from pipelines.lake.delta import DeltaLake
-from pipelines.spec import PipelineSpec, zone
+from tailrace import days
+from tailrace.lake.delta import DeltaLake
+from tailrace.spec import PipelineSpec, registry, zone
 
 FLIGHTS_A_DAY = 60
 SEED = 20130301

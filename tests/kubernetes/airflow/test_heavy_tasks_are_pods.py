@@ -10,8 +10,9 @@ import threading
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
-from pipelines import registry, settings
-from pipelines.wiring import Wiring
+from tailrace import settings
+from tailrace.spec import registry
+from tailrace.wiring import Wiring
 from tests.kubernetes.cluster import IMAGE
 
 TRAINED = dt.date(2013, 2, 12)

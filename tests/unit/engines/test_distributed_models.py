@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipelines.engines import models
-from pipelines.engines.distributed_models import LinearModel, Trees, TreesModel, logistic
-from pipelines.engines.vectors import VectorEncoding
-from pipelines.errors import SignatureMismatch
+from tailrace.engines import models
+from tailrace.engines.distributed_models import LinearModel, Trees, TreesModel, logistic
+from tailrace.engines.vectors import VectorEncoding
+from tailrace.errors import SignatureMismatch
 
 FEATURES = {"plan": "categorical", "age": "numeric"}
 ROWS = pa.record_batch(
@@ -103,7 +103,7 @@ def test_scoring_does_not_import_spark(tmp_path):
     code = f"""
 import sys
 from pathlib import Path
-from pipelines.engines import models
+from tailrace.engines import models
 models.load(Path({str(tmp_path)!r}))
 assert "pyspark" not in sys.modules and "sklearn" not in sys.modules
 """

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from pipelines.catalog.flight_delay import SPEC as FLIGHTS
-from pipelines.engines import dry_run, models
-from pipelines.engines.local import LocalEngine
-from pipelines.engines.search import Job
-from pipelines.spec import LABEL, Candidate, Choice, FloatRange, IntRange, SearchBudget
-from pipelines.training_set import ArrowRows
+from pipelines.flight_delay import SPEC as FLIGHTS
+from tailrace.engines import dry_run, models
+from tailrace.engines.local import LocalEngine
+from tailrace.engines.search import Job
+from tailrace.spec import LABEL, Candidate, Choice, FloatRange, IntRange, SearchBudget
+from tailrace.training.training_set import ArrowRows
 
 GAUSSIAN = Candidate("gaussian", "sklearn.gaussian_process.GaussianProcessClassifier", {"optimizer": None})
 XGB = "xgboost.XGBClassifier"

@@ -14,11 +14,11 @@ from sklearn.ensemble import BaggingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
-from pipelines.engines.estimators import fit
-from pipelines.engines.library_errors import said
-from pipelines.engines.local import LocalEngine
-from pipelines.spec import LABEL, Candidate, Choice, SearchBudget
-from pipelines.training_set import ArrowRows
+from tailrace.engines.estimators import fit
+from tailrace.engines.library_errors import said
+from tailrace.engines.local import LocalEngine
+from tailrace.spec import LABEL, Candidate, Choice, SearchBudget
+from tailrace.training.training_set import ArrowRows
 from tests.support import churn_rows
 
 FOREST = RandomForestClassifier(5)

@@ -10,13 +10,13 @@ import pyarrow as pa
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from pipelines.engines import search as searching
-from pipelines.engines.local import LocalEngine
-from pipelines.engines.search import Job, Outcome, best_of, comparison, in_threads, refit, run_job, search
-from pipelines.errors import BadInput, TrainingFailed
-from pipelines.interfaces import Trial
-from pipelines.spec import Candidate, FloatRange, PipelineSpec, SearchBudget
-from pipelines.training_set import LABEL, ArrowRows
+from tailrace.contracts import Trial
+from tailrace.engines import search as searching
+from tailrace.engines.local import LocalEngine
+from tailrace.engines.search import Job, Outcome, best_of, comparison, in_threads, refit, run_job, search
+from tailrace.errors import BadInput, TrainingFailed
+from tailrace.spec import Candidate, FloatRange, PipelineSpec, SearchBudget
+from tailrace.training.training_set import LABEL, ArrowRows
 from tests.support import churn_rows
 
 TREES = Candidate(

@@ -15,12 +15,12 @@ from scipy.sparse import csr_matrix
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 
-from pipelines.engines import models, versions
-from pipelines.engines.estimators import fit
-from pipelines.engines.fingerprint import fingerprint
-from pipelines.engines.models import digest_to_compare
-from pipelines.errors import SignatureMismatch
-from pipelines.spec import Candidate
+from tailrace.engines import models, versions
+from tailrace.engines.estimators import fit
+from tailrace.engines.fingerprint import fingerprint
+from tailrace.engines.models import digest_to_compare
+from tailrace.errors import SignatureMismatch
+from tailrace.spec import Candidate
 from tests.support import churn_rows
 
 SKLEARN = {

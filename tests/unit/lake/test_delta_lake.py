@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from pipelines.errors import BadInput, LakeUnavailable, PinLost, StagingGone, UpstreamMissing
-from pipelines.interfaces import Commit
-from pipelines.lake import delta, parquet
-from pipelines.lake.delta import DeltaLake
-from pipelines.lake.files import TableFiles
+from tailrace.contracts import Commit
+from tailrace.errors import BadInput, LakeUnavailable, PinLost, StagingGone, UpstreamMissing
+from tailrace.lake import delta, parquet
+from tailrace.lake.delta import DeltaLake
+from tailrace.lake.files import TableFiles
 
 DAY = dt.date(2013, 3, 1)
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pyarrow as pa
 import pytest
 
-from pipelines.errors import BadInput, PinLost
-from pipelines.interfaces import NativeTable
-from pipelines.lake.delta import DeltaLake
+from tailrace.contracts import NativeTable
+from tailrace.errors import BadInput, PinLost
+from tailrace.lake.delta import DeltaLake
 from tests.delta_tables import delete_rows, need_feature
 
 DAY, NEXT = dt.date(2013, 3, 1), dt.date(2013, 3, 2)

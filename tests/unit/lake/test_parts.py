@@ -8,9 +8,9 @@ import pickle
 import pyarrow as pa
 import pytest
 
-from pipelines.errors import LakeUnavailable
-from pipelines.lake.parquet import RowGroups
-from pipelines.lake.parts import FilePart, FilePartWriter, Place
+from tailrace.errors import LakeUnavailable
+from tailrace.lake.parquet import RowGroups
+from tailrace.lake.parts import FilePart, FilePartWriter, Place
 
 SCHEMA = pa.schema([("x", pa.int64()), ("ds", pa.date32())])
 DAY = dt.date(2013, 3, 1)

@@ -18,8 +18,8 @@ from sklearn.metrics import (  # noqa: TID253 - the reference to compare with
     roc_auc_score,
 )
 
-from pipelines.interfaces import Trial
-from pipelines.reporting.evaluation import (
+from tailrace.contracts import Trial
+from tailrace.reporting.evaluation import (
     METRICS,
     ScoredHoldout,
     bootstrap_intervals,

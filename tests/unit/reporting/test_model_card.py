@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.interfaces import Pin
-from pipelines.reporting.evaluation import SliceRow
-from pipelines.reporting.model_card import Metric, ModelCard, write_model_card
+from tailrace.contracts import Pin
+from tailrace.reporting.evaluation import SliceRow
+from tailrace.reporting.model_card import Metric, ModelCard, write_model_card
 
 CARD = ModelCard(
     pipeline="flight_delay",

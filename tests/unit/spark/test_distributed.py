@@ -8,12 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipelines.engines import models
-from pipelines.engines.spark.session import open_session
-from pipelines.metrics import measure
-from pipelines.settings import SparkSettings
-from pipelines.spec import LABEL, Candidate
-from pipelines.training_set import ArrowRows
+from tailrace.engines import models
+from tailrace.engines.spark.session import open_session
+from tailrace.problems.metrics import measure
+from tailrace.settings import SparkSettings
+from tailrace.spec import LABEL, Candidate
+from tailrace.training.training_set import ArrowRows
 from tests.support import churn_rows
 
 LOGISTIC = Candidate("logistic", "pyspark.ml.classification.LogisticRegression", {"maxIter": 30, "regParam": 0.01})
@@ -42,7 +42,7 @@ def table():
 
 @pytest.fixture(scope="module")
 def rows(session, table):
-    from pipelines.engines.spark.rows import framed
+    from tailrace.engines.spark.rows import framed
 
     return framed(session, ArrowRows(table, tuple(table.column_names[:-1])))
 
@@ -56,8 +56,8 @@ def test_a_model_predicts_what_spark_predicts_and_is_stored(session, spec, rows,
     from pyspark.ml import classification
     from pyspark.ml.functions import vector_to_array
 
-    from pipelines.engines.spark.distributed import model_of
-    from pipelines.engines.spark.encoding import FEATURES, as_vectors, vector_encoding
+    from tailrace.engines.spark.distributed import model_of
+    from tailrace.engines.spark.encoding import FEATURES, as_vectors, vector_encoding
 
     encoding = vector_encoding(rows, spec.features, one_hot=candidate is LOGISTIC)
     frame = as_vectors(rows.frame.coalesce(1).sortWithinPartitions(*rows.order), encoding)
@@ -79,7 +79,7 @@ def test_a_model_predicts_what_spark_predicts_and_is_stored(session, spec, rows,
 
 
 def fit(spec, rows, candidate, seed=1):
-    from pipelines.engines.spark.distributed import learning
+    from tailrace.engines.spark.distributed import learning
 
     with learning(spec, candidate, rows, seed=seed, workers=2) as fitted:
         return fitted(candidate.parameters)
@@ -87,7 +87,7 @@ def fit(spec, rows, candidate, seed=1):
 
 @pytest.mark.parametrize("candidate", [LOGISTIC, XGBOOST], ids=lambda candidate: candidate.name)
 def test_the_same_rows_give_the_same_model_and_metrics(spec, rows, table, candidate):
-    from pipelines.engines.spark.distributed import measured
+    from tailrace.engines.spark.distributed import measured
 
     model = fit(spec, rows, candidate)
     shuffled = replace(rows, frame=rows.frame.orderBy("visits").repartition(5))
@@ -121,8 +121,8 @@ OFFSETS = {"none": 0.0, "days as yyyymmdd": 20240100.0, "cents": 123_456_789.0, 
 
 @pytest.mark.parametrize("offset", OFFSETS.values(), ids=OFFSETS)
 def test_what_a_column_is_filled_and_scaled_with_is_as_exact_as_its_spread(session, spec, offset):
-    from pipelines.engines.spark.encoding import vector_encoding
-    from pipelines.engines.spark.rows import framed
+    from tailrace.engines.spark.encoding import vector_encoding
+    from tailrace.engines.spark.rows import framed
 
     numbers = np.random.default_rng(1).normal(size=2000)
     known = np.random.default_rng(2).random(2000) < 0.7

@@ -13,17 +13,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
-from pipelines import days, reproduce, training_set
-from pipelines.engines.local import LocalEngine
-from pipelines.engines.spark.engine import SparkEngine
-from pipelines.errors import BadInput, ContractBroken, KeysRepeated, LookAhead, TrainingFailed
-from pipelines.interfaces import Engine, Lake, Tracker
-from pipelines.lake.delta import DeltaLake
-from pipelines.lake.memory import MemoryLake
-from pipelines.settings import SparkSettings
-from pipelines.spec import LABEL, Candidate, Gate, IntRange, PipelineSpec, zone
-from pipelines.stages import evaluate, promote, score, train
-from pipelines.tracking.memory import MemoryTracker
+from tailrace import days
+from tailrace.contracts import Engine, Lake, Tracker
+from tailrace.engines.local import LocalEngine
+from tailrace.engines.spark.engine import SparkEngine
+from tailrace.errors import BadInput, ContractBroken, KeysRepeated, LookAhead, TrainingFailed
+from tailrace.lake.delta import DeltaLake
+from tailrace.lake.memory import MemoryLake
+from tailrace.operations import reproduce
+from tailrace.settings import SparkSettings
+from tailrace.spec import LABEL, Candidate, Gate, IntRange, PipelineSpec, zone
+from tailrace.stages import evaluate, promote, score, train
+from tailrace.tracking.memory import MemoryTracker
+from tailrace.training import training_set
 from tests.support import churn_rows, keyed
 
 FIRST, DAY = dt.date(2013, 3, 8), dt.date(2013, 3, 14)
@@ -230,7 +232,7 @@ def unsorted_rows(draw, kind: str) -> pa.Table:
 def test_a_split_is_the_slice_of_the_sorted_table(engine, kind, monkeypatch):
     from pyspark.sql.pandas.types import from_arrow_schema
 
-    from pipelines.engines.spark.rows import FrameRows
+    from tailrace.engines.spark.rows import FrameRows
 
     @settings(max_examples=2, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     @given(unsorted_rows(kind), some.sampled_from([0.2, 0.5]), some.sampled_from(["America/New_York", "Asia/Kolkata"]))
@@ -296,7 +298,7 @@ def test_a_distributed_candidate_trains_whatever_types_the_key_has(engine, spec,
 
 
 def test_other_contents_have_another_digest_in_whatever_order(engine, spec, lake):
-    from pipelines.engines.spark.joining import rows_digest
+    from tailrace.engines.spark.joining import rows_digest
 
     rows = load(lake, engine, spec).learning.frame
     digest = rows_digest(rows)

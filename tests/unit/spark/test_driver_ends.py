@@ -7,14 +7,14 @@ import datetime as dt
 import pyarrow as pa
 import pytest
 
-from pipelines.engines.local import LocalEngine
-from pipelines.engines.spark.engine import SparkEngine
-from pipelines.engines.spark.search import in_tasks
-from pipelines.errors import ClusterUnavailable, StagingGone
-from pipelines.lake.delta import DeltaLake
-from pipelines.settings import SparkSettings
-from pipelines.spec import LABEL
-from pipelines.training_set import ArrowRows
+from tailrace.engines.local import LocalEngine
+from tailrace.engines.spark.engine import SparkEngine
+from tailrace.engines.spark.search import in_tasks
+from tailrace.errors import ClusterUnavailable, StagingGone
+from tailrace.lake.delta import DeltaLake
+from tailrace.settings import SparkSettings
+from tailrace.spec import LABEL
+from tailrace.training.training_set import ArrowRows
 from tests.jvm import end_jvm
 from tests.support import keyed
 

@@ -7,9 +7,9 @@ import logging
 import pytest
 from kubernetes import client as k8s
 
-from pipelines.engines.spark import cluster, executor_pods, jvm
-from pipelines.errors import ClusterRefused
-from pipelines.settings import SparkSettings
+from tailrace.engines.spark import cluster, executor_pods, jvm
+from tailrace.errors import ClusterRefused
+from tailrace.settings import SparkSettings
 
 SETTINGS = SparkSettings(master="k8s://https://127.0.0.1:6443", image="registry.example/i:1", namespace="team")
 WORDS = "Unrecognized VM option 'NoSuchOption'\nError: Could not create the Java Virtual Machine."

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import settings
-from pipelines.engines.local import LocalEngine
-from pipelines.spec import LABEL
-from pipelines.training_set import ArrowRows
-from pipelines.wiring import Wiring
+from tailrace import settings
+from tailrace.engines.local import LocalEngine
+from tailrace.spec import LABEL
+from tailrace.training.training_set import ArrowRows
+from tailrace.wiring import Wiring
 from tests.jvm import end_jvm
 from tests.object_store import s3_server
 from tests.support import churn_rows, keyed

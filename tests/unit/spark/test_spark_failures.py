@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.engines.spark.failures import error_of
-from pipelines.errors import ClusterRefused, ExecutorsLost, JobFailed, OutOfMemory, StorageFull
+from tailrace.engines.spark.failures import error_of
+from tailrace.errors import ClusterRefused, ExecutorsLost, JobFailed, OutOfMemory, StorageFull
 
 LOST = (
     "Py4JJavaError: An error occurred while calling z:org.apache.spark.api.python.PythonRDD.collectAndServe.\n"

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from pipelines.engines.spark import cluster, preflight
-from pipelines.engines.spark.session import conf_of
-from pipelines.errors import ClusterUnavailable, SettingsError
-from pipelines.settings import SparkSettings
+from tailrace.engines.spark import cluster, preflight
+from tailrace.engines.spark.session import conf_of
+from tailrace.errors import ClusterUnavailable, SettingsError
+from tailrace.settings import SparkSettings
 
 LOCAL = SparkSettings(master="local[2]")
 KUBERNETES = SparkSettings(

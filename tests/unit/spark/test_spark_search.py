@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipelines.engines.local import LocalEngine
-from pipelines.engines.search import Job, best_of, refit, search
-from pipelines.engines.spark.search import in_tasks
-from pipelines.engines.spark.session import open_session
-from pipelines.errors import TrainingFailed
-from pipelines.settings import SparkSettings
-from pipelines.spec import Candidate, FloatRange, IntRange
-from pipelines.training_set import LABEL, ArrowRows
+from tailrace.engines.local import LocalEngine
+from tailrace.engines.search import Job, best_of, refit, search
+from tailrace.engines.spark.search import in_tasks
+from tailrace.engines.spark.session import open_session
+from tailrace.errors import TrainingFailed
+from tailrace.settings import SparkSettings
+from tailrace.spec import Candidate, FloatRange, IntRange
+from tailrace.training.training_set import LABEL, ArrowRows
 
 TREES = Candidate(
     "trees",

@@ -12,11 +12,11 @@ from dataclasses import replace
 
 import pytest
 
-from pipelines.engines.spark import cluster, jvm
-from pipelines.engines.spark.failures import guarded, spark_errors
-from pipelines.engines.spark.progress import told
-from pipelines.engines.spark.session import open_session
-from pipelines.errors import (
+from tailrace.engines.spark import cluster, jvm
+from tailrace.engines.spark.failures import guarded, spark_errors
+from tailrace.engines.spark.progress import told
+from tailrace.engines.spark.session import open_session
+from tailrace.errors import (
     ClusterRefused,
     ClusterUnavailable,
     JobFailed,
@@ -25,7 +25,7 @@ from pipelines.errors import (
     SpecError,
     UnknownName,
 )
-from pipelines.settings import SparkSettings
+from tailrace.settings import SparkSettings
 
 SETTINGS = SparkSettings(master="local[2]", driver_memory="512m", executor_wait_seconds=1)
 
@@ -154,10 +154,10 @@ def test_tasks_that_start_at_once_need_as_many_slots(spark):
 def test_what_the_jvm_says_goes_to_the_log_and_not_to_the_terminal(tmp_path):
     """In a process of its own: a process has one JVM, which keeps the log it was started with."""
     script = f"""
-from pipelines.engines.spark.failures import spark_errors
-from pipelines.engines.spark.session import open_session
-from pipelines.errors import JobFailed
-from pipelines.settings import SparkSettings
+from tailrace.engines.spark.failures import spark_errors
+from tailrace.engines.spark.session import open_session
+from tailrace.errors import JobFailed
+from tailrace.settings import SparkSettings
 spark = open_session(SparkSettings(master="local[1]", driver_memory="512m", log={str(tmp_path / "spark.log")!r}))
 try:
     with spark_errors("Scoring churn"):
@@ -182,8 +182,8 @@ def test_secrets_reach_the_context_and_not_the_command_line(tmp_path):
     script = f"""
 from pathlib import Path
 from pyspark import SparkContext
-from pipelines.engines.spark.session import open_session
-from pipelines.settings import SparkSettings
+from tailrace.engines.spark.session import open_session
+from tailrace.settings import SparkSettings
 spark = open_session(
     SparkSettings(master="local[1]", driver_memory="512m", log={str(tmp_path / "spark.log")!r}, conf={conf!r})
 )
@@ -213,9 +213,9 @@ def test_logs_that_cannot_be_written_are_said_before_the_jvm_starts(tmp_path, fi
     given = {"log": str(tmp_path / "spark.log"), field: str(tmp_path / below)}
     script = f"""
 from pyspark import SparkContext
-from pipelines.engines.spark.session import open_session
-from pipelines.errors import SettingsError
-from pipelines.settings import SparkSettings
+from tailrace.engines.spark.session import open_session
+from tailrace.errors import SettingsError
+from tailrace.settings import SparkSettings
 try:
     open_session(SparkSettings(master="local[1]", **{given!r}))
 except SettingsError as error:
@@ -256,9 +256,9 @@ def test_another_minor_version_of_python_on_the_executors_is_said(tmp_path):
     python.write_text(f'#!/bin/sh\nPYTHONPATH="{tmp_path}:$PYTHONPATH" exec {sys.executable} "$@"\n')
     python.chmod(0o755)
     script = f"""
-from pipelines.engines.spark.session import open_session
-from pipelines.errors import ClusterRefused
-from pipelines.settings import SparkSettings
+from tailrace.engines.spark.session import open_session
+from tailrace.errors import ClusterRefused
+from tailrace.settings import SparkSettings
 settings = SparkSettings(
     master="local[1]", driver_memory="512m", log={str(tmp_path / "spark.log")!r}, python={str(python)!r}
 )

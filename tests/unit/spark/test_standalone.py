@@ -19,14 +19,14 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipelines.engines.local import LocalEngine
-from pipelines.engines.spark import cluster
-from pipelines.engines.spark.engine import SparkEngine
-from pipelines.errors import ClusterUnavailable
-from pipelines.lake.delta import DeltaLake
-from pipelines.settings import SparkSettings
-from pipelines.spec import LABEL
-from pipelines.training_set import ArrowRows
+from tailrace.engines.local import LocalEngine
+from tailrace.engines.spark import cluster
+from tailrace.engines.spark.engine import SparkEngine
+from tailrace.errors import ClusterUnavailable
+from tailrace.lake.delta import DeltaLake
+from tailrace.settings import SparkSettings
+from tailrace.spec import LABEL
+from tailrace.training.training_set import ArrowRows
 from tests.support import churn_rows, keyed
 
 DAY = dt.date(2013, 3, 1)

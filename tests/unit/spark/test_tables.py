@@ -11,16 +11,16 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
-from pipelines.engines.local import LocalEngine
-from pipelines.engines.spark import scoring, tables
-from pipelines.engines.spark.failures import spark_errors
-from pipelines.engines.spark.session import open_session
-from pipelines.errors import BadInput, JobFailed, SchemaMismatch, StagingGone
-from pipelines.lake.delta import DeltaLake
-from pipelines.lake.memory import MemoryLake
-from pipelines.settings import SparkSettings
-from pipelines.spec import LABEL
-from pipelines.training_set import ArrowRows
+from tailrace.engines.local import LocalEngine
+from tailrace.engines.spark import scoring, tables
+from tailrace.engines.spark.failures import spark_errors
+from tailrace.engines.spark.session import open_session
+from tailrace.errors import BadInput, JobFailed, SchemaMismatch, StagingGone
+from tailrace.lake.delta import DeltaLake
+from tailrace.lake.memory import MemoryLake
+from tailrace.settings import SparkSettings
+from tailrace.spec import LABEL
+from tailrace.training.training_set import ArrowRows
 from tests.delta_tables import delete_rows
 from tests.support import churn_rows, keyed
 

@@ -10,15 +10,15 @@ import zipimport
 
 import pytest
 
-from pipelines.engines.local import LocalEngine
-from pipelines.engines.search import Job
-from pipelines.engines.spark import scoring
-from pipelines.engines.spark.search import in_tasks
-from pipelines.engines.spark.session import open_session
-from pipelines.lake.delta import DeltaLake
-from pipelines.settings import SparkSettings
-from pipelines.spec import LABEL
-from pipelines.training_set import ArrowRows
+from tailrace.engines.local import LocalEngine
+from tailrace.engines.search import Job
+from tailrace.engines.spark import scoring
+from tailrace.engines.spark.search import in_tasks
+from tailrace.engines.spark.session import open_session
+from tailrace.lake.delta import DeltaLake
+from tailrace.settings import SparkSettings
+from tailrace.spec import LABEL
+from tailrace.training.training_set import ArrowRows
 from tests.support import keyed
 
 DAY = dt.date(2013, 3, 1)
@@ -48,7 +48,7 @@ def unsettled(spark):
     """The session, its worker as PySpark leaves one."""
 
     def undo(_):
-        from pipelines.engines.spark import workers
+        from tailrace.engines.spark import workers
 
         workers._modules = 0
         gc.unfreeze()
@@ -86,7 +86,7 @@ def test_so_does_a_search(unsettled, spec, rows):
 
 
 def test_a_module_from_an_archive_is_found_afterwards(spark, tmp_path):
-    from pipelines.engines.spark.workers import settle
+    from tailrace.engines.spark.workers import settle
 
     with zipfile.ZipFile(tmp_path / "late.zip", "w") as archive:
         archive.writestr("arrives_late.py", "ANSWER = 42")

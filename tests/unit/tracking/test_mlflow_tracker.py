@@ -22,12 +22,12 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
-from pipelines.errors import BadInput, ModelGone, SignatureMismatch, StorageFull, TrackerUnavailable
-from pipelines.interfaces import Pin, Trial
-from pipelines.pins import from_json
-from pipelines.tracking import locations
-from pipelines.tracking.mlflow import MlflowTracker
-from pipelines.tracking.mlflow_seam import asks, masked
+from tailrace.contracts import Pin, Trial
+from tailrace.errors import BadInput, ModelGone, SignatureMismatch, StorageFull, TrackerUnavailable
+from tailrace.lineage.pins import from_json
+from tailrace.tracking import locations
+from tailrace.tracking.mlflow import MlflowTracker
+from tailrace.tracking.mlflow_seam import asks, masked
 from tests.support import mlflow_database
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -82,7 +82,7 @@ def test_a_killed_run_and_its_trials_are_closed_by_the_next(
     victim = python(
         """
         import signal, sys
-        from pipelines.tracking.mlflow import MlflowTracker
+        from tailrace.tracking.mlflow import MlflowTracker
         tracker = MlflowTracker(sys.argv[1], None)
         run_id = tracker.start_run("flights", "victim", {})
         client = tracker._client
@@ -119,7 +119,7 @@ def test_two_processes_may_create_everything_at_once(tmp_path: Path) -> None:
         import sys
         from pathlib import Path
         import pyarrow as pa
-        from pipelines.tracking.mlflow import MlflowTracker
+        from tailrace.tracking.mlflow import MlflowTracker
         tracker = MlflowTracker(sys.argv[1], sys.argv[2])
         sys.stdin.readline()
         run_id = tracker.start_run("flights", "together", {})
@@ -270,7 +270,7 @@ def test_an_unreachable_server_is_retried(closed_port: int) -> None:
         [
             sys.executable,
             "-c",
-            "import pipelines.tracking.mlflow, os; print(os.environ['MLFLOW_HTTP_REQUEST_MAX_RETRIES'])",
+            "import tailrace.tracking.mlflow, os; print(os.environ['MLFLOW_HTTP_REQUEST_MAX_RETRIES'])",
         ],
         cwd=PROJECT,
         env={k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")},

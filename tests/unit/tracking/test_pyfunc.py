@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipelines.engines.estimators import fit
-from pipelines.spec import LABEL
-from pipelines.stages.train import example_of
-from pipelines.tracking import mlflow_model
-from pipelines.training_set import ArrowRows, TrainingSet
+from tailrace.engines.estimators import fit
+from tailrace.spec import LABEL
+from tailrace.stages.train import example_of
+from tailrace.tracking import mlflow_model
+from tailrace.training.training_set import ArrowRows, TrainingSet
 from tests.support import churn_rows
 
 # isort: split
@@ -45,7 +45,7 @@ def served(request, spec, rows, tmp_path: Path):
     folder.mkdir()
     model.save(folder)
     scores = model.predict(example.combine_chunks().to_batches()[0])
-    mlflow_model.write_pyfunc(folder, tmp_path / "pyfunc", "pipelines.engines.pyfunc", example, scores)
+    mlflow_model.write_pyfunc(folder, tmp_path / "pyfunc", "tailrace.engines.pyfunc", example, scores)
     return model, mlflow.pyfunc.load_model(str(tmp_path / "pyfunc"))
 
 

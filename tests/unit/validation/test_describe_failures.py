@@ -6,8 +6,8 @@ import datetime as dt
 import subprocess
 import sys
 
-from pipelines.interfaces import ExpectationResult, Verdict
-from pipelines.validation import describe_failures
+from tailrace.contracts import ExpectationResult, Verdict
+from tailrace.validation import describe_failures
 
 RESULTS = (
     ExpectationResult(
@@ -48,7 +48,7 @@ def test_nothing_is_said_when_nothing_failed() -> None:
 
 def test_describing_needs_no_great_expectations() -> None:
     script = (
-        "import sys, pipelines.validation; "
+        "import sys, tailrace.validation; "
         "sys.exit(bool({'great_expectations', 'duckdb', 'pandas', 'pyarrow'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

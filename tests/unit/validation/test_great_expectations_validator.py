@@ -15,10 +15,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipelines.errors import BadInput, SettingsError, StorageFull
-from pipelines.interfaces import KnownColumns, Verdict
-from pipelines.validation import describe_failures
-from pipelines.validation.great_expectations import GreatExpectationsValidator
+from tailrace.contracts import KnownColumns, Verdict
+from tailrace.errors import BadInput, SettingsError, StorageFull
+from tailrace.validation import describe_failures
+from tailrace.validation.great_expectations import GreatExpectationsValidator
 
 JANUARY = dt.date(2013, 1, 1)
 

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipelines.validation import screening
-from pipelines.validation.suites import Expectation
+from tailrace.validation import screening
+from tailrace.validation.suites import Expectation
 
 DAYS = [dt.date(2013, 1, 1), dt.date(2013, 1, 2), dt.date(2013, 1, 3)]
 VIEWS = {day: f"day_{day:%Y%m%d}" for day in DAYS}

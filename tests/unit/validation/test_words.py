@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.validation import words
+from tailrace.validation import words
 
 
 @pytest.mark.parametrize(

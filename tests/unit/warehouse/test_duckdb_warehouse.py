@@ -11,8 +11,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from pipelines.errors import BuildFailed, StorageFull, UpstreamMissing, WarehouseBusy
-from pipelines.warehouse.duckdb import DuckDBWarehouse
+from tailrace.errors import BuildFailed, StorageFull, UpstreamMissing, WarehouseBusy
+from tailrace.warehouse.duckdb import DuckDBWarehouse
 
 DAY, EMPTY, LATER = dt.date(2013, 1, 1), dt.date(2013, 1, 2), dt.date(2013, 1, 3)
 PROFILE = """
@@ -164,8 +164,8 @@ import datetime as dt, sys
 from pathlib import Path
 from types import SimpleNamespace
 import dbt.adapters.duckdb.connections, dbt.cli.main
-from pipelines.errors import WarehouseBusy
-from pipelines.warehouse.duckdb import DuckDBWarehouse
+from tailrace.errors import WarehouseBusy
+from tailrace.warehouse.duckdb import DuckDBWarehouse
 
 folder, day = Path(sys.argv[1]), dt.date(2013, 1, 1)
 sound = SimpleNamespace(

@@ -12,10 +12,10 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from pipelines.errors import SchemaMismatch
-from pipelines.landing import Landing
-from pipelines.warehouse.duckdb import DuckDBWarehouse
-from pipelines.warehouse.postgres import PostgresWarehouse
+from tailrace.errors import SchemaMismatch
+from tailrace.sources.landing import Landing
+from tailrace.warehouse.duckdb import DuckDBWarehouse
+from tailrace.warehouse.postgres import PostgresWarehouse
 from tests.postgres import Database, Server, postgres
 
 __all__ = ["postgres"]

@@ -15,10 +15,10 @@ import psycopg2
 import pyarrow as pa
 import pytest
 
-from pipelines.errors import BuildFailed, LandingRefused, SettingsError, Unavailable, UpstreamMissing, WarehouseBusy
-from pipelines.interfaces import ModelResult
-from pipelines.landing import Landing
-from pipelines.warehouse.postgres import PostgresWarehouse
+from tailrace.contracts import ModelResult
+from tailrace.errors import BuildFailed, LandingRefused, SettingsError, Unavailable, UpstreamMissing, WarehouseBusy
+from tailrace.sources.landing import Landing
+from tailrace.warehouse.postgres import PostgresWarehouse
 from tests.postgres import Database, Server, postgres
 
 __all__ = ["postgres"]

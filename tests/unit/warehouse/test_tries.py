@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from pipelines.errors import BuildFailed
-from pipelines.interfaces import ModelResult
-from pipelines.warehouse.duckdb import DuckDBWarehouse
-from pipelines.warehouse.tries import Tries
+from tailrace.contracts import ModelResult
+from tailrace.errors import BuildFailed
+from tailrace.warehouse.duckdb import DuckDBWarehouse
+from tailrace.warehouse.tries import Tries
 
 DAY = dt.date(2013, 1, 1)
 RUN = "warehouse/manual__1"

@@ -1,1 +1,0 @@
-"""One file per pipeline, exporting SPEC: what a data scientist edits."""

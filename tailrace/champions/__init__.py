@@ -1,0 +1,1 @@
+"""Which model version scores: versions, the gate, and the decisions."""

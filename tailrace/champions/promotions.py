@@ -1,0 +1,115 @@
+"""Which model version was in force when: the append-only `promotions` table.
+
+Each row has two times: `effective_from`, the end of the data the version was trained on, and
+`recorded_at`, when somebody decided, by the clock of whoever wrote it. The champion *as of* a day is
+the last promotion in force by then, so a backfill neither uses a model that has seen the day nor
+rewrites the past. Of two decisions the later is the one that was committed later: clocks differ, the
+table's order does not. A rejected version has a row too, which changes nothing.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tailrace.contracts import Lake
+from tailrace.lineage import identity
+from tailrace.lineage.identity import Identity
+
+TABLE = "promotions"
+AIRFLOW_RUN = "airflow_run"
+"""How a decision's commit names the Airflow run that made it, in its metadata: DAG id and run id."""
+Decided = Literal["promoted", "rejected", "rolled_back"]
+
+SCHEMA = pa.schema(
+    [
+        pa.field("pipeline", pa.string(), nullable=False),
+        pa.field("version", pa.string(), nullable=False),
+        pa.field("effective_from", pa.date32(), nullable=False),
+        pa.field("recorded_at", pa.timestamp("us", tz="UTC"), nullable=False),
+        pa.field("run_id", pa.string()),
+        pa.field("decided_by", pa.string()),
+        pa.field("reason", pa.string()),
+        pa.field("previous", pa.string()),
+        pa.field("decision", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """One decision that a version is the champion from a day on, or (`rejected`) that it is not.
+
+    `rolled_back`: the version was champion before, and is again. `previous` is the champion it was decided against.
+    """
+
+    pipeline: str
+    version: str
+    effective_from: dt.date
+    recorded_at: dt.datetime
+    run_id: str
+    decided_by: str
+    reason: str
+    previous: str | None = None
+    decision: Decided = "promoted"
+
+    @property
+    def model(self) -> Identity:
+        """The model it was decided on, without the digest."""
+        return Identity(self.version, self.run_id or "")
+
+
+def record(lake: Lake, promotion: Promotion, digest: str = "", airflow_run: str = "") -> None:
+    """Append a decision on the model of that digest, and name the Airflow run that made it, if one did."""
+    rows = pa.Table.from_pylist([asdict(promotion)], schema=SCHEMA)
+    model = identity.notes(replace(promotion.model, digest=digest))
+    metadata = {"pipeline": promotion.pipeline, "decision": promotion.decision, **model}
+    by_airflow = {AIRFLOW_RUN: airflow_run} if airflow_run else {}
+    lake.append(TABLE, rows, metadata | by_airflow)
+
+
+def airflow_run(lake: Lake, promotion: Promotion) -> str:
+    """The Airflow run that last decided this on this model; empty if the decision's commit names none."""
+    made = (commit.metadata for commit in lake.commits(TABLE))
+    kind = {"pipeline": promotion.pipeline, "decision": promotion.decision, identity.VERSION: promotion.version}
+    same = (each for each in made if kind.items() <= each.items())
+    of_model = (each for each in same if not identity.of_commit(each).differs(promotion.model))
+    return next(of_model, {}).get(AIRFLOW_RUN, "")
+
+
+def decisions(lake: Lake, pipeline: str) -> tuple[Promotion, ...]:
+    """Everything decided on a pipeline's versions, rejections included, the last committed first."""
+    if not lake.exists(TABLE):
+        return ()
+    rows = lake.read(TABLE).read_all().filter(pc.field("pipeline") == pipeline).to_pylist()
+    # Tables of earlier versions of Tailrace have no decision: they held promotions only.
+    decided = [Promotion(**{**row, "decision": row.get("decision") or "promoted"}) for row in rows]
+    return tuple(reversed(decided))
+
+
+def with_digest(lake: Lake, model: Identity) -> Identity:
+    """The model with its digest, if a decision on it recorded that."""
+    recorded = (identity.of_commit(commit.metadata) for commit in lake.commits(TABLE)) if model.run_id else ()
+    return next((known for known in recorded if known.digest and known.run_id == model.run_id), model)
+
+
+def history(lake: Lake, pipeline: str) -> tuple[Promotion, ...]:
+    """A pipeline's champions, the latest in force first; empty if it has none."""
+    champions = [row for row in decisions(lake, pipeline) if row.decision != "rejected"]
+    # A stable sort, also in reverse: of one day, the latest decision stays first.
+    return tuple(sorted(champions, key=lambda row: row.effective_from, reverse=True))
+
+
+def as_of(promotions: Sequence[Promotion], day: dt.date) -> Promotion | None:
+    """The promotion in force on a day, of a history in the order that `history` gives."""
+    return next((promotion for promotion in promotions if promotion.effective_from <= day), None)
+
+
+def current(promotions: Sequence[Promotion]) -> Promotion | None:
+    """The promotion in force after all others: what `champion` means today."""
+    return next(iter(promotions), None)

@@ -1,0 +1,177 @@
+"""Models that Spark ML fitted, as plain arrays: they predict without a JVM and are stored without pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from tailrace.engines.encoding import check_numbers
+from tailrace.engines.models import DESCRIPTION, check_columns
+from tailrace.engines.vectors import VectorEncoding
+
+ARRAYS = "model.npz"
+Link = Literal["share", "log_odds"]
+
+
+class _VectorModel:
+    """What the models on encoded vectors have in common.
+
+    A subclass says its arrays, and the probabilities (float64) of a matrix of vectors.
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(self, encoding: VectorEncoding) -> None:
+        self.encoding = encoding
+        self.features = dict(encoding.features)
+
+    def predict(self, rows: pa.RecordBatch) -> pa.Array:
+        check_columns(self.features, rows.schema)
+        check_numbers(rows, [name for name, kind in self.features.items() if kind == "numeric"])
+        return pa.array(self.probabilities(self.encoding.matrix(rows)), pa.float64())
+
+    def save(self, folder: Path) -> None:
+        description = {"kind": self.kind, "encoding": self.encoding.described(), **self.settings()}
+        (folder / DESCRIPTION).write_text(json.dumps(description, indent=2))
+        np.savez_compressed(folder / ARRAYS, allow_pickle=False, **self.arrays())
+
+    def digest(self) -> str:
+        digest = hashlib.sha256(json.dumps([self.encoding.described(), self.settings()], sort_keys=True).encode())
+        # JSON is sorted, so the order of the features, which is the vectors', is said apart.
+        digest.update(json.dumps(list(self.features)).encode())
+        for name, array in self.arrays().items():
+            digest.update(f"{name} {array.dtype} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+    def importance(self) -> Mapping[str, float]:
+        """Share of each feature in the absolute coefficients, or in the impurity decreases."""
+        shares = dict.fromkeys(self.features, 0.0)
+        for name, weight in zip(self.encoding.origins, self.weights(), strict=True):
+            shares[name] += float(weight)
+        total = sum(shares.values()) or 1.0
+        return {name: share / total for name, share in shares.items()}
+
+    def probabilities(self, vectors: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+    def weights(self) -> np.ndarray:
+        """How much each position of the vectors counts."""
+        raise NotImplementedError
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        raise NotImplementedError
+
+    def settings(self) -> dict[str, Any]:
+        return {}
+
+
+class LinearModel(_VectorModel):
+    """A logistic regression."""
+
+    kind = "spark_linear"
+
+    def __init__(self, encoding: VectorEncoding, coefficients: np.ndarray, intercept: float) -> None:
+        super().__init__(encoding)
+        self.coefficients, self.intercept = coefficients, intercept
+
+    def probabilities(self, vectors: np.ndarray) -> np.ndarray:
+        return logistic(vectors @ self.coefficients + self.intercept)
+
+    def weights(self) -> np.ndarray:
+        return np.abs(self.coefficients)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {"coefficients": self.coefficients, "intercept": np.array([self.intercept])}
+
+
+@dataclass(frozen=True)
+class Trees:
+    """Decision trees laid end to end, one entry per node.
+
+    A node with `feature` -1 is a leaf and says `value`. A row goes to `left` where its number is at most `threshold`
+    or, at a node with `subset` 0 or more, where that row of `subsets` (splits, codes) is true at its code.
+    `roots` are the trees' first nodes, `scale` what each tree's value is multiplied by.
+    """
+
+    roots: np.ndarray
+    scale: np.ndarray
+    feature: np.ndarray
+    threshold: np.ndarray
+    left: np.ndarray
+    right: np.ndarray
+    value: np.ndarray
+    subset: np.ndarray
+    subsets: np.ndarray
+
+    def sum(self, vectors: np.ndarray) -> np.ndarray:
+        """The scaled values of all trees, added up for each row."""
+        total = np.zeros(len(vectors))
+        for root, scale in zip(self.roots, self.scale, strict=True):
+            total += scale * self.value[self._leaves(vectors, root)]
+        return total
+
+    def _leaves(self, vectors: np.ndarray, root: int) -> np.ndarray:
+        nodes = np.full(len(vectors), root)
+        moving = np.flatnonzero(self.feature[nodes] >= 0)
+        while len(moving):
+            at = nodes[moving]
+            numbers = vectors[moving, self.feature[at]]
+            goes_left = numbers <= self.threshold[at]
+            by_code = self.subset[at] >= 0
+            if by_code.any():
+                goes_left[by_code] = self.subsets[self.subset[at[by_code]], numbers[by_code].astype(np.intp)]
+            nodes[moving] = np.where(goes_left, self.left[at], self.right[at])
+            moving = moving[self.feature[nodes[moving]] >= 0]
+        return nodes
+
+
+class TreesModel(_VectorModel):
+    """A random forest (`share`: the trees' mean is the probability) or boosted trees (`log_odds`: half of them)."""
+
+    kind = "spark_trees"
+
+    def __init__(self, encoding: VectorEncoding, trees: Trees, link: Link, decreases: np.ndarray) -> None:
+        super().__init__(encoding)
+        self.trees, self.link, self.decreases = trees, link, decreases
+
+    def probabilities(self, vectors: np.ndarray) -> np.ndarray:
+        total = self.trees.sum(vectors)
+        # Friedman (1999), "Greedy Function Approximation", section 4.5: the sum is half the log-odds.
+        return logistic(2 * total) if self.link == "log_odds" else total / len(self.trees.roots)
+
+    def weights(self) -> np.ndarray:
+        return self.decreases
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {field.name: getattr(self.trees, field.name) for field in fields(Trees)} | {"decreases": self.decreases}
+
+    def settings(self) -> dict[str, Any]:
+        return {"link": self.link}
+
+
+KINDS = (LinearModel.kind, TreesModel.kind)
+
+
+def logistic(margin: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-margin)), without overflow: the smaller exponential is taken on either side."""
+    small = np.exp(-np.abs(margin))
+    return np.where(margin >= 0, 1.0, small) / (1.0 + small)
+
+
+def load(folder: Path, description: Mapping[str, Any]) -> LinearModel | TreesModel:
+    """The model that `save` wrote beside this description."""
+    encoding = VectorEncoding(**description["encoding"])
+    with np.load(folder / ARRAYS, allow_pickle=False) as held:
+        arrays = {name: held[name] for name in held.files}
+    if description["kind"] == LinearModel.kind:
+        return LinearModel(encoding, arrays["coefficients"], float(arrays["intercept"][0]))
+    decreases = arrays.pop("decreases")
+    return TreesModel(encoding, Trees(**arrays), description["link"], decreases)

@@ -1,0 +1,264 @@
+"""Every candidate in small, before hours are spent on it: made, fitted, asked for predictions, stored and loaded.
+
+`problems` is for `tailrace check`, on rows made up from the spec; `refusals` is for a training, on some of its rows.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from tailrace.contracts import Model
+from tailrace.engines import models
+from tailrace.engines.estimators import fit, is_distributed, is_xgboost
+from tailrace.engines.library_errors import said
+from tailrace.engines.models import XgboostModel
+from tailrace.engines.search import Job, one_thread
+from tailrace.spec import Candidate, Choice, Domain, PipelineSpec
+
+SMALL, LARGER = 240, 2000
+"""Rows of a dry run, and of a second one where the first failed: some estimators need more."""
+
+MOST_SETS, SECONDS = 24, 10
+"""Sets of parameters that are tried of one candidate, and after how long no further one is, at most."""
+
+FEW = {"n_estimators": 5, "max_iter": 50}
+"""Trees and rounds are the same in small; so many of them at most."""
+
+SEED = 0
+FIT, PREDICT, STORE = "cannot be fitted", "cannot be scored with", "cannot be stored"
+OTHERWISE = "would be trained otherwise than the spec says"
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Parameters with which a candidate fails, at which step, and what the library says."""
+
+    parameters: Mapping[str, Any]
+    step: str
+    message: str
+
+
+Tried = tuple[Mapping[str, Any], Failed | None]
+
+
+def problems(spec: PipelineSpec) -> list[str]:
+    """A sentence for each candidate, and each option of its search, that cannot be trained, scored with or stored."""
+    with warnings.catch_warnings(action="ignore"):  # a dry run is too short to converge
+        return [f"{spec.name}: {found}" for candidate in _local(spec) for found in _problems_of(spec, candidate)]
+
+
+def refusals(spec: PipelineSpec, rows: pa.Table, labels: np.ndarray) -> Callable[[Job], str | None]:
+    """Why a job would end without a model that can be stored, found on some of the rows; None if nothing is known.
+
+    What fails while it is fitted is left to the trial itself: it may need more rows than these.
+    """
+    rows, labels = _some(rows, labels)
+    refused: dict[str, list[Failed]] = {}
+    with warnings.catch_warnings(action="ignore"):  # a dry run is too short to converge
+        for candidate in _local(spec):
+            if not is_xgboost(candidate):
+                # XGBoost's models can always be stored.
+                refused[candidate.name] = _unstorable(spec, candidate, rows, labels)
+
+    def reason(job: Job) -> str | None:
+        for failed in refused.get(job.candidate.name, ()):
+            if all(job.parameters.get(name) == value for name, value in failed.parameters.items()):
+                return failed.message
+        return None
+
+    return reason
+
+
+def _local(spec: PipelineSpec) -> list[Candidate]:
+    """Those that train in one process; the others need a cluster."""
+    return [candidate for candidate in spec.candidates if not is_distributed(candidate)]
+
+
+def _problems_of(spec: PipelineSpec, candidate: Candidate) -> Iterator[str]:
+    tried = _all_tried(spec, candidate)
+    where = f"candidates[{candidate.name!r}]"
+    if first := _common(tried):
+        yield f"{where} {first.step}: {first.message}"
+        return
+    for name, domain in candidate.search.items():
+        for option in domain.options if isinstance(domain, Choice) else ():
+            if failed := _common([(drawn, failed) for drawn, failed in tried if drawn[name] == option]):
+                yield f"{where}.search[{name!r}]: with {option!r} it {failed.step}: {failed.message}"
+
+
+def _all_tried(spec: PipelineSpec, candidate: Candidate) -> list[Tried]:
+    """Each option beside the others' first ones; where one fails, other combinations too: it may go with them."""
+    began = time.monotonic()
+    tried: list[Tried] = []
+    for drawn in itertools.islice(itertools.chain(_one_by_one(candidate), _together(candidate)), MOST_SETS):
+        complete = len(tried) > sum(len(_values(domain)) - 1 for domain in candidate.search.values())
+        if time.monotonic() - began > SECONDS or (complete and not any(failed for _, failed in tried)):
+            break
+        tried.append((drawn, _tried(spec, candidate, drawn)))
+    return tried
+
+
+def _common(tried: Sequence[Tried]) -> Failed | None:
+    """The first failure, if all of these failed and there are any."""
+    return tried[0][1] if tried and all(failed for _, failed in tried) else None
+
+
+def _tried(spec: PipelineSpec, candidate: Candidate, drawn: Mapping[str, Any]) -> Failed | None:
+    failed = _attempt(spec, candidate, drawn, *_made_up(spec, SMALL))
+    if failed is None or failed.step in (STORE, OTHERWISE):
+        return failed
+    return _attempt(spec, candidate, drawn, *_made_up(spec, LARGER))
+
+
+def _unstorable(spec: PipelineSpec, candidate: Candidate, rows: pa.Table, labels: np.ndarray) -> list[Failed]:
+    """The searched options that make a model which cannot be stored; no options if that is every model."""
+    tried = [(drawn, _attempt(spec, candidate, drawn, rows, labels)) for drawn in _one_by_one(candidate)]
+    bad = [(drawn, failed) for drawn, failed in tried if failed is not None and failed.step == STORE]
+    if len(bad) == len(tried):
+        return [Failed({}, bad[0][1].step, bad[0][1].message)]
+    good = [drawn for drawn, failed in tried if failed is None]
+    return [
+        Failed({name: value}, failed.step, failed.message)
+        for drawn, failed in bad
+        for name, value in drawn.items()
+        if isinstance(candidate.search[name], Choice) and all(other[name] != value for other in good)
+    ]
+
+
+def _attempt(
+    spec: PipelineSpec, candidate: Candidate, drawn: Mapping[str, Any], rows: pa.Table, labels: np.ndarray
+) -> Failed | None:
+    """Fit, predict, save, load and predict again."""
+    parameters = {name: _few(name, value) for name, value in {**candidate.parameters, **drawn}.items()}
+    step = FIT
+    try:
+        with one_thread():
+            model = fit(spec, candidate, parameters, rows, labels, seed=SEED, threads=1)
+            step = PREDICT
+            batch = rows.combine_chunks().to_batches()[0]
+            scores = model.predict(batch)
+            if np.isnan(scores.to_numpy()).any():
+                return Failed(drawn, step, "some of its predictions are NaN")
+            model.importance()
+            step = STORE
+            loaded = _stored_and_loaded(model)
+            if not loaded.predict(batch).equals(scores) or loaded.digest() != model.digest():
+                return Failed(drawn, step, "once stored and loaded, it is another model")
+    except Exception as error:  # noqa: BLE001 - whatever a library raises is what this run is to find out
+        return Failed(drawn, step, said(error))
+    idle = _not_in_force(model, parameters) if isinstance(model, XgboostModel) else []
+    return Failed(drawn, OTHERWISE, " ".join(idle)) if idle else None
+
+
+def _stored_and_loaded(model: Model) -> Model:
+    with tempfile.TemporaryDirectory(prefix="tailrace-dry-run-") as folder:
+        model.save(Path(folder))
+        return models.load(Path(folder))
+
+
+def _not_in_force(model: XgboostModel, parameters: Mapping[str, Any]) -> list[str]:
+    """The given parameters that the fitted model does not have, or has another value of, as XGBoost itself tells."""
+    in_force = dict(_settings(json.loads(model.booster.save_config())))
+    found = []
+    for name, value in parameters.items():
+        if value is None or name in ELSEWHERE:
+            continue
+        if name not in in_force:
+            found.append(f"XGBoost does not use {name!r} with these other parameters.")
+        elif isinstance(value, int | float) and not np.isclose(float(value), _number(in_force[name]), rtol=1e-5):
+            found.append(f"{name!r} is {value!r} in the spec and {in_force[name]!r} in the fitted model.")
+    return found
+
+
+ELSEWHERE = frozenset(
+    {
+        *("n_estimators", "early_stopping_rounds", "num_parallel_tree"),  # the number of trees says them
+        *("objective", "eval_metric", "missing", "enable_categorical", "importance_type", "feature_types"),  # the spec
+        *("feature_weights", "callbacks", "n_jobs", "verbosity", "device", "validate_parameters"),
+    }
+)
+"""Parameters that are not in the model's own configuration, or depend on the machine."""
+
+
+def _settings(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _settings(value)
+        elif isinstance(value, str):
+            yield name, value
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text.strip("[]"))
+    except ValueError:
+        return float("nan")
+
+
+def _few(name: str, value: Any) -> Any:
+    most = FEW.get(name)
+    return min(value, most) if most and isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _one_by_one(candidate: Candidate) -> Iterator[dict[str, Any]]:
+    """Every searched parameter with its first value, then each other value beside the others' first ones."""
+    values = {name: _values(domain) for name, domain in candidate.search.items()}
+    first = {name: options[0] for name, options in values.items()}
+    yield first
+    for name, options in values.items():
+        yield from ({**first, name: option} for option in options[1:])
+
+
+def _together(candidate: Candidate) -> Iterator[dict[str, Any]]:
+    """The combinations that `_one_by_one` leaves out."""
+    values = {name: _values(domain) for name, domain in candidate.search.items()}
+    for chosen in itertools.product(*values.values()):
+        if sum(value != options[0] for value, options in zip(chosen, values.values(), strict=True)) > 1:
+            yield dict(zip(values, chosen, strict=True))
+
+
+def _values(domain: Domain) -> list[Any]:
+    """The options, or the lower end of a range, which is the quicker one."""
+    return list(domain.options) if isinstance(domain, Choice) else [domain.low]
+
+
+def _made_up(spec: PipelineSpec, count: int) -> tuple[pa.Table, np.ndarray]:
+    """Rows of the spec's kinds, with missing values, rare and frequent categories, and labels of both classes."""
+    random = np.random.default_rng(SEED)
+    labels = np.arange(count) % 3 == 0
+    columns: dict[str, pa.Array] = {}
+    for place, (name, kind) in enumerate(spec.features.columns.items()):
+        missing = random.random(count) < 0.1
+        if kind == "numeric":
+            values: list[Any] = (random.normal(place, 10, count) + labels).tolist()
+        elif kind == "categorical":
+            values = [f"value {int(number)}" for number in np.minimum(random.geometric(0.2, count), 30)]
+        else:
+            values = [f"text about {'one' if label else 'another'} of {number}" for number, label in enumerate(labels)]
+        columns[name] = pa.array(
+            [None if gone else value for value, gone in zip(values, missing, strict=True)],
+            pa.float64() if kind == "numeric" else pa.string(),
+        )
+    return pa.table(columns), labels
+
+
+def _some(rows: pa.Table, labels: np.ndarray) -> tuple[pa.Table, np.ndarray]:
+    """Rows from all over the table, with both classes as far as there are."""
+    chosen = [
+        positions[np.unique(np.linspace(0, len(positions) - 1, SMALL // 2).astype(int))]
+        for positions in (np.flatnonzero(labels), np.flatnonzero(~labels))
+        if len(positions)
+    ]
+    order = np.sort(np.concatenate(chosen)) if chosen else np.array([], dtype=int)
+    return rows.take(pa.array(order)), labels[order]

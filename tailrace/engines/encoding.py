@@ -1,0 +1,96 @@
+"""Arrow columns as the float matrix XGBoost works on: categories become codes, nulls NaN."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tailrace.errors import SignatureMismatch
+from tailrace.rows.roles import LARGEST, as_text, beyond
+
+EXAMPLES = 3
+
+
+def categories_of(rows: pa.Table, columns: Sequence[str]) -> dict[str, list[str]]:
+    """The sorted distinct values of each categorical column: the order of their codes."""
+    return {name: sorted(pc.unique(as_text(rows[name])).drop_null().to_pylist()) for name in columns}
+
+
+def matrix(
+    rows: pa.Table | pa.RecordBatch, columns: Sequence[str], categories: Mapping[str, Sequence[str]]
+) -> np.ndarray:
+    """The rows as float32 of shape (rows, columns).
+
+    Nulls and values that `categories` does not list are NaN, which XGBoost takes as missing. Columns
+    lie one after the other in memory: they are copied, not scattered, and XGBoost reads either order.
+    Raises SignatureMismatch as `check_numbers` does.
+    """
+    encoded = np.empty((len(columns), rows.num_rows), dtype=np.float32)
+    with np.errstate(over="ignore"):
+        for position, name in enumerate(columns):
+            values = rows.column(name)
+            if name not in categories and not pa.types.is_floating(values.type) and beyond(values) is not None:
+                check_numbers(rows, [column for column in columns if column not in categories])
+            encoded[position] = _column(values, categories.get(name))
+            if np.isinf(encoded[position]).any():
+                check_numbers(rows, [column for column in columns if column not in categories])
+    return encoded.T
+
+
+def check_numbers(
+    rows: pa.Table | pa.RecordBatch, columns: Iterable[str], key: Sequence[str] = (), where: str = "The features"
+) -> None:
+    """Raises SignatureMismatch naming every column with numbers that no model takes, and some of their rows.
+
+    These are infinities, numbers beyond `LARGEST`, and whole numbers beyond `LARGEST_WHOLE`. Nulls and NaN are missing
+    values, which every model takes.
+    """
+    problems = []
+    for name in columns:
+        too_large = beyond(rows.column(name))
+        if too_large is not None:
+            bad = np.flatnonzero(to_numpy(too_large))
+            shown = ", ".join(_example(rows, name, int(row), key) for row in bad[:EXAMPLES])
+            problems.append(f"column {name!r}: {len(bad)} of {rows.num_rows} values, for example {shown}.")
+    if problems:
+        lines = "\n".join(f"  - {problem}" for problem in problems)
+        raise SignatureMismatch(
+            f"{where} hold numbers that no model takes (infinite, beyond {LARGEST:.2g}, or whole numbers beyond "
+            f"2^53):\n{lines}\nCorrect them in dbt, or make them null, which stands for a missing value; then build "
+            "these days again."
+        )
+
+
+def _example(rows: pa.Table | pa.RecordBatch, column: str, row: int, key: Sequence[str]) -> str:
+    of = ", ".join(f"{name} {rows.column(name)[row].as_py()}" for name in key)
+    return f"{rows.column(column)[row].as_py()} ({of or f'row {row}'})"
+
+
+def _column(values: pa.Array | pa.ChunkedArray, categories: Sequence[str] | None) -> np.ndarray:
+    if categories is not None:
+        values = pc.index_in(as_text(values), value_set=pa.array(categories, pa.string()))
+    if not pa.types.is_floating(values.type):
+        # By way of float64: Arrow refuses to cast whole numbers that float32 cannot hold exactly.
+        values = values.cast(pa.float64())
+    return to_numpy(values)
+
+
+def doubles_where_null(rows: pa.Table, columns: Iterable[str]) -> pa.Table:
+    """The rows with the whole numbers of these columns, which may be null, as doubles.
+
+    In pandas they are, and MLflow refuses doubles where a signature says whole numbers.
+    """
+    nullable = set(columns)
+    fields = [
+        field.with_type(pa.float64()) if field.name in nullable and pa.types.is_integer(field.type) else field
+        for field in rows.schema
+    ]
+    return rows.cast(pa.schema(fields))
+
+
+def to_numpy(values: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """A numeric column as NumPy, nulls as NaN."""
+    return values.to_numpy(zero_copy_only=False) if isinstance(values, pa.Array) else values.to_numpy()

@@ -1,0 +1,271 @@
+"""A candidate of the spec, fitted on rows: one function per family of estimators."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from tailrace.engines.encoding import categories_of, matrix
+from tailrace.engines.models import SklearnModel, XgboostModel, frame
+from tailrace.spec import XGBOOST_METRICS, Candidate, PipelineSpec
+from tailrace.spec.parameters import is_splitter
+
+Fitted = XgboostModel | SklearnModel
+Report = Callable[[int, float], None]
+"""Told (boosting rounds done, metric on the validation rows); may raise to stop the fit."""
+
+REPORT_EVERY = 10
+PATIENCE = 30
+"""Boosting rounds without a better metric after which a trial stops, unless the candidate says how many."""
+
+
+def is_xgboost(candidate: Candidate) -> bool:
+    return candidate.estimator.startswith("xgboost.")
+
+
+def is_distributed(candidate: Candidate) -> bool:
+    """Whether it trains on Spark's executors together, its rows never in one process."""
+    return candidate.estimator.startswith(("xgboost.spark.", "pyspark."))
+
+
+def barrier_workers(spec: PipelineSpec) -> int:
+    """How many tasks must start at once for the spec's candidates, at least; 0 if none trains so.
+
+    XGBoost does; it takes as many as there are, unless the candidate fixes how many.
+    """
+    boosted = [each for each in spec.candidates if each.estimator.startswith("xgboost.spark.")]
+    return max((int(candidate.parameters.get("num_workers", 1)) for candidate in boosted), default=0)
+
+
+def fit(
+    spec: PipelineSpec,
+    candidate: Candidate,
+    parameters: Mapping[str, Any],
+    rows: pa.Table,
+    labels: np.ndarray,
+    *,
+    seed: int,
+    threads: int,
+) -> Fitted:
+    """The candidate with these parameters (fixed ones included), fitted on all rows."""
+    if is_xgboost(candidate):
+        rounds, settings = _xgboost_settings(candidate, parameters, seed, threads)
+        features, categories = spec.features.columns, categories_of(rows, spec.features.of_kind("categorical"))
+        import xgboost
+
+        booster = xgboost.train(
+            settings,
+            _quantile_matrix(rows, labels, features, categories, threads, settings),
+            num_boost_round=rounds,
+        )
+        return XgboostModel(booster, features, categories)
+    pipeline = _sklearn_pipeline(spec, candidate, parameters, seed, threads)
+    pipeline.fit(frame(rows, spec.features.columns), labels)
+    if not hasattr(pipeline, "predict_proba"):
+        name = candidate.estimator.rpartition(".")[2]
+        raise ValueError(f"{name} gives no probabilities with these parameters (it has no predict_proba then).")
+    if "n_jobs" in pipeline[-1].get_params():
+        # Threads add a forest's votes in any order, so that scores would differ in their last bits.
+        pipeline[-1].set_params(n_jobs=None)
+    return SklearnModel(pipeline, spec.features.columns)
+
+
+def fit_watched(
+    spec: PipelineSpec,
+    candidate: Candidate,
+    parameters: Mapping[str, Any],
+    rows: pa.Table,
+    labels: np.ndarray,
+    watch: pa.Table,
+    watch_labels: np.ndarray,
+    *,
+    seed: int,
+    report: Report,
+) -> tuple[Fitted, dict[str, Any]]:
+    """Fit on rows while watching others; also what early stopping found (XGBoost's n_estimators).
+
+    `report` is called every few boosting rounds. One thread, so that the result does not depend
+    on how many trials run beside this one.
+    """
+    if not is_xgboost(candidate):
+        return fit(spec, candidate, parameters, rows, labels, seed=seed, threads=1), {}
+    import xgboost
+
+    rounds, settings = _xgboost_settings(candidate, parameters, seed, threads=1)
+    settings["eval_metric"] = XGBOOST_METRICS[spec.search.metric]
+    features, categories = spec.features.columns, categories_of(rows, spec.features.of_kind("categorical"))
+    training = _quantile_matrix(rows, labels, features, categories, 1, settings)
+    watched = _quantile_matrix(watch, watch_labels, features, categories, 1, settings, ref=training)
+    booster = xgboost.train(
+        settings,
+        training,
+        num_boost_round=rounds,
+        evals=[(watched, "watch")],
+        verbose_eval=False,
+        callbacks=[*_early_stopping(parameters), _reporter(report)],
+    )
+    found = {"n_estimators": booster.num_boosted_rounds()} if _counts_rounds(candidate) else {}
+    return XgboostModel(booster, features, categories), found
+
+
+def _early_stopping(parameters: Mapping[str, Any]) -> list[Any]:
+    import xgboost
+
+    rounds = parameters.get("early_stopping_rounds", PATIENCE)
+    return [xgboost.callback.EarlyStopping(rounds=rounds, save_best=True)] if rounds else []
+
+
+def _counts_rounds(candidate: Candidate) -> bool:
+    """Whether n_estimators is the number of boosting rounds; a random forest grows all of its trees in one."""
+    return bool(_estimator_class(candidate)(n_estimators=2).get_num_boosting_rounds() == 2)
+
+
+def _xgboost_settings(
+    candidate: Candidate, parameters: Mapping[str, Any], seed: int, threads: int
+) -> tuple[int, dict[str, Any]]:
+    """Boosting rounds, and the parameters in the native interface's names."""
+    estimator = _estimator_class(candidate)(**parameters)
+    settings = {name: value for name, value in estimator.get_xgb_params().items() if value is not None}
+    settings.pop("n_jobs", None)
+    seed = settings.pop("random_state", seed)
+    settings |= {"objective": "binary:logistic", "seed": seed, "nthread": threads}
+    return estimator.get_num_boosting_rounds(), settings
+
+
+def _quantile_matrix(
+    rows: pa.Table,
+    labels: np.ndarray,
+    features: Mapping[str, str],
+    categories: Mapping[str, list[str]],
+    threads: int,
+    settings: Mapping[str, Any],
+    ref: Any = None,
+) -> Any:
+    import xgboost
+
+    return xgboost.QuantileDMatrix(
+        matrix(rows, list(features), categories),
+        label=labels,
+        feature_names=list(features),
+        feature_types=["c" if name in categories else "q" for name in features],
+        enable_categorical=True,
+        nthread=threads,
+        max_bin=settings.get("max_bin"),
+        ref=ref,
+    )
+
+
+def _reporter(report: Report) -> Any:
+    import xgboost
+
+    class Reporter(xgboost.callback.TrainingCallback):
+        def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
+            if epoch % REPORT_EVERY == REPORT_EVERY - 1:
+                (history,) = evals_log["watch"].values()
+                report(epoch + 1, history[-1])
+            return False
+
+    return Reporter()
+
+
+def _sklearn_pipeline(
+    spec: PipelineSpec, candidate: Candidate, parameters: Mapping[str, Any], seed: int, threads: int
+) -> Any:
+    """Preprocessing that the estimator needs, and the estimator."""
+    from sklearn.compose import ColumnTransformer
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import Pipeline, make_pipeline
+    from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+
+    known = inspect.signature(_estimator_class(candidate)).parameters
+    # Elsewhere scikit-learn is dropping n_jobs, and warns when it is given.
+    extra: dict[str, Any] = {}
+    if "n_jobs" in known and candidate.estimator.startswith("sklearn.ensemble."):
+        extra["n_jobs"] = threads
+    numeric, categorical = spec.features.of_kind("numeric"), spec.features.of_kind("categorical")
+    steps: list[tuple[str, Any, Any]] = []
+    if "categorical_features" in known:
+        # Histogram gradient boosting splits on categories and nulls itself.
+        steps.append(
+            (
+                "categorical",
+                OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan, max_categories=254),
+                list(categorical),
+            )
+        )
+        steps.append(("numeric", "passthrough", list(numeric)))
+        extra["categorical_features"] = list(range(len(categorical)))
+    else:
+        steps.append(
+            (
+                "categorical",
+                OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=20),
+                list(categorical),
+            )
+        )
+        imputer = SimpleImputer(strategy="median", keep_empty_features=True)
+        steps.append(("numeric", make_pipeline(imputer, StandardScaler()), list(numeric)))
+    steps += [
+        (f"text_{name}", TfidfVectorizer(min_df=2, max_features=50_000), name) for name in spec.features.of_kind("text")
+    ]
+    estimator = _made(candidate, {**extra, **parameters}, seed)
+    columns = ColumnTransformer(steps)
+    makes_sparse = "categorical_features" not in known or spec.features.of_kind("text")
+    if makes_sparse and not _takes_sparse(estimator):
+        # Otherwise it would be given sparse rows as soon as there are many categories.
+        columns.set_params(sparse_threshold=0.0)
+    return Pipeline([("columns", columns), ("estimator", estimator)])
+
+
+def _made(candidate: Candidate, parameters: Mapping[str, Any], seed: int) -> Any:
+    """The estimator, seeded at every depth. Nested ones are copied: the spec's own serve other trials too."""
+    from sklearn.base import clone
+
+    own = {name: value for name, value in parameters.items() if "__" not in name}
+    estimator = clone(_estimator_class(candidate)(**own))
+    estimator.set_params(**{name: value for name, value in parameters.items() if "__" in name})
+    return estimator.set_params(**_seeds(estimator, seed))
+
+
+def _seeds(estimator: Any, seed: int) -> dict[str, Any]:
+    """What makes a fit repeatable: a seed for each random_state that has none, and one thread for what is nested."""
+    made: dict[str, Any] = {}
+    for path, value in estimator.get_params(deep=True).items():
+        name = path.rpartition("__")[2]
+        if name == "random_state" and value is None:
+            made[path] = _seed_at(path, seed)
+        elif name == "n_jobs" and path != name:
+            # Threads add a forest's votes in any order.
+            made[path] = None
+        elif is_splitter(value) and getattr(value, "random_state", 0) is None and getattr(value, "shuffle", True):
+            value.random_state = _seed_at(path, seed)
+    return made
+
+
+def _seed_at(path: str, seed: int) -> int:
+    """A seed for a nested estimator, another one for each path; the outermost has the training's own."""
+    if path == "random_state":
+        return seed
+    return int.from_bytes(hashlib.sha256(f"{seed} {path}".encode()).digest()[:4])
+
+
+def _takes_sparse(estimator: Any) -> bool:
+    from sklearn.utils import get_tags
+
+    try:
+        return bool(get_tags(estimator).input_tags.sparse)
+    except AttributeError:
+        # One that lacks the estimator it is built around; its fit says so.
+        return True
+
+
+def _estimator_class(candidate: Candidate) -> Any:
+    module, _, name = candidate.estimator.rpartition(".")
+    return getattr(importlib.import_module(module), name)

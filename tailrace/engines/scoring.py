@@ -1,0 +1,94 @@
+"""The one scoring function, and the stream around it."""
+
+from __future__ import annotations
+
+import functools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tailrace.contracts import Model
+from tailrace.engines.encoding import check_numbers
+from tailrace.engines.models import check_columns
+from tailrace.errors import SignatureMismatch
+from tailrace.spec import PipelineSpec
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+def score_batch(spec: PipelineSpec, model: Model, version: str, rows: pa.RecordBatch) -> pa.RecordBatch:
+    """The published columns for a batch: key, event time, score, decision, model version, ds. Pure."""
+    schema = prediction_schema(spec, rows.schema)
+    try:
+        scores = model.predict(rows)
+    except SignatureMismatch:
+        # The same again with the rows' keys, which the model does not know.
+        numeric = [name for name, kind in model.features.items() if kind == "numeric"]
+        check_numbers(rows, numeric, spec.features.key, f"Rows of {spec.features_table} on {rows.column('ds')[0]}")
+        raise
+    columns = [rows.column(name) for name in (*spec.features.key, spec.features.event_time)]
+    columns += [
+        scores,
+        pc.greater_equal(scores, spec.predictions.threshold),
+        pa.repeat(version, rows.num_rows),
+        rows.column("ds"),
+    ]
+    return pa.record_batch(columns, schema=schema)
+
+
+def prediction_schema(spec: PipelineSpec, features: pa.Schema) -> pa.Schema:
+    """The schema of the predictions table, given the features'."""
+    return pa.schema(
+        [features.field(name) for name in (*spec.features.key, spec.features.event_time)]
+        + [
+            pa.field(spec.predictions.score, pa.float64()),
+            pa.field(spec.predictions.decision, pa.bool_()),
+            pa.field("model_version", pa.string()),
+            features.field("ds"),
+        ]
+    )
+
+
+def score_stream(
+    spec: PipelineSpec, model: Model, version: str, rows: pa.RecordBatchReader, workers: int = 1
+) -> pa.RecordBatchReader:
+    """Scores batch after batch, ahead of the reader, so that memory does not grow with rows.
+
+    Raises SignatureMismatch before the first batch if rows lack what the model takes.
+    """
+    check_columns(model.features, rows.schema)
+
+    score = functools.partial(score_batch, spec, model, version)
+    return pa.RecordBatchReader.from_batches(
+        prediction_schema(spec, rows.schema), in_order(score, ahead(rows), workers)
+    )
+
+
+def in_order(work: Callable[[S], T], items: Iterable[S], workers: int) -> Iterator[T]:
+    """What `work` makes of each item, in the items' order, on so many threads; a batch more than those is held."""
+    waiting: deque[Future[T]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def ahead(items: Iterable[T]) -> Iterator[T]:
+    """The items, the next one being made in a thread while the consumer works on the one before.
+
+    It lets reading overlap with predicting and writing.
+    """
+    waiting = iter(items)
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(next, waiting, None)
+        while (item := following.result()) is not None:
+            following = pool.submit(next, waiting, None)
+            yield item

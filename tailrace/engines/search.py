@@ -1,0 +1,274 @@
+"""Hyperparameter search: the same trials with the same results, wherever and on however many cores they run.
+
+Every candidate is searched in rounds of fixed size. A round of each candidate makes up the jobs that
+may run at once; where they run is the caller's choice. What a trial is given, and whether it is pruned,
+depends on its candidate's finished rounds alone, never on which of its neighbours was faster.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import optuna
+import pyarrow as pa
+from threadpoolctl import threadpool_limits
+
+from tailrace.contracts import Trial, not_trained
+from tailrace.engines.encoding import check_numbers
+from tailrace.engines.estimators import Fitted, fit, fit_watched
+from tailrace.engines.library_errors import said
+from tailrace.errors import TrainingFailed
+from tailrace.problems.metrics import METRICS, measure
+from tailrace.rows import refusals
+from tailrace.spec import Candidate, Choice, FloatRange, IntRange, PipelineSpec
+
+ROUND = 4
+"""Trials of a candidate asked for at once. A constant: with the number of cores it would change the search."""
+
+WATCH_SHARE = 0.2
+"""Share of the training rows, the latest ones, that trials are compared on."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended: its metric, what early stopping or failing found, and the (step, metric) it reported."""
+
+    state: Literal["complete", "pruned", "failed"]
+    value: float | None
+    found: Mapping[str, Any]
+    seconds: float
+    reports: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Job:
+    """A trial to run; it travels pickled. `finished` are the completed trials it is pruned against."""
+
+    candidate: Candidate
+    parameters: Mapping[str, Any]
+    finished: tuple[Outcome, ...] = ()
+
+
+Run = Callable[[Sequence[Job]], Iterable[Outcome]]
+"""Runs jobs, side by side or not, and gives their outcomes in the jobs' order."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The rows trials learn from, and the later rows they are compared on; labels are booleans."""
+
+    rows: pa.Table
+    labels: np.ndarray
+    watch: pa.Table
+    watch_labels: np.ndarray
+
+
+def comparison(spec: PipelineSpec, rows: pa.Table, labels: np.ndarray) -> Comparison:
+    """The rows cut in two; they are sorted by time.
+
+    Raises TrainingFailed if a part holds one class only, SignatureMismatch if no model takes some of their numbers.
+    """
+    check_numbers(rows, spec.features.of_kind("numeric"), where=f"The rows that {spec.name} learns from")
+    boundary = int(rows.num_rows * (1 - WATCH_SHARE))
+    whole = rows.combine_chunks()  # the size of a batch shows in the last digits of what is predicted for it
+    parts = Comparison(whole.slice(0, boundary), labels[:boundary], whole.slice(boundary), labels[boundary:])
+    for name, part in (("learning", parts.labels), ("comparison", parts.watch_labels)):
+        if part.all() or not part.any():
+            raise refusals.one_class(spec, len(part), name)
+    return parts
+
+
+def shares(candidates: Sequence[Candidate], trials: int) -> list[int]:
+    """Trials for each candidate: one at least, the rest in proportion to the parameters it searches."""
+    weights = np.array([len(candidate.search) for candidate in candidates], dtype=float)
+    given = np.ones(len(candidates), dtype=int)
+    rest = trials - len(candidates)
+    if rest > 0 and weights.sum() > 0:
+        exact = rest * weights / weights.sum()
+        given += np.floor(exact).astype(int)
+        for index in np.argsort(-(exact - np.floor(exact)), kind="stable")[: trials - given.sum()]:
+            given[index] += 1
+    return given.tolist()
+
+
+def search(
+    spec: PipelineSpec,
+    *,
+    seed: int,
+    trials: int,
+    run: Run,
+    on_trial: Callable[[Trial], None],
+    refused: Callable[[Job], str | None] = lambda job: None,
+) -> tuple[Trial, ...]:
+    """Every trial, numbered in the order in which they are told: round by round, within it by candidate.
+
+    A job for which `refused` gives a reason is not run: its trial fails with that reason. No round begins after
+    `spec.search.seconds`, save the first. Raises TrainingFailed, with each candidate's error, if no trial completed.
+    """
+    deadline = time.monotonic() + spec.search.seconds
+    budgets = shares(spec.candidates, trials)
+    searches = [
+        _Search(spec, candidate, seed, budget) for candidate, budget in zip(spec.candidates, budgets, strict=True)
+    ]
+    done: list[Trial] = []
+    while any(each.left for each in searches) and (not done or time.monotonic() < deadline):
+        asked = [(each, trial, job) for each in searches for trial, job in each.ask()]
+        reasons = [refused(job) for _, _, job in asked]
+        to_run = [job for (_, _, job), reason in zip(asked, reasons, strict=True) if reason is None]
+        ran = iter(run(to_run)) if to_run else iter(())
+        for (each, trial, job), reason in zip(asked, reasons, strict=True):
+            outcome = next(ran) if reason is None else Outcome("failed", None, {"error": reason}, 0.0)
+            each.tell(trial, outcome)
+            parameters = {**job.parameters, **outcome.found}
+            done.append(Trial(len(done), job.candidate.name, parameters, outcome.value, outcome.state, outcome.seconds))
+            on_trial(done[-1])
+    if not any(trial.state == "complete" for trial in done):
+        raise TrainingFailed(
+            f"{spec.name}: none of {len(done)} trials completed.\n"
+            + "\n".join(f"  - {sentence}" for sentence in not_trained(done))
+        )
+    return tuple(done)
+
+
+def best_of(spec: PipelineSpec, trials: Sequence[Trial]) -> Trial:
+    """The completed trial with the best metric; the earliest of equals."""
+    sign = 1 if METRICS[spec.search.metric] else -1
+    complete = [trial for trial in trials if trial.state == "complete" and trial.value is not None]
+    return max(complete, key=lambda trial: (sign * trial.value, -trial.number))  # type: ignore[operator]
+
+
+def refit(spec: PipelineSpec, best: Trial, rows: pa.Table, labels: np.ndarray, *, seed: int, threads: int) -> Fitted:
+    """The best trial's candidate and parameters, fitted on all rows: the same on any number of threads.
+
+    XGBoost and forests use the threads; others fit on one, since how many there are shows in the fitted model.
+    """
+    candidate = next(candidate for candidate in spec.candidates if candidate.name == best.candidate)
+    with one_thread():
+        return fit(spec, candidate, best.parameters, rows.combine_chunks(), labels, seed=seed, threads=threads)
+
+
+def run_job(spec: PipelineSpec, data: Comparison, seed: int, job: Job) -> Outcome:
+    """One trial, from nothing but its arguments."""
+    study = _study(spec, seed)
+    study.add_trials([_as_finished(outcome) for outcome in job.finished])
+    trial = study.ask()
+    reports: list[tuple[int, float]] = []
+    started = time.monotonic()
+
+    def ended(state: Literal["complete", "pruned", "failed"], value: float | None = None, **found: Any) -> Outcome:
+        return Outcome(state, value, found, time.monotonic() - started, tuple(reports))
+
+    def report(step: int, value: float) -> None:
+        reports.append((step, value))
+        trial.report(value, step)
+        if trial.should_prune():
+            raise optuna.TrialPruned
+
+    try:
+        model, found = fit_watched(
+            spec,
+            job.candidate,
+            job.parameters,
+            data.rows,
+            data.labels,
+            data.watch,
+            data.watch_labels,
+            seed=seed,
+            report=report,
+        )
+        scores = np.concatenate([model.predict(batch).to_numpy() for batch in data.watch.to_batches()])
+        return ended("complete", measure(data.watch_labels, scores)[spec.search.metric], **found)
+    except optuna.TrialPruned:
+        return ended("pruned")
+    except Exception as error:  # noqa: BLE001 - whatever a library raises on parameters that it does not like
+        # A bad combination of parameters ends its own trial; the search goes on.
+        return ended("failed", error=said(error))
+
+
+@contextmanager
+def in_threads(spec: PipelineSpec, data: Comparison, seed: int, workers: int) -> Iterator[Run]:
+    """Runs jobs in this process, so many at once."""
+    with one_thread():
+        # BLAS is limited for the process already, OpenMP thread by thread.
+        pool = ThreadPoolExecutor(workers, initializer=threadpool_limits, initargs=(1, "openmp"))
+        try:
+            yield lambda jobs: pool.map(functools.partial(run_job, spec, data, seed), jobs)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keeps BLAS, and OpenMP in this thread, to one thread: with more, the last digits of sums differ."""
+    import sklearn.linear_model  # noqa: F401 - what is loaded later is not limited
+
+    with threadpool_limits(1):
+        yield
+
+
+class _Search:
+    """The search of one candidate."""
+
+    def __init__(self, spec: PipelineSpec, candidate: Candidate, seed: int, budget: int) -> None:
+        self.candidate, self.left = candidate, budget
+        self._study = _study(spec, seed)
+        self._finished: list[Outcome] = []
+
+    def ask(self) -> list[tuple[optuna.Trial, Job]]:
+        """The next round; empty when the budget is spent."""
+        size = min(ROUND, self.left)
+        self.left -= size
+        return [(trial, self._job(trial)) for trial in [self._study.ask() for _ in range(size)]]
+
+    def tell(self, trial: optuna.Trial, outcome: Outcome) -> None:
+        """What came of a trial of the last round, in its order."""
+        for step, value in outcome.reports:
+            trial.report(value, step)
+        self._study.tell(trial, outcome.value, _OPTUNA_STATES[outcome.state])
+        if outcome.state == "complete":
+            self._finished.append(outcome)
+
+    def _job(self, trial: optuna.Trial) -> Job:
+        parameters = dict(self.candidate.parameters) | _drawn(self.candidate, trial)
+        return Job(self.candidate, parameters, tuple(self._finished))
+
+
+_OPTUNA_STATES = {
+    "complete": optuna.trial.TrialState.COMPLETE,
+    "pruned": optuna.trial.TrialState.PRUNED,
+    "failed": optuna.trial.TrialState.FAIL,
+}
+
+
+def _study(spec: PipelineSpec, seed: int) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna.create_study(
+        direction="maximize" if METRICS[spec.search.metric] else "minimize",
+        sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=ROUND * 2),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=ROUND, n_warmup_steps=20),
+    )
+
+
+def _as_finished(outcome: Outcome) -> optuna.trial.FrozenTrial:
+    return optuna.trial.create_trial(
+        state=_OPTUNA_STATES[outcome.state], value=outcome.value, intermediate_values=dict(outcome.reports)
+    )
+
+
+def _drawn(candidate: Candidate, trial: optuna.Trial) -> dict[str, Any]:
+    drawn: dict[str, Any] = {}
+    for name, domain in candidate.search.items():
+        if isinstance(domain, IntRange):
+            drawn[name] = trial.suggest_int(name, domain.low, domain.high, log=domain.log)
+        elif isinstance(domain, FloatRange):
+            drawn[name] = trial.suggest_float(name, domain.low, domain.high, log=domain.log)
+        elif isinstance(domain, Choice):
+            drawn[name] = trial.suggest_categorical(name, domain.options)
+    return drawn

@@ -1,0 +1,177 @@
+"""Candidates that learn on the whole cluster: xgboost.spark and Spark ML, on rows that stay in it."""
+
+# ruff: noqa: TID253 - a leaf: the engine imports it when it trains.
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from tailrace.contracts import Model
+from tailrace.engines.distributed_models import LinearModel, TreesModel
+from tailrace.engines.models import XgboostModel
+from tailrace.engines.spark.columns import Batches, InWorkers, in_workers, places
+from tailrace.engines.spark.encoding import (
+    DIGITS,
+    FEATURES,
+    as_floats,
+    as_vectors,
+    categories,
+    vector_encoding,
+)
+from tailrace.engines.spark.failures import freed
+from tailrace.engines.spark.rows import FrameRows
+from tailrace.engines.spark.trees import trees_of
+from tailrace.engines.vectors import VectorEncoding
+from tailrace.spec import LABEL, Candidate, PipelineSpec
+
+Fit = Callable[[Mapping[str, Any]], Model]
+"""The candidate with these parameters (fixed ones included), fitted on the rows it was opened for."""
+
+WORKER_ROWS = 1000
+"""An XGBoost worker without rows fails; one with few is not worth its start."""
+
+BUCKETS = 1_000_000
+"""Into how many scores are counted for metrics of ranking."""
+
+
+@contextmanager
+def learning(spec: PipelineSpec, candidate: Candidate, rows: FrameRows, *, seed: int, workers: int) -> Iterator[Fit]:
+    """Hold the rows encoded for a candidate, in the cluster's memory, while it is fitted on them again and again.
+
+    `workers` is how many tasks the cluster runs at once: XGBoost trains in one stage of that many.
+    """
+    if candidate.estimator.startswith("xgboost."):
+        encoded, fit = _xgboost(spec, candidate, rows, seed, workers)
+    else:
+        encoded, fit = _spark_ml(spec, candidate, rows, seed)
+    encoded.persist()
+    with freed(encoded.unpersist):
+        yield fit
+
+
+def workers_of(candidate: Candidate, rows: int, slots: int) -> int:
+    """The workers XGBoost trains on: as many as the candidate fixes, else as run at once and have rows enough."""
+    return int(candidate.parameters.get("num_workers") or max(1, min(slots, rows // WORKER_ROWS)))
+
+
+def measured(rows: FrameRows, model: Model) -> dict[str, float]:
+    """Every metric of a model's scores of the rows, which are counted where they lie: no row comes to the driver.
+
+    Log loss and Brier score are exact; for roc_auc and pr_auc, scores are equal if they are within one in a million.
+    """
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    schema = "score bigint, positive bigint, log_loss double, brier double"
+    counted = (
+        in_workers(rows.frame, [*rows.columns, LABEL], _judging(model), schema)
+        .groupBy("score")
+        .agg(F.count("*").alias("rows"), *[F.sum(name).alias(name) for name in ("positive", "log_loss", "brier")])
+        .toArrow()
+        .sort_by("score")
+    )
+    score, positive = counted["score"].to_numpy(), counted["positive"].to_numpy()
+    negative = counted["rows"].to_numpy() - positive
+    labels = np.repeat([True, False], len(score))
+    ranked, weights = np.tile(score, 2), np.concatenate([positive, negative])
+    both = positive.sum() > 0 and negative.sum() > 0
+    total = int(weights.sum())
+    return {
+        "roc_auc": float(roc_auc_score(labels, ranked, sample_weight=weights)) if both else float("nan"),
+        "pr_auc": float(average_precision_score(labels, ranked, sample_weight=weights)) if both else float("nan"),
+        # Rounded, since a cluster adds up its partial sums in any order.
+        "log_loss": round(math.fsum(counted["log_loss"].to_pylist()) / total, 12),
+        "brier": round(math.fsum(counted["brier"].to_pylist()) / total, 12),
+    }
+
+
+def _judging(model: Model) -> InWorkers:
+    def judge(batches: Batches) -> Batches:
+        for batch in batches:
+            scores = model.predict(batch).to_numpy(zero_copy_only=False)
+            labels = batch.column(LABEL).to_numpy(zero_copy_only=False)
+            clipped = np.clip(scores, 1e-7, 1 - 1e-7)
+            columns = {
+                "score": np.rint(scores * BUCKETS).astype(np.int64),
+                "positive": labels.astype(np.int64),
+                "log_loss": -np.log(np.where(labels, clipped, 1 - clipped)),
+                "brier": (clipped - labels) ** 2,
+            }
+            yield pa.record_batch(columns)
+
+    return judge
+
+
+def _xgboost(spec: PipelineSpec, candidate: Candidate, rows: FrameRows, seed: int, slots: int) -> tuple[DataFrame, Fit]:
+    from xgboost.spark import SparkXGBClassifier
+
+    features = spec.features.columns
+    codes = categories(rows, spec.features)
+    workers = workers_of(candidate, rows.rows, slots)
+    # As many partitions as workers, or XGBoost would deal the rows out anew, in any order.
+    encoded = as_floats(rows.partitioned(workers).frame, features, codes)
+
+    def fit(parameters: Mapping[str, Any]) -> XgboostModel:
+        settings = {"random_state": seed, **parameters, "num_workers": workers}
+        estimator = SparkXGBClassifier(
+            features_col=places(features),
+            label_col=LABEL,
+            verbose=False,
+            feature_types=["c" if name in codes else "q" for name in features],
+            **settings,
+        )
+        booster = estimator.fit(encoded).get_booster()
+        booster.set_param({"nthread": 1})
+        booster.feature_names = list(features)
+        return XgboostModel(booster, features, codes)
+
+    return encoded, fit
+
+
+def _spark_ml(spec: PipelineSpec, candidate: Candidate, rows: FrameRows, seed: int) -> tuple[DataFrame, Fit]:
+    from pyspark.ml import classification
+
+    name = candidate.estimator.rpartition(".")[2]
+    estimator_class = getattr(classification, name)
+    encoding = vector_encoding(rows, spec.features, one_hot=name == "LogisticRegression")
+    encoded = as_vectors(rows.partitioned().frame, encoding)
+
+    def fit(parameters: Mapping[str, Any]) -> LinearModel | TreesModel:
+        estimator = estimator_class(featuresCol=FEATURES, labelCol=LABEL)
+        settings: dict[str, Any] = dict(parameters)
+        if estimator.hasParam("seed"):
+            settings.setdefault("seed", seed)
+        if estimator.hasParam("maxBins"):
+            most = max((len(values) + 1 for values in encoding.categories.values()), default=0)
+            settings["maxBins"] = max(most, settings.get("maxBins", estimator.getOrDefault("maxBins")))
+        return model_of(estimator.setParams(**settings).fit(encoded), encoding, digits=DIGITS)
+
+    return encoded, fit
+
+
+def model_of(fitted: Any, encoding: VectorEncoding, *, digits: int | None = None) -> LinearModel | TreesModel:
+    """A fitted model of Spark ML without Spark.
+
+    Sums of floats are rounded to so many significant digits, if given, so that the order in which a cluster adds up
+    its partial sums does not make another model.
+    """
+    if hasattr(fitted, "coefficients"):
+        coefficients = _rounded(fitted.coefficients.toArray(), digits)
+        return LinearModel(encoding, coefficients, float(_rounded(np.array([fitted.intercept]), digits)[0]))
+    boosted = type(fitted).__name__.startswith("GBT")
+    trees = trees_of(fitted, shares=not boosted, rounded=lambda values: _rounded(values, digits if boosted else None))
+    decreases = _rounded(fitted.featureImportances.toArray(), digits)
+    return TreesModel(encoding, trees, "log_odds" if boosted else "share", decreases)
+
+
+def _rounded(numbers: np.ndarray, digits: int | None) -> np.ndarray:
+    if digits is None:
+        return numbers
+    return np.array([float(f"{number:.{digits}g}") for number in numbers], dtype=np.float64)

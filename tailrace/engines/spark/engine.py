@@ -1,0 +1,99 @@
+"""The engine of a cluster, or of one machine as if it were one: Spark learns and scores."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tailrace.contracts import Joined, LabelledRows, Model, Scan, Staged, Target, Trained, Trial
+from tailrace.engines import models
+from tailrace.engines.estimators import barrier_workers, is_distributed
+from tailrace.engines.spark import cluster, preflight
+from tailrace.engines.spark.session import open_session
+from tailrace.settings import SparkSettings
+from tailrace.spec import PipelineSpec
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+log = logging.getLogger("tailrace")
+
+
+class SparkEngine:
+    """The session is started by the first training or scoring; `tell` is told how far a job is.
+
+    `on_start` is given the application's id once it runs.
+    """
+
+    name = "spark"
+
+    def __init__(
+        self,
+        settings: SparkSettings,
+        tell: Callable[[str], None] = log.info,
+        on_start: Callable[[str], None] = lambda application: None,
+    ) -> None:
+        self.settings, self._tell, self._on_start = settings, tell, on_start
+
+    @cached_property
+    def session(self) -> SparkSession:
+        session = open_session(self.settings)
+        self._on_start(session.sparkContext.applicationId)
+        return session
+
+    def join(
+        self, spec: PipelineSpec, features: Scan, outcomes: Scan, *, known_by: dt.datetime, holdout_from: dt.date
+    ) -> Joined | None:
+        """Where a distributed candidate learns the rows stay on the executors."""
+        if not any(is_distributed(candidate) for candidate in spec.candidates):
+            return None
+        self._check(spec)
+        from tailrace.engines.spark.joining import join
+
+        return join(
+            self.session,
+            spec,
+            features,
+            outcomes,
+            known_by=known_by,
+            holdout_from=holdout_from,
+            native_reader=self.settings.native_reader,
+        )
+
+    def train(
+        self,
+        spec: PipelineSpec,
+        rows: LabelledRows,
+        *,
+        seed: int,
+        trials: int,
+        on_trial: Callable[[Trial], None],
+    ) -> Trained:
+        from tailrace.engines.spark.training import train
+
+        self._check(spec)
+        slots = preflight.slots_of(self.settings)
+        if barrier_workers(spec):
+            cluster.wait_for_slots(self.session.sparkContext, self.settings, slots)
+        return train(
+            self.session, spec, rows, slots=slots, seed=seed, trials=trials, on_trial=on_trial, tell=self._tell
+        )
+
+    def load(self, folder: Path) -> Model:
+        return models.load(folder)
+
+    def score(self, spec: PipelineSpec, model: Model, version: str, rows: Scan, target: Target) -> Staged:
+        from tailrace.engines.spark.scoring import score
+
+        slots = preflight.slots_of(self.settings)
+        reader = self.settings.native_reader
+        return score(self.session, slots, spec, model, version, rows, target, self._tell, reader)
+
+    def _check(self, spec: PipelineSpec) -> None:
+        """Refuse candidates that this cluster cannot train, before any work is given out."""
+        workers = barrier_workers(spec)
+        preflight.check(self.settings, distributed=workers > 0, workers=workers)

@@ -1,0 +1,169 @@
+"""The point-in-time join in Spark: the rows to learn from stay there, the holdout comes to the driver."""
+
+# ruff: noqa: TID253 - a leaf: the engine imports it when it trains.
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import hashlib
+import json
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import DecimalType, DoubleType, FloatType, IntegralType, LongType
+
+from tailrace import days
+from tailrace.contracts import Joined, Scan
+from tailrace.engines.spark import tables
+from tailrace.engines.spark.columns import ascending, column, named
+from tailrace.engines.spark.failures import spark_errors
+from tailrace.engines.spark.rows import FrameRows
+from tailrace.rows import refusals, roles
+from tailrace.spec import LABEL, PipelineSpec, zone
+
+COUNT = "__count"
+WRONG_ROWS = 10_000
+"""Rows that break a contract and are brought to this process: a refusal counts them up to there."""
+
+
+def join(
+    session: SparkSession,
+    spec: PipelineSpec,
+    features: Scan,
+    outcomes: Scan,
+    *,
+    known_by: dt.datetime,
+    holdout_from: dt.date,
+    native_reader: str = "",
+) -> Joined:
+    """`Engine.join` on the cluster. Raises LookAhead, KeysRepeated, and what reading and `spark_errors` do."""
+    with spark_errors(f"Joining {spec.features_table} and {spec.outcomes_table}"):
+        rows, known = (tables.read(session, scan, native_reader) for scan in (features, outcomes))
+        return _join(spec, rows, known, known_by, holdout_from)
+
+
+def _join(
+    spec: PipelineSpec, rows: DataFrame, known: DataFrame, known_by: dt.datetime, holdout_from: dt.date
+) -> Joined:
+    refuse_broken_contracts(spec, rows, known)
+    refuse_look_ahead(spec, rows)
+    refuse_repeated_keys(spec, rows)
+    refuse_repeated_outcomes(spec, known)
+
+    key = spec.features.key
+    labels = _last_known(spec, known, known_by).where(F.col(LABEL).isNotNull())
+    joined = rows.join(labels, list(key))
+    held = F.col("ds") >= F.lit(holdout_from)
+    order = (spec.features.event_time, *key)
+    return Joined(
+        _frame_rows(joined.where(~held), tuple(spec.features.columns), order),
+        joined.where(held).orderBy(*ascending(order)).toArrow(),
+        {"features": rows_digest(rows), "outcomes": rows_digest(known)},
+    )
+
+
+def refuse_broken_contracts(spec: PipelineSpec, rows: DataFrame, known: DataFrame) -> None:
+    """Raises ContractBroken in the words of the join of one machine, which is given the rows that are wrong."""
+    label = column(spec.outcome.label)
+    rows_without_key = functools.reduce(operator.or_, [_missing(rows, name) for name in spec.features.key])
+    too_large = [_too_large(rows, name) for name in spec.features.of_kind("numeric")]
+    wrong = functools.reduce(operator.or_, too_large, rows_without_key)
+    wrong_outcomes = functools.reduce(operator.or_, [_missing(known, name) for name in spec.features.key])
+    wrong_outcomes |= column(spec.outcome.known_at).isNull() & label.isNotNull()
+    if isinstance(known.schema[spec.outcome.label].dataType, IntegralType):
+        wrong_outcomes |= ~label.isin(0, 1)
+    outcomes = _some(spec, known, wrong_outcomes)
+    roles.check_joinable(spec, _some(spec, rows, wrong), outcomes)
+    roles.labels(spec, spec.outcomes_table, outcomes[spec.outcome.label])
+
+
+def _missing(rows: DataFrame, name: str) -> Column:
+    floating = isinstance(rows.schema[name].dataType, FloatType | DoubleType)
+    return column(name).isNull() | F.isnan(column(name)) if floating else column(name).isNull()
+
+
+def _too_large(rows: DataFrame, name: str) -> Column:
+    """Whether a number is larger than models take; NaN, which Spark sorts above infinity, is missing."""
+    kind = rows.schema[name].dataType
+    if isinstance(kind, LongType | DecimalType):
+        return ~column(name).between(-roles.LARGEST_WHOLE, roles.LARGEST_WHOLE)
+    if isinstance(kind, FloatType | DoubleType):
+        return ~F.isnan(column(name)) & ~column(name).cast("double").between(-roles.LARGEST, roles.LARGEST)
+    return F.lit(False)
+
+
+def _some(spec: PipelineSpec, rows: DataFrame, wrong: Column) -> pa.Table:
+    return rows.where(wrong).orderBy(*ascending(spec.features.key)).limit(WRONG_ROWS).toArrow()
+
+
+def refuse_look_ahead(spec: PipelineSpec, rows: DataFrame) -> None:
+    """Raises LookAhead if a feature row carries what was not known by the cutoff of its day."""
+    known = F.unix_micros(column(spec.features.known_at))
+    last = rows.groupBy("ds").agg(F.max(known).alias("known"), F.count_if(known.isNull()).alias("unknown")).collect()
+    cutoffs = {row["ds"]: _micros(days.cutoff(row["ds"], zone(spec))) for row in last}
+    wrong = [row["ds"] for row in last if row["unknown"] or row["known"] > cutoffs[row["ds"]]]
+    if not wrong:
+        return
+    of_days = [(F.col("ds") == F.lit(day)) & (known.isNull() | (known > cutoffs[day])) for day in sorted(wrong)]
+    late = rows.where(functools.reduce(operator.or_, of_days))
+    shown = late.orderBy(*ascending(["ds", *spec.features.key])).limit(refusals.EXAMPLES).toArrow().to_pylist()
+    raise refusals.look_ahead(spec, late.count(), shown)
+
+
+def refuse_repeated_keys(spec: PipelineSpec, features: DataFrame) -> None:
+    """Raises KeysRepeated with some of the keys that more than one feature row has."""
+    keys, examples = _repeated(spec, features, spec.features.key)
+    if keys:
+        raise refusals.repeated_keys(spec, keys, examples)
+
+
+def refuse_repeated_outcomes(spec: PipelineSpec, outcomes: DataFrame) -> None:
+    """Raises KeysRepeated with some of the keys of which two outcomes became known at the same moment."""
+    keys, examples = _repeated(spec, outcomes, (*spec.features.key, spec.outcome.known_at))
+    if keys:
+        raise refusals.repeated_outcomes(spec, keys, examples)
+
+
+def _repeated(spec: PipelineSpec, rows: DataFrame, by: Sequence[str]) -> tuple[int, list[dict[str, Any]]]:
+    """How many keys have several rows with the same values of `by`, and some of these keys."""
+    key = spec.features.key
+    counted = rows.groupBy(*named(by)).agg(F.count("*").alias(COUNT))
+    repeated = counted.where(F.col(COUNT) > 1).select(*named(key)).distinct()
+    shown = repeated.orderBy(*ascending(key)).limit(refusals.EXAMPLES).toArrow().to_pylist()
+    return (repeated.count() if shown else 0), shown
+
+
+def _last_known(spec: PipelineSpec, outcomes: DataFrame, known_by: dt.datetime) -> DataFrame:
+    """The keys with the label, as `LABEL`, that became known last by that moment."""
+    known_at = F.unix_micros(column(spec.outcome.known_at))
+    in_time = outcomes.where(known_at <= _micros(known_by))
+    label = column(spec.outcome.label).cast("boolean")
+    return in_time.groupBy(*named(spec.features.key)).agg(F.max_by(label, known_at).alias(LABEL))
+
+
+def rows_digest(rows: DataFrame) -> str:
+    """SHA-256 over the number of rows and two sums of their 64-bit hashes, so that their order does not matter."""
+    found = rows.agg(F.count("*"), *[F.sum(_hash(rows.columns, seed)) for seed in (1, 2)]).collect()[0]
+    content = [[(field.name, field.dataType.simpleString()) for field in rows.schema], [str(value) for value in found]]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _hash(names: Sequence[str], seed: int) -> Column:
+    # Spark's hash passes over nulls: which columns are null is hashed too.
+    nulls = [F.isnull(column(name)) for name in names]
+    return F.xxhash64(F.lit(seed), *named(names), *nulls).cast("decimal(38,0)")
+
+
+def _frame_rows(frame: DataFrame, columns: tuple[str, ...], order: tuple[str, ...]) -> FrameRows:
+    count, first, last = frame.agg(F.count("*"), F.min("ds"), F.max("ds")).collect()[0]
+    return FrameRows(frame, columns, order, count, (first, last))
+
+
+def _micros(moment: dt.datetime) -> int:
+    """Microseconds since 1970: times would be shifted by this process's time zone on their way through Python."""
+    return (moment - dt.datetime.fromtimestamp(0, dt.UTC)) // dt.timedelta(microseconds=1)

@@ -1,0 +1,157 @@
+"""Training on Spark: candidates of one machine as tasks side by side, distributed ones on the whole cluster."""
+
+# ruff: noqa: TID253 - a leaf: the engine imports it when it trains.
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Literal
+
+import numpy as np
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from tailrace.contracts import LabelledRows, Trained, Trial
+from tailrace.engines import dry_run
+from tailrace.engines.encoding import to_numpy
+from tailrace.engines.estimators import is_distributed
+from tailrace.engines.library_errors import said
+from tailrace.engines.search import WATCH_SHARE, Job, Outcome, Run, best_of, refit, search
+from tailrace.engines.spark.distributed import Fit, learning, measured
+from tailrace.engines.spark.failures import freed, spark_errors
+from tailrace.engines.spark.progress import told
+from tailrace.engines.spark.rows import FrameRows, framed
+from tailrace.engines.spark.search import in_tasks
+from tailrace.errors import ClusterRefused, OutOfMemory, Unavailable
+from tailrace.rows import refusals
+from tailrace.spec import LABEL, PipelineSpec
+
+Tell = Callable[[str], None]
+
+
+def train(
+    session: SparkSession,
+    spec: PipelineSpec,
+    rows: LabelledRows,
+    *,
+    slots: int,
+    seed: int,
+    trials: int,
+    on_trial: Callable[[Trial], None],
+    tell: Tell,
+) -> Trained:
+    """`Engine.train` on a cluster that runs `slots` tasks at once.
+
+    Rows come to the driver only for candidates of one machine: they learn there, or from a copy on each executor.
+    """
+    with _kept(rows):
+        with _searching(session, spec, rows, seed=seed, slots=slots, tell=tell) as run:
+            refused = _refusals(spec, rows)
+            tried = search(spec, seed=seed, trials=trials, run=run, on_trial=on_trial, refused=refused)
+        best = best_of(spec, tried)
+        candidate = next(candidate for candidate in spec.candidates if candidate.name == best.candidate)
+        if not is_distributed(candidate):
+            cores = len(os.sched_getaffinity(0))
+            return Trained(refit(spec, best, rows.table(), _labels(rows), seed=seed, threads=cores), best, tried)
+        doing = f"Training {spec.name}'s {candidate.name}"
+        with (
+            spark_errors(doing),
+            told(session, lambda progress: tell(f"{doing}, {progress}")),
+            learning(spec, candidate, framed(session, rows), seed=seed, workers=slots) as fit,
+        ):
+            return Trained(fit(best.parameters), best, tried)
+
+
+def _refusals(spec: PipelineSpec, rows: LabelledRows) -> Callable[[Job], str | None]:
+    """What a dry run finds of the candidates of one machine; nothing where there is none, and no rows are collected."""
+    if all(is_distributed(candidate) for candidate in spec.candidates):
+        return lambda job: None
+    return dry_run.refusals(spec, rows.table(), _labels(rows))
+
+
+@contextmanager
+def _kept(rows: LabelledRows) -> Iterator[None]:
+    """Hold rows that Spark has, in the cluster's memory, while they are learned from."""
+    if not isinstance(rows, FrameRows):
+        yield
+        return
+    rows.frame.persist()
+    with freed(rows.frame.unpersist):
+        yield
+
+
+@contextmanager
+def _searching(
+    session: SparkSession,
+    spec: PipelineSpec,
+    rows: LabelledRows,
+    *,
+    seed: int,
+    slots: int,
+    tell: Tell,
+) -> Iterator[Run]:
+    """Runs jobs of both kinds: those of one machine side by side, then the others."""
+    together = [candidate for candidate in spec.candidates if is_distributed(candidate)]
+    with ExitStack() as stack:
+        if len(together) < len(spec.candidates):
+            in_task = stack.enter_context(in_tasks(session, spec, rows.table(), _labels(rows), seed=seed, tell=tell))
+        if together:
+            on_all = stack.enter_context(_one_by_one(session, spec, framed(session, rows), seed, slots, tell))
+
+        def run(jobs: Sequence[Job]) -> list[Outcome]:
+            single = [job for job in jobs if not is_distributed(job.candidate)]
+            done = iter(in_task(single)) if single else iter(())
+            return [on_all(job) if is_distributed(job.candidate) else next(done) for job in jobs]
+
+        yield run
+
+
+@contextmanager
+def _one_by_one(
+    session: SparkSession, spec: PipelineSpec, rows: FrameRows, seed: int, slots: int, tell: Tell
+) -> Iterator[Callable[[Job], Outcome]]:
+    """Runs a distributed candidate's trial on the whole cluster.
+
+    Raises TrainingFailed if the rows cannot be compared on, and what `spark_errors` does if no parameter is to blame.
+    """
+    doing = f"The hyperparameter search of {spec.name}"
+    with ExitStack() as stack:
+        stack.enter_context(spark_errors(doing))
+        learn, watch = rows.split(WATCH_SHARE)
+        _refuse_one_class(spec, learn, "learning")
+        _refuse_one_class(spec, watch, "comparison")
+        fits: dict[str, Fit] = {}
+
+        def run(job: Job) -> Outcome:
+            name = job.candidate.name
+            started = time.monotonic()
+
+            def ended(state: Literal["complete", "failed"], value: float | None = None, **found: str) -> Outcome:
+                return Outcome(state, value, found, time.monotonic() - started)
+
+            try:
+                with spark_errors(f"A trial of {name}"), told(session, lambda progress: tell(f"{doing}, {progress}")):
+                    if name not in fits:
+                        opened = learning(spec, job.candidate, learn, seed=seed, workers=slots)
+                        fits[name] = stack.enter_context(opened)
+                    model = fits[name](job.parameters)
+                    return ended("complete", measured(watch, model)[spec.search.metric])
+            except (Unavailable, ClusterRefused, OutOfMemory):
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever a library raises on parameters that it does not like
+                # A bad combination of parameters ends its own trial; the search goes on.
+                return ended("failed", error=said(error))
+
+        yield run
+
+
+def _labels(rows: LabelledRows) -> np.ndarray:
+    return to_numpy(rows.labels())
+
+
+def _refuse_one_class(spec: PipelineSpec, rows: FrameRows, name: str) -> None:
+    if rows.frame.select(F.col(LABEL)).distinct().count() < 2:
+        raise refusals.one_class(spec, rows.rows, name)

@@ -1,0 +1,115 @@
+"""Tree ensembles that Spark ML fitted, read from the file the driver's JVM writes of them."""
+
+from __future__ import annotations
+
+import struct
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tailrace.engines.distributed_models import Trees
+
+LEAF = -1
+
+
+def trees_of(fitted: Any, *, shares: bool, rounded: Callable[[np.ndarray], np.ndarray]) -> Trees:
+    """The trees of a fitted forest or of boosted trees.
+
+    A leaf's value is its share of the positive class (`shares`), else what it predicts; `rounded` is applied to it.
+    The file is Spark's own (`MLWriter.saveToLocal`): walking the trees through Py4J would take a call a node and field.
+    """
+    with tempfile.TemporaryDirectory(prefix="tailrace-trees-") as folder:
+        path = Path(folder, "model")
+        fitted.write()._jwrite.saveToLocal(str(path))
+        nodes = _read_nodes((path / "data").read_bytes())
+    if len(nodes) != fitted.totalNumNodes:
+        raise ValueError(f"Spark wrote {len(nodes)} nodes of a model that has {fitted.totalNumNodes}.")
+    return _laid_out(nodes, list(fitted.treeWeights), shares, rounded)
+
+
+@dataclass
+class _Node:
+    tree: int
+    identity: int
+    prediction: float
+    statistics: tuple[float, ...]
+    left: int
+    right: int
+    feature: int
+    split: tuple[float, ...]
+    categories: int
+
+
+@dataclass
+class _Bytes:
+    """Big-endian numbers, as Java's DataOutputStream writes them."""
+
+    content: bytes
+    at: int = field(default=0)
+
+    def take(self, layout: str) -> tuple[Any, ...]:
+        values = struct.unpack_from(f">{layout}", self.content, self.at)
+        self.at += struct.calcsize(f">{layout}")
+        return values
+
+    def doubles(self) -> tuple[float, ...]:
+        (count,) = self.take("i")
+        return self.take(f"{count}d")
+
+
+def _read_nodes(content: bytes) -> list[_Node]:
+    """The nodes as `EnsembleModelReadWrite` of Spark 4.1 writes them."""
+    source = _Bytes(content)
+    (count,) = source.take("i")
+    nodes = []
+    for _ in range(count):
+        tree, identity, prediction, _impurity = source.take("iidd")
+        statistics = source.doubles()
+        _rows, _gain, left, right, feature = source.take("qdiii")
+        split = source.doubles()
+        (categories,) = source.take("i")
+        nodes.append(_Node(tree, identity, prediction, statistics, left, right, feature, split, categories))
+    if source.at != len(content):
+        raise ValueError(f"Spark's file of trees has {len(content)} bytes, of which {source.at} are understood.")
+    return sorted(nodes, key=lambda node: (node.tree, node.identity))
+
+
+def _laid_out(
+    nodes: list[_Node], scale: list[float], shares: bool, rounded: Callable[[np.ndarray], np.ndarray]
+) -> Trees:
+    roots = np.array([place for place, node in enumerate(nodes) if node.identity == 0], dtype=np.int32)
+    by_code = [place for place, node in enumerate(nodes) if node.left != LEAF and node.categories >= 0]
+    widest = max((nodes[place].categories for place in by_code), default=0)
+    subset = np.full(len(nodes), -1, dtype=np.int32)
+    subset[by_code] = np.arange(len(by_code))
+    subsets = np.zeros((len(by_code), widest), dtype=bool)
+    for row, place in enumerate(by_code):
+        subsets[row, np.array(nodes[place].split, dtype=np.intp)] = True
+
+    def child(node: _Node, identity: int) -> int:
+        return LEAF if identity == LEAF else int(roots[node.tree]) + identity
+
+    return Trees(
+        roots=roots,
+        scale=np.array(scale),
+        feature=np.array([node.feature if node.left != LEAF else LEAF for node in nodes], dtype=np.int32),
+        threshold=np.array(
+            [node.split[0] if node.left != LEAF and node.categories < 0 else 0.0 for node in nodes], dtype=np.float64
+        ),
+        left=np.array([child(node, node.left) for node in nodes], dtype=np.int32),
+        right=np.array([child(node, node.right) for node in nodes], dtype=np.int32),
+        value=rounded(np.array([_value(node, shares) for node in nodes], dtype=np.float64)),
+        subset=subset,
+        subsets=subsets,
+    )
+
+
+def _value(node: _Node, shares: bool) -> float:
+    if not shares:
+        return node.prediction
+    total = sum(node.statistics)
+    return node.statistics[1] / total if total else 0.0

@@ -1,0 +1,234 @@
+"""Data files: written with equal bytes for equal rows, checksummed on the way, read with bounded memory."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+import math
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tailrace.lake.files import Sink, TableFiles, Tap, content_errors, storage_errors
+
+FILE_BYTES = 512 << 20
+BATCH_ROWS = 65_536
+DICTIONARY_BYTES = 128 << 10
+"""A column with more distinct values than fit is written plainly: a dictionary of almost every
+value makes files larger, and slower to write and to read."""
+_LONGEST_STATISTIC = 64
+_EPOCH = dt.datetime(1970, 1, 1)
+_DAY_MILLISECONDS = 24 * 60 * 60 * 1000
+_FIRST_DAY, _LAST_DAY = (dt.date.min - _EPOCH.date()).days, (dt.date.max - _EPOCH.date()).days
+_SMALL_BYTES = 1 << 20
+"""Up to here a file is read whole, at once: column by column it costs a request to the store for each."""
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A finished data file; `path` is relative to the table, `stats` the Delta statistics as JSON."""
+
+    path: str
+    size: int
+    rows: int
+    sha256: str
+    stats: str
+
+
+@dataclass(frozen=True)
+class RowGroups:
+    """Some row groups of a file, all of them if `groups` is None; `path` is relative to the table."""
+
+    path: str
+    rows: int
+    groups: tuple[int, ...] | None = None
+
+
+class DataWriter:
+    """Writes row groups into numbered Parquet files of one folder; leaving by an exception removes them.
+
+    Rows are held for one row group only; a file is finished once it passes 512 MiB.
+    """
+
+    def __init__(self, files: TableFiles, folder: str, schema: pa.Schema, doing: str, prefix: str = "part") -> None:
+        self._files, self._folder, self._schema, self._doing, self._prefix = files, folder, schema, doing, prefix
+        self._paths: list[str] = []
+        self._done: list[DataFile] = []
+        self._open: tuple[Sink, pq.ParquetWriter] | None = None
+        self._footers: list[pq.FileMetaData] = []
+        self._without_nan: set[str] = set()
+
+    def __enter__(self) -> DataWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._abandon()
+
+    def write(self, rows: pa.Table) -> None:
+        """Write one row group. Raises StorageFull, LakeUnavailable."""
+        with storage_errors(self._doing):
+            sink, writer = self._open or self._start()
+            writer.write_table(rows, row_group_size=max(rows.num_rows, 1))
+            self._without_nan -= _with_nan(rows, self._without_nan)
+            if sink.size >= FILE_BYTES:
+                self._close()
+
+    def finish(self) -> tuple[DataFile, ...]:
+        """Close the last file. Raises StorageFull, LakeUnavailable."""
+        with storage_errors(self._doing):
+            self._close()
+        return tuple(self._done)
+
+    def _start(self) -> tuple[Sink, pq.ParquetWriter]:
+        path = f"{self._folder}/{self._prefix}-{len(self._paths):05d}.parquet"
+        self._paths.append(path)
+        sink = self._files.create(path)
+        writer = pq.ParquetWriter(
+            sink,
+            self._schema,
+            compression="zstd",
+            dictionary_pagesize_limit=DICTIONARY_BYTES,
+            metadata_collector=self._footers,
+        )
+        self._open = (sink, writer)
+        self._without_nan = {field.name for field in self._schema if pa.types.is_floating(field.type)}
+        return self._open
+
+    def _close(self) -> None:
+        if self._open is None:
+            return
+        sink, writer = self._open
+        writer.close()
+        sink.close()
+        footer = self._footers[-1]
+        stats = statistics(footer, self._without_nan)
+        self._done.append(DataFile(self._paths[-1], sink.size, footer.num_rows, sink.sha256(), stats))
+        self._open = None
+
+    def _abandon(self) -> None:
+        """Remove what was written; a store that fails again here must not hide the first error."""
+        with contextlib.suppress(Exception):
+            if self._open is not None:
+                sink, writer = self._open
+                writer.is_open = False  # or it would try to write its footer when it is collected
+                sink.close()
+        with contextlib.suppress(OSError):
+            self._files.delete(self._paths)
+
+
+def batches(files: TableFiles, pieces: Iterable[RowGroups], schema: pa.Schema, doing: str) -> Iterator[pa.RecordBatch]:
+    """The schema's columns of the pieces in order, 65,536 rows at most a batch; one row group is in memory at a time.
+
+    Raises PinLost naming a file that is gone or corrupt, LakeUnavailable.
+    """
+    for piece in pieces:
+        with _opened(files, piece.path, doing) as file:
+            groups = range(file.num_row_groups) if piece.groups is None else piece.groups
+            # Group by group: one iterator over all of them keeps every byte it has read until its end.
+            for group in groups:
+                for batch in file.iter_batches(BATCH_ROWS, row_groups=[group], columns=schema.names):
+                    # Some writers note more in a file's schema than the table's has: metadata, required columns.
+                    yield pa.RecordBatch.from_arrays([batch.column(name) for name in schema.names], schema=schema)
+
+
+def row_groups_of(files: TableFiles, path: str, doing: str) -> list[RowGroups]:
+    """Each row group of a file by itself. Raises PinLost, LakeUnavailable."""
+    with _opened(files, path, doing) as file:
+        footer = file.metadata
+        return [RowGroups(path, footer.row_group(group).num_rows, (group,)) for group in range(footer.num_row_groups)]
+
+
+@contextlib.contextmanager
+def _opened(files: TableFiles, path: str, doing: str) -> Iterator[pq.ParquetFile]:
+    with (
+        contextlib.closing(files.tap(path, doing)) as source,
+        content_errors(path, doing),
+        # Who scores reads ahead by batch; column by column it would hold the row group twice.
+        pq.ParquetFile(_whole_if_small(source), pre_buffer=False) as file,
+    ):
+        yield file
+
+
+def _whole_if_small(source: Tap) -> Tap | pa.BufferReader:
+    return pa.BufferReader(source.read_buffer()) if source.size() <= _SMALL_BYTES else source
+
+
+def statistics(footer: pq.FileMetaData, without_nan: Collection[str] = ()) -> str:
+    """Delta statistics of a file: rows, and the missing values, minimum and maximum of each column.
+
+    There are minimum and maximum of all columns or of none: delta-rs's pyarrow data set takes a column without them for
+    one in which no value fits any filter. `without_nan` names the columns known to hold no NaN: Parquet leaves NaN out
+    of minimum and maximum, Delta's readers count it as the largest value.
+    """
+    nulls: dict[str, int] = {}
+    ranges: dict[str, list[tuple[Any, Any] | None]] = {}
+    unknown: set[str] = set()
+    types = footer.schema.to_arrow_schema().types
+    for group in range(footer.num_row_groups):
+        for index in range(footer.num_columns):
+            column = footer.row_group(group).column(index)
+            name, found = column.path_in_schema, column.statistics
+            if found is None or not found.has_null_count:
+                unknown.add(name)
+                continue
+            nulls[name] = nulls.get(name, 0) + found.null_count
+            if found.has_min_max:
+                exact = not pa.types.is_floating(types[index]) or name in without_nan
+                ranges.setdefault(name, []).append(_bounds(found, types[index]) if exact else None)
+            elif found.null_count < column.num_values:
+                unknown.add(name)
+    stated: dict[str, Any] = {"numRecords": footer.num_rows}
+    known = {name: [bound for bound in bounds if bound is not None] for name, bounds in ranges.items()}
+    if not unknown and known == ranges:
+        stated["minValues"] = {name: min(low for low, _ in bounds) for name, bounds in known.items()}
+        stated["maxValues"] = {name: max(high for _, high in bounds) for name, bounds in known.items()}
+    stated["nullCount"] = {name: count for name, count in nulls.items() if name not in unknown}
+    return json.dumps(stated)
+
+
+def _bounds(found: pq.Statistics, kind: pa.DataType) -> tuple[Any, Any] | None:
+    """The smallest and largest value as they stand in Delta's statistics; None if they cannot stand there exactly.
+
+    Times and days of four-digit years sort as text as they follow each other.
+    """
+    if pa.types.is_timestamp(kind):
+        return _times(found.min_raw, found.max_raw) if kind.unit == "us" else None
+    if pa.types.is_date32(kind):
+        return _days(found.min_raw, found.max_raw)
+    low, high = found.min, found.max
+    if isinstance(low, str):
+        return (low, high) if max(len(low), len(high)) <= _LONGEST_STATISTIC else None
+    return (low, high) if isinstance(low, int | float) and math.isfinite(low) and math.isfinite(high) else None
+
+
+def _with_nan(rows: pa.Table, names: Iterable[str]) -> set[str]:
+    return {name for name in names if pc.any(pc.is_nan(rows[name]), min_count=0).as_py()}
+
+
+def _times(low: int, high: int) -> tuple[str, str] | None:
+    """From microseconds since 1970; Delta keeps milliseconds: the smallest is cut, the largest must not shrink."""
+    low, high = low // 1000, -(-high // 1000)
+    if not _FIRST_DAY * _DAY_MILLISECONDS <= low <= high < (_LAST_DAY + 1) * _DAY_MILLISECONDS:
+        return None
+    return _time(low), _time(high)
+
+
+def _time(milliseconds: int) -> str:
+    at = _EPOCH + dt.timedelta(milliseconds=milliseconds)
+    return f"{at.isoformat(timespec='milliseconds')}Z"
+
+
+def _days(low: int, high: int) -> tuple[str, str] | None:
+    """From days since 1970."""
+    if not _FIRST_DAY <= low <= high <= _LAST_DAY:
+        return None
+    return (_EPOCH + dt.timedelta(days=low)).date().isoformat(), (_EPOCH + dt.timedelta(days=high)).date().isoformat()

@@ -1,0 +1,161 @@
+"""Pieces of a table that any process reads or writes by itself: they travel pickled to executors."""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import itertools
+import re
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NoReturn
+
+import pyarrow as pa
+
+from tailrace.contracts import NativeTable
+from tailrace.errors import BadInput, LakeUnavailable
+from tailrace.lake import parquet
+from tailrace.lake import rows as accepted
+from tailrace.lake.files import TableFiles
+from tailrace.lake.parquet import DataFile, DataWriter, RowGroups
+
+_CREDENTIAL = re.compile(
+    r"(access_key(_id)?|account_key|master_key|sas_key|service_account_key|customer_key_base64|secret|token|password)$",
+    re.IGNORECASE,
+)
+"""Options of object stores that nobody but their holder may read; the names of files with such are not."""
+
+_FOOTERS_AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class Place:
+    """A table's root and what opens it; `options` are the object store's.
+
+    Credentials among them stay in this process. Another one, which this is pickled for, takes its own from its
+    environment, as the object store's client does; `withheld` are the names of those it was not given.
+    """
+
+    uri: str
+    options: Mapping[str, str] | None = field(repr=False)
+    withheld: tuple[str, ...] = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        options = self.options or {}
+        secret = tuple(name for name in options if _CREDENTIAL.search(name))
+        told = {name: value for name, value in options.items() if name not in secret}
+        return Place, (self.uri, told or None, (*self.withheld, *secret))
+
+    def files(self) -> TableFiles:
+        return TableFiles(self.uri, self.options)
+
+    @contextmanager
+    def opened(self) -> Iterator[TableFiles]:
+        """The files, for another process: LakeUnavailable also says which credentials were not handed over."""
+        try:
+            yield self.files()
+        except LakeUnavailable as error:
+            if not self.withheld:
+                raise
+            raise LakeUnavailable(
+                f"{error} Credentials are not handed to other processes: if this one lacks them, set "
+                f"{', '.join(name.upper() for name in self.withheld)} in the environment of the executors instead of "
+                "TAILRACE_STORAGE_OPTIONS."
+            ) from error
+
+
+@dataclass(frozen=True)
+class FilePart:
+    """Row groups of a table's files."""
+
+    place: Place
+    pieces: tuple[RowGroups, ...]
+    schema: pa.Schema
+    doing: str
+
+    @property
+    def rows(self) -> int:
+        return sum(piece.rows for piece in self.pieces)
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        with self.place.opened() as store:
+            yield from parquet.batches(store, self.pieces, self.schema, self.doing)
+
+
+@dataclass(frozen=True)
+class FileScan(FilePart):
+    """The rows of a table's files, whole, in the order given: the part that other parts are cut from."""
+
+    native: ClassVar[None] = None
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return tuple(f"{self.place.uri}/{piece.path}" for piece in self.pieces)
+
+    def reader(self) -> pa.RecordBatchReader:
+        return pa.RecordBatchReader.from_batches(self.schema, self.batches())
+
+    def parts(self, rows: int) -> tuple[FilePart, ...]:
+        """Small files go together; a large one is cut between its row groups, for which its footer is read."""
+        with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
+            cut = pool.map(functools.partial(self._cut, self.place.files(), rows), self.pieces)
+            pieces = itertools.chain.from_iterable(cut)
+            return tuple(FilePart(self.place, tuple(some), self.schema, self.doing) for some in _together(pieces, rows))
+
+    def _cut(self, store: TableFiles, rows: int, piece: RowGroups) -> list[RowGroups]:
+        return [piece] if piece.rows <= rows else parquet.row_groups_of(store, piece.path, self.doing)
+
+
+@dataclass(frozen=True)
+class NativeScan:
+    """Rows that their files alone do not tell; `refusal` is what whoever tries to read those is told."""
+
+    files: ClassVar[tuple[str, ...]] = ()
+    native: NativeTable
+    schema: pa.Schema
+    rows: int
+    refusal: str
+
+    def reader(self) -> NoReturn:
+        raise BadInput(self.refusal)
+
+    def parts(self, rows: int) -> NoReturn:
+        raise BadInput(self.refusal)
+
+
+@dataclass(frozen=True)
+class FilePartWriter:
+    """Writes parts of one staging into its folder; the random names keep copies of a part apart."""
+
+    place: Place
+    folder: str
+    schema: pa.Schema
+    day: dt.date
+    where: str
+    doing: str
+
+    def write(self, number: int, rows: pa.RecordBatchReader) -> tuple[DataFile, ...]:
+        prefix = f"part-{number:05d}-{uuid.uuid4().hex[:8]}"
+        conformed = (accepted.conform(batch, self.schema, self.day, self.where) for batch in rows)
+        with (
+            self.place.opened() as store,
+            DataWriter(store, self.folder, self.schema, self.doing, prefix) as writer,
+        ):
+            for group in accepted.row_groups(conformed):
+                writer.write(group)
+            return writer.finish()
+
+
+def _together(pieces: Iterable[RowGroups], rows: int) -> Iterator[list[RowGroups]]:
+    """Neighbours whose rows are no more than so many together, or one that has more by itself."""
+    some: list[RowGroups] = []
+    for piece in pieces:
+        if some and sum(one.rows for one in some) + piece.rows > rows:
+            yield some
+            some = []
+        some.append(piece)
+    if some:
+        yield some

@@ -1,0 +1,1 @@
+"""Where a result came from: pins, identities of models, code and libraries."""

@@ -1,0 +1,81 @@
+"""Which model a version number stands for.
+
+A registry that was started over counts its versions from 1 again, so a number alone may name two models. The id of the
+training run tells them apart, in whatever registry they are: it is random. The digest names the model's files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from tailrace.contracts import Commit, ModelVersion
+
+DIGEST_TAG = "tailrace.model_digest"
+"""A model version's tag: SHA-256 of the files that were registered."""
+VERSION, RUN, DIGEST = "model_version", "model_run_id", "model_digest"
+"""How commits name the model, in their metadata."""
+SHOWN = 12
+"""Characters of a digest in a message."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A model version; `run_id` and `digest` are empty where earlier versions of Tailrace did not record them."""
+
+    version: str
+    run_id: str = ""
+    digest: str = ""
+
+    def differs(self, other: Identity) -> bool:
+        """Whether these are two models, as far as both are known."""
+        pairs = (self.version, other.version), (self.run_id, other.run_id), (self.digest, other.digest)
+        return any(mine != theirs for mine, theirs in pairs if mine and theirs)
+
+    def __str__(self) -> str:
+        known = [f"training run {self.run_id}"] if self.run_id else []
+        known += [f"model digest {self.digest[:SHOWN]}"] if self.digest else []
+        return f"version {self.version}" + (f" ({', '.join(known)})" if known else "")
+
+
+def of_version(known: ModelVersion) -> Identity:
+    """The model that a registry has under this number."""
+    return Identity(known.version, known.run_id, known.tags.get(DIGEST_TAG, ""))
+
+
+def of_commit(metadata: Mapping[str, str]) -> Identity:
+    """The model that a commit names; its version is empty if it names none."""
+    return Identity(metadata.get(VERSION, ""), metadata.get(RUN, ""), metadata.get(DIGEST, ""))
+
+
+def notes(model: Identity) -> dict[str, str]:
+    """The model, as a commit's metadata."""
+    return {VERSION: model.version, RUN: model.run_id, DIGEST: model.digest}
+
+
+def training_run(commit: Commit, registered: Iterable[ModelVersion]) -> str:
+    """The training run of the model that made a commit; empty if it is not known any more."""
+    recorded = of_commit(commit.metadata)
+    if recorded.run_id:
+        return recorded.run_id
+    there = _numbered(recorded.version, registered)
+    return there.run_id if there and _is_before(there, commit) else ""
+
+
+def made_by_number(commit: Commit, model: Identity, registered: Iterable[ModelVersion]) -> bool:
+    """Whether a model made a commit that records the model's number alone, as earlier versions of Tailrace did.
+
+    What the registry has under this number did so unless it was created after the commit: then a former one did.
+    """
+    there = _numbered(model.version, registered)
+    if there is None:
+        return True
+    return _is_before(there, commit) == (model.run_id in ("", there.run_id))
+
+
+def _numbered(version: str, registered: Iterable[ModelVersion]) -> ModelVersion | None:
+    return next((each for each in registered if each.version == version), None)
+
+
+def _is_before(version: ModelVersion, commit: Commit) -> bool:
+    return version.created_at <= commit.recorded_at

@@ -1,0 +1,53 @@
+"""What a run or a commit was made from, as the text that it carries: lake pins, and days of the source."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import json
+from collections.abc import Mapping
+
+from tailrace.contracts import Pin
+
+PREFIX = "tailrace.pin."
+SOURCE_DAYS = "source_days"
+"""The name, in a snapshot's commits, of the source days that dbt built the rows from."""
+EMPTY = "empty_because"
+"""The name, in the snapshot's commit of a day without rows, of the reason why it has none."""
+_DIGITS = 16
+"""Kept of each source day's SHA-256: many days stand in each commit, and 64 bits tell them apart."""
+
+
+def to_json(pin: Pin) -> str:
+    """The pin as a JSON object, days as YYYY-MM-DD."""
+    return json.dumps(dataclasses.asdict(pin), default=dt.date.isoformat, sort_keys=True)
+
+
+def from_json(text: str) -> Pin:
+    """The pin that `to_json` wrote."""
+    fields = json.loads(text)
+    for side in ("first", "last"):
+        fields[side] = fields[side] and dt.date.fromisoformat(fields[side])
+    return Pin(**fields)
+
+
+def to_tags(pins: Mapping[str, Pin]) -> dict[str, str]:
+    """The tags that let a run's pins be found again, by role."""
+    return {PREFIX + role: to_json(pin) for role, pin in pins.items()}
+
+
+def from_tags(tags: Mapping[str, str]) -> dict[str, Pin]:
+    """The pins of a run by role, out of `RunRecord.tags`."""
+    return {name.removeprefix(PREFIX): from_json(text) for name, text in tags.items() if name.startswith(PREFIX)}
+
+
+def source_note(sources: Mapping[dt.date, str]) -> dict[str, str]:
+    """What a commit's metadata says of its source days; nothing if there are none."""
+    shortened = {day.isoformat(): digest[:_DIGITS] for day, digest in sources.items()}
+    return {SOURCE_DAYS: json.dumps(shortened)} if shortened else {}
+
+
+def source_days(metadata: Mapping[str, str]) -> dict[dt.date, str]:
+    """The source days that `source_note` put into a commit's metadata, oldest first, each with its digest."""
+    noted = json.loads(metadata.get(SOURCE_DAYS, "{}"))
+    return {dt.date.fromisoformat(day): digest for day, digest in sorted(noted.items())}

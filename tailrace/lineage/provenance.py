@@ -1,0 +1,63 @@
+"""What code and which dependencies a run was made with, and what it was asked for."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from tailrace import __version__
+from tailrace.settings import PROJECT
+
+UNKNOWN = "unknown"
+ASKED_TAG, ASKED_NOTE = "tailrace.request.", "request_"
+"""Before the names of what a run was asked for, in MLflow's tags and in commits' metadata."""
+ASKED_AGAIN_TAG = "tailrace.requested_again"
+"""The tag of a training that holds, as JSON, what a later run was asked for which it answered."""
+
+
+@functools.cache
+def git_commit(project: Path = PROJECT) -> str:
+    """The checkout's commit, with '+' and a digest of the edits if there are any; 'unknown' outside a checkout."""
+    try:
+        commit = _git(project, "rev-parse", "HEAD")
+        edits = _git(project, "diff", "HEAD")
+    except (OSError, subprocess.CalledProcessError):
+        return UNKNOWN
+    return f"{commit}+{hashlib.sha256(edits.encode()).hexdigest()[:12]}" if edits else commit
+
+
+@functools.cache
+def lock_digest(project: Path = PROJECT) -> str:
+    """SHA-256 of the lock file; 'unknown' where the package is installed without it."""
+    lock = project / "uv.lock"
+    return hashlib.sha256(lock.read_bytes()).hexdigest() if lock.is_file() else UNKNOWN
+
+
+def code() -> dict[str, str]:
+    """Package version, git commit and lock digest, as they are recorded."""
+    return {"tailrace": __version__, "git_commit": git_commit(), "lock_digest": lock_digest()}
+
+
+def asked_tags(asked: Mapping[str, str]) -> dict[str, str]:
+    """What a run was asked for, as the tracker's tags."""
+    return {ASKED_TAG + name: value for name, value in asked.items()}
+
+
+def asked_again_tags(asked: Mapping[str, str]) -> dict[str, str]:
+    """What a later run was asked for, as a tag of the earlier run that answers it."""
+    return {ASKED_AGAIN_TAG: json.dumps(dict(asked), sort_keys=True)}
+
+
+def asked_notes(asked: Mapping[str, str]) -> dict[str, str]:
+    """What a run was asked for, as a commit's metadata."""
+    return {ASKED_NOTE + name: value for name, value in asked.items()}
+
+
+def _git(project: Path, *arguments: str) -> str:
+    return subprocess.run(
+        ["git", "-C", str(project), *arguments], check=True, capture_output=True, text=True, timeout=30
+    ).stdout.strip()

@@ -1,0 +1,1 @@
+"""How published days compare with what the model learned from, and how they turned out."""

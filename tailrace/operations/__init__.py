@@ -1,0 +1,1 @@
+"""What commands and tasks share: checks, upkeep, reproduction, limits and who asked."""

@@ -1,0 +1,49 @@
+"""`tailrace check`: what can be known to be wrong before a night begins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tailrace.contracts import ColumnKind, KnownColumns, Services
+from tailrace.engines import dry_run
+from tailrace.errors import SpecError, TailraceError
+from tailrace.spec import PipelineSpec, registry
+
+SUITES = ("features", "outcomes", "predictions")
+
+
+def check_all(services: Services) -> list[dict[str, object]]:
+    """A row per pipeline. Raises SpecError with the problems of all specs, candidates and suites together."""
+    specs, wrong = registry.load()
+    problems = [*wrong, *(problem for spec in specs for problem in dry_run.problems(spec))]
+    sound = {spec.name: spec for spec in specs}
+    for name in registry.names():
+        for part in SUITES:
+            try:
+                services.validator.check(f"{name}/{part}", columns_of(sound.get(name), part))
+            except TailraceError as error:
+                problems.append(f"{name}: expectations: {error}")
+    if problems:
+        raise SpecError("Tailrace is not ready to run:", problems)
+    return [
+        {"pipeline": spec.name, "features": len(spec.features.columns), "candidates": len(spec.candidates), "ok": True}
+        for spec in specs
+    ]
+
+
+_KINDS: Mapping[str, ColumnKind] = {"numeric": "number", "categorical": "category", "text": "text"}
+
+
+def columns_of(spec: PipelineSpec | None, part: str) -> KnownColumns:
+    """What a spec says of the columns that a suite judges; nothing of them where the spec itself is wrong."""
+    if spec is None:
+        return KnownColumns()
+    shared: dict[str, ColumnKind] = {"ds": "day", **dict.fromkeys(spec.features.key, "unknown")}
+    if part == "features":
+        kinds = {name: _KINDS[kind] for name, kind in spec.features.columns.items()}
+        return KnownColumns({**shared, spec.features.event_time: "time", spec.features.known_at: "time", **kinds})
+    if part == "outcomes":
+        return KnownColumns({**shared, spec.outcome.known_at: "time", spec.outcome.label: "flag"})
+    published = spec.predictions
+    columns: dict[str, ColumnKind] = {published.score: "number", published.decision: "flag", "model_version": "text"}
+    return KnownColumns({**shared, spec.features.event_time: "time", **columns}, complete=True)

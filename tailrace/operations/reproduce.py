@@ -1,0 +1,138 @@
+"""Train again from a run's pins, and say what came out the same."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from tailrace.contracts import Pin, RunRecord, Services, Trial
+from tailrace.engines.models import digest_to_compare
+from tailrace.errors import BadInput, PinLost
+from tailrace.lineage import pins
+from tailrace.problems.metrics import measure
+from tailrace.spec import PipelineSpec
+from tailrace.stages.train import fit, holdout_labels, inputs_of
+from tailrace.training import training_set
+
+Data = Literal["pinned", "current"]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One thing as the run recorded it, and as it is now."""
+
+    name: str
+    recorded: str
+    now: str
+
+    @property
+    def same(self) -> bool:
+        return self.recorded == self.now
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """`inputs` in the order in which differences are looked for; `results` are model digest and metrics.
+
+    `changed_since` names the days whose published contents are no longer the pinned ones.
+    """
+
+    run_id: str
+    pipeline: str
+    data: Data
+    inputs: tuple[Compared, ...]
+    results: tuple[Compared, ...]
+    changed_since: tuple[str, ...]
+
+    @property
+    def same(self) -> bool:
+        return bool(self.results) and all(result.same for result in self.results)
+
+    @property
+    def first_difference(self) -> Compared | None:
+        return next((compared for compared in self.inputs if not compared.same), None)
+
+    def sentence(self) -> str:
+        if self.same:
+            since = f" Changed since it was pinned: {'; '.join(self.changed_since)}." if self.changed_since else ""
+            return f"Run {self.run_id} is reproduced: same model digest, same metrics.{since}"
+        if self.first_difference is None:
+            differing = ", ".join(result.name for result in self.results if not result.same)
+            return f"Run {self.run_id} is NOT reproduced: {differing} differ although every input is the same."
+        first = self.first_difference
+        return (
+            f"Run {self.run_id} is NOT reproduced; the first input that differs is {first.name}: "
+            f"{first.recorded} then, {first.now} now."
+        )
+
+
+def run(
+    services: Services,
+    spec: PipelineSpec,
+    run_id: str,
+    *,
+    data: Data = "pinned",
+    on_trial: Callable[[Trial], None] = lambda trial: None,
+) -> Reproduction:
+    """Retrain from the run's pins, or on what these days hold now (`current`).
+
+    A pinned input whose bytes are gone or altered is the difference that is named.
+    Raises UnknownName, BadInput if the run recorded no model, TrackerUnavailable.
+    """
+    record = services.tracker.run(run_id)
+    if "tailrace.model_digest" not in record.tags:
+        raise BadInput(f"Run {run_id} of {record.pipeline} ended as {record.status} before it had a model.")
+    day = dt.date.fromisoformat(record.tags["tailrace.day"])
+    pinned = pins.from_tags(record.tags)
+    chosen = pinned if data == "pinned" else training_set.pin_inputs(services.lake, spec, day)
+    changed = _changed_since(services, spec, pinned)
+    unreadable = _unreadable(services, chosen)
+    if unreadable:
+        inputs = [Compared(role, record.tags[f"tailrace.input.{role}"], why) for role, why in unreadable.items()]
+        return Reproduction(run_id, spec.name, data, tuple(inputs), (), changed)
+    loaded = training_set.load(services.lake, services.engine, spec, day, chosen)
+    seed, trials = int(record.tags["tailrace.input.seed"]), int(record.tags["tailrace.input.trials"])
+    trained, scores = fit(services, spec, loaded, seed=seed, trials=trials, on_trial=on_trial)
+    metrics = measure(holdout_labels(loaded), scores)
+    recorded = record.tags["tailrace.model_digest"]
+    now = inputs_of(spec, day, loaded.digests, seed, trials)
+    return Reproduction(
+        run_id,
+        spec.name,
+        data,
+        tuple(Compared(name, record.tags[f"tailrace.input.{name}"], value) for name, value in now.items()),
+        (
+            Compared("model digest", recorded, digest_to_compare(trained.model, recorded)),
+            *(Compared(name, repr(_metric(record, name)), repr(value)) for name, value in metrics.items()),
+        ),
+        changed,
+    )
+
+
+def _metric(record: RunRecord, name: str) -> float | None:
+    return record.metrics.get(f"holdout.{name}")
+
+
+def _unreadable(services: Services, chosen: dict[str, Pin]) -> dict[str, str]:
+    """The pinned inputs whose bytes cannot be read as they were, and why."""
+    found = {}
+    for role, pin in chosen.items():
+        try:
+            for _ in services.lake.read_pin(pin):
+                pass
+        except PinLost as error:
+            found[role] = str(error)
+    return found
+
+
+def _changed_since(services: Services, spec: PipelineSpec, pinned: dict[str, Pin]) -> tuple[str, ...]:
+    """Days published again, with other contents, after the run pinned them."""
+    changed = []
+    for pin in pinned.values():
+        for day, commit in sorted(services.lake.days(pin.table).items()):
+            within = (pin.first is None or day >= pin.first) and (pin.last is None or day <= pin.last)
+            if within and int(commit.version) > int(pin.version):
+                changed.append(f"{pin.table} of {day} (version {commit.version}, pinned {pin.version})")
+    return tuple(changed)

@@ -1,0 +1,215 @@
+"""Makes the DAGs: `warehouse` for all pipelines, `train__` and `predict__` for each."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from airflow.sdk import (
+    DAG,
+    Context,
+    CronPartitionTimetable,
+    ExceptionRetryPolicy,
+    PartitionedAssetTimetable,
+    RetryAction,
+    RetryDecision,
+    RetryRule,
+    TaskGroup,
+)
+
+from tailrace.errors import UpstreamMissing
+from tailrace.operations import limits
+from tailrace.orchestration import assets, dbt, decisions, forms, monitoring, task_results, tasks
+from tailrace.orchestration.priority import NightsFirst
+from tailrace.spec import PipelineSpec, Schedule, registry
+
+DAY_FORMAT = "%Y-%m-%d"
+UPSTREAM_DELAY = dt.timedelta(minutes=40)
+"""With three retries, a night's later tasks wait two hours for its earlier ones."""
+SCHEDULED = "scheduled"
+
+
+class NightsWait(ExceptionRetryPolicy):
+    """Only a scheduled run waits for an earlier stage: what a person or a backfill asks for too early fails at once."""
+
+    def evaluate(
+        self, exception: BaseException, try_number: int, max_tries: int, context: Context | None = None
+    ) -> RetryDecision:
+        """See RetryPolicy."""
+        run_type = getattr(context and context.get("dag_run"), "run_type", SCHEDULED)
+        if isinstance(exception, UpstreamMissing) and run_type != SCHEDULED:
+            return RetryDecision.fail("only scheduled runs wait for what is not published yet")
+        return super().evaluate(exception, try_number, max_tries, context)
+
+
+RETRIES = NightsWait(
+    rules=[
+        RetryRule(
+            exception="tailrace.errors.UpstreamMissing",
+            action=RetryAction.RETRY,
+            retry_delay=UPSTREAM_DELAY,
+            reason="what this task reads is not published yet",
+        ),
+        RetryRule(
+            exception="tailrace.errors.Unavailable", action=RetryAction.RETRY, reason="a service does not answer"
+        ),
+        RetryRule(
+            exception="tailrace.errors.TailraceError", action=RetryAction.FAIL, reason="trying again changes nothing"
+        ),
+    ]
+)
+"""A lost connection is retried; bad input, refused data and conflicts are not."""
+
+BACKFILLS = """
+
+#### Backfills
+
+Start one from *Trigger, Run backfill*, by REST, or with `tailrace backfill {pipeline}`, which shows how far it is. In
+Airflow's form **tick "Override parameters on existing runs"**: without it Airflow drops what the form was filled in
+with, and every run is refused. {rules} Nights go first: Airflow starts their runs before a backfill's, a free worker
+takes their tasks before a backfill's, and of one DAG at most {at_once} at a time use the workers. A day that cannot be
+made fails by itself, at once, and says why.
+"""
+ANY_ORDER = (
+    "Days published already from the same features by the same version are recognised and left alone, unless *Force* "
+    "is ticked; at most four days at a time are sensible."
+)
+TRAININGS = "It trains on the days on which the schedule would have; a training whose inputs are the same stands."
+OLDEST_FIRST = (
+    "Features look back, so it runs **oldest first, one day at a time**: leave *Run backwards* off. To take many days "
+    "at once, trigger one run with *First day* and *Day* instead."
+)
+
+
+def warehouse_dag(doc: str | None, schedule: Schedule) -> DAG:
+    """The DAG that lands, builds, validates and snapshots a day, for every pipeline of the catalog.
+
+    It runs at the schedule's `predict` time: before the pipelines' own.
+    """
+    with DAG(
+        "warehouse",
+        schedule=_daily(schedule.predict, schedule),
+        doc_md=_doc(doc, "warehouse", OLDEST_FIRST, tasks.AT_ONCE["ingest"]),
+        tags=["tailrace"],
+        max_active_runs=1,
+        params=forms.warehouse(),
+        **_common("tailrace", schedule),
+    ) as dag:
+        built = tasks.ingest() >> dbt.build_tasks()
+        for name in registry.names():
+            # By name only: a pipeline whose spec is broken fails in its own tasks.
+            with TaskGroup(name):
+                built >> tasks.validate(name) >> tasks.snapshot(name)
+    return dag
+
+
+def pipeline_dags(name: str, doc: str | None) -> tuple[DAG, DAG, DAG, DAG, DAG]:
+    """A pipeline's DAGs: train, approve, rollback, predict, monitor. Raises SpecError if its spec is wrong."""
+    spec = registry.get(name)
+    return _train_dag(spec, doc), _approve_dag(spec), _rollback_dag(spec), _predict_dag(spec, doc), _monitor_dag(spec)
+
+
+def _train_dag(spec: PipelineSpec, doc: str | None) -> DAG:
+    with DAG(
+        f"train__{spec.name}",
+        schedule=_daily(spec.schedule.train, spec.schedule),
+        doc_md=_doc(doc, f"{spec.name} --train", TRAININGS, tasks.AT_ONCE["train"]),
+        tags=["tailrace", spec.name],
+        max_active_runs=1,
+        params=forms.train(spec),
+        **_common(spec.owner, spec.schedule),
+    ) as dag:
+        training_run = tasks.train(spec.name)
+        tasks.evaluate(spec.name, training_run=training_run) >> decisions.promote(spec, training_run)
+    return dag
+
+
+def _approve_dag(spec: PipelineSpec) -> DAG:
+    """A DAG of its own: a waiting approval would hold the runs of another one up."""
+    with DAG(
+        f"approve__{spec.name}",
+        schedule=None,
+        doc_md=decisions.APPROVE_DOC.format(pipeline=spec.name, days=spec.gate.approval_days),
+        tags=["tailrace", spec.name],
+        max_active_runs=decisions.WAITING,
+        params=decisions.approve_form(),
+        **_common(spec.owner, spec.schedule),
+    ) as dag:
+        decisions.decide(spec, decisions.ask(spec))
+    return dag
+
+
+def _rollback_dag(spec: PipelineSpec) -> DAG:
+    with DAG(
+        f"rollback__{spec.name}",
+        schedule=None,
+        doc_md=decisions.ROLLBACK_DOC.format(pipeline=spec.name),
+        tags=["tailrace", spec.name],
+        max_active_runs=1,
+        params=decisions.rollback_form(),
+        **_common(spec.owner, spec.schedule),
+    ) as dag:
+        decisions.roll_back(spec)
+    return dag
+
+
+def _monitor_dag(spec: PipelineSpec) -> DAG:
+    """Day by day after the predictions, however they came: by schedule, form or backfill."""
+    with DAG(
+        f"monitor__{spec.name}",
+        schedule=PartitionedAssetTimetable(assets=assets.predictions(spec.name)),
+        doc_md=monitoring.DOC.format(pipeline=spec.name),
+        tags=["tailrace", spec.name],
+        max_active_runs=1,
+        params=forms.monitor(),
+        **_common(spec.owner, spec.schedule),
+    ) as dag:
+        monitoring.monitor(spec.name)
+    return dag
+
+
+def _predict_dag(spec: PipelineSpec, doc: str | None) -> DAG:
+    with DAG(
+        f"predict__{spec.name}",
+        schedule=_daily(spec.schedule.predict, spec.schedule),
+        doc_md=_doc(doc, spec.name, ANY_ORDER, tasks.AT_ONCE["score"]),
+        tags=["tailrace", spec.name],
+        max_active_runs=limits.AT_ONCE["predict"],
+        params=forms.predict(),
+        **_common(spec.owner, spec.schedule),
+    ) as dag:
+        staged = tasks.score(spec.name)
+        tasks.audit(spec.name, staged) >> tasks.publish(spec.name, staged)
+    return dag
+
+
+def _doc(doc: str | None, pipeline: str, rules: str, at_once: int) -> str:
+    return (doc or "").rstrip() + BACKFILLS.format(pipeline=pipeline, rules=rules, at_once=at_once)
+
+
+def _daily(cron: str | None, schedule: Schedule) -> CronPartitionTimetable | None:
+    """Runs whose partition key is the day on which they fire, in the pipeline's own time zone."""
+    if cron is None:
+        return None
+    return CronPartitionTimetable(cron, timezone=schedule.timezone, run_offset=0, key_format=DAY_FORMAT)
+
+
+def _common(owner: str, schedule: Schedule) -> dict[str, Any]:
+    zone = ZoneInfo(schedule.timezone)
+    return {
+        "start_date": schedule.start and dt.datetime.combine(schedule.start, dt.time(), zone),
+        "end_date": schedule.end and dt.datetime.combine(schedule.end, dt.time.max, zone),
+        "catchup": False,
+        "default_args": {
+            "owner": owner,
+            "retries": 3,
+            "retry_delay": dt.timedelta(minutes=1),
+            "retry_exponential_backoff": True,
+            "max_retry_delay": dt.timedelta(minutes=15),
+            "retry_policy": RETRIES,
+            "weight_rule": NightsFirst(),
+            "on_failure_callback": task_results.say_why,
+            "on_retry_callback": task_results.say_why,
+        },
+    }

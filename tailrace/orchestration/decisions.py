@@ -1,0 +1,358 @@
+"""The tasks in which the gate or a person decides who is champion: promote, approve or reject, roll back."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.standard.operators.hitl import HITLOperator
+from airflow.sdk import Asset, Param, get_current_context, task
+from airflow.sdk.exceptions import DagRunTriggerException
+
+from tailrace.contracts import RunRecord
+from tailrace.errors import BadInput
+from tailrace.lineage import pins
+from tailrace.operations import people
+from tailrace.orchestration import assets, forms, request, task_results
+from tailrace.orchestration.tasks import services
+from tailrace.spec import PipelineSpec, zone
+
+if TYPE_CHECKING:
+    from tailrace.champions.promotions import Promotion
+
+log = logging.getLogger("tailrace")
+
+APPROVE, REJECT = "Approve", "Reject"
+"""The two options for which Airflow shows two buttons."""
+NOBODY = "airflow"
+"""Who decided where Airflow knows no user, such as on its own command line."""
+CLOCKS = dt.timedelta(minutes=1)
+"""By how much a worker's clock and the scheduler's may differ where a decision names no run."""
+WAITING = 16
+"""Challengers of one pipeline that may wait for an answer side by side."""
+AT_ONCE = 1
+"""Decisions on one pipeline are made one after another."""
+FOR_THE_RECORD = "Why, for the record: it is kept with the decision."
+
+APPROVE_DOC = """### Who is champion of {pipeline}?
+
+Where the gate asks for a person, a training whose challenger passed it starts a run of this DAG. The task *ask* waits
+for an answer under **Required Actions**: it shows challenger against champion, and takes *Approve* or *Reject* with a
+reason. Who answered is written down in the lake table `promotions`. Without an answer within {days:g} days the
+challenger is rejected.
+
+**By hand:** trigger it with a version's number or a training run's id, to let a challenger pass that the gate held
+back, or one that was rejected before.
+"""
+ROLLBACK_DOC = """### Roll {pipeline} back
+
+Makes a former champion champion again: name its **version**, the day **from** which on it scores, and why. What is
+published stays as it is until those days are predicted again. `tailrace history {pipeline}` lists the former champions.
+"""
+
+
+def promote(spec: PipelineSpec, training_run: Any) -> Any:
+    """A task that makes the challenger champion, or is skipped where the champion stays.
+
+    Where the gate asks for a person it promotes nothing: it starts the run of `approve__<pipeline>` that asks one.
+    """
+    pipeline = spec.name
+    outlet = assets.model(pipeline)
+    # What waits for a person is no champion yet: the approval announces it.
+    outlets = [outlet] if spec.gate.approval == "auto" else []
+
+    @task(task_id="promote", outlets=outlets, execution_timeout=dt.timedelta(minutes=30))
+    def promote(training_run: str) -> None:
+        from tailrace.spec import registry
+        from tailrace.stages import promote as stage
+
+        context = get_current_context()
+        asked, spec = request.read(context), registry.get(pipeline)
+        if asked.dry_run:
+            task_results.skip(context, "Dry run: the model is trained and judged; who is champion was not touched.")
+        wired = services()
+        # Before anything is decided: afterwards an outage of MLflow's would end in a retry.
+        trained = wired.tracker.run(training_run)
+        links = _links(trained)
+        decided = stage.run(wired, spec, training_run, recorded_at=dt.datetime.now(dt.UTC))
+        if decided.outcome == "waiting":
+            task_results.leave(context, decided, links)
+            _ask(pipeline, training_run)
+        if decided.outcome != "promoted":
+            said = f"Version {decided.version} is not champion ({decided.outcome}): {decided.reason}"
+            task_results.skip(context, said, links)
+        task_results.leave(context, decided, links)
+        if outlets:
+            extra = _champion(decided.version, trained)
+            assets.announce(context, outlet, [asked.day], extra, zone=zone(spec))
+
+    return promote(training_run)
+
+
+def _champion(version: str, trained: RunRecord) -> dict[str, str]:
+    """What the event of a new champion says: who it is, and the pins of what it was trained on."""
+    about = {"model_version": version, "run_id": trained.run_id}
+    return about | {f"{role}_pin": pins.to_json(pin) for role, pin in pins.from_tags(trained.tags).items()}
+
+
+def _links(trained: RunRecord) -> dict[str, str | None]:
+    """Where to read about the version that is decided on."""
+    return {task_results.MLFLOW_RUN: trained.url, task_results.REPORT: task_results.evaluation_report(trained.run_id)}
+
+
+def _ask(pipeline: str, training_run: str) -> None:
+    """End this task by starting the approval's run; one that is there already is left alone."""
+    raise DagRunTriggerException(
+        trigger_dag_id=f"approve__{pipeline}",
+        dag_run_id=f"challenger__{training_run}",
+        conf={"training_run": training_run},
+        logical_date=None,
+        reset_dag_run=False,
+        skip_when_already_exists=True,
+        wait_for_completion=False,
+        allowed_states=[],
+        failed_states=[],
+        poke_interval=0,
+        deferrable=False,
+    )
+
+
+def ask(spec: PipelineSpec) -> Any:
+    """A task that waits for a person's answer on the challenger that the run was started with; returns the answer."""
+    return Approval(
+        task_id="ask",
+        pipeline=spec.name,
+        training_run="{{ params.training_run }}",
+        params={"reason": answer_reason()},
+        execution_timeout=dt.timedelta(minutes=30),
+        # An answer that comes in the second in which the task starts to wait ends it as lost: ask again at once.
+        retry_delay=dt.timedelta(seconds=2),
+        retry_exponential_backoff=False,
+        response_timeout=dt.timedelta(days=spec.gate.approval_days),
+    ).output
+
+
+class Approval(HITLOperator):
+    """Shows a person the challenger against the champion, and waits for the answer without holding a worker.
+
+    Returns the answer: approved, decided_by, reason, decided_at (ISO 8601) and training_run, as it was asked for. An
+    answer without a reason counts as none: the question stays. Nobody's answer within the gate's approval_days, however
+    often was asked, is a rejection.
+    """
+
+    template_fields = ("training_run",)
+
+    def __init__(self, *, pipeline: str, training_run: str, **options: Any) -> None:
+        super().__init__(subject=f"{pipeline}: who is champion?", options=[APPROVE, REJECT], defaults=REJECT, **options)
+        self.pipeline = pipeline
+        self.training_run = training_run
+        self.note = ""
+
+    def execute(self, context: Any) -> Any:
+        """Write the card and wait. Raises UnknownName if there is no such run or version, or it was not evaluated."""
+        from tailrace.reporting import approval_card
+        from tailrace.spec import registry
+        from tailrace.stages import evaluate, promote
+
+        form = request.form(context)
+        wired, spec = services(), registry.get(self.pipeline)
+        run_id = promote.run_of(wired, spec, self.training_run)
+        links = _links(wired.tracker.run(run_id))
+        compared, decision = evaluate.comparison_of(wired, run_id), evaluate.decision_of(wired, run_id)
+        against = f"champion version {compared.champion}" if compared.champion else "no champion"
+        self.subject = f"{self.pipeline}: version {compared.version} against {against}"
+        self.body = self.note + approval_card.write(spec, compared, decision, links)
+        self.response_timeout = self._left(context)
+        if form.get("dry_run"):
+            log.info("%s", self.body)
+            task_results.skip(context, f"Dry run: {self.subject}. The card is above; nobody was asked.", links)
+        task_results.leave(
+            context, {"version": compared.version, "run_id": run_id, "champion": compared.champion}, links
+        )
+        return super().execute(context)
+
+    def _left(self, context: Any) -> dt.timedelta | None:
+        """The rest of the time there is to answer: it runs from the run's start, however often is asked."""
+        began, whole = context["dag_run"].start_date, self.response_timeout
+        if began is None or whole is None:
+            return whole
+        return max(began + whole - dt.datetime.now(dt.UTC), dt.timedelta(seconds=1))
+
+    def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
+        """Take the answer, or ask again."""
+        from tailrace.stages import promote
+
+        # No service is asked here: one that is away would have the task tried again, and the answer lost.
+        answer = {"training_run": self.training_run, "decided_at": event["responded_at"].isoformat()}
+        if event.get("timedout"):
+            waited = self.response_timeout or dt.timedelta()
+            said = f"Nobody answered within {waited / dt.timedelta(days=1):g} days."
+            return answer | {"approved": False, "decided_by": promote.TIMEOUT, "reason": said}
+        who = str((event["responded_by_user"] or {}).get("name") or NOBODY)
+        reason = people.plain_text((event["params_input"] or {}).get("reason"))
+        if not reason or len(event["chosen_options"]) != 1:
+            log.warning("%s answered without a reason: the answer does not count, and the question stays.", who)
+            self.note = "**The last answer had no reason, so it did not count.** Answer again, with a reason.\n\n"
+            return self.execute(context)
+        return answer | {"approved": event["chosen_options"] == [APPROVE], "decided_by": who, "reason": reason}
+
+
+def decide(spec: PipelineSpec, answer: Any) -> Any:
+    """A task that carries out an approval's answer; it is skipped where that is a rejection."""
+    pipeline = spec.name
+    outlet = assets.model(pipeline)
+
+    @task(
+        task_id="decide",
+        outlets=[outlet],
+        execution_timeout=dt.timedelta(minutes=30),
+        max_active_tis_per_dag=AT_ONCE,
+    )
+    def decide(answer: Mapping[str, Any]) -> None:
+        from tailrace.spec import registry
+        from tailrace.stages import promote as stage
+
+        context = get_current_context()
+        spec = registry.get(pipeline)
+        carry_out = stage.approve if answer["approved"] else stage.reject
+        wired = services()
+        trained = wired.tracker.run(stage.run_of(wired, spec, answer["training_run"]))
+        links = _links(trained)
+        decided = carry_out(
+            wired,
+            spec,
+            trained.run_id,
+            recorded_at=dt.datetime.fromisoformat(answer["decided_at"]),
+            decided_by=answer["decided_by"],
+            reason=answer["reason"],
+        )
+        if decided.effective_from is None:
+            stays = f"version {decided.previous} stays champion" if decided.previous else "there is no champion yet"
+            task_results.skip(
+                context,
+                f"Version {decided.version} is rejected by {answer['decided_by']}, {stays}: {decided.reason}",
+                links,
+            )
+        task_results.leave(context, decided, links)
+        extra = _champion(decided.version, trained) | {"decided_by": answer["decided_by"]}
+        assets.announce(context, outlet, [decided.effective_from], extra, zone=zone(spec))
+
+    return decide(answer)
+
+
+def roll_back(spec: PipelineSpec) -> Any:
+    """A task that makes a former champion champion again."""
+    pipeline = spec.name
+    outlet = assets.model(pipeline)
+
+    @task(
+        task_id="roll_back",
+        # Its own events are an inlet, so that a run that is tried again sees what it has announced.
+        inlets=[outlet],
+        outlets=[outlet],
+        execution_timeout=dt.timedelta(minutes=30),
+        max_active_tis_per_dag=AT_ONCE,
+    )
+    def roll_back() -> None:
+        from tailrace import days
+        from tailrace.champions import promotions
+        from tailrace.spec import registry
+        from tailrace.stages import promote as stage
+
+        context = get_current_context()
+        form, spec = request.form(context), registry.get(pipeline)
+        reason = people.plain_text(form["reason"])
+        if not reason:
+            raise BadInput(f"{pipeline} is not rolled back: the reason is empty. Say why, for the record.")
+        who = getattr(context["dag_run"], "triggering_user_name", None) or NOBODY
+        wired = services()
+        decided = stage.roll_back(
+            wired,
+            spec,
+            str(form["version"]),
+            recorded_at=dt.datetime.now(dt.UTC),
+            decided_by=who,
+            reason=reason,
+            takes_over=days.parse(form["from_day"], "from_day") if form.get("from_day") else None,
+            dry_run=form["dry_run"],
+            airflow_run=request.run_id(context),
+        )
+        trained = wired.tracker.run(stage.run_of(wired, spec, decided.version))
+        assert decided.effective_from  # noqa: S101  who takes over does so on a day
+        current = promotions.history(wired.lake, spec.name)[0]
+        made_by = promotions.airflow_run(wired.lake, current)
+        own = made_by == request.run_id(context) if made_by else _looks_own(context, current, who, reason)
+        if decided.outcome == "kept" and not (own and _owes_event(context, outlet, current)):
+            task_results.skip(context, decided.reason, _links(trained))
+        if form["dry_run"]:
+            task_results.skip(
+                context,
+                f"Dry run: version {decided.version} would be champion from {decided.effective_from} on, in place of "
+                f"version {decided.previous}. Nothing changed.",
+                _links(trained),
+            )
+        task_results.leave(context, decided, _links(trained))
+        extra = _champion(decided.version, trained) | {"decided_by": who}
+        assets.announce(context, outlet, [decided.effective_from], extra, zone=zone(spec))
+
+    return roll_back()
+
+
+def _owes_event(context: Mapping[str, Any], asset: Asset, own: Promotion) -> bool:
+    """Whether this run did not announce its decision: the try that made it ended before Airflow knew of it."""
+    return not assets.announced(context, asset, own.recorded_at, run_id=own.run_id)
+
+
+def _looks_own(context: Mapping[str, Any], decision: Promotion, who: str, reason: str) -> bool:
+    """Whether this run may have made a decision whose commit names no run: earlier versions of Tailrace wrote none."""
+    own = (decision.decided_by, decision.reason) == (who, reason)
+    return own and decision.recorded_at >= context["dag_run"].run_after - CLOCKS
+
+
+def answer_reason() -> Param:
+    """Why a person approves or rejects: Airflow's page takes no answer without it, and `Approval` asks again."""
+    # A default that does not pass its own schema would fail the task before it can ask.
+    return forms.field("", type="string", maxLength=people.REASON_LENGTH, title="Reason", description=FOR_THE_RECORD)
+
+
+def approve_form() -> dict[str, Any]:
+    """The form of `approve__<pipeline>`."""
+    return {
+        "training_run": forms.field(
+            type="string",
+            minLength=1,
+            maxLength=64,
+            title="Training run",
+            description="Whom to judge: a training run's id, or a model version's number.",
+        ),
+        "dry_run": forms.dry_run("Write the card into the task's log, and ask nobody."),
+    }
+
+
+def rollback_form() -> dict[str, Any]:
+    """The form of `rollback__<pipeline>`."""
+    return {
+        "version": forms.field(
+            type="string",
+            pattern=r"^[1-9][0-9]{0,8}$",
+            title="Version",
+            description="The former champion that is to be champion again: a version number.",
+        ),
+        "from_day": forms.field(
+            None,
+            type=["null", "string"],
+            format="date",
+            title="From day",
+            description="The day from which on it scores. Empty: the day after the last published one.",
+        ),
+        "reason": forms.field(
+            type="string",
+            minLength=1,
+            maxLength=people.REASON_LENGTH,
+            title="Reason",
+            description=FOR_THE_RECORD,
+        ),
+        "dry_run": forms.dry_run("Say who would be champion from which day on, and change nothing."),
+    }

@@ -1,0 +1,87 @@
+"""What Airflow knows of a pipeline's runs, in the pages' own terms."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from tailrace.contracts import ModelResult
+
+Outcome = Literal["success", "failed", "running", "queued"]
+
+
+def predict_dag(pipeline: str) -> str:
+    return f"predict__{pipeline}"
+
+
+def train_dag(pipeline: str) -> str:
+    return f"train__{pipeline}"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A DAG run that tried to produce a day. `task` and `error` are those of the task that failed, or that runs.
+
+    `waits`: that task failed, and waits to be tried again.
+    """
+
+    dag_id: str
+    run_id: str
+    day: dt.date | None
+    outcome: Outcome
+    at: dt.datetime
+    """When it ended; when it started, or was queued, if it has not."""
+    task: str = ""
+    error: str = ""
+    by: str = ""
+    waits: bool = False
+
+
+@dataclass(frozen=True)
+class Approval:
+    """A task that waits for somebody to decide."""
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    subject: str
+    since: dt.datetime
+
+
+@dataclass(frozen=True)
+class NextRun:
+    """When a DAG runs next by schedule; `missing`: Airflow has no such DAG."""
+
+    at: dt.datetime | None
+    paused: bool = False
+    missing: bool = False
+
+
+class Activity(Protocol):
+    """Airflow's metadata, read only."""
+
+    def latest(self, pipelines: Sequence[str]) -> Mapping[str, Attempt]:
+        """The last predict run of the newest day, by pipeline; pipelines that never ran are left out, and dry runs."""
+        ...
+
+    def by_day(self, pipeline: str) -> Mapping[dt.date, Attempt]:
+        """The last predict run of each day, dry runs aside."""
+        ...
+
+    def next_runs(self, pipelines: Sequence[str]) -> Mapping[str, NextRun]:
+        """The next scheduled predict run of each pipeline."""
+        ...
+
+    def approvals(self, pipelines: Sequence[str]) -> Mapping[str, Sequence[Approval]]:
+        """What waits for a decision, by pipeline, oldest first."""
+        ...
+
+    def nodes(self, dag_id: str, run_id: str) -> Sequence[ModelResult] | None:
+        """What dbt did in a run; None if the run has not built anything with dbt."""
+        ...
+
+    def form(self, dag_id: str) -> Mapping[str, Mapping[str, Any]] | None:
+        """The DAG's parameters: name to JSON schema, with `default`; None if Airflow has no such DAG."""
+        ...

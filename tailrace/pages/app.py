@@ -1,0 +1,83 @@
+"""The web application behind the pages, mounted in Airflow's api-server below /tailrace.
+
+It only reads: what changes something is sent by the browser to Airflow's own REST API.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import importlib.util
+from pathlib import Path
+
+from airflow.api_fastapi.core_api.security import GetUserDep
+from fastapi import FastAPI
+from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+
+from tailrace import settings
+from tailrace.errors import SettingsError, TailraceError
+from tailrace.pages import cache_warmer, documents, views, web
+from tailrace.pages.caching import AskedVersion, RememberedLake, RememberedTracker, newest_log
+from tailrace.pages.metadata import AirflowActivity
+from tailrace.pages.sources import Sources
+from tailrace.wiring import Wiring
+
+HERE = Path(__file__).parent
+
+
+def installed() -> FastAPI:
+    """The application on the settings of this process's environment; where those are wrong, every page says so."""
+    try:
+        configured = settings.load()
+    except SettingsError as error:
+        return _telling(error)
+    services = Wiring(configured)
+    lake = services.watched_lake
+    version_of = AskedVersion(lake) if "://" in configured.lake else newest_log(Path(configured.lake))
+    sources = Sources(
+        RememberedLake(lake, version_of),
+        RememberedTracker(lambda: services.tracker),
+        AirflowActivity(),
+        lambda: dt.datetime.now(dt.UTC),
+    )
+    cache_warmer.keep(sources)
+    return create(web.Held(sources, lambda: services.tracker, configured.data_docs))
+
+
+def create(held: web.Held) -> FastAPI:
+    """The application on these sources."""
+    app = _empty()
+    app.state.held = held
+    app.get("/plotly.js")(_plotly)
+    app.include_router(views.router)
+    app.include_router(documents.router)
+    return app
+
+
+def _telling(error: TailraceError) -> FastAPI:
+    """An application that has nothing but this error, for whoever is logged in."""
+    app = _empty()
+
+    @app.get("/{page:path}")
+    def tell(user: GetUserDep) -> None:
+        raise error
+
+    return app
+
+
+def _empty() -> FastAPI:
+    """An application without pages: how it answers, and what every page needs."""
+    app = FastAPI(title="Tailrace", docs_url=None, redoc_url=None, openapi_url=None)
+    app.middleware("http")(web.guard)
+    app.exception_handler(TailraceError)(web.tailrace_error)
+    app.exception_handler(HTTPException)(web.http_error)
+    app.mount("/static", StaticFiles(directory=HERE / "static"))
+    return app
+
+
+def _plotly() -> FileResponse:
+    """The plotly.js that the installed package brings."""
+    package = importlib.util.find_spec("plotly")
+    script = Path(package.origin if package and package.origin else "").parent / "package_data" / "plotly.min.js"
+    return FileResponse(script, media_type="text/javascript", headers={"Cache-Control": "private, max-age=86400"})

@@ -1,0 +1,38 @@
+"""The specs of all pipelines, read again when their files change."""
+
+from __future__ import annotations
+
+import functools
+
+from tailrace.errors import SpecError, TailraceError, UnknownName
+from tailrace.spec import PipelineSpec, registry
+
+
+def read() -> tuple[dict[str, PipelineSpec], dict[str, str]]:
+    """The specs by name, and what is wrong with the other files."""
+    found = {name: _current(name) for name in registry.names()}
+    specs = {name: spec for name, spec in found.items() if isinstance(spec, PipelineSpec)}
+    return specs, {name: said for name, said in found.items() if isinstance(said, str)}
+
+
+def get(name: str) -> PipelineSpec:
+    """One pipeline's spec. Raises UnknownName, SpecError."""
+    if name not in registry.names():
+        raise UnknownName("pipeline", name, registry.names())
+    found = _current(name)
+    if isinstance(found, PipelineSpec):
+        return found
+    raise SpecError(f"Pipeline {name!r} cannot be shown:", [found])
+
+
+def _current(name: str) -> PipelineSpec | str:
+    return _read(name, (registry.CATALOG / f"{name}.py").stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=500)
+def _read(name: str, changed: int) -> PipelineSpec | str:
+    """The spec, or what is wrong with its file, as the file is since that moment (nanoseconds)."""
+    try:
+        return registry.get(name)
+    except TailraceError as error:
+        return " ".join(str(error).split())

@@ -1,0 +1,281 @@
+"""A day's page: what was published for it, from what, how it was judged, and what it replaced."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from tailrace.contracts import Commit, Pin, RunRecord
+from tailrace.lineage import identity, pins
+from tailrace.pages.activity import Attempt
+from tailrace.pages.pipeline import CalendarDay, calendar_day
+from tailrace.pages.sources import Sources, number
+from tailrace.spec import PipelineSpec, zone
+
+HOLDOUT_SCORES = "tailrace.holdout_scores"
+COMPARED = 5
+"""How many earlier publications are read again and compared; the others are listed."""
+BINS = 20
+
+
+@dataclass(frozen=True)
+class Check:
+    """A limit of the audit, in words."""
+
+    name: str
+    seen: str
+    limit: str
+    passed: bool
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How an earlier publication differs from the present one; rows are matched by key."""
+
+    added: int
+    removed: int
+    rescored: int
+    flipped: int
+    mean_move: float
+    largest_move: float
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """An earlier publication; `difference` is None where it was not compared."""
+
+    commit: Commit
+    difference: Difference | None
+
+
+@dataclass(frozen=True)
+class SourceDay:
+    """A day of the source that the features were built from; `since`: other rows of it were landed afterwards."""
+
+    day: dt.date
+    digest: str
+    since: bool
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Shares of the rows by score: of the day in equal bins, of training's holdout as density steps, same scale."""
+
+    edges: tuple[float, ...]
+    shares: tuple[float, ...]
+    training_edges: tuple[float, ...] = ()
+    training_shares: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class DayPage:
+    """Everything the page shows; `commit` is None for a day that is not published.
+
+    `features_commit` is what the predictions were made from, `features_now` what the lake holds of the day's features.
+    """
+
+    spec: PipelineSpec
+    day: dt.date
+    state: CalendarDay
+    attempt: Attempt | None
+    commit: Commit | None
+    features: Pin | None
+    features_commit: Commit | None
+    features_now: Commit | None
+    source_days: tuple[SourceDay, ...]
+    training: RunRecord | None
+    training_pins: Mapping[str, Pin]
+    tracker_problem: str
+    checks: tuple[Check, ...]
+    performance: Mapping[str, Any] | None
+    feature_psi: tuple[tuple[str, float], ...]
+    histogram: Histogram | None
+    earlier: tuple[Earlier, ...]
+    run: tuple[str, str] | None
+    requested: Mapping[str, str]
+    before: dt.date | None
+    after: dt.date | None
+
+
+def gather(sources: Sources, spec: PipelineSpec, day: dt.date) -> DayPage:
+    """Raises LakeUnavailable."""
+    sources.look_again(spec)
+    published = sources.lake.days(spec.predictions_table)
+    commit = published.get(day)
+    attempts = sources.activity.by_day(spec.name)
+    attempt = attempts.get(day)
+    state = calendar_day(day, commit, attempt, zone(spec), sources.today(zone(spec)))
+    metadata: Mapping[str, str] = commit.metadata if commit else {}
+    tracked = sources.tracker.of(spec.name)
+    training = tracked.run(identity.training_run(commit, tracked.versions)) if commit else None
+    features = pins.from_json(metadata["features_pin"]) if metadata.get("features_pin") else None
+    measured = sources.performance(spec.name) or []
+    performance = next((row for row in measured if row["ds"] == day), None)
+    of_day = [each for each in sources.lake.commits(spec.predictions_table) if each.day == day]
+    features_commit = _features_commit(sources, spec, day, features)
+    known = sorted({*published, *attempts})
+    return DayPage(
+        spec,
+        day,
+        state,
+        attempt,
+        commit,
+        features,
+        features_commit,
+        sources.lake.days(spec.features_table).get(day),
+        _source_days(sources, spec, features_commit) if features_commit else (),
+        training,
+        pins.from_tags(training.tags) if training else {},
+        tracked.problem,
+        _checks(spec, metadata) if commit else (),
+        performance,
+        _feature_psi(performance),
+        _histogram(sources, spec, commit, training) if commit and commit.rows else None,
+        tuple(_earlier(sources, spec, commit, of_day)) if commit else (),
+        _run(metadata) or ((attempt.dag_id, attempt.run_id) if attempt else None),
+        {name.removeprefix("request_"): held for name, held in metadata.items() if name.startswith("request_")},
+        max((each for each in known if each < day), default=None),
+        min((each for each in known if each > day), default=None),
+    )
+
+
+def _features_commit(sources: Sources, spec: PipelineSpec, day: dt.date, pin: Pin | None) -> Commit | None:
+    """The publication of the day's features that the predictions were made from."""
+    if pin is None or not pin.version.isdecimal():
+        return None
+    of_day = (commit for commit in sources.lake.commits(spec.features_table) if commit.day == day)
+    return next((commit for commit in of_day if int(commit.version) <= int(pin.version)), None)
+
+
+def _source_days(sources: Sources, spec: PipelineSpec, commit: Commit) -> tuple[SourceDay, ...]:
+    """The source days of the features, oldest first, beside what the features taken in last say of each."""
+
+    def latest() -> dict[dt.date, str]:
+        known: dict[dt.date, str] = {}
+        for each in sources.lake.commits(spec.features_table):
+            known = {**pins.source_days(each.metadata), **known}
+        return known
+
+    nothing: dict[dt.date, str] = {}
+    now = sources.lake.of(spec.features_table, "source days", latest, nothing)
+    return tuple(
+        SourceDay(day, digest, now.get(day, digest) != digest)
+        for day, digest in pins.source_days(commit.metadata).items()
+    )
+
+
+def _checks(spec: PipelineSpec, metadata: Mapping[str, str]) -> tuple[Check, ...]:
+    """What the audit measured, beside the limits that hold now."""
+    audit, checks = spec.audit, []
+    nulls, coverage, psi = (_measured(metadata, f"audit_{name}") for name in ("null_share", "coverage", "psi"))
+    if nulls is not None:
+        limit = f"at most {audit.max_null_share:.1%}"
+        checks.append(Check("Rows without a score", f"{nulls:.1%}", limit, nulls <= audit.max_null_share))
+    if coverage is not None:
+        limit = f"at least {audit.min_coverage:.1%}"
+        checks.append(Check("Rows predicted", f"{coverage:.1%}", limit, audit.min_coverage <= coverage <= 1))
+    if psi is not None and audit.max_psi is not None:
+        limit = f"at most {audit.max_psi:g}"
+        checks.append(Check("Scores moved since training (PSI)", f"{psi:.2f}", limit, psi <= audit.max_psi))
+    warnings = metadata.get("audit_warnings")
+    if warnings is not None:
+        checks.append(Check("Expectations that warn", warnings or "0", "0 is best", warnings in ("", "0")))
+    return tuple(checks)
+
+
+def _measured(metadata: Mapping[str, str], name: str) -> float | None:
+    try:
+        return number(float(metadata.get(name) or "nan"))
+    except ValueError:
+        return None
+
+
+def _feature_psi(performance: Mapping[str, Any] | None) -> tuple[tuple[str, float], ...]:
+    """The features' drift, the largest first."""
+    held = performance.get("feature_psi") if performance else None
+    try:
+        pairs = dict(json.loads(held) if isinstance(held, str) else held or {})
+    except (ValueError, TypeError):
+        return ()
+    known = [(str(name), value) for name, psi in pairs.items() if (value := number(psi)) is not None]
+    return tuple(sorted(known, key=lambda pair: pair[1], reverse=True))
+
+
+def _run(metadata: Mapping[str, str]) -> tuple[str, str] | None:
+    """The DAG run that published the day, if Airflow did."""
+    dag, _, run = metadata.get("run_id", "").partition("/")
+    return (dag, run) if run else None
+
+
+def _histogram(sources: Sources, spec: PipelineSpec, commit: Commit, training: RunRecord | None) -> Histogram:
+    nothing: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
+    edges, shares = sources.lake.of(
+        spec.predictions_table, ("histogram", commit.day), lambda: _shares(sources, spec, commit), nothing
+    )
+    tag = training.tags.get(HOLDOUT_SCORES) if training else None
+    if not tag:
+        return Histogram(edges, shares)
+    held = json.loads(tag)
+    bounds = (0.0, *held["edges"], 1.0)
+    density = [
+        share / max(high - low, 1e-9) / BINS
+        for share, low, high in zip(held["shares"], bounds[:-1], bounds[1:], strict=True)
+    ]
+    return Histogram(edges, shares, bounds, tuple(density))
+
+
+def _shares(sources: Sources, spec: PipelineSpec, commit: Commit) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    import numpy as np
+
+    scores = _published(sources, spec, commit, [spec.predictions.score])[spec.predictions.score]
+    counts, edges = np.histogram(scores.drop_null().to_numpy(), bins=BINS, range=(0.0, 1.0))
+    return tuple(edges.tolist()), tuple((counts / max(counts.sum(), 1)).tolist())
+
+
+def _published(sources: Sources, spec: PipelineSpec, commit: Commit, columns: Sequence[str]) -> pa.Table:
+    """The rows of that publication, as they were at its version."""
+    return sources.lake.lake.read(
+        spec.predictions_table, first=commit.day, last=commit.day, version=commit.version, columns=columns
+    ).read_all()
+
+
+def _earlier(sources: Sources, spec: PipelineSpec, commit: Commit, of_day: Sequence[Commit]) -> list[Earlier]:
+    """The day's publications before the present one, newest first."""
+    before = [each for each in of_day if each.version != commit.version]
+
+    def compared(each: Commit) -> Difference | None:
+        what = ("difference", each.version, commit.version)
+        return sources.lake.of(spec.predictions_table, what, lambda: _difference(sources, spec, each, commit), None)
+
+    return [Earlier(each, compared(each) if place < COMPARED else None) for place, each in enumerate(before)]
+
+
+def _difference(sources: Sources, spec: PipelineSpec, before: Commit, now: Commit) -> Difference | None:
+    """None if the earlier rows are no longer there: vacuuming removes old versions."""
+    import numpy as np
+
+    from tailrace.errors import TailraceError
+
+    key, score, decision = list(spec.features.key), spec.predictions.score, spec.predictions.decision
+    try:
+        old = _published(sources, spec, before, [*key, score, decision])
+        new = _published(sources, spec, now, [*key, score, decision])
+    except TailraceError:
+        return None
+    both = new.join(old, keys=key, join_type="inner", right_suffix="_before")
+    moves = np.abs(both[score].to_numpy() - both[f"{score}_before"].to_numpy())
+    moves = moves[np.isfinite(moves)]
+    flipped = both[decision].to_pylist()
+    return Difference(
+        added=new.num_rows - both.num_rows,
+        removed=old.num_rows - both.num_rows,
+        rescored=int((moves > 1e-9).sum()),
+        flipped=sum(a != b for a, b in zip(flipped, both[f"{decision}_before"].to_pylist(), strict=True)),
+        mean_move=float(moves.mean()) if len(moves) else 0.0,
+        largest_move=float(moves.max()) if len(moves) else 0.0,
+    )

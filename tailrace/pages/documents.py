@@ -1,0 +1,76 @@
+"""Documents that others wrote: Data Docs and evaluation reports, shown without scripts and without an origin."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from airflow.api_fastapi.core_api.security import GetUserDep
+from fastapi import APIRouter, HTTPException
+from fastapi.responses import FileResponse, HTMLResponse
+
+from tailrace.errors import UnknownName
+from tailrace.pages import access, catalog
+from tailrace.pages.web import HeldDep, forbidden
+
+router = APIRouter()
+
+REPORT = "evaluation/evaluation.html"
+SHOWN = {".html", ".css", ".png", ".gif", ".svg", ".ico", ".otf", ".ttf", ".woff", ".woff2"}
+POLICY = {
+    "Content-Security-Policy": (
+        "sandbox allow-popups; default-src 'none'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+        "font-src 'self' data:; frame-ancestors 'self'"
+    )
+}
+
+
+@router.get("/data-docs/static/{path:path}")
+def show_asset(held: HeldDep, path: str) -> FileResponse:
+    """Style sheets and pictures of Great Expectations' own: a sandboxed page asks for them without a login."""
+    return _file(held.data_docs / "static", path)
+
+
+@router.get("/data-docs/{path:path}")
+def show_data_docs(held: HeldDep, path: str, user: GetUserDep) -> FileResponse:
+    """A validation, for who may read its pipeline; the index, for who may read all of them."""
+    # Whose it is says the place where the file lies, not the path that leads there.
+    place = (held.data_docs / path).resolve()
+    parts = place.relative_to(held.data_docs.resolve()).parts if place.is_relative_to(held.data_docs.resolve()) else ()
+    specs, broken = catalog.read()
+    needed = [parts[1]] if parts[:1] == ("validations",) and len(parts) > 1 else [*specs, *broken]
+    if set(needed) - access.readable(user, needed):
+        raise forbidden("these Data Docs")
+    return _file(held.data_docs, path)
+
+
+@router.get("/reports/{run_id}")
+def show_report(held: HeldDep, run_id: str, user: GetUserDep) -> HTMLResponse:
+    """The evaluation report of a training run."""
+    # The same answer whether a run may not be read or does not exist: which runs there are is not for everyone.
+    refused = forbidden(f"the report of a training run {run_id!r}, if there is one")
+    specs, broken = catalog.read()
+    everything = {*specs, *broken}
+    allowed = access.readable(user, sorted(everything))
+    if not allowed:
+        raise refused
+    tracker = held.tracker()
+    try:
+        run = tracker.run(run_id)
+    except UnknownName:
+        if allowed < everything:
+            raise refused from None
+        raise
+    if run.pipeline not in access.readable(user, [run.pipeline]):
+        raise refused
+    with tempfile.TemporaryDirectory(prefix="tailrace-report-") as folder:
+        html = tracker.fetch(run_id, REPORT, Path(folder)).read_text()
+    return HTMLResponse(html, headers=POLICY)
+
+
+def _file(root: Path, path: str) -> FileResponse:
+    """A file below root, and nothing else, wherever the path or a link points."""
+    found = (root / path).resolve()
+    if not found.is_relative_to(root.resolve()) or found.suffix not in SHOWN or not found.is_file():
+        raise HTTPException(404, "There is no such page in the Data Docs; old validations are not kept for ever.")
+    return FileResponse(found, headers=POLICY)

@@ -1,0 +1,168 @@
+"""The forms that the buttons open: Airflow's own parameters of a DAG, filled in as far as the page knows.
+
+The browser sends them to Airflow's REST API as the user who is logged in; Airflow checks rights and values.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tailrace.operations.limits import AT_ONCE
+from tailrace.pages.activity import predict_dag, train_dag
+from tailrace.spec import PipelineSpec
+
+ACTIONS = ("backfill", "predict", "train", "rollback", "approve")
+DAYS = ("day", "first_day")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a form is called, what it starts, and what it does in a sentence."""
+
+    title: str
+    dag: str
+    about: str
+    button: str
+
+
+@dataclass(frozen=True)
+class Field:
+    """An input: `kind` is date, number, checkbox, select or text."""
+
+    name: str
+    title: str
+    about: str
+    kind: str
+    value: Any
+    options: tuple[tuple[str, str], ...] = ()
+    suggestions: tuple[str, ...] = ()
+    pattern: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    longest: int | None = None
+    required: bool = False
+    nullable: bool = False
+    more: bool = False
+
+
+@dataclass(frozen=True)
+class Form:
+    """A form, ready to be shown. `zone` is the pipeline's, in which a backfill's days begin."""
+
+    action: str
+    pipeline: str
+    kind: Kind
+    fields: tuple[Field, ...]
+    zone: str
+    first: str = ""
+    last: str = ""
+    at_once: int = AT_ONCE["predict"]
+
+
+def kind_of(action: str, pipeline: str) -> Kind | None:
+    """What the action is for this pipeline; None if there is no such action."""
+    kinds = {
+        "backfill": Kind(
+            "Backfill",
+            predict_dag(pipeline),
+            "Predicts every day of a range, oldest first, a few at a time. Days that are published already from the "
+            "same features by the same model are recognised and skipped.",
+            "Start the backfill",
+        ),
+        "predict": Kind(
+            "Predict a day",
+            predict_dag(pipeline),
+            "Scores, audits and publishes one day. What was published before stays unless the new predictions pass.",
+            "Predict the day",
+        ),
+        "train": Kind(
+            "Retrain",
+            train_dag(pipeline),
+            "Trains a challenger on what was known at the day's first minute, compares it with the champion on the "
+            "same rows, and asks the gate which of them is better.",
+            "Start training",
+        ),
+        "rollback": Kind(
+            "Roll back",
+            f"rollback__{pipeline}",
+            "Makes a former champion the champion again. Published days stay as they are until they are predicted "
+            "again.",
+            "Roll back",
+        ),
+        "approve": Kind(
+            "Ask for approval",
+            f"approve__{pipeline}",
+            "Asks a person whether a version becomes champion: a card shows it against the champion, and takes the "
+            "answer with a reason.",
+            "Ask for approval",
+        ),
+    }
+    return kinds.get(action)
+
+
+def build(
+    action: str,
+    kind: Kind,
+    spec: PipelineSpec,
+    params: Mapping[str, Mapping[str, Any]],
+    given: Mapping[str, str],
+) -> Form:
+    """The form with the DAG's defaults, or what the page's address gives for a field."""
+    hidden = DAYS if action == "backfill" else ()
+    fields = tuple(
+        _field(name, schema, given.get(name), asked=name == "day" and action in ("predict", "train"))
+        for name, schema in params.items()
+        if name not in hidden
+    )
+    return Form(
+        action,
+        spec.name,
+        kind,
+        fields,
+        spec.schedule.timezone,
+        _date(given.get("from")),
+        _date(given.get("to")),
+    )
+
+
+def _field(name: str, schema: Mapping[str, Any], given: str | None, *, asked: bool = False) -> Field:
+    """The input; `asked`: it may not be left empty, though Airflow would take that, as of runs that know their day."""
+    kinds = schema.get("type", "string")
+    types = [kinds] if isinstance(kinds, str) else list(kinds)
+    nullable = "null" in types
+    if schema.get("enum"):
+        kind = "select"
+    elif "boolean" in types:
+        kind = "checkbox"
+    elif "integer" in types or "number" in types:
+        kind = "number"
+    else:
+        kind = "date" if schema.get("format") == "date" else "text"
+    shown = schema.get("values_display") or {}
+    default = schema.get("default")
+    return Field(
+        name,
+        str(schema.get("title") or name.replace("_", " ").capitalize()),
+        str(schema.get("description") or ""),
+        kind,
+        default if given is None else given,
+        tuple((str(each), str(shown.get(each, each))) for each in schema.get("enum") or () if each is not None),
+        tuple(str(each) for each in schema.get("examples") or ()),
+        str(schema.get("pattern") or "").removeprefix("^").removesuffix("$"),
+        schema.get("minimum"),
+        schema.get("maximum"),
+        schema.get("maxLength"),
+        asked or (not nullable and kind in ("text", "date", "number")),
+        nullable and not asked,
+        bool(schema.get("section")),
+    )
+
+
+def _date(text: str | None) -> str:
+    try:
+        return str(dt.date.fromisoformat(text or ""))
+    except ValueError:
+        return ""

@@ -1,0 +1,108 @@
+"""States in words: what became of a day, why a run stopped, when something happened."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from dataclasses import dataclass
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from tailrace.contracts import Commit
+from tailrace.pages.activity import Attempt
+
+Kind = Literal["published", "warned", "refused", "failed", "running", "missing"]
+
+NAMES: dict[str, str] = {
+    "published": "published",
+    "warned": "published, with warnings or after a refused rerun",
+    "refused": "refused: the data or the model did not pass a check",
+    "failed": "failed: a task ended with an error",
+    "running": "running or waiting to run",
+    "missing": "not published",
+}
+"""What the colours and signs of the calendar mean."""
+
+SIGNS: dict[str, str] = {
+    "published": "✓",
+    "warned": "✓!",
+    "refused": "✕",
+    "failed": "!",
+    "running": "…",
+    "missing": "–",
+}
+
+LONGEST = 140
+SERVED_BY = {
+    "as-of": "the champion as of the day",
+    "current": "the champion of today, as was asked for",
+}
+
+
+@dataclass(frozen=True)
+class State:
+    """A kind, which gives colour and sign, and a sentence."""
+
+    kind: Kind
+    sentence: str
+
+
+def state_of(commit: Commit | None, attempt: Attempt | None, zone: ZoneInfo, today: dt.date) -> State:
+    """What became of a day, from its last publication and its last run."""
+    if attempt is not None and attempt.outcome in ("running", "queued"):
+        if attempt.waits:
+            return State("running", f"{attempt.task} waits to be tried again: {short(attempt.error) or 'see its log'}")
+        doing = f"{attempt.task or 'run'} is {attempt.outcome}" if attempt.task else f"a run is {attempt.outcome}"
+        return State("running", f"{doing} since {clock(attempt.at, zone, today)}")
+    stopped = attempt is not None and attempt.outcome == "failed"
+    if attempt is not None and stopped and (commit is None or attempt.at > commit.recorded_at):
+        why = reason(attempt)
+        if commit is None:
+            return State("refused" if why.startswith("refused") else "failed", why)
+        return State("warned", f"{published(commit, zone, today)}; a rerun was {why}".replace("was failed", "failed"))
+    if commit is None:
+        return State("missing", "not published")
+    warnings = commit.metadata.get("audit_warnings") or "0"
+    if warnings == "0":
+        return State("published", published(commit, zone, today))
+    return State("warned", f"{published(commit, zone, today)}, with {warnings} warning{'' if warnings == '1' else 's'}")
+
+
+def published(commit: Commit, zone: ZoneInfo, today: dt.date) -> str:
+    """Such as 'published 03:12 by v7'."""
+    version = commit.metadata.get("model_version")
+    return f"published {clock(commit.recorded_at, zone, today)}" + (f" by v{version}" if version else "")
+
+
+def reason(attempt: Attempt) -> str:
+    """Why a run stopped, short: such as 'refused: 31% of the scores are null in audit'."""
+    said = short(attempt.error) or "its log says why"
+    task = attempt.task.rpartition(".")[2]
+    refused = "refuse" in attempt.error.lower() or task in ("audit", "validate")
+    return f"{'refused' if refused else 'failed'}{f' in {task}' if task else ''}: {said}"
+
+
+def short(error: str) -> str:
+    """The first problem that an error lists, or its first sentence."""
+    lines = [line.strip() for line in error.strip().splitlines() if line.strip()]
+    if not lines:
+        return ""
+    listed = next((line.removeprefix("- ") for line in lines if line.startswith("- ")), None)
+    first = listed or re.split(r"(?<=[.!?]) ", lines[0])[0]
+    return first if len(first) <= LONGEST else first[: LONGEST - 1].rstrip() + "…"
+
+
+def served_by(commit: Commit) -> str:
+    """Which model was asked for, and whether it has seen what the day could not know."""
+    choice = commit.metadata.get("model_choice", "as-of")
+    words = SERVED_BY.get(choice, "as was asked for by number")
+    ahead = commit.metadata.get("look_ahead") == "true"
+    return words + ("; it was trained on later data (look-ahead)" if ahead else "")
+
+
+def clock(moment: dt.datetime, zone: ZoneInfo, today: dt.date) -> str:
+    """The time alone for today, day and time for this year, else the full date too, in the pipeline's zone."""
+    local = moment.astimezone(zone)
+    if local.date() == today:
+        return f"{local:%H:%M}"
+    return f"{local:%b} {local.day}, {local:%H:%M}" if local.year == today.year else f"{local:%Y-%m-%d %H:%M}"

@@ -1,0 +1,231 @@
+"""Reads Airflow's metadata for the pages, inside the api-server."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import fields, replace
+from typing import Any
+
+from airflow.models.dag import DagModel
+from airflow.models.dagrun import DagRun
+from airflow.models.hitl import HITLDetail
+from airflow.models.serialized_dag import SerializedDagModel
+from airflow.models.taskinstance import TaskInstance
+from airflow.models.xcom import XComModel
+from airflow.utils.session import create_session
+from airflow.utils.state import TaskInstanceState
+from sqlalchemy import String, and_, cast, func, select
+from sqlalchemy.orm import Session
+
+from tailrace import days
+from tailrace.contracts import ModelResult
+from tailrace.orchestration import task_results
+from tailrace.pages.activity import Approval, Attempt, NextRun, Outcome, predict_dag
+
+MOST_RUNS = 5000
+"""The newest runs of a DAG that are looked at: years of nights, and their reruns."""
+LONGEST = dt.timedelta(days=400)
+"""Of a run of several days, the days before the last one that are looked at."""
+OUTCOMES: Mapping[str, Outcome] = {"success": "success", "failed": "failed", "queued": "queued"}
+UNFINISHED = (
+    TaskInstanceState.RUNNING,
+    TaskInstanceState.UP_FOR_RETRY,
+    TaskInstanceState.QUEUED,
+    TaskInstanceState.SCHEDULED,
+    TaskInstanceState.DEFERRED,
+    TaskInstanceState.AWAITING_INPUT,
+)
+
+
+class AirflowActivity:
+    """See `tailrace.pages.activity.Activity`."""
+
+    def latest(self, pipelines: Sequence[str]) -> Mapping[str, Attempt]:
+        # Days as text sort as days do. A run whose form names its day may have no partition.
+        day = func.coalesce(DagRun.partition_key, DagRun.conf["day"].as_string())
+        # As text: a cast to a boolean would fail on whatever else a run was given. SQLite says 1.
+        earnest = func.coalesce(cast(DagRun.conf["dry_run"].as_string(), String), "").not_in(("true", "1"))
+        days_of = select(DagRun.dag_id, func.max(day).label("day")).group_by(DagRun.dag_id)
+        of_these = DagRun.dag_id.in_([predict_dag(name) for name in pipelines])
+        last_day = days_of.where(of_these, earnest, day <= str(_tomorrow())).subquery()
+        on_it = select(DagRun).join(last_day, and_(DagRun.dag_id == last_day.c.dag_id, day == last_day.c.day))
+        with create_session(scoped=False) as session:
+            last: dict[str, DagRun] = {}
+            for run in session.scalars(on_it.where(earnest)):
+                if run.dag_id not in last or _at(last[run.dag_id]) < _at(run):
+                    last[run.dag_id] = run
+            return {each.dag_id.removeprefix(predict_dag("")): each for each in _attempts(session, last.values())}
+
+    def by_day(self, pipeline: str) -> Mapping[dt.date, Attempt]:
+        newest_first = (
+            select(DagRun).where(DagRun.dag_id == predict_dag(pipeline)).order_by(DagRun.id.desc()).limit(MOST_RUNS)
+        )
+        latest = _tomorrow()
+        with create_session(scoped=False) as session:
+            last: dict[dt.date, DagRun] = {}
+            for run in session.scalars(newest_first):
+                for day in [] if _is_dry(run) else _span(run, latest):
+                    if day not in last or _at(last[day]) < _at(run):
+                        last[day] = run
+            runs = {run.id: run for run in last.values()}
+            attempts = dict(zip(runs, _attempts(session, runs.values()), strict=True))
+            return {day: replace(attempts[run.id], day=day) for day, run in last.items()}
+
+    def next_runs(self, pipelines: Sequence[str]) -> Mapping[str, NextRun]:
+        wanted = {predict_dag(name): name for name in pipelines}
+        with create_session(scoped=False) as session:
+            rows = session.execute(
+                select(DagModel.dag_id, DagModel.next_dagrun_create_after, DagModel.is_paused).where(
+                    DagModel.dag_id.in_(wanted), DagModel.is_stale.is_(False)
+                )
+            )
+            known = {wanted[dag_id]: NextRun(at, paused) for dag_id, at, paused in rows}
+        return {name: known.get(name, NextRun(None, missing=True)) for name in pipelines}
+
+    def approvals(self, pipelines: Sequence[str]) -> Mapping[str, Sequence[Approval]]:
+        with create_session(scoped=False) as session:
+            rows = session.execute(
+                select(
+                    TaskInstance.dag_id,
+                    TaskInstance.run_id,
+                    TaskInstance.task_id,
+                    HITLDetail.subject,
+                    HITLDetail.created_at,
+                )
+                .join(TaskInstance, TaskInstance.id == HITLDetail.ti_id)
+                .where(HITLDetail.responded_at.is_(None), TaskInstance.state.in_(UNFINISHED))
+                .order_by(HITLDetail.created_at)
+            ).all()
+        waiting: dict[str, list[Approval]] = {}
+        for row in rows:
+            pipeline = row[0].partition("__")[2]
+            if pipeline in pipelines:
+                waiting.setdefault(pipeline, []).append(Approval(*row))
+        return waiting
+
+    def nodes(self, dag_id: str, run_id: str) -> Sequence[ModelResult] | None:
+        with create_session(scoped=False) as session:
+            held: Sequence[Any] = session.scalars(
+                select(XComModel.value).where(
+                    XComModel.dag_id == dag_id, XComModel.run_id == run_id, XComModel.key == task_results.NODES
+                )
+            ).all()
+        return [_node(each) for value in held for each in _loaded(value) or ()] if held else None
+
+    def form(self, dag_id: str) -> Mapping[str, Mapping[str, Any]] | None:
+        with create_session(scoped=False) as session:
+            dag = SerializedDagModel.get_dag(dag_id, session=session)
+            if dag is None:
+                return None
+            dumped = {name: param.dump() for name, param in dag.params.items()}
+        return {
+            name: {"description": held.get("description"), **held["schema"], "default": _plain(held["value"])}
+            for name, held in dumped.items()
+        }
+
+
+def _attempts(session: Session, runs: Iterable[DagRun]) -> list[Attempt]:
+    """The runs with the task that failed or runs, and what it said last."""
+    held = list(runs)
+    open_ones = [run for run in held if run.state != "success"]
+    tasks = _tasks(session, open_ones)
+    errors = _errors(session, [run.id for run in open_ones])
+    attempts = []
+    for run in held:
+        task, waits = tasks.get((run.dag_id, run.run_id), ("", False))
+        attempts.append(
+            Attempt(
+                run.dag_id,
+                run.run_id,
+                _day(run),
+                OUTCOMES.get(str(run.state), "running"),
+                _at(run),
+                task,
+                errors.get((run.id, task), ""),
+                run.triggering_user_name or "",
+                waits,
+            )
+        )
+    return attempts
+
+
+def _tasks(session: Session, runs: Sequence[DagRun]) -> dict[tuple[str, str], tuple[str, bool]]:
+    """The first task of each run that failed, or that has not finished; and whether it waits to be tried again."""
+    wanted = {(run.dag_id, run.run_id) for run in runs}
+    rows = session.execute(
+        select(TaskInstance.dag_id, TaskInstance.run_id, TaskInstance.task_id, TaskInstance.state)
+        .where(
+            TaskInstance.dag_id.in_({run.dag_id for run in runs}),
+            TaskInstance.run_id.in_({run.run_id for run in runs}),
+            TaskInstance.state.in_((TaskInstanceState.FAILED, *UNFINISHED)),
+        )
+        .order_by(TaskInstance.start_date)
+    )
+    found: dict[tuple[str, str], tuple[str, bool]] = {}
+    for dag_id, run_id, task_id, state in rows:
+        if (dag_id, run_id) in wanted:
+            found.setdefault((dag_id, run_id), (task_id, state == TaskInstanceState.UP_FOR_RETRY))
+    return found
+
+
+def _errors(session: Session, ids: Sequence[int]) -> dict[tuple[int, str], str]:
+    rows = session.execute(
+        select(XComModel.dag_run_id, XComModel.task_id, XComModel.value).where(
+            XComModel.dag_run_id.in_(ids), XComModel.key == task_results.ERROR
+        )
+    )
+    return {(row.dag_run_id, row.task_id): str(_loaded(row.value)) for row in rows}
+
+
+def _loaded(value: Any) -> Any:
+    """An XCom's value: tasks leave it as JSON, Airflow's own code as the JSON's text."""
+    with suppress(ValueError, TypeError):
+        return json.loads(value)
+    return value
+
+
+def _at(run: DagRun) -> dt.datetime:
+    return run.end_date or run.start_date or run.queued_at or run.run_after
+
+
+def _is_dry(run: DagRun) -> bool:
+    """Whether nothing was to be published."""
+    return bool((run.conf or {}).get("dry_run"))
+
+
+def _day(run: DagRun) -> dt.date | None:
+    """The day the run was for: its partition, or what its form said."""
+    text = run.partition_key or (run.conf or {}).get("day") or ""
+    with suppress(ValueError, TypeError):
+        return dt.date.fromisoformat(text)
+    return None
+
+
+def _tomorrow() -> dt.date:
+    """The last day that may have begun in some time zone. Runs of later ones failed, and are of no day."""
+    return dt.datetime.now(dt.UTC).date() + dt.timedelta(days=1)
+
+
+def _span(run: DagRun, latest: dt.date) -> list[dt.date]:
+    """All days the run was for, none if that is after the latest there can be."""
+    last = _day(run)
+    if last is None or last > latest:
+        return []
+    with suppress(ValueError, TypeError):
+        first = dt.date.fromisoformat((run.conf or {}).get("first_day") or "")
+        return list(days.span(max(first, last - LONGEST), last)) or [last]
+    return [last]
+
+
+def _plain(default: Any) -> Any:
+    """The default, or None where the parameter has none: Airflow then holds a marker of its own."""
+    return default if isinstance(default, str | int | float | bool) else None
+
+
+def _node(held: Mapping[str, Any]) -> ModelResult:
+    """What a task left of a node; a task of an earlier version of Tailrace left less."""
+    known = {each.name: held[each.name] for each in fields(ModelResult) if each.name in held}
+    return ModelResult(**{**known, "depends_on": tuple(known.get("depends_on", ()))})

@@ -1,0 +1,179 @@
+"""The overview: a row for every pipeline that one may read."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from tailrace.champions.promotions import Promotion
+from tailrace.contracts import Commit
+from tailrace.errors import TailraceError
+from tailrace.pages import labels
+from tailrace.pages.activity import Attempt, NextRun
+from tailrace.pages.labels import State
+from tailrace.pages.sources import Sources, number, shown_metric
+from tailrace.spec import PipelineSpec, zone
+
+Days = Sequence[Mapping[str, Any]] | None
+"""Rows of the table of performance, oldest first; None if there is no such table."""
+TREND_DAYS = 30
+READERS = 8
+DRIFT_WORDS = {
+    "ok": "stable",
+    "watch": "moving",
+    "alarm": "drifted",
+    "": "not measured",
+}
+
+
+class Held(NamedTuple):
+    """The champions, the last publication, and how the days before it turned out."""
+
+    champions: Sequence[Promotion]
+    last: Commit | None
+    days: Days
+
+
+@dataclass(frozen=True)
+class Row:
+    """A pipeline. `trend` are the last days' values of `metric`, oldest first; `drift` is ok, watch, alarm or ''."""
+
+    name: str
+    owner: str
+    about: str
+    champion: str
+    since: dt.date | None
+    last_day: dt.date | None
+    state: State
+    metric: str
+    trend: tuple[tuple[dt.date, float], ...]
+    drift: str
+    drift_words: str
+    next_run: str
+    waiting: int
+
+
+@dataclass(frozen=True)
+class Overview:
+    """All rows, and the pipelines whose file is wrong with what is wrong."""
+
+    rows: tuple[Row, ...]
+    broken: Mapping[str, str]
+
+
+def gather(sources: Sources, specs: Sequence[PipelineSpec], broken: Mapping[str, str]) -> Overview:
+    """Raises LakeUnavailable."""
+    names = [spec.name for spec in specs]
+    held = of_lake(sources, specs)
+    attempts = sources.activity.latest(names)
+    next_runs = sources.activity.next_runs(names)
+    waiting = sources.activity.approvals(names)
+    rows = [
+        _row(
+            sources,
+            spec,
+            held[spec.name],
+            attempts.get(spec.name),
+            next_runs.get(spec.name),
+            len(waiting.get(spec.name, ())),
+        )
+        for spec in specs
+    ]
+    return Overview(tuple(rows), broken)
+
+
+def of_lake(sources: Sources, specs: Sequence[PipelineSpec]) -> dict[str, Held]:
+    """What the lake says of each pipeline. Raises LakeUnavailable."""
+    # Most of it is waiting for the lake's storage.
+    with ThreadPoolExecutor(READERS) as readers:
+        held = list(readers.map(lambda spec: _of_lake(sources, spec), specs))
+    return {spec.name: each for spec, each in zip(specs, held, strict=True)}
+
+
+def _of_lake(sources: Sources, spec: PipelineSpec) -> Held:
+    last = sources.lake.last(spec.predictions_table)
+    days = sources.performance(spec.name, last.day - dt.timedelta(days=TREND_DAYS)) if last and last.day else None
+    return Held(sources.champions(spec.name), last, days)
+
+
+def _row(
+    sources: Sources,
+    spec: PipelineSpec,
+    held: Held,
+    attempt: Attempt | None,
+    following: NextRun | None,
+    waiting: int,
+) -> Row:
+    today = sources.today(zone(spec))
+    champions, last, days = held
+    metric = shown_metric(spec)
+    drift = _drift(days)
+    return Row(
+        spec.name,
+        spec.owner,
+        first_sentence(spec.description),
+        champions[0].version if champions else "",
+        champions[0].effective_from if champions else None,
+        last.day if last else None,
+        _state(last, attempt, spec, today),
+        metric,
+        tuple((row["ds"], value) for row in days or () if (value := number(row.get(metric))) is not None),
+        drift,
+        _drift_sentence(days, drift),
+        next_words(following, sources, spec),
+        waiting,
+    )
+
+
+def _state(last: Commit | None, attempt: Attempt | None, spec: PipelineSpec, today: dt.date) -> State:
+    """The state of the last published day, or of a later one's run that has not published: with its day in front."""
+    where = zone(spec)
+    if attempt is None or attempt.outcome == "success" or (last is not None and _is_history(attempt, last)):
+        return labels.state_of(last, None, where, today) if last else State("missing", "nothing published yet")
+    same_day = last is not None and attempt.day == last.day
+    state = labels.state_of(last if same_day else None, attempt, where, today)
+    return state if same_day or attempt.day is None else State(state.kind, f"{attempt.day}: {state.sentence}")
+
+
+def _is_history(attempt: Attempt, last: Commit) -> bool:
+    """Whether the run was of a day before the last published one, or had failed before that was published."""
+    of_before = attempt.day is not None and last.day is not None and attempt.day < last.day
+    return of_before or (attempt.outcome == "failed" and attempt.at <= last.recorded_at)
+
+
+def _drift(days: Days) -> str:
+    return str(days[-1].get("drift") or "") if days else ""
+
+
+def _drift_sentence(days: Days, drift: str) -> str:
+    said = DRIFT_WORDS.get(drift, drift)
+    if not days or not drift:
+        return said
+    last, worst = days[-1], number(days[-1].get("worst_feature_psi"))
+    if drift != "ok" and last.get("worst_feature") and worst is not None:
+        said += f": {last['worst_feature']} (PSI {worst:.2f})"
+    return f"{said}, as of {last['ds']}"
+
+
+def next_words(following: NextRun | None, sources: Sources, spec: PipelineSpec) -> str:
+    """When the pipeline runs next, or why it does not."""
+    if following is None or following.missing:
+        return "not in Airflow: its DAG file is missing or broken"
+    if following.paused:
+        return "paused"
+    if following.at is None:
+        return "by hand only" if spec.schedule.predict is None else "none: its schedule has ended"
+    return labels.clock(following.at, zone(spec), sources.today(zone(spec)))
+
+
+def first_sentence(text: str) -> str:
+    """The first paragraph of a description, on one line."""
+    return " ".join(text.strip().split("\n\n")[0].split())
+
+
+def broken_words(error: TailraceError) -> str:
+    """What is wrong with a pipeline's file, on one line."""
+    return " ".join(str(error).split())

@@ -1,0 +1,178 @@
+"""A pipeline's page: its days, how they turned out, and its models."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from tailrace.champions.promotions import Promotion
+from tailrace.contracts import Commit, ModelVersion, Pin, RunRecord
+from tailrace.lineage import identity, pins
+from tailrace.pages import labels
+from tailrace.pages.activity import Approval, Attempt
+from tailrace.pages.labels import State
+from tailrace.pages.overview import first_sentence, next_words
+from tailrace.pages.sources import Sources, number, shown_metric
+from tailrace.spec import PipelineSpec, zone
+
+CALENDAR_DAYS = 400
+HOLDOUT = "holdout."
+
+
+@dataclass(frozen=True)
+class CalendarDay:
+    """A day in the calendar; `hover` says everything about it."""
+
+    day: dt.date
+    state: State
+    version: str
+    hover: str
+
+
+@dataclass(frozen=True)
+class Month:
+    """A month of the calendar: its days, and how many places of its first week are empty (weeks begin on Monday)."""
+
+    title: str
+    empty: int
+    days: tuple[CalendarDay, ...]
+
+
+@dataclass(frozen=True)
+class Version:
+    """A registered model version. `decided` is the last decision on it, `inputs` are its pins by role."""
+
+    version: str
+    aliases: tuple[str, ...]
+    champion: bool
+    trained_as_of: str
+    candidate: str
+    metrics: Mapping[str, float]
+    inputs: Mapping[str, Pin]
+    gate: str
+    decided: Promotion | None
+    was_champion: bool
+    run_id: str
+    url: str
+    model_digest: str
+
+
+@dataclass(frozen=True)
+class PipelinePage:
+    """Everything the page shows. `performance` is None if the pipeline was never monitored."""
+
+    spec: PipelineSpec
+    about: str
+    champion: Promotion | None
+    next_run: str
+    latest: CalendarDay | None
+    months: tuple[Month, ...]
+    counts: Mapping[str, int]
+    earlier: dt.date | None
+    metric: str
+    performance: Sequence[Mapping[str, Any]] | None
+    decisions: tuple[Promotion, ...]
+    versions: tuple[Version, ...]
+    tracker_problem: str
+    approvals: Sequence[Approval]
+
+
+def gather(sources: Sources, spec: PipelineSpec, until: dt.date | None = None) -> PipelinePage:
+    """The page, with the calendar's last day `until`. Raises LakeUnavailable."""
+    sources.look_again(spec)
+    published = sources.lake.days(spec.predictions_table)
+    attempts = sources.activity.by_day(spec.name)
+    days = _calendar(sources, spec, published, attempts, until)
+    champions = sources.champions(spec.name)
+    tracked = sources.tracker.of(spec.name)
+    decisions = sources.decisions(spec.name)
+    counts: dict[str, int] = {}
+    for day in days:
+        counts[day.state.kind] = counts.get(day.state.kind, 0) + 1
+    known = [day for day in (*published, *attempts) if days and day < days[0].day]
+    return PipelinePage(
+        spec,
+        first_sentence(spec.description),
+        champions[0] if champions else None,
+        next_words(sources.activity.next_runs([spec.name]).get(spec.name), sources, spec),
+        next((day for day in reversed(days) if day.state.kind != "missing"), None),
+        tuple(_months(days)),
+        counts,
+        days[0].day - dt.timedelta(days=1) if known else None,
+        shown_metric(spec),
+        sources.performance(spec.name),
+        decisions,
+        tuple(
+            _version(version, tracked.run(version.run_id), decisions, champions[0] if champions else None)
+            for version in tracked.versions
+        ),
+        tracked.problem,
+        sources.activity.approvals([spec.name]).get(spec.name, ()),
+    )
+
+
+def _calendar(
+    sources: Sources,
+    spec: PipelineSpec,
+    published: Mapping[dt.date, Commit],
+    attempts: Mapping[dt.date, Attempt],
+    until: dt.date | None,
+) -> list[CalendarDay]:
+    known = {*published, *attempts}
+    if not known:
+        return []
+    last = min(max(known), until) if until else max(known)
+    first = max(min(known), last - dt.timedelta(days=CALENDAR_DAYS - 1))
+    where, today = zone(spec), sources.today(zone(spec))
+    span = (first + dt.timedelta(days=offset) for offset in range((last - first).days + 1))
+    return [calendar_day(day, published.get(day), attempts.get(day), where, today) for day in span]
+
+
+def calendar_day(
+    day: dt.date, commit: Commit | None, attempt: Attempt | None, where: ZoneInfo, today: dt.date
+) -> CalendarDay:
+    """What became of the day, and which model served it."""
+    state = labels.state_of(commit, attempt, where, today)
+    hover = f"{day:%a} {day}: {state.sentence}"
+    if commit is not None:
+        hover += f". Served by {labels.served_by(commit)}. {commit.rows:,} rows"
+    return CalendarDay(day, state, commit.metadata.get("model_version", "") if commit else "", hover + ".")
+
+
+def _months(days: Sequence[CalendarDay]) -> list[Month]:
+    months = []
+    for _, group in groupby(days, key=lambda each: (each.day.year, each.day.month)):
+        held = tuple(group)
+        months.append(Month(f"{held[0].day:%B %Y}", held[0].day.weekday(), held))
+    return months
+
+
+def _version(
+    version: ModelVersion, run: RunRecord | None, decisions: Sequence[Promotion], champion: Promotion | None
+) -> Version:
+    tags: Mapping[str, str] = run.tags if run else {}
+    model = identity.of_version(version)
+    own = [decision for decision in decisions if not decision.model.differs(model)]
+    return Version(
+        version.version,
+        version.aliases,
+        champion is not None and not champion.model.differs(model),
+        tags.get("tailrace.day", ""),
+        run.params.get("candidate", "") if run else "",
+        {
+            name.removeprefix(HOLDOUT): value
+            for name, held in (run.metrics if run else {}).items()
+            if name.startswith(HOLDOUT) and (value := number(held)) is not None
+        },
+        pins.from_tags(tags),
+        tags.get("tailrace.gate", ""),
+        own[0] if own else None,
+        any(decision.decision != "rejected" for decision in own),
+        version.run_id,
+        run.url if run else "",
+        tags.get("tailrace.model_digest", ""),
+    )

@@ -1,0 +1,60 @@
+"""Fills in the pages' templates. Everything that is not markup of ours is escaped."""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import json
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from tailrace.pages import labels
+
+
+def page(template: str, *, mount: str, airflow: str, **values: Any) -> str:
+    """The HTML of a page; `mount` is where the pages are, `airflow` where Airflow's UI is, without a last slash."""
+    return _environment().get_template(f"{template}.html").render(mount=mount, airflow=airflow, **values)
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """1,234 for whole numbers, 0.123 for others, a dash for None."""
+    if value is None:
+        return "–"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.{digits}f}"
+
+
+def moment(value: dt.datetime, zone: str) -> str:
+    """Such as '2013-02-10 03:12 EST'."""
+    return f"{value.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M %Z}"
+
+
+def as_json(value: Any) -> str:
+    """JSON that is safe inside an attribute: the template escapes it like any text."""
+    return json.dumps(value, default=str, allow_nan=False)
+
+
+def spark_points(trend: list[tuple[dt.date, float]], width: int = 120, height: int = 28) -> str:
+    """The points of a polyline that fills a box of that size; a flat line runs through its middle."""
+    values = [value for _, value in trend]
+    low, span = min(values), max(values) - min(values)
+    step = (width - 4) / max(len(values) - 1, 1)
+    return " ".join(
+        f"{2 + place * step:.1f},{(height - 4) * (1 - ((value - low) / span if span else 0.5)) + 2:.1f}"
+        for place, value in enumerate(values)
+    )
+
+
+@functools.cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("tailrace.pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number, "moment": moment, "as_json": as_json, "spark_points": spark_points}
+    environment.globals |= {"signs": labels.SIGNS, "kinds": labels.NAMES, "served_by": labels.served_by}
+    return environment

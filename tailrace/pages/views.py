@@ -1,0 +1,94 @@
+"""The pages: each checks rights, gathers, and shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from airflow.api_fastapi.core_api.security import GetUserDep
+from fastapi import APIRouter, HTTPException, Request
+from fastapi.responses import HTMLResponse
+
+from tailrace import days
+from tailrace.pages import access, catalog, charts, forms, overview, pipeline
+from tailrace.pages import day as day_page
+from tailrace.pages.web import HeldDep, ReadableDep, forbidden, shown
+from tailrace.spec import PipelineSpec
+
+router = APIRouter(prefix="/pages")
+
+
+@router.get("")
+def show_overview(request: Request, held: HeldDep, user: GetUserDep) -> HTMLResponse:
+    """Every pipeline that the user may read."""
+    specs, broken = catalog.read()
+    allowed = access.readable(user, [*specs, *broken])
+    gathered = overview.gather(
+        held.sources,
+        [spec for name, spec in specs.items() if name in allowed],
+        {name: said for name, said in broken.items() if name in allowed},
+    )
+    return shown(request, "overview", page=gathered, hidden=len(specs) + len(broken) - len(allowed))
+
+
+@router.get("/{name}")
+def show_pipeline(
+    request: Request, held: HeldDep, spec: ReadableDep, user: GetUserDep, until: str = ""
+) -> HTMLResponse:
+    """One pipeline; `until` is the last day of its calendar."""
+    gathered = pipeline.gather(held.sources, spec, days.parse(until, "until") if until else None)
+    rows = gathered.performance or ()
+    drawn = {
+        "performance": charts.performance(rows, gathered.metric, gathered.decisions) if rows else None,
+        "drift": charts.drift(rows, gathered.decisions) if rows else None,
+    }
+    return shown(request, "pipeline", page=gathered, charts=drawn, may=_allowed(user, spec))
+
+
+@router.get("/{name}/forms/{action}")
+def show_form(request: Request, held: HeldDep, spec: ReadableDep, action: str, user: GetUserDep) -> HTMLResponse:
+    """A form that starts a run; what its address gives is filled in."""
+    kind = forms.kind_of(action, spec.name)
+    if kind is None:
+        raise HTTPException(404, f"There is no form {action!r}.")
+    if not access.may_trigger(user, kind.dag):
+        raise HTTPException(403, f"You may look at {spec.name}, but not start runs of {kind.dag}.")
+    params = held.sources.activity.form(kind.dag)
+    if params is None:
+        raise HTTPException(404, f"Airflow has no DAG {kind.dag}. Its import errors, on Airflow's start page, say why.")
+    return shown(request, "form", form=forms.build(action, kind, spec, params, request.query_params))
+
+
+@router.get("/{name}/{day}")
+def show_day(request: Request, held: HeldDep, spec: ReadableDep, day: str, user: GetUserDep) -> HTMLResponse:
+    """One day of a pipeline."""
+    gathered = day_page.gather(held.sources, spec, days.parse(day, "day"))
+    version = gathered.commit.metadata.get("model_version", "") if gathered.commit else ""
+    drawn = charts.histogram(gathered.histogram, gathered.day, version) if gathered.histogram else None
+    docs = {
+        suite: found
+        for suite in ("features", "predictions")
+        if (found := newest_validation(held.data_docs, spec.name, suite, str(gathered.day)))
+    }
+    return shown(request, "day", page=gathered, chart_figure=drawn, docs=docs, may=_allowed(user, spec))
+
+
+@router.get("/runs/{dag_id}/{run_id:path}/dbt")
+def show_nodes(request: Request, held: HeldDep, dag_id: str, run_id: str, user: GetUserDep) -> HTMLResponse:
+    """What dbt did in a run."""
+    if not access.may_read_dag(user, dag_id):
+        raise forbidden(f"the DAG {dag_id!r}")
+    nodes = held.sources.activity.nodes(dag_id, run_id)
+    return shown(request, "nodes", nodes=nodes, dag_id=dag_id, run_id=run_id, pipeline=dag_id.partition("__")[2])
+
+
+def newest_validation(root: Path, pipeline: str, suite: str, day: str) -> str | None:
+    """The path below Data Docs of the newest validation of that suite and day, if there is one."""
+    pages = sorted((root / "validations" / pipeline / suite / day).glob("*/*.html"))
+    return pages[-1].relative_to(root).as_posix() if pages else None
+
+
+def _allowed(user: GetUserDep, spec: PipelineSpec) -> dict[str, bool]:
+    """Which forms the user may send."""
+    dags = {action: kind.dag for action in forms.ACTIONS if (kind := forms.kind_of(action, spec.name))}
+    may = {dag: access.may_trigger(user, dag) for dag in set(dags.values())}
+    return {action: may[dag] for action, dag in dags.items()}

@@ -1,0 +1,100 @@
+"""What every answer shares: where its values come from, its security headers, its errors as pages."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from airflow.api_fastapi.core_api.security import GetUserDep
+from fastapi import Depends, HTTPException, Request
+from fastapi.responses import HTMLResponse, Response
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from tailrace.contracts import Tracker
+from tailrace.errors import BadInput, SettingsError, UnknownName
+from tailrace.pages import access, catalog, rendering
+from tailrace.pages.sources import Sources
+from tailrace.spec import PipelineSpec
+
+MOUNT = "/tailrace"
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+)
+"""Plotly writes a style element of its own, so styles may be inline; scripts may not."""
+
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": PAGE_POLICY,
+}
+TITLES = {401: "You are not logged in", 403: "Not allowed", 404: "Not found"}
+
+
+@dataclass(frozen=True)
+class Held:
+    """What the application was made with."""
+
+    sources: Sources
+    tracker: Callable[[], Tracker]
+    data_docs: Path
+
+
+def held(request: Request) -> Held:
+    """What the application was made with."""
+    made_with: Held = request.app.state.held
+    return made_with
+
+
+def readable(name: str, user: GetUserDep) -> PipelineSpec:
+    """The pipeline's spec. Raises 403 if the user may not read it, whether it exists or not."""
+    if name not in access.readable(user, [name]):
+        raise forbidden(f"the pipeline {name!r}")
+    try:
+        return catalog.get(name)
+    except UnknownName as unknown:
+        # Its names are those of all pipelines.
+        raise UnknownName(unknown.kind, name, access.readable(user, unknown.known)) from None
+
+
+HeldDep = Annotated[Held, Depends(held)]
+ReadableDep = Annotated[PipelineSpec, Depends(readable)]
+
+
+def forbidden(what: str) -> HTTPException:
+    return HTTPException(403, f"You have no right to read {what}. Ask an administrator of Airflow for it.")
+
+
+def shown(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
+    """A page."""
+    mount = request.scope.get("root_path", "")
+    return HTMLResponse(rendering.page(template, mount=mount, airflow=mount.removesuffix(MOUNT), **values), status)
+
+
+def tailrace_error(request: Request, error: Exception) -> HTMLResponse:
+    """A Tailrace error as a page."""
+    if isinstance(error, UnknownName):
+        return shown(request, "problem", 404, title=TITLES[404], said=str(error), code=404)
+    asked_wrongly = isinstance(error, BadInput) and not isinstance(error, SettingsError)
+    status, title = (400, "This cannot be shown") if asked_wrongly else (503, "There is no data now")
+    return shown(request, "problem", status, title=title, said=str(error), code=status)
+
+
+def http_error(request: Request, error: Exception) -> HTMLResponse:
+    """A refusal as a page: not logged in, not allowed, not found."""
+    assert isinstance(error, StarletteHTTPException)  # noqa: S101  what it is registered for
+    said = "Log in to Airflow, then open this page again." if error.status_code == 401 else str(error.detail)
+    title = TITLES.get(error.status_code, "This did not work")
+    return shown(request, "problem", error.status_code, title=title, said=said, code=error.status_code)
+
+
+async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    """Security headers on every answer that has none of its own."""
+    response = await call_next(request)
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    return response

@@ -1,0 +1,192 @@
+"""Challenger against champion, as one small document: what a person needs to approve or reject."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from tailrace.contracts import RunRecord
+from tailrace.lineage import pins
+from tailrace.problems.metrics import METRICS, measure
+from tailrace.reporting.evaluation import Intervals, ScoredHoldout, calibration_bins, slice_table
+
+Bounds = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A metric on the holdout, with 95 % intervals; `difference` is challenger minus champion, in (low, high)."""
+
+    metric: str
+    greater_is_better: bool
+    challenger: float | None
+    challenger_interval: Bounds | None
+    champion: float | None = None
+    champion_interval: Bounds | None = None
+    difference: Bounds | None = None
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The gate's metric on the rows with one value of a column; None where they are all of one class."""
+
+    column: str
+    value: str
+    rows: int
+    challenger: float | None
+    champion: float | None
+
+
+@dataclass(frozen=True)
+class CalibrationBin:
+    """Rows whose score lies in low..high: how many there are, their mean score, and the share that came true."""
+
+    model: str
+    low: float
+    high: float
+    rows: int
+    mean_score: float
+    positive_rate: float
+
+
+@dataclass(frozen=True)
+class Change:
+    """What differs between the two trainings. `kind`: parameters, features or data."""
+
+    kind: str
+    what: str
+    champion: str
+    challenger: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A challenger, and the champion it was judged against on the same holdout rows, if there was one."""
+
+    pipeline: str
+    version: str
+    run_id: str
+    day: str
+    champion: str | None
+    champion_run_id: str | None
+    gate_metric: str
+    holdout_rows: int
+    metrics: tuple[Compared, ...]
+    slices: tuple[Slice, ...]
+    calibration: tuple[CalibrationBin, ...]
+    changes: tuple[Change, ...]
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> Comparison:
+        held = json.loads(text)
+        parts = {"metrics": Compared, "slices": Slice, "calibration": CalibrationBin, "changes": Change}
+        for name, part in parts.items():
+            held[name] = tuple(part(**row) for row in held[name])
+        return cls(**held)
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two: its version, its training run, its input columns and their kinds, its scores of the holdout."""
+
+    version: str
+    record: RunRecord
+    features: Mapping[str, str]
+    holdout: ScoredHoldout
+
+
+def compare(
+    challenger: Side, champion: Side | None, gate_metric: str, intervals: Mapping[str, Intervals]
+) -> Comparison:
+    """Everything that differs, in numbers that were computed once; `intervals` are those of both sides."""
+    return Comparison(
+        challenger.record.pipeline,
+        challenger.version,
+        challenger.record.run_id,
+        challenger.record.tags["tailrace.day"],
+        champion.version if champion else None,
+        champion.record.run_id if champion else None,
+        gate_metric,
+        len(challenger.holdout.labels),
+        tuple(_metrics(challenger, champion, intervals)),
+        tuple(_slices(challenger, champion, gate_metric)),
+        tuple(_calibration("challenger", challenger) + (_calibration("champion", champion) if champion else [])),
+        tuple(_changes(challenger, champion)) if champion else (),
+    )
+
+
+def _metrics(challenger: Side, champion: Side | None, intervals: Mapping[str, Intervals]) -> Iterator[Compared]:
+    ours = measure(challenger.holdout.labels, challenger.holdout.scores)
+    theirs = measure(champion.holdout.labels, champion.holdout.scores) if champion else {}
+    for metric, greater_is_better in METRICS.items():
+        found = intervals[metric]
+        yield Compared(
+            metric,
+            greater_is_better,
+            _known(ours[metric]),
+            _bounds(found.first),
+            _known(theirs.get(metric)),
+            _bounds(found.second),
+            _bounds(found.difference),
+        )
+
+
+def _slices(challenger: Side, champion: Side | None, metric: str) -> Iterator[Slice]:
+    columns = list(challenger.holdout.slices)
+    theirs = slice_table(champion.holdout, metric, columns) if champion else []
+    of_champion = {(row.column, row.value): row.metric for row in theirs}
+    for row in slice_table(challenger.holdout, metric, columns):
+        yield Slice(row.column, row.value, row.rows, row.metric, of_champion.get((row.column, row.value)))
+
+
+def _calibration(model: str, side: Side) -> list[CalibrationBin]:
+    return [CalibrationBin(model, *found) for found in calibration_bins(side.holdout.labels, side.holdout.scores)]
+
+
+def _changes(challenger: Side, champion: Side) -> Iterator[Change]:
+    yield from _differences("parameters", _parameters(champion.record), _parameters(challenger.record))
+    yield from _differences("features", champion.features, challenger.features)
+    yield from _differences("data", _data(champion.record), _data(challenger.record))
+
+
+def _differences(kind: str, before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[Change]:
+    names = [*before, *(name for name in after if name not in before)]
+    for name in names:
+        if before.get(name) != after.get(name):
+            yield Change(kind, name, before.get(name, "–"), after.get(name, "–"))
+
+
+def _parameters(record: RunRecord) -> dict[str, str]:
+    return {name.removeprefix("best."): str(value) for name, value in record.params.items()}
+
+
+def _data(record: RunRecord) -> dict[str, str]:
+    """What a training saw: its window, rows and pins, and the code that made it."""
+    seen = {"trained as of": record.tags["tailrace.day"]}
+    for name, label in (("rows.learning", "rows learned from"), ("rows.holdout", "rows judged on")):
+        if name in record.metrics:
+            seen[label] = f"{int(record.metrics[name]):,}"
+    for role, pin in pins.from_tags(record.tags).items():
+        seen[f"{role}, days"] = f"{pin.first} to {pin.last}"
+        seen[f"{role}, rows"] = f"{pin.rows:,}"
+        seen[f"{role}, pin"] = f"version {pin.version}, {pin.digest[:12]}"
+    seen["code"] = record.tags.get("tailrace.git_commit", "unknown")
+    return seen
+
+
+def _known(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else value
+
+
+def _bounds(interval: Sequence[float] | None) -> Bounds | None:
+    if interval is None or np.isnan(interval).any():
+        return None
+    low, high = interval
+    return low, high

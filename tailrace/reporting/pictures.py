@@ -1,0 +1,263 @@
+"""The pictures of the evaluation report, drawn without matplotlib's global state.
+
+Each drawing function fills one `Axes`; `draw_all` decides which are worth drawing.
+"""
+
+# ruff: noqa: TID253 - a leaf that `write_report` imports when it draws
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import precision_recall_curve, roc_curve
+
+from tailrace.contracts import Trial
+
+Scored = tuple[str, np.ndarray, np.ndarray]
+
+COLORS = ("#2563eb", "#d97706", "#6b7280", "#059669", "#9333ea", "#dc2626")
+TOP_FEATURES = 20
+TOP_SLICES = 24
+CURVE_POINTS = 500
+CALIBRATION_BINS = 10
+NAME_LENGTH = 34
+DPI = 110
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawn picture: its file, what it shows in words, and its bytes for embedding in a page."""
+
+    title: str
+    file: str
+    alt: str
+    data: str
+
+
+def draw_all(
+    folder: Path,
+    *,
+    holdouts: Sequence[Scored],
+    metric: str,
+    measured: Mapping[str, Mapping[str, float]],
+    slices: Mapping[str, Sequence[tuple[str, float | None, int]]],
+    champion: str | None,
+    importance: Mapping[str, float],
+    trials: Sequence[Trial],
+    search_metric: str,
+) -> list[Picture]:
+    """Draw what there is data for; the first of `holdouts` is the challenger."""
+    challenger = holdouts[0]
+    drawn = []
+
+    def add(title: str, file: str, alt: str, draw: Callable[[Axes], None], height: float = 3.6) -> None:
+        drawn.append(_save(folder, title, file, alt, draw, height))
+
+    values = ", ".join(f"{name} {measured[name]['roc_auc']:.3f}" for name in measured)
+    if _both_classes(challenger[1]):
+        add("ROC", "roc.png", f"ROC curves; areas: {values}.", lambda axes: roc(axes, holdouts))
+        add(
+            "Precision and recall",
+            "precision_recall.png",
+            "Precision against recall for each model.",
+            lambda axes: precision_recall(axes, holdouts),
+        )
+    add(
+        "Calibration",
+        "calibration.png",
+        "Observed share of positives against predicted probability, with a histogram of the scores.",
+        lambda axes: calibration(axes, holdouts),
+    )
+    if champion:
+        add(
+            "Champion against challenger",
+            "champion_challenger.png",
+            f"Metrics of {challenger[0]} and {champion} side by side.",
+            lambda axes: comparison(axes, [challenger[0], champion], measured),
+        )
+    if importance:
+        shown = min(len(importance), TOP_FEATURES)
+        add(
+            "Importance",
+            "importance.png",
+            f"The {shown} features with the largest share in the model's decisions.",
+            lambda axes: bars_of_importance(axes, importance),
+            _height(shown),
+        )
+    rows = slices[challenger[0]]
+    if any(value is not None for _, value, _ in rows):
+        shown = min(len(rows), TOP_SLICES)
+        add(
+            f"{metric} per slice",
+            "slices.png",
+            f"{metric} for each of the {shown} largest slices of the holdout.",
+            lambda axes: dots_of_slices(axes, slices, metric),
+            _height(shown),
+        )
+    if any(trial.value is not None for trial in trials):
+        add(
+            "Search history",
+            "search.png",
+            f"{search_metric} of each of the {len(trials)} trials, by candidate.",
+            lambda axes: search_history(axes, trials, search_metric),
+        )
+    return drawn
+
+
+def roc(axes: Axes, holdouts: Sequence[Scored]) -> None:
+    for (name, labels, scores), color in zip(holdouts, _colors(len(holdouts)), strict=True):
+        false, true, _ = roc_curve(labels, scores)
+        axes.plot(*_thinned(false, true), color=color, label=_short(name))
+    axes.plot([0, 1], [0, 1], color="#9ca3af", linewidth=0.8, linestyle="--")
+    axes.set(xlabel="False positive rate", ylabel="True positive rate", xlim=(0, 1), ylim=(0, 1.01))
+    _legend(axes)
+
+
+def precision_recall(axes: Axes, holdouts: Sequence[Scored]) -> None:
+    for (name, labels, scores), color in zip(holdouts, _colors(len(holdouts)), strict=True):
+        precision, recall, _ = precision_recall_curve(labels, scores)
+        axes.plot(*_thinned(recall, precision), color=color, label=_short(name), drawstyle="steps-post")
+    axes.axhline(holdouts[0][1].mean(), color="#9ca3af", linewidth=0.8, linestyle="--")
+    axes.set(xlabel="Recall", ylabel="Precision", xlim=(0, 1), ylim=(0, 1.01))
+    _legend(axes)
+
+
+def calibration(axes: Axes, holdouts: Sequence[Scored]) -> None:
+    for (name, labels, scores), color in zip(holdouts, _colors(len(holdouts)), strict=True):
+        observed, predicted = calibration_curve(labels, scores, n_bins=CALIBRATION_BINS)
+        axes.plot(predicted, observed, color=color, marker="o", markersize=3.5, label=_short(name))
+    axes.plot([0, 1], [0, 1], color="#9ca3af", linewidth=0.8, linestyle="--")
+    axes.set(xlabel="Predicted probability", ylabel="Observed share", xlim=(0, 1), ylim=(0, 1.01))
+    histogram = axes.twinx()
+    shares = np.ones(len(holdouts[0][2])) / len(holdouts[0][2])
+    histogram.hist(holdouts[0][2], bins=20, range=(0, 1), weights=shares, color=COLORS[0], alpha=0.15)
+    histogram.set(ylabel="Share of rows (bars)", ylim=(0, 1))
+    histogram.spines[["top"]].set_visible(False)
+    _legend(axes)
+
+
+def comparison(axes: Axes, names: Sequence[str], measured: Mapping[str, Mapping[str, float]]) -> None:
+    metrics = [name for name in ("roc_auc", "pr_auc", "log_loss", "brier") if name in measured[names[0]]]
+    positions = np.arange(len(metrics))
+    width = 0.8 / len(names)
+    for index, (name, color) in enumerate(zip(names, COLORS, strict=False)):
+        heights = [measured[name][metric] for metric in metrics]
+        bars = axes.bar(positions + (index - (len(names) - 1) / 2) * width, heights, width, color=color)
+        bars.set_label(_short(name))
+        axes.bar_label(bars, fmt="%.3f", fontsize=7, padding=2)
+    highest = np.nanmax([measured[name][metric] for name in names for metric in metrics])
+    axes.set_xticks(positions, [_direction(metric) for metric in metrics])
+    axes.set_ylim(0, highest * 1.35)
+    _legend(axes, "upper right")
+
+
+def bars_of_importance(axes: Axes, importance: Mapping[str, float]) -> None:
+    top = sorted(importance.items(), key=lambda item: -item[1])[:TOP_FEATURES][::-1]
+    bars = axes.barh([_short(name) for name, _ in top], [share for _, share in top], color=COLORS[0])
+    axes.bar_label(bars, fmt=lambda share: f"{share:.1%}", fontsize=7, padding=2)
+    axes.set(xlabel="Share of importance")
+    axes.margins(x=0.12)
+
+
+def dots_of_slices(axes: Axes, slices: Mapping[str, Sequence[tuple[str, float | None, int]]], metric: str) -> None:
+    first = next(iter(slices.values()))
+    largest = {label for label, _, _ in sorted(first, key=lambda row: -row[2])[:TOP_SLICES]}
+    shown = [(label, rows) for label, _, rows in first if label in largest][::-1]
+    position = {label: index for index, (label, _) in enumerate(shown)}
+    for (name, table), color in zip(slices.items(), COLORS, strict=False):
+        known = [(value, position[label]) for label, value, _ in table if value is not None and label in position]
+        axes.plot(
+            [v for v, _ in known],
+            [p for _, p in known],
+            "o",
+            color=color,
+            markersize=5,
+            alpha=0.8,
+            label=_short(name),
+        )
+    axes.set_yticks(range(len(shown)), [f"{_short(label)} ({rows:,})" for label, rows in shown], fontsize=8)
+    axes.set(xlabel=_direction(metric).replace("\n", " "), ylim=(-0.8, len(shown) - 0.2))
+    axes.grid(axis="y", color="#e5e7eb", linewidth=0.6)
+    _legend_below(axes)
+
+
+def search_history(axes: Axes, trials: Sequence[Trial], metric: str) -> None:
+    candidates = sorted({trial.candidate for trial in trials})
+    for candidate, color in zip(candidates, _colors(len(candidates)), strict=True):
+        for state, marker in (("complete", "o"), ("pruned", "x")):
+            chosen = [t for t in trials if t.candidate == candidate and t.state == state and t.value is not None]
+            if chosen:
+                axes.plot(
+                    [trial.number for trial in chosen],
+                    [trial.value for trial in chosen if trial.value is not None],
+                    marker,
+                    color=color,
+                    markersize=5,
+                    label=_short(candidate if state == "complete" else f"{candidate}, pruned"),
+                )
+    axes.set(xlabel="Trial", ylabel=_direction(metric).replace("\n", " "))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _legend_below(axes)
+
+
+def _save(folder: Path, title: str, file: str, alt: str, draw: Callable[[Axes], None], height: float) -> Picture:
+    figure = Figure(figsize=(5.6, height), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=8)
+    draw(axes)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    (folder / file).write_bytes(buffer.getvalue())
+    return Picture(title, file, alt, base64.b64encode(buffer.getvalue()).decode())
+
+
+def _legend(axes: Axes, where: Literal["best", "upper right"] = "best") -> None:
+    axes.legend(fontsize=8, loc=where, framealpha=0.7, edgecolor="none")
+
+
+def _legend_below(axes: Axes) -> None:
+    axes.legend(fontsize=8, loc="upper center", frameon=False, bbox_to_anchor=(0.5, -0.14), ncols=2)
+
+
+def _direction(metric: str) -> str:
+    better = {"log_loss": "lower", "brier": "lower"}.get(metric, "higher")
+    return f"{metric}\n({better} is better)"
+
+
+def _height(lines: int) -> float:
+    return max(2.6, 1.1 + 0.24 * lines)
+
+
+def _colors(count: int) -> list[str]:
+    return (list(COLORS) * math.ceil(count / len(COLORS)))[:count]
+
+
+def _short(name: str) -> str:
+    """The name, cut in length, with no meaning as mathematics to matplotlib."""
+    cut = name if len(name) <= NAME_LENGTH else name[: NAME_LENGTH - 1] + "…"
+    return cut.replace("$", r"\$")
+
+
+def _thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """At most CURVE_POINTS of a curve's points, ends included: more cannot be seen."""
+    if len(x) <= CURVE_POINTS:
+        return x, y
+    kept = np.linspace(0, len(x) - 1, CURVE_POINTS).astype(int)
+    return x[kept], y[kept]
+
+
+def _both_classes(labels: np.ndarray) -> bool:
+    return 0 < int(labels.sum()) < len(labels)

@@ -1,0 +1,51 @@
+"""The templates of this package, filled in."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+
+def render(template: str, **values: Any) -> str:
+    """A template of `templates/` with these values; HTML is escaped, an unknown value is an error."""
+    return _environment().get_template(template).render(**values)
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """1,234 for whole numbers of 1 or more in size, 0.1234 for others, a dash for None and NaN."""
+    if value is None or math.isnan(value):
+        return "–"
+    if float(value).is_integer() and abs(value) > 1:
+        return f"{int(value):,}"
+    return f"{value:.{digits}f}"
+
+
+def cell(value: object) -> str:
+    """Text that stays inside one cell of a Markdown table and brings no markup of its own."""
+    text = " ".join(str(value).split())
+    for character in "\\`*[]<>|":
+        text = text.replace(character, "\\" + character)
+    return text
+
+
+def address(url: str) -> str:
+    """A link's address that cannot end the link or bring markup."""
+    return quote(url, safe="/:?#@!$&=+,;%~.-_")
+
+
+@functools.cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("tailrace.reporting"),
+        autoescape=select_autoescape(["html.j2"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"number": number, "cell": cell, "address": address}
+    return environment

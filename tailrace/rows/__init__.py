@@ -1,0 +1,1 @@
+"""What rows and days must be like before anything uses them."""

@@ -1,0 +1,60 @@
+"""Which days of a pipeline's tables should be published and are not.
+
+A day's features and outcomes are two commits, one after the other. A night that did not run, or that ended between
+the two, leaves a gap, which whoever reads a window of days must find.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+
+from tailrace import days
+from tailrace.contracts import Lake
+from tailrace.spec import PipelineSpec
+
+_DAY = dt.timedelta(days=1)
+Range = tuple[dt.date, dt.date]
+Missing = Mapping[str, Sequence[dt.date]]
+"""The missing days of each table that has any, in order."""
+
+
+def missing(lake: Lake, spec: PipelineSpec, *, features: Range, outcomes: Range) -> Missing:
+    """The days of both ranges that are not published; the last day of `outcomes` is due, whatever came before it.
+
+    Days before the first one ever published are not due, and neither are the outcomes of that first day: what became
+    known by its cutoff is of days before it.
+    """
+    published = {table: lake.days(table) for table in (spec.features_table, spec.outcomes_table)}
+    begun = min((day for held in published.values() for day in held), default=features[0])
+    due = {
+        spec.features_table: days.span(max(features[0], begun), features[1]),
+        spec.outcomes_table: days.span(min(max(outcomes[0], begun + _DAY), outcomes[1]), outcomes[1]),
+    }
+    found = {table: [day for day in wanted if day not in published[table]] for table, wanted in due.items()}
+    return {table: absent for table, absent in found.items() if absent}
+
+
+def missing_outcomes(lake: Lake, spec: PipelineSpec, first: dt.date, last: dt.date) -> Missing:
+    """The days from `first` to `last` whose outcomes are not published though a later day, or their features, are.
+
+    Not the first day ever published, as for `missing`.
+    """
+    outcomes, features = lake.days(spec.outcomes_table), lake.days(spec.features_table)
+    published = {*outcomes, *features}
+    if not published:
+        return {}
+    span = days.span(max(first, min(published) + _DAY), min(last, max(published)))
+    absent = [day for day in span if day not in outcomes]
+    return {spec.outcomes_table: absent} if absent else {}
+
+
+def sentence(missing: Missing) -> str:
+    """What is missing, and the command that publishes it."""
+    named = " and ".join(f"{table} of {days.ranges(absent)}" for table, absent in missing.items())
+    every = sorted(day for absent in missing.values() for day in absent)
+    to = f" --to {every[-1]}" if every[-1] > every[0] else ""
+    return (
+        f"{named} {'is' if len(every) == 1 else 'are'} not published; run the warehouse for these days first: "
+        f"tailrace warehouse --date {every[0]}{to}."
+    )

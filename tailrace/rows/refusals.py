@@ -1,0 +1,61 @@
+"""What is said of rows that no model may learn from, whoever found them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tailrace import days
+from tailrace.errors import KeysRepeated, LookAhead, TrainingFailed
+from tailrace.spec import PipelineSpec, zone
+
+EXAMPLES = 3
+"""Rows that a refusal shows."""
+
+
+def look_ahead(spec: PipelineSpec, late: int, examples: Sequence[Mapping[str, Any]]) -> LookAhead:
+    """`late` feature rows carry what was not known by the cutoff of their day; examples hold key, ds and known_at."""
+    shown = "; ".join(
+        f"{_key(spec, row, '/')} known at {row[spec.features.known_at]}, due at {days.cutoff(row['ds'], zone(spec))}"
+        for row in examples
+    )
+    return LookAhead(
+        f"{spec.features_table}: {late} rows carry values that were not known when predictions were due, "
+        f"for example {shown}. Correct {spec.name}_features in dbt so that "
+        f"{spec.features.known_at} is at most 00:00 {spec.schedule.timezone} of ds, and build these days again."
+    )
+
+
+def repeated_keys(spec: PipelineSpec, keys: int, examples: Sequence[Mapping[str, Any]]) -> KeysRepeated:
+    """So many keys have more than one feature row; examples hold the key's columns."""
+    return KeysRepeated(
+        f"{spec.features_table}: {keys} keys ({', '.join(spec.features.key)}) are there more than once, for example "
+        f"{_keys(spec, examples)}. A key names one row over all days; correct the dbt model, or add to features.key "
+        "what tells rows apart."
+    )
+
+
+def repeated_outcomes(spec: PipelineSpec, keys: int, examples: Sequence[Mapping[str, Any]]) -> KeysRepeated:
+    """So many keys have more than one outcome known at the same moment; examples hold the key's columns."""
+    known_at = spec.outcome.known_at
+    return KeysRepeated(
+        f"{spec.outcomes_table}: {keys} keys ({', '.join(spec.features.key)}) are there more than once with the same "
+        f"{known_at}, for example {_keys(spec, examples)}. A corrected outcome needs a later {known_at} than the one "
+        "it corrects: the last one known counts. Correct the dbt model, or add to features.key what tells rows apart."
+    )
+
+
+def _keys(spec: PipelineSpec, examples: Sequence[Mapping[str, Any]]) -> str:
+    return "; ".join(_key(spec, row, ", ") for row in examples)
+
+
+def _key(spec: PipelineSpec, row: Mapping[str, Any], separator: str) -> str:
+    return separator.join(str(row[column]) for column in spec.features.key)
+
+
+def one_class(spec: PipelineSpec, rows: int, part: str) -> TrainingFailed:
+    """For rows to learn from, or to compare trials on, that all have the same label."""
+    return TrainingFailed(
+        f"{spec.name}: the {rows} {part} rows hold one class of {spec.outcome.label!r} only; "
+        "train on a longer window or a day with more known outcomes."
+    )

@@ -1,0 +1,348 @@
+"""What a column must hold to play the role that the spec gives it, checked where rows enter the lake.
+
+The contracts are listed in docs/roles.md. `check` is called once, by the snapshot, before anything is written. The
+other functions are for rows that an earlier release took in: whoever reads them refuses what is wrong in a sentence.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import Decimal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tailrace import days
+from tailrace.errors import ContractBroken, KeysRepeated, LookAhead, TailraceError, did_you_mean
+from tailrace.rows import refusals
+from tailrace.spec import PipelineSpec, zone
+
+LARGEST = 3.4028234663852886e38
+"""The largest number a feature may hold: float32's. XGBoost and scikit-learn's trees compute in float32."""
+
+LARGEST_WHOLE = 2**53
+"""The largest whole number a feature may hold: beyond it float64, which models compute in, skips numbers."""
+
+
+def check(spec: PipelineSpec, day: dt.date, features: pa.Table, outcomes: pa.Table) -> None:
+    """Raise one error that lists everything wrong with the day's rows of both tables, which are sorted by key.
+
+    KeysRepeated or LookAhead where all problems are of that kind, else ContractBroken.
+    """
+    features, outcomes = _plain(features), _plain(outcomes)
+    problems = [
+        *_of_features(spec, f"{spec.name}_features", features),
+        *_of_outcomes(spec, f"{spec.name}_outcomes", outcomes),
+        *_key_types(spec, features.schema, outcomes.schema),
+    ]
+    _raise(f"{spec.name}: the warehouse's rows of {day} are refused; the lake stays as it was.", problems)
+
+
+def check_joinable(spec: PipelineSpec, features: pa.Table, outcomes: pa.Table) -> None:
+    """The same for rows of many days that are about to be joined; not of labels, look-ahead and repeated keys."""
+    key, known_at, label = spec.features.key, spec.outcome.known_at, spec.outcome.label
+    labelled = outcomes.filter(pc.is_valid(outcomes[label]))
+    problems = [
+        *_key_types(spec, features.schema, outcomes.schema),
+        *_missing_keys(spec, spec.features_table, features),
+        *_missing_keys(spec, spec.outcomes_table, outcomes),
+        *_moments(spec, spec.features_table, features, "known_at", spec.features.known_at, nulls=True),
+        *_moments(spec, spec.outcomes_table, labelled.select([*key, known_at]), "known_at", known_at),
+        *_numbers(spec, spec.features_table, features),
+    ]
+    _raise(f"{spec.name}: rows of the lake cannot be learned from.", problems)
+
+
+def labels(spec: PipelineSpec, where: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The labels as booleans, null where the outcome is not known: the one place where 0 and 1 become false and true.
+
+    Raises ContractBroken.
+    """
+    _raise(f"{spec.name}: labels of the lake cannot be used.", list(_label_problems(spec, where, column)))
+    return column.cast(pa.bool_())
+
+
+def as_text(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """A category as text, null where it is missing: NaN is missing as a null is, whatever the column's kind."""
+    if pa.types.is_floating(column.type):
+        column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
+    return column.cast(pa.string())
+
+
+def fits(type_: pa.DataType, kind: str) -> bool:
+    """Whether a column of this Arrow type may be a feature of this kind."""
+    if pa.types.is_null(type_):
+        return True
+    number = pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_boolean(type_)
+    number = number or pa.types.is_decimal(type_)
+    text = pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_dictionary(type_)
+    # A category may be written as a number (a store id); a number never as text.
+    return number if kind == "numeric" else text or (kind == "categorical" and number)
+
+
+def beyond(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray | None:
+    """Which values are numbers that no model takes; None if there are none. Null and NaN are missing values."""
+    limit = _largest(column.type)
+    if limit is None:
+        return None
+    ends = pc.min_max(column).as_py()
+    # A comparison with NaN is false: a column of NaN alone is all missing.
+    if ends["min"] is None or not (ends["min"] < -limit or ends["max"] > limit):
+        return None
+    too_large = pc.greater(column, pa.scalar(limit, column.type))
+    if not pa.types.is_unsigned_integer(column.type):
+        too_large = pc.or_(too_large, pc.less(column, pa.scalar(-limit, column.type)))
+    return pc.fill_null(too_large, False)
+
+
+def _largest(type_: pa.DataType) -> int | float | Decimal | None:
+    """The largest number of this type that a model takes; None if it takes all of them."""
+    if pa.types.is_floating(type_):
+        return 65504.0 if pa.types.is_float16(type_) else LARGEST
+    if pa.types.is_integer(type_):
+        return LARGEST_WHOLE if type_.bit_width == 64 else None
+    if pa.types.is_decimal(type_):
+        # Without so many digits before the point it holds no larger ones.
+        return Decimal(LARGEST_WHOLE) if type_.precision - type_.scale >= len(str(LARGEST_WHOLE)) else None
+    return None
+
+
+def look_ahead(spec: PipelineSpec, rows: pa.Table) -> Iterator[LookAhead]:
+    """The error for feature rows that carry what was not known by the cutoff of their day, if there are any."""
+    known_at = spec.features.known_at
+    late = 0
+    examples: list[dict[str, object]] = []
+    for day in pc.unique(rows["ds"]).to_pylist():
+        of_day = rows.filter(pc.equal(rows["ds"], pa.scalar(day)))
+        known = of_day[known_at]
+        moment = pa.scalar(days.cutoff(day, zone(spec)))
+        bad = of_day.filter(pc.or_(pc.is_null(known), pc.greater(known, moment)).fill_null(True))
+        late += bad.num_rows
+        examples += bad.slice(0, refusals.EXAMPLES - len(examples)).to_pylist()
+    if late:
+        yield refusals.look_ahead(spec, late, examples)
+
+
+def repeated(key: Sequence[str], rows: pa.Table, *also: str) -> tuple[int, list[dict[str, object]]]:
+    """How many keys several rows have with the same `also`, and some of these keys; the rows are sorted by key.
+
+    Neighbours are compared, which takes a hundredth of the time of grouping.
+    """
+    if rows.num_rows < 2:
+        return 0, []
+    same = pa.chunked_array([pa.repeat(True, rows.num_rows - 1)])
+    for name in key:
+        same = pc.and_(same, pc.fill_null(pc.equal(rows[name][1:], rows[name][:-1]), False))
+    if not pc.any(same).as_py():
+        return 0, []
+    none = pa.chunked_array([pa.array([False])])
+    suspects = rows.filter(pc.or_(_joined(none, same), _joined(same, none))).select([*key, *also])
+    counted = suspects.group_by([*key, *also]).aggregate([([], "count_all")])
+    found = counted.filter(pc.greater(counted["count_all"], 1)).select(key).group_by(key).aggregate([])
+    return found.num_rows, found.slice(0, refusals.EXAMPLES).to_pylist()
+
+
+def _of_features(spec: PipelineSpec, where: str, rows: pa.Table) -> Iterator[TailraceError]:
+    features = spec.features
+    roles = {
+        **dict.fromkeys(features.key, "a key"),
+        features.event_time: "the event time",
+        features.known_at: "known_at",
+        **{name: f"a {kind} feature" for name, kind in features.columns.items()},
+    }
+    if absent := list(_absent(where, rows, roles)):
+        yield from absent
+        return
+    yield from _keys(spec, where, rows, refusals.repeated_keys)
+    yield from _moments(spec, where, rows, "the event time", features.event_time, nulls=True)
+    wrong_type = list(_moments(spec, where, rows, "known_at", features.known_at, nulls=True))
+    # Rows without the moment are told with those that are too late.
+    yield from wrong_type or look_ahead(spec, rows)
+    for name, kind in features.columns.items():
+        type_ = rows.schema.field(name).type
+        if not fits(type_, kind):
+            yield ContractBroken(f"{where}: feature {name!r} is {type_}, the spec says {kind}. Cast it in dbt.")
+    yield from _numbers(spec, where, rows)
+
+
+def _of_outcomes(spec: PipelineSpec, where: str, rows: pa.Table) -> Iterator[TailraceError]:
+    label, known_at = spec.outcome.label, spec.outcome.known_at
+    roles = {**dict.fromkeys(spec.features.key, "a key"), label: "the label", known_at: "known_at"}
+    if absent := list(_absent(where, rows, roles)):
+        yield from absent
+        return
+    # A corrected outcome comes again, known at a later moment.
+    yield from _keys(spec, where, rows, refusals.repeated_outcomes, known_at)
+    yield from _moments(spec, where, rows, "known_at", known_at)
+    yield from _label_problems(spec, where, rows[label], rows)
+
+
+def _absent(where: str, rows: pa.Table, roles: Mapping[str, str]) -> Iterator[ContractBroken]:
+    for name, role in roles.items():
+        if rows.column_names.count(name) != 1:
+            said = "is missing" if name not in rows.column_names else "appears twice"
+            yield ContractBroken(
+                f"{where}: column {name!r} {said}; the spec says it is {role}."
+                f"{did_you_mean(name, set(rows.column_names) - set(roles))} Correct the dbt model or the spec."
+            )
+
+
+def _keys(
+    spec: PipelineSpec, where: str, rows: pa.Table, repeat: Callable[..., KeysRepeated], *also: str
+) -> Iterator[TailraceError]:
+    unfit = [name for name in spec.features.key if not _is_key(rows.schema.field(name).type)]
+    for name in unfit:
+        yield ContractBroken(
+            f"{where}: key {name!r} is {rows.schema.field(name).type}; a key is a text, a whole number, a decimal, a "
+            "date, a timestamp with a time zone, a boolean, bytes or a floating-point number. Cast it in dbt."
+        )
+    if unfit:
+        return
+    yield from _missing_keys(spec, where, rows)
+    keys, examples = repeated(spec.features.key, rows, *also)
+    if keys:
+        yield repeat(spec, keys, examples)
+
+
+def _missing_keys(spec: PipelineSpec, where: str, rows: pa.Table) -> Iterator[ContractBroken]:
+    for name in spec.features.key:
+        missing = _missing(rows[name])
+        if pc.any(missing).as_py():
+            yield ContractBroken(
+                f"{where}: {_rows(missing)} without {name!r}{_example(rows, missing, ['ds'])}; "
+                "a row without its key is never found again. Give it one in dbt, or leave the row out."
+            )
+
+
+def _key_types(spec: PipelineSpec, features: pa.Schema, outcomes: pa.Schema) -> Iterator[ContractBroken]:
+    for name in spec.features.key:
+        if name not in features.names or name not in outcomes.names:
+            continue
+        one, other = features.field(name).type, outcomes.field(name).type
+        if one != other:
+            yield ContractBroken(
+                f"key {name!r} is {one} in {spec.name}_features and {other} in {spec.name}_outcomes, so that rows "
+                "cannot be matched. Cast one of them in dbt."
+            )
+
+
+def _moments(
+    spec: PipelineSpec, where: str, rows: pa.Table, role: str, name: str, *, nulls: bool = False
+) -> Iterator[ContractBroken]:
+    column = rows[name]
+    if not pa.types.is_timestamp(column.type) or column.type.tz is None:
+        said = "a date is not a moment; say at which time of it" if pa.types.is_date(column.type) else "cast it in dbt"
+        yield ContractBroken(
+            f"{where}: {name!r} is {column.type}; {role} must be a timestamp with a time zone: {said}."
+        )
+    elif column.null_count and not nulls:
+        yield ContractBroken(
+            f"{where}: {_rows(pc.is_null(column))} without {name!r}"
+            f"{_example(rows, pc.is_null(column), spec.features.key)}; without the moment a row is never used. "
+            "Say in dbt when it became known, or leave the row out."
+        )
+
+
+def _label_problems(
+    spec: PipelineSpec, where: str, column: pa.ChunkedArray, rows: pa.Table | None = None
+) -> Iterator[ContractBroken]:
+    rule = "a label is a boolean, or 0 or 1 as a whole number, and null while the outcome is not known"
+    name = spec.outcome.label
+    if pa.types.is_boolean(column.type):
+        return
+    if not pa.types.is_integer(column.type):
+        yield ContractBroken(f"{where}: label {name!r} is {column.type}; {rule}. Cast it in dbt, such as {name} = 1.")
+        return
+    wrong = pc.and_(pc.is_valid(column), pc.invert(pc.is_in(column, pa.array([0, 1], column.type))))
+    if pc.any(wrong).as_py():
+        found = sorted(pc.unique(column.filter(wrong)).to_pylist())
+        shown = ", ".join(map(str, found[: refusals.EXAMPLES]))
+        example = _example(rows, wrong, spec.features.key) if rows is not None else ""
+        yield ContractBroken(
+            f"{where}: label {name!r} is {shown} in {_rows(wrong)}{example}; {rule}. Correct it in dbt."
+        )
+
+
+def _numbers(spec: PipelineSpec, where: str, rows: pa.Table) -> Iterator[ContractBroken]:
+    for name in spec.features.of_kind("numeric"):
+        if name not in rows.column_names:
+            continue
+        column = rows[name]
+        too_large = beyond(column)
+        if too_large is None:
+            continue
+        yield ContractBroken(
+            f"{where}: feature {name!r} is {column.filter(too_large)[0].as_py()} in "
+            f"{_rows(too_large)}{_example(rows, too_large, spec.features.key)}; {_limit(column.type)}. Correct it in "
+            "dbt, or make it null where it is not known."
+        )
+
+
+def _limit(type_: pa.DataType) -> str:
+    if not pa.types.is_floating(type_):
+        return f"models compute in float64, which holds whole numbers up to 2^53 ({LARGEST_WHOLE}) only"
+    return f"models compute in float32, which holds numbers up to {LARGEST:.4g} and no infinity"
+
+
+def _rows(wrong: pa.ChunkedArray) -> str:
+    """How many rows are wrong, in words."""
+    count = pc.sum(wrong).as_py()
+    return f"{count} row{'' if count == 1 else 's'}"
+
+
+def _example(rows: pa.Table, wrong: pa.ChunkedArray, columns: Sequence[str]) -> str:
+    """', for example ...' of the first rows that are wrong."""
+    shown = [name for name in columns if name in rows.column_names]
+    found = rows.select(shown).filter(wrong).slice(0, refusals.EXAMPLES).to_pylist()
+    said = [", ".join(f"{name} {value}" for name, value in row.items()) for row in found]
+    return f", for example {'; '.join(said)}" if shown else ""
+
+
+def _missing(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Which values are null or NaN, which is one thing."""
+    return pc.is_null(column, nan_is_null=True)
+
+
+def _is_key(type_: pa.DataType) -> bool:
+    plain = (
+        pa.types.is_string,
+        pa.types.is_signed_integer,
+        pa.types.is_decimal128,
+        pa.types.is_date32,
+        pa.types.is_boolean,
+        pa.types.is_binary,
+        pa.types.is_float32,
+        pa.types.is_float64,
+    )
+    return any(is_it(type_) for is_it in plain) or (pa.types.is_timestamp(type_) and type_.tz is not None)
+
+
+def _plain(rows: pa.Table) -> pa.Table:
+    """The rows as the lake keeps them: dictionaries decoded, one type of text, of bytes and of timestamp."""
+    return rows.cast(pa.schema([field.with_type(_plain_type(field.type)) for field in rows.schema]))
+
+
+def _plain_type(type_: pa.DataType) -> pa.DataType:
+    if pa.types.is_dictionary(type_):
+        return _plain_type(type_.value_type)
+    if pa.types.is_large_string(type_) or pa.types.is_string_view(type_):
+        return pa.string()
+    if pa.types.is_large_binary(type_):
+        return pa.binary()
+    if pa.types.is_timestamp(type_) and type_.tz:
+        return pa.timestamp("us", "UTC")
+    return type_
+
+
+def _joined(one: pa.ChunkedArray, other: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pa.chunked_array([*one.chunks, *other.chunks], pa.bool_())
+
+
+def _raise(heading: str, problems: Sequence[TailraceError]) -> None:
+    """One error for all problems, of their own class where that is the same for all."""
+    if not problems:
+        return
+    kinds = {type(problem) for problem in problems}
+    kind = kinds.pop() if len(kinds) == 1 else ContractBroken
+    raise kind("\n".join([heading, *(f"  - {problem}" for problem in problems)])) from None

@@ -1,0 +1,97 @@
+"""Published days that were made from other source rows than are landed now.
+
+A day's features look back on the days before it. If one of those is landed again with other rows, the features stay as
+they were until they are built and taken again; whoever uses them is warned.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+
+from tailrace import days
+from tailrace.contracts import Commit, Lake, Services, Warehouse
+from tailrace.errors import TailraceError
+from tailrace.lineage import pins
+from tailrace.spec import PipelineSpec
+
+Stale = Mapping[dt.date, Sequence[dt.date]]
+"""Published days, each with the source days that have other rows now."""
+_SCHEMA = pa.schema({"day": pa.date32(), "version": pa.string(), "number": pa.int64(), "source_days": pa.string()})
+
+
+def note_unchanged(lake: Lake, spec: PipelineSpec, commit: Commit, sources: Mapping[str, str]) -> None:
+    """Keep what an unchanged day was made from this time: its commit says what it was made from when it was made.
+
+    `sources` is what `pins.source_note` gives.
+    """
+    noted = _notes(lake, spec)
+    known = _made_from(commit, noted)
+    if commit.day is None or not commit.unchanged or known == pins.source_days(sources):
+        return
+    row = {"day": commit.day, "version": commit.version, "number": len(noted), "source_days": sources[pins.SOURCE_DAYS]}
+    lake.append(table(spec), pa.Table.from_pylist([row], _SCHEMA), {"pipeline": spec.name, "stage": "snapshot"})
+
+
+def stale(lake: Lake, warehouse: Warehouse, spec: PipelineSpec, first: dt.date, last: dt.date) -> Stale:
+    """The published days first..last whose features were made from other rows, each with the source days they are of.
+
+    Raises LandingRefused, LakeUnavailable.
+    """
+    published = {day: commit for day, commit in lake.days(spec.features_table).items() if first <= day <= last}
+    if not published:
+        return {}
+    noted = _notes(lake, spec)
+    now = pins.source_days(pins.source_note(warehouse.sources(max(published), min(published))))
+    found = {}
+    for day, commit in sorted(published.items()):
+        made_from = _made_from(commit, noted)
+        if other := [source for source, digest in made_from.items() if now.get(source, digest) != digest]:
+            found[day] = other
+    return found
+
+
+def warning(services: Services, spec: PipelineSpec, first: dt.date, last: dt.date) -> str:
+    """A sentence on the stale days of first..last, with the command that makes them again; empty if there are none.
+
+    It never raises an error of ours: a warning must not stop what it warns of.
+    """
+    try:
+        found = stale(services.lake, services.warehouse, spec, first, last)
+    except TailraceError as error:
+        return f"Whether the features of {spec.name} were made from what is landed now could not be seen: {error}"
+    if not found:
+        return ""
+    made = sorted(found)
+    sources = sorted({source for others in found.values() for source in others})
+    to = f" --to {made[-1]}" if made[-1] > made[0] else ""
+    return (
+        f"{spec.features_table} of {days.ranges(made)} ({len(made)} days) were made from other rows of "
+        f"{days.ranges(sources)} than are landed now. Build and take them again, oldest first: "
+        f"tailrace warehouse {spec.name} --date {made[0]}{to}."
+    )
+
+
+def warning_after(services: Services, spec: PipelineSpec, day: dt.date) -> str:
+    """The warning on the days after one that was built again."""
+    return warning(services, spec, day + dt.timedelta(days=1), dt.date.max)
+
+
+def _made_from(commit: Commit, noted: Sequence[Mapping[str, object]]) -> dict[dt.date, str]:
+    """The source days of a commit as it was last made, each with its digest."""
+    later = [row for row in noted if (row["day"], row["version"]) == (commit.day, commit.version)]
+    if later:
+        last = max(later, key=lambda row: int(str(row["number"])))
+        return pins.source_days({pins.SOURCE_DAYS: str(last["source_days"])})
+    return pins.source_days(commit.metadata)
+
+
+def _notes(lake: Lake, spec: PipelineSpec) -> list[Mapping[str, object]]:
+    return lake.read(table(spec)).read_all().to_pylist() if lake.exists(table(spec)) else []
+
+
+def table(spec: PipelineSpec) -> str:
+    """The lake table that says what unchanged days were made from when they were taken again."""
+    return f"sources/{spec.name}"

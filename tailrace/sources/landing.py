@@ -1,0 +1,319 @@
+"""The landing zone: nightly extracts as they arrived, one Parquet file per table and day.
+
+    <root>/<table>/ds=YYYY-MM-DD/part-0.parquet
+
+The root is a folder or any URL that fsspec understands.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import errno
+import hashlib
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tailrace.days import ranges, span
+from tailrace.errors import (
+    LakeUnavailable,
+    LandingRefused,
+    SettingsError,
+    StorageFull,
+    TailraceError,
+    UnknownName,
+    UpstreamMissing,
+)
+from tailrace.lineage.digests import rows_digest
+
+LANDED_AT = pa.field("_landed_at", pa.timestamp("us", tz="UTC"))
+"""When a row was landed, for the freshness of sources; no model uses it."""
+DAY = pa.field("ds", pa.date32())
+"""The partition: in the folder's name, not in the file."""
+_DIGEST = b"tailrace.rows_sha256"
+"""The name under which a file's footer holds the digest of its rows."""
+_FOOTERS_AT_ONCE = 8
+_NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def _utc_now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+class Landing:
+    """Landed extracts of the tables in `schemas`, which declares the columns of each."""
+
+    def __init__(
+        self, root: str, schemas: Mapping[str, pa.Schema], clock: Callable[[], dt.datetime] = _utc_now
+    ) -> None:
+        self.root = root.rstrip("/")
+        self.schemas = schemas
+        self._clock = clock
+        self._files, self._path = fsspec.core.url_to_fs(self.root)
+        self._digests: dict[tuple[str, dt.date], tuple[str, str]] = {}
+        """What was read, with the mark that the file had: a range of days looks back on most files again and again."""
+
+    @property
+    def location(self) -> str:
+        """The root as other readers name it: an absolute folder, or the URL."""
+        return self._path if "file" in self._files.protocol else self.root
+
+    def write(self, table: str, day: dt.date, rows: pa.Table) -> int:
+        """Land a day of a table, replacing what was landed for it; the number of rows.
+
+        Raises LandingRefused if the rows do not have the declared columns, UnknownName, StorageFull.
+        """
+        declared = self._declared(table)
+        problems = _differences(declared, rows.schema)
+        if problems:
+            raise LandingRefused(_listed(f"The extract of {table} for {day} was not landed:", problems))
+        landed_at = pa.repeat(pa.scalar(self._clock(), LANDED_AT.type), rows.num_rows)
+        rows = rows.select(declared.names).cast(declared)
+        digest = rows_digest(rows)
+        rows = rows.append_column(LANDED_AT, landed_at).replace_schema_metadata({_DIGEST: digest})
+        file = self._file(table, day)
+        partial = f"{file}.{uuid.uuid4().hex}.partial"
+        try:
+            self._files.makedirs(self._files._parent(file), exist_ok=True)
+            with self._files.open(partial, "wb") as sink:
+                pq.write_table(rows, sink, compression="zstd", write_page_checksum=True)
+            self._files.mv(partial, file)
+        except BaseException as error:
+            if self._files.exists(partial):
+                self._files.rm(partial)
+            if isinstance(error, OSError):
+                raise self._unwritten(table, day, error) from error
+            raise
+        return rows.num_rows
+
+    def _unwritten(self, table: str, day: dt.date, error: OSError) -> TailraceError:
+        """What a failure of the storage means while a day is written."""
+        stays = f"{table} of {day} was not landed and what was landed before stays."
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return StorageFull(f"The landing zone {self.root} is full: {stays} Free space, then ingest the day again.")
+        said = " ".join(str(error).split())
+        if error.errno in _NO_RIGHT:
+            return SettingsError(
+                f"The landing zone {self.root} cannot be written by this user: {stays}",
+                [f"The storage says: {said}.", "Give the user that runs Tailrace the right to write there."],
+            )
+        return LakeUnavailable(
+            f"The storage of the landing zone {self.root} failed: {stays} It says: {said}. "
+            "Check that it can be reached and written, then ingest the day again."
+        )
+
+    def sweep(self, older_than: dt.timedelta = dt.timedelta(days=1)) -> int:
+        """Remove what writers that were killed left behind; how many files. Raises LakeUnavailable."""
+        before, removed = dt.datetime.now(dt.UTC) - older_than, 0
+        for table in self.schemas:
+            with self._reading(f"what was left behind of {table}"):
+                for partial in self._files.glob(f"{self._path}/{table}/ds=*/part-0.parquet.*.partial"):
+                    if self._files.modified(partial) < before:
+                        self._files.rm(partial)
+                        removed += 1
+        return removed
+
+    def days(self, table: str) -> tuple[dt.date, ...]:
+        """The days landed of a table, in order. Raises UnknownName, LakeUnavailable."""
+        self._declared(table)
+        return tuple(sorted(self._found(table)))
+
+    def gaps(self, first: dt.date, last: dt.date) -> tuple[dt.date, ...]:
+        """Which of the days first..last lack the file of a table; before anything was landed, none do.
+
+        Raises LakeUnavailable.
+        """
+        landed = [set(self.days(table)) for table in self.schemas]
+        begun = min(set().union(*landed), default=last)
+        return tuple(day for day in span(max(first, begun), last) if any(day not in days for days in landed))
+
+    def marks(self, first: dt.date, last: dt.date) -> Mapping[tuple[str, dt.date], str]:
+        """Of each landed table and day something that changes when it is landed again.
+
+        Raises LakeUnavailable.
+        """
+        return {
+            (table, day): mark
+            for table in self.schemas
+            for day, mark in self._marks(table).items()
+            if first <= day <= last
+        }
+
+    def _marks(self, table: str) -> Mapping[dt.date, str]:
+        return {
+            day: hashlib.sha256(repr(sorted(about.items())).encode()).hexdigest()
+            for day, about in self._found(table).items()
+        }
+
+    def _found(self, table: str) -> Mapping[dt.date, Mapping[str, Any]]:
+        """What the storage says of the file of each landed day. A folder that is not named after a day is no day."""
+        with self._reading(f"the days of {table}"):
+            folder = f"{self._path}/{table}"
+            if self._files.exists(folder):
+                # looked at for its errors: a glob finds nothing where it may not look
+                self._files.ls(folder, detail=False)
+            found = self._files.glob(f"{folder}/ds=*/part-0.parquet", detail=True)
+        days = ((_day_of(name), about) for name, about in found.items())
+        return {day: about for day, about in days if day is not None}
+
+    def digests(self, first: dt.date, last: dt.date) -> Mapping[tuple[str, dt.date], str]:
+        """SHA-256 of what is landed of each table and day: of the rows, so that landing the same again changes nothing.
+
+        Of a file that something else wrote it is the bytes'. Raises LandingRefused naming a file that is damaged,
+        UpstreamMissing if one is removed meanwhile, LakeUnavailable.
+        """
+        marks = self.marks(first, last)
+        unread = [key for key, mark in marks.items() if self._digests.get(key, ("", ""))[0] != mark]
+        with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
+            for key, digest in zip(unread, pool.map(lambda key: self._digest(*key), unread), strict=True):
+                self._digests[key] = (marks[key], digest)
+        return {key: self._digests[key][1] for key in marks}
+
+    def empty(self, first: dt.date, last: dt.date) -> Mapping[dt.date, tuple[str, ...]]:
+        """The tables that were landed without rows, by day; days without any are absent.
+
+        Raises LandingRefused naming a file that is damaged, UpstreamMissing, LakeUnavailable.
+        """
+        landed = sorted((day, table) for table, day in self.marks(first, last))
+        with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
+            rows = list(pool.map(lambda key: self._rows(key[1], key[0]), landed))
+        empty: dict[dt.date, tuple[str, ...]] = {}
+        for (day, table), count in zip(landed, rows, strict=True):
+            if count == 0:
+                empty[day] = (*empty.get(day, ()), table)
+        return empty
+
+    def _rows(self, table: str, day: dt.date) -> int:
+        with self._reading(f"{table} of {day}"), self._files.open(self._file(table, day), "rb") as file:
+            return int(self._footer(table, day, file).num_rows)
+
+    def _footer(self, table: str, day: dt.date, file: Any) -> pq.FileMetaData:
+        try:
+            return pq.read_metadata(file)
+        except (pa.ArrowException, OSError) as error:
+            # Arrow calls some damage an OSError; one of the storage has a number
+            if getattr(error, "errno", None) is not None:
+                raise
+            raise LandingRefused(
+                f"The landing zone {self.root} holds a file of {table} of {day} that is not a readable Parquet "
+                f"file ({' '.join(str(error).split())}). Land the day again from a sound extract."
+            ) from error
+
+    def _digest(self, table: str, day: dt.date) -> str:
+        with self._reading(f"{table} of {day}"), self._files.open(self._file(table, day), "rb") as file:
+            noted = self._footer(table, day, file).metadata or {}
+            if _DIGEST in noted:
+                return noted[_DIGEST].decode("ascii", "replace")
+            file.seek(0)
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def columns(self, table: str) -> pa.Schema:
+        """The columns of a landed table as `read` gives them. Raises UnknownName."""
+        return self._declared(table).append(LANDED_AT).append(DAY)
+
+    def read(self, table: str, day: dt.date) -> pa.Table:
+        """The rows landed for a day, with `ds`.
+
+        Raises UpstreamMissing, LandingRefused if the file is damaged or has other columns, LakeUnavailable.
+        """
+        rows, problems = self._content(table, day)
+        if rows is None or problems:
+            heading = f"The landing zone {self.root} holds a file of {table} of {day} that cannot be built from:"
+            raise LandingRefused(_listed(heading, problems))
+        return rows.append_column(DAY, pa.repeat(pa.scalar(day, DAY.type), rows.num_rows))
+
+    def check(self, first: dt.date, last: dt.date) -> None:
+        """Make sure that every table has a sound file for each of the days first..last.
+
+        Every file is read once, so that damage anywhere in it is found here and not in the middle of a
+        build. Raises UpstreamMissing naming every absent table and day, LandingRefused naming every
+        unreadable file and every column that is missing, unexpected or of another type, LakeUnavailable
+        if the storage fails, which says nothing about the files.
+        """
+        self._check_presence(first, last)
+        problems = [
+            f"{table} of {day}: {problem}"
+            for table in sorted(self.schemas)
+            for day in span(first, last)
+            for problem in self._content(table, day)[1]
+        ]
+        if problems:
+            heading = f"The landing zone {self.root} holds files that cannot be built from:"
+            remedy = "Land those days again from a sound extract; a lasting change of columns must be declared."
+            raise LandingRefused(f"{_listed(heading, problems)}\n{remedy}")
+
+    def _check_presence(self, first: dt.date, last: dt.date) -> None:
+        wanted = set(span(first, last))
+        absent = {table: sorted(wanted.difference(self.days(table))) for table in sorted(self.schemas)}
+        problems = [f"{table}: {ranges(days)}" for table, days in absent.items() if days]
+        if problems:
+            days = sorted(set().union(*absent.values()))
+            heading = f"The landing zone {self.root} lacks files:"
+            raise UpstreamMissing(f"{_listed(heading, problems)}\nRun ingest for {ranges(days)}.")
+
+    def _content(self, table: str, day: dt.date) -> tuple[pa.Table | None, list[str]]:
+        """The rows of one landed file, and what is wrong with it."""
+        with self._reading(f"{table} of {day}"):
+            content = self._files.cat_file(self._file(table, day))
+        try:
+            rows = pq.read_table(pa.BufferReader(content), page_checksum_verification=True, partitioning=None)
+        # Arrow calls a wrong checksum an OSError; the bytes are in memory, so it is not the storage's
+        except (pa.ArrowException, OSError) as error:
+            return None, [f"not a readable Parquet file ({' '.join(str(error).split())})"]
+        return rows, _differences(self._declared(table).append(LANDED_AT), rows.schema)
+
+    @contextmanager
+    def _reading(self, what: str) -> Iterator[None]:
+        """Translate what the storage raises while it is read."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise UpstreamMissing(
+                f"The landing zone {self.root} no longer has {what}: it was removed meanwhile. Run ingest for it again."
+            ) from error
+        except OSError as error:
+            raise LakeUnavailable(
+                f"The storage of the landing zone {self.root} failed while {what} was read "
+                f"({' '.join(str(error).split())}). Check that it can be reached and read, then try again."
+            ) from error
+
+    def _file(self, table: str, day: dt.date) -> str:
+        return f"{self._path}/{table}/ds={day.isoformat()}/part-0.parquet"
+
+    def _declared(self, table: str) -> pa.Schema:
+        if table not in self.schemas:
+            raise UnknownName("landing table", table, self.schemas)
+        return self.schemas[table]
+
+
+def _day_of(file: str) -> dt.date | None:
+    """The day of a landed file; None if its folder is not named after a day of the calendar."""
+    folder = file.split("/")[-2].removeprefix("ds=")
+    try:
+        day = dt.date.fromisoformat(folder)
+    except ValueError:
+        return None
+    # 20130101 and 2013-W01-2 are days too, but not how a landed one is written
+    return day if day.isoformat() == folder else None
+
+
+def _differences(declared: pa.Schema, found: pa.Schema) -> list[str]:
+    """A sentence for each column that is missing, unexpected or of another type."""
+    missing = [f"column {name} is missing" for name in declared.names if name not in found.names]
+    unexpected = [f"column {name} is unexpected" for name in found.names if name not in declared.names]
+    changed = [
+        f"column {field.name} is {found.field(field.name).type} and should be {field.type}"
+        for field in declared
+        if field.name in found.names and found.field(field.name).type != field.type
+    ]
+    return missing + unexpected + changed
+
+
+def _listed(heading: str, problems: list[str]) -> str:
+    return "\n".join([heading, *(f"  - {problem}" for problem in problems)])

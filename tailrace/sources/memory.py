@@ -1,0 +1,46 @@
+"""A source whose extracts are given: for tests, and for trying a pipeline before its source is wired."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Collection, Mapping
+
+import pyarrow as pa
+
+from tailrace.errors import OutOfCalendar, UnknownName
+
+
+class MemorySource:
+    """Extracts by table and day; a day of the calendar that a table has none of is empty.
+
+    `may_be_empty` names the tables of which that is right.
+    """
+
+    name = "memory"
+
+    def __init__(
+        self,
+        tables: Mapping[str, pa.Schema],
+        extracts: Mapping[tuple[str, dt.date], pa.Table],
+        calendar: tuple[dt.date, dt.date],
+        may_be_empty: Collection[str] = (),
+    ) -> None:
+        self.tables, self.calendar = dict(tables), calendar
+        self._may_be_empty = frozenset(may_be_empty)
+        self._extracts = {key: rows.select(tables[key[0]].names).cast(tables[key[0]]) for key, rows in extracts.items()}
+
+    def extract(self, table: str, day: dt.date) -> pa.Table:
+        """The day's rows of a table. Raises OutOfCalendar, UnknownName."""
+        if table not in self.tables:
+            raise UnknownName(f"table of the source {self.name}", table, self.tables)
+        first, last = self.calendar
+        if not first <= day <= last:
+            raise OutOfCalendar(
+                f"The source {self.name} has no {table} of {day}: its calendar runs from {first} to {last}. "
+                "Choose a day of it."
+            )
+        return self._extracts.get((table, day), self.tables[table].empty_table())
+
+    def may_be_empty(self, table: str, day: dt.date) -> bool:
+        """The same for every day."""
+        return table in self._may_be_empty

@@ -1,0 +1,163 @@
+"""Judge the staged predictions on exactly the staged files, before anyone can read them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import tempfile
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow.compute as pc
+
+from tailrace.contracts import Services, Staged, Verdict
+from tailrace.errors import AuditFailed
+from tailrace.lineage import pins
+from tailrace.problems.metrics import Distribution, population_stability_index
+from tailrace.spec import PipelineSpec
+from tailrace.validation import describe_failures
+
+MEMORY = "512MB"
+"""What grouping the keys may take of it."""
+
+
+@dataclass(frozen=True)
+class Audited:
+    """What the audit measured; `psi` is None where it was not judged (too few rows, or no limit).
+
+    `coverage` is None where no predictions were due: nothing of nothing is not full coverage.
+    """
+
+    pipeline: str
+    day: dt.date
+    run_id: str
+    rows: int
+    null_share: float
+    coverage: float | None
+    psi: float | None
+    warnings: tuple[str, ...]
+    report: str
+
+
+def run(services: Services, spec: PipelineSpec, day: dt.date, run_id: str) -> Audited:
+    """Raises AuditFailed listing everything outside its threshold; the staged rows are then removed."""
+    staged = services.lake.staged(spec.predictions_table, day, run_id)
+    verdict = services.validator.validate(
+        f"{spec.name}/predictions", day, services.lake.read_staged(staged), spec.features.key
+    )
+    nulls, scores = _scores(services, spec, staged)
+    null_share = nulls / staged.rows if staged.rows else 0.0
+    due = pins.from_json(staged.notes["features_pin"]).rows
+    coverage = staged.rows / due if due else None
+    psi = _psi(spec, staged, scores)
+    problems = list(_problems(spec, staged, due, nulls, null_share, coverage, psi))
+    problems += _key_problems(services, spec, staged)
+    if not due and (emptied := _emptied(services, spec, day)):
+        problems.append(emptied)
+    if verdict.failures("critical"):
+        problems.append(describe_failures(verdict, "critical"))
+    if problems:
+        services.lake.discard(staged)
+        listed = "\n".join(f"  - {problem}" for problem in problems)
+        raise AuditFailed(
+            f"{spec.predictions_table} of {day}, scored by version {staged.notes['model_version']}, is refused:\n"
+            f"{listed}\nWhat was published before stays. Look at the features of {day} and at the model; "
+            f"the thresholds are `audit` in pipelines/{spec.name}.py. Data Docs: {verdict.report}"
+        )
+    services.lake.annotate(staged, _notes(verdict, null_share, coverage, psi))
+    warnings = (describe_failures(verdict, "warning"),) if verdict.failures("warning") else ()
+    return Audited(spec.name, day, run_id, staged.rows, null_share, coverage, psi, warnings, verdict.report)
+
+
+def _scores(services: Services, spec: PipelineSpec, staged: Staged) -> tuple[int, np.ndarray]:
+    """How many scores are null or NaN, and the others: 8 bytes a row in memory."""
+    nulls, parts = 0, [np.empty(0)]
+    for batch in services.lake.read_staged(staged):
+        column = batch.column(spec.predictions.score)
+        usable = pc.fill_null(pc.invert(pc.is_nan(column)), False)
+        nulls += batch.num_rows - pc.sum(usable).as_py() if batch.num_rows else 0
+        parts.append(column.filter(usable).to_numpy(zero_copy_only=False))
+    return nulls, np.concatenate(parts)
+
+
+def _key_problems(services: Services, spec: PipelineSpec, staged: Staged) -> list[str]:
+    """What is wrong with the keys: of features that an earlier release took in, some may repeat or be missing."""
+    import duckdb
+
+    names = ['"' + name.replace('"', '""') + '"' for name in spec.features.key]
+    key, missing = ", ".join(names), " or ".join(f"{name} is null" for name in names)
+    with (
+        tempfile.TemporaryDirectory(prefix="tailrace-audit-") as folder,
+        # Beyond its memory, DuckDB groups on disk.
+        duckdb.connect(config={"memory_limit": MEMORY, "temp_directory": folder}) as connection,
+    ):
+        rows = connection.from_arrow(services.lake.read_staged(staged))
+        keys = rows.aggregate(f"count(*) as n, bool_or({missing}) as missing", key)
+        counts = "count(*) filter (where n > 1 and not missing), coalesce(sum(n) filter (where missing), 0)"
+        repeated, nameless = keys.aggregate(counts).fetchall()[0]
+    said = []
+    if repeated:
+        said.append(f"{repeated} keys ({', '.join(spec.features.key)}) have more than one prediction each.")
+    if nameless:
+        said.append(f"{nameless} predictions have no key ({', '.join(spec.features.key)}).")
+    if said:
+        said.append(f"Correct {spec.name}_features in dbt and take the day into the lake again.")
+    return [" ".join(said)] if said else []
+
+
+def _psi(spec: PipelineSpec, staged: Staged, scores: np.ndarray) -> float | None:
+    if spec.audit.max_psi is None or len(scores) < spec.audit.psi_rows:
+        return None
+    return population_stability_index(Distribution.from_json(staged.notes["holdout_scores"]), scores)
+
+
+def _emptied(services: Services, spec: PipelineSpec, day: dt.date) -> str:
+    """A sentence if predictions would be replaced by none, and no build knows why the day has no features."""
+    published = services.lake.days(spec.predictions_table).get(day)
+    features = services.lake.days(spec.features_table).get(day)
+    if published is None or not published.rows or (features is not None and pins.EMPTY in features.metadata):
+        return ""
+    return (
+        f"{spec.features_table} has no rows of {day}, without a reason for it, and {published.rows} predictions are "
+        f"published; build the day again: tailrace warehouse --date {day}."
+    )
+
+
+def _problems(
+    spec: PipelineSpec,
+    staged: Staged,
+    due: int,
+    nulls: int,
+    null_share: float,
+    coverage: float | None,
+    psi: float | None,
+) -> list[str]:
+    audit, problems = spec.audit, []
+    if null_share > audit.max_null_share:
+        problems.append(
+            f"{null_share:.1%} of the scores are null ({nulls} of {staged.rows}); "
+            f"at most {audit.max_null_share:.1%} may be."
+        )
+    if coverage is not None and coverage < audit.min_coverage:
+        problems.append(
+            f"{staged.rows} predictions for {due} feature rows ({coverage:.1%}); "
+            f"at least {audit.min_coverage:.1%} are due."
+        )
+    if coverage is not None and coverage > 1:
+        problems.append(f"{staged.rows} predictions for {due} feature rows: some are there twice.")
+    if psi is not None and audit.max_psi is not None and not psi <= audit.max_psi:
+        problems.append(
+            f"scores moved away from the training holdout's: population stability index {psi:.2f}, "
+            f"at most {audit.max_psi:g} is accepted."
+        )
+    return problems
+
+
+def _notes(verdict: Verdict, null_share: float, coverage: float | None, psi: float | None) -> dict[str, str]:
+    return {
+        "audit": "passed",
+        "audit_null_share": f"{null_share:.6f}",
+        "audit_coverage": "" if coverage is None else f"{coverage:.6f}",
+        "audit_psi": "" if psi is None or math.isnan(psi) else f"{psi:.6f}",
+        "audit_warnings": str(len(verdict.failures("warning"))),
+    }

@@ -1,0 +1,50 @@
+"""Build the warehouse's tables of the days with dbt, in one invocation."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tailrace.contracts import ModelResult, Services
+
+
+@dataclass(frozen=True)
+class Built:
+    """What dbt did: each node's result, and how many nodes ended in which status."""
+
+    first: dt.date
+    last: dt.date
+    nodes: tuple[ModelResult, ...]
+
+    @property
+    def statuses(self) -> Mapping[str, int]:
+        return dict(Counter(node.status for node in self.nodes))
+
+
+def run(
+    services: Services,
+    first: dt.date,
+    last: dt.date,
+    run_id: str = "",
+    on_node: Callable[[ModelResult], None] = lambda node: None,
+) -> Built:
+    """Build the days; where an earlier try of the same run failed, only what failed and what depends on it.
+
+    `on_node` is given every node's result, also where the build fails. Raises what `Warehouse.build` raises.
+    """
+    return Built(first, last, services.warehouse.build(first, last, run_id, on_node))
+
+
+def brief(node: ModelResult) -> dict[str, Any]:
+    """A node's result in a line for people: without SQL and log."""
+    return {
+        "status": f"{node.status}, kept" if node.kept else node.status,
+        "kind": node.kind,
+        "name": node.name,
+        "seconds": round(node.seconds, 2),
+        "rows": node.rows,
+        "message": node.message,
+    }

@@ -1,0 +1,61 @@
+"""Land the source's extract of each day, replacing what was landed before."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from tailrace import days
+from tailrace.contracts import Services, Source
+from tailrace.errors import BadInput, LandingRefused, OutOfCalendar
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """Rows landed for the days first..last, by table."""
+
+    first: dt.date
+    last: dt.date
+    rows: Mapping[str, int]
+
+
+def run(services: Services, first: dt.date, last: dt.date) -> Ingested:
+    """Raises OutOfCalendar before anything is landed, LandingRefused before anything of a day is, StorageFull."""
+    source, landing = services.source, services.landing
+    _check_calendar(services, first, last)
+    rows = dict.fromkeys(source.tables, 0)
+    for day in days.span(first, last):
+        extracts = {table: source.extract(table, day) for table in source.tables}
+        _refuse_empty(source, day, extracts, first)
+        for table, extract in extracts.items():
+            rows[table] += landing.write(table, day, extract)
+    return Ingested(first, last, rows)
+
+
+def _refuse_empty(source: Source, day: dt.date, extracts: Mapping[str, pa.Table], first: dt.date) -> None:
+    """An extract that failed at its source looks like a day on which nothing happened."""
+    may_be_empty = getattr(source, "may_be_empty", lambda table, day: False)
+    empty = [table for table, rows in extracts.items() if rows.num_rows == 0 and not may_be_empty(table, day)]
+    if empty:
+        landed = f" {first} to {day - dt.timedelta(days=1)} are landed." if day > first else ""
+        raise LandingRefused(
+            f"The source {source.name} gave no rows of {', '.join(empty)} for {day}, so nothing of {day} was landed: "
+            f"what was landed of it before stays.{landed} See whether the source has the day, then ingest it again. If "
+            "such a day may be empty, the source says so: `may_be_empty(table, day)` returns True."
+        )
+
+
+def _check_calendar(services: Services, first: dt.date, last: dt.date) -> None:
+    """Of a range, no day is landed if one cannot be."""
+    begins, ends = services.source.calendar
+    if first > last:
+        raise BadInput(f"The range goes from {first} to {last}; its first day must not be after its last.")
+    if first < begins or last > ends:
+        asked = str(first) if first == last else f"{first} to {last}"
+        raise OutOfCalendar(
+            f"{services.source.name} has no extract of {asked}; its calendar goes from {begins} to {ends}. "
+            "Nothing was landed."
+        )

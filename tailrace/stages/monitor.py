@@ -1,0 +1,235 @@
+"""How published days turned out, and how far their features and scores moved from those of the training."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tailrace import days
+from tailrace.champions import model_versions
+from tailrace.contracts import Commit, Services
+from tailrace.errors import ModelGone, UpstreamMissing
+from tailrace.lineage import provenance
+from tailrace.monitoring import performance, references
+from tailrace.monitoring.references import References
+from tailrace.problems.metrics import Distribution, measure, population_stability_index
+from tailrace.spec import Monitor, PipelineSpec
+
+Drift = Literal["ok", "watch", "alarm"]
+
+SCHEMA = pa.schema(
+    [
+        pa.field("model_version", pa.string()),
+        pa.field("rows", pa.int64()),
+        pa.field("known_outcomes", pa.int64()),
+        pa.field("base_rate", pa.float64()),
+        pa.field("mean_score", pa.float64()),
+        pa.field("roc_auc", pa.float64()),
+        pa.field("log_loss", pa.float64()),
+        pa.field("brier", pa.float64()),
+        pa.field("score_psi", pa.float64()),
+        pa.field("worst_feature", pa.string()),
+        pa.field("worst_feature_psi", pa.float64()),
+        pa.field("feature_psi", pa.string()),
+        pa.field("drift", pa.string()),
+        pa.field("note", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class DayPerformance:
+    """A published day. Metrics are None while no outcome of it is known, drift where it cannot be told (`note`).
+
+    `feature_psi` is a JSON object of the population stability index of each feature; the worst feature is the one
+    that goes furthest beyond what single days of the training window showed.
+    """
+
+    day: dt.date
+    model_version: str
+    rows: int
+    known_outcomes: int
+    base_rate: float | None
+    mean_score: float | None
+    roc_auc: float | None
+    log_loss: float | None
+    brier: float | None
+    score_psi: float | None
+    worst_feature: str | None
+    worst_feature_psi: float | None
+    feature_psi: str | None
+    drift: Drift | None
+    note: str
+
+
+@dataclass(frozen=True)
+class Monitored:
+    """The days of `performance/<pipeline>` that were written anew, and the drift of the last of them."""
+
+    pipeline: str
+    day: dt.date
+    days: int
+    changed: int
+    outcomes: int
+    drift: Drift | None
+    worst_feature: str | None
+    note: str
+
+
+def run(
+    services: Services, spec: PipelineSpec, day: dt.date, run_id: str, *, asked: Mapping[str, str] | None = None
+) -> Monitored:
+    """Write the performance of `day`, and anew that of the days before whose outcomes may have become known since.
+
+    Each day is told by all that the lake holds of it, so runs may come late or in any order. `asked` is what the run
+    was asked for: it goes into the commits. Raises UpstreamMissing if none of these days is published.
+    """
+    earliest = day - dt.timedelta(days=spec.outcome.lag_days + performance.LATE_DAYS)
+    published = services.lake.days(spec.predictions_table)
+    due = [one for one in days.span(earliest, day) if one in published]
+    if not due:
+        raise UpstreamMissing(
+            f"{spec.predictions_table} has no published predictions from {earliest} to {day}, so there is nothing to "
+            f"monitor; publish them with: tailrace predict {spec.name} --date {day}."
+        )
+    seen: dict[str, _Trained] = {}
+    found, commits = [], []
+    for one in due:
+        version = published[one].metadata["model_version"]
+        found.append(_of_day(services, spec, one, version, _trained(services, spec, published[one], seen)))
+        commits.append(_publish(services, spec, found[-1], run_id, asked or {}))
+    last = found[-1]
+    return Monitored(
+        spec.name,
+        day,
+        len(found),
+        sum(not commit.unchanged for commit in commits),
+        sum(one.known_outcomes for one in found),
+        last.drift,
+        last.worst_feature,
+        last.note if last.day == day else f"{day} is not published; the last published day before it is {last.day}.",
+    )
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """What a version was trained on, as far as it was kept; `gone`: why its training is not known any more."""
+
+    references: References | None
+    scores: Distribution | None
+    gone: str = ""
+
+
+def _trained(services: Services, spec: PipelineSpec, commit: Commit, seen: dict[str, _Trained]) -> _Trained:
+    """What the model that made the commit was trained on; `seen` holds what was looked up before, by training run."""
+    try:
+        record = model_versions.trained_by(services, spec, commit)
+    except ModelGone as gone:
+        return _Trained(None, None, f"Drift is not known: {gone}")
+    if record.run_id not in seen:
+        scores = record.tags.get(model_versions.SCORES_TAG)
+        known = Distribution.from_json(scores) if scores else None
+        seen[record.run_id] = _Trained(references.of_run(services.tracker, record.run_id), known)
+    return seen[record.run_id]
+
+
+def _of_day(services: Services, spec: PipelineSpec, day: dt.date, version: str, trained: _Trained) -> DayPerformance:
+    score = spec.predictions.score
+    scores = services.lake.read(spec.predictions_table, first=day, last=day, columns=[score]).read_all()[score]
+    known = scores.filter(pc.invert(pc.is_null(scores, nan_is_null=True))).to_numpy()
+    judged = performance.with_outcomes(services.lake, spec, day)
+    labels = judged[spec.outcome.label].to_numpy()
+    metrics = measure(labels, judged[score].to_numpy()) if len(labels) else {}
+    moved = _moved(services, spec, day, version, trained, known)
+    return DayPerformance(
+        day=day,
+        model_version=version,
+        rows=len(scores),
+        known_outcomes=len(labels),
+        base_rate=float(labels.mean()) if len(labels) else None,
+        mean_score=float(known.mean()) if len(known) else None,
+        roc_auc=_known(metrics.get("roc_auc")),
+        log_loss=_known(metrics.get("log_loss")),
+        brier=_known(metrics.get("brier")),
+        score_psi=moved.score_psi,
+        worst_feature=moved.worst_feature,
+        worst_feature_psi=moved.worst_feature_psi,
+        feature_psi=moved.feature_psi,
+        drift=moved.drift,
+        note=moved.note,
+    )
+
+
+@dataclass(frozen=True)
+class _Moved:
+    score_psi: float | None = None
+    worst_feature: str | None = None
+    worst_feature_psi: float | None = None
+    feature_psi: str | None = None
+    drift: Drift | None = None
+    note: str = ""
+
+
+def _moved(
+    services: Services, spec: PipelineSpec, day: dt.date, version: str, trained: _Trained, scores: np.ndarray
+) -> _Moved:
+    """How far the day is from the training of the version that scored it."""
+    if len(scores) < spec.monitor.rows:
+        return _Moved(note=f"{len(scores)} scores are too few to tell drift by; monitor.rows is {spec.monitor.rows}.")
+    if trained.gone:
+        return _Moved(note=trained.gone)
+    if trained.references is None:
+        said = f"Version {version} was trained without keeping what its features were like; train again to see drift."
+        return _Moved(population_stability_index(trained.scores, scores) if trained.scores else None, note=said)
+    held = trained.references.features
+    # Features that left the spec since are gone from this day's comparison, and new ones had no part in the model.
+    names = [name for name in spec.features.columns if name in held]
+    rows = services.lake.read(spec.features_table, first=day, last=day, columns=names).read_all()
+    psi = {name: held[name].psi(references.comparable(spec, rows, name)) for name in names} if rows.num_rows else {}
+    beyond = {name: value - held[name].usual for name, value in psi.items()}
+    worst = max(beyond, key=beyond.__getitem__, default=None)
+    score_psi = trained.references.score.psi(pa.chunked_array([pa.array(scores, pa.float64())]))
+    furthest = max([score_psi - trained.references.score.usual, *beyond.values()])
+    return _Moved(
+        score_psi,
+        worst,
+        psi[worst] if worst else None,
+        json.dumps({name: round(value, 6) for name, value in psi.items()}),
+        _light(spec.monitor, furthest),
+    )
+
+
+def _light(monitor: Monitor, beyond: float) -> Drift:
+    if beyond >= monitor.alarm_psi:
+        return "alarm"
+    return "watch" if beyond >= monitor.watch_psi else "ok"
+
+
+def _publish(
+    services: Services, spec: PipelineSpec, found: DayPerformance, run_id: str, asked: Mapping[str, str]
+) -> Commit:
+    fields = {name: value for name, value in asdict(found).items() if name != "day"}
+    rows = pa.Table.from_pylist([fields], schema=SCHEMA)
+    staged = services.lake.stage(spec.performance_table, found.day, run_id, rows.to_reader())
+    notes = {**provenance.code(), **provenance.asked_notes(asked)}
+    metadata = {"pipeline": spec.name, "stage": "monitor", "run_id": run_id, **notes}
+    return services.lake.publish(staged, metadata)
+
+
+def _known(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else value
+
+
+def rows_of(services: Services, spec: PipelineSpec) -> list[Mapping[str, object]]:
+    """The performance table, a mapping per published day, oldest first; empty while nothing was monitored."""
+    if not services.lake.exists(spec.performance_table):
+        return []
+    return services.lake.read(spec.performance_table).read_all().sort_by("ds").to_pylist()

@@ -1,0 +1,321 @@
+"""Who is champion: the gate or a person decides, and it is written down who and why."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from dataclasses import dataclass
+from typing import Literal
+
+from tailrace.champions import model_versions, promotions
+from tailrace.champions.gate import Decision
+from tailrace.champions.promotions import Promotion
+from tailrace.contracts import Services
+from tailrace.errors import BadInput, GateRefused, UnknownName
+from tailrace.lineage.identity import Identity
+from tailrace.spec import PipelineSpec, zone
+from tailrace.stages.evaluate import champion_against, comparison_of, decision_of, model_of
+
+log = logging.getLogger("tailrace")
+
+GATE, TIMEOUT = "gate", "timeout"
+Outcome = Literal["promoted", "kept", "waiting", "rejected", "rolled_back"]
+
+
+@dataclass(frozen=True)
+class Promoted:
+    """What happened to the champion, and why.
+
+    `kept`: it stays who it is, at least as good as the challenger, or rolled back to before; `waiting`: a person has to
+    approve; `rejected`: a person, or the approval's timeout, said no; `rolled_back`: a former champion is champion
+    again. `effective_from` is the day from which on the version is champion, None where it is not.
+    """
+
+    pipeline: str
+    version: str
+    outcome: Outcome
+    previous: str | None
+    reason: str
+    effective_from: dt.date | None = None
+
+
+@dataclass(frozen=True)
+class _Standing:
+    """What a decision on a training run's model goes by: the champions so far, and the day it was trained as of."""
+
+    past: tuple[Promotion, ...]
+    previous: Promotion | None
+    trained: dt.date
+
+    @property
+    def champion(self) -> str | None:
+        """The version in force."""
+        return self.previous.version if self.previous else None
+
+    def has(self, model: Identity) -> bool:
+        """Whether the model is champion from the day on that it was trained as of."""
+        return _is_in(self.past, model, self.trained)
+
+
+def run(
+    services: Services,
+    spec: PipelineSpec,
+    run_id: str,
+    *,
+    recorded_at: dt.datetime,
+    decided_by: str = GATE,
+    reason: str = "",
+    takes_over: dt.date | None = None,
+) -> Promoted:
+    """Promote the model of a training run, from the day it was trained as of, or from `takes_over` if that is later.
+
+    A person's decision (decided_by other than the gate) overrules `keep`. The gate never takes the
+    championship from a version trained on later data: a training run again for an old day changes nothing.
+    Raises GateRefused where a fatal rule is broken, whoever asks; UnknownName if the run was not evaluated;
+    BadInput if a person's decision would have no effect, or would take effect long after the next day.
+    """
+    model = model_of(services, spec, run_id)
+    version = model.version
+    decision = _not_refused(services, spec, run_id, version)
+    by_gate = decided_by == GATE
+    at = _standing(services, spec, run_id)
+    effective_from = max(at.trained, takes_over or at.trained)
+    if takes_over:
+        _refuse_far_ahead(services, spec, takes_over, recorded_at)
+    if by_gate and _is_in(at.past, model, effective_from):
+        _point_alias(services, spec)
+        said = "It was promoted before; nothing changes."
+        return Promoted(spec.name, version, "promoted", at.champion, said, effective_from)
+    if decision.verdict == "keep" and by_gate:
+        return Promoted(spec.name, version, "kept", at.champion, " ".join(decision.broken()))
+    if spec.gate.approval == "human" and by_gate:
+        return _awaited(services, spec, run_id, model, at.champion)
+    if not by_gate:
+        _refuse_without_effect(spec, version, effective_from, at.previous)
+    why = reason or "; ".join(rule.sentence for rule in decision.rules)
+    if not _is_in((at.previous,) if at.previous else (), model, effective_from):
+        decided = Promotion(spec.name, version, effective_from, recorded_at, run_id, decided_by, why, at.champion)
+        promotions.record(services.lake, decided, model.digest)
+    _point_alias(services, spec)
+    return Promoted(spec.name, version, "promoted", at.champion, why, effective_from)
+
+
+def approve(
+    services: Services, spec: PipelineSpec, run_id: str, *, recorded_at: dt.datetime, decided_by: str, reason: str
+) -> Promoted:
+    """Promote the model of a training run that a person approved.
+
+    Raises BadInput where another version became champion since the challenger was compared: what was shown no
+    longer holds. Raises GateRefused, UnknownName as `run` does.
+    """
+    model = model_of(services, spec, run_id)
+    version = model.version
+    _not_refused(services, spec, run_id, version)
+    at = _standing(services, spec, run_id)
+    if at.has(model):
+        _point_alias(services, spec)
+        said = f"{_before(at.past, model)} Nothing changes."
+        return Promoted(spec.name, version, "promoted", at.champion, said, at.trained)
+    _refuse_overtaken(services, spec, run_id, model, at)
+    decided = Promotion(spec.name, version, at.trained, recorded_at, run_id, decided_by, reason, at.champion)
+    promotions.record(services.lake, decided, model.digest)
+    _point_alias(services, spec)
+    return Promoted(spec.name, version, "promoted", at.champion, reason, at.trained)
+
+
+def reject(
+    services: Services, spec: PipelineSpec, run_id: str, *, recorded_at: dt.datetime, decided_by: str, reason: str
+) -> Promoted:
+    """Write down that the model of a training run is not to be champion. Raises BadInput if it is already."""
+    model = model_of(services, spec, run_id)
+    version = model.version
+    at = _standing(services, spec, run_id)
+    if at.has(model):
+        raise BadInput(
+            f"{spec.name}: version {version} cannot be rejected any more. {_before(at.past, model)} To take it back, "
+            f"roll back to a former champion: tailrace rollback {spec.name} --version N --reason '...'."
+        )
+    if (earlier := _rejection(services, spec, model)) is not None:
+        return Promoted(spec.name, version, "rejected", at.champion, f"{_who(earlier)} Nothing changes.")
+    decided = Promotion(
+        spec.name, version, at.trained, recorded_at, run_id, decided_by, reason, at.champion, "rejected"
+    )
+    promotions.record(services.lake, decided, model.digest)
+    return Promoted(spec.name, version, "rejected", at.champion, reason)
+
+
+def roll_back(
+    services: Services,
+    spec: PipelineSpec,
+    version: str,
+    *,
+    recorded_at: dt.datetime,
+    decided_by: str,
+    reason: str,
+    takes_over: dt.date | None = None,
+    dry_run: bool = False,
+    airflow_run: str = "",
+) -> Promoted:
+    """Make a former champion champion again, from `takes_over` on; with `dry_run` only say what that would do.
+
+    That day is by default the one after the last published day, so that what is published stays what a backfill would
+    publish. `airflow_run` goes into the decision's commit: a run that is tried again recognises its decision by it.
+    Raises UnknownName naming the former champions if the version is none, ModelGone if the registry does not have it
+    any more, BadInput if it would have no effect, or take effect long after the next day.
+    """
+    past = promotions.history(services.lake, spec.name)
+    former = [row for row in past if row.version == version]
+    previous = promotions.current(past)
+    if not former or previous is None:
+        hint = "Only a version that was champion can be rolled back to; any other is approved or promoted."
+        raise UnknownName(f"former champion of {spec.name}", version, {row.version for row in past}, hint)
+    model = _still_there(services, spec, former)
+    if not previous.model.differs(model):
+        if not dry_run:
+            _point_alias(services, spec)
+        if previous.decision == "rolled_back":
+            said = f"{_before(past, model)} Nothing changes."
+            return Promoted(spec.name, version, "kept", previous.previous, said, previous.effective_from)
+        raise BadInput(
+            f"{spec.name}: version {version} is the champion already, from {previous.effective_from} on; "
+            f"name one of its predecessors."
+        )
+    published = services.lake.days(spec.predictions_table)
+    next_day = max(published) + dt.timedelta(days=1) if published else previous.effective_from
+    effective_from = takes_over or max(next_day, previous.effective_from)
+    _refuse_far_ahead(services, spec, effective_from, recorded_at)
+    _refuse_without_effect(spec, version, effective_from, previous)
+    decided = Promotion(
+        spec.name,
+        version,
+        effective_from,
+        recorded_at,
+        model.run_id,
+        decided_by,
+        reason,
+        previous.version,
+        "rolled_back",
+    )
+    if not dry_run:
+        promotions.record(services.lake, decided, model.digest, airflow_run)
+        _point_alias(services, spec)
+    return Promoted(spec.name, version, "rolled_back", previous.version, reason, effective_from)
+
+
+def run_of(services: Services, spec: PipelineSpec, named: str) -> str:
+    """The training run that is named by its id or by its model version's number. Raises UnknownName."""
+    runs = {known.version: known.run_id for known in services.tracker.versions(spec.name)}
+    if named in runs.values():
+        return named
+    if named not in runs:
+        raise UnknownName(f"version or training run of {spec.name}", named, runs)
+    return runs[named]
+
+
+def _still_there(services: Services, spec: PipelineSpec, former: list[Promotion]) -> Identity:
+    """The one of these former champions of one number that the registry has. Raises ModelGone."""
+    known = [promotions.with_digest(services.lake, row.model) for row in former]
+    there = (model for model in known if not model_versions.why_gone(services, spec, model))
+    return model_versions.registered(services, spec, next(there, known[0]))
+
+
+def _not_refused(services: Services, spec: PipelineSpec, run_id: str, version: str) -> Decision:
+    decision = decision_of(services, run_id)
+    if decision.verdict == "refuse":
+        raise GateRefused(
+            f"{spec.name}: version {version} is not promoted: {' '.join(decision.broken())} The champion stays. Look "
+            f"at the evaluation report of run {run_id}; the gate is in pipelines/{spec.name}.py."
+        )
+    return decision
+
+
+def _awaited(services: Services, spec: PipelineSpec, run_id: str, model: Identity, previous: str | None) -> Promoted:
+    """The gate passed, and a person has said no already, or has yet to say something."""
+    if (earlier := _rejection(services, spec, model)) is not None:
+        return Promoted(spec.name, model.version, "rejected", previous, _who(earlier))
+    how = (
+        f"Approve or reject it in Airflow (approve__{spec.name}), or with: "
+        f"tailrace promote {spec.name} --run {run_id} --reason '...'."
+    )
+    return Promoted(spec.name, model.version, "waiting", previous, f"The gate passed; a person decides. {how}")
+
+
+def _refuse_without_effect(
+    spec: PipelineSpec, version: str, effective_from: dt.date, previous: Promotion | None
+) -> None:
+    if previous and previous.effective_from > effective_from:
+        raise BadInput(
+            f"{spec.name}: version {version} would take over on {effective_from}, but version {previous.version} is "
+            f"champion from {previous.effective_from} on. Say from which later day on, such as --from "
+            f"{previous.effective_from}."
+        )
+
+
+def _refuse_far_ahead(services: Services, spec: PipelineSpec, day: dt.date, recorded_at: dt.datetime) -> None:
+    """Raises BadInput for a day that is not decided on yet: until it comes, nobody else could become champion."""
+    published = services.lake.days(spec.predictions_table)
+    tomorrow = recorded_at.astimezone(zone(spec)).date() + dt.timedelta(days=1)
+    latest = max([tomorrow, *(one + dt.timedelta(days=1) for one in published)])
+    if day > latest:
+        raise BadInput(
+            f"{spec.name}: nobody is made champion from {day} on: that is far ahead, and until then no other version "
+            f"could take over. Name a day up to {latest}, or decide when it comes."
+        )
+
+
+def _refuse_overtaken(services: Services, spec: PipelineSpec, run_id: str, model: Identity, at: _Standing) -> None:
+    compared = comparison_of(services, run_id)
+    shown = Identity(compared.champion, compared.champion_run_id or "") if compared.champion else None
+    now = champion_against(services, spec, at.trained, model)
+    if now and model_versions.why_gone(services, spec, now):
+        now = None
+    later = at.previous is not None and at.previous.effective_from > at.trained
+    same = (now is None and shown is None) or (now is not None and shown is not None and not now.differs(shown))
+    if same and not later:
+        return
+    champion = at.previous.model if at.previous and later else now
+    judged = f"judged against version {shown.version}" if shown else "judged where there was no champion"
+    after = f" {_before(at.past, champion)}" if champion else ""
+    raise BadInput(
+        f"{spec.name}: the approval of version {model.version} was overtaken. It was {judged}; that "
+        f"has changed.{after}  Nothing changes. To let it compete, train as of a later day, or evaluate it "
+        f"again and approve what that shows: tailrace run evaluate {spec.name} --date {at.trained} --run {run_id}."
+    )
+
+
+def _rejection(services: Services, spec: PipelineSpec, model: Identity) -> Promotion | None:
+    """The last decision on a model, if it is a rejection."""
+    decided = promotions.decisions(services.lake, spec.name)
+    last = next((row for row in decided if not row.model.differs(model)), None)
+    return last if last is not None and last.decision == "rejected" else None
+
+
+def _is_in(past: tuple[Promotion, ...], model: Identity, effective_from: dt.date) -> bool:
+    return any(row.effective_from == effective_from and not row.model.differs(model) for row in past)
+
+
+def _before(past: tuple[Promotion, ...], model: Identity) -> str:
+    row = next(row for row in past if not row.model.differs(model))
+    how = "was rolled back to" if row.decision == "rolled_back" else "became champion"
+    return f"Version {model.version} {how}, from {row.effective_from} on (decided by {row.decided_by})."
+
+
+def _who(rejection: Promotion) -> str:
+    return f"Version {rejection.version} was rejected by {rejection.decided_by}: {rejection.reason}"
+
+
+def _standing(services: Services, spec: PipelineSpec, run_id: str) -> _Standing:
+    past = promotions.history(services.lake, spec.name)
+    trained = dt.date.fromisoformat(services.tracker.run(run_id).tags["tailrace.day"])
+    return _Standing(past, promotions.current(past), trained)
+
+
+def _point_alias(services: Services, spec: PipelineSpec) -> None:
+    """Set again whenever a decision is made again: the tracker may have been away the first time."""
+    champion = promotions.current(promotions.history(services.lake, spec.name))
+    if champion is None:
+        return
+    if gone := model_versions.why_gone(services, spec, champion.model):
+        log.warning("%s: the alias %r stays as it is. %s", spec.name, model_versions.CHAMPION, gone)
+        return
+    services.tracker.set_alias(spec.name, model_versions.CHAMPION, champion.version)

@@ -1,0 +1,53 @@
+"""Make the audited predictions the day's predictions, in one transaction."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, replace
+
+from tailrace.contracts import Commit, Services
+from tailrace.errors import AuditFailed
+from tailrace.lineage import provenance
+from tailrace.spec import PipelineSpec
+
+
+@dataclass(frozen=True)
+class Published:
+    """The commit that holds the day. `unchanged`: it held these very predictions already."""
+
+    pipeline: str
+    day: dt.date
+    rows: int
+    model_version: str
+    commit: Commit
+
+    @property
+    def unchanged(self) -> bool:
+        return self.commit.unchanged
+
+
+def run(services: Services, spec: PipelineSpec, day: dt.date, run_id: str) -> Published:
+    """Raises AuditFailed if the staged rows were not audited, PublishConflict, StagingGone."""
+    staged = services.lake.staged(spec.predictions_table, day, run_id)
+    if staged.notes.get("audit") != "passed":
+        raise AuditFailed(
+            f"{spec.predictions_table} of {day}: what run {run_id!r} staged has not passed its audit; "
+            f"run it first: tailrace run audit {spec.name} --date {day} --run-id {run_id}."
+        )
+    notes = {name: value for name, value in staged.notes.items() if name != "holdout_scores"}
+    metadata = {"pipeline": spec.name, "stage": "publish", "run_id": run_id, **provenance.code(), **notes}
+    commit = services.lake.publish(staged, metadata)
+    return Published(spec.name, day, commit.rows, staged.notes["model_version"], commit)
+
+
+def published(services: Services, spec: PipelineSpec, day: dt.date) -> Published:
+    """What the day holds, as a run finds it that has published it before."""
+    commit = replace(services.lake.days(spec.predictions_table)[day], unchanged=True)
+    return Published(spec.name, day, commit.rows, commit.metadata["model_version"], commit)
+
+
+def discard(services: Services, spec: PipelineSpec, day: dt.date, run_id: str) -> int:
+    """Remove what the run staged for the day, as a dry run ends; the rows there were."""
+    staged = services.lake.staged(spec.predictions_table, day, run_id)
+    services.lake.discard(staged)
+    return staged.rows

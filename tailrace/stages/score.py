@@ -1,0 +1,119 @@
+"""Score the day's features with a resolved model version, staging the predictions."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+
+from tailrace.champions import model_versions
+from tailrace.contracts import Commit, Pin, Services
+from tailrace.errors import UpstreamMissing
+from tailrace.lineage import identity, pins, provenance
+from tailrace.lineage.identity import Identity
+from tailrace.spec import PipelineSpec
+
+PREDICTIONS_DIGEST = "predictions_digest"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Predictions staged by this run, which no reader sees yet.
+
+    `already` is empty, or says by whom they are published from the same inputs: nothing is staged then; `own`: by this
+    very run, which began again after it had published. `model_url` is the page of the model's training run in the
+    tracker; empty if none is served, or nothing was scored.
+    """
+
+    pipeline: str
+    day: dt.date
+    run_id: str
+    rows: int
+    model_version: str
+    model_choice: str
+    features_version: str
+    already: str = ""
+    own: bool = False
+    model_url: str = ""
+
+
+def run(
+    services: Services,
+    spec: PipelineSpec,
+    day: dt.date,
+    run_id: str,
+    model: str = model_versions.AS_OF,
+    *,
+    force: bool = False,
+    asked: Mapping[str, str] | None = None,
+) -> Scored:
+    """Stage the day's predictions, unless they are published from these very features by this very version.
+
+    `force` scores them all the same. `asked` is what the run was asked for: it goes into the commit.
+    Raises UpstreamMissing, NoChampion, UnknownName, ModelGone, SignatureMismatch, StorageFull.
+    """
+    lake = services.lake
+    if day not in lake.days(spec.features_table):
+        raise UpstreamMissing(
+            f"{spec.features_table} has no published features of {day}; "
+            f"run the warehouse for this day first: tailrace warehouse --date {day}."
+        )
+    chosen = model_versions.resolve(services, spec, day, model)
+    pin = lake.pin(spec.features_table, first=day, last=day)
+    if not force and (held := _published(services, spec, day, chosen.model, pin)) is not None:
+        by = held.metadata["run_id"]
+        already = (
+            f"{spec.predictions_table} of {day} is already published by {by} from the same "
+            f"features by {chosen.model} (commit {held.version}): nothing was scored."
+        )
+        scored = Scored(spec.name, day, run_id, held.rows, chosen.version, model, pin.version, already)
+        return replace(scored, own=by == run_id)
+    used = model_versions.registered(services, spec, chosen.model, day)
+    trained = services.tracker.run(used.run_id)
+    expected = model_versions.holdout_scores(trained, chosen.version)
+    fitted = model_versions.load(services, spec, chosen.version)
+    rows = lake.scan(pin, [*spec.features.key, spec.features.event_time, "ds", *_inputs(services, spec)])
+    target = lake.target(spec.predictions_table, day, run_id)
+    staged = services.engine.score(spec, fitted, chosen.version, rows, target)
+    lake.annotate(
+        staged,
+        {
+            **identity.notes(used),
+            "model_choice": model,
+            "model_effective_from": str(chosen.effective_from or ""),
+            "look_ahead": str(chosen.look_ahead).lower(),
+            "engine": services.engine.name,
+            # Written here so that the audit needs no tracker.
+            "holdout_scores": expected,
+            "features_pin": pins.to_json(pin),
+            PREDICTIONS_DIGEST: predictions_digest(spec),
+            **provenance.asked_notes(asked or {}),
+        },
+    )
+    return Scored(spec.name, day, run_id, staged.rows, chosen.version, model, pin.version, model_url=trained.url)
+
+
+def predictions_digest(spec: PipelineSpec) -> str:
+    """SHA-256 of what the spec says of the columns that are published."""
+    said = [asdict(spec.predictions), spec.features.key, spec.features.event_time, sorted(spec.features.columns)]
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _published(services: Services, spec: PipelineSpec, day: dt.date, model: Identity, features: Pin) -> Commit | None:
+    """The commit the day holds, if it was made from these features by this very model and its files are sound."""
+    held = services.lake.days(spec.predictions_table).get(day)
+    if held is None or not {"features_pin", identity.VERSION, PREDICTIONS_DIGEST} <= held.metadata.keys():
+        return None
+    made_from = pins.from_json(held.metadata["features_pin"])
+    same = (made_from.table, made_from.rows, made_from.digest) == (features.table, features.rows, features.digest)
+    same = same and held.metadata[PREDICTIONS_DIGEST] == predictions_digest(spec)
+    same = same and model_versions.made_by(services, spec, held, model)
+    return held if same and services.lake.sound(spec.predictions_table, day) else None
+
+
+def _inputs(services: Services, spec: PipelineSpec) -> list[str]:
+    """The model's inputs that the table has; the engine says in one sentence what it lacks."""
+    held = services.lake.schema(spec.features_table).names
+    return [name for name in spec.features.columns if name in held]

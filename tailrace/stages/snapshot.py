@@ -1,0 +1,92 @@
+"""Take the day's features and outcomes from the warehouse into the lake."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tailrace.contracts import Commit, Services
+from tailrace.errors import UpstreamMissing, ValidationFailed
+from tailrace.lineage import pins, provenance
+from tailrace.rows import roles, staleness
+from tailrace.spec import PipelineSpec
+
+
+@dataclass(frozen=True)
+class Snapshotted:
+    """The commits that hold the day; `unchanged` ones made none."""
+
+    pipeline: str
+    day: dt.date
+    features: Commit
+    outcomes: Commit
+
+
+def run(
+    services: Services, spec: PipelineSpec, day: dt.date, run_id: str, *, asked: Mapping[str, str] | None = None
+) -> Snapshotted:
+    """`asked` is what the run was asked for: it goes into the commits.
+
+    Raises before anything is published ContractBroken, KeysRepeated or LookAhead (docs/roles.md says what the columns
+    must hold), UpstreamMissing if the day was never built, ValidationFailed if it has no rows and nothing says why, and
+    SchemaMismatch, PublishConflict.
+    """
+    lake, key = services.lake, spec.features.key
+    features = services.warehouse.read(f"{spec.name}_features", day, key).read_all()
+    outcomes = services.warehouse.read(f"{spec.name}_outcomes", day, key).read_all()
+    reasons = _reasons(services, spec, day, {"features": features.num_rows, "outcomes": outcomes.num_rows})
+    roles.check(spec, day, features, outcomes)
+    notes = provenance.asked_notes(asked or {})
+    sources = pins.source_note(services.warehouse.sources(day))
+    metadata = {"pipeline": spec.name, "stage": "snapshot", "run_id": run_id, **sources, **notes}
+    # Both are staged before either is published: what refuses one leaves the other as it was.
+    staged = [
+        lake.stage(spec.features_table, day, run_id, features.to_reader()),
+        lake.stage(spec.outcomes_table, day, run_id, outcomes.to_reader()),
+    ]
+    features_commit, outcomes_commit = (
+        lake.publish(part, {**metadata, **({pins.EMPTY: reasons[part.table]} if part.table in reasons else {})})
+        for part in staged
+    )
+    if features_commit.unchanged and sources:
+        staleness.note_unchanged(lake, spec, features_commit, sources)
+    return Snapshotted(spec.name, day, features_commit, outcomes_commit)
+
+
+def _reasons(services: Services, spec: PipelineSpec, day: dt.date, rows: Mapping[str, int]) -> dict[str, str]:
+    """Why the tables without rows have none, by lake table: a good day must not be replaced by nothing.
+
+    A day that has rows was built, whoever did it. One without needs a build's record, and a reason in it; but the first
+    days of a pipeline have no outcomes, since those are of days before.
+    """
+    tables = {"features": spec.features_table, "outcomes": spec.outcomes_table}
+    empty = [part for part in tables if rows[part] == 0]
+    if not empty:
+        return {}
+    if empty == ["outcomes"] and _is_before_outcomes(services, spec, day):
+        return {spec.outcomes_table: "no outcomes of the first features are known yet"}
+    recorded = services.warehouse.built(day) or {}
+    reasons = {part: recorded.get(f"{spec.name}_{part}") for part in empty}
+    unbuilt = [f"{spec.name}_{part}" for part, reason in reasons.items() if reason is None]
+    if unbuilt:
+        raise UpstreamMissing(
+            f"The warehouse has no rows of {' and '.join(unbuilt)} of {day}, and no record that this day was built. "
+            f"What is published of {day} stays. Build it first: tailrace warehouse --date {day}."
+        )
+    unexplained = [f"{spec.name}_{part}" for part, reason in reasons.items() if not reason]
+    if unexplained:
+        raise ValidationFailed(
+            f"{' and '.join(unexplained)} of {day} were built and have no rows, and nothing says why. What is "
+            f"published of {day} stays. Correct the dbt model and build the day again. If its days may be empty, say "
+            "so in the model's yml: config: {meta: {may_be_empty: true}}; or name the landed table without whose "
+            "rows it has none: config: {meta: {rows_from: ...}}."
+        )
+    return {tables[part]: reason for part, reason in reasons.items() if reason}
+
+
+def _is_before_outcomes(services: Services, spec: PipelineSpec, day: dt.date) -> bool:
+    """Whether no outcome can be known by that day, since the first features are too young; nor was one published."""
+    begun = min([*services.lake.days(spec.features_table), day])
+    published = services.lake.days(spec.outcomes_table).get(day)
+    return day < begun + dt.timedelta(days=spec.outcome.lag_days) and not (published and published.rows)

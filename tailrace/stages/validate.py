@@ -1,0 +1,62 @@
+"""Judge the days' features and outcomes in the warehouse, before the lake takes them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from tailrace import days
+from tailrace.contracts import Services, Verdict
+from tailrace.errors import ValidationFailed
+from tailrace.spec import PipelineSpec
+from tailrace.validation import describe_failures
+
+PARTS = ("features", "outcomes")
+
+
+@dataclass(frozen=True)
+class Validated:
+    """Rows judged by part, the warnings as sentences, and the reports."""
+
+    pipeline: str
+    first: dt.date
+    last: dt.date
+    rows: Mapping[str, int]
+    warnings: tuple[str, ...]
+    reports: tuple[str, ...]
+
+
+def run(services: Services, spec: PipelineSpec, first: dt.date, last: dt.date) -> Validated:
+    """Judge each of the days first..last.
+
+    Raises ValidationFailed naming every critical expectation that failed, of both tables.
+    """
+    verdicts = [_judge(services, spec, part, first, last) for part in PARTS]
+    failed = [describe_failures(verdict, "critical") for verdict in verdicts if verdict.failures("critical")]
+    if failed:
+        which = str(first) if first == last else f"{first} to {last}"
+        raise ValidationFailed(
+            "\n".join(failed) + f"\nNothing of {which} was taken into the lake. Correct the data or its dbt models, "
+            "and build and validate again."
+        )
+    return Validated(
+        spec.name,
+        first,
+        last,
+        {part: verdict.rows for part, verdict in zip(PARTS, verdicts, strict=True)},
+        tuple(describe_failures(verdict, "warning") for verdict in verdicts if verdict.failures("warning")),
+        tuple(verdict.report for verdict in verdicts),
+    )
+
+
+def _judge(services: Services, spec: PipelineSpec, part: str, first: dt.date, last: dt.date) -> Verdict:
+    key, table = spec.features.key, f"{spec.name}_{part}"
+    opening = services.warehouse.read(table, first, key)
+    rest = (services.warehouse.read(table, day, key) for day in days.span(first + dt.timedelta(days=1), last))
+    batches = itertools.chain(opening, itertools.chain.from_iterable(rest))
+    rows = pa.RecordBatchReader.from_batches(opening.schema, batches)
+    return services.validator.validate(f"{spec.name}/{part}", last, rows, key, days=(last - first).days + 1)

@@ -1,0 +1,44 @@
+"""What a folder holds, as one digest, and how a copy of it is put in place whole."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+from tailrace.errors import BadInput, Refused
+
+
+def require(folder: Path) -> None:
+    """Raises BadInput if there is no such folder."""
+    if not folder.is_dir():
+        raise BadInput(f"There is no folder {folder} to store; save the model or the report there first.")
+
+
+def digest(folder: Path) -> str:
+    """SHA-256 over the sorted relative paths of all files and the SHA-256 of their bytes."""
+    lines = []
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        with path.open("rb") as file:
+            lines.append(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {path.relative_to(folder).as_posix()}")
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def deliver(source: Path, expected: str, folder: Path, pipeline: str, version: str) -> Path:
+    """Copy a model's files to `<folder>/<pipeline>-<version>` if their digest is the one expected.
+
+    Raises Refused, leaving `folder` as it was, if they are not the files that were logged.
+    """
+    found = digest(source)
+    if found != expected:
+        raise Refused(
+            f"The files of {pipeline} version {version} are not those that were logged: their digest is "
+            f"{found[:12]}, the tracker recorded {expected[:12]}. Something changed the artefact store; "
+            "restore it from a backup or train again, and do not score with this version."
+        )
+    target = folder / f"{pipeline}-{version}"
+    incoming = folder / f".{target.name}.incoming"
+    shutil.rmtree(incoming, ignore_errors=True)
+    shutil.copytree(source, incoming)
+    shutil.rmtree(target, ignore_errors=True)
+    return incoming.rename(target)

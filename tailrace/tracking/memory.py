@@ -1,0 +1,189 @@
+"""A tracker that remembers in memory and keeps artefacts in a folder, for tests and trying out."""
+
+from __future__ import annotations
+
+import datetime as dt
+import shutil
+import threading
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from tailrace.contracts import ModelVersion, Pin, RunRecord, Trial
+from tailrace.errors import UnknownName
+from tailrace.lineage.pins import to_tags
+from tailrace.tracking import folders, processes
+from tailrace.tracking.names import CLOSED_BECAUSE, CLOSED_BY, MODEL_DIGEST
+
+Status = Literal["running", "finished", "failed", "killed"]
+
+
+@dataclass
+class _Run:
+    pipeline: str
+    started_at: dt.datetime
+    status: Status = "running"
+    params: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+class MemoryTracker:
+    """Holds runs and versions for the life of the object; `folder` receives their artefacts."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.trials: dict[str, list[Trial]] = {}
+        self._runs: dict[str, _Run] = {}
+        self._versions: dict[str, list[ModelVersion]] = {}
+        self._aliases: dict[str, dict[str, str]] = {}
+        self._lock = threading.RLock()
+
+    def start_run(self, pipeline: str, name: str, tags: Mapping[str, str]) -> str:
+        run_id = uuid.uuid4().hex
+        with self._lock:
+            for other in self._runs.values():
+                if other.pipeline == pipeline and other.status == "running":
+                    self._close_if_dead(other, run_id)
+            self._runs[run_id] = _Run(
+                pipeline,
+                dt.datetime.now(dt.UTC),
+                tags={"tailrace.name": name, **processes.identity(), **tags},
+            )
+        return run_id
+
+    def close_runs_of(self, pipeline: str, host: str, why: str) -> None:
+        with self._lock:
+            for run in self._runs.values():
+                if (run.pipeline, run.status, run.tags[processes.HOST]) == (pipeline, "running", host):
+                    self._close(run, why, processes.here())
+
+    def log_trial(self, run_id: str, trial: Trial) -> None:
+        with self._lock:
+            self._find(run_id).tags.update(processes.heartbeat())
+            self.trials.setdefault(run_id, []).append(trial)
+
+    def log_inputs(self, run_id: str, pins: Mapping[str, Pin]) -> None:
+        self.log(run_id, tags=to_tags(pins))
+
+    def log(
+        self,
+        run_id: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        metrics: Mapping[str, float] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        with self._lock:
+            run = self._find(run_id)
+            run.params.update({name: str(value) for name, value in (params or {}).items()})
+            run.metrics.update({name: float(value) for name, value in (metrics or {}).items()})
+            run.tags.update({**processes.heartbeat(), **(tags or {})})
+
+    def log_files(self, run_id: str, folder: Path, under: str) -> None:
+        folders.require(folder)
+        self._find(run_id).tags.update(processes.heartbeat())
+        shutil.copytree(folder, self._artefacts(run_id) / under, dirs_exist_ok=True)
+
+    def log_model(self, run_id: str, folder: Path, example: pa.Table, predictions: pa.Array) -> str:
+        folders.require(folder)
+        with self._lock:
+            run = self._find(run_id)
+            known = self._versions.setdefault(run.pipeline, [])
+            for version in known:
+                if version.run_id == run_id:
+                    return version.version
+            created = ModelVersion(
+                pipeline=run.pipeline,
+                version=str(len(known) + 1),
+                run_id=run_id,
+                created_at=dt.datetime.now(dt.UTC),
+                aliases=(),
+                tags={MODEL_DIGEST: folders.digest(folder)},
+            )
+            shutil.copytree(folder, self._model(created))
+            known.append(created)
+            return created.version
+
+    def end_run(self, run_id: str, status: Literal["finished", "failed"]) -> None:
+        self._find(run_id).status = status
+
+    def run(self, run_id: str) -> RunRecord:
+        return self._record(run_id, self._find(run_id))
+
+    def runs(self, pipeline: str) -> tuple[RunRecord, ...]:
+        with self._lock:
+            mine = [(run_id, run) for run_id, run in self._runs.items() if run.pipeline == pipeline]
+        return tuple(self._record(run_id, run) for run_id, run in reversed(mine))
+
+    def fetch(self, run_id: str, path: str, folder: Path) -> Path:
+        self._find(run_id)
+        root = self._artefacts(run_id)
+        source = root / path
+        if not source.exists():
+            raise UnknownName(f"artefact of run {run_id}", path, [str(p.relative_to(root)) for p in root.rglob("*")])
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, dirs_exist_ok=True)
+        else:
+            shutil.copyfile(source, target)
+        return target
+
+    def model_folder(self, pipeline: str, version: str, folder: Path) -> Path:
+        found = self._find_version(pipeline, version)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folders.deliver(self._model(found), found.tags[MODEL_DIGEST], folder, pipeline, version)
+
+    def versions(self, pipeline: str) -> tuple[ModelVersion, ...]:
+        with self._lock:
+            aliases = self._aliases.get(pipeline, {})
+            return tuple(
+                replace(version, aliases=tuple(sorted(a for a, v in aliases.items() if v == version.version)))
+                for version in reversed(self._versions.get(pipeline, []))
+            )
+
+    def set_alias(self, pipeline: str, alias: str, version: str) -> None:
+        with self._lock:
+            self._aliases.setdefault(pipeline, {})[alias] = self._find_version(pipeline, version).version
+
+    def _find(self, run_id: str) -> _Run:
+        if run_id not in self._runs:
+            raise UnknownName("run", run_id, self._runs)
+        return self._runs[run_id]
+
+    def _find_version(self, pipeline: str, version: str) -> ModelVersion:
+        known = {found.version: found for found in self._versions.get(pipeline, [])}
+        if version not in known:
+            raise UnknownName(f"model version of {pipeline}", version, known)
+        return known[version]
+
+    def _close_if_dead(self, run: _Run, closed_by: str) -> None:
+        reason = processes.why_dead(run.tags)
+        if reason:
+            self._close(run, reason, closed_by)
+
+    def _close(self, run: _Run, why: str, closed_by: str) -> None:
+        run.status = "killed"
+        run.tags.update({CLOSED_BECAUSE: why, CLOSED_BY: closed_by})
+
+    def _artefacts(self, run_id: str) -> Path:
+        return self.folder / "runs" / run_id
+
+    def _model(self, version: ModelVersion) -> Path:
+        return self.folder / "models" / version.pipeline / version.version
+
+    def _record(self, run_id: str, run: _Run) -> RunRecord:
+        return RunRecord(
+            run_id=run_id,
+            pipeline=run.pipeline,
+            status=run.status,
+            started_at=run.started_at,
+            params=dict(run.params),
+            metrics=dict(run.metrics),
+            tags=dict(run.tags),
+        )

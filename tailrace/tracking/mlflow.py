@@ -1,0 +1,429 @@
+"""The tracker on MLflow: one experiment and one registered model per pipeline, trials nested in runs.
+
+Every call names its run explicitly; nothing depends on MLflow's active run, so threads may share a tracker.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import hashlib
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from tailrace.contracts import ModelVersion, Pin, RunRecord, Trial
+from tailrace.errors import ModelGone, UnknownName
+from tailrace.lineage.pins import to_json, to_tags
+from tailrace.tracking import folders, locations, processes
+from tailrace.tracking.mlflow_seam import asks
+from tailrace.tracking.names import (
+    CLOSED_BECAUSE,
+    CLOSED_BY,
+    KIND,
+    MODEL_DIGEST,
+    PIPELINE,
+    TRAINING,
+    TRIAL,
+    TRIAL_STATE,
+)
+
+# isort: split
+import mlflow.artifacts
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModel, Metric, Param, Run, RunTag
+from mlflow.entities.model_registry import ModelVersion as MlflowVersion
+from mlflow.exceptions import MlflowException
+from mlflow.utils.file_utils import ExclusiveFileLock
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_ID
+from mlflow.utils.validation import (
+    MAX_DATASET_DIGEST_SIZE,
+    MAX_PARAM_VAL_LENGTH,
+    MAX_PARAMS_TAGS_PER_BATCH,
+    MAX_TAG_VAL_LENGTH,
+)
+
+from tailrace.tracking import mlflow_model
+
+STATUS: Mapping[str, Literal["running", "finished", "failed", "killed"]] = {
+    "RUNNING": "running",
+    "SCHEDULED": "running",
+    "FINISHED": "finished",
+    "FAILED": "failed",
+    "KILLED": "killed",
+}
+TRIAL_STATUS = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
+SQLITE = "sqlite:///"
+OWN_TAGS_OF_MLFLOW = "mlflow."
+RECENT_RUNS = 10
+
+
+class MlflowTracker:
+    """Runs and models in MLflow at `uri` (a server, or a database such as sqlite:////data/mlflow.db).
+
+    `artifacts` is where runs keep their files, also after they were moved there (None: MLflow's own choice), `ui_url`
+    the address of MLflow's pages, `loader_module` what MLflow's own tools import to load a model.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        artifacts: str | None,
+        ui_url: str | None = None,
+        loader_module: str = "tailrace.engines.pyfunc",
+    ) -> None:
+        self.uri = uri
+        self.artifacts = artifacts
+        self.ui_url = ui_url
+        self.loader_module = loader_module
+
+    @asks("open a run")
+    def start_run(self, pipeline: str, name: str, tags: Mapping[str, str]) -> str:
+        experiment_id = self._experiment(pipeline)
+        orphans = [(run, why) for run in self._running(experiment_id) if (why := processes.why_dead(run.data.tags))]
+        run_id = self._client.create_run(
+            experiment_id,
+            run_name=name,
+            # With the run, not after it: whoever lists runs in between would read one without its day.
+            tags={PIPELINE: pipeline, KIND: TRAINING, **processes.identity(), **_all_fitting(tags)},
+        ).info.run_id
+        self._write(run_id, {}, {}, {name: tag for name, tag in tags.items() if len(tag) > MAX_TAG_VAL_LENGTH})
+        for run, why in orphans:
+            self._close(run, why, run_id)
+        return run_id
+
+    @asks("close the runs of a lost host")
+    def close_runs_of(self, pipeline: str, host: str, why: str) -> None:
+        for run in self._running(self._experiment(pipeline)):
+            if run.data.tags.get(processes.HOST) == host:
+                self._close(run, why, processes.here())
+
+    @asks("record a trial")
+    def log_trial(self, run_id: str, trial: Trial) -> None:
+        parent = self._get_run(run_id)
+        ended = int(time.time() * 1000)
+        tags = {MLFLOW_PARENT_RUN_ID: run_id, KIND: TRIAL, TRIAL_STATE: trial.state}
+        child = self._client.create_run(
+            parent.info.experiment_id,
+            start_time=ended - int(trial.seconds * 1000),
+            run_name=f"trial {trial.number}: {trial.candidate}",
+            tags=tags | {PIPELINE: parent.data.tags[PIPELINE], **processes.identity()},
+        ).info.run_id
+        metrics = {"seconds": trial.seconds} | ({"value": trial.value} if trial.value is not None else {})
+        self._write(child, {"candidate": trial.candidate, **trial.parameters}, metrics, {})
+        self._client.set_terminated(child, TRIAL_STATUS[trial.state], end_time=ended)
+        self._write(run_id, {}, {}, processes.heartbeat())
+
+    @asks("record the inputs of a run")
+    def log_inputs(self, run_id: str, pins: Mapping[str, Pin]) -> None:
+        self._client.log_inputs(run_id, [_dataset(role, pin) for role, pin in pins.items()])
+        self._write(run_id, {}, {}, processes.heartbeat() | to_tags(pins))
+
+    @asks("record parameters, metrics or tags")
+    def log(
+        self,
+        run_id: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        metrics: Mapping[str, float] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        self._write(run_id, params or {}, metrics or {}, processes.heartbeat() | dict(tags or {}))
+
+    @asks("store files of a run")
+    def log_files(self, run_id: str, folder: Path, under: str) -> None:
+        folders.require(folder)
+        self._client.log_artifacts(run_id, str(folder), under)
+        self._write(run_id, {}, {}, processes.heartbeat())
+
+    @asks("register a model")
+    def log_model(self, run_id: str, folder: Path, example: pa.Table, predictions: pa.Array) -> str:
+        folders.require(folder)
+        run = self._get_run(run_id)
+        pipeline = run.data.tags[PIPELINE]
+        self._registered_model(pipeline)
+        for version in self._search_versions(f"name = '{pipeline}' and run_id = '{run_id}'"):
+            return str(version.version)
+        with tempfile.TemporaryDirectory(prefix="tailrace-tracking-") as scratch:
+            pyfunc = Path(scratch) / "pyfunc"
+            mlflow_model.write_pyfunc(folder, pyfunc, self.loader_module, example, predictions)
+            model = self._upload(run, pyfunc)
+        versions = {f"library.{name}": version for name, version in mlflow_model.library_versions().items()}
+        created = self._client.create_model_version(
+            pipeline,
+            # Not models:/<id>, which MLflow's SQL store resolves in its global tracking URI.
+            source=model.artifact_location,
+            run_id=run_id,
+            model_id=model.model_id,
+            tags={MODEL_DIGEST: folders.digest(folder), **versions},
+        )
+        self._write(run_id, {}, {}, processes.heartbeat())
+        return str(created.version)
+
+    @asks("close a run")
+    def end_run(self, run_id: str, status: Literal["finished", "failed"]) -> None:
+        self._client.set_terminated(run_id, status.upper())
+
+    @asks("read a run")
+    def run(self, run_id: str) -> RunRecord:
+        return self._record(self._get_run(run_id))
+
+    @asks("list the runs")
+    def runs(self, pipeline: str) -> tuple[RunRecord, ...]:
+        experiment = self._client.get_experiment_by_name(pipeline)
+        if experiment is None:
+            return ()
+        found = self._search_runs(experiment.experiment_id, f"tags.`{KIND}` = '{TRAINING}'")
+        return tuple(self._record(run) for run in found)
+
+    @asks("download files of a run")
+    def fetch(self, run_id: str, path: str, folder: Path) -> Path:
+        self._get_run(run_id)
+        parent = Path(path).parent.as_posix()
+        listed = [file.path for file in self._client.list_artifacts(run_id, None if parent == "." else parent)]
+        if path.rstrip("/") not in listed:
+            raise UnknownName(f"artefact of run {run_id}", path, listed)
+        folder.mkdir(parents=True, exist_ok=True)
+        return Path(self._client.download_artifacts(run_id, path, str(folder)))
+
+    @asks("download a model")
+    def model_folder(self, pipeline: str, version: str, folder: Path) -> Path:
+        found = self._find_version(pipeline, version)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="tailrace-tracking-") as scratch:
+            try:
+                pyfunc = mlflow.artifacts.download_artifacts(
+                    artifact_uri=found.source, dst_path=scratch, tracking_uri=self.uri
+                )
+            except (MlflowException, OSError):
+                self._refuse_if_gone(pipeline, version, found.source)
+                raise
+            files = mlflow_model.saved_files(Path(pyfunc))
+            return folders.deliver(files, found.tags[MODEL_DIGEST], folder, pipeline, version)
+
+    @asks("list the model versions")
+    def versions(self, pipeline: str) -> tuple[ModelVersion, ...]:
+        aliases = self._aliases(pipeline)
+        return tuple(
+            ModelVersion(
+                pipeline=pipeline,
+                version=str(version.version),
+                run_id=version.run_id or "",
+                created_at=_moment(version.creation_timestamp),
+                aliases=tuple(sorted(alias for alias, held in aliases.items() if held == str(version.version))),
+                tags=dict(version.tags),
+            )
+            for version in self._all_versions(pipeline)
+        )
+
+    @asks("set an alias")
+    def set_alias(self, pipeline: str, alias: str, version: str) -> None:
+        self._find_version(pipeline, version)
+        self._client.set_registered_model_alias(pipeline, alias, version)
+
+    @functools.cached_property
+    def _client(self) -> MlflowClient:
+        if not self.uri.startswith(SQLITE):
+            return MlflowClient(self.uri, self.uri)
+        database = Path(self.uri.removeprefix(SQLITE))
+        database.parent.mkdir(parents=True, exist_ok=True)
+        # A process that meets a database still being made by another one would migrate it a second time.
+        with ExclusiveFileLock(f"{database}.lock"):
+            client = MlflowClient(self.uri, self.uri)
+            client.search_registered_models(max_results=1)  # opens the registry's store, too
+            if self.artifacts:
+                locations.settle(self.uri, self.artifacts)
+            return client
+
+    def _experiment(self, pipeline: str) -> str:
+        """Id of the pipeline's experiment, created if it is new, restored if somebody deleted it."""
+        location = f"{self.artifacts.rstrip('/')}/{pipeline}" if self.artifacts else None
+        found = self._client.get_experiment_by_name(pipeline)
+        if found is None:
+            _unless_exists(lambda: self._client.create_experiment(pipeline, artifact_location=location))
+            return self._experiment(pipeline)
+        if found.lifecycle_stage == "deleted":
+            self._client.restore_experiment(found.experiment_id)
+        return found.experiment_id
+
+    def _refuse_if_gone(self, pipeline: str, version: str, source: str) -> None:
+        """Raises ModelGone if the artefact store answers, and has no files there."""
+        place = locations.local(source)
+        if place.exists() if place else mlflow.artifacts.list_artifacts(artifact_uri=source, tracking_uri=self.uri):
+            return
+        raise ModelGone(
+            f"The files of {pipeline} version {version} are gone: there is nothing at {place or source}. Restore the "
+            "artefact store from a backup, or set TAILRACE_ARTIFACTS to where it is now; else use another version."
+        )
+
+    def _registered_model(self, pipeline: str) -> None:
+        _unless_exists(lambda: self._client.create_registered_model(pipeline))
+
+    def _upload(self, run: Run, pyfunc: Path) -> LoggedModel:
+        """Store a pyfunc folder as a model of the run; a failed upload is marked as failed."""
+        model = self._client.create_logged_model(
+            run.info.experiment_id, name=run.data.tags[PIPELINE], source_run_id=run.info.run_id
+        )
+        try:
+            self._client.log_model_artifacts(model.model_id, str(pyfunc))
+        except BaseException:
+            self._client.finalize_logged_model(model.model_id, "FAILED")
+            raise
+        return self._client.finalize_logged_model(model.model_id, "READY")
+
+    def _close(self, run: Run, why: str, closed_by: str) -> None:
+        """Mark a run as killed, and those of its trials that it left open."""
+        experiment_id, run_id = run.info.experiment_id, run.info.run_id
+        trials = self._search_runs(
+            experiment_id, f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{run_id}' and attributes.status = 'RUNNING'"
+        )
+        for left_open in [*trials, run]:
+            self._write(left_open.info.run_id, {}, {}, {CLOSED_BECAUSE: why, CLOSED_BY: closed_by})
+            self._client.set_terminated(left_open.info.run_id, "KILLED")
+
+    def _running(self, experiment_id: str) -> list[Run]:
+        return list(self._search_runs(experiment_id, f"attributes.status = 'RUNNING' and tags.`{KIND}` = '{TRAINING}'"))
+
+    def _write(
+        self, run_id: str, params: Mapping[str, Any], metrics: Mapping[str, float], tags: Mapping[str, str]
+    ) -> None:
+        """Log everything in as few requests as MLflow's limits allow."""
+        now = int(time.time() * 1000)
+        text = {
+            name: self._fitting(run_id, f"params/{name}", str(value), MAX_PARAM_VAL_LENGTH)
+            for name, value in params.items()
+        }
+        marks = {
+            name: self._fitting(run_id, f"tags/{name}", str(value), MAX_TAG_VAL_LENGTH) for name, value in tags.items()
+        }
+        entities: list[Param | Metric | RunTag] = [
+            *(Param(name, value) for name, value in text.items()),
+            *(RunTag(name, value) for name, value in marks.items()),
+            *(Metric(name, float(value), now, 0) for name, value in metrics.items()),
+        ]
+        for start in range(0, len(entities), MAX_PARAMS_TAGS_PER_BATCH):
+            batch = entities[start : start + MAX_PARAMS_TAGS_PER_BATCH]
+            self._client.log_batch(
+                run_id,
+                params=[entity for entity in batch if isinstance(entity, Param)],
+                tags=[entity for entity in batch if isinstance(entity, RunTag)],
+                metrics=[entity for entity in batch if isinstance(entity, Metric)],
+            )
+
+    def _fitting(self, run_id: str, name: str, value: str, limit: int) -> str:
+        """The value if MLflow takes it whole; else it is kept as an artefact and its beginning returned."""
+        if len(value) > limit:
+            self._client.log_text(run_id, value, f"long/{name}.txt")
+        return _shortened(value, limit)
+
+    def _search_runs(self, experiment_id: str, query: str) -> Iterator[Run]:
+        yield from _pages(
+            lambda token: self._client.search_runs(
+                [experiment_id], query, order_by=["attributes.start_time DESC"], page_token=token
+            )
+        )
+
+    def _search_versions(self, query: str) -> Iterator[MlflowVersion]:
+        yield from _pages(lambda token: self._client.search_model_versions(query, page_token=token))
+
+    def _all_versions(self, pipeline: str) -> list[MlflowVersion]:
+        return sorted(self._search_versions(f"name = '{pipeline}'"), key=lambda v: int(v.version), reverse=True)
+
+    def _find_version(self, pipeline: str, version: str) -> MlflowVersion:
+        known = {str(found.version): found for found in self._all_versions(pipeline)}
+        if version not in known:
+            raise UnknownName(f"model version of {pipeline}", version, known)
+        return known[version]
+
+    def _aliases(self, pipeline: str) -> dict[str, str]:
+        """Alias -> version; empty if nothing was registered yet."""
+        try:
+            aliases = self._client.get_registered_model(pipeline).aliases
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return {}
+            raise
+        return {alias: str(version) for alias, version in aliases.items()}
+
+    def _get_run(self, run_id: str) -> Run:
+        try:
+            return self._client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise
+            raise UnknownName("run", run_id, self._recent_runs()) from error
+
+    def _recent_runs(self) -> list[str]:
+        experiments = [experiment.experiment_id for experiment in self._client.search_experiments()]
+        newest = self._client.search_runs(experiments, f"tags.`{KIND}` = '{TRAINING}'", max_results=RECENT_RUNS)
+        return [run.info.run_id for run in newest]
+
+    def _record(self, run: Run) -> RunRecord:
+        info = run.info
+        page = f"/#/experiments/{info.experiment_id}/runs/{info.run_id}"
+        return RunRecord(
+            run_id=info.run_id,
+            pipeline=run.data.tags.get(PIPELINE, ""),
+            status=STATUS[info.status],
+            started_at=_moment(info.start_time),
+            params=dict(run.data.params),
+            metrics=dict(run.data.metrics),
+            tags={name: tag for name, tag in run.data.tags.items() if not name.startswith(OWN_TAGS_OF_MLFLOW)},
+            url=self.ui_url.rstrip("/") + page if self.ui_url else "",
+        )
+
+
+def _dataset(role: str, pin: Pin) -> DatasetInput:
+    """The pin as MLflow shows inputs; the whole of it is in the source."""
+    days = {"first": pin.first and pin.first.isoformat(), "last": pin.last and pin.last.isoformat()}
+    return DatasetInput(
+        dataset=Dataset(
+            name=pin.table,
+            digest=pin.digest[:MAX_DATASET_DIGEST_SIZE],
+            source_type="tailrace_lake",
+            source=to_json(pin),
+            profile=json.dumps({"num_rows": pin.rows, "num_files": pin.files, **days}),
+        ),
+        tags=[InputTag(MLFLOW_DATASET_CONTEXT, role)],
+    )
+
+
+def _all_fitting(tags: Mapping[str, str]) -> dict[str, str]:
+    return {name: _shortened(tag, MAX_TAG_VAL_LENGTH) for name, tag in tags.items()}
+
+
+def _shortened(value: str, limit: int) -> str:
+    """The value, or as much of its beginning as fits together with its length and SHA-256."""
+    if len(value) <= limit:
+        return value
+    ending = f"... [{len(value)} characters, sha256 {hashlib.sha256(value.encode()).hexdigest()}]"
+    return value[: limit - len(ending)] + ending
+
+
+def _unless_exists(create: Callable[[], object]) -> None:
+    """Create something that another process may be creating at the same moment."""
+    try:
+        create()
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _pages(ask: Callable[[str | None], Any]) -> Iterator[Any]:
+    """Every item of a listing that MLflow hands out in pages."""
+    token = None
+    while True:
+        page = ask(token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _moment(milliseconds: int) -> dt.datetime:
+    return dt.datetime.fromtimestamp(milliseconds / 1000, dt.UTC)

@@ -1,0 +1,1 @@
+"""The rows that a training learns from and is judged by."""

@@ -1,0 +1,472 @@
+"""What every warehouse does that a dbt project builds: landing checks, one invocation, results, tries."""
+
+from __future__ import annotations
+
+import datetime as dt
+import fcntl
+import hashlib
+import json
+import os
+import re
+import tempfile
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, chdir, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import pyarrow as pa
+
+from tailrace.contracts import ModelResult
+from tailrace.days import span
+from tailrace.errors import BuildFailed, StorageFull, TailraceError, UpstreamMissing, WarehouseBusy
+from tailrace.warehouse.tries import Tries
+
+_FAILED = {"error", "fail", "runtime error"}
+_FULL = re.compile(
+    # the last is DuckDB's when a sort or a join finds no room for its temporary files
+    r"no space left|disk quota exceeded|out of disk|disk (is )?full|failed to offload data block",
+    re.IGNORECASE,
+)
+_MART = "incremental"
+"""How marts are materialised, and nothing else is."""
+MAY_BE_EMPTY = "may_be_empty"
+"""The key of a mart's `meta` that says that its days may have no rows."""
+ROWS_FROM = "rows_from"
+"""The key of a mart's `meta` that names the landed table, or tables, without whose rows a day has none."""
+BUILDS = "_tailrace_builds"
+"""The table of the days that builds made, in the same schema as the marts."""
+_NAMED_DAYS = 3
+_PROJECT_FILES = {".sql", ".yml", ".csv"}
+
+
+class Landed(Protocol):
+    """The landing zone, as far as every build needs it."""
+
+    @property
+    def location(self) -> str:
+        """Where the tables' folders are."""
+        ...
+
+    def check(self, first: dt.date, last: dt.date) -> None:
+        """Raises UpstreamMissing, LandingRefused, LakeUnavailable."""
+        ...
+
+    def gaps(self, first: dt.date, last: dt.date) -> tuple[dt.date, ...]:
+        """Which of the days were not landed; before anything was, none are named. Raises LakeUnavailable."""
+        ...
+
+    def marks(self, first: dt.date, last: dt.date) -> Mapping[tuple[str, dt.date], str]:
+        """Of each landed table and day something that changes when it is landed again. Raises LakeUnavailable."""
+        ...
+
+    def digests(self, first: dt.date, last: dt.date) -> Mapping[tuple[str, dt.date], str]:
+        """SHA-256 of what is landed of each table and day. Raises LandingRefused, LakeUnavailable."""
+        ...
+
+    def empty(self, first: dt.date, last: dt.date) -> Mapping[dt.date, tuple[str, ...]]:
+        """The tables landed without rows, by day. Raises LandingRefused, LakeUnavailable."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What dbt came back with: its outcome, its nodes' results, and what it said on each node."""
+
+    outcome: Any
+    nodes: tuple[Any, ...]
+    said: Mapping[str, Sequence[str]]
+
+    @property
+    def messages(self) -> list[str]:
+        return [str(self.outcome.exception or ""), *(node.message or "" for node in self.nodes)]
+
+
+class DbtWarehouse(ABC):
+    """A warehouse built by the dbt project in the folder `project`.
+
+    `landing` is what the project's sources are; `work` is a folder for dbt's logs, for what it remembers of
+    the project between builds, and for what failed builds leave to the next try. A day's rows depend on what
+    was landed for it and for the `look_back_days` before it.
+    """
+
+    target: ClassVar[str]
+    """The output of dbt's profile."""
+
+    def __init__(self, project: Path, landing: Landed, work: Path, look_back_days: int = 28) -> None:
+        self._project = project.absolute()
+        self._landing = landing
+        self._work = work.absolute()
+        self._look_back = dt.timedelta(days=look_back_days)
+        self._tries = Tries(self._work / "tries")
+
+    def build(
+        self,
+        first: dt.date,
+        last: dt.date,
+        run_id: str = "",
+        on_node: Callable[[ModelResult], None] = lambda node: None,
+    ) -> tuple[ModelResult, ...]:
+        """Build and test every model for the days first..last, in one dbt invocation.
+
+        Landed files of those days are checked before dbt starts, so a damaged one changes nothing. Of the days
+        looked back on, all since the first one ever landed must have been landed. A mart's `rows` are those of
+        the days built, a working table's all, a test's the rows that failed it; a view has none.
+
+        Where an earlier try of the same `run_id` failed, and the same days and files are asked for, this one
+        builds what failed, what a failed test judged, what was changed in the project since, and what depends
+        on any of these; the results of the rest are `kept`. `on_node` is given every result, also where the
+        build fails.
+
+        Raises BuildFailed naming every failed node, LandingRefused, UpstreamMissing, LakeUnavailable,
+        StorageFull, WarehouseBusy, and what the database's implementation adds.
+        """
+        days = _named(first, last)
+        with self._prepared(first, last), self._building():
+            asked = self._asked(first, last)
+            before = self._tries.load(run_id, asked)
+            run = self._invoke(first, last, self._tries.again(before) if before else [])
+            error = self._complaint(run.messages) or self._full(run.messages, days) or self._failed(run, days)
+            error = error or self._lost_lock()
+            counted = error is None or isinstance(error, BuildFailed)
+            if counted:
+                self._record_days(_marts(run.nodes), first, last)
+            results = self._results(run, self._rows(run, first, last) if counted else {})
+            results = _with_kept(results, before.nodes if before else ())
+            for result in results:
+                on_node(result)
+            if isinstance(error, WarehouseBusy):
+                # what this try has built is another's by now: the next one builds everything
+                self._tries.forget(run_id)
+            elif error is not None:
+                self._tries.save(run_id, asked, results, self._target_folder)
+            if error is not None:
+                raise error from run.outcome.exception
+            self._tries.forget(run_id)
+            return results
+
+    @abstractmethod
+    def read(self, table: str, day: dt.date, order_by: Sequence[str]) -> pa.RecordBatchReader:
+        """See `interfaces.Warehouse`."""
+
+    @abstractmethod
+    def built(self, day: dt.date) -> Mapping[str, str] | None:
+        """See `interfaces.Warehouse`."""
+
+    def record(self, first: dt.date, last: dt.date) -> None:
+        """Record that every mart of the project was built for the days, where a dbt run elsewhere did it."""
+        nodes = json.loads(self.parse().read_text())["nodes"].values()
+        models = [node for node in nodes if node["resource_type"] == "model"]
+        marts = {
+            node["name"]: node["config"].get("meta", {}) for node in models if node["config"]["materialized"] == _MART
+        }
+        self._record_days(marts, first, last)
+
+    def _record_days(self, marts: Mapping[str, Mapping[str, Any]], first: dt.date, last: dt.date) -> None:
+        """Record the days of these marts, each with the reason why it may be empty; marts come with their `meta`."""
+        if not marts:
+            return
+        landed = self._landing.empty(first, last)
+        rows = [
+            (mart, day, _why_empty(meta, landed.get(day, ())))
+            for mart, meta in sorted(marts.items())
+            for day in span(first, last)
+        ]
+        self._record(rows)
+
+    def sources(self, day: dt.date, first: dt.date | None = None) -> Mapping[dt.date, str]:
+        """See `interfaces.Warehouse`: the day, and those it looks back on."""
+        tables: dict[dt.date, list[tuple[str, str]]] = defaultdict(list)
+        for (table, landed), digest in self._landing.digests((first or day) - self._look_back, day).items():
+            tables[landed].append((table, digest))
+        return {
+            landed: hashlib.sha256(json.dumps(sorted(digests)).encode()).hexdigest()
+            for landed, digests in sorted(tables.items())
+        }
+
+    def prepare(self, first: dt.date, last: dt.date) -> Mapping[str, str]:
+        """Do what a build does before dbt starts; the variables with which a dbt run elsewhere builds the days.
+
+        Raises what `build` does, BuildFailed aside.
+        """
+        with self._prepared(first, last):
+            return self.variables(first, last)
+
+    @contextmanager
+    def _prepared(self, first: dt.date, last: dt.date) -> Iterator[None]:
+        """The days are landed and sound, and the database is ready for dbt; raises what `build` does before dbt."""
+        self._refuse_gaps(first, last)
+        self._landing.check(first, last)
+        self._work.mkdir(parents=True, exist_ok=True)
+        with self._held(first, last):
+            yield
+
+    @property
+    def manifest(self) -> Path:
+        """The project as `parse` last left it; there is no such file before."""
+        return self._work / "manifest" / self.target / "manifest.json"
+
+    def parse(self) -> Path:
+        """Have dbt parse the project where a file of it was changed since the last time; the manifest.
+
+        It takes seconds. Raises BuildFailed if dbt cannot read the project.
+        """
+        if self.manifest.exists() and self.manifest.stat().st_mtime >= self._changed_at():
+            return self.manifest
+        self.manifest.parent.mkdir(parents=True, exist_ok=True)
+        # others may be at it too: each makes its own, and the last one stays
+        with tempfile.TemporaryDirectory(dir=self.manifest.parent) as target:
+            variables = {**self.variables(dt.date.min, dt.date.min), **self._secrets()}
+            outcome = self._dbt(["parse"], variables, Path(target), lambda event: None)
+            if not outcome.success:
+                raise BuildFailed(f"dbt cannot read the project {self._project}: {outcome.exception}")
+            (Path(target) / self.manifest.name).replace(self.manifest)
+        return self.manifest
+
+    def _changed_at(self) -> float:
+        """When a file of the project was last changed, in seconds since the epoch."""
+        return max(file.stat().st_mtime for file in self._project.rglob("*") if file.suffix in _PROJECT_FILES)
+
+    def variables(self, first: dt.date, last: dt.date) -> Mapping[str, str]:
+        """The environment variables that dbt's profile, sources and models read; secrets are not among them."""
+        return {
+            "DBT_TARGET": self.target,
+            "TAILRACE_LANDING": self._landing.location,
+            "BUILD_FIRST_DAY": first.isoformat(),
+            "BUILD_LAST_DAY": last.isoformat(),
+            **self._address(),
+        }
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The database as messages name it."""
+
+    @abstractmethod
+    def _address(self) -> Mapping[str, str]:
+        """The environment variables by which dbt's profile finds the database."""
+
+    def _secrets(self) -> Mapping[str, str]:
+        """Those of them that nobody may see."""
+        return {}
+
+    @abstractmethod
+    def _held(self, first: dt.date, last: dt.date) -> AbstractContextManager[None]:
+        """The database, ready for a build of the days, as long as it takes."""
+
+    def _lock_variables(self) -> Mapping[str, str]:
+        """More environment variables for dbt while the build holds its lock; none where it needs none."""
+        return {}
+
+    def _lost_lock(self) -> WarehouseBusy | None:
+        """The error if the build was not alone up to its end."""
+        return None
+
+    @abstractmethod
+    def _count(self, counts: Mapping[str, str]) -> Mapping[str, int]:
+        """What each statement counts, by table."""
+
+    @abstractmethod
+    def _record(self, rows: Sequence[tuple[str, dt.date, str]]) -> None:
+        """Put mart, day and reason of each row into the table `BUILDS`, in place of what it has of the same."""
+
+    @abstractmethod
+    def _complaint(self, messages: Sequence[str]) -> TailraceError | None:
+        """The error if a message is the database's complaint about something that no model is at fault for."""
+
+    @abstractmethod
+    def _release(self) -> None:
+        """Let go of what dbt's adapter still holds after a run."""
+
+    @property
+    def _target_folder(self) -> Path:
+        """The same each time: dbt keeps there what it parsed."""
+        return self._work / "target"
+
+    def _asked(self, first: dt.date, last: dt.date) -> dict[str, Any]:
+        """What a build is of: a try of anything else must not go on from it."""
+        marks = self._landing.marks(first - self._look_back, last)
+        return {
+            "database": self.name,
+            "days": [str(first), str(last)],
+            "landed": sorted([table, str(day), mark] for (table, day), mark in marks.items()),
+        }
+
+    def _refuse_gaps(self, first: dt.date, last: dt.date) -> None:
+        """Raise UpstreamMissing if a day looked back on was skipped: its absence would go unnoticed."""
+        missing = self._landing.gaps(first - self._look_back, first - dt.timedelta(days=1))
+        if missing:
+            named = ", ".join(str(day) for day in missing[:_NAMED_DAYS])
+            more = f" and {len(missing) - _NAMED_DAYS} more" if len(missing) > _NAMED_DAYS else ""
+            raise UpstreamMissing(
+                f"The build of {first} looks back on {self._look_back.days} days, and {len(missing)} of them "
+                f"were not landed: {named}{more}. Every later night is refused until they are. Catch up from the first "
+                f"of them on, with one command: tailrace warehouse --date {missing[0]} --to {last}; or in Airflow: "
+                f"trigger the DAG warehouse with First day {missing[0]} and Day {last}."
+            )
+
+    @contextmanager
+    def _building(self) -> Iterator[None]:
+        """Be the only one to build: two at a time would spoil what dbt keeps in its target folder.
+
+        The system lets go of the lock when the process ends, however it ends.
+        """
+        with (self._work / "target.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise WarehouseBusy(
+                    f"The warehouse {self.name} is being built by another process, which holds {lock.name}. "
+                    "Wait for it to finish or end it, then try again."
+                ) from error
+            yield
+
+    def _invoke(self, first: dt.date, last: dt.date, selection: Sequence[str]) -> _Run:
+        said: dict[str, list[str]] = defaultdict(list)
+        try:
+            outcome = self._dbt(
+                # unit tests judge the SQL, not the data: they are run when the SQL changes
+                ["build", "--exclude-resource-type", "unit_test", *selection],
+                {**self.variables(first, last), **self._secrets(), **self._lock_variables()},
+                self._target_folder,
+                lambda event: _hear(event, said),
+            )
+        finally:
+            self._release()
+        return _Run(outcome, tuple(getattr(outcome.result, "results", None) or ()), said)
+
+    def _dbt(
+        self, command: Sequence[str], variables: Mapping[str, str], target: Path, hear: Callable[[Any], None]
+    ) -> Any:
+        """Run dbt in this process, quietly; its outcome."""
+        from dbt.cli.main import dbtRunner
+
+        arguments = [
+            "--no-version-check",
+            *("--log-level", "none", "--log-level-file", "info"),
+            "--no-send-anonymous-usage-stats",
+            *("--log-path", str(self._work / "logs")),
+            *command,
+            *("--project-dir", str(self._project)),
+            *("--profiles-dir", str(self._project)),
+            *("--target-path", str(target)),
+        ]
+        # dbt changes into the project's folder
+        with environment(variables), chdir(self._project):
+            return dbtRunner(callbacks=[hear]).invoke(arguments)
+
+    def _rows(self, run: _Run, first: dt.date, last: dt.date) -> Mapping[str, int]:
+        """Rows of each table that was built: of a mart those of the days, of a working table or a seed all."""
+        return self._count({_name(node): _counting(node, first, last) for node in run.nodes if _is_built_table(node)})
+
+    def _results(self, run: _Run, rows: Mapping[str, int]) -> tuple[ModelResult, ...]:
+        return tuple(
+            ModelResult(
+                name=_name(node),
+                kind=str(node.node.resource_type),
+                status=str(node.status),
+                seconds=node.execution_time,
+                rows=rows.get(_name(node), node.failures),
+                message=node.message or "",
+                unique_id=node.node.unique_id,
+                sql=getattr(node.node, "compiled_code", None) or "",
+                log="\n".join(run.said.get(node.node.unique_id, ())),
+                depends_on=tuple(node.node.depends_on_nodes),
+            )
+            for node in run.nodes
+        )
+
+    def _full(self, messages: Sequence[str], days: str) -> StorageFull | None:
+        """The error if a message is a complaint about a full disk."""
+        for message in messages:
+            if _FULL.search(message):
+                return StorageFull(
+                    f"The disk is full, so dbt could not build {days}: {' '.join(message.split())}. "
+                    f"Free space for {self.name} and {self._work}, then build {days} again."
+                )
+        return None
+
+    def _failed(self, run: _Run, days: str) -> BuildFailed | None:
+        """The error naming every node that failed, or why dbt did not get as far as nodes."""
+        failures = [self._failure(node) for node in run.nodes if node.status in _FAILED]
+        if failures:
+            listed = "\n".join(f"  - {failure}" for failure in failures)
+            return BuildFailed(f"dbt failed on {len(failures)} of {len(run.nodes)} nodes for {days}:\n{listed}")
+        if not run.outcome.success:
+            log = self._work / "logs" / "dbt.log"
+            return BuildFailed(f"dbt did not start building {days}: {run.outcome.exception}\nSee {log}.")
+        return None
+
+    def _failure(self, node: Any) -> str:
+        """A sentence on a failed node: what it is, what happened, where to look."""
+        kind, name = str(node.node.resource_type), _name(node)
+        if kind == "test" and node.failures is not None:
+            look = f"to see them, run the query in {node.node.compiled_path} on {self.name}"
+            return f"test {name}: {node.failures} rows fail; {look}"
+        return f"{kind} {name}: {' '.join((node.message or 'no message').split())}"
+
+
+def _name(node: Any) -> str:
+    return str(node.node.name)
+
+
+def _marts(nodes: Sequence[Any]) -> dict[str, Mapping[str, Any]]:
+    """The marts that were built, each with its `meta`."""
+    built = [node for node in nodes if _is_built_table(node) and node.node.config.materialized == _MART]
+    return {_name(node): node.node.config.meta for node in built}
+
+
+def _why_empty(meta: Mapping[str, Any], landed_empty: Sequence[str]) -> str:
+    """Why a mart may have no rows of a day; empty if there is no reason.
+
+    That some landed table has no rows is none: a mart that joins it may have lost its rows in another way.
+    """
+    named = meta.get(ROWS_FROM, ())
+    tables = {named} if isinstance(named, str) else set(named)
+    if tables and tables <= set(landed_empty):
+        return f"what was landed of {', '.join(sorted(tables))} has no rows"
+    return "its model says that its days may be empty" if meta.get(MAY_BE_EMPTY) else ""
+
+
+def _is_built_table(node: Any) -> bool:
+    return node.node.config.materialized in (_MART, "table", "seed") and str(node.status) == "success"
+
+
+def _counting(node: Any, first: dt.date, last: dt.date) -> str:
+    """The statement that counts a table's rows; dbt quotes the names, and days need no quoting."""
+    days = f" where ds between date '{first}' and date '{last}'" if node.node.config.materialized == _MART else ""
+    return f"select count(*) from {node.node.relation_name}{days}"  # noqa: S608
+
+
+def _with_kept(results: tuple[ModelResult, ...], before: tuple[ModelResult, ...]) -> tuple[ModelResult, ...]:
+    """The results of this try, after those of the tries before that it did not repeat."""
+    repeated = {result.unique_id for result in results}
+    return (*(node for node in before if node.unique_id not in repeated), *results)
+
+
+def _hear(event: Any, said: dict[str, list[str]]) -> None:
+    """Keep what dbt says on a node, as far as it is meant for people."""
+    node = getattr(event.data, "node_info", None)
+    if node is not None and node.unique_id and event.info.level != "debug" and event.info.msg.strip():
+        said[node.unique_id].append(event.info.msg.strip())
+
+
+def _named(first: dt.date, last: dt.date) -> str:
+    return f"{first}" if first == last else f"{first}..{last}"
+
+
+@contextmanager
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Environment variables for the time of a dbt call."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -1,0 +1,134 @@
+"""The embedded warehouse: a dbt project on one DuckDB file.
+
+DuckDB lets one process write a file and, while it does, no other read it. So the file is held only
+during a build and for the moment that a day is read.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from tailrace.errors import UpstreamMissing, WarehouseBusy
+from tailrace.warehouse.dbt import BUILDS, DbtWarehouse, Landed
+
+
+class DuckDBWarehouse(DbtWarehouse):
+    """The tables of the dbt project in the file `database`; its sources are read where they were landed."""
+
+    target = "duckdb"
+
+    def __init__(self, database: Path, project: Path, landing: Landed, work: Path, look_back_days: int = 28) -> None:
+        super().__init__(project, landing, work, look_back_days)
+        self._database = database.absolute()
+
+    @property
+    def name(self) -> str:
+        return str(self._database)
+
+    def read(self, table: str, day: dt.date, order_by: Sequence[str]) -> pa.RecordBatchReader:
+        """Rows of `table` with ds = day, sorted, nulls last, timestamps as timestamp[us, UTC].
+
+        A day fits into memory and is fetched whole, so the file is free again when this returns.
+        Raises UpstreamMissing if the table was never built, WarehouseBusy.
+        """
+        with self._reading() as connection:
+            rows = self._table(connection, table).filter(
+                duckdb.ColumnExpression("ds") == duckdb.ConstantExpression(day)
+            )
+            if order_by:
+                rows = rows.sort(*(duckdb.ColumnExpression(column).asc().nulls_last() for column in order_by))
+            return rows.to_arrow_table().to_reader()
+
+    def built(self, day: dt.date) -> Mapping[str, str] | None:
+        """See `interfaces.Warehouse`."""
+        with self._reading() as connection:
+            try:
+                found = connection.execute(f"select mart, reason from {BUILDS} where ds = ?", [day]).fetchall()  # noqa: S608 - a constant
+            except duckdb.CatalogException:
+                return None
+            return dict(found)
+
+    def _record(self, rows: Sequence[tuple[str, dt.date, str]]) -> None:
+        with self._connected(read_only=False) as connection:
+            connection.begin()
+            connection.execute(
+                f"create table if not exists {BUILDS} (mart text, ds date, reason text, primary key (mart, ds))"
+            )
+            statement = f"insert or replace into {BUILDS} values (?, ?, ?)"  # noqa: S608 - a constant
+            connection.executemany(statement, rows)
+            connection.commit()
+
+    def _address(self) -> Mapping[str, str]:
+        return {"TAILRACE_WAREHOUSE": str(self._database)}
+
+    @contextmanager
+    def _held(self, first: dt.date, last: dt.date) -> Iterator[None]:
+        self._database.parent.mkdir(parents=True, exist_ok=True)
+        yield
+
+    def _release(self) -> None:
+        from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+
+        # the adapter keeps its connection, and with it the file's lock, until the process ends
+        if DuckDBConnectionManager._ENV is not None:
+            DuckDBConnectionManager._ENV.close()
+        DuckDBConnectionManager.close_all_connections()
+
+    def _count(self, counts: Mapping[str, str]) -> Mapping[str, int]:
+        if not counts:
+            return {}
+        with self._reading() as connection:
+            return {table: int(connection.sql(count).fetchall()[0][0]) for table, count in counts.items()}
+
+    def _complaint(self, messages: Sequence[str]) -> WarehouseBusy | None:
+        """The error if a message is DuckDB's complaint about another process's lock."""
+        for message in messages:
+            if "Could not set lock" in message:
+                holder = re.search(r"PID (\d+)", message)
+                process = f"process {holder[1]}" if holder else "another process"
+                return WarehouseBusy(
+                    f"The warehouse {self._database} is held by {process}. "
+                    "Wait for it to finish or end it, then try again."
+                )
+        return None
+
+    @contextmanager
+    def _reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A read-only connection that answers in UTC."""
+        if not self._database.exists():
+            raise UpstreamMissing(f"There is no warehouse at {self._database} yet. Run the build stage first.")
+        with self._connected(read_only=True) as connection:
+            yield connection
+
+    @contextmanager
+    def _connected(self, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+        try:
+            connection = duckdb.connect(self._database, read_only=read_only)
+        except duckdb.IOException as error:
+            busy = self._complaint([str(error)])
+            if busy:
+                raise busy from error
+            raise
+        with connection:
+            connection.execute("set TimeZone = 'UTC'")
+            yield connection
+
+    def _table(self, connection: duckdb.DuckDBPyConnection, table: str) -> duckdb.DuckDBPyRelation:
+        try:
+            return connection.table(_quoted(table))
+        except duckdb.CatalogException as error:
+            raise UpstreamMissing(
+                f"The warehouse {self._database} has no table {table}. Run the build stage first, and see "
+                f"that the dbt project {self._project} has a model of that name."
+            ) from error
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,366 @@
+"""A warehouse on a Postgres server: a dbt project in one schema of a database, landed files in another.
+
+Postgres cannot read the landed files in place, so the days that a build looks at are copied first:
+into the schema `landing`, a day at a time whole, and only where they were landed anew.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+from adbc_driver_manager import Error as DriverError
+from adbc_driver_postgresql import dbapi
+from psycopg2.extensions import make_dsn, parse_dsn
+
+from tailrace.errors import SettingsError, StorageFull, TailraceError, Unavailable, UpstreamMissing, WarehouseBusy
+from tailrace.warehouse.dbt import BUILDS, DbtWarehouse, Landed
+from tailrace.warehouse.postgres_types import converted, quoted, readable, selected, sorted_by
+
+MARTS, LANDING = "tailrace", "landing"
+"""The schemas; dbt's profile and sources name them too."""
+
+_BUILDS = f"{MARTS}.{BUILDS}"
+_CONNECT_SECONDS = "10"
+_COPIED = f"{LANDING}._copied"
+"""Which days are copied, and the marks of the files they are copies of."""
+_LOCK = "hashtext('tailrace build')"
+_GONE = re.compile(
+    r"connection (to server .*)?(failed|refused|timed out|already closed)|could not (connect|receive data|send data)"
+    r"|server closed the connection|terminating connection|no connection to the server|ssl syscall error"
+    r"|database system is (starting up|shutting down|in recovery)|too many (clients|connections)"
+    r"|could not translate host",
+    re.IGNORECASE,
+)
+_TURNED_AWAY = re.compile(
+    r"password authentication failed|no password supplied|no pg_hba\.conf entry|authentication failed"
+    r"|(role|database) \"[^\"]*\" (does not exist|is not permitted to log in)|permission denied for database",
+    re.IGNORECASE,
+)
+_CUT_SHORT = re.compile(
+    r"canceling statement due to (?P<reason>[a-z -]+)|deadlock detected|could not serialize access", re.IGNORECASE
+)
+_TOO_SLOW = re.compile("canceling statement due to statement timeout", re.IGNORECASE)
+_TIME_LIMIT = "the limit is the server's statement_timeout for this role: alter role ... set statement_timeout"
+_LOST_LOCK = "tailrace: the lock of this build is gone"
+"""What the macro `replace_days` raises."""
+_NO_RIGHT, _NO_TABLE, _DISK_FULL = "42501", "42P01", "53100"
+_KEPT_ALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+"""Seconds after which the system sees that the other side still answers; firewalls forget what is silent."""
+_IDLE_LIMITS = ("idle_session_timeout", "idle_in_transaction_session_timeout")
+
+
+class Readable(Landed, Protocol):
+    """The landing zone, as far as its files are copied."""
+
+    @property
+    def schemas(self) -> Mapping[str, pa.Schema]:
+        """The landed tables."""
+        ...
+
+    def columns(self, table: str) -> pa.Schema:
+        """The columns that `read` gives."""
+        ...
+
+    def read(self, table: str, day: dt.date) -> pa.Table:
+        """The rows landed for a day, with `ds`. Raises UpstreamMissing, LandingRefused, LakeUnavailable."""
+        ...
+
+
+class PostgresWarehouse(DbtWarehouse):
+    """The tables of the dbt project in the database at `url`, as libpq takes it but without the password.
+
+    Its role needs the right to create schemas in that database, or to own two in it: `tailrace` and `landing`.
+    Besides what every build raises, all methods raise Unavailable if the server does not answer, and
+    SettingsError if it turns the role away or the role lacks a right.
+    """
+
+    target = "postgres"
+
+    def __init__(
+        self, url: str, password: str, project: Path, landing: Readable, work: Path, look_back_days: int = 28
+    ) -> None:
+        super().__init__(project, landing, work, look_back_days)
+        self._url = url
+        self._password = password
+        self._files = landing
+        self._session: Any = None
+        """The connection that locks for the build under way."""
+        self._locker = 0
+        """Its process on the server."""
+
+    @property
+    def name(self) -> str:
+        return self._url
+
+    def read(self, table: str, day: dt.date, order_by: Sequence[str]) -> pa.RecordBatchReader:
+        """Rows of `table` with ds = day, sorted, nulls last, timestamps as timestamp[us, UTC], streaming.
+
+        Text is sorted by its bytes, whatever the database's collation. The connection is held until the last
+        batch was read. Raises UpstreamMissing if the table was never built.
+        """
+        batches = self._batches(table, day, order_by)
+        return pa.RecordBatchReader.from_batches(next(batches), batches)
+
+    def _batches(self, table: str, day: dt.date, order_by: Sequence[str]) -> Iterator[Any]:
+        """The columns first, then the rows."""
+        what = f"{table} of {day} in the warehouse {self.name}"
+        rows = f"from {MARTS}.{quoted(table)} where ds = date '{day}'"  # the names are quoted
+        with (
+            self._translated(f"reading {table} of {day}", table),
+            closing(self._connect()) as connection,
+            connection.cursor() as cursor,
+        ):
+            columns = cursor.adbc_execute_schema(f"select * {rows}")
+            schema = readable(columns, what, order_by)
+            cursor.execute(f"select {selected(columns)} {rows}{sorted_by(order_by, schema)}")
+            yield schema
+            for batch in cursor.fetch_record_batch():
+                yield converted(batch, schema, what)
+
+    def built(self, day: dt.date) -> Mapping[str, str] | None:
+        """See `interfaces.Warehouse`."""
+        with self._translated(f"looking up the builds of {day}"), closing(self._connect()) as connection:
+            if _columns(connection, _BUILDS) is None:
+                return None
+            return dict(_rows(connection, f"select mart, reason from {_BUILDS} where ds = $1", day))  # noqa: S608 - a constant
+
+    def _record(self, rows: Sequence[tuple[str, dt.date, str]]) -> None:
+        with self._translated("recording what was built"), closing(self._connect()) as connection:
+            if _columns(connection, _BUILDS) is None:
+                _do(connection, f"create table {_BUILDS} (mart text, ds date, reason text, primary key (mart, ds))")
+            again = "on conflict (mart, ds) do update set reason = excluded.reason"
+            _do(connection, f"insert into {_BUILDS} values ($1, $2, $3) {again}", rows)  # noqa: S608 - a constant
+            connection.commit()
+
+    def _address(self) -> Mapping[str, str]:
+        """libpq's own variables, which dbt's profile reads too."""
+        names = {"dbname": "PGDATABASE", "connect_timeout": "PGCONNECT_TIMEOUT"}
+        parts = {names.get(name, f"PG{name.upper()}"): str(value) for name, value in parse_dsn(self._url).items()}
+        return parts | {"PGTZ": "UTC"}  # a day, and an hour, of a time are the same on each host
+
+    def _secrets(self) -> Mapping[str, str]:
+        return {"TAILRACE_WAREHOUSE_PASSWORD": self._password}
+
+    @contextmanager
+    def _held(self, first: dt.date, last: dt.date) -> Iterator[None]:
+        """Be the only one to build in this database, wherever others run, with the days copied."""
+        with closing(self._connect()) as connection:
+            with self._translated(f"copying what was landed for {first}..{last}"):
+                self._lock(connection)
+                self._copy(connection, first - self._look_back, last)
+            self._session = connection
+            try:
+                yield
+            finally:
+                self._session = None
+
+    def _lock(self, connection: Any) -> None:
+        """The server lets go of the lock when the connection ends, however it ends."""
+        ((locked, self._locker),) = _rows(connection, f"select pg_try_advisory_lock({_LOCK}), pg_backend_pid()")
+        connection.commit()
+        if not locked:
+            raise WarehouseBusy(
+                f"The warehouse {self.name} is being built by another process. Wait for it to finish or end it, "
+                "then try again."
+            )
+
+    def _lock_variables(self) -> Mapping[str, str]:
+        """The macro `replace_days` replaces no day once the process that locks for this build is gone.
+
+        dbt's own connections do nothing for as long as the models of others take.
+        """
+        options = [self._address().get("PGOPTIONS", ""), *(f"-c {limit}=0" for (limit,) in self._idle_limits())]
+        return {"TAILRACE_BUILD_LOCK": str(self._locker), "PGOPTIONS": " ".join(filter(None, options))}
+
+    def _idle_limits(self) -> list[tuple[str]]:
+        """The limits that the server sets on connections like this one."""
+        limits = f"select name from pg_settings where name in {_IDLE_LIMITS} and reset_val <> '0'"  # noqa: S608
+        with self._translated("reading its limits"):
+            found = _rows(self._session, limits)
+            self._session.commit()
+        return found
+
+    def _lost_lock(self) -> WarehouseBusy | None:
+        """The lock lives as long as the connection."""
+        try:
+            _rows(self._session, "select 1")
+            self._session.commit()
+        except DriverError as error:
+            return self._lock_is_lost(str(error))
+        return None
+
+    def _lock_is_lost(self, message: str) -> WarehouseBusy:
+        return WarehouseBusy(
+            f"The build has lost its lock on the warehouse {self.name} before it ended ({_brief(message)}), so another "
+            "one may have run at the same time. Build the days again, and see why the server ended the connection."
+        )
+
+    def _copy(self, connection: Any, first: dt.date, last: dt.date) -> None:
+        """Make the landing schema hold the days first..last as they were landed; a table is one transaction."""
+        for schema in (LANDING, MARTS):
+            # asked first: `if not exists` needs the right to create even where it creates nothing
+            if _rows(connection, "select to_regnamespace($1)::text", schema) == [(None,)]:
+                _do(connection, f"create schema {schema}")
+        _do(connection, f"create table if not exists {_COPIED} (name text, ds date, mark text, primary key (name, ds))")
+        connection.commit()
+        landed: dict[str, dict[dt.date, str]] = defaultdict(dict)
+        for (table, day), mark in self._landing.marks(first, last).items():
+            landed[table][day] = mark
+        for table in self._files.schemas:
+            self._copy_table(connection, table, landed[table], first, last)
+            connection.commit()
+
+    def _copy_table(
+        self, connection: Any, table: str, landed: Mapping[dt.date, str], first: dt.date, last: dt.date
+    ) -> None:
+        name, columns = f"{LANDING}.{quoted(table)}", self._files.columns(table)
+        if _columns(connection, name) != columns:
+            # new, or the source's columns were declared anew: dbt makes the views on it again
+            _do(connection, f"drop table if exists {name} cascade")
+            _do(connection, f"delete from {_COPIED} where name = $1", [(table,)])  # noqa: S608 - a constant
+            _ingest(connection, table, columns.empty_table(), "create")
+            _do(connection, f"create index on {name} (ds)")
+        known = f"select ds, mark from {_COPIED} where name = $1 and ds between $2 and $3"  # noqa: S608 - a constant
+        copied = dict(_rows(connection, known, table, first, last))
+        stale = sorted(day for day in {*copied, *landed} if copied.get(day) != landed.get(day))
+        if not stale:
+            return
+        _do(connection, f"delete from {name} where ds = $1", [(day,) for day in stale])  # noqa: S608 - it is quoted
+        _do(connection, f"delete from {_COPIED} where name = $1 and ds = $2", [(table, day) for day in stale])  # noqa: S608
+        for day in stale:
+            if day in landed:
+                _ingest(connection, table, self._files.read(table, day).select(columns.names), "append")
+                _do(connection, f"insert into {_COPIED} values ($1, $2, $3)", [(table, day, landed[day])])  # noqa: S608
+
+    def _release(self) -> None:
+        """dbt closes its connections to a server itself."""
+
+    def _count(self, counts: Mapping[str, str]) -> Mapping[str, int]:
+        if not counts:
+            return {}
+        with self._translated("counting what was built"), closing(self._connect()) as connection:
+            return {table: _rows(connection, count)[0][0] for table, count in counts.items()}
+
+    def _complaint(self, messages: Sequence[str]) -> TailraceError | None:
+        """The error if a message says that the server is gone or turns this installation away."""
+        for message in messages:
+            if _LOST_LOCK in message:
+                return self._lock_is_lost("seen before a day was replaced")
+            if _TURNED_AWAY.search(message):
+                return self._turned_away(message)
+            if _GONE.search(message):
+                return self._gone("building", message)
+            if _CUT_SHORT.search(message) and not _TOO_SLOW.search(message):
+                return self._cut_short("building", message)
+        return None
+
+    def _failure(self, node: Any) -> str:
+        """See DbtWarehouse; a statement that took too long is the model's failure, and says what sets the limit."""
+        said = super()._failure(node)
+        return f"{said}; {_TIME_LIMIT}" if _TOO_SLOW.search(said) else said
+
+    def _connect(self) -> Any:
+        """A connection with transactions. Raises Unavailable, SettingsError."""
+        dsn = make_dsn(self._url, connect_timeout=_CONNECT_SECONDS, application_name="tailrace", **_KEPT_ALIVE)
+        try:
+            connection = dbapi.connect(make_dsn(dsn, password=self._password) if self._password else dsn)
+            # a lock, and rows that are still read, last longer than a server lets others do nothing
+            _rows(connection, f"select set_config(name, '0', false) from pg_settings where name in {_IDLE_LIMITS}")  # noqa: S608
+            _do(connection, "set time zone 'UTC'")
+            connection.commit()
+            return connection
+        except DriverError as error:
+            # unless it says that a password or a name is wrong, the server may answer later
+            raise self._complaint([str(error)]) or self._gone("connecting", str(error)) from None
+
+    @contextmanager
+    def _translated(self, doing: str, table: str = "") -> Iterator[None]:
+        """Raise the error of ours that the driver's means; the driver's own if it means a fault of this code."""
+        try:
+            yield
+        except (DriverError, pa.ArrowException, OSError) as error:
+            ours = self._meant(error, doing, table)
+            if ours is None:
+                raise
+            raise ours from error
+
+    def _meant(self, error: BaseException, doing: str, table: str) -> TailraceError | None:
+        state = getattr(error, "sqlstate", None)
+        if state == _NO_TABLE and table:
+            return UpstreamMissing(
+                f"The warehouse {self.name} has no table {table}. Run the build stage first, and see "
+                f"that the dbt project {self._project} has a model of that name."
+            )
+        if state == _NO_RIGHT:
+            return self._turned_away(str(error))
+        if state == _DISK_FULL:
+            return StorageFull(
+                f"The disk of the warehouse {self.name} is full ({_brief(error)}), while {doing}. "
+                "Free space, then try again."
+            )
+        if _CUT_SHORT.search(str(error)):
+            return self._cut_short(doing, str(error))
+        return self._complaint([str(error)])
+
+    def _cut_short(self, doing: str, message: str) -> Unavailable:
+        advice = f"Note that {_TIME_LIMIT}" if _TOO_SLOW.search(message) else "See who locks or cancels what"
+        return Unavailable(
+            f"The warehouse {self.name} stopped a statement while {doing}: {_brief(message)}. {advice}; "
+            "the same call may work later."
+        )
+
+    def _gone(self, doing: str, message: str) -> Unavailable:
+        return Unavailable(
+            f"The warehouse {self.name} did not answer, or no longer, while {doing}: {_brief(message)}. "
+            "See that the server runs and can be reached; the same call may work later."
+        )
+
+    def _turned_away(self, message: str) -> SettingsError:
+        return SettingsError(
+            f"The warehouse {self.name} turns this installation away:",
+            [
+                f"The server says: {_brief(message)}.",
+                "Check user and database in TAILRACE_WAREHOUSE and the password in TAILRACE_WAREHOUSE_PASSWORD; the "
+                f"role must own the database, or the schemas {MARTS} and {LANDING} in it.",
+            ],
+        )
+
+
+def _do(connection: Any, statement: str, rows: Sequence[tuple[Any, ...]] = ()) -> None:
+    """Run a statement, once for each of the rows of parameters if there are any."""
+    with connection.cursor() as cursor:
+        if rows:
+            cursor.executemany(statement, rows)
+        else:
+            cursor.execute(statement)
+
+
+def _rows(connection: Any, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(query, parameters or None)
+        return list(cursor.fetchall())
+
+
+def _columns(connection: Any, table: str) -> pa.Schema | None:
+    """The columns of a table; None if there is no such table."""
+    if _rows(connection, "select to_regclass($1)::text", table) == [(None,)]:
+        return None
+    with connection.cursor() as cursor:
+        return cursor.adbc_execute_schema(f"select * from {table}")  # noqa: S608 - the name is quoted
+
+
+def _ingest(connection: Any, table: str, rows: pa.Table, mode: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.adbc_ingest(table, rows, mode=mode, db_schema_name=LANDING)
+
+
+def _brief(message: object) -> str:
+    """One line of what the server said."""
+    return " ".join(str(message).split()).rstrip(".")

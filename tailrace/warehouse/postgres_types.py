@@ -1,0 +1,189 @@
+"""What Postgres's types become when a table is read: the Arrow types that DuckDB gives too, or a refusal.
+
+docs/warehouse.md has the table of types for people; tests/unit/warehouse/test_postgres_types.py reads each of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tailrace.errors import SchemaMismatch, did_you_mean
+
+_SAME: Mapping[str, pa.DataType] = {
+    "bool": pa.bool_(),
+    "int2": pa.int16(),
+    "int4": pa.int32(),
+    "int8": pa.int64(),
+    "float4": pa.float32(),
+    "float8": pa.float64(),
+    "text": pa.string(),
+    "varchar": pa.string(),
+    "name": pa.string(),
+    "char": pa.string(),
+    "bytea": pa.binary(),
+    "date": pa.date32(),
+    "timestamptz": pa.timestamp("us", "UTC"),
+}
+"""Types that the driver gives as they are."""
+
+_AS_TEXT = ("bpchar", "uuid", "json", "jsonb")
+"""Types that the server writes as text: char(n) without its padding, the others as DuckDB gives them."""
+
+_CASTS: Mapping[str, str] = {
+    "money": "it would be read as a count of cents; cast it to numeric(18,2)",
+    "oid": "it would be negative from 2147483648 on; cast it to bigint",
+    "timestamp": "it has no time zone; give it one, as in timezone('UTC', {name})",
+    "time": "the lake keeps no time of day; cast it to text, or take extract(epoch from {name})::float8",
+    "timetz": "the lake keeps no time of day; cast it to text",
+    "interval": "the lake keeps no intervals; take extract(epoch from {name})::float8, its seconds",
+}
+"""What to do about types whose values would be lost or changed; of all other types the text helps."""
+
+_MOST_DIGITS = 38
+"""Of decimal128, in the lake and in DuckDB."""
+_EXACT = 2**53
+"""From here on a double skips whole numbers."""
+_FIRST_DAY = -2_451_545
+"""4714 BC in days since 1970: Postgres has no dates before it, and infinite ones overflow to below it in the driver."""
+_MICROSECONDS = 24 * 3600 * 1_000_000
+
+
+def readable(columns: pa.Schema, where: str, keys: Sequence[str]) -> pa.Schema:
+    """The columns with the types in which they are read, in Postgres's order.
+
+    `columns` are as the driver describes them; `keys` must be exact. Raises SchemaMismatch that names every
+    column that cannot be read without loss, with the cast that helps.
+    """
+    problems = [
+        f"There is no column {name!r}.{did_you_mean(name, columns.names)}" for name in keys if name not in columns.names
+    ]
+    for field in columns:
+        if problem := _problem(field, key=field.name in keys):
+            problems.append(f"Column {field.name!r} has the type {_type_name(field)}: {problem}.")
+    if problems:
+        listed = "\n".join(f"  - {problem}" for problem in problems)
+        raise SchemaMismatch(f"{where} cannot be read:\n{listed}\nCorrect its dbt model, then build it again.")
+    return pa.schema([pa.field(field.name, _kind(field)) for field in columns])
+
+
+def selected(columns: pa.Schema) -> str:
+    """The columns as a query selects them."""
+    return ", ".join(
+        f"{quoted(field.name)}::text as {quoted(field.name)}" if _is_written_as_text(field) else quoted(field.name)
+        for field in columns
+    )
+
+
+def sorted_by(keys: Sequence[str], schema: pa.Schema) -> str:
+    """The order of the rows, nulls last and text by its bytes, as a clause; empty without keys."""
+    order = [
+        quoted(name) + ('::text collate "C"' if pa.types.is_string(schema.field(name).type) else "") + " nulls last"
+        for name in keys
+    ]
+    return f" order by {', '.join(order)}" if order else ""
+
+
+def converted(batch: pa.RecordBatch, schema: pa.Schema, where: str) -> pa.RecordBatch:
+    """A batch as the driver gives it, in the types of `readable`.
+
+    Raises SchemaMismatch if a value has no place in them.
+    """
+    arrays = []
+    for field, array in zip(schema, batch.columns, strict=True):
+        try:
+            arrays.append(_converted(array, field.type))
+        except ValueError as error:
+            problem = str(error).replace("{name}", quoted(field.name))
+            raise SchemaMismatch(
+                f"{where}: column {field.name!r} {problem}. Correct its dbt model, then build it again."
+            ) from error
+    return pa.record_batch(arrays, schema=schema)
+
+
+def quoted(name: str) -> str:
+    """A name as SQL takes it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _kind(field: pa.Field) -> pa.DataType | None:
+    """The type in which a column is read; None if it cannot be."""
+    if _type_name(field) == "numeric":
+        digits = _digits(field)
+        return pa.float64() if digits is None else pa.decimal128(*digits) if digits[0] <= _MOST_DIGITS else None
+    return pa.string() if _is_written_as_text(field) else _SAME.get(_type_name(field))
+
+
+def _problem(field: pa.Field, *, key: bool) -> str:
+    """Why a column cannot be read and what helps; empty if it can."""
+    name = _type_name(field)
+    if name == "numeric":
+        if key and _digits(field) is None:
+            return "a key must be exact, and it states no digits; cast it to bigint or to numeric(18,2) or the like"
+        if _kind(field) is None:
+            return f"the lake keeps {_MOST_DIGITS} digits; cast it to numeric with so many, or to float8"
+        return ""
+    if name in _CASTS:
+        return _CASTS[name].replace("{name}", quoted(field.name))
+    return "" if _kind(field) else "the lake keeps no such values; cast it to text, or select its parts as columns"
+
+
+def _is_written_as_text(field: pa.Field) -> bool:
+    """Besides the types named above this is an enum, and what else the driver takes for text."""
+    name = _type_name(field)
+    return name in _AS_TEXT or (name not in _SAME and pa.types.is_string(field.type))
+
+
+def _digits(field: pa.Field) -> tuple[int, int] | None:
+    """Precision and scale of a numeric(p,s), the scale 0 or more; None where Postgres states none."""
+    modifier = int((field.metadata or {}).get(b"POSTGRESQL:typmod", b"-1"))
+    if modifier < 0:
+        return None
+    # as Postgres packs them: four bytes too much, and the scale a signed number of 11 bits
+    precision, scale = (modifier - 4) >> 16, (((modifier - 4) & 0x7FF) ^ 0x400) - 0x400
+    return (precision - scale, 0) if scale < 0 else (max(precision, scale), scale)
+
+
+def _type_name(field: pa.Field) -> str:
+    """As Postgres names it; an array's begins with an underscore."""
+    return str((field.metadata or {}).get(b"POSTGRESQL:type", b"").decode()) or str(field.type)
+
+
+def _converted(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    """The values as `kind`. Raises ValueError that says what is wrong with one of them."""
+    if pa.types.is_decimal(kind):
+        return _decimals(array.storage, kind)
+    if isinstance(array.type, pa.OpaqueType):
+        return _doubles(array.storage)
+    if pa.types.is_date32(kind) and _below(array.cast(pa.int32()), _FIRST_DAY):
+        raise ValueError("has infinite dates; replace them, as in nullif({name}, 'infinity')")
+    if pa.types.is_timestamp(kind) and _below(array.cast(pa.int64()), _FIRST_DAY * _MICROSECONDS):
+        raise ValueError(
+            "has times that are infinite or beyond the year 294246; replace them, as in nullif({name}, 'infinity')"
+        )
+    return array.cast(kind)
+
+
+def _decimals(texts: pa.Array, kind: pa.DataType) -> pa.Array:
+    try:
+        return texts.cast(kind)
+    except pa.ArrowInvalid as error:
+        raise ValueError(
+            "holds NaN, which a decimal cannot; cast it to float8, or use nullif({name}, 'NaN')"
+        ) from error
+
+
+def _doubles(texts: pa.Array) -> pa.Array:
+    values = texts.cast(pa.float64())
+    if pc.any(pc.greater_equal(pc.abs(values), float(_EXACT))).as_py():
+        raise ValueError(
+            "states no digits and has values of 2^53 or more, which a double rounds; "
+            "cast it to numeric(38,0), or to float8 if that does no harm"
+        )
+    return values
+
+
+def _below(values: pa.Array, least: int) -> bool:
+    return bool(pc.any(pc.less(values, least)).as_py())
