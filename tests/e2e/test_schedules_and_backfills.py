@@ -19,8 +19,8 @@ from typer.testing import CliRunner
 
 from scripts import stack
 from tailrace import settings
-from tailrace.commands import cli
 from tailrace.commands.airflow_api import FINAL, AirflowApi
+from tailrace.commands.main import app
 from tailrace.errors import AuditFailed
 from tailrace.spec import registry, zone
 from tailrace.wiring import Wiring
@@ -59,7 +59,7 @@ def performance(home: settings.Settings) -> pa.Table:
     environment = {"TAILRACE_HOME": str(home.home), "TAILRACE_LAKE": home.lake}
     for day in THIRTY[::7]:
         command = ["run", "monitor", "flight_delay", "--date", str(day + dt.timedelta(days=7))]
-        assert CliRunner().invoke(cli.app, command, env=environment).exit_code == 0
+        assert CliRunner().invoke(app, command, env=environment).exit_code == 0
     held = Wiring(home).lake.read("performance/flight_delay", first=THIRTY[0], last=THIRTY[-1]).read_all()
     assert held.num_rows > 15
     return held.sort_by("ds")
@@ -100,7 +100,7 @@ def thirty_days(home, running, api, tmp_path_factory) -> Backfilled:
     for day in THIRTY:
         # The command line itself, but in one process: thirty would import everything thirty times.
         command = ["predict", "flight_delay", "--date", str(day), "--model", "current"]
-        alone = CliRunner().invoke(cli.app, command, env=environment)
+        alone = CliRunner().invoke(app, command, env=environment)
         if isinstance(alone.exception, AuditFailed):
             refused.append(day)
         else:

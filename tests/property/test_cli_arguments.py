@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tailrace import settings as configuration
-from tailrace.commands import cli
+from tailrace.commands import nightly, options, stages, training
+from tailrace.commands.main import call
 from tailrace.engines.memory import MemoryEngine
 from tailrace.lake.memory import MemoryLake
 from tailrace.operations import people
@@ -70,8 +71,8 @@ NOT_A_COUNT = TEXT.filter(lambda text: not re.fullmatch(r"\s*\+?[0-9_]+(\.0*)?\s
     ["0", "-1", "1.5", "9" * 30]
 )
 NOT_AN_OBJECT = TEXT.filter(lambda text: text != "{}") | st.sampled_from(["[]", "1", "null", "[" * 5000])
-NOT_A_STAGE = TEXT.filter(lambda text: text not in list(cli.Stage))
-NOT_A_CHOICE = TEXT.filter(lambda text: text not in list(cli.DataChoice))
+NOT_A_STAGE = TEXT.filter(lambda text: text not in list(stages.Stage))
+NOT_A_CHOICE = TEXT.filter(lambda text: text not in list(training.DataChoice))
 NOBODYS = TEXT.filter(lambda text: text not in ("--json", "--help", "--"))
 
 
@@ -159,7 +160,7 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Services:
 @pytest.fixture(autouse=True)
 def installation(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAILRACE_HOME", str(services.settings.home))
-    monkeypatch.setattr(cli, "open_services", lambda engine, on_spark: services)
+    monkeypatch.setattr(options, "open_services", lambda engine, on_spark: services)
 
 
 def outcome(arguments: Sequence[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
@@ -167,7 +168,7 @@ def outcome(arguments: Sequence[str], capsys: pytest.CaptureFixture[str]) -> tup
     capsys.readouterr()
     sys.stderr.reconfigure(errors="backslashreplace")  # as Python's own is
     with pytest.raises(SystemExit) as ended:
-        cli.call(list(arguments))
+        call(list(arguments))
     code = ended.value.code
     return code if isinstance(code, int) else int(bool(code)), capsys.readouterr().err
 
@@ -205,19 +206,19 @@ def test_what_people_write_is_kept_on_one_line_that_can_be_stored_and_shown(said
 
 def test_reasons_and_what_was_asked_are_cleaned_where_they_enter(monkeypatch: pytest.MonkeyPatch) -> None:
     kept: dict[str, object] = {}
-    monkeypatch.setattr(cli, "_predict", lambda *given, **more: kept.update(given[4]) or {"day": DAY})
+    monkeypatch.setattr(nightly, "_predict", lambda *given, **more: kept.update(given[4]) or {"day": DAY})
     monkeypatch.setenv("LOGNAME", "an\x1b[31mn")
     with pytest.raises(SystemExit, match="0"):
-        cli.call(["predict", PIPELINE, f"--date={DAY}", "--reason=two\nlines \x1b[2J\u202ehere\ud800"])
+        call(["predict", PIPELINE, f"--date={DAY}", "--reason=two\nlines \x1b[2J\u202ehere\ud800"])
     assert kept == {"triggered_by": "an[31mn", "reason": "two lines [2Jhere", "model": "as-of"}
-    assert cli._asked('{"reason": "a\\u001b[0m b\\n c"}') == {"reason": "a[0m b c"}
+    assert stages._asked('{"reason": "a\\u001b[0m b\\n c"}') == {"reason": "a[0m b c"}
 
 
 def test_a_file_where_a_folder_should_be_is_said_in_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "home").write_text("a file")
-    monkeypatch.setattr(cli, "open_services", open_services)
+    monkeypatch.setattr(options, "open_services", open_services)
     for setting, value in {"HOME": "home", "LAKE": "home/lake", "WAREHOUSE": "home/w.duckdb"}.items():
         monkeypatch.setenv("TAILRACE_HOME", str(tmp_path / "elsewhere"))
         monkeypatch.setenv(f"TAILRACE_{setting}", str(tmp_path / value))
@@ -246,7 +247,7 @@ def test_what_the_system_refuses_is_said_in_a_sentence(
         except OSError as error:
             raise RuntimeError("a library's own") from error
 
-    monkeypatch.setattr(cli, "open_services", refuse)
+    monkeypatch.setattr(options, "open_services", refuse)
     found, said = outcome(["history", PIPELINE], capsys)
     assert (found, words in said) == (code, True), said
 
@@ -258,15 +259,15 @@ def test_a_file_that_was_there_explains_no_fault(monkeypatch: pytest.MonkeyPatch
         except FileExistsError:
             raise ZeroDivisionError  # noqa: B904
 
-    monkeypatch.setattr(cli, "open_services", fail)
+    monkeypatch.setattr(options, "open_services", fail)
     with pytest.raises(ZeroDivisionError):
-        cli.call(["history", PIPELINE])
+        call(["history", PIPELINE])
 
 
 def test_a_fault_of_this_code_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*given: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(cli, "open_services", fail)
+    monkeypatch.setattr(options, "open_services", fail)
     with pytest.raises(ZeroDivisionError):
-        cli.call(["history", PIPELINE])
+        call(["history", PIPELINE])

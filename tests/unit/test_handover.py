@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from tailrace import errors
-from tailrace.commands.cli import app
+from tailrace.commands.main import app
 from tailrace.operations import stage_result_file
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from typer.testing import CliRunner
 
-from tailrace.commands import cli
+from tailrace.commands import backfill
+from tailrace.commands.main import app
 from tailrace.errors import SpecError, UnknownName
 from tailrace.pages import catalog
 from tailrace.spec import MOST_DAYS, MOST_TRIALS, registry, zone
@@ -24,7 +25,7 @@ def two_pipelines(tmp_path, monkeypatch):
 
 
 def test_the_list_shows_the_others_and_what_is_wrong():
-    listed = CliRunner().invoke(cli.app, ["list", "--json"], catch_exceptions=False)
+    listed = CliRunner().invoke(app, ["list", "--json"], catch_exceptions=False)
     assert listed.exit_code == 0
     assert '"pipeline": "good"' in listed.stdout
     assert "search.trials is '16'" in listed.output
@@ -35,14 +36,14 @@ def test_the_list_shows_the_others_where_one_pipeline_fails(tmp_path):
     log = tmp_path / "home" / "lake" / "predictions" / "wrong" / "_delta_log"
     log.mkdir(parents=True)
     (log / f"{0:020}.json").write_text("{")
-    listed = CliRunner().invoke(cli.app, ["list", "--json"], catch_exceptions=False)
+    listed = CliRunner().invoke(app, ["list", "--json"], catch_exceptions=False)
     assert listed.exit_code == 1
     assert '"pipeline": "good"' in listed.stdout
     assert "Not listed: wrong: " in listed.stderr
 
 
 def test_the_history_of_another_pipeline_is_shown():
-    shown = CliRunner().invoke(cli.app, ["history", "good"], catch_exceptions=False)
+    shown = CliRunner().invoke(app, ["history", "good"], catch_exceptions=False)
     assert shown.exit_code == 0
 
 
@@ -53,11 +54,11 @@ def test_the_pages_show_the_others_and_what_is_wrong():
 
 
 def test_a_backfill_of_the_warehouse_takes_the_zone_of_the_others(tmp_path):
-    dag, its_zone = cli._backfilled("warehouse", train=False)
+    dag, its_zone = backfill._backfilled("warehouse", train=False)
     assert (dag, its_zone) == ("warehouse", zone(registry.get("good")))
     (tmp_path / "catalog" / "good.py").unlink()
     with pytest.raises(SpecError, match="trials is '16'"):
-        cli._backfilled("warehouse", train=False)
+        backfill._backfilled("warehouse", train=False)
 
 
 @pytest.mark.parametrize(
@@ -68,8 +69,8 @@ def test_a_backfill_of_the_warehouse_takes_the_zone_of_the_others(tmp_path):
     ],
 )
 def test_a_command_takes_as_much_as_a_spec(command, most):
-    taken = CliRunner().invoke(cli.app, [*command, str(most)])
+    taken = CliRunner().invoke(app, [*command, str(most)])
     assert isinstance(taken.exception, UnknownName), "the number is taken; the pipeline is not"
-    refused = CliRunner().invoke(cli.app, [*command, str(most + 1)])
+    refused = CliRunner().invoke(app, [*command, str(most + 1)])
     assert refused.exit_code == 2
     assert str(most) in refused.stderr

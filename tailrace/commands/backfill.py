@@ -1,0 +1,119 @@
+"""`tailrace backfill`: a range of days through a running Airflow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+from zoneinfo import ZoneInfo
+
+import typer
+
+from tailrace import days, settings
+from tailrace.champions import model_versions
+from tailrace.commands import options, output
+from tailrace.errors import BadInput, SpecError
+from tailrace.operations import limits
+from tailrace.spec import registry, zone
+
+if TYPE_CHECKING:
+    from tailrace.commands.airflow_api import AirflowApi
+
+WAREHOUSE = "warehouse"
+
+
+def backfill(
+    pipeline: Annotated[str, typer.Argument(help="A pipeline of pipelines/, or warehouse.")],
+    first: Annotated[str | None, typer.Option("--from", help="The first day, YYYY-MM-DD.")] = None,
+    last: Annotated[str | None, typer.Option("--to", help="The last day, YYYY-MM-DD.")] = None,
+    train: Annotated[bool, typer.Option("--train", help="Backfill trainings, on the days they are scheduled.")] = False,
+    model: Annotated[str | None, typer.Option("--model", help="as-of, current, or a version number.")] = None,
+    trials: options.Trials = None,
+    engine: options.Engine = None,
+    reason: options.Reason = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Do everything but what others would see.")] = False,
+    force: options.Force = False,
+    at_once: Annotated[
+        int | None,
+        typer.Option(
+            "--at-once", min=1, max=max(limits.AT_ONCE.values()), help="Days at once; 4 for predictions, else 1."
+        ),
+    ] = None,
+    cancel: Annotated[bool, typer.Option("--cancel", help="Cancel the backfill that runs.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Run every day of a range through a running Airflow, and watch; exit 1 if a day failed."""
+    from tailrace.commands import airflow_api, backfills
+
+    dag, zone = _backfilled(pipeline, train)
+    if cancel:
+        _cancel_backfill(airflow_api.AirflowApi(*airflow_api.login(settings.load()), zone), dag, as_json)
+        return
+    if first is None or last is None:
+        raise BadInput("Name the days: --from YYYY-MM-DD --to YYYY-MM-DD.")
+    begin, end = days.parse(first, "--from"), days.parse(last, "--to")
+    if end < begin:
+        raise BadInput(f"--to is {end}, before --from {begin}; name the first day first.")
+    if end > (today := options.now().astimezone(zone).date()):
+        raise BadInput(f"--to is {end}, in the future ({zone} has {today}): its run would wait for that day.")
+    conf = _conf(
+        dag,
+        {
+            "model": None if model is None else model_versions.check_choice(model),
+            "trials": trials,
+            "engine": engine,
+            "reason": reason or None,
+        },
+        {"dry_run": dry_run, "force": force},
+    )
+    if dag == WAREHOUSE and (at_once or 1) > 1:
+        raise BadInput("Features look back: the warehouse is backfilled one day at a time. Leave --at-once out.")
+    api = airflow_api.AirflowApi(*airflow_api.login(settings.load()), zone)
+    try:
+        rows, why = backfills.run(api, dag, begin, end, conf, at_once or limits.AT_ONCE[limits.kind_of(dag)])
+    except KeyboardInterrupt as interrupted:
+        what = f"{pipeline}{' --train' if train else ''}"
+        output.warn(
+            f"The backfill goes on in Airflow ({api.url}/dags/{dag}/backfills). "
+            f"Cancel it with: tailrace backfill {what} --cancel"
+        )
+        raise typer.Exit(130) from interrupted
+    output.table(f"backfill {dag} {begin} to {end}", rows, as_json)
+    for sentence in why:
+        output.error(sentence)
+    if why:
+        raise typer.Exit(1)
+
+
+def _cancel_backfill(api: AirflowApi, dag: str, as_json: bool) -> None:
+    running = api.running_backfill(dag)
+    if running is None:
+        raise BadInput(f"No backfill of {dag} runs.")
+    api.cancel_backfill(running)
+    output.table(f"backfill {dag}", [{"cancelled": running.id}], as_json)
+
+
+def _backfilled(pipeline: str, train: bool) -> tuple[str, ZoneInfo]:
+    """The DAG that a backfill runs, and the time zone of its days. Raises UnknownName, BadInput."""
+    if pipeline != WAREHOUSE:
+        spec = registry.get(pipeline)
+        return f"{'train' if train else 'predict'}__{spec.name}", zone(spec)
+    if train:
+        raise BadInput("The warehouse is not trained; name a pipeline, or leave --train out.")
+    specs, problems = registry.load(estimators=False)
+    if not specs:
+        raise SpecError("No pipeline says in which time zone the warehouse's days are:", problems)
+    return WAREHOUSE, min({zone(spec) for spec in specs}, key=str)
+
+
+def _conf(dag: str, chosen: Mapping[str, Any], switches: Mapping[str, bool]) -> dict[str, Any]:
+    """What was chosen, as the DAG's parameters; Airflow's form has the defaults. Raises BadInput."""
+    known = {
+        "predict": {"model", "engine", "reason", "dry_run", "force"},
+        "train": {"trials", "engine", "reason", "dry_run", "force"},
+        WAREHOUSE: {"reason", "dry_run"},
+    }[limits.kind_of(dag)]
+    conf = {name: value for name, value in {**chosen, **switches}.items() if value}
+    unknown = [f"--{name.replace('_', '-')}" for name in conf if name not in known]
+    if unknown:
+        raise BadInput(f"{dag} takes no {' and no '.join(unknown)}.")
+    return conf

@@ -1,0 +1,74 @@
+"""A person's decisions: which version is champion, and from which day on."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tailrace import days
+from tailrace.champions import model_versions
+from tailrace.commands import options, output
+from tailrace.contracts import Services
+from tailrace.errors import BadInput
+from tailrace.operations import people
+from tailrace.spec import PipelineSpec, registry
+
+
+def promote(
+    pipeline: options.Pipeline,
+    reason: options.Reason,
+    training_run: Annotated[str | None, typer.Option("--run", help="A training run.")] = None,
+    version: Annotated[str | None, typer.Option("--version", help="A model version.")] = None,
+    takes_over: Annotated[
+        str | None, typer.Option("--from", help="The day from which on it is champion; its training day by default.")
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Make a trained model champion, as a person's decision."""
+    from tailrace.stages import promote as stage
+
+    services, spec = options.services(), registry.get(pipeline)
+    if (training_run is None) == (version is None):
+        raise BadInput("Name the model by either --run or --version.")
+    decided = stage.run(
+        services,
+        spec,
+        _run_of_version(services, spec, version or "") if training_run is None else training_run,
+        recorded_at=options.now(),
+        decided_by=people.user(),
+        reason=options.reason_given(reason),
+        takes_over=days.parse(takes_over, "--from") if takes_over is not None else None,
+    )
+    output.table(f"promote {pipeline}", [decided], as_json)
+
+
+def rollback(
+    pipeline: options.Pipeline,
+    reason: options.Reason,
+    version: Annotated[str, typer.Option("--version", help="A former champion's model version.")],
+    takes_over: Annotated[
+        str | None,
+        typer.Option("--from", help="The day from which on it is champion; the first unpublished by default."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would do, and change nothing.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Make a former champion champion again, as a person's decision."""
+    from tailrace.stages import promote as stage
+
+    decided = stage.roll_back(
+        options.services(),
+        registry.get(pipeline),
+        version,
+        recorded_at=options.now(),
+        decided_by=people.user(),
+        reason=options.reason_given(reason),
+        takes_over=days.parse(takes_over, "--from") if takes_over is not None else None,
+        dry_run=dry_run,
+    )
+    output.table(f"rollback {pipeline}" + (": dry run, nothing changed" if dry_run else ""), [decided], as_json)
+
+
+def _run_of_version(services: Services, spec: PipelineSpec, version: str) -> str:
+    return model_versions.record_of(services, spec, version).run_id

@@ -1,0 +1,113 @@
+"""A night by hand: tables into the lake, and predictions out of it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from tailrace import days
+from tailrace.champions import model_versions
+from tailrace.commands import options, output, stale_days
+from tailrace.contracts import Services
+from tailrace.errors import SpecError
+from tailrace.spec import PipelineSpec, registry
+
+
+def warehouse(
+    date: options.Date,
+    to: options.To = None,
+    pipeline: Annotated[str | None, typer.Argument(help="Only this pipeline's tables into the lake.")] = None,
+    reason: options.Reason = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Take nothing into the lake.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Land, build, validate and snapshot a day or a range of days."""
+    from tailrace.stages import build, ingest, snapshot, validate
+
+    asked = options.request(reason=reason)
+    services = options.services()
+    specs, problems = registry.load(estimators=False) if pipeline is None else ((registry.get(pipeline),), ())
+    first, last = options.day_range(date, to)
+    with output.steps("warehouse", 2 + len(specs) * ((last - first).days + 2)) as advance:
+        ingest.run(services, first, last)
+        advance(f"landed {first} to {last}")
+        build.run(services, first, last)
+        advance("built")
+        rows = []
+        for spec in specs:
+            validated = validate.run(services, spec, first, last)
+            advance(f"{spec.name} validated")
+            for warning in validated.warnings:
+                output.warn(warning)
+            for day in () if dry_run else days.span(first, last):
+                taken = snapshot.run(services, spec, day, options.new_run_id(), asked=asked)
+                rows.append(
+                    {
+                        "pipeline": spec.name,
+                        "day": day,
+                        "features": taken.features.rows,
+                        "outcomes": taken.outcomes.rows,
+                        "unchanged": taken.features.unchanged and taken.outcomes.unchanged,
+                    }
+                )
+                advance(f"{spec.name} {day}")
+    for spec in specs:
+        stale_days.warn("build", services, spec, first, last)
+    output.table("Warehouse", rows, as_json)
+    if problems:
+        raise SpecError("All was built, but the lake took nothing for pipelines whose specs are wrong:", problems)
+
+
+def predict(
+    pipeline: options.Pipeline,
+    date: options.Date,
+    to: options.To = None,
+    model: options.Model = model_versions.AS_OF,
+    engine: options.Engine = None,
+    reason: options.Reason = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Discard what passed the audit.")] = False,
+    force: options.Force = False,
+    as_json: options.Json = False,
+) -> None:
+    """Score, audit and publish a day or a range of days; days published from the same inputs are left alone."""
+    services, spec = options.services(engine), registry.get(pipeline)
+    model_versions.check_choice(model)
+    asked = options.request(reason=reason, engine=engine, model=model)
+    first, last = options.day_range(date, to)
+    stale_days.warn("score", services, spec, first, last)
+    rows = []
+    with output.steps("predict", (last - first).days + 1) as advance:
+        for day in days.span(first, last):
+            rows.append(_predict(services, spec, day, model, asked, force=force, dry_run=dry_run))
+            advance(f"{'audited' if dry_run else 'published'} {day}")
+    output.table(f"predictions/{pipeline}", rows, as_json)
+
+
+def _predict(
+    services: Services,
+    spec: PipelineSpec,
+    day: dt.date,
+    model: str,
+    asked: Mapping[str, str],
+    *,
+    force: bool,
+    dry_run: bool,
+) -> dict[str, Any]:
+    """Score, audit and publish one day; the row that tells of it."""
+    from tailrace.stages import audit, publish, score
+
+    run_id = options.new_run_id()
+    scored = score.run(services, spec, day, run_id, model, force=force or dry_run, asked=asked)
+    row: dict[str, Any] = {"day": day, "rows": scored.rows, "model": scored.model_version, "psi": None}
+    if scored.already:
+        held = services.lake.days(spec.predictions_table)[day]
+        return {**row, "version": held.version, "unchanged": True}
+    row["psi"] = audit.run(services, spec, day, run_id).psi
+    if dry_run:
+        publish.discard(services, spec, day, run_id)
+        return {**row, "version": None, "unchanged": True}
+    published = publish.run(services, spec, day, run_id)
+    return {**row, "version": published.commit.version, "unchanged": published.unchanged}

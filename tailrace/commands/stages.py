@@ -1,0 +1,160 @@
+"""`tailrace run`: one stage alone, as a pod or a person runs it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tailrace import days
+from tailrace.champions import model_versions
+from tailrace.commands import options, output, stale_days, training
+from tailrace.contracts import Services
+from tailrace.errors import BadInput, TailraceError
+from tailrace.operations import os_errors, people, stage_result_file
+from tailrace.spec import PipelineSpec, registry
+
+RunId = Annotated[str | None, typer.Option("--run-id", help="Names what is staged, so that later stages find it.")]
+Asked = Annotated[str, typer.Option("--asked", help="What a run was asked for, as a JSON object, for the record.")]
+
+
+class Stage(StrEnum):
+    """The stages `tailrace run` takes."""
+
+    ingest = "ingest"
+    build = "build"
+    validate = "validate"
+    snapshot = "snapshot"
+    train = "train"
+    evaluate = "evaluate"
+    promote = "promote"
+    score = "score"
+    audit = "audit"
+    publish = "publish"
+    monitor = "monitor"
+
+
+def run(
+    stage: Stage,
+    pipeline: options.Pipeline,
+    date: options.Date,
+    to: options.To = None,
+    model: options.Model = model_versions.AS_OF,
+    trials: options.Trials = None,
+    run_id: RunId = None,
+    training_run: Annotated[str | None, typer.Option("--run", help="For evaluate and promote.")] = None,
+    engine: options.Engine = None,
+    force: options.Force = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Train without naming the version challenger.")] = False,
+    asked: Asked = "{}",
+    result: Annotated[Path | None, typer.Option(help="Also write the result or the error here, in 4096 bytes.")] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Run one stage of a pipeline for a day (ingest and build: for all pipelines)."""
+    if result and not result.parent.is_dir():
+        raise BadInput(f"--result is {str(result)!r}, and there is no folder {str(result.parent)!r}.")
+    applications: list[str] = []
+    with _handing_over_errors(result, applications):
+        services, spec = options.services(engine, applications.append), registry.get(pipeline)
+        first, last = options.day_range(date, to)
+        chosen = Chosen(model, trials, _run_id(run_id), training_run, force, dry_run, _asked(asked))
+        rows = _run_stage(stage, services, spec, first, last, chosen)
+    if result:
+        stage_result_file.write_result(result, rows, "".join(applications[-1:]))
+    stale_days.warn(stage, services, spec, first, last)
+    output.table(f"{stage.value} {pipeline}", rows, as_json)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What `tailrace run` was asked for besides the stage, the pipeline and the days."""
+
+    model: str
+    trials: int | None
+    run_id: str
+    training_run: str | None
+    force: bool
+    dry_run: bool
+    asked: Mapping[str, str]
+
+
+def _run_stage(
+    stage: Stage, services: Services, spec: PipelineSpec, first: dt.date, last: dt.date, chosen: Chosen
+) -> list[Any]:
+    from tailrace.stages import audit, build, evaluate, ingest, monitor, promote, publish, score, snapshot, validate
+
+    if stage is Stage.ingest:
+        return [ingest.run(services, first, last)]
+    if stage is Stage.build:
+        return [build.brief(node) for node in build.run(services, first, last).nodes]
+    if stage is Stage.validate:
+        return [validate.run(services, spec, first, last)]
+    run_id, asked = chosen.run_id, chosen.asked
+
+    def training_run(day: dt.date) -> str:
+        return _latest_run(services, spec, day) if chosen.training_run is None else chosen.training_run
+
+    each_day: dict[Stage, Callable[[dt.date], Any]] = {
+        Stage.snapshot: lambda day: snapshot.run(services, spec, day, run_id, asked=asked),
+        Stage.train: lambda day: training.train_with_progress(
+            services, spec, day, chosen.trials, chosen.force, not chosen.dry_run, chosen.asked
+        ),
+        Stage.evaluate: lambda day: evaluate.run(services, spec, training_run(day)),
+        Stage.promote: lambda day: promote.run(services, spec, training_run(day), recorded_at=options.now()),
+        Stage.score: lambda day: score.run(
+            services, spec, day, run_id, chosen.model, force=chosen.force or chosen.dry_run, asked=asked
+        ),
+        Stage.audit: lambda day: audit.run(services, spec, day, run_id),
+        Stage.publish: lambda day: publish.run(services, spec, day, run_id),
+        Stage.monitor: lambda day: monitor.run(services, spec, day, run_id),
+    }
+    return [each_day[stage](day) for day in days.span(first, last)]
+
+
+@contextmanager
+def _handing_over_errors(file: Path | None, applications: Sequence[str]) -> Iterator[None]:
+    """Errors are also written to the file, where one is given, with the last of the Spark applications."""
+    try:
+        yield
+    except Exception as error:
+        ours = os_errors.in_words(error) if file and not isinstance(error, TailraceError) else None
+        if file:
+            stage_result_file.write_error(file, ours or error, "".join(applications[-1:]))
+        raise
+
+
+def _asked(text: str) -> dict[str, str]:
+    try:
+        held = json.loads(text)
+    except (ValueError, RecursionError):
+        held = None
+    if not isinstance(held, dict):
+        raise BadInput(f"--asked is {text!r}; it must be a JSON object.")
+    return {people.plain_text(name): people.plain_text(value) for name, value in held.items()}
+
+
+def _latest_run(services: Services, spec: PipelineSpec, day: dt.date) -> str:
+    """The last finished training run as of a day."""
+    for record in services.tracker.runs(spec.name):
+        if record.status == "finished" and record.tags.get("tailrace.day") == str(day):
+            return record.run_id
+    raise BadInput(
+        f"{spec.name} has no finished training run as of {day}; "
+        f"run one with: tailrace run train {spec.name} --date {day}."
+    )
+
+
+def _run_id(given: str | None) -> str:
+    """What names the staged rows. Raises BadInput if it has letters that no log or page shows as they are."""
+    if given is None:
+        return options.CLI_RUN
+    if not given.strip() or not given.isprintable() or len(given) > people.REASON_LENGTH:
+        raise BadInput(f"--run-id is {given[:60]!r}; write a name of printable letters.")
+    return given

@@ -1,0 +1,26 @@
+"""Warnings of days that were made from other rows than are landed now."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from tailrace.commands import output
+from tailrace.contracts import Services
+from tailrace.spec import PipelineSpec
+
+
+def warn(stage: str, services: Services, spec: PipelineSpec, first: dt.date, last: dt.date) -> None:
+    """Warn of the days that the stage uses, or leaves as they are, which were made from other rows than are landed."""
+    from tailrace.rows import staleness
+    from tailrace.training import training_set
+
+    if stage in ("build", "snapshot"):
+        found = staleness.warning_after(services, spec, last)
+    elif stage == "train":
+        found = staleness.warning(services, spec, training_set.window(spec, first)[0], last)
+    elif stage == "score":
+        found = staleness.warning(services, spec, first, last)
+    else:
+        return
+    if found:
+        output.warn(found)

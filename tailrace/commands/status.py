@@ -1,0 +1,82 @@
+"""What there is: pipelines, published predictions, decisions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from tailrace import days
+from tailrace.commands import options, output
+from tailrace.contracts import Services
+from tailrace.errors import TailraceError
+from tailrace.spec import PipelineSpec, registry
+
+
+def list_(as_json: options.Json = False) -> None:
+    """The pipelines, their champions, their last published day, and the day of a training that was missed."""
+    services = options.services()
+    specs, problems = registry.load(estimators=False)
+    rows, failed = [], []
+    for spec in specs:
+        try:
+            rows.append(_overview(services, spec))
+        except TailraceError as error:
+            failed.append(f"Not listed: {spec.name}: {error}")
+    output.table("Pipelines", rows, as_json)
+    for problem in problems:
+        output.warn(f"Not listed: {problem}")
+    for sentence in failed:
+        output.error(sentence)
+    if failed:
+        raise typer.Exit(1)
+
+
+def predictions(
+    pipeline: options.Pipeline, date: options.Date, to: options.To = None, as_json: options.Json = False
+) -> None:
+    """What was published for a day, by which model, and how it turned out."""
+    from tailrace.monitoring import performance
+
+    services, spec = options.services(), registry.get(pipeline)
+    reports = [performance.day_report(services.lake, spec, day) for day in days.span(*options.day_range(date, to))]
+    rows = [
+        {
+            "day": report.day,
+            "rows": report.commit.rows,
+            "model": report.commit.metadata.get("model_version"),
+            "choice": report.commit.metadata.get("model_choice"),
+            "version": report.commit.version,
+            "published": report.commit.recorded_at,
+            "outcomes": report.known_outcomes,
+            **report.metrics,
+        }
+        for report in reports
+    ]
+    output.table(f"predictions/{pipeline}", rows, as_json)
+
+
+def history(pipeline: options.Pipeline, as_json: options.Json = False) -> None:
+    """What was decided on which version, when, and by whom."""
+    from tailrace.champions import promotions
+
+    spec = registry.get(pipeline)
+    output.table(f"Promotions of {pipeline}", list(promotions.decisions(options.services().lake, spec.name)), as_json)
+
+
+def _overview(services: Services, spec: PipelineSpec) -> dict[str, Any]:
+    from tailrace.champions import promotions
+    from tailrace.training import missed_trainings
+
+    champion = promotions.current(promotions.history(services.lake, spec.name))
+    published = services.lake.days(spec.predictions_table)
+    return {
+        "pipeline": spec.name,
+        "owner": spec.owner,
+        "champion": champion.version if champion else None,
+        "since": champion.effective_from if champion else None,
+        "last day": max(published, default=None),
+        "train": spec.schedule.train,
+        "missed training": missed_trainings.missed(services, spec),
+        "predict": spec.schedule.predict,
+    }

@@ -1,0 +1,123 @@
+"""A training by hand, and the same training again."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from tailrace import days, settings
+from tailrace.commands import options, output, stale_days
+from tailrace.contracts import Services, Trial
+from tailrace.spec import PipelineSpec, registry
+
+
+class DataChoice(StrEnum):
+    """What `tailrace reproduce` trains on."""
+
+    pinned = "pinned"
+    current = "current"
+
+
+def train(
+    pipeline: options.Pipeline,
+    date: options.Date,
+    trials: options.Trials = None,
+    engine: options.Engine = None,
+    reason: options.Reason = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Evaluate, but do not promote.")] = False,
+    force: options.Force = False,
+    as_json: options.Json = False,
+) -> None:
+    """Train as of a day, judge the challenger, and promote it if the gate says so."""
+    from tailrace.stages import evaluate, promote
+
+    day = days.parse(date, "--date")
+    services, spec = options.services(engine), registry.get(pipeline, estimators=True)
+    asked = options.request(reason=reason, engine=engine)
+    stale_days.warn("train", services, spec, day, day)
+    trained = train_with_progress(services, spec, day, trials, force, not dry_run, asked)
+    evaluated = evaluate.run(services, spec, trained.run_id)
+    if dry_run:
+        outcome, why = "dry run", "Nothing was promoted."
+    else:
+        decided = promote.run(services, spec, trained.run_id, recorded_at=options.now())
+        outcome, why = decided.outcome, decided.reason
+    output.table(
+        f"train {pipeline} as of {date}",
+        [
+            {
+                "run": trained.run_id,
+                "version": trained.version,
+                "candidate": trained.candidate,
+                spec.gate.metric: evaluated.metrics[spec.gate.metric],
+                f"champion {spec.gate.metric}": (evaluated.champion_metrics or {}).get(spec.gate.metric),
+                "outcome": outcome,
+                "why": why,
+            }
+        ],
+        as_json,
+    )
+
+
+def reproduce(
+    run: Annotated[str, typer.Argument(help="A training run's id.")],
+    data: Annotated[
+        DataChoice, typer.Option(help="The pinned bytes, or what these days hold now.")
+    ] = DataChoice.pinned,
+    as_json: options.Json = False,
+) -> None:
+    """Train a run again and say whether model and metrics are the same; exit 1 if they are not."""
+    from tailrace.operations import reproduce as reproduction
+
+    services = options.services()
+    record = services.tracker.run(run)
+    spec = registry.get(record.pipeline)
+    with _progress_of_trials("reproduce", int(record.params.get("trials", 0))) as on_trial:
+        found = reproduction.run(services, spec, run, data=data.value, on_trial=on_trial)
+    rows = [
+        {"what": compared.name, "recorded": compared.recorded, "now": compared.now, "same": compared.same}
+        for compared in (*found.inputs, *found.results)
+    ]
+    output.table(f"reproduce {run}", rows, as_json, sentence=found.sentence())
+    if not found.same:
+        raise typer.Exit(1)
+
+
+def train_with_progress(
+    services: Services,
+    spec: PipelineSpec,
+    day: dt.date,
+    trials: int | None,
+    force: bool,
+    challenge: bool,
+    asked: Mapping[str, str],
+) -> Any:
+    from tailrace.stages import train as stage
+
+    seed = settings.load().seed
+    with _progress_of_trials(f"train {spec.name}", trials or spec.search.trials) as on_trial:
+        return stage.run(
+            services,
+            spec,
+            day,
+            seed=seed,
+            trials=trials,
+            on_trial=on_trial,
+            force=force,
+            challenge=challenge,
+            asked=asked,
+        )
+
+
+@contextmanager
+def _progress_of_trials(what: str, trials: int) -> Iterator[Callable[[Trial], None]]:
+    with output.steps(what, trials) as advance:
+        yield lambda trial: advance(
+            f"trial {trial.number} {trial.candidate}: {trial.state}"
+            + (f" {trial.value:.4f}" if trial.value is not None else f" {trial.parameters.get('error', '')}")
+        )

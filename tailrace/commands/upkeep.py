@@ -1,0 +1,40 @@
+"""Whether everything is right, and what may be deleted."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated
+
+import typer
+
+from tailrace import settings
+from tailrace.commands import options, output
+from tailrace.errors import SettingsError
+from tailrace.spec import MOST_DAYS, registry
+
+
+def check(as_json: options.Json = False) -> None:
+    """Check the settings, every spec and every expectation suite; say all that is wrong."""
+    from tailrace.operations.checks import check_all
+
+    services = options.services()
+    if problems := settings.unusable(services.settings):
+        raise SettingsError("The installation cannot be written to:", problems)
+    output.table("Checks", check_all(services), as_json)
+
+
+def maintain(
+    pipeline: options.Pipeline,
+    keep_days: Annotated[
+        int, typer.Option(min=1, max=MOST_DAYS, help="Keep files of versions younger than this many days.")
+    ] = 30,
+    as_json: options.Json = False,
+) -> None:
+    """Compact a pipeline's lake tables, and delete files that no version, pin, staging or writer needs."""
+    from tailrace.operations.maintenance import maintain as maintain_tables
+
+    services, spec = options.services(), registry.get(pipeline)
+    rows = maintain_tables(services, spec, dt.timedelta(days=keep_days))
+    if swept := services.landing.sweep():
+        rows.append({"table": "landing", "deleted": swept})
+    output.table(f"maintain {pipeline}", rows, as_json)
