@@ -21,7 +21,7 @@ $(READY): uv.lock pyproject.toml
 		echo "$(PYTHON) cannot make virtual environments; on Debian: apt-get install python3-venv"; exit 1; }
 	@UV=$$(command -v uv || true); \
 	if [ -z "$$UV" ]; then $(BIN)/python -m pip install --quiet uv && UV=$(BIN)/uv; fi; \
-	VIRTUAL_ENV=$(VENV) "$$UV" sync --frozen --inexact --python $(BIN)/python
+	VIRTUAL_ENV=$(VENV) "$$UV" sync --frozen --inexact --all-extras --python $(BIN)/python
 	@touch $@
 
 demo: $(READY) ## ten weeks of flights through the whole loop, on Airflow (about 3 minutes)

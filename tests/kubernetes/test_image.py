@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -67,11 +68,20 @@ def test_the_image_is_locked_non_root_and_has_no_build_tools() -> None:
     assert re.findall(r"^FROM (\S+)", DOCKERFILE, re.M) == ["${BASE_IMAGE}", "${BASE_IMAGE}", "runtime", "runtime"]
     assert stages()[""].strip() == "runtime", "what is built without a target"
     assert re.findall(r"^USER (\S+)$", stages()["notebooks"], re.M)[-1] == "10001:10001"
-    assert all("--frozen --no-dev" in line for line in re.findall(r"uv sync.*", DOCKERFILE))
+    assert all("--frozen --no-dev ${EXTRAS}" in line for line in re.findall(r"uv sync.*", DOCKERFILE))
     assert re.search(r"^USER (\d+):\d+$", final, re.M)
     assert not re.search(r"\b(gcc|build-essential|jdk-headless|bin/uv)\b", final)
     for installer in ("pip", "ensurepip"):
         assert f"! python3 -c 'import {installer}'" in final, f"the build does not check that {installer} is gone"
+
+
+def test_every_extra_is_installed_in_every_stage_that_installs() -> None:
+    chosen = re.search(r'^ARG EXTRAS="(.*)"$', DOCKERFILE, re.M)
+    assert chosen
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    assert set(re.findall(r"--extra (\S+)", chosen[1])) == project["optional-dependencies"].keys() - {"all"}
+    for name, stage in stages().items():
+        assert ("uv sync" in stage) == bool(re.search(r"^ARG EXTRAS$", stage, re.M)), f"{name}: empty after FROM"
 
 
 def test_the_java_runtime_is_chosen_with_the_base() -> None:
