@@ -1,0 +1,117 @@
+"""The heavy test groups of a CI run: those that the last day's commits touch, and one more in rotation.
+
+A group starts only if it can end within LIMIT_MINUTES of the run's start. What is left out is said, with the reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+LIMIT_MINUTES = 75
+SINCE = "24 hours"
+EVERYTHING = (
+    "pyproject.toml", "uv.lock", "Makefile", ".ci/", "scripts/ci_groups.py", "tests/support.py", "tests/conftest.py",
+    "tailrace/contracts/", "tailrace/spec/", "tailrace/errors.py", "tailrace/work.py", "tailrace/wiring.py",
+    "tailrace/settings",
+)  # fmt: skip
+"""What all groups depend on: paths, or the beginnings of paths."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """A target of the Makefile: how many minutes it takes on two cores, and the paths that it tests."""
+
+    target: str
+    minutes: int
+    paths: tuple[str, ...]
+
+
+GROUPS = (
+    Group(
+        "test-compose",
+        16,
+        ("docker-compose.yaml", ".dockerignore", "deploy/", "scripts/", "tailrace/commands/"),
+    ),
+    Group(
+        "test-airflow",
+        16,
+        ("dags/", "plugins/", "pipelines/", "dbt/", "expectations/", "tailrace/orchestration/", "tailrace/pages/",
+         "tailrace/stages/", "tailrace/champions/", "tailrace/operations/", "tailrace/reporting/", "scripts/",
+         "tests/e2e/", "tests/pages/", "tests/airflow_home.py"),
+    ),
+    Group(
+        "test-spark",
+        26,
+        ("tailrace/engines/", "tailrace/lake/", "tailrace/rows/", "tailrace/training/", "deploy/kubernetes/",
+         "deploy/images/", "tailrace/orchestration/pods/", "tests/unit/spark/", "tests/kubernetes/", "tests/faults/"),
+    ),
+    Group(
+        "test-services",
+        14,
+        ("tailrace/tracking/", "tailrace/warehouse/", "tailrace/lake/", "tailrace/sources/", "scripts/", "dbt/",
+         "tests/stack/", "tests/object_store.py", "tests/postgres.py"),
+    ),
+)  # fmt: skip
+
+
+def touched(changed: Iterable[str]) -> tuple[Group, ...]:
+    """The groups that test any of the changed paths, in the order of GROUPS."""
+    paths = list(changed)
+    if any(path.startswith(EVERYTHING) for path in paths):
+        return GROUPS
+    return tuple(group for group in GROUPS if any(path.startswith(group.paths) for path in paths))
+
+
+def chosen(changed: Iterable[str], day: int) -> Mapping[Group, str]:
+    """The groups to run with the reason of each: those that are touched, then the day's one in rotation."""
+    reasons = dict.fromkeys(touched(changed), "a change touches it")
+    reasons.setdefault(GROUPS[day % len(GROUPS)], "its turn in the rotation")
+    return reasons
+
+
+def changed_paths() -> Sequence[str]:
+    """The paths that the commits of the last SINCE before HEAD changed; all tracked paths if history is cut off."""
+    head = _git("log", "-1", "--format=%ct").strip()
+    base = _git("log", "-1", "--format=%H", f"--before={int(head) - 24 * 3600}").strip()
+    if base:
+        return _git("diff", "--name-only", base, "HEAD").splitlines()
+    return _git("ls-files").splitlines()
+
+
+def main(minutes_gone: float) -> int:
+    """Run the chosen groups while time is left; 1 if one of them failed, after the others have run."""
+    began = time.monotonic() - 60 * minutes_gone
+    reasons = chosen(changed_paths(), int(time.time() // 86_400))
+    failed = []
+    for group in sorted(GROUPS, key=lambda group: group not in reasons):
+        gone = (time.monotonic() - began) / 60
+        if group not in reasons:
+            _say(f"NOT RUN: make {group.target}; no commit of the last {SINCE} touches what it tests")
+        elif gone + group.minutes > LIMIT_MINUTES:
+            _say(f"NOT RUN: make {group.target}, which takes {group.minutes} minutes; {gone:.0f} had gone by")
+        else:
+            _say(f"make {group.target}: {reasons[group]}")
+            if subprocess.run(["make", group.target], check=False).returncode:
+                failed.append(group.target)
+    for target in failed:
+        _say(f"FAILED: make {target}")
+    return int(bool(failed))
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout
+
+
+def _say(sentence: str) -> None:
+    print(f"##### {sentence} #####", flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes-gone", type=float, default=0.0, help="Minutes since the CI run began.")
+    sys.exit(main(parser.parse_args().minutes_gone))
