@@ -1,0 +1,255 @@
+"""The lake: tables whose days are staged, audited, and published in one transaction, and that can be pinned."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Pin:
+    """The exact contents of some days of a lake table: enough to read the same bytes again.
+
+    `version` is a string because table formats differ in what they count with; `digest` is
+    the SHA-256 over the sorted paths and sizes of the files pinned.
+    """
+
+    table: str
+    version: str
+    first: dt.date | None
+    last: dt.date | None
+    rows: int
+    files: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Staged:
+    """Rows written for one day by one run, which no reader sees until they are published.
+
+    `fence` is the number of publications of that day when staging began; `digest` the
+    SHA-256 of the files' bytes; `notes` what stages wrote down about it.
+    """
+
+    table: str
+    day: dt.date
+    run_id: str
+    rows: int
+    fence: int
+    digest: str
+    files: tuple[str, ...]
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One publication. `unchanged` means the day already held these very bytes, so none was made."""
+
+    table: str
+    day: dt.date | None
+    version: str
+    recorded_at: dt.datetime
+    rows: int
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    unchanged: bool = False
+
+
+class Part(Protocol):
+    """A piece of a scan that another process can read by itself: it travels pickled."""
+
+    @property
+    def rows(self) -> int: ...
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Its rows in order, streaming. Raises PinLost, LakeUnavailable."""
+        ...
+
+
+@dataclass(frozen=True)
+class NativeTable:
+    """A version of a table that only its format's own reader reads rightly, and the days of it that are wanted."""
+
+    uri: str
+    version: str
+    first: dt.date | None
+    last: dt.date | None
+
+
+class Scan(Protocol):
+    """Pinned rows of a table, to be read here or by many processes."""
+
+    @property
+    def schema(self) -> pa.Schema: ...
+
+    @property
+    def rows(self) -> int: ...
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The addresses of the Parquet files that hold the rows, for readers such as Spark's; empty if none do."""
+        ...
+
+    @property
+    def native(self) -> NativeTable | None:
+        """What to read where the files alone would give wrong rows; `reader` and `parts` then raise BadInput."""
+        ...
+
+    def reader(self) -> pa.RecordBatchReader:
+        """All rows in order, streaming."""
+        ...
+
+    def parts(self, rows: int) -> tuple[Part, ...]:
+        """The rows in order, cut into pieces of about so many; no row is in two."""
+        ...
+
+
+class PartWriter(Protocol):
+    """Writes one part of a staging from any process: it travels pickled."""
+
+    def write(self, number: int, rows: pa.RecordBatchReader) -> Any:
+        """Write part `number`; what staging needs to know of it, to be handed back.
+
+        Called again for the same number (a retried or speculative task) it writes another copy; the
+        one handed back counts, the others go. Raises SchemaMismatch, StorageFull, LakeUnavailable.
+        """
+        ...
+
+
+class Target(Protocol):
+    """The day of a table that a run is about to stage."""
+
+    def write(self, rows: pa.RecordBatchReader) -> Staged:
+        """Stage the rows of one stream, as `Lake.stage` does."""
+        ...
+
+    def write_parts(self, schema: pa.Schema, write: Callable[[PartWriter], Iterable[Any]]) -> Staged:
+        """Stage what `write` returns: what the writer answered for each part, in the rows' order.
+
+        Nothing is staged if it raises. Raises what `Lake.stage` does.
+        """
+        ...
+
+    def write_files(self, schema: pa.Schema, write: Callable[[str], None]) -> Staged:
+        """Stage the Parquet files that `write` leaves in the folder whose address it is given, ordered by name.
+
+        For writers that are not the lake's own. The folder is not there yet. `schema`, and every file, has the column
+        `ds`. Nothing is staged if `write` raises. Raises SchemaMismatch naming every file with other columns or
+        types, rows of another day or no statistics of it, StorageFull, LakeUnavailable.
+        """
+        ...
+
+
+class Lake(Protocol):
+    """Versioned tables partitioned by `ds`; a day is replaced whole or not at all."""
+
+    def target(self, table: str, day: dt.date, run_id: str) -> Target:
+        """Where that run stages that day."""
+        ...
+
+    def stage(self, table: str, day: dt.date, run_id: str, rows: pa.RecordBatchReader) -> Staged:
+        """Write rows beside the table without committing them, streaming; sets column `ds` if absent.
+
+        The first stage of a table fixes its schema. Staging again with the same run_id replaces
+        what that run staged. Raises SchemaMismatch (every differing column), StorageFull, LakeUnavailable.
+        """
+        ...
+
+    def staged(self, table: str, day: dt.date, run_id: str) -> Staged:
+        """What that run staged, found again from another process. Raises StagingGone."""
+        ...
+
+    def read_staged(self, staged: Staged) -> pa.RecordBatchReader:
+        """Exactly the staged rows. Raises StagingGone."""
+        ...
+
+    def annotate(self, staged: Staged, notes: Mapping[str, str]) -> Staged:
+        """The same staged rows with these notes added, kept for another process to find."""
+        ...
+
+    def discard(self, staged: Staged) -> None:
+        """Remove what was staged; nothing happens if it is gone or already published."""
+        ...
+
+    def publish(self, staged: Staged, metadata: Mapping[str, str]) -> Commit:
+        """Replace the day by the staged rows in one transaction.
+
+        Publishing what this run has already published returns that commit. Publishing bytes equal
+        to what the day holds makes no commit and returns the day's last one as `unchanged`, if they are all there
+        still: where the day's files are gone or damaged, it is published again.
+        Raises PublishConflict if another run published the day after this one staged,
+        StagingGone if the staged files are gone.
+        """
+        ...
+
+    def append(self, table: str, rows: pa.Table, metadata: Mapping[str, str]) -> Commit:
+        """Add rows to an unpartitioned, append-only table, creating it if it is new.
+
+        Its rows are read in the order of the commits that added them, whatever the writers' clocks said.
+        """
+        ...
+
+    def exists(self, table: str) -> bool: ...
+
+    def schema(self, table: str) -> pa.Schema:
+        """Raises UpstreamMissing if there is no such table."""
+        ...
+
+    def read(
+        self,
+        table: str,
+        *,
+        first: dt.date | None = None,
+        last: dt.date | None = None,
+        version: str | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pa.RecordBatchReader:
+        """Published rows of the days first..last (both included; None = unbounded), streaming.
+
+        Raises UpstreamMissing if the table or the version is not there.
+        """
+        ...
+
+    def pin(
+        self, table: str, *, first: dt.date | None = None, last: dt.date | None = None, version: str | None = None
+    ) -> Pin:
+        """Name the contents of those days at that version (the latest by default)."""
+        ...
+
+    def scan(self, pin: Pin, columns: Sequence[str] | None = None) -> Scan:
+        """The very bytes that were pinned. Raises PinLost if they are gone or differ."""
+        ...
+
+    def read_pin(self, pin: Pin, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
+        """The pinned rows as one stream: `scan(...).reader()`."""
+        ...
+
+    def days(self, table: str) -> Mapping[dt.date, Commit]:
+        """The last publication of each day, published-empty days included; empty if there is no table."""
+        ...
+
+    def commits(self, table: str, day: dt.date | None = None, *, since: str | None = None) -> tuple[Commit, ...]:
+        """All publications, newest first; of one day, or after the version `since`, if given."""
+        ...
+
+    def sound(self, table: str, day: dt.date) -> bool:
+        """Whether the files of a day are there, with the bytes that were published; False if there is no table."""
+        ...
+
+    def optimize(self, table: str) -> int:
+        """Compact small files; the number of files that were replaced.
+
+        Files of earlier releases, in folders that other readers take for partitions, are replaced too.
+        """
+        ...
+
+    def vacuum(self, table: str, keep: Iterable[Pin] = (), older_than: dt.timedelta = dt.timedelta(days=7)) -> int:
+        """Delete files that no kept pin, no current day and no fresh staging needs; how many.
+
+        Nothing younger than a day is deleted, whatever `older_than` says.
+        """
+        ...

@@ -1,0 +1,102 @@
+"""The tracker: which trainings ran, with what, and which model versions they registered."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from tailrace.contracts.engine import Trial
+from tailrace.contracts.lake import Pin
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A training run as the tracker remembers it."""
+
+    run_id: str
+    pipeline: str
+    status: Literal["running", "finished", "failed", "killed"]
+    started_at: dt.datetime
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    url: str = ""
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """A registered model version of a pipeline."""
+
+    pipeline: str
+    version: str
+    run_id: str
+    created_at: dt.datetime
+    aliases: tuple[str, ...]
+    tags: Mapping[str, str]
+
+
+class Tracker(Protocol):
+    """What was tried, with what, and which model versions came of it. All raise TrackerUnavailable."""
+
+    def start_run(self, pipeline: str, name: str, tags: Mapping[str, str]) -> str:
+        """Open a run and return its id, after closing runs of this pipeline whose process has died."""
+        ...
+
+    def close_runs_of(self, pipeline: str, host: str, why: str) -> None:
+        """Close the pipeline's open runs that were started on a host which is gone."""
+        ...
+
+    def log_trial(self, run_id: str, trial: Trial) -> None:
+        """Record a trial as a run nested in run_id."""
+        ...
+
+    def log_inputs(self, run_id: str, pins: Mapping[str, Pin]) -> None:
+        """Record lake pins as the run's dataset inputs, by role (features, outcomes)."""
+        ...
+
+    def log(
+        self,
+        run_id: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        metrics: Mapping[str, float] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None: ...
+
+    def log_files(self, run_id: str, folder: Path, under: str) -> None:
+        """Store every file of a folder as artefacts of the run."""
+        ...
+
+    def log_model(self, run_id: str, folder: Path, example: pa.Table, predictions: pa.Array) -> str:
+        """Register a saved model with signature and input example; its version. Logged twice: same version."""
+        ...
+
+    def end_run(self, run_id: str, status: Literal["finished", "failed"]) -> None: ...
+
+    def run(self, run_id: str) -> RunRecord:
+        """Raises UnknownName."""
+        ...
+
+    def runs(self, pipeline: str) -> tuple[RunRecord, ...]:
+        """Training runs (not trials), newest first."""
+        ...
+
+    def fetch(self, run_id: str, path: str, folder: Path) -> Path:
+        """Download an artefact (a file or a folder) of a run into `folder`. Raises UnknownName."""
+        ...
+
+    def model_folder(self, pipeline: str, version: str, folder: Path) -> Path:
+        """Download what `Model.save` wrote for that version. Raises UnknownName."""
+        ...
+
+    def versions(self, pipeline: str) -> tuple[ModelVersion, ...]:
+        """Newest first; empty if the pipeline has none."""
+        ...
+
+    def set_alias(self, pipeline: str, alias: str, version: str) -> None: ...

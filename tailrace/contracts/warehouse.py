@@ -1,0 +1,78 @@
+"""The warehouse: where dbt builds the tables that a pipeline starts from."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class ModelResult:
+    """One dbt node of a build: a model, a test, a seed.
+
+    `sql` is what was run, compiled; `log` what dbt said of the node; `depends_on` holds unique ids. `kept`: an earlier
+    try of the same run built it, and this one did not repeat it.
+    """
+
+    name: str
+    kind: str
+    status: str
+    seconds: float
+    rows: int | None = None
+    message: str = ""
+    unique_id: str = ""
+    sql: str = ""
+    log: str = ""
+    depends_on: tuple[str, ...] = ()
+    kept: bool = False
+
+
+class Warehouse(Protocol):
+    """Where dbt builds the tables a pipeline starts from."""
+
+    def build(
+        self,
+        first: dt.date,
+        last: dt.date,
+        run_id: str = "",
+        on_node: Callable[[ModelResult], None] = lambda node: None,
+    ) -> tuple[ModelResult, ...]:
+        """Build and test every model for the days first..last, in one dbt invocation.
+
+        Where an earlier try of the same run failed on the same days and files, only what failed and what depends on
+        it is built. `on_node` is given every node's result, also where the build fails.
+
+        Raises BuildFailed naming every failed node, LandingRefused, UpstreamMissing naming days that
+        are not landed, those that are looked back on included, WarehouseBusy, StorageFull, LakeUnavailable,
+        and where the warehouse is a server Unavailable, and SettingsError if it turns this installation away.
+        """
+        ...
+
+    def read(self, table: str, day: dt.date, order_by: Sequence[str]) -> pa.RecordBatchReader:
+        """Rows of `table` with ds = day, sorted, timestamps as timestamp[us, UTC].
+
+        Raises UpstreamMissing if the table was never built, WarehouseBusy, Unavailable, SettingsError.
+        """
+        ...
+
+    def built(self, day: dt.date) -> Mapping[str, str] | None:
+        """The tables that a recorded build made the day of, each with the reason why it may have no rows, if any.
+
+        The records lie where the tables lie, and are lost with them. None if there are no records at all: the
+        warehouse was built by a release that made none. Raises UpstreamMissing, WarehouseBusy, Unavailable.
+        """
+        ...
+
+    def sources(self, day: dt.date, first: dt.date | None = None) -> Mapping[dt.date, str]:
+        """The source days that the rows of a day are built from, oldest first, each with a SHA-256 of what is landed.
+
+        With `first` those of every day from that one to `day`. Landing the same rows again leaves it as it was. Empty
+        where nothing is landed for the tables. It tells what lies there now: between a build and this call nobody may
+        land, which the order of the nightly tasks sees to. Raises LandingRefused, LakeUnavailable.
+        """
+        ...
