@@ -130,7 +130,7 @@ def _in_airflow(home: Path) -> tuple[list[Run], list[Run]]:
     from tailrace.spec import registry, zone
 
     folder = home / "dags"
-    shutil.copytree(settings.PROJECT / "dags", folder)
+    shutil.copytree(settings.find_project().dags, folder)
     (folder / "peer.py").write_text(PEER_DAG)
     running = stack.Stack(settings.load(), parallelism=2)
     running.environment["AIRFLOW__CORE__DAGS_FOLDER"] = str(folder)

@@ -30,13 +30,13 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import child
-from benchmarks.parse import copy_of
+from benchmarks.parse import copy_of, new_project
 from scripts.postgres import Postgres
 from tailrace.champions import promotions
 from tailrace.champions.promotions import Promotion
 from tailrace.lake.delta import DeltaLake
 from tailrace.lineage import pins
-from tailrace.settings import PROJECT
+from tailrace.settings import find_project
 from tailrace.spec import PipelineSpec, registry
 from tailrace.stages import monitor
 
@@ -77,7 +77,7 @@ def measure(folder: str, database: str) -> dict[str, Any]:
     """Seconds of each page and look. In a process of its own: Airflow reads its settings when it is imported."""
     root = Path(folder)
     os.environ |= _environment(root, database)
-    specs = _catalog(root / "catalog")
+    specs = _project(root / "project")
     lake = DeltaLake(str(root / "lake"))
     _seed_lake(lake, root / "lake", specs)
     _seed_tracker(specs[0])
@@ -120,7 +120,7 @@ def _environment(root: Path, database: str) -> dict[str, str]:
         "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
         "AIRFLOW__CORE__DAGS_FOLDER": str(root / "dags"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(find_project().plugins),
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "ann:admin",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database,
         "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR",
@@ -130,12 +130,12 @@ def _environment(root: Path, database: str) -> dict[str, str]:
     }
 
 
-def _catalog(folder: Path) -> list[PipelineSpec]:
-    """The specs of copies of one pipeline, which are the catalog from now on."""
-    folder.mkdir()
+def _project(folder: Path) -> list[PipelineSpec]:
+    """The specs of a project of copies of one pipeline, which is the project from now on."""
+    original = find_project().pipelines / "flight_delay.py"
+    made = new_project(folder)
     for number in range(PIPELINES):
-        copy_of(registry.CATALOG / "flight_delay.py", folder, f"pipeline_{number:02d}")
-    registry.CATALOG = folder
+        copy_of(original, made.pipelines, f"pipeline_{number:02d}")
     return [registry.get(name) for name in registry.names()]
 
 

@@ -8,17 +8,21 @@ under 1 second.
 from __future__ import annotations
 
 import importlib
+import os
 import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks import child
 
-PROJECT = Path(__file__).resolve().parent.parent
+if TYPE_CHECKING:
+    from tailrace.settings import Project
+
 AIM_SECONDS = 1.0
 AIM_PIPELINES = 50
 
@@ -42,21 +46,32 @@ def measure(pipelines: str) -> dict[str, float]:
     """Parse a generated dags folder of that many pipelines once; Airflow is imported before."""
     import airflow.sdk  # noqa: F401  what every DAG file costs, once per process
 
-    from tailrace.spec import registry
+    from tailrace.settings import find_project
 
+    original = find_project()
     with tempfile.TemporaryDirectory(prefix="tailrace-parse-") as scratch:
-        dags, catalog = Path(scratch, "dags"), Path(scratch, "catalog")
+        project = new_project(Path(scratch))
+        dags = project.dags
         dags.mkdir()
-        catalog.mkdir()
         for number in range(int(pipelines)):
-            copy_of(registry.CATALOG / "flight_delay.py", catalog, f"copy_{number:02d}")
-            copy_of(PROJECT / "dags" / "flight_delay.py", dags, f"copy_{number:02d}")
-        copy_of(PROJECT / "dags" / "warehouse.py", dags, "warehouse")
+            copy_of(original.pipelines / "flight_delay.py", project.pipelines, f"copy_{number:02d}")
+            copy_of(original.dags / "flight_delay.py", dags, f"copy_{number:02d}")
+        copy_of(original.dags / "warehouse.py", dags, "warehouse")
         (dags / "peer.py").write_text("from airflow.sdk import DAG\nwith DAG('peer', schedule=None):\n    pass\n")
-        registry.CATALOG = catalog
         peer = sum(_parse(dags / "peer.py") for _ in range(int(pipelines) + 1))
         files = [path for path in sorted(dags.glob("*.py")) if path.stem != "peer"]
         return {"seconds": sum(_parse(path) for path in files), "peer": peer}
+
+
+def new_project(folder: Path) -> Project:
+    """A project without pipelines, which is this process's from now on."""
+    from tailrace.settings import Project
+
+    made = Project(folder)
+    made.pipelines.mkdir(parents=True)
+    made.file.write_text("")
+    os.environ["TAILRACE_PROJECT"] = str(folder)
+    return made
 
 
 def copy_of(source: Path, folder: Path, name: str) -> None:

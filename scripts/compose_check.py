@@ -27,9 +27,9 @@ import httpx
 
 from scripts import make_secrets
 from tailrace.commands.airflow_api import AirflowApi
-from tailrace.settings import PROJECT
 from tailrace.spec import registry, zone
 
+REPOSITORY = Path(__file__).resolve().parent.parent
 PIPELINE = "flight_delay"
 FIRST, LAST = dt.date(2013, 1, 1), dt.date(2013, 2, 14)
 TRAINED = dt.date(2013, 2, 12)
@@ -64,7 +64,7 @@ class Docker:
     def __call__(self, *arguments: str) -> str:
         """What the command prints. Raises RuntimeError with the end of what it said."""
         command = ["docker", *arguments]
-        done = subprocess.run(command, env=self.environment, cwd=PROJECT, capture_output=True, text=True)
+        done = subprocess.run(command, env=self.environment, cwd=REPOSITORY, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"docker {' '.join(arguments[:6])} failed:\n{(done.stdout + done.stderr)[-6000:]}")
         return done.stdout
@@ -225,7 +225,7 @@ def variables(base: str, work: Path) -> dict[str, str]:
         | {
             "BASE_IMAGE": base,
             "BUILD_NETWORK": "host",
-            "COMPOSE_PROJECT_NAME": f"tailrace-check-{os.getpid()}",
+            "COMPOSE_REPOSITORY_NAME": f"tailrace-check-{os.getpid()}",
             "MOTO_VERSION": importlib.metadata.version("moto"),
             "TAILRACE_IMAGE": "tailrace:check",
             "JUPYTER_IMAGE": "tailrace-jupyter:check",
@@ -334,8 +334,8 @@ def lost_and_restored(docker: Docker, given: Mapping[str, str], folder: Path) ->
 
 def script(docker: Docker, name: str, *arguments: object) -> None:
     """Run a script of deploy/compose. Raises RuntimeError with the end of what it said."""
-    command = [str(PROJECT / "deploy" / "compose" / name), *map(str, arguments)]
-    done = subprocess.run(command, env=docker.environment, cwd=PROJECT, capture_output=True, text=True)
+    command = [str(REPOSITORY / "deploy" / "compose" / name), *map(str, arguments)]
+    done = subprocess.run(command, env=docker.environment, cwd=REPOSITORY, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{name} failed:\n{(done.stdout + done.stderr)[-6000:]}")
 

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from cryptography.fernet import Fernet
 
-from tailrace.settings import PROJECT
-
+REPOSITORY = Path(__file__).resolve().parent.parent
 HEAD = """# Secrets of docker-compose.yaml, made by `make secrets`. Keep a copy in a safe place: without the Fernet key
 # connections stored in Airflow cannot be read, and Postgres keeps the passwords it was first started with.
 """
@@ -48,7 +47,7 @@ def write(path: Path) -> None:
 
 def main() -> None:
     """Write .env beside docker-compose.yaml, unless it is there."""
-    path = PROJECT / ".env"
+    path = REPOSITORY / ".env"
     try:
         write(path)
     except FileExistsError:

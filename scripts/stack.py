@@ -134,8 +134,8 @@ class Stack:
             "API__WORKERS": "1",
             "API_AUTH__JWT_SECRET": self._secrets["jwt_secret"],
             "CORE__EXECUTION_API_SERVER_URL": f"{self.airflow_url}/execution/",
-            "CORE__DAGS_FOLDER": str(settings.PROJECT / "dags"),
-            "CORE__PLUGINS_FOLDER": str(settings.PROJECT / "plugins"),
+            "CORE__DAGS_FOLDER": str(self.configured.project.dags),
+            "CORE__PLUGINS_FOLDER": str(self.configured.project.plugins),
             "CORE__LOAD_EXAMPLES": "False",
             "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "CORE__EXECUTOR": "tailrace.orchestration.executor.WarmExecutor",
@@ -157,6 +157,8 @@ class Stack:
 
     def _tailrace(self) -> dict[str, str]:
         return {
+            # Airflow's processes may work in any folder.
+            "TAILRACE_PROJECT": str(self.configured.project.root),
             "TAILRACE_HOME": str(self.configured.home),
             "TAILRACE_TRACKING_UI": self.mlflow_url,
             **self._spark_history(),

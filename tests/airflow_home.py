@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from tailrace.settings import PROJECT
-
+REPOSITORY = Path(__file__).resolve().parent.parent
 HOME = Path(tempfile.mkdtemp(prefix="tailrace-airflow-"))
 ENVIRONMENT = {
+    "TAILRACE_PROJECT": str(REPOSITORY),
     "AIRFLOW_HOME": str(HOME),
-    "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
+    "AIRFLOW__CORE__DAGS_FOLDER": str(REPOSITORY / "dags"),
     # Read once, when Airflow is imported: a test module that is collected later cannot name it any more.
-    "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
+    "AIRFLOW__CORE__PLUGINS_FOLDER": str(REPOSITORY / "plugins"),
     "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "ann:admin,vic:viewer",
     "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
     "AIRFLOW__API__SECRET_KEY": secrets.token_hex(32),

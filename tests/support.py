@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from tailrace.contracts import Lake
 from tailrace.lake.memory import MemoryLake
+from tailrace.settings import Project
 
 
 def churn_rows(rows: int, seed: int = 0) -> tuple[pa.Table, pa.Array]:
@@ -85,3 +87,12 @@ def lose_rows(lake: Lake, table: str, day: dt.date) -> None:
         lost = [file.path for file in store.list() if file.path.startswith(f"ds={day}/")]
         store.delete(lost)
     assert lost
+
+
+def new_project(root: Path, monkeypatch: pytest.MonkeyPatch, settings: str = "") -> Project:
+    """A project without pipelines, with this tailrace.toml: the one that this test works on."""
+    project = Project(root)
+    project.pipelines.mkdir(parents=True)
+    project.file.write_text(settings)
+    monkeypatch.setenv("TAILRACE_PROJECT", str(root))
+    return project

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tailrace import __version__
-from tailrace.settings import PROJECT
+from tailrace.errors import SettingsError
+from tailrace.settings import find_project
 
 UNKNOWN = "unknown"
 ASKED_TAG, ASKED_NOTE = "tailrace.request.", "request_"
@@ -20,8 +21,8 @@ ASKED_AGAIN_TAG = "tailrace.requested_again"
 
 
 @functools.cache
-def git_commit(project: Path = PROJECT) -> str:
-    """The checkout's commit, with '+' and a digest of the edits if there are any; 'unknown' outside a checkout."""
+def git_commit(project: Path) -> str:
+    """The project's commit, with '+' and a digest of the edits if there are any; 'unknown' outside a checkout."""
     try:
         commit = _git(project, "rev-parse", "HEAD")
         edits = _git(project, "diff", "HEAD")
@@ -31,15 +32,19 @@ def git_commit(project: Path = PROJECT) -> str:
 
 
 @functools.cache
-def lock_digest(project: Path = PROJECT) -> str:
-    """SHA-256 of the lock file; 'unknown' where the package is installed without it."""
+def lock_digest(project: Path) -> str:
+    """SHA-256 of the project's uv.lock; 'unknown' where it has none."""
     lock = project / "uv.lock"
     return hashlib.sha256(lock.read_bytes()).hexdigest() if lock.is_file() else UNKNOWN
 
 
 def code() -> dict[str, str]:
-    """Package version, git commit and lock digest, as they are recorded."""
-    return {"tailrace": __version__, "git_commit": git_commit(), "lock_digest": lock_digest()}
+    """Package version, git commit and lock digest, as they are recorded; the last two 'unknown' outside a project."""
+    try:
+        project = find_project().root
+    except SettingsError:
+        return {"tailrace": __version__, "git_commit": UNKNOWN, "lock_digest": UNKNOWN}
+    return {"tailrace": __version__, "git_commit": git_commit(project), "lock_digest": lock_digest(project)}
 
 
 def asked_tags(asked: Mapping[str, str]) -> dict[str, str]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 
 from tailrace.errors import SpecError, TailraceError, UnknownName
+from tailrace.settings import find_project
 from tailrace.spec import PipelineSpec, registry
 
 
@@ -26,11 +28,12 @@ def get(name: str) -> PipelineSpec:
 
 
 def _current(name: str) -> PipelineSpec | str:
-    return _read(name, (registry.CATALOG / f"{name}.py").stat().st_mtime_ns)
+    file = find_project().pipelines / f"{name}.py"
+    return _read(name, file, file.stat().st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=500)
-def _read(name: str, changed: int) -> PipelineSpec | str:
+def _read(name: str, file: Path, changed: int) -> PipelineSpec | str:
     """The spec, or what is wrong with its file, as the file is since that moment (nanoseconds)."""
     try:
         return registry.get(name)

@@ -1,4 +1,4 @@
-"""Finds the pipelines: one file of `pipelines/` each, exporting SPEC."""
+"""Finds the pipelines: each is a file of the project's `pipelines/` that exports SPEC."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-from tailrace import settings
 from tailrace.errors import SpecError, UnknownName
+from tailrace.settings import find_project
 from tailrace.spec import PipelineSpec, problems_of
-
-CATALOG = settings.PROJECT / "pipelines"
 
 
 def names(catalog: Path | None = None) -> tuple[str, ...]:
-    """The pipelines' names, by file name alone: importing none of them."""
-    return tuple(sorted(path.stem for path in (catalog or CATALOG).glob("*.py") if not path.stem.startswith("_")))
+    """The pipelines' names, by file name alone: importing none of them. Raises SettingsError without a project."""
+    folder = catalog or find_project().pipelines
+    return tuple(sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_")))
 
 
 def get(name: str, catalog: Path | None = None, *, estimators: bool = False) -> PipelineSpec:
@@ -26,7 +25,7 @@ def get(name: str, catalog: Path | None = None, *, estimators: bool = False) -> 
     """
     if name not in names(catalog):
         raise UnknownName("pipeline", name, names(catalog), "Pipelines are the files of pipelines/.")
-    spec, problems = _load((catalog or CATALOG) / f"{name}.py", estimators=estimators)
+    spec, problems = _load(name, catalog, estimators=estimators)
     if spec is None or problems:
         raise SpecError(f"Pipeline {name!r} cannot be used:", problems)
     return spec
@@ -42,7 +41,7 @@ def check(catalog: Path | None = None) -> tuple[PipelineSpec, ...]:
 
 def load(catalog: Path | None = None, *, estimators: bool = True) -> tuple[tuple[PipelineSpec, ...], tuple[str, ...]]:
     """The specs without problems, and the problems of the others: a wrong spec breaks only itself."""
-    found = {name: _load((catalog or CATALOG) / f"{name}.py", estimators=estimators) for name in names(catalog)}
+    found = {name: _load(name, catalog, estimators=estimators) for name in names(catalog)}
     files = defaultdict(list)
     for file, (spec, _) in found.items():
         if spec is not None and isinstance(spec.name, str):
@@ -56,9 +55,14 @@ def load(catalog: Path | None = None, *, estimators: bool = True) -> tuple[tuple
     return tuple(spec for spec, wrong in found.values() if spec is not None and not wrong), tuple(problems)
 
 
-def _load(path: Path, *, estimators: bool) -> tuple[PipelineSpec | None, list[str]]:
+def _load(name: str, catalog: Path | None, *, estimators: bool) -> tuple[PipelineSpec | None, list[str]]:
     """The spec of one file, if it has one, and everything wrong with it."""
-    module_name = f"pipelines.{path.stem}" if path.parent == CATALOG else f"_catalog_{path.stem}"
+    if catalog is None:
+        project = find_project()
+        project.make_importable()
+        module_name, path = f"pipelines.{name}", project.pipelines / f"{name}.py"
+    else:
+        module_name, path = f"_catalog_{name}", catalog / f"{name}.py"
     loader = importlib.util.spec_from_file_location(module_name, path)
     if loader is None or loader.loader is None:
         return None, [f"{path.stem}: {path.name} is not a Python file."]

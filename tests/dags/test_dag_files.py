@@ -12,7 +12,9 @@ from types import SimpleNamespace
 import pytest
 
 from tailrace.errors import SpecError
+from tailrace.settings import find_project
 from tailrace.spec import registry
+from tests.support import new_project
 
 DAGS = Path(__file__).resolve().parents[2] / "dags"
 HEAVY = {
@@ -129,10 +131,12 @@ def test_parsing_imports_nothing_heavy():
 def test_a_broken_spec_breaks_only_its_own_file(tmp_path, monkeypatch):
     from tailrace.orchestration import dags as factory
 
-    good = (registry.CATALOG / "flight_delay.py").read_text()
-    (tmp_path / "good.py").write_text(good.replace('name="flight_delay"', 'name="good"'))
-    (tmp_path / "bad.py").write_text(good.replace('name="flight_delay"', 'name="bad"').replace('"roc_auc"', '"rok"'))
-    monkeypatch.setattr(registry, "CATALOG", tmp_path)
+    good = (find_project().pipelines / "flight_delay.py").read_text()
+    project = new_project(tmp_path, monkeypatch)
+    (project.pipelines / "good.py").write_text(good.replace('name="flight_delay"', 'name="good"'))
+    (project.pipelines / "bad.py").write_text(
+        good.replace('name="flight_delay"', 'name="bad"').replace('"roc_auc"', '"rok"')
+    )
     assert [dag.dag_id for dag in factory.pipeline_dags("good", "")] == [
         f"{kind}__good" for kind in ("train", "approve", "rollback", "predict", "monitor")
     ]

@@ -34,7 +34,7 @@ def home(tmp_path_factory):
 @pytest.fixture(scope="module")
 def dags_folder() -> Path:
     """The folder of the DAG files that Airflow runs."""
-    return settings.PROJECT / "dags"
+    return settings.find_project().dags
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import textwrap
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -32,7 +31,7 @@ pytestmark = pytest.mark.airflow
 
 FIRST, SECOND, THIRD = dt.date(2013, 1, 9), dt.date(2013, 1, 11), dt.date(2013, 1, 12)
 SCRIPT = "<script>alert('x')</script>"
-CATALOG = """
+PIPELINE = """
 from tailrace.spec import *
 
 SPEC = PipelineSpec(
@@ -55,19 +54,15 @@ SPEC = PipelineSpec(
 DAGS = """
 import datetime as dt
 from dataclasses import replace
-from pathlib import Path
 
 from airflow.sdk import DAG
 
-from tailrace.spec import registry
-
-registry.CATALOG = Path({catalog!r})
-
 from tailrace.orchestration import decisions
 from tailrace.orchestration.dags import pipeline_dags
+from tailrace.spec import registry
 
 train, approve, rollback, predict, monitor = pipeline_dags("churn", "Who leaves?")
-for name, seconds in {{"impatient": 2, "unattended": 20}}.items():
+for name, seconds in {"impatient": 2, "unattended": 20}.items():
     with DAG(name, schedule=None, params=decisions.approve_form(), default_args=approve.default_args) as dag:
         spec = registry.get("churn")
         hasty = replace(spec, gate=replace(spec.gate, approval_days=seconds / 86400))
@@ -80,12 +75,14 @@ for name, seconds in {{"impatient": 2, "unattended": 20}}.items():
 def home(tmp_path_factory) -> settings.Settings:
     """An installation with a champion, version 1, and a challenger as of a later day, version 2, that waits."""
     folder = tmp_path_factory.mktemp("home")
-    configured = settings.load({**os.environ, "TAILRACE_HOME": str(folder)})
-    (folder / "catalog").mkdir()
-    (folder / "catalog" / "churn.py").write_text(CATALOG)
-    (folder / "dags").mkdir()
-    (folder / "dags" / "churn.py").write_text(textwrap.dedent(DAGS).format(catalog=str(folder / "catalog")))
-    spec = registry.get("churn", folder / "catalog")
+    project = settings.Project(folder)
+    project.file.write_text("")
+    project.pipelines.mkdir()
+    (project.pipelines / "churn.py").write_text(PIPELINE)
+    project.dags.mkdir()
+    (project.dags / "churn.py").write_text(DAGS)
+    configured = settings.load({**os.environ, "TAILRACE_PROJECT": str(folder), "TAILRACE_HOME": str(folder)})
+    spec = registry.get("churn", project.pipelines)
     wired = Wiring(configured)
     validator = memory_validator(folder, spec)
     held = tables(spec)
@@ -170,7 +167,6 @@ def people(home):
     people = People(running)
     passwords.write_text(json.dumps(people.users))
     running.environment |= {
-        "AIRFLOW__CORE__DAGS_FOLDER": str(home.home / "dags"),
         # A busy machine answers late; a task that waits for the answer is not what is tested.
         "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin,ada:op,eve:viewer",
@@ -339,7 +335,7 @@ def test_a_published_day_is_monitored_by_itself(home, people):
 
 def test_a_run_that_is_cleared_after_it_published_announces_the_day_once(home, people):
     # Its task `publish` made the commit, and died before Airflow knew of it.
-    spec, wired, run = registry.get("churn", home.home / "catalog"), Wiring(home), "by-hand"
+    spec, wired, run = registry.get("churn", home.project.pipelines), Wiring(home), "by-hand"
     score.run(wired, spec, SECOND, f"predict__churn/{run}")
     staged = wired.lake.staged(spec.predictions_table, SECOND, f"predict__churn/{run}")
     wired.lake.annotate(staged, {"audit": "passed"})

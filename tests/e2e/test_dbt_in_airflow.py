@@ -28,7 +28,10 @@ def project(tmp_path_factory) -> Path:
     """A checkout of one's own, whose models may be broken."""
     copy = tmp_path_factory.mktemp("checkout")
     for part in ("tailrace", "pipelines", "dags", "dbt", "expectations", "plugins"):
-        shutil.copytree(settings.PROJECT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__", "target"))
+        shutil.copytree(
+            settings.find_project().root / part, copy / part, ignore=shutil.ignore_patterns("__pycache__", "target")
+        )
+    shutil.copy(settings.find_project().file, copy)
     return copy
 
 
@@ -41,6 +44,7 @@ def started(home, project) -> Callable:
         running = stack.Stack(home, parallelism=4)
         running.environment |= {
             "PYTHONPATH": str(project),
+            "TAILRACE_PROJECT": str(project),
             "AIRFLOW__CORE__DAGS_FOLDER": str(project / "dags"),
             "AIRFLOW__CORE__PLUGINS_FOLDER": str(project / "plugins"),
             **more,

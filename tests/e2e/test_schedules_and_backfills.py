@@ -32,7 +32,7 @@ pytestmark = pytest.mark.airflow
 THIRTY = [dt.date(2013, 1, 12) + dt.timedelta(days=offset) for offset in range(30)]
 SIX = [dt.date(2013, 2, 1) + dt.timedelta(days=offset) for offset in range(6)]
 """Days of them on which all is well; the storm of 8 and 9 February is not one of them."""
-DOCUMENTED = settings.PROJECT / "docs" / "airflow.md"
+DOCUMENTED = settings.find_project().root / "docs" / "airflow.md"
 (CONSUMER,) = re.findall(r"^```python\n(.*?)^```$", DOCUMENTED.read_text(), re.M | re.S)
 """A DAG of somebody else's, scheduled on the predictions, as it is documented."""
 
@@ -40,7 +40,7 @@ DOCUMENTED = settings.PROJECT / "docs" / "airflow.md"
 @pytest.fixture(scope="module")
 def dags_folder(home) -> Path:
     """The project's DAGs, and one of somebody else's."""
-    folder = Path(shutil.copytree(settings.PROJECT / "dags", home.home / "dags"))
+    folder = Path(shutil.copytree(settings.find_project().dags, home.home / "dags"))
     (folder / "consumer.py").write_text(CONSUMER)
     return folder
 

@@ -87,7 +87,12 @@ def test_make_logs_follows_every_process(running):
     environment = {**os.environ, "TAILRACE_HOME": str(running.configured.home)}
     wanted, seen = {"api-server", "dag-processor", "mlflow", "scheduler", "triggerer"}, set()
     with subprocess.Popen(
-        command, cwd=settings.PROJECT, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        cwd=settings.find_project().root,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     ) as following:
         # It would follow for ever.
         giving_up = threading.Timer(60, os.killpg, [following.pid, signal.SIGTERM])

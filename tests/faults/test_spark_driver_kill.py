@@ -13,7 +13,6 @@ import pytest
 
 from tailrace.engines.local import LocalEngine
 from tailrace.lake.delta import DeltaLake
-from tailrace.settings import PROJECT
 from tailrace.spec import LABEL
 from tailrace.training.training_set import ArrowRows
 from tests.faults.spark_driver import DAY, SPEC
@@ -25,7 +24,12 @@ pytestmark = pytest.mark.spark
 def driver(*arguments: object) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "tests.faults.spark_driver", *map(str, arguments)]
     return subprocess.Popen(
-        command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
+        command,
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
     )
 
 

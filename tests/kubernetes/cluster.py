@@ -21,7 +21,7 @@ import yaml
 REPOSITORY = Path(__file__).resolve().parents[2]
 BASE = REPOSITORY / "deploy/kubernetes/base"
 EXECUTOR_TEMPLATE = BASE / "pod-templates/executor.yaml"
-DRIVER_TEMPLATE = BASE / "pod-templates/driver.yaml"
+DRIVER_TEMPLATE = REPOSITORY / "tailrace/orchestration/pods/driver.yaml"
 ENTRYPOINT = REPOSITORY / "deploy/images/entrypoint.sh"
 IMAGE = "registry.example/tailrace:test"
 """The one image that can be pulled; it holds this checkout and this interpreter. Any other: ErrImagePull."""

@@ -14,8 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tailrace.settings import PROJECT, PodSettings
-from tests.kubernetes.cluster import ENTRYPOINT, REPOSITORY
+from tests.kubernetes.cluster import DRIVER_TEMPLATE, ENTRYPOINT, REPOSITORY
 
 DOCKERFILE = (REPOSITORY / "deploy/images/Dockerfile").read_text()
 COPIED = {
@@ -98,11 +97,11 @@ def test_what_the_image_copies_exists() -> None:
 
 def test_the_image_parses_its_own_dags_with_heavy_tasks_as_pods(app: Path) -> None:
     """The default template is where settings look for it, and no file that the parse needs was left out."""
-    assert (app / PodSettings.template.relative_to(PROJECT)).is_file()
+    assert (app / DRIVER_TEMPLATE.relative_to(REPOSITORY)).is_file()
     code = (
         "import runpy, tailrace.settings\n"
         "assert runpy.run_path('dags/flight_delay.py')['predict'].get_task('score').task_type == 'StagePod'\n"
-        "print(tailrace.settings.PROJECT)\n"
+        "print(tailrace.settings.find_project().root)\n"
     )
     pods = {
         "TAILRACE_TASKS": "pods",

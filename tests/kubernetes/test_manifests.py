@@ -21,6 +21,7 @@ from tests.kubernetes.tools import tool
 
 VERSIONS = [f"1.{minor}" for minor in range(28, 38)]
 FILES = sorted(path for path in (REPOSITORY / "deploy/kubernetes").rglob("*.yaml") if path.name != "kustomization.yaml")
+FILES.append(DRIVER_TEMPLATE)
 TEMPLATES = (DRIVER_TEMPLATE, EXECUTOR_TEMPLATE)
 VALUES = REPOSITORY / "deploy/helm/values.yaml"
 TEAM = REPOSITORY / "deploy/kubernetes/teams/example/kustomization.yaml"

@@ -32,7 +32,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-PROJECT = settings.PROJECT
+PROJECT = settings.find_project().root
 PATIENCE = 90_000
 """Milliseconds within which a run ends, and a page that is asked for again shows it."""
 

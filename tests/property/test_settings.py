@@ -67,6 +67,7 @@ def test_other_letters_are_taken(tmp_path: Path, folder: str) -> None:
 def test_a_folder_is_absolute_whatever_process_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "me"))
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "tailrace.toml").touch()
     given = {"TAILRACE_LAKE": "lake", "TAILRACE_LANDING": "~/landed", "TAILRACE_ARTIFACTS": "s3://bucket/models"}
     loaded = settings.load({"TAILRACE_HOME": "home", **given})
     assert loaded.home == tmp_path / "home"
@@ -85,7 +86,7 @@ def test_folders_that_cannot_be_written_to_are_all_named(tmp_path: Path, monkeyp
     (tmp_path / "file").write_text("")
     loaded = settings.load({"TAILRACE_HOME": str(tmp_path), "TAILRACE_LAKE": str(tmp_path / "file" / "lake")})
     assert settings.unusable(loaded) == [f"TAILRACE_LAKE is {tmp_path}/file/lake, and {tmp_path}/file is no folder."]
-    monkeypatch.setattr(settings.os, "access", lambda path, mode: path != tmp_path)
+    monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path)
     assert settings.unusable(loaded)[0] == (
         f"TAILRACE_HOME is {tmp_path}, and this user has no right to write in {tmp_path}."
     )
@@ -101,7 +102,7 @@ def test_what_lies_in_the_home_is_looked_at_too(tmp_path: Path, monkeypatch: pyt
     for file in ("warehouse.duckdb", "mlflow.db"):
         (tmp_path / file).write_text("")
     assert settings.unusable(loaded) == []
-    monkeypatch.setattr(settings.os, "access", lambda path, mode: path == tmp_path)
+    monkeypatch.setattr("os.access", lambda path, mode: path == tmp_path)
     folder, file = "this user has no right to write in", "and this user has no right to write to this file."
     assert settings.unusable(loaded) == [
         f"TAILRACE_HOME is {tmp_path}, and {folder} {tmp_path}/work.",

@@ -161,7 +161,7 @@ def test_what_cannot_be_read_is_no_backup(tmp_path, monkeypatch):
 @pytest.fixture
 def objects(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """deploy/compose/objects.py, which is copied into an image as it is."""
-    path = settings.PROJECT / "deploy" / "compose" / "objects.py"
+    path = settings.find_project().root / "deploy" / "compose" / "objects.py"
     found = importlib.util.spec_from_file_location("objects", path)
     assert found
     assert found.loader

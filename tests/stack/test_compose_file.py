@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from scripts import make_secrets
-from tailrace.settings import PROJECT
+from tailrace.settings import find_project
 
-TEXT = (PROJECT / "docker-compose.yaml").read_text()
+TEXT = (find_project().root / "docker-compose.yaml").read_text()
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(TEXT)["services"]
 ONCE = ("migrate", "buckets")
 VARIABLE = re.compile(r"\$\{(\w+)(?::([-?])([^}]*))?\}")

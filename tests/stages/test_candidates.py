@@ -12,9 +12,10 @@ import pytest
 from tailrace.errors import SpecError
 from tailrace.operations import reproduce, stage_result_file
 from tailrace.operations.checks import check_all
-from tailrace.spec import Candidate, registry
+from tailrace.spec import Candidate
 from tailrace.stages import evaluate
 from tests.stages.conftest import Loop, installation, memory
+from tests.support import new_project
 
 TRAINED = dt.date(2013, 1, 9)
 BROKEN = Candidate("broken", "sklearn.linear_model.Perceptron")
@@ -70,9 +71,7 @@ SPEC = replace(FLIGHTS, name="flights", candidates=(*FLIGHTS.candidates[:1], Can
 
 
 def test_the_check_names_pipeline_and_candidate(tmp_path, spec, monkeypatch):
-    (tmp_path / "catalog").mkdir()
-    (tmp_path / "catalog" / "flights.py").write_text(FILE)
-    monkeypatch.setattr(registry, "CATALOG", tmp_path / "catalog")
+    (new_project(tmp_path / "project", monkeypatch).pipelines / "flights.py").write_text(FILE)
     services = installation(memory, tmp_path, replace(spec, name="flights"))
     with pytest.raises(SpecError) as raised:
         check_all(services)

@@ -10,6 +10,7 @@ from tailrace.commands.main import app
 from tailrace.errors import SpecError, UnknownName
 from tailrace.pages import catalog
 from tailrace.spec import MOST_DAYS, MOST_TRIALS, registry, zone
+from tests.support import new_project
 
 HEAD = "from dataclasses import replace\nfrom pipelines.flight_delay import SPEC as FLIGHTS\n"
 WRONG = "SPEC = replace(FLIGHTS, name='wrong', search=replace(FLIGHTS.search, trials='16'))"
@@ -17,10 +18,9 @@ WRONG = "SPEC = replace(FLIGHTS, name='wrong', search=replace(FLIGHTS.search, tr
 
 @pytest.fixture(autouse=True)
 def two_pipelines(tmp_path, monkeypatch):
-    (tmp_path / "catalog").mkdir()
-    (tmp_path / "catalog" / "good.py").write_text(HEAD + "SPEC = replace(FLIGHTS, name='good')")
-    (tmp_path / "catalog" / "wrong.py").write_text(HEAD + WRONG)
-    monkeypatch.setattr(registry, "CATALOG", tmp_path / "catalog")
+    project = new_project(tmp_path, monkeypatch)
+    (project.pipelines / "good.py").write_text(HEAD + "SPEC = replace(FLIGHTS, name='good')")
+    (project.pipelines / "wrong.py").write_text(HEAD + WRONG)
     monkeypatch.setenv("TAILRACE_HOME", str(tmp_path / "home"))
 
 
@@ -32,7 +32,7 @@ def test_the_list_shows_the_others_and_what_is_wrong():
 
 
 def test_the_list_shows_the_others_where_one_pipeline_fails(tmp_path):
-    (tmp_path / "catalog" / "wrong.py").write_text(HEAD + "SPEC = replace(FLIGHTS, name='wrong')")
+    (tmp_path / "pipelines" / "wrong.py").write_text(HEAD + "SPEC = replace(FLIGHTS, name='wrong')")
     log = tmp_path / "home" / "lake" / "predictions" / "wrong" / "_delta_log"
     log.mkdir(parents=True)
     (log / f"{0:020}.json").write_text("{")
@@ -56,7 +56,7 @@ def test_the_pages_show_the_others_and_what_is_wrong():
 def test_a_backfill_of_the_warehouse_takes_the_zone_of_the_others(tmp_path):
     dag, its_zone = backfill._backfilled("warehouse", train=False)
     assert (dag, its_zone) == ("warehouse", zone(registry.get("good")))
-    (tmp_path / "catalog" / "good.py").unlink()
+    (tmp_path / "pipelines" / "good.py").unlink()
     with pytest.raises(SpecError, match="trials is '16'"):
         backfill._backfilled("warehouse", train=False)
 

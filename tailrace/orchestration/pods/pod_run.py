@@ -6,6 +6,7 @@ import datetime as dt
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, cast
 
 import yaml
@@ -26,6 +27,8 @@ log = logging.getLogger("tailrace")
 
 TERMINATION_LOG = "/dev/termination-log"
 """Kubernetes' default for the file whose text it keeps in a pod's status."""
+TEMPLATE = Path(__file__).with_name("driver.yaml")
+"""The pods' template where TAILRACE_POD_TEMPLATE names no other."""
 DOWNWARD = {"TAILRACE_SPARK_DRIVER_POD": "metadata.name", "TAILRACE_SPARK_DRIVER_HOST": "status.podIP"}
 """What only the cluster knows of the pod: the executors' owner, and where they reach their driver."""
 NAMES_A_CLUSTER = ("in_cluster", "kube_config_path", "kube_config")
@@ -208,14 +211,15 @@ class PodRun:
 
 
 def _template(pods: PodSettings) -> dict[str, Any]:
+    path = pods.template or TEMPLATE
     try:
-        template = yaml.safe_load(pods.template.read_text())
+        template = yaml.safe_load(path.read_text())
         first = template["spec"]["containers"][0]
     except (OSError, yaml.YAMLError, LookupError, TypeError) as error:
         raise ClusterRefused(
-            f"TAILRACE_POD_TEMPLATE is {pods.template}, which is no pod with a container ({type(error).__name__}: "
-            f"{error}); take deploy/kubernetes/base/pod-templates/driver.yaml as it is, or as a start."
+            f"TAILRACE_POD_TEMPLATE is {path}, which is no pod with a container ({type(error).__name__}: "
+            f"{error}); take Tailrace's own, {TEMPLATE}, as it is, or as a start."
         ) from error
     if not isinstance(first, dict):
-        raise ClusterRefused(f"The first container of {pods.template} (TAILRACE_POD_TEMPLATE) is no object.")
+        raise ClusterRefused(f"The first container of {path} (TAILRACE_POD_TEMPLATE) is no object.")
     return template

@@ -1,0 +1,34 @@
+"""Where things are and which implementations run: from the environment and the project's tailrace.toml."""
+
+from tailrace.settings.fields import (
+    BUILD,
+    ENGINES,
+    MODELS,
+    MOST_SEED,
+    PODS,
+    PROCESS,
+    PodSettings,
+    Settings,
+    SparkSettings,
+)
+from tailrace.settings.locations import NOT_IN_PATHS
+from tailrace.settings.project import Project, find_project
+from tailrace.settings.reading import load
+from tailrace.settings.rights import unusable
+
+__all__ = [
+    "BUILD",
+    "ENGINES",
+    "MODELS",
+    "MOST_SEED",
+    "NOT_IN_PATHS",
+    "PODS",
+    "PROCESS",
+    "PodSettings",
+    "Project",
+    "Settings",
+    "SparkSettings",
+    "find_project",
+    "load",
+    "unusable",
+]

@@ -1,0 +1,174 @@
+"""What can be set: a field for each setting, its default, and what it means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from tailrace.settings.project import Project
+
+PREFIX = "TAILRACE_"
+SPARK_PREFIX = "TAILRACE_SPARK_"
+POD_PREFIX = "TAILRACE_POD_"
+ENGINES = ("local", "spark")
+NATIVE_READERS = ("", "delta")
+PROCESS, PODS = "process", "pods"
+BUILD, MODELS = "build", "models"
+POSTGRES = ("postgresql://", "postgres://")
+MOST_SEED = 2**32 - 1
+"""The largest seed that NumPy's generators take."""
+DEFAULT_SEED = 20130301
+
+
+@dataclass(frozen=True)
+class SparkSettings:
+    """One field per `TAILRACE_SPARK_<FIELD>` variable, and JAVA_HOME; defaults are one machine, all cores."""
+
+    master: str = "local[*]"
+    """`local[N]`, `local[*]`, `spark://host:port` or `k8s://https://host:port`."""
+    driver_memory: str = "2g"
+    """Heap of the driver's JVM; with a local master also that of the tasks."""
+    executor_memory: str = "2g"
+    """Heap of an executor's JVM; its pod or process takes the overhead on top."""
+    executor_memory_overhead: str = ""
+    """An executor's memory beside the heap, where the Python workers live; empty: Spark's share of the heap."""
+    executor_cores: int = 1
+    """Tasks an executor runs at once."""
+    executors: int = 2
+    """Executors to ask for; with dynamic allocation, at most."""
+    dynamic_allocation: bool = False
+    """Executors come and go with the work."""
+    executor_wait_seconds: int = 300
+    """How long to wait for the first executor, and for all of them where a candidate trains on all at once."""
+    node_cores: int = 0
+    """Cores of the largest node; 0: not known, so not checked."""
+    node_memory: str = ""
+    """Memory of the largest node; empty: not known, so not checked."""
+    image: str = ""
+    """Container image of the executors."""
+    namespace: str = ""
+    """Kubernetes namespace of the executors."""
+    service_account: str = ""
+    """Service account the driver acts as; executors run as it where no pod template names theirs."""
+    pod_template: str = ""
+    """File with the executors' pod template."""
+    driver_host: str = ""
+    """Address at which executors reach the driver; in a pod, the pod's own."""
+    driver_pod: str = ""
+    """Name of the pod the driver runs in: its executors are owned by it and end with it."""
+    python: str = ""
+    """Python interpreter on the executors; empty: the driver's path."""
+    native_reader: str = ""
+    """What reads tables whose features need a native reader: empty (they are refused) or `delta`."""
+    event_log: str = ""
+    """Folder or URL of event logs for Spark's history server; empty: none."""
+    history: str = ""
+    """Address of Spark's history server, which tasks link to; empty: none runs."""
+    log: str = "-"
+    """File that takes what the JVM says; `-`: standard error."""
+    conf: Mapping[str, str] = field(default_factory=dict)
+    """Further Spark configuration; it wins."""
+    java_home: str = ""
+    """JAVA_HOME; empty: the `java` on PATH."""
+
+
+@dataclass(frozen=True)
+class PodSettings:
+    """One field per `TAILRACE_POD_<FIELD>` variable: the pods that Airflow runs heavy stages in."""
+
+    image: str = ""
+    """Container image; empty: that of the executors."""
+    namespace: str = ""
+    """Kubernetes namespace; empty: that of the executors."""
+    service_account: str = ""
+    """Service account; empty: that of the executors' settings, else the template's."""
+    template: Path | None = None
+    """File with the pod's template: security, resources, volumes, and where its settings come from; None: ours."""
+    memory: str = ""
+    """Memory request and limit of the pod; empty: the template's."""
+    connection: str = "kubernetes_default"
+    """Airflow connection of the cluster; the default needs none: it takes the cluster Airflow runs in."""
+    start_seconds: int = 600
+    """How long a pod may wait for a node, and then for its image."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One field per `TAILRACE_<FIELD>` variable, and JAVA_HOME; defaults are the embedded installation."""
+
+    project: Project
+    """The folder of pipelines/, dbt/ and expectations/."""
+    home: Path
+    """Everything that is written and not configured elsewhere."""
+    lake: str
+    """Root of the lake: a folder or an object store's URL."""
+    storage_options: Mapping[str, str]
+    """The object store's options, as JSON; credentials are better left to its own variables."""
+    landing: str
+    """Root of the landed extracts: a folder or an fsspec URL."""
+    warehouse: str
+    """The DuckDB file, or a Postgres database as postgresql://user@host:port/name, without the password."""
+    tracking_uri: str
+    """MLflow's backend or server."""
+    artifacts: str
+    """Where MLflow keeps artefacts; unused when tracking_uri is a server."""
+    tracking_ui: str
+    """Address of MLflow's pages, for links; empty if none runs."""
+    engine: str
+    """Where models learn and score."""
+    seed: int
+    """Seed of everything random."""
+    java_home: str = ""
+    """JAVA_HOME, for Spark; empty: the `java` on PATH."""
+    spark: SparkSettings = field(default_factory=SparkSettings)
+    """The engine `spark`, from `TAILRACE_SPARK_<FIELD>`."""
+    tasks: str = PROCESS
+    """Where Airflow runs heavy stages: in the task's own process, or in pods."""
+    pods: PodSettings = field(default_factory=PodSettings)
+    """Those pods, from `TAILRACE_POD_<FIELD>`."""
+    warehouse_password: str = field(default="", repr=False)
+    """Password of a Postgres warehouse, else that of PGPASSWORD or what libpq finds; never shown."""
+    dbt_tasks: str = BUILD
+    """How Airflow runs dbt: one task for the whole build, or one for each of its models."""
+    airflow_url: str = ""
+    """Address of Airflow, for `tailrace backfill`; empty: the one that runs on this home, if one does."""
+    airflow_user: str = ""
+    """Who logs in there; empty with the address."""
+    airflow_password: str = field(default="", repr=False)
+    """That user's password; never shown."""
+
+    @property
+    def warehouse_is_postgres(self) -> bool:
+        return self.warehouse.startswith(POSTGRES)
+
+    @property
+    def dbt_project(self) -> Path:
+        return self.project.dbt
+
+    @property
+    def suites(self) -> Path:
+        return self.project.expectations
+
+    @property
+    def data_docs(self) -> Path:
+        return self.home / "data_docs"
+
+    @property
+    def airflow_login(self) -> Path:
+        """Address and login of the Airflow that runs on this home, while it runs: JSON, for its owner's eyes."""
+        return self.home / "airflow" / "login.json"
+
+    @property
+    def work(self) -> Path:
+        """Scratch space: caches, dbt's target folders, downloaded models."""
+        return self.home / "work"
+
+
+def variables() -> tuple[str, ...]:
+    """The names of all variables that set something, each of one field."""
+    groups = ((PREFIX, Settings), (SPARK_PREFIX, SparkSettings), (POD_PREFIX, PodSettings))
+    not_ours = ("java_home", "spark", "pods")
+    return tuple(
+        prefix + each.name.upper() for prefix, group in groups for each in fields(group) if each.name not in not_ours
+    )

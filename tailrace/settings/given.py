@@ -1,0 +1,51 @@
+"""The settings that somebody has set, before they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tailrace.errors import did_you_mean
+from tailrace.settings import values
+from tailrace.settings.values import Kind
+
+
+class Given:
+    """A text for each variable that is set; `problems` collects a sentence for each text that is wrong."""
+
+    def __init__(self, texts: Mapping[str, str], problems: list[str]) -> None:
+        self._texts, self.problems = texts, problems
+
+    def __contains__(self, variable: str) -> bool:
+        return variable in self._texts
+
+    def text(self, variable: str, default: str = "") -> str:
+        """The text, or the default where the variable is not set."""
+        return self._texts.get(variable, default)
+
+    def label(self, variable: str) -> str:
+        """The setting as messages name it."""
+        return variable
+
+    def wrong(self, variable: str, said: str) -> None:
+        """Add the problem that the setting, named first, has."""
+        self.problems.append(f"{self.label(variable)} {said}")
+
+    def read(self, variable: str, kind: Kind, default: Any) -> Any:
+        """The value of a kind of setting; the default where the variable is not set, or wrong."""
+        if variable not in self:
+            return default
+        text = self.text(variable)
+        value = kind.read(text)
+        if value is None:
+            self.wrong(variable, f"is {text!r}; it must be {kind.wanted}.")
+            return default
+        return value
+
+    def choice(self, variable: str, known: Sequence[str], default: str) -> str:
+        """One of a few names."""
+        text = self.text(variable, default)
+        if text not in known:
+            wanted = values.listed([repr(name) for name in known], "or")
+            self.wrong(variable, f"is {text!r}; it must be {wanted}.{did_you_mean(text, known)}")
+        return text

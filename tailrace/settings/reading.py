@@ -1,0 +1,150 @@
+"""Reads the settings and lists everything that is wrong with them: the only reader of the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from tailrace.errors import SettingsError, did_you_mean
+from tailrace.settings import values
+from tailrace.settings.fields import (
+    BUILD,
+    DEFAULT_SEED,
+    ENGINES,
+    MODELS,
+    POD_PREFIX,
+    PODS,
+    PREFIX,
+    PROCESS,
+    SPARK_PREFIX,
+    PodSettings,
+    Settings,
+    SparkSettings,
+    variables,
+)
+from tailrace.settings.given import Given
+from tailrace.settings.locations import SQLITE, URL, location, server, tracking_uri, warehouse
+from tailrace.settings.project import Project, find_project
+
+
+def load(environment: Mapping[str, str] = os.environ) -> Settings:
+    """The settings of the project. Raises SettingsError listing everything that is wrong."""
+    problems: list[str] = []
+    project = _project(environment, problems)
+    given = Given(_set(environment, problems), problems)
+    home, java_home = _home(given, project), environment.get("JAVA_HOME", "")
+    spark = _spark(given, home, java_home)
+    tasks = given.choice("TAILRACE_TASKS", (PROCESS, PODS), PROCESS)
+    settings = Settings(
+        project=project,
+        home=home,
+        lake=_below(given, "TAILRACE_LAKE", home),
+        storage_options=_storage_options(given),
+        landing=_below(given, "TAILRACE_LANDING", home),
+        warehouse=_warehouse(given, home),
+        warehouse_password=given.text("TAILRACE_WAREHOUSE_PASSWORD") or environment.get("PGPASSWORD", ""),
+        dbt_tasks=given.choice("TAILRACE_DBT_TASKS", (BUILD, MODELS), BUILD),
+        tracking_uri=_tracking_uri(given, home),
+        artifacts=_below(given, "TAILRACE_ARTIFACTS", home),
+        tracking_ui=given.text("TAILRACE_TRACKING_UI"),
+        engine=given.choice("TAILRACE_ENGINE", ENGINES, "local"),
+        seed=given.read("TAILRACE_SEED", values.SEED, DEFAULT_SEED),
+        java_home=java_home,
+        spark=spark,
+        tasks=tasks,
+        pods=_pods(given, spark, needed=tasks == PODS),
+        airflow_url=server(given.label("TAILRACE_AIRFLOW_URL"), given.text("TAILRACE_AIRFLOW_URL"), problems),
+        airflow_user=given.text("TAILRACE_AIRFLOW_USER"),
+        airflow_password=given.text("TAILRACE_AIRFLOW_PASSWORD"),
+    )
+    if problems:
+        raise SettingsError("The settings are wrong:", problems)
+    return settings
+
+
+def _project(environment: Mapping[str, str], problems: list[str]) -> Project:
+    """The project; where there is none, that is a problem, and the root folder stands for it until all are listed."""
+    try:
+        return find_project(environment)
+    except SettingsError as error:
+        problems.extend(error.problems)
+        return Project(Path("/"))
+
+
+def _set(environment: Mapping[str, str], problems: list[str]) -> dict[str, str]:
+    """The environment's variables of ours; those that are no settings are problems."""
+    given, known = {name: text for name, text in environment.items() if name.startswith(PREFIX) and text}, variables()
+    problems += [f"{name} is not a setting.{did_you_mean(name, known)}" for name in sorted(given) if name not in known]
+    return given
+
+
+def _home(given: Given, project: Project) -> Path:
+    text = given.text("TAILRACE_HOME", str(project.home))
+    if URL.match(text):
+        given.wrong("TAILRACE_HOME", f"is {text!r}; it must be a folder, not a URL.")
+    return Path(location(given.label("TAILRACE_HOME"), text, given.problems)).resolve()
+
+
+def _below(given: Given, variable: str, home: Path) -> str:
+    """A folder or URL. What lies in the home by default is not checked a second time."""
+    if variable not in given:
+        return str(home / variable.removeprefix(PREFIX).lower())
+    return location(given.label(variable), given.text(variable), given.problems)
+
+
+def _storage_options(given: Given) -> Mapping[str, str]:
+    options = values.json_object(given.text("TAILRACE_STORAGE_OPTIONS", "{}"))
+    if options is None:
+        # the text itself is not shown: it may hold a password
+        given.wrong("TAILRACE_STORAGE_OPTIONS", f"must be {values.OBJECT.wanted}.")
+    return options or {}
+
+
+def _warehouse(given: Given, home: Path) -> str:
+    if "TAILRACE_WAREHOUSE" not in given:
+        return str(home / "warehouse.duckdb")
+    return warehouse(given.label("TAILRACE_WAREHOUSE"), given.text("TAILRACE_WAREHOUSE"), given.problems)
+
+
+def _tracking_uri(given: Given, home: Path) -> str:
+    if "TAILRACE_TRACKING_URI" not in given:
+        return f"{SQLITE}{home / 'mlflow.db'}"
+    return tracking_uri(given.label("TAILRACE_TRACKING_URI"), given.text("TAILRACE_TRACKING_URI"), given.problems)
+
+
+def _spark(given: Given, home: Path, java_home: str) -> SparkSettings:
+    """The settings of the engine `spark`."""
+    found: dict[str, Any] = {"log": str(home / "work" / "spark.log"), "java_home": java_home}
+    for each in fields(SparkSettings):
+        variable = SPARK_PREFIX + each.name.upper()
+        if each.name != "java_home" and variable in given:
+            found[each.name] = given.read(variable, values.SPARK.get(each.name, values.TEXT), "")
+    if "event_log" in found:
+        location(given.label("TAILRACE_SPARK_EVENT_LOG"), found["event_log"], given.problems)
+    return SparkSettings(**found)
+
+
+def _pods(given: Given, spark: SparkSettings, *, needed: bool) -> PodSettings:
+    """The settings of Airflow's pods; what is missing is a problem where they are needed."""
+    template = None
+    if "TAILRACE_POD_TEMPLATE" in given:
+        label, text = given.label("TAILRACE_POD_TEMPLATE"), given.text("TAILRACE_POD_TEMPLATE")
+        template = Path(location(label, text, given.problems))
+        if needed and not os.path.isfile(template):  # noqa: PTH113 - a name that is too long is no file, and no error
+            given.wrong("TAILRACE_POD_TEMPLATE", f"is {str(template)!r}, and there is no such file.")
+    pods = PodSettings(
+        image=given.text("TAILRACE_POD_IMAGE", spark.image),
+        namespace=given.text("TAILRACE_POD_NAMESPACE", spark.namespace),
+        service_account=given.text("TAILRACE_POD_SERVICE_ACCOUNT", spark.service_account),
+        template=template,
+        memory=given.read(POD_PREFIX + "MEMORY", values.POD_MEMORY, ""),
+        connection=given.text("TAILRACE_POD_CONNECTION", PodSettings.connection),
+        start_seconds=given.read(POD_PREFIX + "START_SECONDS", values.COUNT, PodSettings.start_seconds),
+    )
+    for name, value in (("IMAGE", pods.image), ("NAMESPACE", pods.namespace)):
+        if needed and not value:
+            given.wrong("TAILRACE_TASKS", f"is {PODS!r}, which needs TAILRACE_POD_{name} (or TAILRACE_SPARK_{name}).")
+    return pods
