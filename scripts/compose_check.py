@@ -26,7 +26,7 @@ from typing import Any
 import httpx
 
 from scripts import make_secrets
-from tailrace.commands.airflow_api import AirflowApi
+from tailrace.commands.airflow.api import AirflowApi
 from tailrace.spec import registry, zone
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -323,7 +323,7 @@ def lost_and_restored(docker: Docker, given: Mapping[str, str], folder: Path) ->
         raise RuntimeError(f"restored is {after}, where {before} was published")
     api = airflow(given)
     night = api.run_day("warehouse", LAST, {})
-    taken = api.left("warehouse", night, f"{PIPELINE}.snapshot", "tailrace_result")
+    taken = api.xcom("warehouse", night, f"{PIPELINE}.snapshot", "tailrace_result")
     if not taken["unchanged"]:
         raise RuntimeError(f"the warehouse, built again from the landed files, gives other features of {LAST}: {taken}")
     say(f"the warehouse, which no backup holds, built again from the landed files: the same features of {LAST}")

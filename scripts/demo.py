@@ -15,7 +15,7 @@ from rich.table import Table
 
 from scripts import stack
 from tailrace import settings
-from tailrace.commands.airflow_api import AirflowApi
+from tailrace.commands.airflow.api import AirflowApi
 from tailrace.contracts import Commit
 from tailrace.monitoring import performance
 from tailrace.spec import PipelineSpec, registry, zone

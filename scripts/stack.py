@@ -24,7 +24,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 from scripts.postgres import Postgres
 from scripts.processes import Processes, write_private
 from tailrace import settings
-from tailrace.commands.airflow_api import AirflowApi
+from tailrace.commands.airflow.api import AirflowApi
 
 HOST = "127.0.0.1"
 USER = "admin"

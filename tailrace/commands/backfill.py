@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 from zoneinfo import ZoneInfo
@@ -16,7 +17,7 @@ from tailrace.operations import limits
 from tailrace.spec import registry, zone
 
 if TYPE_CHECKING:
-    from tailrace.commands.airflow_api import AirflowApi
+    from tailrace.commands.airflow.api import AirflowApi
 
 WAREHOUSE = "warehouse"
 
@@ -42,19 +43,11 @@ def backfill(
     as_json: options.Json = False,
 ) -> None:
     """Run every day of a range through a running Airflow, and watch; exit 1 if a day failed."""
-    from tailrace.commands import airflow_api, backfills
-
     dag, zone = _backfilled(pipeline, train)
     if cancel:
-        _cancel_backfill(airflow_api.AirflowApi(*airflow_api.login(settings.load()), zone), dag, as_json)
+        _cancel(_airflow(zone), dag, as_json)
         return
-    if first is None or last is None:
-        raise BadInput("Name the days: --from YYYY-MM-DD --to YYYY-MM-DD.")
-    begin, end = days.parse(first, "--from"), days.parse(last, "--to")
-    if end < begin:
-        raise BadInput(f"--to is {end}, before --from {begin}; name the first day first.")
-    if end > (today := options.now().astimezone(zone).date()):
-        raise BadInput(f"--to is {end}, in the future ({zone} has {today}): its run would wait for that day.")
+    begin, end = _days(first, last, zone)
     conf = _conf(
         dag,
         {
@@ -62,34 +55,62 @@ def backfill(
             "trials": trials,
             "engine": engine,
             "reason": reason or None,
+            "dry_run": dry_run,
+            "force": force,
         },
-        {"dry_run": dry_run, "force": force},
     )
     if dag == WAREHOUSE and (at_once or 1) > 1:
         raise BadInput("Features look back: the warehouse is backfilled one day at a time. Leave --at-once out.")
-    api = airflow_api.AirflowApi(*airflow_api.login(settings.load()), zone)
-    try:
-        rows, why = backfills.run(api, dag, begin, end, conf, at_once or limits.AT_ONCE[limits.kind_of(dag)])
-    except KeyboardInterrupt as interrupted:
-        what = f"{pipeline}{' --train' if train else ''}"
-        output.warn(
-            f"The backfill goes on in Airflow ({api.url}/dags/{dag}/backfills). "
-            f"Cancel it with: tailrace backfill {what} --cancel"
-        )
-        raise typer.Exit(130) from interrupted
+    rows, problems = _run(
+        _airflow(zone), dag, begin, end, conf, at_once, f"{pipeline}{' --train' if train else ''} --cancel"
+    )
     output.table(f"backfill {dag} {begin} to {end}", rows, as_json)
-    for sentence in why:
-        output.error(sentence)
-    if why:
+    for problem in problems:
+        output.error(problem)
+    if problems:
         raise typer.Exit(1)
 
 
-def _cancel_backfill(api: AirflowApi, dag: str, as_json: bool) -> None:
+def _run(
+    api: AirflowApi, dag: str, first: dt.date, last: dt.date, conf: Mapping[str, Any], at_once: int | None, cancel: str
+) -> tuple[list[dict[str, Any]], list[str]]:
+    from tailrace.commands.airflow import watch
+
+    try:
+        return watch.run(api, dag, first, last, conf, at_once or limits.AT_ONCE[limits.kind_of(dag)])
+    except KeyboardInterrupt as interrupted:
+        output.warn(
+            f"The backfill goes on in Airflow ({api.url}/dags/{dag}/backfills). "
+            f"Cancel it with: tailrace backfill {cancel}"
+        )
+        raise typer.Exit(130) from interrupted
+
+
+def _airflow(zone: ZoneInfo) -> AirflowApi:
+    from tailrace.commands.airflow.api import AirflowApi
+    from tailrace.commands.airflow.connection import login
+
+    return AirflowApi(*login(settings.load()), zone)
+
+
+def _cancel(api: AirflowApi, dag: str, as_json: bool) -> None:
     running = api.running_backfill(dag)
     if running is None:
-        raise BadInput(f"No backfill of {dag} runs.")
+        raise BadInput(f"No backfill of {dag} is running.")
     api.cancel_backfill(running)
     output.table(f"backfill {dag}", [{"cancelled": running.id}], as_json)
+
+
+def _days(first: str | None, last: str | None, zone: ZoneInfo) -> tuple[dt.date, dt.date]:
+    """The first and the last day. Raises BadInput if they are missing, in the wrong order or in the future."""
+    if first is None or last is None:
+        raise BadInput("Name the days: --from YYYY-MM-DD --to YYYY-MM-DD.")
+    begin, end = days.parse(first, "--from"), days.parse(last, "--to")
+    if end < begin:
+        raise BadInput(f"--to is {end}, before --from {begin}; name the first day first.")
+    if end > (today := options.now().astimezone(zone).date()):
+        raise BadInput(f"--to is {end}, in the future ({zone} has {today}): its run would wait for that day.")
+    return begin, end
 
 
 def _backfilled(pipeline: str, train: bool) -> tuple[str, ZoneInfo]:
@@ -105,14 +126,14 @@ def _backfilled(pipeline: str, train: bool) -> tuple[str, ZoneInfo]:
     return WAREHOUSE, min({zone(spec) for spec in specs}, key=str)
 
 
-def _conf(dag: str, chosen: Mapping[str, Any], switches: Mapping[str, bool]) -> dict[str, Any]:
-    """What was chosen, as the DAG's parameters; Airflow's form has the defaults. Raises BadInput."""
+def _conf(dag: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that were given, as the DAG's parameters; Airflow's form has the defaults. Raises BadInput."""
     known = {
         "predict": {"model", "engine", "reason", "dry_run", "force"},
         "train": {"trials", "engine", "reason", "dry_run", "force"},
         WAREHOUSE: {"reason", "dry_run"},
     }[limits.kind_of(dag)]
-    conf = {name: value for name, value in {**chosen, **switches}.items() if value}
+    conf = {name: value for name, value in chosen.items() if value}
     unknown = [f"--{name.replace('_', '-')}" for name in conf if name not in known]
     if unknown:
         raise BadInput(f"{dag} takes no {' and no '.join(unknown)}.")

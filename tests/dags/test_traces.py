@@ -13,7 +13,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 
 from tailrace import errors, settings
-from tailrace.commands import airflow_api
+from tailrace.commands.airflow import api
 from tailrace.orchestration import links, task_results, tasks
 
 DAY = dt.date(2013, 3, 10)
@@ -183,4 +183,4 @@ def test_there_is_a_link_of_every_name():
 
 
 def test_the_command_line_reads_the_keys_that_tasks_write():
-    assert (airflow_api.RESULT, airflow_api.ERROR) == (task_results.RESULT, task_results.ERROR)
+    assert (api.RESULT, api.ERROR) == (task_results.RESULT, task_results.ERROR)

@@ -19,7 +19,7 @@ import pytest
 from scripts import stack
 from tailrace import settings
 from tailrace.champions import promotions
-from tailrace.commands.airflow_api import FINAL
+from tailrace.commands.airflow.api import FINAL
 from tailrace.lineage import pins
 from tailrace.spec import registry
 from tailrace.stages import evaluate, promote, publish, score
@@ -156,7 +156,7 @@ class People:
         path = f"/dags/{dag}/dagRuns/{run}" + (f"/taskInstances/{task}" if task else "")
         return eventually(lambda: (state := self.get(path)["state"]) in states and state, f"{path} is {states}")
 
-    def left(self, dag: str, run: str, task: str, key: str) -> Any:
+    def xcom(self, dag: str, run: str, task: str, key: str) -> Any:
         return self.get(f"/dags/{dag}/dagRuns/{run}/taskInstances/{task}/xcomEntries/{key}?deserialize=true")["value"]
 
 
@@ -223,7 +223,7 @@ def test_a_training_asks_and_a_rejection_is_written_down(home, people):
     assert people.settles(run, "ada", "Reject", f"{SCRIPT} | it drifts") == "success"
     assert decided(home)[2:] == [("3", "rejected", "ada", f"{SCRIPT} | it drifts")]
     assert champion(home) == ["1"]
-    said = people.left("approve__churn", run, "decide", "tailrace_result")["skipped"]
+    said = people.xcom("approve__churn", run, "decide", "tailrace_result")["skipped"]
     assert said.startswith("Version 3 is rejected by ada, version 1 stays champion")
 
     events = people.get("/assets/events?limit=100")["asset_events"]
@@ -265,7 +265,7 @@ def test_of_two_at_once_one_counts_though_scheduler_and_triggerer_were_killed(ho
     assert {role: pins.from_json(told[f"{role}_pin"]) for role in ("features", "outcomes")} == trained_on
 
     assert people.settles(late, "ada", "Approve", "better still") == "failed"
-    said = people.left("approve__churn", late, "decide", "tailrace_error")
+    said = people.xcom("approve__churn", late, "decide", "tailrace_error")
     assert "the approval of version 3 was overtaken. It was judged against version 1" in said
     assert f"Version 2 became champion, from {SECOND} on (decided by {who})." in said
     assert len(decided(home)) == 4
@@ -279,7 +279,7 @@ def test_a_deadline_that_passes_while_airflow_is_down_is_kept(home, people):
     with killed(people, "scheduler", "triggerer"):
         eventually(lambda: dt.datetime.now(dt.UTC) > deadline, "the deadline passes")
     assert people.reaches("unattended", run, *FINAL) == "success"
-    answer = people.left("unattended", run, "ask", "return_value")
+    answer = people.xcom("unattended", run, "ask", "return_value")
     assert (answer["approved"], answer["decided_by"]) == (False, "timeout")
     assert decided(home) == before, "it was rejected before, and is not written down twice"
     assert champion(home) == ["2"]
@@ -292,12 +292,12 @@ def test_a_rollback_by_form(home, people):
         assert refused.status_code in (400, 422), conf
     run = people.trigger("rollback__churn", {"version": "9", "reason": "r"})
     assert people.reaches("rollback__churn", run, "success", "failed") == "failed"
-    assert "There is no former champion of churn '9'. Known: 1, 2." in people.left(
+    assert "There is no former champion of churn '9'. Known: 1, 2." in people.xcom(
         "rollback__churn", run, "roll_back", "tailrace_error"
     )
     tried = people.trigger("rollback__churn", {"version": "1", "reason": "what if", "dry_run": True}, who="ada")
     assert people.reaches("rollback__churn", tried, "success", "failed") == "success"
-    said = people.left("rollback__churn", tried, "roll_back", "tailrace_result")["skipped"]
+    said = people.xcom("rollback__churn", tried, "roll_back", "tailrace_result")["skipped"]
     assert re.fullmatch(r"Dry run: version 1 would be champion from .* in place of version 2\. Nothing changed\.", said)
     assert champion(home) == ["2"]
     run = people.trigger("rollback__churn", {"version": "1", "reason": f"2 drifts {SCRIPT}"}, who="ada")
@@ -310,7 +310,7 @@ def test_a_dry_run_of_an_approval_shows_the_card_and_asks_nobody(home, people):
     before = decided(home)
     run = people.trigger("approve__churn", {"training_run": "3", "dry_run": True})
     assert people.reaches("approve__churn", run, *FINAL) == "success"
-    assert people.left("approve__churn", run, "ask", "tailrace_result")["skipped"].startswith(
+    assert people.xcom("approve__churn", run, "ask", "tailrace_result")["skipped"].startswith(
         "Dry run: churn: version 3 against champion version 1."
     )
     log = people.get(f"/dags/approve__churn/dagRuns/{run}/taskInstances/ask/logs/1")["content"]

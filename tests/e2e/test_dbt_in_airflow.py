@@ -11,7 +11,7 @@ import pytest
 
 from scripts import stack
 from tailrace import settings
-from tailrace.commands.airflow_api import FINAL, AirflowApi, DagRunFailed
+from tailrace.commands.airflow.api import FINAL, AirflowApi, DagRunFailed
 from tailrace.spec import registry, zone
 from tailrace.wiring import Wiring
 from tests.e2e.flights import LAST, NEXT
@@ -103,7 +103,7 @@ def test_a_retry_builds_only_what_failed_and_what_depends_on_it(home, started, b
 
         broken()
         assert set(cleared(api, run, states(api, run)).values()) == {"success"}
-        nodes = {node["name"]: node for node in api.left("warehouse", run, "build", "tailrace_nodes")}
+        nodes = {node["name"]: node for node in api.xcom("warehouse", run, "build", "tailrace_nodes")}
         kept = {name for name, node in nodes.items() if node["kept"]}
         assert {"stg_schedules", "stg_weather"} <= kept
         assert not {BROKEN, "flight_delay_features"} & kept, "these are built now"

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from scripts import stack
 from tailrace import settings
-from tailrace.commands.airflow_api import FINAL, AirflowApi
+from tailrace.commands.airflow.api import FINAL, AirflowApi
 from tailrace.commands.main import app
 from tailrace.errors import AuditFailed
 from tailrace.spec import registry, zone
@@ -146,7 +146,7 @@ def test_a_consumer_gets_the_day_that_was_published(home, api, thirty_days):
     def taken() -> dict[str, dict]:
         runs = api.get("/dags/consumer/dagRuns?limit=100")["dag_runs"]
         told = [
-            api.left("consumer", run["dag_run_id"], "take", "return_value") for run in runs if run["state"] == "success"
+            api.xcom("consumer", run["dag_run_id"], "take", "return_value") for run in runs if run["state"] == "success"
         ]
         return {each["day"]: each for each in told}
 
@@ -184,7 +184,7 @@ def test_a_night_ends_beside_a_backfill_that_is_interrupted_and_cancelled(home, 
     assert watching.returncode == 130
     assert "The backfill goes on in Airflow" in said
     assert "tailrace backfill flight_delay --cancel" in said
-    assert api.left(PREDICT, night, "publish", "tailrace_result")["rows"] > 600
+    assert api.xcom(PREDICT, night, "publish", "tailrace_result")["rows"] > 600
 
     cancelled = tailrace(home, "backfill", "flight_delay", "--cancel", "--json")
     assert cancelled.returncode == 0, cancelled.stderr
@@ -210,7 +210,7 @@ def started(home: settings.Settings, *command: str) -> subprocess.Popen[str]:
 def test_every_task_links_to_what_it_made_or_judged(home, running, api):
     run = api.run_day(PREDICT, NEXT, {"force": True, "model": "1"})
     links = {task: api.links(PREDICT, run, task) for task in ("score", "audit", "publish")}
-    version = api.left(PREDICT, run, "publish", "tailrace_result")["version"]
+    version = api.xcom(PREDICT, run, "publish", "tailrace_result")["version"]
     (trained,) = [one.run_id for one in Wiring(home).tracker.versions("flight_delay") if one.version == "1"]
     mlflow, validations = running.mlflow_url, f"{running.airflow_url}/tailrace/data-docs/validations/flight_delay"
     assert links["score"].keys() == {"MLflow run"}
@@ -256,7 +256,7 @@ def test_the_warehouse_is_backfilled_oldest_first_and_shows_what_dbt_did(running
 def test_a_dry_run_publishes_nothing_and_says_so(home, api):
     before = published(home)
     run = api.run_day(PREDICT, NEXT, {"dry_run": True})
-    said = api.left(PREDICT, run, "publish", "tailrace_result")["skipped"]
+    said = api.xcom(PREDICT, run, "publish", "tailrace_result")["skipped"]
     assert said.startswith("Dry run: ")
     assert said.endswith("predictions passed the audit and were discarded.")
     assert published(home) == before
@@ -271,7 +271,7 @@ def test_a_backfill_whose_parameters_got_lost_does_nothing(home, running, api):
     airflow(running, "backfill", "create", "--dag-id", PREDICT, "--from-date", day[0], "--to-date", day[1], *limits)
     (run,) = api.follow(api.running_backfill(PREDICT))
     assert run.state == "failed"
-    assert "model, engine, reason, dry_run, force did not reach it" in api.why(PREDICT, run.id)
+    assert "model, engine, reason, dry_run, force did not reach it" in api.why_failed(PREDICT, run.id)
     assert published(home) == before
 
 

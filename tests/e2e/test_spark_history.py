@@ -20,7 +20,7 @@ def test_a_task_links_to_its_application(home, monkeypatch):
     with stack.Stack(settings.load(), parallelism=2).started() as running:
         api = running.api(zone(registry.get("flight_delay")))
         run = api.run_day(PREDICT, NEXT, {})
-        assert api.left(PREDICT, run, "publish", "tailrace_result")["rows"] > 600
+        assert api.xcom(PREDICT, run, "publish", "tailrace_result")["rows"] > 600
         address = api.links(PREDICT, run, "score")["Spark history"]
         assert address.startswith(f"{running.spark_history_url}/history/local-")
         application = address.rstrip("/").rpartition("/")[2]

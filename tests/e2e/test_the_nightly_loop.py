@@ -13,7 +13,7 @@ import threading
 import pytest
 
 from tailrace import settings
-from tailrace.commands.airflow_api import DagRunFailed
+from tailrace.commands.airflow.api import DagRunFailed
 from tailrace.lineage import pins
 from tailrace.wiring import Wiring
 from tests.e2e.flights import FIRST, LAST, NEXT, PREDICT, TRAINED, published, tailrace

@@ -20,7 +20,7 @@ from mlflow import MlflowClient
 
 from scripts import backup, restore, stack
 from tailrace import settings
-from tailrace.commands.airflow_api import AirflowApi, DagRunFailed
+from tailrace.commands.airflow.api import AirflowApi, DagRunFailed
 from tailrace.spec import registry, zone
 from tailrace.wiring import Wiring
 from tests.e2e import flights
@@ -298,7 +298,7 @@ def test_a_backup_restores_runs_models_and_predictions(embedded, tmp_path):
         (run,) = {row["run_id"] for row in before["history"]}
         assert "same model digest, same metrics" in tailrace(embedded, "reproduce", run)["sentence"]
         night = client(again).run_day("warehouse", LAST, {})
-        taken = client(again).left("warehouse", night, f"{PIPELINE}.snapshot", "tailrace_result")
+        taken = client(again).xcom("warehouse", night, f"{PIPELINE}.snapshot", "tailrace_result")
         assert taken["unchanged"], "dbt builds the warehouse, which no backup holds, from the landed files"
         client(again).run_day(PREDICT, NEXT, {})
         assert NEXT in embedded.published(), "it goes on from there"

@@ -11,8 +11,8 @@ import httpx
 import pytest
 from tenacity import stop_after_attempt
 
-from tailrace.commands import airflow_api, backfills
-from tailrace.commands.airflow_api import AirflowApi
+from tailrace.commands.airflow import connection, watch
+from tailrace.commands.airflow.api import AirflowApi
 from tailrace.errors import BadInput, Refused, Unavailable
 
 CONF = {"trials": 2}
@@ -90,18 +90,18 @@ def api(answers, monkeypatch) -> AirflowApi:
 
 def test_a_day_whose_night_is_under_way_is_told_as_left_out(api, answers):
     answers.under_way = {"2013-02-03": "scheduled__3", "2013-02-09": "scheduled__9"}
-    rows, why = backfills.run(api, "train__x", *DAYS, CONF, 1)
+    rows, why = watch.run(api, "train__x", *DAYS, CONF, 1)
     assert [(row["day"], row["state"]) for row in rows] == [
         ("2013-02-02", "success"),
         ("2013-02-03", "left out"),
         ("2013-02-04", "success"),
     ]
     (sentence,) = why
-    assert sentence.startswith("2013-02-03: left out, since scheduled__3 was under way")
+    assert sentence.startswith("2013-02-03: left out, because scheduled__3 had not ended")
 
 
 def test_a_backfill_that_leaves_nothing_out_says_nothing(api):
-    rows, why = backfills.run(api, "train__x", *DAYS, CONF, 1)
+    rows, why = watch.run(api, "train__x", *DAYS, CONF, 1)
     assert [row["state"] for row in rows] == ["success"] * 3
     assert why == []
 
@@ -109,7 +109,7 @@ def test_a_backfill_that_leaves_nothing_out_says_nothing(api):
 def test_runs_that_were_not_given_the_parameters_end_it(api, answers):
     answers.conf = {}
     with pytest.raises(Refused, match="did not hand its parameters on to the runs of 2013-02-02, 2013-02-03"):
-        backfills.run(api, "train__x", *DAYS, CONF, 1)
+        watch.run(api, "train__x", *DAYS, CONF, 1)
     assert answers.cancelled
 
 
@@ -166,8 +166,8 @@ def test_who_is_not_let_in_is_told_so(api, answers, status, kind):
 def test_an_airflow_that_never_answered_is_not_waited_for_and_one_that_did_is(api, answers, monkeypatch, caplog):
     monkeypatch.undo()
     monkeypatch.setattr("tenacity.nap.time.sleep", lambda seconds: None)
-    monkeypatch.setattr(airflow_api, "FIRST_PATIENCE", stop_after_attempt(2))
-    monkeypatch.setattr(airflow_api, "PATIENCE", stop_after_attempt(5))
+    monkeypatch.setattr(connection, "FIRST_PATIENCE", stop_after_attempt(2))
+    monkeypatch.setattr(connection, "PATIENCE", stop_after_attempt(5))
     caplog.set_level("INFO", "tailrace")
     calls = []
 
@@ -191,7 +191,7 @@ def test_an_airflow_that_never_answered_is_not_waited_for_and_one_that_did_is(ap
 
 def test_connecting_takes_seconds_at_most():
     made = AirflowApi("http://airflow.example", "ann", "secret", ZoneInfo("UTC"))
-    assert made._client.timeout.connect == airflow_api.CONNECT_SECONDS < 10
+    assert made._client.timeout.connect == connection.CONNECT_SECONDS < 10
 
 
 def test_another_server_than_airflow_is_said(api, answers):
