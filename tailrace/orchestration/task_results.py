@@ -84,7 +84,7 @@ def keep_links(context: Any, links: Mapping[str, str | None]) -> None:
 def said_by(error: BaseException) -> str:
     """The error's own words; those that are not meant for people get their class in front."""
     said = str(error).strip()
-    if type(error).__module__.startswith(("pipelines.", "airflow.")) and said:
+    if type(error).__module__.startswith(("tailrace.", "pipelines.", "airflow.")) and said:
         return said
     if refused := os_errors.in_words(error):
         return str(refused)
