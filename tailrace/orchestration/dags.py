@@ -121,7 +121,10 @@ def _train_dag(spec: PipelineSpec, doc: str | None) -> DAG:
         **_common(spec.owner, spec.schedule),
     ) as dag:
         training_run = tasks.train(spec.name)
-        tasks.evaluate(spec.name, training_run=training_run) >> decisions.promote(spec, training_run)
+        # What waits for a person is no champion yet: the approval announces it.
+        announces = spec.gate.approval == "auto"
+        promoted = decisions.promote(spec.name, announces=announces, training_run=training_run)
+        tasks.evaluate(spec.name, training_run=training_run) >> promoted
     return dag
 
 
@@ -136,7 +139,7 @@ def _approve_dag(spec: PipelineSpec) -> DAG:
         params=decisions.approve_form(),
         **_common(spec.owner, spec.schedule),
     ) as dag:
-        decisions.decide(spec, decisions.ask(spec))
+        decisions.decide(spec.name, answer=decisions.ask(spec))
     return dag
 
 
@@ -150,7 +153,7 @@ def _rollback_dag(spec: PipelineSpec) -> DAG:
         params=decisions.rollback_form(),
         **_common(spec.owner, spec.schedule),
     ) as dag:
-        decisions.roll_back(spec)
+        decisions.roll_back(spec.name)
     return dag
 
 
@@ -180,7 +183,7 @@ def _predict_dag(spec: PipelineSpec, doc: str | None) -> DAG:
         **_common(spec.owner, spec.schedule),
     ) as dag:
         staged = tasks.score(spec.name)
-        tasks.audit(spec.name, staged) >> tasks.publish(spec.name, staged)
+        tasks.audit(spec.name, staged=staged) >> tasks.publish(spec.name, staged=staged)
     return dag
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+from collections.abc import Sequence
 from typing import Any
-
-from airflow.sdk import get_current_context, task
 
 from tailrace import settings
 from tailrace.contracts import ModelResult
-from tailrace.orchestration import request, task_results, tasks
+from tailrace.orchestration import task_results, tasks
+from tailrace.orchestration.stage_task import stage_task
+from tailrace.orchestration.task_run import TaskRun
 
 log = logging.getLogger("tailrace")
 
@@ -26,22 +27,21 @@ def build_tasks() -> Any:
     return dbt_models.build(configured, Wiring(configured).warehouse)
 
 
-@task(pool=tasks.WAREHOUSE_POOL, execution_timeout=dt.timedelta(hours=2))
-def build() -> None:
+@stage_task(pool=tasks.WAREHOUSE_POOL, execution_timeout=dt.timedelta(hours=2))
+def build(run: TaskRun) -> Sequence[Any]:
     """Build and test the warehouse's tables of the days with dbt; a retry goes on where the try before failed."""
     from tailrace.stages import build as stage
 
-    context = get_current_context()
-    asked = request.read(context)
+    requested = run.request
     nodes: list[ModelResult] = []
     try:
-        built = stage.run(tasks.services(), asked.first, asked.last, request.run_id(context), nodes.append)
+        built = stage.run(run.services, requested.first, requested.last, run.run_id, nodes.append)
     finally:
-        _show(context, nodes)
-    task_results.leave(context, {"first": built.first, "last": built.last, **built.statuses})
+        _show(run, nodes)
+    return [{"first": built.first, "last": built.last, **built.statuses}]
 
 
-def _show(context: Any, nodes: list[ModelResult]) -> None:
+def _show(run: TaskRun, nodes: list[ModelResult]) -> None:
     """Log a line per node, and keep all there is to know of each for the pages."""
     from tailrace.stages.build import brief
 
@@ -52,5 +52,5 @@ def _show(context: Any, nodes: list[ModelResult]) -> None:
         log.info("An earlier try of this run built %d of the %d nodes; the rest is built now.", kept, len(nodes))
     for line in task_results.lines([brief(node) for node in nodes]):
         log.info("%s", line)
-    context["ti"].xcom_push(task_results.NODES, task_results.plain(nodes))
-    task_results.keep_links(context, {task_results.DBT: task_results.dbt_nodes(context["dag_run"])})
+    run.context["ti"].xcom_push(task_results.NODES, task_results.plain(nodes))
+    run.link({task_results.DBT: task_results.dbt_nodes(run.context["dag_run"])})

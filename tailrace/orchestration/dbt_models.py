@@ -24,7 +24,8 @@ from cosmos import (
 )
 from cosmos.constants import ExecutionMode, InvocationMode
 
-from tailrace.orchestration import request, tasks
+from tailrace.orchestration import tasks
+from tailrace.orchestration.task_run import TaskRun
 from tailrace.settings import Settings
 from tailrace.warehouse.dbt import DbtWarehouse
 
@@ -36,17 +37,19 @@ LOOK_SECONDS = 5
 @task(pool=tasks.WAREHOUSE_POOL, execution_timeout=dt.timedelta(hours=2))
 def prepare() -> dict[str, str]:
     """Check what was landed for the days, and copy it to where the database reads it; returns dbt's variables."""
-    asked, warehouse = request.read(get_current_context()), tasks.services().warehouse
+    run = TaskRun(get_current_context())
+    first, last, warehouse = run.request.first, run.request.last, run.services.warehouse
     # the graph of the next parse: a changed project shows after one run
     warehouse.parse()
-    return dict(warehouse.prepare(asked.first, asked.last))
+    return dict(warehouse.prepare(first, last))
 
 
 @task(pool=tasks.WAREHOUSE_POOL, execution_timeout=dt.timedelta(hours=2))
 def record() -> None:
     """Record in the warehouse that these days were built: a day without rows is taken only if they were."""
-    asked = request.read(get_current_context())
-    tasks.services().warehouse.record(asked.first, asked.last)
+    run = TaskRun(get_current_context())
+    first, last = run.request.first, run.request.last
+    run.services.warehouse.record(first, last)
 
 
 def build(settings: Settings, warehouse: DbtWarehouse) -> TaskGroup:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import HITLOperator
-from airflow.sdk import Asset, Param, get_current_context, task
+from airflow.sdk import Param
 from airflow.sdk.exceptions import DagRunTriggerException
 
 from tailrace.contracts import RunRecord
 from tailrace.errors import BadInput
 from tailrace.lineage import pins
 from tailrace.operations import people
-from tailrace.orchestration import assets, forms, request, task_results
-from tailrace.orchestration.tasks import services
-from tailrace.spec import PipelineSpec, zone
+from tailrace.orchestration import assets, forms, task_results
+from tailrace.orchestration.stage_task import stage_task
+from tailrace.orchestration.task_run import Links, TaskRun
+from tailrace.spec import PipelineSpec
 
 if TYPE_CHECKING:
     from tailrace.champions.promotions import Promotion
@@ -53,42 +54,29 @@ published stays as it is until those days are predicted again. `tailrace history
 """
 
 
-def promote(spec: PipelineSpec, training_run: Any) -> Any:
-    """A task that makes the challenger champion, or is skipped where the champion stays.
+@stage_task(outlet=assets.model, execution_timeout=dt.timedelta(minutes=30))
+def promote(run: TaskRun, training_run: str) -> Sequence[Any]:
+    """Make the challenger champion; skipped where the champion stays.
 
     Where the gate asks for a person it promotes nothing: it starts the run of `approve__<pipeline>` that asks one.
     """
-    pipeline = spec.name
-    outlet = assets.model(pipeline)
-    # What waits for a person is no champion yet: the approval announces it.
-    outlets = [outlet] if spec.gate.approval == "auto" else []
+    from tailrace.stages import promote as stage
 
-    @task(task_id="promote", outlets=outlets, execution_timeout=dt.timedelta(minutes=30))
-    def promote(training_run: str) -> None:
-        from tailrace.spec import registry
-        from tailrace.stages import promote as stage
-
-        context = get_current_context()
-        asked, spec = request.read(context), registry.get(pipeline)
-        if asked.dry_run:
-            task_results.skip(context, "Dry run: the model is trained and judged; who is champion was not touched.")
-        wired = services()
-        # Before anything is decided: afterwards an outage of MLflow's would end in a retry.
-        trained = wired.tracker.run(training_run)
-        links = _links(trained)
-        decided = stage.run(wired, spec, training_run, recorded_at=dt.datetime.now(dt.UTC))
-        if decided.outcome == "waiting":
-            task_results.leave(context, decided, links)
-            _ask(pipeline, training_run)
-        if decided.outcome != "promoted":
-            said = f"Version {decided.version} is not champion ({decided.outcome}): {decided.reason}"
-            task_results.skip(context, said, links)
-        task_results.leave(context, decided, links)
-        if outlets:
-            extra = _champion(decided.version, trained)
-            assets.announce(context, outlet, [asked.day], extra, zone=zone(spec))
-
-    return promote(training_run)
+    spec = run.spec
+    if run.request.dry_run:
+        run.skip("Dry run: the model is trained and judged; who is champion was not touched.")
+    # Before anything is decided: afterwards an outage of MLflow's would end in a retry.
+    trained = run.services.tracker.run(training_run)
+    run.link(_links(trained))
+    decided = stage.run(run.services, spec, training_run, recorded_at=dt.datetime.now(dt.UTC))
+    if decided.outcome == "waiting":
+        run.leave([decided])
+        _ask(run.pipeline, training_run)
+    if decided.outcome != "promoted":
+        run.skip(f"Version {decided.version} is not champion ({decided.outcome}): {decided.reason}")
+    if run.outlet:
+        run.announce([run.request.day], _champion(decided.version, trained))
+    return [decided]
 
 
 def _champion(version: str, trained: RunRecord) -> dict[str, str]:
@@ -97,7 +85,7 @@ def _champion(version: str, trained: RunRecord) -> dict[str, str]:
     return about | {f"{role}_pin": pins.to_json(pin) for role, pin in pins.from_tags(trained.tags).items()}
 
 
-def _links(trained: RunRecord) -> dict[str, str | None]:
+def _links(trained: RunRecord) -> Links:
     """Where to read about the version that is decided on."""
     return {task_results.MLFLOW_RUN: trained.url, task_results.REPORT: task_results.evaluation_report(trained.run_id)}
 
@@ -153,24 +141,21 @@ class Approval(HITLOperator):
     def execute(self, context: Any) -> Any:
         """Write the card and wait. Raises UnknownName if there is no such run or version, or it was not evaluated."""
         from tailrace.reporting import approval_card
-        from tailrace.spec import registry
         from tailrace.stages import evaluate, promote
 
-        form = request.form(context)
-        wired, spec = services(), registry.get(self.pipeline)
-        run_id = promote.run_of(wired, spec, self.training_run)
-        links = _links(wired.tracker.run(run_id))
-        compared, decision = evaluate.comparison_of(wired, run_id), evaluate.decision_of(wired, run_id)
+        run = TaskRun(context, self.pipeline)
+        form, wired, spec = run.form, run.services, run.spec
+        training_run = promote.run_of(wired, spec, self.training_run)
+        links = _links(wired.tracker.run(training_run))
+        compared, decision = evaluate.comparison_of(wired, training_run), evaluate.decision_of(wired, training_run)
         against = f"champion version {compared.champion}" if compared.champion else "no champion"
         self.subject = f"{self.pipeline}: version {compared.version} against {against}"
         self.body = self.note + approval_card.write(spec, compared, decision, links)
         self.response_timeout = self._left(context)
         if form.get("dry_run"):
             log.info("%s", self.body)
-            task_results.skip(context, f"Dry run: {self.subject}. The card is above; nobody was asked.", links)
-        task_results.leave(
-            context, {"version": compared.version, "run_id": run_id, "champion": compared.champion}, links
-        )
+            run.skip(f"Dry run: {self.subject}. The card is above; nobody was asked.", links)
+        run.leave([{"version": compared.version, "run_id": training_run, "champion": compared.champion}], links)
         return super().execute(context)
 
     def _left(self, context: Any) -> dt.timedelta | None:
@@ -199,110 +184,79 @@ class Approval(HITLOperator):
         return answer | {"approved": event["chosen_options"] == [APPROVE], "decided_by": who, "reason": reason}
 
 
-def decide(spec: PipelineSpec, answer: Any) -> Any:
-    """A task that carries out an approval's answer; it is skipped where that is a rejection."""
-    pipeline = spec.name
-    outlet = assets.model(pipeline)
+@stage_task(outlet=assets.model, execution_timeout=dt.timedelta(minutes=30), max_active_tis_per_dag=AT_ONCE)
+def decide(run: TaskRun, answer: Mapping[str, Any]) -> Sequence[Any]:
+    """Carry out an approval's answer; skipped where that is a rejection."""
+    from tailrace.stages import promote as stage
 
-    @task(
-        task_id="decide",
-        outlets=[outlet],
-        execution_timeout=dt.timedelta(minutes=30),
-        max_active_tis_per_dag=AT_ONCE,
+    wired, spec = run.services, run.spec
+    carry_out = stage.approve if answer["approved"] else stage.reject
+    trained = wired.tracker.run(stage.run_of(wired, spec, answer["training_run"]))
+    run.link(_links(trained))
+    decided = carry_out(
+        wired,
+        spec,
+        trained.run_id,
+        recorded_at=dt.datetime.fromisoformat(answer["decided_at"]),
+        decided_by=answer["decided_by"],
+        reason=answer["reason"],
     )
-    def decide(answer: Mapping[str, Any]) -> None:
-        from tailrace.spec import registry
-        from tailrace.stages import promote as stage
-
-        context = get_current_context()
-        spec = registry.get(pipeline)
-        carry_out = stage.approve if answer["approved"] else stage.reject
-        wired = services()
-        trained = wired.tracker.run(stage.run_of(wired, spec, answer["training_run"]))
-        links = _links(trained)
-        decided = carry_out(
-            wired,
-            spec,
-            trained.run_id,
-            recorded_at=dt.datetime.fromisoformat(answer["decided_at"]),
-            decided_by=answer["decided_by"],
-            reason=answer["reason"],
-        )
-        if decided.effective_from is None:
-            stays = f"version {decided.previous} stays champion" if decided.previous else "there is no champion yet"
-            task_results.skip(
-                context,
-                f"Version {decided.version} is rejected by {answer['decided_by']}, {stays}: {decided.reason}",
-                links,
-            )
-        task_results.leave(context, decided, links)
-        extra = _champion(decided.version, trained) | {"decided_by": answer["decided_by"]}
-        assets.announce(context, outlet, [decided.effective_from], extra, zone=zone(spec))
-
-    return decide(answer)
+    if decided.effective_from is None:
+        stays = f"version {decided.previous} stays champion" if decided.previous else "there is no champion yet"
+        run.skip(f"Version {decided.version} is rejected by {answer['decided_by']}, {stays}: {decided.reason}")
+    extra = _champion(decided.version, trained) | {"decided_by": answer["decided_by"]}
+    run.announce([decided.effective_from], extra)
+    return [decided]
 
 
-def roll_back(spec: PipelineSpec) -> Any:
-    """A task that makes a former champion champion again."""
-    pipeline = spec.name
-    outlet = assets.model(pipeline)
+@stage_task(
+    outlet=assets.model,
+    reads_own_events=True,
+    execution_timeout=dt.timedelta(minutes=30),
+    max_active_tis_per_dag=AT_ONCE,
+)
+def roll_back(run: TaskRun) -> Sequence[Any]:
+    """Make a former champion champion again."""
+    from tailrace import days
+    from tailrace.champions import promotions
+    from tailrace.stages import promote as stage
 
-    @task(
-        task_id="roll_back",
-        # Its own events are an inlet, so that a run that is tried again sees what it has announced.
-        inlets=[outlet],
-        outlets=[outlet],
-        execution_timeout=dt.timedelta(minutes=30),
-        max_active_tis_per_dag=AT_ONCE,
+    form, wired, spec = run.form, run.services, run.spec
+    reason = people.plain_text(form["reason"])
+    if not reason:
+        raise BadInput(f"{run.pipeline} is not rolled back: the reason is empty. Say why, for the record.")
+    who = getattr(run.context["dag_run"], "triggering_user_name", None) or NOBODY
+    decided = stage.roll_back(
+        wired,
+        spec,
+        str(form["version"]),
+        recorded_at=dt.datetime.now(dt.UTC),
+        decided_by=who,
+        reason=reason,
+        takes_over=days.parse(form["from_day"], "from_day") if form.get("from_day") else None,
+        dry_run=form["dry_run"],
+        airflow_run=run.run_id,
     )
-    def roll_back() -> None:
-        from tailrace import days
-        from tailrace.champions import promotions
-        from tailrace.spec import registry
-        from tailrace.stages import promote as stage
-
-        context = get_current_context()
-        form, spec = request.form(context), registry.get(pipeline)
-        reason = people.plain_text(form["reason"])
-        if not reason:
-            raise BadInput(f"{pipeline} is not rolled back: the reason is empty. Say why, for the record.")
-        who = getattr(context["dag_run"], "triggering_user_name", None) or NOBODY
-        wired = services()
-        decided = stage.roll_back(
-            wired,
-            spec,
-            str(form["version"]),
-            recorded_at=dt.datetime.now(dt.UTC),
-            decided_by=who,
-            reason=reason,
-            takes_over=days.parse(form["from_day"], "from_day") if form.get("from_day") else None,
-            dry_run=form["dry_run"],
-            airflow_run=request.run_id(context),
+    trained = wired.tracker.run(stage.run_of(wired, spec, decided.version))
+    run.link(_links(trained))
+    assert decided.effective_from  # noqa: S101  who takes over does so on a day
+    current = promotions.history(wired.lake, spec.name)[0]
+    made_by = promotions.airflow_run(wired.lake, current)
+    own = made_by == run.run_id if made_by else _looks_own(run.context, current, who, reason)
+    if decided.outcome == "kept" and not (own and _owes_event(run, current)):
+        run.skip(decided.reason)
+    if form["dry_run"]:
+        run.skip(
+            f"Dry run: version {decided.version} would be champion from {decided.effective_from} on, in place of "
+            f"version {decided.previous}. Nothing changed."
         )
-        trained = wired.tracker.run(stage.run_of(wired, spec, decided.version))
-        assert decided.effective_from  # noqa: S101  who takes over does so on a day
-        current = promotions.history(wired.lake, spec.name)[0]
-        made_by = promotions.airflow_run(wired.lake, current)
-        own = made_by == request.run_id(context) if made_by else _looks_own(context, current, who, reason)
-        if decided.outcome == "kept" and not (own and _owes_event(context, outlet, current)):
-            task_results.skip(context, decided.reason, _links(trained))
-        if form["dry_run"]:
-            task_results.skip(
-                context,
-                f"Dry run: version {decided.version} would be champion from {decided.effective_from} on, in place of "
-                f"version {decided.previous}. Nothing changed.",
-                _links(trained),
-            )
-        task_results.leave(context, decided, _links(trained))
-        extra = _champion(decided.version, trained) | {"decided_by": who}
-        assets.announce(context, outlet, [decided.effective_from], extra, zone=zone(spec))
-
-    return roll_back()
+    run.announce([decided.effective_from], _champion(decided.version, trained) | {"decided_by": who})
+    return [decided]
 
 
-def _owes_event(context: Mapping[str, Any], asset: Asset, own: Promotion) -> bool:
+def _owes_event(run: TaskRun, own: Promotion) -> bool:
     """Whether this run did not announce its decision: the try that made it ended before Airflow knew of it."""
-    return not assets.announced(context, asset, own.recorded_at, run_id=own.run_id)
+    return not run.announced(own.recorded_at, run_id=own.run_id)
 
 
 def _looks_own(context: Mapping[str, Any], decision: Promotion, who: str, reason: str) -> bool:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from typing import Any
 
-from airflow.sdk import get_current_context, task
-
-from tailrace.orchestration import assets, request, task_results
-from tailrace.orchestration.tasks import services
-from tailrace.spec import zone
+from tailrace.orchestration import assets, task_results
+from tailrace.orchestration.stage_task import stage_task
+from tailrace.orchestration.task_run import Links, Rows, TaskRun
 
 DOC = """### How {pipeline} is doing
 
@@ -22,29 +21,26 @@ known since, and changes nothing where nothing new is known.
 """
 
 
-def monitor(pipeline: str) -> Any:
-    """A task that writes the performance of the days."""
-    outlet = assets.performance(pipeline)
+def _day_page(run: TaskRun, rows: Rows) -> Links:
+    return {task_results.PUBLISHED_DAY: task_results.published_day(run.pipeline, run.request.day)}
 
-    # A backfill of predictions is followed by as many of these: they take no slot that a night waits for.
-    @task(
-        task_id="monitor",
-        outlets=[outlet],
-        execution_timeout=dt.timedelta(hours=1),
-        priority_weight=0,
-        weight_rule="absolute",
-    )
-    def monitor() -> None:
-        from tailrace.spec import registry
-        from tailrace.stages import monitor as stage
 
-        context = get_current_context()
-        asked, wired, spec = request.read(context), services(), registry.get(pipeline)
-        run, record = request.run_id(context), asked.record()
-        made = [stage.run(wired, spec, day, run, asked=record) for day in asked.span]
-        task_results.leave(context, made, {task_results.PUBLISHED_DAY: task_results.published_day(pipeline, asked.day)})
-        extra = {"drift": made[-1].drift or "unknown", "outcomes": sum(one.outcomes for one in made)}
-        pin = wired.lake.pin(spec.performance_table, first=asked.first, last=asked.last)
-        assets.announce(context, outlet, asked.span, extra, zone=zone(spec), pin=pin)
+# A backfill of predictions is followed by as many of these: they take no slot that a night waits for.
+@stage_task(
+    links=_day_page,
+    outlet=assets.performance,
+    execution_timeout=dt.timedelta(hours=1),
+    priority_weight=0,
+    weight_rule="absolute",
+)
+def monitor(run: TaskRun) -> Sequence[Any]:
+    """Write the performance of the days."""
+    from tailrace.stages import monitor as stage
 
-    return monitor()
+    requested, wired, spec = run.request, run.services, run.spec
+    record = requested.record()
+    made = [stage.run(wired, spec, day, run.run_id, asked=record) for day in requested.span]
+    extra = {"drift": made[-1].drift or "unknown", "outcomes": sum(one.outcomes for one in made)}
+    pin = wired.lake.pin(spec.performance_table, first=requested.first, last=requested.last)
+    run.announce(requested.span, extra, pin=pin)
+    return made

@@ -1,7 +1,6 @@
-"""The tasks: each reads its run's request, calls one stage and leaves what came of it.
+"""The tasks of the warehouse, of training and of prediction: each calls one stage.
 
-A heavy stage (it fits models, or holds many rows) runs where the setting TAILRACE_TASKS says. Stages
-are imported when a task runs, because every task start and the dag processor parse this.
+Stages are imported when a task runs, because every task start and the dag processor parse this.
 """
 
 from __future__ import annotations
@@ -11,14 +10,12 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from airflow.sdk import get_current_context, task
-
 from tailrace.contracts import Trial
 from tailrace.errors import AuditFailed
 from tailrace.operations import limits
-from tailrace.orchestration import assets, request, task_results
-from tailrace.orchestration.pods import Rows, heavy
-from tailrace.spec import zone
+from tailrace.orchestration import assets, task_results
+from tailrace.orchestration.stage_task import stage_task
+from tailrace.orchestration.task_run import Links, Rows, TaskRun
 
 log = logging.getLogger("tailrace")
 
@@ -33,93 +30,80 @@ AT_ONCE = {
 """Tasks of one DAG at once, over all its runs: what a backfill may take of the workers, whoever started it."""
 
 
-@task(execution_timeout=dt.timedelta(hours=1), max_active_tis_per_dag=AT_ONCE["ingest"])
-def ingest() -> None:
+@stage_task(execution_timeout=dt.timedelta(hours=1), max_active_tis_per_dag=AT_ONCE["ingest"])
+def ingest(run: TaskRun) -> Sequence[Any]:
     """Land the source's extracts of the days."""
     from tailrace.stages import ingest as stage
 
-    context = get_current_context()
-    asked = request.read(context)
-    task_results.leave(context, stage.run(services(), asked.first, asked.last))
+    first, last = run.request.first, run.request.last
+    return [stage.run(run.services, first, last)]
 
 
-@task(pool=WAREHOUSE_POOL, execution_timeout=dt.timedelta(hours=2))
-def validate(pipeline: str) -> None:
+def _reports(run: TaskRun, rows: Rows) -> Links:
+    """The Data Docs of features and of outcomes."""
+    pages = (task_results.data_docs(report, run.services.settings.data_docs) for report in rows[0]["reports"])
+    return dict(zip((task_results.DATA_DOCS, task_results.OUTCOMES_DOCS), pages, strict=False))
+
+
+@stage_task(links=_reports, pool=WAREHOUSE_POOL, execution_timeout=dt.timedelta(hours=2))
+def validate(run: TaskRun) -> Sequence[Any]:
     """Judge features and outcomes of the days by their expectation suites."""
-    from tailrace.spec import registry
     from tailrace.stages import validate as stage
 
-    context = get_current_context()
-    asked, wired = request.read(context), services()
-    judged = stage.run(wired, registry.get(pipeline), asked.first, asked.last)
-    pages = (task_results.data_docs(report, wired.settings.data_docs) for report in judged.reports)
-    task_results.leave(
-        context, judged, dict(zip((task_results.DATA_DOCS, task_results.OUTCOMES_DOCS), pages, strict=False))
+    first, last = run.request.first, run.request.last
+    return [stage.run(run.services, run.spec, first, last)]
+
+
+def _lake_page(run: TaskRun, rows: Rows) -> Links:
+    return {task_results.FEATURES: task_results.features_of(run.pipeline, run.request.day)}
+
+
+@stage_task(links=_lake_page, outlet=assets.features, pool=WAREHOUSE_POOL, execution_timeout=dt.timedelta(hours=2))
+def snapshot(run: TaskRun) -> Sequence[Any]:
+    """Take features and outcomes of the days into the lake."""
+    from tailrace.rows import staleness
+    from tailrace.stages import snapshot as stage
+
+    first, last = run.request.first, run.request.last
+    if run.request.dry_run:
+        run.skip(f"Dry run: {first} to {last} is built and valid, and not in the lake.")
+    record = run.request.record()
+    taken = [stage.run(run.services, run.spec, day, run.run_id, asked=record) for day in run.request.span]
+    _warn(staleness.warning_after(run.services, run.spec, last))
+    run.announce(
+        [one.day for one in taken],
+        {"rows": sum(one.features.rows for one in taken), "version": taken[-1].features.version},
+        pin=run.services.lake.pin(run.spec.features_table, first=first, last=last),
     )
+    return [
+        {
+            "day": one.day,
+            "features": one.features.rows,
+            "features version": one.features.version,
+            "outcomes": one.outcomes.rows,
+            "outcomes version": one.outcomes.version,
+            "unchanged": one.features.unchanged and one.outcomes.unchanged,
+        }
+        for one in taken
+    ]
 
 
-def snapshot(pipeline: str) -> Any:
-    """A task that takes features and outcomes of the days into the lake."""
-    outlet = assets.features(pipeline)
-
-    @task(task_id="snapshot", pool=WAREHOUSE_POOL, outlets=[outlet], execution_timeout=dt.timedelta(hours=2))
-    def snapshot() -> None:
-        from tailrace.rows import staleness
-        from tailrace.spec import registry
-        from tailrace.stages import snapshot as stage
-
-        context = get_current_context()
-        asked, wired, spec = request.read(context), services(), registry.get(pipeline)
-        if asked.dry_run:
-            task_results.skip(
-                context, f"Dry run: {asked.first} to {asked.last} is built and valid, and not in the lake."
-            )
-        taken = [stage.run(wired, spec, day, request.run_id(context), asked=asked.record()) for day in asked.span]
-        _warn(staleness.warning_after(wired, spec, asked.last))
-        rows = [
-            {
-                "day": one.day,
-                "features": one.features.rows,
-                "features version": one.features.version,
-                "outcomes": one.outcomes.rows,
-                "outcomes version": one.outcomes.version,
-                "unchanged": one.features.unchanged and one.outcomes.unchanged,
-            }
-            for one in taken
-        ]
-        task_results.leave(context, rows, {task_results.FEATURES: task_results.features_of(pipeline, asked.day)})
-        assets.announce(
-            context,
-            outlet,
-            [one.day for one in taken],
-            {"rows": sum(one.features.rows for one in taken), "version": taken[-1].features.version},
-            zone=zone(spec),
-            pin=wired.lake.pin(spec.features_table, first=asked.first, last=asked.last),
-        )
-
-    return snapshot()
-
-
-def _warn(sentence: str) -> None:
-    if sentence:
-        log.warning("%s", sentence)
-
-
-def _run_id(rows: Rows) -> str:
+def _training_run(rows: Rows) -> str:
     return str(rows[0]["run_id"])
 
 
-def _run_page(context: Any, rows: Rows) -> dict[str, str | None]:
+def _training_run_page(run: TaskRun, rows: Rows) -> Links:
     return {task_results.MLFLOW_RUN: rows[0].get("url")}
 
 
-@heavy(
+@stage_task(
+    heavy=True,
+    returns=_training_run,
+    links=_training_run_page,
     execution_timeout=dt.timedelta(hours=6),
     max_active_tis_per_dag=AT_ONCE["train"],
-    returns=_run_id,
-    links=_run_page,
 )
-def train(pipeline: str) -> Sequence[Any]:
+def train(run: TaskRun) -> Sequence[Any]:
     """Train a challenger as of the day; returns the training run's id."""
     from tailrace import settings
     from tailrace.rows import staleness
@@ -127,42 +111,41 @@ def train(pipeline: str) -> Sequence[Any]:
     from tailrace.stages import train as stage
     from tailrace.training import training_set
 
-    context = get_current_context()
-    asked, spec = request.read(context), registry.get(pipeline, estimators=True)
-    wired = services(asked.engine, context)
-    _warn(staleness.warning(wired, spec, training_set.window(spec, asked.day)[0], asked.day))
+    requested, spec = run.request, registry.get(run.pipeline, estimators=True)
+    _warn(staleness.warning(run.services, spec, training_set.window(spec, requested.day)[0], requested.day))
     trained = stage.run(
-        wired,
+        run.services,
         spec,
-        asked.day,
+        requested.day,
         seed=settings.load().seed,
-        trials=asked.trials,
-        on_trial=_tell_trial,
-        force=asked.force,
-        challenge=not asked.dry_run,
-        asked=asked.record(),
+        trials=requested.trials,
+        on_trial=_log_trial,
+        force=requested.force,
+        challenge=not requested.dry_run,
+        asked=requested.record(),
     )
     return [trained]
 
 
-def _report_page(context: Any, rows: Rows) -> dict[str, str | None]:
+def _evaluation_pages(run: TaskRun, rows: Rows) -> Links:
+    training_run_page = task_results.LINK + task_results.MLFLOW_RUN
     return {
-        task_results.MLFLOW_RUN: context["ti"].xcom_pull(
-            task_ids="train", key=task_results.LINK + task_results.MLFLOW_RUN
-        ),
+        task_results.MLFLOW_RUN: run.context["ti"].xcom_pull(task_ids="train", key=training_run_page),
         task_results.REPORT: task_results.evaluation_report(str(rows[0]["run_id"])),
     }
 
 
-@heavy(execution_timeout=dt.timedelta(hours=2), max_active_tis_per_dag=AT_ONCE["evaluate"], links=_report_page)
-def evaluate(pipeline: str, training_run: Any) -> Sequence[Any]:
+@stage_task(
+    heavy=True,
+    links=_evaluation_pages,
+    execution_timeout=dt.timedelta(hours=2),
+    max_active_tis_per_dag=AT_ONCE["evaluate"],
+)
+def evaluate(run: TaskRun, training_run: str) -> Sequence[Any]:
     """Judge the challenger against the champion on the same holdout."""
-    from tailrace.spec import registry
     from tailrace.stages import evaluate as stage
 
-    context = get_current_context()
-    wired = services(request.read(context).engine, context)
-    return [stage.run(wired, registry.get(pipeline), training_run)]
+    return [stage.run(run.services, run.spec, training_run)]
 
 
 def _staged(rows: Rows) -> dict[str, Any]:
@@ -178,139 +161,121 @@ def _days(staged: Mapping[str, Any], which: str) -> list[dt.date]:
     return [dt.date.fromisoformat(day) for day in staged.get(which, ())]
 
 
-def _model_and_held_days(context: Any, rows: Rows) -> dict[str, str | None]:
-    held = [row for row in rows if row.get("already")]
-    return {
-        task_results.MLFLOW_RUN: rows[-1].get("model_url"),
-        task_results.PUBLISHED_DAY: task_results.published_day(held[-1]["pipeline"], held[-1]["day"]) if held else None,
-    }
+def _model_and_published_day(run: TaskRun, rows: Rows) -> Links:
+    published = [row for row in rows if row.get("already")]
+    last = task_results.published_day(published[-1]["pipeline"], published[-1]["day"]) if published else None
+    return {task_results.MLFLOW_RUN: rows[-1].get("model_url"), task_results.PUBLISHED_DAY: last}
 
 
-@heavy(
+@stage_task(
+    heavy=True,
+    returns=_staged,
+    links=_model_and_published_day,
     execution_timeout=dt.timedelta(hours=2),
     max_active_tis_per_dag=AT_ONCE["score"],
-    returns=_staged,
-    links=_model_and_held_days,
 )
-def score(pipeline: str) -> Sequence[Any]:
+def score(run: TaskRun) -> Sequence[Any]:
     """Score the features of the days, oldest first, staging the predictions; published days are left alone."""
     from tailrace.rows import staleness
-    from tailrace.spec import registry
     from tailrace.stages import score as stage
 
-    context = get_current_context()
-    asked, spec = request.read(context), registry.get(pipeline)
-    wired, run = services(asked.engine, context), request.run_id(context)
-    record = asked.record()
-    _warn(staleness.warning(wired, spec, asked.first, asked.last))
+    requested, wired, spec = run.request, run.services, run.spec
+    force, record = requested.force or requested.dry_run, requested.record()
+    _warn(staleness.warning(wired, spec, requested.first, requested.last))
     return [
-        stage.run(wired, spec, day, run, asked.model, force=asked.force or asked.dry_run, asked=record)
-        for day in asked.span
+        stage.run(wired, spec, day, run.run_id, requested.model, force=force, asked=record) for day in requested.span
     ]
 
 
-@task(execution_timeout=dt.timedelta(hours=1))
-def audit(pipeline: str, staged: Mapping[str, Any]) -> None:
+def _last_report(run: TaskRun, rows: Rows) -> Links:
+    """The Data Docs of the last day, if days were judged."""
+    report = rows[-1].get("report")
+    return {task_results.DATA_DOCS: task_results.data_docs(report, run.services.settings.data_docs)} if report else {}
+
+
+@stage_task(links=_last_report, execution_timeout=dt.timedelta(hours=1))
+def audit(run: TaskRun, staged: Mapping[str, Any]) -> Sequence[Any]:
     """Judge the staged predictions before anyone can read them; if one day is refused, none is published."""
-    from tailrace.spec import registry
     from tailrace.stages import audit as stage
     from tailrace.stages import publish
 
-    context = get_current_context()
-    wired, spec, run = services(), registry.get(pipeline), request.run_id(context)
-    chosen = _days(staged, "days")
-    if not chosen and not _days(staged, "own"):
-        task_results.skip(context, " ".join(staged["already"]))
-    if not chosen:
+    days = _days(staged, "days")
+    if not days and not _days(staged, "own"):
+        run.skip(" ".join(staged["already"]))
+    if not days:
         # A run that was cleared after it had published: the audit passed then, and the event may be missing.
-        task_results.leave(context, {"audited before": " ".join(staged["already"])})
-        return
+        return [{"audited before": " ".join(staged["already"])}]
     judged, refused = [], []
-    for day in chosen:
+    for day in days:
         try:
-            judged.append(stage.run(wired, spec, day, run))
+            judged.append(stage.run(run.services, run.spec, day, run.run_id))
         except AuditFailed as refusal:
             refused.append(str(refusal))
     if refused:
         for one in judged:
-            publish.discard(wired, spec, one.day, run)
+            publish.discard(run.services, run.spec, one.day, run.run_id)
         raise AuditFailed("\n".join(refused))
-    task_results.leave(
-        context, judged, {task_results.DATA_DOCS: task_results.data_docs(judged[-1].report, wired.settings.data_docs)}
-    )
+    return judged
 
 
-def publish(pipeline: str, staged: Any) -> Any:
-    """A task that makes the audited predictions of each day its predictions."""
-    outlet = assets.predictions(pipeline)
+def _published_page(run: TaskRun, rows: Rows) -> Links:
+    last = rows[-1]
+    return {task_results.PUBLISHED_DAY: task_results.published_day(run.pipeline, last["day"], last["version"])}
 
-    # Its own events are an inlet, so that a run that is cleared sees what it has announced.
-    @task(task_id="publish", inlets=[outlet], outlets=[outlet], execution_timeout=dt.timedelta(minutes=30))
-    def publish(staged: Mapping[str, Any]) -> None:
-        from tailrace.spec import registry
-        from tailrace.stages import publish as stage
 
-        context = get_current_context()
-        asked, run = request.read(context), request.run_id(context)
-        wired, spec = services(), registry.get(pipeline)
-        chosen = _days(staged, "days")
-        if asked.dry_run:
-            passed = sum(stage.discard(wired, spec, day, run) for day in chosen)
-            task_results.skip(context, f"Dry run: {passed:,} predictions passed the audit and were discarded.")
-        made = [stage.run(wired, spec, day, run) for day in chosen]
-        made += [stage.published(wired, spec, day) for day in _days(staged, "own")]
-        made.sort(key=lambda one: one.day)
-        rows = [
-            {
-                "pipeline": one.pipeline,
-                "day": one.day,
-                "rows": one.rows,
-                "model_version": one.model_version,
-                "version": one.commit.version,
-                "unchanged": one.unchanged,
-            }
-            for one in made
-        ]
-        last = made[-1]
-        page = task_results.published_day(spec.name, last.day, last.commit.version)
-        if assets.announced(context, outlet, last.commit.recorded_at, version=last.commit.version):
-            said = f"Version {last.commit.version} of {spec.predictions_table} is announced by this run already."
-            task_results.skip(context, f"{said} No second event is made.", {task_results.PUBLISHED_DAY: page})
-        task_results.leave(context, rows, {task_results.PUBLISHED_DAY: page})
-        assets.announce(
-            context,
-            outlet,
-            [one.day for one in made],
-            {
-                "rows": sum(one.rows for one in made),
-                "model_version": ", ".join(dict.fromkeys(one.model_version for one in made)),
-                "version": last.commit.version,
-                "unchanged": str(all(one.unchanged for one in made)).lower(),
-            },
-            zone=zone(spec),
-            pin=wired.lake.pin(spec.predictions_table, first=made[0].day, last=last.day),
+@stage_task(
+    links=_published_page,
+    outlet=assets.predictions,
+    reads_own_events=True,
+    execution_timeout=dt.timedelta(minutes=30),
+)
+def publish(run: TaskRun, staged: Mapping[str, Any]) -> Sequence[Any]:
+    """Make the audited predictions of each day its predictions."""
+    from tailrace.stages import publish as stage
+
+    wired, spec, days = run.services, run.spec, _days(staged, "days")
+    if run.request.dry_run:
+        passed = sum(stage.discard(wired, spec, day, run.run_id) for day in days)
+        run.skip(f"Dry run: {passed:,} predictions passed the audit and were discarded.")
+    made = [stage.run(wired, spec, day, run.run_id) for day in days]
+    made += [stage.published(wired, spec, day) for day in _days(staged, "own")]
+    made.sort(key=lambda one: one.day)
+    rows = [
+        {
+            "pipeline": one.pipeline,
+            "day": one.day,
+            "rows": one.rows,
+            "model_version": one.model_version,
+            "version": one.commit.version,
+            "unchanged": one.unchanged,
+        }
+        for one in made
+    ]
+    last = made[-1]
+    if run.announced(last.commit.recorded_at, version=last.commit.version):
+        run.skip(
+            f"Version {last.commit.version} of {spec.predictions_table} is announced by this run already. "
+            "No second event is made.",
+            _published_page(run, rows),
         )
-
-    return publish(staged)
-
-
-def services(engine: str | None = None, context: Any = None) -> Any:
-    """The installation's services; with another engine than its setting's, where one is named.
-
-    Given the task's context, the task links to its Spark application from the moment in which that runs.
-    """
-    from tailrace.wiring import open_services
-
-    if context is None:
-        return open_services(engine)
-    return open_services(
-        engine,
-        lambda application: task_results.keep_links(
-            context, {task_results.SPARK: task_results.spark_page(application)}
-        ),
+    run.announce(
+        [one.day for one in made],
+        {
+            "rows": sum(one.rows for one in made),
+            "model_version": ", ".join(dict.fromkeys(one.model_version for one in made)),
+            "version": last.commit.version,
+            "unchanged": str(all(one.unchanged for one in made)).lower(),
+        },
+        pin=wired.lake.pin(spec.predictions_table, first=made[0].day, last=last.day),
     )
+    return rows
 
 
-def _tell_trial(trial: Trial) -> None:
+def _warn(sentence: str) -> None:
+    if sentence:
+        log.warning("%s", sentence)
+
+
+def _log_trial(trial: Trial) -> None:
     outcome = trial.parameters.get("error", trial.value)
     log.info("trial %d %s: %s %s", trial.number, trial.candidate, trial.state, outcome)

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from tailrace.errors import TrackerUnavailable
-from tailrace.orchestration import dags, decisions
+from tailrace.orchestration import dags, decisions, task_run
 from tailrace.spec import registry
 
 
@@ -104,7 +104,7 @@ def ask(by_person, monkeypatch):
         raise TrackerUnavailable("MLflow does not answer.")
 
     # An answer must not need it: where it is away the task would ask again, and the answer were lost.
-    monkeypatch.setattr(decisions, "services", away)
+    monkeypatch.setattr(task_run, "services", away)
     operator = dags._approve_dag(by_person).get_task("ask")
     operator.training_run = "2"
     monkeypatch.setattr(type(operator), "execute", lambda self, context: "asked again")

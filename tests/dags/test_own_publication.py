@@ -15,7 +15,7 @@ from airflow.sdk.execution_time.context import OutletEventAccessors, set_current
 from tailrace.champions import promotions
 from tailrace.champions.promotions import Promotion
 from tailrace.lake.memory import MemoryLake
-from tailrace.orchestration import dags, decisions, task_results, tasks
+from tailrace.orchestration import dags, task_results, task_run
 from tailrace.spec import registry
 from tailrace.tracking.memory import MemoryTracker
 
@@ -43,7 +43,7 @@ def lake(monkeypatch):
     table = registry.get("flight_delay").predictions_table
     staged = held.stage(table, DAY, RUN, pa.table({"score": [0.25, 0.5]}).to_reader())
     held.publish(staged, {"run_id": RUN, "model_version": "3"})
-    monkeypatch.setattr(tasks, "services", lambda *given: SimpleNamespace(lake=held, settings=None))
+    monkeypatch.setattr(task_run, "services", lambda *given: SimpleNamespace(lake=held, settings=None))
     return held
 
 
@@ -63,21 +63,21 @@ def context():
     }
 
 
-def run_task(name: str, context: dict[str, Any], *given: Any) -> dict[str, Any]:
+def run_task(name: str, context: dict[str, Any], **handed: Any) -> dict[str, Any]:
     """Run a task's function in the context; what it left."""
     made = {dag.dag_id: dag for dag in dags.pipeline_dags("flight_delay", "")}
     task = made[context["dag_run"].dag_id].get_task(name)
     for asset in task.inlets:
         context.setdefault("inlet_events", {})[asset] = context["events"]
     with set_current_context(context):
-        task.python_callable(*given)
+        task.python_callable("flight_delay", **handed)
     return context["ti"].left
 
 
 def test_what_the_run_published_before_is_announced(lake, context):
     context["events"] = Events()
-    run_task("audit", context, "flight_delay", STAGED)
-    left = run_task("publish", context, STAGED)
+    run_task("audit", context, staged=STAGED)
+    left = run_task("publish", context, staged=STAGED)
     (commit,) = lake.commits("predictions/flight_delay")
     assert (left[task_results.RESULT]["version"], left[task_results.RESULT]["unchanged"]) == (commit.version, True)
     (asset,) = context["outlet_events"]
@@ -90,7 +90,7 @@ def test_what_the_run_announced_before_is_not_announced_again(lake, context):
     own = {"source_dag_id": "predict__flight_delay", "source_run_id": "scheduled 1"}
     context["events"] = Events([SimpleNamespace(**own, extra={"version": commit.version})])
     with pytest.raises(AirflowSkipException, match=r"announced by this run already\. No second event"):
-        run_task("publish", context, STAGED)
+        run_task("publish", context, staged=STAGED)
     (moment,) = context["events"].since
     differ = dt.timedelta(days=2)
     assert dt.datetime.fromisoformat(moment) < commit.recorded_at - differ, "clocks may be two days apart"
@@ -113,13 +113,13 @@ def test_events_of_others_and_of_other_versions_do_not_count(lake, context, othe
         "extra": {"version": commit.version},
     }
     context["events"] = Events([SimpleNamespace(**{**own, **other})])
-    run_task("publish", context, STAGED)
+    run_task("publish", context, staged=STAGED)
     assert list(context["outlet_events"])
 
 
 def test_what_another_run_published_is_still_skipped(lake, context):
     with pytest.raises(AirflowSkipException, match="already published"):
-        run_task("audit", context, "flight_delay", {**STAGED, "own": []})
+        run_task("audit", context, staged={**STAGED, "own": []})
 
 
 class TestARollback:
@@ -139,8 +139,7 @@ class TestARollback:
             at = dt.datetime(2013, 3, 10, 8, tzinfo=dt.UTC)
             row = Promotion("flight_delay", version, DAY, at, runs[version], "ann", "2 drifts", None, decision)
             promotions.record(held, row)
-        monkeypatch.setattr(tasks, "services", lambda *given: SimpleNamespace(lake=held, tracker=tracker))
-        monkeypatch.setattr(decisions, "services", tasks.services)
+        monkeypatch.setattr(task_run, "services", lambda *given: SimpleNamespace(lake=held, tracker=tracker))
         form = {"version": "1", "reason": "2 drifts", "from_day": None, "dry_run": False}
         context["params"] = form
         context["dag"] = SimpleNamespace(params=form)

@@ -19,7 +19,9 @@ from tailrace import errors, settings
 from tailrace.operations import stage_result_file
 from tailrace.orchestration import task_results
 from tailrace.orchestration.dags import pipeline_dags
-from tailrace.orchestration.pods import StagePod, pod_failure, pod_run
+from tailrace.orchestration.pods import pod_failure, pod_run
+from tailrace.orchestration.pods.stage_pod import StagePod
+from tailrace.orchestration.stage_task import no_links
 from tailrace.settings import PodSettings
 from tailrace.tracking import processes
 from tailrace.tracking.memory import MemoryTracker
@@ -315,7 +317,7 @@ def test_a_pods_settings_default_to_those_of_the_executors():
 
 
 def test_a_result_without_the_field_is_of_another_version():
-    task = StagePod(task_id="train", pipeline="churn", returns=lambda rows: rows[0]["run_id"])
+    task = StagePod(task_id="train", pipeline="churn", returns=lambda rows: rows[0]["run_id"], links=no_links)
     given = context() | {"ti": SimpleNamespace(xcom_push=lambda key, value: None)}
     with pytest.raises(errors.ClusterRefused, match=r"train of churn.*no 'run_id' \(but 'model'\).*TAILRACE_POD_IMAGE"):
         task._returned(given, [{"model": "m"}])

@@ -14,7 +14,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from tailrace import errors, settings
 from tailrace.commands.airflow import api
-from tailrace.orchestration import links, task_results, tasks
+from tailrace.orchestration import links, task_results, task_run
 
 DAY = dt.date(2013, 3, 10)
 
@@ -148,7 +148,7 @@ def test_a_task_links_to_spark_as_soon_as_it_runs(context, left, monkeypatch, hi
 
     monkeypatch.setenv("TAILRACE_SPARK_HISTORY", history)
     monkeypatch.setattr(wiring, "open_services", lambda engine, on_spark: on_spark)
-    tell = tasks.services("spark", context)
+    tell = task_run.services("spark", context)
     tell("local-17")
     task_results.keep_links(context, {task_results.MLFLOW_RUN: "https://mlflow.example/run"})
     assert links_of(left) == {task_results.MLFLOW_RUN: "https://mlflow.example/run", **links}

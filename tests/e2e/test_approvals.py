@@ -66,7 +66,7 @@ for name, seconds in {"impatient": 2, "unattended": 20}.items():
     with DAG(name, schedule=None, params=decisions.approve_form(), default_args=approve.default_args) as dag:
         spec = registry.get("churn")
         hasty = replace(spec, gate=replace(spec.gate, approval_days=seconds / 86400))
-        decisions.decide(hasty, decisions.ask(hasty))
+        decisions.decide(hasty.name, answer=decisions.ask(hasty))
     globals()[name] = dag
 """
 
