@@ -331,6 +331,11 @@ def test_the_digest_says_everything(spec):
     assert spec.digest() != replace(spec, gate=Gate(floor=0.56)).digest()
 
 
+def test_the_digest_of_a_spec_is_the_one_that_earlier_releases_recorded(spec):
+    """Names and order of fields matter: a run of an earlier release is compared by it."""
+    assert spec.digest() == "0721eddcf219cc74af31d23bb51a93baaafc170725e1f35324942488ae84a070"
+
+
 def test_parameters_that_xgboost_is_given_anyway_may_be_said(spec):
     given = {
         "objective": "binary:logistic",

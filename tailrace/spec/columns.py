@@ -1,0 +1,108 @@
+"""The columns of a pipeline's two tables: the features, what kind each is, and the outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tailrace.errors import did_you_mean
+from tailrace.spec.checks import by_case
+
+if TYPE_CHECKING:
+    from tailrace.spec.policies import Predictions
+
+COLUMN_KINDS = ("numeric", "categorical", "text")
+LABEL = "__label"
+"""The column that holds the labels of training rows."""
+
+TIME = "__time"
+"""The column that holds the order of training rows in Spark."""
+
+RESERVED = frozenset({"ds", LABEL, TIME})
+
+
+@dataclass(frozen=True)
+class Features:
+    """The columns of `<pipeline>_features`, known when the prediction is due.
+
+    `key` names one row over all days; `columns` maps each model input to its kind: numeric, categorical or text.
+    """
+
+    key: tuple[str, ...]
+    event_time: str
+    columns: Mapping[str, str]
+    known_at: str = "known_at"
+
+    def of_kind(self, kind: str) -> tuple[str, ...]:
+        return tuple(name for name, its_kind in self.columns.items() if its_kind == kind)
+
+    def problems(self, outcome: Outcome) -> Iterator[str]:
+        """A sentence for each thing that is wrong."""
+        if not self.columns:
+            yield "features.columns is empty; a model needs at least one input."
+        if not self.key:
+            yield f"features.key is {self.key!r}; it must be a tuple of the columns that identify a row."
+        for column, kind in self.columns.items():
+            if kind not in COLUMN_KINDS:
+                yield (
+                    f"features.columns[{column!r}] is of kind {kind!r}; it must be one of "
+                    f"{', '.join(COLUMN_KINDS)}.{did_you_mean(kind, COLUMN_KINDS)}"
+                )
+        others = by_case({*self.key, self.event_time, self.known_at, outcome.known_at, outcome.label, *RESERVED})
+        for column in sorted(name for name in self.columns if name.lower() in others):
+            same = others[column.lower()]
+            which = "" if column in same else f" (databases take it for {same[0]!r})"
+            yield f"features.columns[{column!r}] is a key, a time or the label{which}; a model must not learn from it."
+        for column in sorted({name for name in self.key if self.key.count(name) > 1}):
+            yield f"features.key names {column!r} {self.key.count(column)} times; once is enough."
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The columns of `<pipeline>_outcomes`: the boolean label, and when it became known.
+
+    `lag_days`: outcomes of a day are known at the cutoff so many days later, most of them at least;
+    the training window ends that many days before the day of training.
+    """
+
+    label: str
+    known_at: str = "known_at"
+    description: str = ""
+    lag_days: int = 1
+
+
+def shared_columns(features: Features, outcome: Outcome, predictions: Predictions) -> Iterator[str]:
+    """A sentence for each column that has two roles in a table, or a name that databases take for another's."""
+    key = [("features.key", name) for name in dict.fromkeys(features.key)]
+    event_time, label = ("features.event_time", features.event_time), ("outcome.label", outcome.label)
+    score, decision = ("predictions.score", predictions.score), ("predictions.decision", predictions.decision)
+    own = [("", name) for name in sorted(RESERVED)]
+    tables = {
+        "features": [*own, *key, event_time, ("features.known_at", features.known_at)],
+        "outcomes": [*own, *key, ("outcome.known_at", outcome.known_at), label],
+        "predictions": [*own, ("", "model_version"), *key, event_time, score, decision],
+        "predictions with their outcomes": [*key, score, label],
+    }
+    said = set()
+    for table, columns in tables.items():
+        taken: dict[str, str] = {}
+        for where, name in columns:
+            other = taken.setdefault(name.lower(), where)
+            if other is not where and (other, where) not in said:
+                said.add((other, where))
+                yield _shared(where, name, other, table)
+    inputs = [(f"features.columns[{name!r}]", name) for name in features.columns]
+    for where, name in dict.fromkeys([*inputs, *(column for columns in tables.values() for column in columns)]):
+        if not name or not name.isprintable():
+            yield f"{where} is {name!r}; a column needs a name without line breaks or other control characters."
+    for where, names in (("features.key", dict.fromkeys(features.key)), ("features.columns", features.columns)):
+        for name, same in by_case(names).items():
+            if len(same) > 1:
+                yield f"{where} has {' and '.join(map(repr, same))}, which databases take for one column: {name}."
+
+
+def _shared(where: str, name: str, other: str, table: str) -> str:
+    if not other:
+        return f"{where} has {name!r}, which is a column of Tailrace's own."
+    return f"{where} is {name!r}, which is already a column of the {table}: {other}."

@@ -1,0 +1,119 @@
+"""A pipeline's whole spec, and every check on it.
+
+A spec only records. `problems_of` lists everything that is wrong with one, so that a person corrects a file once; the
+registry raises them together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from zoneinfo import ZoneInfo
+
+from tailrace.spec.columns import Features, Outcome, shared_columns
+from tailrace.spec.estimators import estimator_problems
+from tailrace.spec.field_types import wrong_fields
+from tailrace.spec.parameters import described
+from tailrace.spec.policies import Audit, Gate, Monitor, Predictions
+from tailrace.spec.schedule import Schedule
+from tailrace.spec.training import Candidate, SearchBudget, Window, candidate_problems
+
+NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+WAREHOUSE = "warehouse"
+"""The name of the warehouse's own DAG."""
+
+
+@dataclass(frozen=True)
+class PipelineSpec:
+    """One pipeline, from its warehouse tables to its published predictions."""
+
+    name: str
+    owner: str
+    description: str
+    features: Features
+    outcome: Outcome
+    candidates: tuple[Candidate, ...]
+    window: Window
+    schedule: Schedule
+    search: SearchBudget = SearchBudget()
+    gate: Gate = Gate()
+    predictions: Predictions = Predictions()
+    audit: Audit = Audit()
+    monitor: Monitor = Monitor()
+
+    @property
+    def features_table(self) -> str:
+        return f"features/{self.name}"
+
+    @property
+    def outcomes_table(self) -> str:
+        return f"outcomes/{self.name}"
+
+    @property
+    def predictions_table(self) -> str:
+        return f"predictions/{self.name}"
+
+    @property
+    def performance_table(self) -> str:
+        return f"performance/{self.name}"
+
+    def digest(self) -> str:
+        """SHA-256 of everything the spec says."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True, default=described).encode()).hexdigest()
+
+
+def problems_of(spec: PipelineSpec, *, estimators: bool = True) -> list[str]:
+    """A sentence for each thing that is wrong with a spec, naming pipeline and field.
+
+    Types come first: a check reads a field only where its values have the right ones.
+    `estimators=False` leaves out the checks that import scikit-learn, XGBoost and Spark (seconds).
+    """
+    wrong = list(wrong_fields(spec))
+    unreadable = {re.split(r"[.\[]", where)[0] for where, _ in wrong}
+    problems = [sentence for _, sentence in wrong]
+    for check, needs in _CHECKS.items():
+        if unreadable.isdisjoint(needs) and (estimators or check is not _estimators):
+            problems += check(spec)
+    return [f"{spec.name}: {problem}" for problem in problems]
+
+
+def _names(spec: PipelineSpec) -> Iterator[str]:
+    if not NAME.fullmatch(spec.name):
+        yield f"name {spec.name!r} must be lower-case letters, digits and underscores, starting with a letter."
+    if spec.name == WAREHOUSE:
+        yield f"name {spec.name!r} is the name of the warehouse's own DAG; give the pipeline another one."
+    if not spec.owner.strip():
+        yield "owner is empty; name the team or person who answers for the predictions."
+
+
+def zone(spec: PipelineSpec) -> ZoneInfo:
+    """The time zone in which the pipeline's day begins."""
+    return ZoneInfo(spec.schedule.timezone)
+
+
+def _columns(spec: PipelineSpec) -> Iterator[str]:
+    return shared_columns(spec.features, spec.outcome, spec.predictions)
+
+
+def _estimators(spec: PipelineSpec) -> Iterator[str]:
+    return estimator_problems(spec.candidates, spec.search.metric)
+
+
+_CHECKS: Mapping[Callable[[PipelineSpec], Iterator[str]], tuple[str, ...]] = {
+    _names: ("name", "owner"),
+    lambda spec: spec.features.problems(spec.outcome): ("features", "outcome"),
+    _columns: ("features", "outcome", "predictions"),
+    lambda spec: spec.window.problems(spec.outcome): ("window", "outcome"),
+    lambda spec: spec.search.problems(): ("search",),
+    lambda spec: spec.gate.problems(spec.features): ("gate", "features"),
+    lambda spec: spec.schedule.problems(): ("schedule",),
+    lambda spec: spec.predictions.problems(): ("predictions",),
+    lambda spec: spec.audit.problems(): ("audit",),
+    lambda spec: spec.monitor.problems(): ("monitor",),
+    lambda spec: candidate_problems(spec.candidates, spec.features): ("candidates", "features"),
+    _estimators: ("candidates", "search"),
+}
+"""Each check with the fields that it reads."""

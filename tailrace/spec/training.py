@@ -1,0 +1,162 @@
+"""How a pipeline learns: the candidates and what to search, how long, and from which days."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tailrace.spec.checks import at_most, one_of
+from tailrace.spec.columns import Features, Outcome
+from tailrace.spec.parameters import unrecordable
+from tailrace.spec.policies import GATE_METRICS
+
+MOST_DAYS = 36_525
+"""A hundred years: further back no calendar goes."""
+
+MOST_TRIALS = 1_000_000
+MOST_SECONDS = 366 * 86_400
+
+
+@dataclass(frozen=True)
+class IntRange:
+    """Whole numbers from low to high, both included; log draws their logarithm evenly."""
+
+    low: int
+    high: int
+    log: bool = False
+
+    def problems(self, where: str) -> Iterator[str]:
+        """A sentence for each thing that is wrong."""
+        yield from _range(where, self)
+
+
+@dataclass(frozen=True)
+class FloatRange:
+    """Numbers from low to high; log draws their logarithm evenly."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    def problems(self, where: str) -> Iterator[str]:
+        """A sentence for each thing that is wrong."""
+        yield from _range(where, self)
+
+
+def _range(where: str, domain: IntRange | FloatRange) -> Iterator[str]:
+    if domain.low >= domain.high:
+        yield f"{where} goes from {domain.low} to {domain.high}; low must be less than high."
+    if domain.log and domain.low <= 0:
+        yield f"{where} is on a logarithmic scale from {domain.low}; low must be more than 0."
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of a few values."""
+
+    options: tuple[str | int | float | bool | None, ...]
+
+    def problems(self, where: str) -> Iterator[str]:
+        """A sentence for each thing that is wrong."""
+        if not self.options:
+            yield f"{where} has no options."
+
+
+Domain = IntRange | FloatRange | Choice
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An estimator to try: fixed parameters, and the domains of those to search."""
+
+    name: str
+    estimator: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    search: Mapping[str, Domain] = field(default_factory=dict)
+
+    def problems(self, features: Features) -> Iterator[str]:
+        """A sentence for each thing that is wrong; what the estimator's class says of it is in `estimators`."""
+        where = self.where
+        yield from self._unrecordable()
+        for parameter in sorted(set(self.parameters) & set(self.search)):
+            yield f"{where}.search has {parameter!r}, which .parameters fixes already."
+        odd = [name for name in features.columns if set(name) & set("[]<")]
+        if odd and self.estimator.startswith("xgboost."):
+            named = ", ".join(map(repr, odd))
+            yield f"{where}: XGBoost takes no column names with [, ] or <; rename {named} in dbt and here."
+        if not self.estimator.startswith("sklearn.") and features.of_kind("text"):
+            library = "XGBoost" if self.estimator.startswith("xgboost.") else "Spark ML"
+            yield f"{where}: {library} does not read texts; use an estimator of scikit-learn, or leave the texts out."
+        if "num_workers" in self.search:
+            yield f"{where}.search has 'num_workers', which is the cluster's; fix it in .parameters, or leave it out."
+        for parameter, domain in self.search.items():
+            yield from domain.problems(f"{where}.search[{parameter!r}]")
+
+    @property
+    def where(self) -> str:
+        """What sentences call it."""
+        return f"candidates[{self.name!r}]"
+
+    def _unrecordable(self) -> Iterator[str]:
+        """A parameter is part of the spec's digest, so it must be the same in every process."""
+        options = {name: domain.options for name, domain in self.search.items() if isinstance(domain, Choice)}
+        for part, values in (("parameters", self.parameters), ("search", options)):
+            for parameter, value in values.items():
+                for what in unrecordable(value):
+                    yield (
+                        f"{self.where}.{part}[{parameter!r}] has {what}, whose content cannot be recorded; use "
+                        "numbers, texts, True, False, None, lists and dicts of these, or estimators of scikit-learn."
+                    )
+
+
+def candidate_problems(candidates: tuple[Candidate, ...], features: Features) -> Iterator[str]:
+    """A sentence for each thing that is wrong with the candidates, together or one by one."""
+    if not candidates:
+        yield "candidates is empty; name at least one estimator."
+    names = [candidate.name for candidate in candidates]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"candidates has {name!r} {names.count(name)} times; names must differ."
+    for candidate in candidates:
+        yield from candidate.problems(features)
+
+
+@dataclass(frozen=True)
+class SearchBudget:
+    """How long to search: trials over all candidates, and seconds after which none is started."""
+
+    trials: int = 20
+    seconds: int = 3600
+    metric: str = "log_loss"
+
+    def problems(self) -> Iterator[str]:
+        """A sentence for each thing that is wrong."""
+        if self.trials < 1:
+            yield f"search.trials is {self.trials}; at least 1 is needed."
+        if self.seconds < 1:
+            yield f"search.seconds is {self.seconds}; at least 1 is needed."
+        yield from at_most("search.trials", self.trials, MOST_TRIALS)
+        yield from at_most("search.seconds", self.seconds, MOST_SECONDS)
+        yield from one_of("search.metric", self.metric, GATE_METRICS)
+
+
+@dataclass(frozen=True)
+class Window:
+    """Days of features to learn from, of which the last `holdout_days` are kept for the gate."""
+
+    days: int
+    holdout_days: int
+
+    def problems(self, outcome: Outcome) -> Iterator[str]:
+        """A sentence for each thing that is wrong; the outcome's lag is a part of the window."""
+        if outcome.lag_days < 1:
+            yield f"outcome.lag_days is {outcome.lag_days}; an outcome is known 1 day later at the earliest."
+        yield from at_most("outcome.lag_days", outcome.lag_days, MOST_DAYS)
+        yield from at_most("window.days", self.days, MOST_DAYS)
+        if self.holdout_days < 1:
+            yield f"window.holdout_days is {self.holdout_days}; the gate needs at least 1 day."
+        if self.days <= self.holdout_days:
+            yield (
+                f"window.days is {self.days} and window.holdout_days is {self.holdout_days}; "
+                "more days than the holdout's are needed to learn from."
+            )
