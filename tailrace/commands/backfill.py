@@ -1,4 +1,4 @@
-"""`tailrace backfill`: a range of days through a running Airflow."""
+"""`tailrace backfill`: run a range of days in a running Airflow."""
 
 from __future__ import annotations
 
@@ -23,26 +23,31 @@ WAREHOUSE = "warehouse"
 
 
 def backfill(
-    pipeline: Annotated[str, typer.Argument(help="A pipeline of pipelines/, or warehouse.")],
+    pipeline: Annotated[str, typer.Argument(help="A pipeline, or warehouse.")],
     first: Annotated[str | None, typer.Option("--from", help="The first day, YYYY-MM-DD.")] = None,
     last: Annotated[str | None, typer.Option("--to", help="The last day, YYYY-MM-DD.")] = None,
-    train: Annotated[bool, typer.Option("--train", help="Backfill trainings, on the days they are scheduled.")] = False,
-    model: Annotated[str | None, typer.Option("--model", help="as-of, current, or a version number.")] = None,
+    train: Annotated[
+        bool, typer.Option("--train", help="Backfill the scheduled trainings instead of predictions.")
+    ] = False,
+    model: Annotated[str | None, typer.Option("--model", help=options.MODEL)] = None,
     trials: options.Trials = None,
     engine: options.Engine = None,
     reason: options.Reason = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Do everything but what others would see.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Run everything, but publish nothing.")] = False,
     force: options.Force = False,
     at_once: Annotated[
         int | None,
         typer.Option(
-            "--at-once", min=1, max=max(limits.AT_ONCE.values()), help="Days at once; 4 for predictions, else 1."
+            "--at-once",
+            min=1,
+            max=max(limits.AT_ONCE.values()),
+            help="Number of days at once; by default 4 for predictions, else 1.",
         ),
     ] = None,
-    cancel: Annotated[bool, typer.Option("--cancel", help="Cancel the backfill that runs.")] = False,
+    cancel: Annotated[bool, typer.Option("--cancel", help="Cancel the running backfill.")] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Run every day of a range through a running Airflow, and watch; exit 1 if a day failed."""
+    """Run every day of a range in a running Airflow, and show the progress. The exit code is 1 if a day failed."""
     dag, zone = _backfilled(pipeline, train)
     if cancel:
         _cancel(_airflow(zone), dag, as_json)
@@ -60,7 +65,10 @@ def backfill(
         },
     )
     if dag == WAREHOUSE and (at_once or 1) > 1:
-        raise BadInput("Features look back: the warehouse is backfilled one day at a time. Leave --at-once out.")
+        raise BadInput(
+            "The warehouse is backfilled one day at a time, because features depend on earlier days. "
+            "Leave --at-once out."
+        )
     rows, problems = _run(
         _airflow(zone), dag, begin, end, conf, at_once, f"{pipeline}{' --train' if train else ''} --cancel"
     )
@@ -109,7 +117,7 @@ def _days(first: str | None, last: str | None, zone: ZoneInfo) -> tuple[dt.date,
     if end < begin:
         raise BadInput(f"--to is {end}, before --from {begin}; name the first day first.")
     if end > (today := options.now().astimezone(zone).date()):
-        raise BadInput(f"--to is {end}, in the future ({zone} has {today}): its run would wait for that day.")
+        raise BadInput(f"--to is {end}, in the future ({zone} has {today}): its run would wait until then.")
     return begin, end
 
 

@@ -1,4 +1,4 @@
-"""A person's decisions: which version is champion, and from which day on."""
+"""A person's decisions: which version is champion, and from which day."""
 
 from __future__ import annotations
 
@@ -18,19 +18,21 @@ from tailrace.spec import PipelineSpec, registry
 def promote(
     pipeline: options.Pipeline,
     reason: options.Reason,
-    training_run: Annotated[str | None, typer.Option("--run", help="A training run.")] = None,
-    version: Annotated[str | None, typer.Option("--version", help="A model version.")] = None,
+    training_run: Annotated[
+        str | None, typer.Option("--run", help="The training run whose model becomes champion.")
+    ] = None,
+    version: Annotated[str | None, typer.Option("--version", help="The model version that becomes champion.")] = None,
     takes_over: Annotated[
-        str | None, typer.Option("--from", help="The day from which on it is champion; its training day by default.")
+        str | None, typer.Option("--from", help="The first day it is champion; by default its training day.")
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Make a trained model champion, as a person's decision."""
+    """Make a trained model the champion by hand."""
     from tailrace.stages import promote as stage
 
     services, spec = options.services(), registry.get(pipeline)
     if (training_run is None) == (version is None):
-        raise BadInput("Name the model by either --run or --version.")
+        raise BadInput("Name the model with either --run or --version.")
     decided = stage.run(
         services,
         spec,
@@ -46,15 +48,15 @@ def promote(
 def rollback(
     pipeline: options.Pipeline,
     reason: options.Reason,
-    version: Annotated[str, typer.Option("--version", help="A former champion's model version.")],
+    version: Annotated[str, typer.Option("--version", help="The model version of a former champion.")],
     takes_over: Annotated[
         str | None,
-        typer.Option("--from", help="The day from which on it is champion; the first unpublished by default."),
+        typer.Option("--from", help="The first day it is champion again; by default the first unpublished day."),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would do, and change nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Make a former champion champion again, as a person's decision."""
+    """Make a former champion the champion again."""
     from tailrace.stages import promote as stage
 
     decided = stage.roll_back(

@@ -1,6 +1,6 @@
-"""The `tailrace` command: the same stages that Airflow runs, by hand.
+"""The `tailrace` command: runs by hand the stages that Airflow runs, and shows their results.
 
-Exit codes: 0 it worked, 1 it was refused or failed, 2 what was asked for cannot be.
+Exit codes: 0 success, 1 a stage refused or failed, 2 wrong input.
 """
 
 from __future__ import annotations
@@ -15,17 +15,20 @@ from tailrace.errors import BadInput, TailraceError
 from tailrace.operations import os_errors
 
 COMMANDS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
-    "What there is": {"list": status.list_, "predictions": status.predictions, "history": status.history},
-    "A night, by hand": {"warehouse": nightly.warehouse, "train": training.train, "predict": nightly.predict},
-    "A range of days, by Airflow": {"backfill": backfill.backfill},
-    "A person's decisions": {"promote": decisions.promote, "rollback": decisions.rollback},
-    "Checks and upkeep": {"check": upkeep.check, "reproduce": training.reproduce, "maintain": upkeep.maintain},
-    "One stage alone": {"run": stages.run},
+    "Status": {"list": status.list_, "predictions": status.predictions, "history": status.history},
+    "Run a night here": {"warehouse": nightly.warehouse, "train": training.train, "predict": nightly.predict},
+    "Run days in Airflow": {"backfill": backfill.backfill},
+    "Choose the champion": {"promote": decisions.promote, "rollback": decisions.rollback},
+    "Check and maintain": {"check": upkeep.check, "reproduce": training.reproduce, "maintain": upkeep.maintain},
+    "Run one stage": {"run": stages.run},
 }
-"""Every command, in the groups and the order that `tailrace --help` shows."""
+"""Every command, in the groups and the order of `tailrace --help`."""
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Batch ML pipelines, by hand."
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Run and inspect batch ML pipelines.",
 )
 for group, commands in COMMANDS.items():
     for name, command in commands.items():
@@ -33,14 +36,17 @@ for group, commands in COMMANDS.items():
 
 
 def main() -> None:
-    """Entry point: errors become one message on standard error and an exit code."""
+    """Entry point of the process."""
     output.quiet_exit()
     output.show_logs()
     call()
 
 
 def call(arguments: Sequence[str] | None = None) -> None:
-    """Run a command, that of the process by default. Raises SystemExit with the exit code, also where all went well."""
+    """Run a command, by default the one of the process; an error becomes one message on standard error.
+
+    Always raises SystemExit, with the exit code.
+    """
     try:
         app(arguments)
     except Exception as error:

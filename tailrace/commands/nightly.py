@@ -1,4 +1,4 @@
-"""A night by hand: tables into the lake, and predictions out of it."""
+"""The two halves of a night, run here: load the lake, and publish predictions."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ from tailrace.spec import PipelineSpec, registry
 def warehouse(
     date: options.Date,
     to: options.To = None,
-    pipeline: Annotated[str | None, typer.Argument(help="Only this pipeline's tables into the lake.")] = None,
+    pipeline: Annotated[str | None, typer.Argument(help="Load only this pipeline's tables into the lake.")] = None,
     reason: options.Reason = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Take nothing into the lake.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Build and validate, but load nothing into the lake.")
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Land, build, validate and snapshot a day or a range of days."""
+    """Load a day or a range of days into the lake: ingest, build, validate, snapshot."""
     from tailrace.stages import build, ingest, snapshot, validate
 
     asked = options.request(reason=reason)
@@ -58,7 +60,9 @@ def warehouse(
         stale_days.warn("build", services, spec, first, last)
     output.table("Warehouse", rows, as_json)
     if problems:
-        raise SpecError("All was built, but the lake took nothing for pipelines whose specs are wrong:", problems)
+        raise SpecError(
+            "The warehouse is built, but nothing was loaded into the lake for pipelines with wrong specs:", problems
+        )
 
 
 def predict(
@@ -68,11 +72,11 @@ def predict(
     model: options.Model = model_versions.AS_OF,
     engine: options.Engine = None,
     reason: options.Reason = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Discard what passed the audit.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Score and audit, but publish nothing.")] = False,
     force: options.Force = False,
     as_json: options.Json = False,
 ) -> None:
-    """Score, audit and publish a day or a range of days; days published from the same inputs are left alone."""
+    """Score, audit and publish a day or a range of days. Days published from the same inputs are skipped."""
     services, spec = options.services(engine), registry.get(pipeline)
     model_versions.check_choice(model)
     asked = options.request(reason=reason, engine=engine, model=model)
@@ -96,7 +100,7 @@ def _predict(
     force: bool,
     dry_run: bool,
 ) -> dict[str, Any]:
-    """Score, audit and publish one day; the row that tells of it."""
+    """Score, audit and publish one day; returns its row of the table."""
     from tailrace.stages import audit, publish, score
 
     run_id = options.new_run_id()

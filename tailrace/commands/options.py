@@ -1,4 +1,4 @@
-"""The options that several commands take, and what they are read into."""
+"""The options that several commands share, and how their values are read."""
 
 from __future__ import annotations
 
@@ -15,22 +15,27 @@ from tailrace.operations import people
 from tailrace.spec import MOST_TRIALS
 from tailrace.wiring import Wiring, open_services
 
-Pipeline = Annotated[str, typer.Argument(help="A pipeline of pipelines/.")]
+Pipeline = Annotated[str, typer.Argument(help="A pipeline: the name of a file in pipelines/.")]
 Date = Annotated[str, typer.Option("--date", help="The day to work on, YYYY-MM-DD.")]
-To = Annotated[str | None, typer.Option("--to", help="Work on every day from --date to this one.")]
+To = Annotated[str | None, typer.Option("--to", help="The last day of a range that begins with --date.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-Model = Annotated[str, typer.Option("--model", help="as-of, current, or a version number.")]
+MODEL = "The model that scores: as-of (that day's champion), current (today's champion), or a version number."
+Model = Annotated[str, typer.Option("--model", help=MODEL)]
 Trials = Annotated[
-    int | None, typer.Option("--trials", min=1, max=MOST_TRIALS, help="Search trials, instead of the spec's.")
+    int | None, typer.Option("--trials", min=1, max=MOST_TRIALS, help="Number of search trials; overrides the spec.")
 ]
-Engine = Annotated[str | None, typer.Option("--engine", help="local or spark, instead of TAILRACE_ENGINE.")]
-Reason = Annotated[str, typer.Option("--reason", parser=people.plain_text, metavar="TEXT", help="Why, for the record.")]
-Force = Annotated[bool, typer.Option("--force", help="Do again what was done from the same inputs.")]
+Engine = Annotated[str | None, typer.Option("--engine", help="local or spark; overrides TAILRACE_ENGINE.")]
+Reason = Annotated[
+    str, typer.Option("--reason", parser=people.plain_text, metavar="TEXT", help="The reason; it is recorded.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Re-run even if a result from the same inputs exists.")]
 
 CLI_RUN = "cli"
+"""The staging run of stages that are run by hand."""
 
 
 def services(engine: str | None = None, on_spark: Callable[[str], None] = lambda application: None) -> Wiring:
+    """The configured services. `engine` overrides TAILRACE_ENGINE. Raises BadInput, SettingsError."""
     if engine is not None and engine not in settings.ENGINES:
         known = ", ".join(settings.ENGINES)
         raise BadInput(f"--engine is {engine!r}; it must be one of {known}.{did_you_mean(engine, settings.ENGINES)}")
@@ -38,6 +43,7 @@ def services(engine: str | None = None, on_spark: Callable[[str], None] = lambda
 
 
 def day_range(date: str, to: str | None) -> tuple[dt.date, dt.date]:
+    """The days of --date and --to. Raises BadInput."""
     first = days.parse(date, "--date")
     last = days.parse(to, "--to") if to is not None else first
     if last < first:
@@ -45,19 +51,20 @@ def day_range(date: str, to: str | None) -> tuple[dt.date, dt.date]:
     return first, last
 
 
-def request(**said: str | None) -> dict[str, str]:
-    """What a command was asked for, and by whom, as it is recorded beside what it makes."""
-    return {"triggered_by": people.user(), **{name: value for name, value in said.items() if value}}
+def request(**options: str | None) -> dict[str, str]:
+    """The user and the options of a command, as they are recorded with its results."""
+    return {"triggered_by": people.user(), **{name: value for name, value in options.items() if value}}
 
 
 def reason_given(reason: str) -> str:
-    """The reason of a decision. Raises BadInput if nothing readable was given."""
+    """The reason of a decision. Raises BadInput if it is empty."""
     if not reason:
-        raise BadInput("--reason is empty; say in a few words why, for the record.")
+        raise BadInput("--reason is empty; give the reason in a few words: it is recorded.")
     return reason
 
 
 def new_run_id() -> str:
+    """A staging run of its own."""
     return f"{CLI_RUN}-{uuid.uuid4().hex[:12]}"
 
 

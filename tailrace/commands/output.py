@@ -1,4 +1,4 @@
-"""What the command line prints: tables or JSON on standard output, progress and errors beside it."""
+"""What the command line prints: tables or JSON on standard output; progress, warnings and errors on standard error."""
 
 from __future__ import annotations
 
@@ -21,39 +21,39 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-# Rich takes 80 columns where there is no terminal; a log or a pipe has no such edge.
-_out = Console() if sys.stdout.isatty() else Console(width=200)
-_beside = Console(stderr=True)
+# Without a terminal, Rich uses 80 columns; a log or a pipe has no such limit.
+_stdout = Console() if sys.stdout.isatty() else Console(width=200)
+_stderr = Console(stderr=True)
 
 
 def table(title: str, rows: Sequence[Any], as_json: bool, *, sentence: str = "") -> None:
-    """Rows (mappings or dataclasses) as one table, or as a JSON array."""
+    """Print rows (mappings or dataclasses) as one table, or as a JSON array."""
     plain = [asdict(row) if is_dataclass(row) and not isinstance(row, type) else dict(row) for row in rows]
     if as_json:
         body: Any = plain if not sentence else {"sentence": sentence, "rows": plain}
         print(json.dumps(_without_nan(body), indent=1, default=str))
         return
-    _out.print(_rich_table(title, plain) if plain else Text(f"{title}: nothing yet."))
+    _stdout.print(_rich_table(title, plain) if plain else Text(f"{title}: nothing yet."))
     if sentence:
-        _out.print(Text(sentence), soft_wrap=True)
+        _stdout.print(Text(sentence), soft_wrap=True)
 
 
 def error(message: str) -> None:
-    """A message on standard error, as it is."""
-    _beside.print(Text(message, style="red"), soft_wrap=True)
+    """Print an error on standard error, without Rich's markup."""
+    _stderr.print(Text(message, style="red"), soft_wrap=True)
 
 
 def warn(message: str) -> None:
-    """A warning on standard error, as it is."""
-    _beside.print(Text(message, style="yellow"), soft_wrap=True)
+    """Print a warning on standard error, without Rich's markup."""
+    _stderr.print(Text(message, style="yellow"), soft_wrap=True)
 
 
 @contextmanager
 def steps(what: str, total: int) -> Iterator[Callable[[str], None]]:
-    """Progress on standard error, a bar on a terminal, else a line a step; call what it yields after each step."""
-    if not _beside.is_terminal:
+    """Show progress on standard error: a bar on a terminal, else a line for each step. Yields what ends a step."""
+    if not _stderr.is_terminal:
         done = itertools.count(1)
-        yield lambda now: _beside.print(Text(f"{what} {next(done)}/{total}: {now}"), soft_wrap=True)
+        yield lambda now: _stderr.print(Text(f"{what} {next(done)}/{total}: {now}"), soft_wrap=True)
         return
     columns = (
         TextColumn("{task.description}"),
@@ -62,30 +62,30 @@ def steps(what: str, total: int) -> Iterator[Callable[[str], None]]:
         TimeElapsedColumn(),
         TextColumn("{task.fields[now]}", style="dim"),
     )
-    with Progress(*columns, console=_beside, transient=True) as progress:
+    with Progress(*columns, console=_stderr, transient=True) as progress:
         task = progress.add_task(what, total=total, now="")
         yield lambda now: progress.update(task, advance=1, now=now)
 
 
-class _Beside(logging.Handler):
-    """Log records on standard error, above a progress bar if there is one."""
+class _LogHandler(logging.Handler):
+    """Writes log records to standard error, above the progress bar if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        _beside.print(Text(self.format(record), style="dim"), soft_wrap=True)
+        _stderr.print(Text(self.format(record), style="dim"), soft_wrap=True)
 
 
 def show_logs() -> None:
-    """What Tailrace logs (how far Spark is, its full account of a failure) goes to standard error."""
+    """Write Tailrace's log (the progress of Spark, its full error reports) to standard error."""
     for name in ("tailrace", "pipelines"):
         logger = logging.getLogger(name)
         logger.setLevel(logging.INFO)
-        logger.addHandler(_Beside())
+        logger.addHandler(_LogHandler())
 
 
 def quiet_exit() -> None:
-    """Keep DuckDB's bindings from printing their reference counts when the interpreter ends.
+    """Keep DuckDB's bindings from printing their reference counts when the interpreter exits.
 
-    It does so whenever SQLAlchemy has held a connection; nothing else is said that late.
+    They do so whenever SQLAlchemy has used a connection; nothing else is printed that late.
     """
     standard_error = 2
     atexit.register(lambda: os.dup2(os.open(os.devnull, os.O_WRONLY), standard_error))
@@ -94,14 +94,14 @@ def quiet_exit() -> None:
 def _without_nan(value: Any) -> Any:
     """JSON has no NaN: a metric that is not defined is null."""
     if isinstance(value, Mapping):
-        return {name: _without_nan(held) for name, held in value.items()}
+        return {name: _without_nan(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nan(held) for held in value]
+        return [_without_nan(item) for item in value]
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _rich_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
-    """A row per row; of a single row, a line per field, since that is how it fits."""
+    """A table with a line for each row; a single row gets a line for each field, so that it fits."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     if len(rows) == 1:
         rendered = Table(title=title, title_justify="left", box=box.SIMPLE, show_header=False)
@@ -127,7 +127,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, dt.datetime):
         return value.strftime("%Y-%m-%d %H:%M:%S")
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_cell(held)}" for name, held in value.items())
+        return ", ".join(f"{name} {_cell(item)}" for name, item in value.items())
     if isinstance(value, list | tuple):
-        return "; ".join(_cell(held) for held in value) or "-"
+        return "; ".join(_cell(item) for item in value) or "-"
     return str(value)

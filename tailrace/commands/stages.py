@@ -1,4 +1,4 @@
-"""`tailrace run`: one stage alone, as a pod or a person runs it."""
+"""`tailrace run`: one stage of a pipeline, run by hand or as the command of a pod."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ from tailrace.errors import BadInput, TailraceError
 from tailrace.operations import os_errors, people, stage_result_file
 from tailrace.spec import PipelineSpec, registry
 
-RunId = Annotated[str | None, typer.Option("--run-id", help="Names what is staged, so that later stages find it.")]
-Asked = Annotated[str, typer.Option("--asked", help="What a run was asked for, as a JSON object, for the record.")]
+RunId = Annotated[
+    str | None, typer.Option("--run-id", help="The staging run: later stages find the staged rows by it.")
+]
+Asked = Annotated[str, typer.Option("--asked", help="What was requested, as a JSON object; it is recorded.")]
 
 
 class Stage(StrEnum):
@@ -49,19 +51,29 @@ def run(
     model: options.Model = model_versions.AS_OF,
     trials: options.Trials = None,
     run_id: RunId = None,
-    training_run: Annotated[str | None, typer.Option("--run", help="For evaluate and promote.")] = None,
+    training_run: Annotated[
+        str | None,
+        typer.Option("--run", help="The training run to evaluate or promote; by default the last one as of the day."),
+    ] = None,
     engine: options.Engine = None,
     force: options.Force = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Train without naming the version challenger.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Train without naming the version challenger; score even if the day is published."
+        ),
+    ] = False,
     asked: Asked = "{}",
-    result: Annotated[Path | None, typer.Option(help="Also write the result or the error here, in 4096 bytes.")] = None,
+    result: Annotated[
+        Path | None, typer.Option(help="Also write the result or the error to this file, in at most 4096 bytes.")
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Run one stage of a pipeline for a day (ingest and build: for all pipelines)."""
+    """Run one stage of a pipeline for a day or a range of days. ingest and build work for all pipelines."""
     if result and not result.parent.is_dir():
-        raise BadInput(f"--result is {str(result)!r}, and there is no folder {str(result.parent)!r}.")
+        raise BadInput(f"--result is {str(result)!r}, but there is no folder {str(result.parent)!r}.")
     applications: list[str] = []
-    with _handing_over_errors(result, applications):
+    with _errors_also_in(result, applications):
         services, spec = options.services(engine, applications.append), registry.get(pipeline)
         first, last = options.day_range(date, to)
         chosen = Chosen(model, trials, _run_id(run_id), training_run, force, dry_run, _asked(asked))
@@ -119,8 +131,8 @@ def _run_stage(
 
 
 @contextmanager
-def _handing_over_errors(file: Path | None, applications: Sequence[str]) -> Iterator[None]:
-    """Errors are also written to the file, where one is given, with the last of the Spark applications."""
+def _errors_also_in(file: Path | None, applications: Sequence[str]) -> Iterator[None]:
+    """Also write an error to the file, if there is one, with the last Spark application's id."""
     try:
         yield
     except Exception as error:
@@ -141,7 +153,7 @@ def _asked(text: str) -> dict[str, str]:
 
 
 def _latest_run(services: Services, spec: PipelineSpec, day: dt.date) -> str:
-    """The last finished training run as of a day."""
+    """The last finished training run as of a day. Raises BadInput if there is none."""
     for record in services.tracker.runs(spec.name):
         if record.status == "finished" and record.tags.get("tailrace.day") == str(day):
             return record.run_id
@@ -152,9 +164,9 @@ def _latest_run(services: Services, spec: PipelineSpec, day: dt.date) -> str:
 
 
 def _run_id(given: str | None) -> str:
-    """What names the staged rows. Raises BadInput if it has letters that no log or page shows as they are."""
+    """The name of the staging run. Raises BadInput if logs and pages could not show it."""
     if given is None:
         return options.CLI_RUN
     if not given.strip() or not given.isprintable() or len(given) > people.REASON_LENGTH:
-        raise BadInput(f"--run-id is {given[:60]!r}; write a name of printable letters.")
+        raise BadInput(f"--run-id is {given[:60]!r}; use printable characters, at most {people.REASON_LENGTH}.")
     return given

@@ -1,4 +1,4 @@
-"""Warnings of days that were made from other rows than are landed now."""
+"""Warnings about days whose rows are older than what is landed now."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tailrace.spec import PipelineSpec
 
 
 def warn(stage: str, services: Services, spec: PipelineSpec, first: dt.date, last: dt.date) -> None:
-    """Warn of the days that the stage uses, or leaves as they are, which were made from other rows than are landed."""
+    """Warn about the days the stage uses or skips that were made from other rows than those landed now."""
     from tailrace.rows import staleness
     from tailrace.training import training_set
 

@@ -1,4 +1,4 @@
-"""What there is: pipelines, published predictions, decisions."""
+"""The state of the pipelines: champions, published predictions, decisions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tailrace.spec import PipelineSpec, registry
 
 
 def list_(as_json: options.Json = False) -> None:
-    """The pipelines, their champions, their last published day, and the day of a training that was missed."""
+    """List the pipelines with their champion, last published day and missed training."""
     services = options.services()
     specs, problems = registry.load(estimators=False)
     rows, failed = [], []
@@ -35,7 +35,7 @@ def list_(as_json: options.Json = False) -> None:
 def predictions(
     pipeline: options.Pipeline, date: options.Date, to: options.To = None, as_json: options.Json = False
 ) -> None:
-    """What was published for a day, by which model, and how it turned out."""
+    """Show what was published for a day: rows, model version, and metrics once outcomes are known."""
     from tailrace.monitoring import performance
 
     services, spec = options.services(), registry.get(pipeline)
@@ -57,7 +57,7 @@ def predictions(
 
 
 def history(pipeline: options.Pipeline, as_json: options.Json = False) -> None:
-    """What was decided on which version, when, and by whom."""
+    """Show the decisions on model versions: what, when, and by whom."""
     from tailrace.champions import promotions
 
     spec = registry.get(pipeline)

@@ -1,4 +1,4 @@
-"""A training by hand, and the same training again."""
+"""Train a model, and repeat a training to compare it."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def train(
     trials: options.Trials = None,
     engine: options.Engine = None,
     reason: options.Reason = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Evaluate, but do not promote.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Train and evaluate, but promote nothing.")] = False,
     force: options.Force = False,
     as_json: options.Json = False,
 ) -> None:
-    """Train as of a day, judge the challenger, and promote it if the gate says so."""
+    """Train as of a day, evaluate the challenger, and promote it if it passes the gate."""
     from tailrace.stages import evaluate, promote
 
     day = days.parse(date, "--date")
@@ -65,13 +65,13 @@ def train(
 
 
 def reproduce(
-    run: Annotated[str, typer.Argument(help="A training run's id.")],
+    run: Annotated[str, typer.Argument(help="The id of a training run.")],
     data: Annotated[
-        DataChoice, typer.Option(help="The pinned bytes, or what these days hold now.")
+        DataChoice, typer.Option(help="Train on the pinned data, or on what its days contain now.")
     ] = DataChoice.pinned,
     as_json: options.Json = False,
 ) -> None:
-    """Train a run again and say whether model and metrics are the same; exit 1 if they are not."""
+    """Repeat a training run and compare inputs, model and metrics. The exit code is 1 if they differ."""
     from tailrace.operations import reproduce as reproduction
 
     services = options.services()

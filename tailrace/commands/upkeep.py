@@ -1,4 +1,4 @@
-"""Whether everything is right, and what may be deleted."""
+"""Check the project, and clean up its lake tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tailrace.spec import MOST_DAYS, registry
 
 
 def check(as_json: options.Json = False) -> None:
-    """Check the settings, every spec and every expectation suite; say all that is wrong."""
+    """Check the settings, every spec and every expectation suite, and list all problems."""
     from tailrace.operations.checks import check_all
 
     services = options.services()
@@ -26,11 +26,11 @@ def check(as_json: options.Json = False) -> None:
 def maintain(
     pipeline: options.Pipeline,
     keep_days: Annotated[
-        int, typer.Option(min=1, max=MOST_DAYS, help="Keep files of versions younger than this many days.")
+        int, typer.Option(min=1, max=MOST_DAYS, help="Keep the files of versions younger than this many days.")
     ] = 30,
     as_json: options.Json = False,
 ) -> None:
-    """Compact a pipeline's lake tables, and delete files that no version, pin, staging or writer needs."""
+    """Compact a pipeline's lake tables, and delete files that no version, pin or staging run needs."""
     from tailrace.operations.maintenance import maintain as maintain_tables
 
     services, spec = options.services(), registry.get(pipeline)
