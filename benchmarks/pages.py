@@ -35,7 +35,7 @@ from scripts.postgres import Postgres
 from tailrace.champions import promotions
 from tailrace.champions.promotions import Promotion
 from tailrace.lake.delta import DeltaLake
-from tailrace.lineage import pins
+from tailrace.lineage import dag_ids, pins
 from tailrace.settings import find_project
 from tailrace.spec import PipelineSpec, registry
 from tailrace.stages import monitor
@@ -233,7 +233,6 @@ def _seed_airflow(specs: Sequence[PipelineSpec]) -> None:
     from sqlalchemy import insert, select
 
     from tailrace.orchestration import task_results
-    from tailrace.pages.activity import predict_dag
 
     db.initdb()
     at = dt.datetime.now(dt.UTC)
@@ -241,7 +240,7 @@ def _seed_airflow(specs: Sequence[PipelineSpec]) -> None:
         session.add(DagBundleModel(name="nightly"))
         session.flush()
         for spec in specs:
-            dag = predict_dag(spec.name)
+            dag = dag_ids.predict(spec.name)
             session.add(DagModel(dag_id=dag, bundle_name="nightly", next_dagrun_create_after=at, is_stale=False))
             session.flush()
             days = [FIRST + dt.timedelta(days=offset) for offset in range(DAYS + 1)]

@@ -27,6 +27,7 @@ import httpx
 
 from scripts import make_secrets
 from tailrace.commands.airflow.api import AirflowApi
+from tailrace.lineage import dag_ids
 from tailrace.spec import registry, zone
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -248,9 +249,9 @@ def a_night(docker: Docker, given: Mapping[str, str]) -> None:
     api = airflow(given)
     api.run_day("warehouse", LAST, {"first_day": str(FIRST)})
     say(f"warehouse: {FIRST} to {LAST} landed, built on Postgres, validated, published to the object store")
-    api.run_day(f"train__{PIPELINE}", TRAINED, {"trials": 3})
+    api.run_day(dag_ids.train(PIPELINE), TRAINED, {"trials": 3})
     say(f"trained as of {TRAINED}, artifacts through the MLflow server")
-    api.run_day(f"predict__{PIPELINE}", TRAINED, {})
+    api.run_day(dag_ids.predict(PIPELINE), TRAINED, {})
     say(f"predicted {TRAINED}")
     rows = published(docker, TRAINED)["rows"]
     if rows < 600:
@@ -289,7 +290,7 @@ def optional_parts(docker: Docker, given: Mapping[str, str]) -> None:
     """A day scored on the profile's Spark by Airflow's form, and JupyterLab behind its token."""
     docker("compose", "build", "jupyter")
     docker("compose", "up", "--detach", "--wait", *PROFILED)
-    before, api, predict = published(docker, TRAINED), airflow(given), f"predict__{PIPELINE}"
+    before, api, predict = published(docker, TRAINED), airflow(given), dag_ids.predict(PIPELINE)
     run = api.run_day(predict, TRAINED, {"engine": "spark", "force": True})
     look = "import urllib.request as u; print(u.urlopen('http://spark-master:8080/json/').read().decode())"
     ended = json.loads(docker("compose", "exec", "-T", "scheduler", "python3", "-c", look))["completedapps"]
@@ -328,7 +329,7 @@ def lost_and_restored(docker: Docker, given: Mapping[str, str], folder: Path) ->
         raise RuntimeError(f"the warehouse, built again from the landed files, gives other features of {LAST}: {taken}")
     say(f"the warehouse, which no backup holds, built again from the landed files: the same features of {LAST}")
     day = TRAINED + dt.timedelta(days=1)
-    api.run_day(f"predict__{PIPELINE}", day, {})
+    api.run_day(dag_ids.predict(PIPELINE), day, {})
     say(f"the restored champion predicted {day}: {published(docker, day)['rows']} rows")
 
 

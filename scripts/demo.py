@@ -17,6 +17,7 @@ from scripts import stack
 from tailrace import settings
 from tailrace.commands.airflow.api import AirflowApi
 from tailrace.contracts import Commit
+from tailrace.lineage import dag_ids, run_tags
 from tailrace.monitoring import performance
 from tailrace.spec import PipelineSpec, registry, zone
 from tailrace.wiring import Wiring
@@ -62,13 +63,13 @@ def main() -> None:
         steps.do(f"train as of {FIRST_TRAINING}", lambda: _train(api, FIRST_TRAINING))
         seconds = steps.do(
             f"backfill predictions {PREDICTED[0]} to {PREDICTED[-1]}",
-            lambda: api.backfill(f"predict__{PIPELINE}", PREDICTED[0], PREDICTED[-1], {"model": "as-of"}, at_once=3),
+            lambda: api.backfill(dag_ids.predict(PIPELINE), PREDICTED[0], PREDICTED[-1], {"model": "as-of"}, at_once=3),
         )
         steps.do(
             f"train again as of {SECOND_TRAINING}: challenger meets champion", lambda: _train(api, SECOND_TRAINING)
         )
         before = _commit(RERUN)
-        steps.do(f"predict {RERUN} again", lambda: api.run_day(f"predict__{PIPELINE}", RERUN, {}))
+        steps.do(f"predict {RERUN} again", lambda: api.run_day(dag_ids.predict(PIPELINE), RERUN, {}))
     finally:
         running.stop()
         memory.stop()
@@ -97,7 +98,7 @@ class PeakMemory(threading.Thread):
 
 
 def _train(api: AirflowApi, day: dt.date) -> None:
-    api.run_day(f"train__{PIPELINE}", day, {"trials": TRIALS})
+    api.run_day(dag_ids.train(PIPELINE), day, {"trials": TRIALS})
 
 
 def _commit(day: dt.date) -> Commit:
@@ -133,10 +134,10 @@ def _models(services: Wiring, spec: PipelineSpec) -> Table:
         compared = record.metrics.get("champion.roc_auc")
         models.add_row(
             f"v{version.version}",
-            record.tags["tailrace.day"],
+            record.tags[run_tags.DAY],
             f"{record.metrics['holdout.roc_auc']:.3f}",
             f"{compared:.3f}" if compared is not None else "-",
-            record.tags.get("tailrace.gate", "-"),
+            record.tags.get(run_tags.GATE, "-"),
         )
     return models
 

@@ -14,7 +14,7 @@ from tailrace.champions import promotions
 from tailrace.champions.promotions import Promotion
 from tailrace.contracts import Commit, Model, ModelVersion, RunRecord, Services
 from tailrace.errors import BadInput, ModelGone, NoChampion, SignatureMismatch, UnknownName
-from tailrace.lineage import identity
+from tailrace.lineage import identity, run_tags
 from tailrace.lineage.identity import Identity
 from tailrace.spec import PipelineSpec
 
@@ -22,7 +22,6 @@ AS_OF, CURRENT = "as-of", "current"
 CHAMPION, CHALLENGER = "champion", "challenger"
 NAME_MODELS = ("promotions", "predictions", "performance")
 """Tables of the lake (or folders of them) whose rows and commits name model versions and runs."""
-SCORES_TAG = "tailrace.holdout_scores"
 """The run's tag that holds the distribution of its holdout's scores."""
 NUMBER = re.compile("[1-9][0-9]{0,9}")
 """A version's number, in ASCII digits: `str.isdigit` lets others pass."""
@@ -124,12 +123,12 @@ def trained_by(services: Services, spec: PipelineSpec, commit: Commit) -> RunRec
 
 def holdout_scores(trained: RunRecord, version: str) -> str:
     """The distribution of a version's scores on its training's holdout, as JSON. Raises SignatureMismatch."""
-    if SCORES_TAG not in trained.tags:
+    if run_tags.HOLDOUT_SCORES not in trained.tags:
         raise SignatureMismatch(
             f"Version {version} of {trained.pipeline} was registered without its holdout's scores, which the audit "
             "compares with; score with another version, or train again."
         )
-    return trained.tags[SCORES_TAG]
+    return trained.tags[run_tags.HOLDOUT_SCORES]
 
 
 def _explicit(services: Services, spec: PipelineSpec, day: dt.date, version: str) -> Choice:
@@ -141,7 +140,7 @@ def _explicit(services: Services, spec: PipelineSpec, day: dt.date, version: str
 
 def _trained(services: Services, model: Identity) -> dt.date | None:
     """The day that a model was trained as of."""
-    day = services.tracker.run(model.run_id).tags.get("tailrace.day")
+    day = services.tracker.run(model.run_id).tags.get(run_tags.DAY)
     return dt.date.fromisoformat(day) if day else None
 
 

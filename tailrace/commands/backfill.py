@@ -13,6 +13,7 @@ from tailrace import days, settings
 from tailrace.champions import model_versions
 from tailrace.commands import options, output
 from tailrace.errors import BadInput, SpecError
+from tailrace.lineage import dag_ids
 from tailrace.operations import limits
 from tailrace.spec import registry, zone
 
@@ -85,7 +86,7 @@ def _run(
     from tailrace.commands.airflow import watch
 
     try:
-        return watch.run(api, dag, first, last, conf, at_once or limits.AT_ONCE[limits.kind_of(dag)])
+        return watch.run(api, dag, first, last, conf, at_once or limits.AT_ONCE[dag_ids.kind_of(dag)])
     except KeyboardInterrupt as interrupted:
         output.warn(
             f"The backfill goes on in Airflow ({api.url}/dags/{dag}/backfills). "
@@ -125,7 +126,7 @@ def _backfilled(pipeline: str, train: bool) -> tuple[str, ZoneInfo]:
     """The DAG that a backfill runs, and the time zone of its days. Raises UnknownName, BadInput."""
     if pipeline != WAREHOUSE:
         spec = registry.get(pipeline)
-        return f"{'train' if train else 'predict'}__{spec.name}", zone(spec)
+        return (dag_ids.train if train else dag_ids.predict)(spec.name), zone(spec)
     if train:
         raise BadInput("The warehouse is not trained; name a pipeline, or leave --train out.")
     specs, problems = registry.load(estimators=False)
@@ -140,7 +141,7 @@ def _conf(dag: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
         "predict": {"model", "engine", "reason", "dry_run", "force"},
         "train": {"trials", "engine", "reason", "dry_run", "force"},
         WAREHOUSE: {"reason", "dry_run"},
-    }[limits.kind_of(dag)]
+    }[dag_ids.kind_of(dag)]
     conf = {name: value for name, value in chosen.items() if value}
     unknown = [f"--{name.replace('_', '-')}" for name in conf if name not in known]
     if unknown:

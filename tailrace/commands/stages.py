@@ -18,6 +18,7 @@ from tailrace.champions import model_versions
 from tailrace.commands import options, output, stale_days, training
 from tailrace.contracts import Services
 from tailrace.errors import BadInput, TailraceError
+from tailrace.lineage import run_tags
 from tailrace.operations import os_errors, people, stage_result_file
 from tailrace.spec import PipelineSpec, registry
 
@@ -155,7 +156,7 @@ def _asked(text: str) -> dict[str, str]:
 def _latest_run(services: Services, spec: PipelineSpec, day: dt.date) -> str:
     """The last finished training run as of a day. Raises BadInput if there is none."""
     for record in services.tracker.runs(spec.name):
-        if record.status == "finished" and record.tags.get("tailrace.day") == str(day):
+        if record.status == "finished" and record.tags.get(run_tags.DAY) == str(day):
             return record.run_id
     raise BadInput(
         f"{spec.name} has no finished training run as of {day}; "

@@ -10,9 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tailrace.contracts import Commit, ModelVersion
+from tailrace.lineage import run_tags
 
-DIGEST_TAG = "tailrace.model_digest"
-"""A model version's tag: SHA-256 of the files that were registered."""
 VERSION, RUN, DIGEST = "model_version", "model_run_id", "model_digest"
 """How commits name the model, in their metadata."""
 SHOWN = 12
@@ -40,7 +39,7 @@ class Identity:
 
 def of_version(known: ModelVersion) -> Identity:
     """The model that a registry has under this number."""
-    return Identity(known.version, known.run_id, known.tags.get(DIGEST_TAG, ""))
+    return Identity(known.version, known.run_id, known.tags.get(run_tags.MODEL_DIGEST, ""))
 
 
 def of_commit(metadata: Mapping[str, str]) -> Identity:

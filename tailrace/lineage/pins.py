@@ -8,8 +8,8 @@ import json
 from collections.abc import Mapping
 
 from tailrace.contracts import Pin
+from tailrace.lineage import run_tags
 
-PREFIX = "tailrace.pin."
 SOURCE_DAYS = "source_days"
 """The name, in a snapshot's commits, of the source days that dbt built the rows from."""
 EMPTY = "empty_because"
@@ -33,12 +33,14 @@ def from_json(text: str) -> Pin:
 
 def to_tags(pins: Mapping[str, Pin]) -> dict[str, str]:
     """The tags that let a run's pins be found again, by role."""
-    return {PREFIX + role: to_json(pin) for role, pin in pins.items()}
+    return {run_tags.PIN + role: to_json(pin) for role, pin in pins.items()}
 
 
 def from_tags(tags: Mapping[str, str]) -> dict[str, Pin]:
     """The pins of a run by role, out of `RunRecord.tags`."""
-    return {name.removeprefix(PREFIX): from_json(text) for name, text in tags.items() if name.startswith(PREFIX)}
+    return {
+        name.removeprefix(run_tags.PIN): from_json(text) for name, text in tags.items() if name.startswith(run_tags.PIN)
+    }
 
 
 def source_note(sources: Mapping[dt.date, str]) -> dict[str, str]:

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from tailrace import __version__
 from tailrace.errors import SettingsError
+from tailrace.lineage import run_tags
 from tailrace.settings import find_project
 
 UNKNOWN = "unknown"
-ASKED_TAG, ASKED_NOTE = "tailrace.request.", "request_"
+ASKED_NOTE = "request_"
 """Before the names of what a run was asked for, in MLflow's tags and in commits' metadata."""
-ASKED_AGAIN_TAG = "tailrace.requested_again"
 """The tag of a training that holds, as JSON, what a later run was asked for which it answered."""
 
 
@@ -49,12 +49,12 @@ def code() -> dict[str, str]:
 
 def asked_tags(asked: Mapping[str, str]) -> dict[str, str]:
     """What a run was asked for, as the tracker's tags."""
-    return {ASKED_TAG + name: value for name, value in asked.items()}
+    return {run_tags.REQUEST + name: value for name, value in asked.items()}
 
 
 def asked_again_tags(asked: Mapping[str, str]) -> dict[str, str]:
     """What a later run was asked for, as a tag of the earlier run that answers it."""
-    return {ASKED_AGAIN_TAG: json.dumps(dict(asked), sort_keys=True)}
+    return {run_tags.REQUESTED_AGAIN: json.dumps(dict(asked), sort_keys=True)}
 
 
 def asked_notes(asked: Mapping[str, str]) -> dict[str, str]:

@@ -6,8 +6,3 @@ from collections.abc import Mapping
 
 AT_ONCE: Mapping[str, int] = {"warehouse": 1, "train": 1, "predict": 4, "monitor": 4}
 """By the kind of DAG: what stands before the two underscores of its name."""
-
-
-def kind_of(dag: str) -> str:
-    """The kind of a DAG, such as predict of predict__churn."""
-    return dag.partition("__")[0]

@@ -10,7 +10,7 @@ from typing import Literal
 from tailrace.contracts import Pin, RunRecord, Services, Trial
 from tailrace.engines.models import digest_to_compare
 from tailrace.errors import BadInput, PinLost
-from tailrace.lineage import pins
+from tailrace.lineage import pins, run_tags
 from tailrace.problems.metrics import measure
 from tailrace.spec import PipelineSpec
 from tailrace.stages.train import fit, holdout_labels, inputs_of
@@ -82,27 +82,27 @@ def run(
     Raises UnknownName, BadInput if the run recorded no model, TrackerUnavailable.
     """
     record = services.tracker.run(run_id)
-    if "tailrace.model_digest" not in record.tags:
+    if run_tags.MODEL_DIGEST not in record.tags:
         raise BadInput(f"Run {run_id} of {record.pipeline} ended as {record.status} before it had a model.")
-    day = dt.date.fromisoformat(record.tags["tailrace.day"])
+    day = dt.date.fromisoformat(record.tags[run_tags.DAY])
     pinned = pins.from_tags(record.tags)
     chosen = pinned if data == "pinned" else training_set.pin_inputs(services.lake, spec, day)
     changed = _changed_since(services, spec, pinned)
     unreadable = _unreadable(services, chosen)
     if unreadable:
-        inputs = [Compared(role, record.tags[f"tailrace.input.{role}"], why) for role, why in unreadable.items()]
+        inputs = [Compared(role, record.tags[f"{run_tags.INPUT}{role}"], why) for role, why in unreadable.items()]
         return Reproduction(run_id, spec.name, data, tuple(inputs), (), changed)
     loaded = training_set.load(services.lake, services.engine, spec, day, chosen)
-    seed, trials = int(record.tags["tailrace.input.seed"]), int(record.tags["tailrace.input.trials"])
+    seed, trials = int(record.tags[run_tags.INPUT + "seed"]), int(record.tags[run_tags.INPUT + "trials"])
     trained, scores = fit(services, spec, loaded, seed=seed, trials=trials, on_trial=on_trial)
     metrics = measure(holdout_labels(loaded), scores)
-    recorded = record.tags["tailrace.model_digest"]
+    recorded = record.tags[run_tags.MODEL_DIGEST]
     now = inputs_of(spec, day, loaded.digests, seed, trials)
     return Reproduction(
         run_id,
         spec.name,
         data,
-        tuple(Compared(name, record.tags[f"tailrace.input.{name}"], value) for name, value in now.items()),
+        tuple(Compared(name, record.tags[f"{run_tags.INPUT}{name}"], value) for name, value in now.items()),
         (
             Compared("model digest", recorded, digest_to_compare(trained.model, recorded)),
             *(Compared(name, repr(_metric(record, name)), repr(value)) for name, value in metrics.items()),

@@ -12,7 +12,8 @@ import json
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Any
 
-from tailrace.operations.limits import AT_ONCE, kind_of
+from tailrace.lineage.dag_ids import kind_of
+from tailrace.operations.limits import AT_ONCE
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

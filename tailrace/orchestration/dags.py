@@ -19,6 +19,7 @@ from airflow.sdk import (
 )
 
 from tailrace.errors import UpstreamMissing
+from tailrace.lineage import dag_ids
 from tailrace.operations import limits
 from tailrace.orchestration import assets, dbt, decisions, forms, monitoring, task_results, tasks
 from tailrace.orchestration.priority import NightsFirst
@@ -112,7 +113,7 @@ def pipeline_dags(name: str, doc: str | None) -> tuple[DAG, DAG, DAG, DAG, DAG]:
 
 def _train_dag(spec: PipelineSpec, doc: str | None) -> DAG:
     with DAG(
-        f"train__{spec.name}",
+        dag_ids.train(spec.name),
         schedule=_daily(spec.schedule.train, spec.schedule),
         doc_md=_doc(doc, f"{spec.name} --train", TRAININGS, tasks.AT_ONCE["train"]),
         tags=["tailrace", spec.name],
@@ -131,7 +132,7 @@ def _train_dag(spec: PipelineSpec, doc: str | None) -> DAG:
 def _approve_dag(spec: PipelineSpec) -> DAG:
     """A DAG of its own: a waiting approval would hold the runs of another one up."""
     with DAG(
-        f"approve__{spec.name}",
+        dag_ids.approve(spec.name),
         schedule=None,
         doc_md=decisions.APPROVE_DOC.format(pipeline=spec.name, days=spec.gate.approval_days),
         tags=["tailrace", spec.name],
@@ -145,7 +146,7 @@ def _approve_dag(spec: PipelineSpec) -> DAG:
 
 def _rollback_dag(spec: PipelineSpec) -> DAG:
     with DAG(
-        f"rollback__{spec.name}",
+        dag_ids.rollback(spec.name),
         schedule=None,
         doc_md=decisions.ROLLBACK_DOC.format(pipeline=spec.name),
         tags=["tailrace", spec.name],
@@ -160,7 +161,7 @@ def _rollback_dag(spec: PipelineSpec) -> DAG:
 def _monitor_dag(spec: PipelineSpec) -> DAG:
     """Day by day after the predictions, however they came: by schedule, form or backfill."""
     with DAG(
-        f"monitor__{spec.name}",
+        dag_ids.monitor(spec.name),
         schedule=PartitionedAssetTimetable(assets=assets.predictions(spec.name)),
         doc_md=monitoring.DOC.format(pipeline=spec.name),
         tags=["tailrace", spec.name],
@@ -174,7 +175,7 @@ def _monitor_dag(spec: PipelineSpec) -> DAG:
 
 def _predict_dag(spec: PipelineSpec, doc: str | None) -> DAG:
     with DAG(
-        f"predict__{spec.name}",
+        dag_ids.predict(spec.name),
         schedule=_daily(spec.schedule.predict, spec.schedule),
         doc_md=_doc(doc, spec.name, ANY_ORDER, tasks.AT_ONCE["score"]),
         tags=["tailrace", spec.name],

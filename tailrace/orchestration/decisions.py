@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import DagRunTriggerException
 
 from tailrace.contracts import RunRecord
 from tailrace.errors import BadInput
-from tailrace.lineage import pins
+from tailrace.lineage import dag_ids, pins
 from tailrace.operations import people
 from tailrace.orchestration import assets, forms, task_results
 from tailrace.orchestration.stage_task import stage_task
@@ -93,7 +93,7 @@ def _links(trained: RunRecord) -> Links:
 def _ask(pipeline: str, training_run: str) -> None:
     """End this task by starting the approval's run; one that is there already is left alone."""
     raise DagRunTriggerException(
-        trigger_dag_id=f"approve__{pipeline}",
+        trigger_dag_id=dag_ids.approve(pipeline),
         dag_run_id=f"challenger__{training_run}",
         conf={"training_run": training_run},
         logical_date=None,

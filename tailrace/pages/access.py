@@ -9,12 +9,12 @@ from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
 from airflow.models.dag import DagModel
 
-from tailrace.pages.activity import predict_dag
+from tailrace.lineage import dag_ids
 
 
 def readable(user: Any, pipelines: Sequence[str]) -> set[str]:
     """The pipelines whose predictions this user may read: those whose predict DAG may be read."""
-    dags = {predict_dag(name): name for name in pipelines}
+    dags = {dag_ids.predict(name): name for name in pipelines}
     return {dags[dag_id] for dag_id in _readable_dags(user, set(dags))}
 
 

@@ -12,14 +12,6 @@ from tailrace.contracts import ModelResult
 Outcome = Literal["success", "failed", "running", "queued"]
 
 
-def predict_dag(pipeline: str) -> str:
-    return f"predict__{pipeline}"
-
-
-def train_dag(pipeline: str) -> str:
-    return f"train__{pipeline}"
-
-
 @dataclass(frozen=True)
 class Attempt:
     """A DAG run that tried to produce a day. `task` and `error` are those of the task that failed, or that runs.

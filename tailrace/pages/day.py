@@ -11,13 +11,12 @@ from typing import Any
 import pyarrow as pa
 
 from tailrace.contracts import Commit, Pin, RunRecord
-from tailrace.lineage import identity, pins
+from tailrace.lineage import identity, pins, run_tags
 from tailrace.pages.activity import Attempt
 from tailrace.pages.pipeline import CalendarDay, calendar_day
 from tailrace.pages.sources import Sources, number
 from tailrace.spec import PipelineSpec, zone
 
-HOLDOUT_SCORES = "tailrace.holdout_scores"
 COMPARED = 5
 """How many earlier publications are read again and compared; the others are listed."""
 BINS = 20
@@ -217,7 +216,7 @@ def _histogram(sources: Sources, spec: PipelineSpec, commit: Commit, training: R
     edges, shares = sources.lake.of(
         spec.predictions_table, ("histogram", commit.day), lambda: _shares(sources, spec, commit), nothing
     )
-    tag = training.tags.get(HOLDOUT_SCORES) if training else None
+    tag = training.tags.get(run_tags.HOLDOUT_SCORES) if training else None
     if not tag:
         return Histogram(edges, shares)
     held = json.loads(tag)

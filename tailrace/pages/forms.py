@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tailrace.lineage import dag_ids
 from tailrace.operations.limits import AT_ONCE
-from tailrace.pages.activity import predict_dag, train_dag
 from tailrace.spec import PipelineSpec
 
 ACTIONS = ("backfill", "predict", "train", "rollback", "approve")
@@ -67,34 +67,34 @@ def kind_of(action: str, pipeline: str) -> Kind | None:
     kinds = {
         "backfill": Kind(
             "Backfill",
-            predict_dag(pipeline),
+            dag_ids.predict(pipeline),
             "Predicts every day of a range, oldest first, a few at a time. Days that are published already from the "
             "same features by the same model are recognised and skipped.",
             "Start the backfill",
         ),
         "predict": Kind(
             "Predict a day",
-            predict_dag(pipeline),
+            dag_ids.predict(pipeline),
             "Scores, audits and publishes one day. What was published before stays unless the new predictions pass.",
             "Predict the day",
         ),
         "train": Kind(
             "Retrain",
-            train_dag(pipeline),
+            dag_ids.train(pipeline),
             "Trains a challenger on what was known at the day's first minute, compares it with the champion on the "
             "same rows, and asks the gate which of them is better.",
             "Start training",
         ),
         "rollback": Kind(
             "Roll back",
-            f"rollback__{pipeline}",
+            dag_ids.rollback(pipeline),
             "Makes a former champion the champion again. Published days stay as they are until they are predicted "
             "again.",
             "Roll back",
         ),
         "approve": Kind(
             "Ask for approval",
-            f"approve__{pipeline}",
+            dag_ids.approve(pipeline),
             "Asks a person whether a version becomes champion: a card shows it against the champion, and takes the "
             "answer with a reason.",
             "Ask for approval",

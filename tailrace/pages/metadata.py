@@ -22,8 +22,9 @@ from sqlalchemy.orm import Session
 
 from tailrace import days
 from tailrace.contracts import ModelResult
+from tailrace.lineage import dag_ids
 from tailrace.orchestration import task_results
-from tailrace.pages.activity import Approval, Attempt, NextRun, Outcome, predict_dag
+from tailrace.pages.activity import Approval, Attempt, NextRun, Outcome
 
 MOST_RUNS = 5000
 """The newest runs of a DAG that are looked at: years of nights, and their reruns."""
@@ -49,7 +50,7 @@ class AirflowActivity:
         # As text: a cast to a boolean would fail on whatever else a run was given. SQLite says 1.
         earnest = func.coalesce(cast(DagRun.conf["dry_run"].as_string(), String), "").not_in(("true", "1"))
         days_of = select(DagRun.dag_id, func.max(day).label("day")).group_by(DagRun.dag_id)
-        of_these = DagRun.dag_id.in_([predict_dag(name) for name in pipelines])
+        of_these = DagRun.dag_id.in_([dag_ids.predict(name) for name in pipelines])
         last_day = days_of.where(of_these, earnest, day <= str(_tomorrow())).subquery()
         on_it = select(DagRun).join(last_day, and_(DagRun.dag_id == last_day.c.dag_id, day == last_day.c.day))
         with create_session(scoped=False) as session:
@@ -57,11 +58,11 @@ class AirflowActivity:
             for run in session.scalars(on_it.where(earnest)):
                 if run.dag_id not in last or _at(last[run.dag_id]) < _at(run):
                     last[run.dag_id] = run
-            return {each.dag_id.removeprefix(predict_dag("")): each for each in _attempts(session, last.values())}
+            return {each.dag_id.removeprefix(dag_ids.predict("")): each for each in _attempts(session, last.values())}
 
     def by_day(self, pipeline: str) -> Mapping[dt.date, Attempt]:
         newest_first = (
-            select(DagRun).where(DagRun.dag_id == predict_dag(pipeline)).order_by(DagRun.id.desc()).limit(MOST_RUNS)
+            select(DagRun).where(DagRun.dag_id == dag_ids.predict(pipeline)).order_by(DagRun.id.desc()).limit(MOST_RUNS)
         )
         latest = _tomorrow()
         with create_session(scoped=False) as session:
@@ -75,7 +76,7 @@ class AirflowActivity:
             return {day: replace(attempts[run.id], day=day) for day, run in last.items()}
 
     def next_runs(self, pipelines: Sequence[str]) -> Mapping[str, NextRun]:
-        wanted = {predict_dag(name): name for name in pipelines}
+        wanted = {dag_ids.predict(name): name for name in pipelines}
         with create_session(scoped=False) as session:
             rows = session.execute(
                 select(DagModel.dag_id, DagModel.next_dagrun_create_after, DagModel.is_paused).where(

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from tailrace.champions.promotions import Promotion
 from tailrace.contracts import Commit, ModelVersion, Pin, RunRecord
-from tailrace.lineage import identity, pins
+from tailrace.lineage import identity, pins, run_tags
 from tailrace.pages import labels
 from tailrace.pages.activity import Approval, Attempt
 from tailrace.pages.labels import State
@@ -161,7 +161,7 @@ def _version(
         version.version,
         version.aliases,
         champion is not None and not champion.model.differs(model),
-        tags.get("tailrace.day", ""),
+        tags.get(run_tags.DAY, ""),
         run.params.get("candidate", "") if run else "",
         {
             name.removeprefix(HOLDOUT): value
@@ -169,10 +169,10 @@ def _version(
             if name.startswith(HOLDOUT) and (value := number(held)) is not None
         },
         pins.from_tags(tags),
-        tags.get("tailrace.gate", ""),
+        tags.get(run_tags.GATE, ""),
         own[0] if own else None,
         any(decision.decision != "rejected" for decision in own),
         version.run_id,
         run.url if run else "",
-        tags.get("tailrace.model_digest", ""),
+        tags.get(run_tags.MODEL_DIGEST, ""),
     )

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from tailrace.lineage import dag_ids, run_tags
 from tailrace.pages import labels
 
 
@@ -57,4 +58,5 @@ def _environment() -> Environment:
     )
     environment.filters |= {"number": number, "moment": moment, "as_json": as_json, "spark_points": spark_points}
     environment.globals |= {"signs": labels.SIGNS, "kinds": labels.NAMES, "served_by": labels.served_by}
+    environment.globals |= {"dag_ids": dag_ids, "run_tags": run_tags}
     return environment

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from tailrace.contracts import RunRecord
-from tailrace.lineage import pins
+from tailrace.lineage import pins, run_tags
 from tailrace.problems.metrics import METRICS, measure
 from tailrace.reporting.evaluation import Intervals, ScoredHoldout, calibration_bins, slice_table
 
@@ -110,7 +110,7 @@ def compare(
         challenger.record.pipeline,
         challenger.version,
         challenger.record.run_id,
-        challenger.record.tags["tailrace.day"],
+        challenger.record.tags[run_tags.DAY],
         champion.version if champion else None,
         champion.record.run_id if champion else None,
         gate_metric,
@@ -169,7 +169,7 @@ def _parameters(record: RunRecord) -> dict[str, str]:
 
 def _data(record: RunRecord) -> dict[str, str]:
     """What a training saw: its window, rows and pins, and the code that made it."""
-    seen = {"trained as of": record.tags["tailrace.day"]}
+    seen = {"trained as of": record.tags[run_tags.DAY]}
     for name, label in (("rows.learning", "rows learned from"), ("rows.holdout", "rows judged on")):
         if name in record.metrics:
             seen[label] = f"{int(record.metrics[name]):,}"
@@ -177,7 +177,7 @@ def _data(record: RunRecord) -> dict[str, str]:
         seen[f"{role}, days"] = f"{pin.first} to {pin.last}"
         seen[f"{role}, rows"] = f"{pin.rows:,}"
         seen[f"{role}, pin"] = f"version {pin.version}, {pin.digest[:12]}"
-    seen["code"] = record.tags.get("tailrace.git_commit", "unknown")
+    seen["code"] = record.tags.get(run_tags.GIT_COMMIT, "unknown")
     return seen
 
 

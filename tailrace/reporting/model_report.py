@@ -10,6 +10,7 @@ import numpy as np
 
 from tailrace.champions.gate import Decision
 from tailrace.contracts import Model, RunRecord, Trial, not_trained
+from tailrace.lineage import run_tags
 from tailrace.lineage.libraries import installed_version
 from tailrace.problems.metrics import measure
 from tailrace.reporting.evaluation import Intervals, ScoredHoldout, slice_table, write_report
@@ -70,12 +71,12 @@ def _facts(judged: Judged) -> dict[str, str]:
     return {
         "Owner": spec.owner,
         "Label": f"{spec.outcome.label}: {spec.outcome.description}",
-        "Trained as of": record.tags["tailrace.day"],
+        "Trained as of": record.tags[run_tags.DAY],
         "Learned from": f"{judged.data.learning.rows:,} rows",
         "Judged on": f"{judged.data.holdout.num_rows:,} rows of the last {spec.window.holdout_days} days",
         "Estimator": record.params["candidate"],
         "Training run": record.run_id,
-        "Code": record.tags["tailrace.git_commit"],
+        "Code": record.tags[run_tags.GIT_COMMIT],
     }
 
 

@@ -15,7 +15,7 @@ from tailrace.champions import gate, model_versions, promotions
 from tailrace.champions.gate import Decision
 from tailrace.contracts import Model, Services, Trial
 from tailrace.errors import UnknownName
-from tailrace.lineage import identity, pins
+from tailrace.lineage import identity, pins, run_tags
 from tailrace.lineage.identity import Identity
 from tailrace.problems.metrics import measure
 from tailrace.reporting import comparison, model_report
@@ -51,7 +51,7 @@ def run(services: Services, spec: PipelineSpec, run_id: str) -> Evaluated:
     record = services.tracker.run(run_id)
     model = model_of(services, spec, run_id)
     version = model.version
-    day = dt.date.fromisoformat(record.tags["tailrace.day"])
+    day = dt.date.fromisoformat(record.tags[run_tags.DAY])
     challenger = model_versions.load(services, spec, version)
     against = champion_against(services, spec, day, model)
     gone = model_versions.why_gone(services, spec, against) if against else ""
@@ -66,7 +66,7 @@ def run(services: Services, spec: PipelineSpec, run_id: str) -> Evaluated:
     decision = gate.decide(spec.gate, labels, scores, champion_scores, slices)
     if gone:
         decision = gate.left_to_a_person(decision, f"{gone} {_by_hand(spec, run_id)}")
-    intervals = bootstrap_intervals(labels, scores, champion_scores, seed=int(record.tags["tailrace.input.seed"]))
+    intervals = bootstrap_intervals(labels, scores, champion_scores, seed=int(record.tags[run_tags.INPUT + "seed"]))
     metrics = measure(labels, scores)
     champion_metrics = measure(labels, champion_scores) if champion_scores is not None else None
     evaluated = Evaluated(spec.name, day, run_id, version, champion_version, metrics, champion_metrics, decision)
@@ -101,7 +101,7 @@ def run(services: Services, spec: PipelineSpec, run_id: str) -> Evaluated:
     services.tracker.log(
         run_id,
         metrics=of_champion,
-        tags={"tailrace.gate": decision.verdict, "tailrace.compared_with": champion_version or "none"},
+        tags={run_tags.GATE: decision.verdict, run_tags.COMPARED_WITH: champion_version or "none"},
     )
     return evaluated
 

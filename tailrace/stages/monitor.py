@@ -17,7 +17,7 @@ from tailrace import days
 from tailrace.champions import model_versions
 from tailrace.contracts import Commit, Services
 from tailrace.errors import ModelGone, UpstreamMissing
-from tailrace.lineage import provenance
+from tailrace.lineage import provenance, run_tags
 from tailrace.monitoring import performance, references
 from tailrace.monitoring.references import References
 from tailrace.problems.metrics import Distribution, measure, population_stability_index
@@ -135,7 +135,7 @@ def _trained(services: Services, spec: PipelineSpec, commit: Commit, seen: dict[
     except ModelGone as gone:
         return _Trained(None, None, f"Drift is not known: {gone}")
     if record.run_id not in seen:
-        scores = record.tags.get(model_versions.SCORES_TAG)
+        scores = record.tags.get(run_tags.HOLDOUT_SCORES)
         known = Distribution.from_json(scores) if scores else None
         seen[record.run_id] = _Trained(references.of_run(services.tracker, record.run_id), known)
     return seen[record.run_id]

@@ -12,6 +12,7 @@ from tailrace.champions.gate import Decision
 from tailrace.champions.promotions import Promotion
 from tailrace.contracts import Services
 from tailrace.errors import BadInput, GateRefused, UnknownName
+from tailrace.lineage import run_tags
 from tailrace.lineage.identity import Identity
 from tailrace.spec import PipelineSpec, zone
 from tailrace.stages.evaluate import champion_against, comparison_of, decision_of, model_of
@@ -306,7 +307,7 @@ def _who(rejection: Promotion) -> str:
 
 def _standing(services: Services, spec: PipelineSpec, run_id: str) -> _Standing:
     past = promotions.history(services.lake, spec.name)
-    trained = dt.date.fromisoformat(services.tracker.run(run_id).tags["tailrace.day"])
+    trained = dt.date.fromisoformat(services.tracker.run(run_id).tags[run_tags.DAY])
     return _Standing(past, promotions.current(past), trained)
 
 

@@ -18,7 +18,7 @@ from tailrace.champions import model_versions
 from tailrace.contracts import Model, Services, Trained, Trial
 from tailrace.engines.encoding import doubles_where_null
 from tailrace.errors import TrackerUnavailable
-from tailrace.lineage import provenance
+from tailrace.lineage import provenance, run_tags
 from tailrace.monitoring import references
 from tailrace.problems.metrics import Distribution, measure
 from tailrace.spec import PipelineSpec
@@ -81,7 +81,7 @@ def run(
         if asked:
             tracker.log(earlier.run_id, tags=provenance.asked_again_tags(asked))
         return earlier
-    tags = _tags(spec, day, inputs) | provenance.asked_tags(asked or {}) | {"tailrace.engine": services.engine.name}
+    tags = _tags(spec, day, inputs) | provenance.asked_tags(asked or {}) | {run_tags.ENGINE: services.engine.name}
     run_id = tracker.start_run(spec.name, f"{spec.name} as of {day}", tags)
     try:
         tracker.log_inputs(run_id, pins)
@@ -155,11 +155,11 @@ def inputs_of(spec: PipelineSpec, day: dt.date, digests: Mapping[str, str], seed
 
 def _tags(spec: PipelineSpec, day: dt.date, inputs: Mapping[str, str]) -> dict[str, str]:
     return {
-        **{f"tailrace.input.{name}": value for name, value in inputs.items()},
-        **{f"tailrace.{name}": value for name, value in provenance.code().items()},
-        "tailrace.day": str(day),
-        "tailrace.spec_digest": spec.digest(),
-        "tailrace.owner": spec.owner,
+        **{f"{run_tags.INPUT}{name}": value for name, value in inputs.items()},
+        **{f"{run_tags.CODE}{name}": value for name, value in provenance.code().items()},
+        run_tags.DAY: str(day),
+        run_tags.SPEC_DIGEST: spec.digest(),
+        run_tags.OWNER: spec.owner,
     }
 
 
@@ -167,16 +167,16 @@ def _earlier(services: Services, spec: PipelineSpec, inputs: Mapping[str, str]) 
     """The finished run that had the same inputs, if there is one and its version is registered."""
     versions = {version.run_id: version.version for version in services.tracker.versions(spec.name)}
     for record in services.tracker.runs(spec.name):
-        same = all(record.tags.get(f"tailrace.input.{name}") == value for name, value in inputs.items())
+        same = all(record.tags.get(f"{run_tags.INPUT}{name}") == value for name, value in inputs.items())
         if record.status == "finished" and record.run_id in versions and same:
             return TrainingResult(
                 spec.name,
-                dt.date.fromisoformat(record.tags["tailrace.day"]),
+                dt.date.fromisoformat(record.tags[run_tags.DAY]),
                 record.run_id,
                 versions[record.run_id],
                 record.params["candidate"],
                 {name.removeprefix("holdout."): value for name, value in record.metrics.items() if "holdout." in name},
-                record.tags["tailrace.model_digest"],
+                record.tags[run_tags.MODEL_DIGEST],
                 unchanged=True,
                 url=record.url,
             )
@@ -205,9 +205,9 @@ def _register(
             "rows.holdout": data.holdout.num_rows,
         },
         tags={
-            "tailrace.model_digest": model.digest(),
-            "tailrace.model_kind": model.kind,
-            model_versions.SCORES_TAG: Distribution.of(scores).to_json(),
+            run_tags.MODEL_DIGEST: model.digest(),
+            run_tags.MODEL_KIND: model.kind,
+            run_tags.HOLDOUT_SCORES: Distribution.of(scores).to_json(),
         },
     )
     example = example_of(data)

@@ -15,9 +15,9 @@ import pyarrow as pa
 
 from tailrace.contracts import ModelVersion, Pin, RunRecord, Trial
 from tailrace.errors import UnknownName
+from tailrace.lineage import run_tags
 from tailrace.lineage.pins import to_tags
 from tailrace.tracking import folders, processes
-from tailrace.tracking.names import CLOSED_BECAUSE, CLOSED_BY, MODEL_DIGEST
 
 Status = Literal["running", "finished", "failed", "killed"]
 
@@ -59,7 +59,7 @@ class MemoryTracker:
     def close_runs_of(self, pipeline: str, host: str, why: str) -> None:
         with self._lock:
             for run in self._runs.values():
-                if (run.pipeline, run.status, run.tags[processes.HOST]) == (pipeline, "running", host):
+                if (run.pipeline, run.status, run.tags[run_tags.HOST]) == (pipeline, "running", host):
                     self._close(run, why, processes.here())
 
     def log_trial(self, run_id: str, trial: Trial) -> None:
@@ -103,7 +103,7 @@ class MemoryTracker:
                 run_id=run_id,
                 created_at=dt.datetime.now(dt.UTC),
                 aliases=(),
-                tags={MODEL_DIGEST: folders.digest(folder)},
+                tags={run_tags.MODEL_DIGEST: folders.digest(folder)},
             )
             shutil.copytree(folder, self._model(created))
             known.append(created)
@@ -137,7 +137,7 @@ class MemoryTracker:
     def model_folder(self, pipeline: str, version: str, folder: Path) -> Path:
         found = self._find_version(pipeline, version)
         folder.mkdir(parents=True, exist_ok=True)
-        return folders.deliver(self._model(found), found.tags[MODEL_DIGEST], folder, pipeline, version)
+        return folders.deliver(self._model(found), found.tags[run_tags.MODEL_DIGEST], folder, pipeline, version)
 
     def versions(self, pipeline: str) -> tuple[ModelVersion, ...]:
         with self._lock:
@@ -169,7 +169,7 @@ class MemoryTracker:
 
     def _close(self, run: _Run, why: str, closed_by: str) -> None:
         run.status = "killed"
-        run.tags.update({CLOSED_BECAUSE: why, CLOSED_BY: closed_by})
+        run.tags.update({run_tags.CLOSED_BECAUSE: why, run_tags.CLOSED_BY: closed_by})
 
     def _artefacts(self, run_id: str) -> Path:
         return self.folder / "runs" / run_id

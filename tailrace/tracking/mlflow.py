@@ -19,19 +19,10 @@ import pyarrow as pa
 
 from tailrace.contracts import ModelVersion, Pin, RunRecord, Trial
 from tailrace.errors import ModelGone, UnknownName
+from tailrace.lineage import run_tags
 from tailrace.lineage.pins import to_json, to_tags
 from tailrace.tracking import folders, locations, processes
 from tailrace.tracking.mlflow_seam import asks
-from tailrace.tracking.names import (
-    CLOSED_BECAUSE,
-    CLOSED_BY,
-    KIND,
-    MODEL_DIGEST,
-    PIPELINE,
-    TRAINING,
-    TRIAL,
-    TRIAL_STATE,
-)
 
 # isort: split
 import mlflow.artifacts
@@ -90,7 +81,12 @@ class MlflowTracker:
             experiment_id,
             run_name=name,
             # With the run, not after it: whoever lists runs in between would read one without its day.
-            tags={PIPELINE: pipeline, KIND: TRAINING, **processes.identity(), **_all_fitting(tags)},
+            tags={
+                run_tags.PIPELINE: pipeline,
+                run_tags.KIND: run_tags.TRAINING,
+                **processes.identity(),
+                **_all_fitting(tags),
+            },
         ).info.run_id
         self._write(run_id, {}, {}, {name: tag for name, tag in tags.items() if len(tag) > MAX_TAG_VAL_LENGTH})
         for run, why in orphans:
@@ -100,19 +96,19 @@ class MlflowTracker:
     @asks("close the runs of a lost host")
     def close_runs_of(self, pipeline: str, host: str, why: str) -> None:
         for run in self._running(self._experiment(pipeline)):
-            if run.data.tags.get(processes.HOST) == host:
+            if run.data.tags.get(run_tags.HOST) == host:
                 self._close(run, why, processes.here())
 
     @asks("record a trial")
     def log_trial(self, run_id: str, trial: Trial) -> None:
         parent = self._get_run(run_id)
         ended = int(time.time() * 1000)
-        tags = {MLFLOW_PARENT_RUN_ID: run_id, KIND: TRIAL, TRIAL_STATE: trial.state}
+        tags = {MLFLOW_PARENT_RUN_ID: run_id, run_tags.KIND: run_tags.TRIAL, run_tags.TRIAL_STATE: trial.state}
         child = self._client.create_run(
             parent.info.experiment_id,
             start_time=ended - int(trial.seconds * 1000),
             run_name=f"trial {trial.number}: {trial.candidate}",
-            tags=tags | {PIPELINE: parent.data.tags[PIPELINE], **processes.identity()},
+            tags=tags | {run_tags.PIPELINE: parent.data.tags[run_tags.PIPELINE], **processes.identity()},
         ).info.run_id
         metrics = {"seconds": trial.seconds} | ({"value": trial.value} if trial.value is not None else {})
         self._write(child, {"candidate": trial.candidate, **trial.parameters}, metrics, {})
@@ -145,7 +141,7 @@ class MlflowTracker:
     def log_model(self, run_id: str, folder: Path, example: pa.Table, predictions: pa.Array) -> str:
         folders.require(folder)
         run = self._get_run(run_id)
-        pipeline = run.data.tags[PIPELINE]
+        pipeline = run.data.tags[run_tags.PIPELINE]
         self._registered_model(pipeline)
         for version in self._search_versions(f"name = '{pipeline}' and run_id = '{run_id}'"):
             return str(version.version)
@@ -160,7 +156,7 @@ class MlflowTracker:
             source=model.artifact_location,
             run_id=run_id,
             model_id=model.model_id,
-            tags={MODEL_DIGEST: folders.digest(folder), **versions},
+            tags={run_tags.MODEL_DIGEST: folders.digest(folder), **versions},
         )
         self._write(run_id, {}, {}, processes.heartbeat())
         return str(created.version)
@@ -178,7 +174,7 @@ class MlflowTracker:
         experiment = self._client.get_experiment_by_name(pipeline)
         if experiment is None:
             return ()
-        found = self._search_runs(experiment.experiment_id, f"tags.`{KIND}` = '{TRAINING}'")
+        found = self._search_runs(experiment.experiment_id, f"tags.`{run_tags.KIND}` = '{run_tags.TRAINING}'")
         return tuple(self._record(run) for run in found)
 
     @asks("download files of a run")
@@ -204,7 +200,7 @@ class MlflowTracker:
                 self._refuse_if_gone(pipeline, version, found.source)
                 raise
             files = mlflow_model.saved_files(Path(pyfunc))
-            return folders.deliver(files, found.tags[MODEL_DIGEST], folder, pipeline, version)
+            return folders.deliver(files, found.tags[run_tags.MODEL_DIGEST], folder, pipeline, version)
 
     @asks("list the model versions")
     def versions(self, pipeline: str) -> tuple[ModelVersion, ...]:
@@ -267,7 +263,7 @@ class MlflowTracker:
     def _upload(self, run: Run, pyfunc: Path) -> LoggedModel:
         """Store a pyfunc folder as a model of the run; a failed upload is marked as failed."""
         model = self._client.create_logged_model(
-            run.info.experiment_id, name=run.data.tags[PIPELINE], source_run_id=run.info.run_id
+            run.info.experiment_id, name=run.data.tags[run_tags.PIPELINE], source_run_id=run.info.run_id
         )
         try:
             self._client.log_model_artifacts(model.model_id, str(pyfunc))
@@ -283,11 +279,15 @@ class MlflowTracker:
             experiment_id, f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{run_id}' and attributes.status = 'RUNNING'"
         )
         for left_open in [*trials, run]:
-            self._write(left_open.info.run_id, {}, {}, {CLOSED_BECAUSE: why, CLOSED_BY: closed_by})
+            self._write(left_open.info.run_id, {}, {}, {run_tags.CLOSED_BECAUSE: why, run_tags.CLOSED_BY: closed_by})
             self._client.set_terminated(left_open.info.run_id, "KILLED")
 
     def _running(self, experiment_id: str) -> list[Run]:
-        return list(self._search_runs(experiment_id, f"attributes.status = 'RUNNING' and tags.`{KIND}` = '{TRAINING}'"))
+        return list(
+            self._search_runs(
+                experiment_id, f"attributes.status = 'RUNNING' and tags.`{run_tags.KIND}` = '{run_tags.TRAINING}'"
+            )
+        )
 
     def _write(
         self, run_id: str, params: Mapping[str, Any], metrics: Mapping[str, float], tags: Mapping[str, str]
@@ -360,7 +360,9 @@ class MlflowTracker:
 
     def _recent_runs(self) -> list[str]:
         experiments = [experiment.experiment_id for experiment in self._client.search_experiments()]
-        newest = self._client.search_runs(experiments, f"tags.`{KIND}` = '{TRAINING}'", max_results=RECENT_RUNS)
+        newest = self._client.search_runs(
+            experiments, f"tags.`{run_tags.KIND}` = '{run_tags.TRAINING}'", max_results=RECENT_RUNS
+        )
         return [run.info.run_id for run in newest]
 
     def _record(self, run: Run) -> RunRecord:
@@ -368,7 +370,7 @@ class MlflowTracker:
         page = f"/#/experiments/{info.experiment_id}/runs/{info.run_id}"
         return RunRecord(
             run_id=info.run_id,
-            pipeline=run.data.tags.get(PIPELINE, ""),
+            pipeline=run.data.tags.get(run_tags.PIPELINE, ""),
             status=STATUS[info.status],
             started_at=_moment(info.start_time),
             params=dict(run.data.params),

@@ -9,10 +9,7 @@ from collections.abc import Mapping
 
 import psutil
 
-HOST = "tailrace.host"
-PID = "tailrace.pid"
-STARTED = "tailrace.process_started"
-HEARTBEAT = "tailrace.heartbeat"
+from tailrace.lineage import run_tags
 
 SILENCE = dt.timedelta(hours=1)
 """How long a run on another host may go without a sign of life."""
@@ -24,7 +21,12 @@ CLOCK_STEP = 2.0
 def identity() -> dict[str, str]:
     """Tags that name this process: host, process id and its start (seconds since 1970), and a heartbeat."""
     started = psutil.Process().create_time()
-    return {HOST: socket.gethostname(), PID: str(os.getpid()), STARTED: str(started), **heartbeat()}
+    return {
+        run_tags.HOST: socket.gethostname(),
+        run_tags.PID: str(os.getpid()),
+        run_tags.STARTED: str(started),
+        **heartbeat(),
+    }
 
 
 def here() -> str:
@@ -34,18 +36,23 @@ def here() -> str:
 
 def heartbeat() -> dict[str, str]:
     """A tag that says when this process last showed itself, in UTC."""
-    return {HEARTBEAT: dt.datetime.now(dt.UTC).isoformat(timespec="seconds")}
+    return {run_tags.HEARTBEAT: dt.datetime.now(dt.UTC).isoformat(timespec="seconds")}
 
 
 def why_dead(tags: Mapping[str, str]) -> str | None:
     """Why the process that wrote these tags must be gone, as a sentence; None if it may be alive."""
-    if not {HOST, PID, STARTED, HEARTBEAT} <= set(tags):
+    if not {
+        run_tags.HOST,
+        run_tags.PID,
+        run_tags.STARTED,
+        run_tags.HEARTBEAT,
+    } <= set(tags):
         return None
-    if tags[HOST] == socket.gethostname():
-        return _why_dead_here(int(tags[PID]), float(tags[STARTED]))
-    silent = dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(tags[HEARTBEAT])
+    if tags[run_tags.HOST] == socket.gethostname():
+        return _why_dead_here(int(tags[run_tags.PID]), float(tags[run_tags.STARTED]))
+    silent = dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(tags[run_tags.HEARTBEAT])
     if silent > SILENCE:
-        return f"Host {tags[HOST]} has shown no sign of life since {tags[HEARTBEAT]}."
+        return f"Host {tags[run_tags.HOST]} has shown no sign of life since {tags[run_tags.HEARTBEAT]}."
     return None
 
 

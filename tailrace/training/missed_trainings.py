@@ -7,6 +7,7 @@ import datetime as dt
 from croniter import croniter
 
 from tailrace.contracts import Services
+from tailrace.lineage import run_tags
 from tailrace.spec import PipelineSpec, zone
 
 
@@ -27,8 +28,8 @@ def missed(services: Services, spec: PipelineSpec) -> dt.date | None:
     if scheduled <= min(outcomes) or scheduled < (schedule.start or dt.date.min):
         return None
     trained = (
-        dt.date.fromisoformat(record.tags["tailrace.day"])
+        dt.date.fromisoformat(record.tags[run_tags.DAY])
         for record in services.tracker.runs(spec.name)
-        if record.status == "finished" and "tailrace.day" in record.tags
+        if record.status == "finished" and run_tags.DAY in record.tags
     )
     return None if max(trained, default=dt.date.min) >= scheduled else scheduled

@@ -21,8 +21,8 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 
 from tailrace.contracts import Pin, Tracker, Trial
 from tailrace.errors import BadInput, Refused, UnknownName
+from tailrace.lineage import run_tags
 from tailrace.lineage.pins import from_tags
-from tailrace.tracking import processes
 from tailrace.tracking.memory import MemoryTracker
 from tailrace.tracking.mlflow import MlflowTracker
 
@@ -249,10 +249,10 @@ def test_a_model_whose_files_are_gone_is_refused(
 def test_a_run_whose_process_died_is_closed(tracker: Tracker, pipeline: str) -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    orphan = tracker.start_run(pipeline, "orphan", {processes.PID: str(ended.pid)})
+    orphan = tracker.start_run(pipeline, "orphan", {run_tags.PID: str(ended.pid)})
     hour_ago = (dt.datetime.now(dt.UTC) - dt.timedelta(minutes=61)).isoformat()
-    silent = tracker.start_run(pipeline, "silent", {processes.HOST: "elsewhere", processes.HEARTBEAT: hour_ago})
-    busy = tracker.start_run(pipeline, "busy", {processes.HOST: "elsewhere"})
+    silent = tracker.start_run(pipeline, "silent", {run_tags.HOST: "elsewhere", run_tags.HEARTBEAT: hour_ago})
+    busy = tracker.start_run(pipeline, "busy", {run_tags.HOST: "elsewhere"})
     mine = tracker.start_run(pipeline, "mine", {})
     statuses = {run.run_id: run.status for run in tracker.runs(pipeline)}
     assert statuses == {orphan: "killed", silent: "killed", busy: "running", mine: "running"}
@@ -262,10 +262,10 @@ def test_a_run_whose_process_died_is_closed(tracker: Tracker, pipeline: str) -> 
 
 
 def test_the_open_runs_of_a_host_that_is_gone_are_closed(tracker: Tracker, pipeline: str) -> None:
-    lost = tracker.start_run(pipeline, "lost", {processes.HOST: "train-pod-1"})
-    done = tracker.start_run(pipeline, "done", {processes.HOST: "train-pod-1"})
+    lost = tracker.start_run(pipeline, "lost", {run_tags.HOST: "train-pod-1"})
+    done = tracker.start_run(pipeline, "done", {run_tags.HOST: "train-pod-1"})
     tracker.end_run(done, "finished")
-    other = tracker.start_run(pipeline, "other", {processes.HOST: "train-pod-2"})
+    other = tracker.start_run(pipeline, "other", {run_tags.HOST: "train-pod-2"})
     tracker.close_runs_of(pipeline, "train-pod-1", "Its pod was deleted.")
     assert {run.run_id: run.status for run in tracker.runs(pipeline)} == {
         lost: "killed",
@@ -276,7 +276,7 @@ def test_the_open_runs_of_a_host_that_is_gone_are_closed(tracker: Tracker, pipel
 
 
 def test_a_log_call_is_a_sign_of_life(tracker: Tracker, pipeline: str) -> None:
-    old = {processes.HOST: "elsewhere", processes.HEARTBEAT: "2013-01-01T00:00:00+00:00"}
+    old = {run_tags.HOST: "elsewhere", run_tags.HEARTBEAT: "2013-01-01T00:00:00+00:00"}
     signs: list[Callable[[str], object]] = [
         lambda run_id: tracker.log(run_id, metrics={"rows": 1}),
         lambda run_id: tracker.log_trial(run_id, trial(0)),
@@ -285,4 +285,4 @@ def test_a_log_call_is_a_sign_of_life(tracker: Tracker, pipeline: str) -> None:
     for sign in signs:
         run_id = tracker.start_run(pipeline, "old", old)
         sign(run_id)
-        assert tracker.run(run_id).tags[processes.HEARTBEAT] > "2014"
+        assert tracker.run(run_id).tags[run_tags.HEARTBEAT] > "2014"

@@ -16,6 +16,7 @@ from kubernetes import client as k8s
 from kubernetes.client.exceptions import ApiException
 
 from tailrace import errors, settings
+from tailrace.lineage import run_tags
 from tailrace.operations import stage_result_file
 from tailrace.orchestration import task_results
 from tailrace.orchestration.dags import pipeline_dags
@@ -23,7 +24,6 @@ from tailrace.orchestration.pods import pod_failure, pod_run
 from tailrace.orchestration.pods.stage_pod import StagePod
 from tailrace.orchestration.stage_task import no_links
 from tailrace.settings import PodSettings
-from tailrace.tracking import processes
 from tailrace.tracking.memory import MemoryTracker
 from tailrace.wiring import Wiring
 from tests.kubernetes.cluster import DRIVER_TEMPLATE
@@ -404,7 +404,7 @@ def test_a_task_waits_for_its_teams_quota_without_using_up_a_try(in_pods, hours)
 
 def test_the_training_run_of_a_driver_that_died_is_closed_when_its_fate_is_known(in_pods, monkeypatch, tmp_path):
     tracker = MemoryTracker(tmp_path)
-    lost = tracker.start_run("flight_delay", "lost", {processes.HOST: "train-1"})
+    lost = tracker.start_run("flight_delay", "lost", {run_tags.HOST: "train-1"})
     monkeypatch.setattr(Wiring, "tracker", tracker)
     task, given = tasks()["train"], context() | {"ti": SimpleNamespace(xcom_push=lambda key, value: None)}
     run = pod_run.PodRun.__new__(pod_run.PodRun)

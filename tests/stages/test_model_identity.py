@@ -9,7 +9,7 @@ import pytest
 
 from tailrace.champions import model_versions, promotions
 from tailrace.errors import BadInput, ModelGone
-from tailrace.lineage import identity
+from tailrace.lineage import identity, run_tags
 from tailrace.reporting import model_report
 from tailrace.spec import SearchBudget
 from tailrace.stages import evaluate, monitor, promote, score, train
@@ -151,7 +151,7 @@ class TestARegistryThatWasStartedOver:
     def test_files_and_tag_that_were_both_exchanged_are_another_model(self, loop, champion):
         tracker = loop.services.tracker
         (known,) = tracker._versions["churn"]
-        known.tags[identity.DIGEST_TAG] = "f" * 64
+        known.tags[run_tags.MODEL_DIGEST] = "f" * 64
         with pytest.raises(ModelGone, match="model digest ffffffffffff"):
             score.run(loop.services, loop.spec, NEXT, "n")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from tailrace.commands import output
 from tailrace.commands.airflow.api import ERROR, FINAL, RESULT, AirflowApi, Backfill, DayRun
-from tailrace.operations.limits import kind_of
+from tailrace.lineage.dag_ids import kind_of
 
 RESULT_TASKS = {"predict": ("publish", "score"), "train": ("train",), "warehouse": ()}
 """By the DAG's kind: the tasks whose results say what became of a day, the last task first."""

@@ -1,0 +1,42 @@
+"""The names of the tags of training runs and model versions. Stored runs have them: never change one."""
+
+from __future__ import annotations
+
+PIPELINE = "tailrace.pipeline"
+KIND = "tailrace.kind"
+TRAINING, TRIAL = "training", "trial"
+"""The values of KIND."""
+TRIAL_STATE = "tailrace.trial_state"
+
+DAY = "tailrace.day"
+"""The day as of which a model was trained, as YYYY-MM-DD."""
+OWNER = "tailrace.owner"
+ENGINE = "tailrace.engine"
+SPEC_DIGEST = "tailrace.spec_digest"
+CODE = "tailrace."
+"""Before each name of `provenance.code()`: the release, the git commit, the lock file's digest."""
+GIT_COMMIT = f"{CODE}git_commit"
+
+INPUT = "tailrace.input."
+"""Before the name of each input that a training depends on."""
+PIN = "tailrace.pin."
+"""Before each role of the lake tables that a training read."""
+REQUEST = "tailrace.request."
+"""Before each field of the request that started a training."""
+REQUESTED_AGAIN = "tailrace.requested_again"
+
+GATE = "tailrace.gate"
+"""The gate's verdict on the version of a run."""
+COMPARED_WITH = "tailrace.compared_with"
+"""The champion's version that the gate compared with, or none."""
+HOLDOUT_SCORES = "tailrace.holdout_scores"
+MODEL_DIGEST = "tailrace.model_digest"
+"""Of a run: SHA-256 of the fitted parameters. Of a model version: SHA-256 of the files that were registered."""
+MODEL_KIND = "tailrace.model_kind"
+
+CLOSED_BECAUSE = "tailrace.closed_because"
+CLOSED_BY = "tailrace.closed_by"
+HOST = "tailrace.host"
+PID = "tailrace.pid"
+STARTED = "tailrace.process_started"
+HEARTBEAT = "tailrace.heartbeat"
