@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tailrace.spec import WAREHOUSE
+from tailrace.spec.pipeline import WAREHOUSE
 
 __all__ = ["WAREHOUSE", "approve", "kind_of", "monitor", "predict", "rollback", "train"]
 
