@@ -6,6 +6,7 @@
     │   ├── SettingsError        one or more problems in the environment's settings, all listed
     │   ├── UnknownName          a pipeline, table, stage, run ... that does not exist
     │   ├── OutOfCalendar        a day the source has no data for
+    │   ├── NotInstalled         a package of an extra, which the sentence names, is not installed
     │   └── ClusterRefused       the cluster will never run this: rights, image, another Python
     ├── Refused                  the data or the model is not good enough: a person must look
     │   ├── LandingRefused       a landed file is corrupt, or its columns are not the declared ones
@@ -85,6 +86,10 @@ class UnknownName(BadInput):
 
 class OutOfCalendar(BadInput):
     """A day for which the source holds no data."""
+
+
+class NotInstalled(BadInput):
+    """What was chosen needs a package that is not installed; the message names the extra that brings it."""
 
 
 class ClusterRefused(BadInput):

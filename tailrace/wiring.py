@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tailrace import extras
 from tailrace import settings as configuration
 from tailrace.settings import Settings
 
@@ -51,6 +52,7 @@ class Wiring:
         settings = self.settings
         project, work = settings.dbt_project, settings.work / "dbt"
         if settings.warehouse_is_postgres:
+            extras.require_for(settings, "warehouse")
             from tailrace.warehouse.postgres import PostgresWarehouse
 
             return PostgresWarehouse(settings.warehouse, settings.warehouse_password, project, self.landing, work)
@@ -77,6 +79,7 @@ class Wiring:
     @cached_property
     def engine(self) -> Engine:
         if self.settings.engine == "spark":
+            extras.require_for(self.settings, "engine")
             from tailrace.engines.spark.engine import SparkEngine
 
             return SparkEngine(self.settings.spark, on_start=self._on_spark)
@@ -86,9 +89,10 @@ class Wiring:
 
     @cached_property
     def tracker(self) -> Tracker:
+        settings = self.settings
+        extras.require_for(settings, "tracker")
         from tailrace.tracking.mlflow import MlflowTracker
 
-        settings = self.settings
         artifacts = None if settings.tracking_uri.startswith("http") else settings.artifacts
         return MlflowTracker(settings.tracking_uri, artifacts, settings.tracking_ui or None)
 

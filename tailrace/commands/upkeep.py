@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tailrace import settings
+from tailrace import extras, settings
 from tailrace.commands import options, output
 from tailrace.errors import SettingsError
 from tailrace.spec import MOST_DAYS, registry
@@ -18,8 +18,8 @@ def check(as_json: options.Json = False) -> None:
     from tailrace.operations.checks import check_all
 
     services = options.services()
-    if problems := settings.unusable(services.settings):
-        raise SettingsError("The installation cannot be written to:", problems)
+    if problems := [*extras.problems_of(services.settings), *settings.unusable(services.settings)]:
+        raise SettingsError("These settings cannot be used here:", problems)
     output.table("Checks", check_all(services), as_json)
 
 

@@ -1,10 +1,11 @@
-"""What the operating system refuses, in a sentence: rights, full disks, a file where a folder should be."""
+"""What the machine refuses, in a sentence: rights, full disks, a file where a folder should be, an absent extra."""
 
 from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
 
+from tailrace import extras
 from tailrace.errors import BadInput, StorageFull, TailraceError, cause_of
 from tailrace.operations.people import user
 
@@ -17,13 +18,15 @@ _OF_DATABASES = ("unable to open database file", "attempt to write a readonly da
 
 
 def in_words(error: BaseException) -> TailraceError | None:
-    """The error of ours that an error of the operating system means, however deep it lies among the causes.
+    """The error of ours that an error of the operating system or an import means, however deep among the causes.
 
     None if there is none in it.
     """
     for each in _causes(error):
         if isinstance(each, OSError) and each.filename is not None and (ours := _of_a_path(each)):
             return ours
+        if absent := extras.behind(each):
+            return absent
     said = cause_of(error, 400)
     if any(words in said.lower() for words in _OF_DATABASES):
         return BadInput(

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from tailrace import settings
+from tailrace import extras, settings
 from tailrace.contracts import ModelResult
 from tailrace.orchestration import task_results, tasks
 from tailrace.orchestration.stage_task import stage_task
@@ -21,6 +21,7 @@ def build_tasks() -> Any:
     configured = settings.load()
     if configured.dbt_tasks == settings.BUILD:
         return build()
+    extras.require("One task per dbt model (TAILRACE_DBT_TASKS=models)", "cosmos")
     from tailrace.orchestration import dbt_models
     from tailrace.wiring import Wiring
 

@@ -15,8 +15,8 @@ from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from tailrace import settings
-from tailrace.errors import SettingsError, TailraceError
+from tailrace import extras, settings
+from tailrace.errors import BadInput, TailraceError
 from tailrace.pages import cache_warmer, documents, views, web
 from tailrace.pages.caching import AskedVersion, RememberedLake, RememberedTracker, newest_log
 from tailrace.pages.metadata import AirflowActivity
@@ -27,10 +27,14 @@ HERE = Path(__file__).parent
 
 
 def installed() -> FastAPI:
-    """The application on the settings of this process's environment; where those are wrong, every page says so."""
+    """The application on the settings of this process's environment.
+
+    Where those are wrong or the extra `ui` is not installed, every page says so.
+    """
     try:
+        extras.require("Tailrace's part of Airflow's UI", "plotly")
         configured = settings.load()
-    except SettingsError as error:
+    except BadInput as error:
         return _telling(error)
     services = Wiring(configured)
     lake = services.watched_lake

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from tailrace import extras
 from tailrace.errors import did_you_mean
 from tailrace.spec.training import Candidate
 
@@ -87,6 +88,9 @@ def _cluster_estimator(where: str, candidate: Candidate, metric: str) -> Iterato
             f"{where}.estimator {candidate.estimator!r} is none of those that train on a cluster: "
             f"{', '.join(CLUSTER_ESTIMATORS)}.{did_you_mean(candidate.estimator, CLUSTER_ESTIMATORS)}"
         )
+        return
+    if sentence := extras.absent(f"{where}.estimator {candidate.estimator!r}", "pyspark"):
+        yield sentence
         return
     from pyspark.ml.param import Param
 

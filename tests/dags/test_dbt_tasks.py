@@ -14,6 +14,8 @@ from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
 from pipelines.sources.nycflights13 import TABLES
 from tailrace import settings
 from tailrace.days import span
+from tailrace.errors import NotInstalled
+from tailrace.orchestration import dbt
 from tailrace.warehouse.dbt import DbtWarehouse
 from tailrace.wiring import Wiring
 from tests.airflow_home import HOME
@@ -30,6 +32,13 @@ def test_cosmos_is_not_loaded_where_it_is_not_asked_for() -> None:
     script = f"import runpy, sys; runpy.run_path({file!r}); print('cosmos.converter' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_without_cosmos_the_dag_says_which_extra_it_needs(hide, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAILRACE_DBT_TASKS", settings.MODELS)
+    hide("cosmos")
+    with pytest.raises(NotInstalled, match=r"needs astronomer-cosmos, .*'tailrace\[cosmos\]'"):
+        dbt.build_tasks()
 
 
 @pytest.fixture

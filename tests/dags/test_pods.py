@@ -71,6 +71,12 @@ def test_only_the_heavy_tasks_change_and_only_in_where_they_run(monkeypatch):
     assert not {name for name, task in in_process.items() if task.task_type == "StagePod"}
 
 
+def test_without_the_provider_the_dag_says_which_extra_it_needs(in_pods, hide):
+    hide("airflow.providers.cncf.kubernetes")
+    with pytest.raises(errors.NotInstalled, match=r"cncf-kubernetes, .*'tailrace\[kubernetes\]'"):
+        tasks()
+
+
 def test_parsing_imports_no_kubernetes(in_pods):
     code = (
         "import sys, airflow.sdk\n"

@@ -161,6 +161,15 @@ class TestWrongSettings:
             assert "Content-Security-Policy" in answer.headers
         assert broken.get("/static/pages.css").status_code == 200
 
+    def test_an_absent_extra_is_named_on_every_page(self, client, as_viewer, hide):
+        from tailrace.pages import app
+
+        hide("plotly")
+        without = TestClient(app.installed(), base_url="http://airflow.example")
+        answer = without.get("/pages", headers=as_viewer)
+        assert "needs plotly, which is not installed" in answer.text
+        assert "pip install &#39;tailrace[ui]&#39;" in answer.text
+
     def test_nobody_else_is_told(self, broken):
         answer = broken.get("/pages")
         assert answer.status_code == 401

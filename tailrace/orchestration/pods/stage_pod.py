@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowRescheduleException
 
-from tailrace import settings
+from tailrace import extras, settings
 from tailrace.errors import ClusterRefused, QuotaUsedUp, TailraceError, TrackerUnavailable
 from tailrace.operations.stage_result_file import StageFailed
 from tailrace.orchestration import request, task_results
@@ -49,6 +49,7 @@ class StagePod(BaseOperator):
         training_run: Any = None,
         **options: Any,
     ) -> None:
+        extras.require("A heavy task in a pod (TAILRACE_TASKS=pods)", "airflow.providers.cncf.kubernetes")
         super().__init__(**options)
         self.pipeline = pipeline
         self.training_run = training_run
