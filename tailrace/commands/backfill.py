@@ -14,13 +14,12 @@ from tailrace.champions import model_versions
 from tailrace.commands import options, output
 from tailrace.errors import BadInput, SpecError
 from tailrace.lineage import dag_ids
+from tailrace.lineage.dag_ids import WAREHOUSE
 from tailrace.operations import limits
 from tailrace.spec import registry, zone
 
 if TYPE_CHECKING:
     from tailrace.commands.airflow.api import AirflowApi
-
-WAREHOUSE = "warehouse"
 
 
 def backfill(
