@@ -121,7 +121,7 @@ def _prepare(folder: Path, sizes: list[int]) -> None:
     import mlflow.pyfunc
     import xgboost
 
-    from tailrace.engines.models import XgboostModel
+    from tailrace.engines.xgboost_models import XgboostModel
 
     random = np.random.default_rng(0)
     matrix = random.random((100_000, len(COLUMNS)), dtype=np.float32)

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from tailrace.engines.encoding import check_numbers
-from tailrace.engines.models import DESCRIPTION, check_columns
+from tailrace.engines.signatures import DESCRIPTION, check_columns
 from tailrace.engines.vectors import VectorEncoding
 
 ARRAYS = "model.npz"

@@ -22,8 +22,8 @@ from tailrace.contracts import Model
 from tailrace.engines import models
 from tailrace.engines.estimators import fit, is_distributed, is_xgboost
 from tailrace.engines.library_errors import said
-from tailrace.engines.models import XgboostModel
 from tailrace.engines.search import Job, one_thread
+from tailrace.engines.xgboost_models import XgboostModel
 from tailrace.spec import Candidate, Choice, Domain, PipelineSpec
 
 SMALL, LARGER = 240, 2000

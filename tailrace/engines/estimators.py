@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from tailrace.engines.encoding import categories_of, matrix
-from tailrace.engines.models import SklearnModel, XgboostModel, frame
+from tailrace.engines.sklearn_models import SklearnModel, frame
+from tailrace.engines.xgboost_models import XgboostModel
 from tailrace.spec import XGBOOST_METRICS, Candidate, PipelineSpec
 from tailrace.spec.parameters import is_splitter
 

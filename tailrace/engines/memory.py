@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 
 from tailrace.contracts import Joined, LabelledRows, Model, Scan, Staged, Target, Trained, Trial
 from tailrace.engines.encoding import check_numbers
-from tailrace.engines.models import check_columns
 from tailrace.engines.scoring import score_stream
+from tailrace.engines.signatures import check_columns
 from tailrace.errors import SignatureMismatch, TrainingFailed
 from tailrace.spec import PipelineSpec
 

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from tailrace.contracts import Model
 from tailrace.engines.encoding import check_numbers
-from tailrace.engines.models import check_columns
+from tailrace.engines.signatures import check_columns
 from tailrace.errors import SignatureMismatch
 from tailrace.spec import PipelineSpec
 

@@ -233,7 +233,7 @@ def test_rows_of_an_earlier_release_are_judged_before_they_are_joined(spec):
 
 def test_nan_is_missing_in_categories_too(spec):
     from tailrace.engines.encoding import categories_of, matrix
-    from tailrace.engines.models import frame
+    from tailrace.engines.sklearn_models import frame
     from tailrace.monitoring import references
 
     numbers = pa.table({"plan": pa.array([1.0, float("nan"), None]), "age": pa.array([float("nan"), None, 2.0])})

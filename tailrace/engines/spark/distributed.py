@@ -16,7 +16,6 @@ from pyspark.sql import functions as F
 
 from tailrace.contracts import Model
 from tailrace.engines.distributed_models import LinearModel, TreesModel
-from tailrace.engines.models import XgboostModel
 from tailrace.engines.spark.columns import Batches, InWorkers, in_workers, places
 from tailrace.engines.spark.encoding import (
     DIGITS,
@@ -30,6 +29,7 @@ from tailrace.engines.spark.failures import freed
 from tailrace.engines.spark.rows import FrameRows
 from tailrace.engines.spark.trees import trees_of
 from tailrace.engines.vectors import VectorEncoding
+from tailrace.engines.xgboost_models import XgboostModel
 from tailrace.spec import LABEL, Candidate, PipelineSpec
 
 Fit = Callable[[Mapping[str, Any]], Model]

@@ -17,8 +17,8 @@ import pyarrow as pa
 
 from tailrace.contracts import Model, Part, PartWriter, Scan, Staged, Target
 from tailrace.engines import models
-from tailrace.engines.models import check_columns
 from tailrace.engines.scoring import prediction_schema, score_stream
+from tailrace.engines.signatures import check_columns
 from tailrace.engines.spark import tables
 from tailrace.engines.spark.failures import freed, guarded, spark_errors
 from tailrace.engines.spark.progress import Progress, told

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from pipelines.flight_delay import SPEC as FLIGHTS
-from tailrace.engines import dry_run, models
+from tailrace.engines import dry_run, sklearn_models
 from tailrace.engines.local import LocalEngine
 from tailrace.engines.search import Job
 from tailrace.spec import LABEL, Candidate, Choice, FloatRange, IntRange, SearchBudget
@@ -111,7 +111,7 @@ def test_a_search_does_not_run_what_could_not_be_stored(spec, rows):
 
 def test_only_the_option_that_could_not_be_stored_is_refused(spec, rows, monkeypatch):
     sgd = "sklearn.neural_network._stochastic_optimizers.SGDOptimizer"
-    monkeypatch.setattr(models, "TRUSTED", models.TRUSTED - {sgd})
+    monkeypatch.setattr(sklearn_models, "TRUSTED", sklearn_models.TRUSTED - {sgd})
     solver = {"solver": Choice(("sgd", "adam"))}
     network = Candidate("it", "sklearn.neural_network.MLPClassifier", {"max_iter": 2}, solver)
     table, labels = rows

@@ -19,6 +19,7 @@ from tailrace.engines import models, versions
 from tailrace.engines.estimators import fit
 from tailrace.engines.fingerprint import fingerprint
 from tailrace.engines.models import digest_to_compare
+from tailrace.engines.signatures import DESCRIPTION
 from tailrace.errors import SignatureMismatch
 from tailrace.spec import Candidate
 from tests.support import churn_rows
@@ -142,13 +143,13 @@ def test_what_refers_to_itself_has_a_fingerprint():
 
 
 def changed(folder, **description):
-    path = folder / models.DESCRIPTION
+    path = folder / DESCRIPTION
     path.write_text(json.dumps(json.loads(path.read_text()) | description))
 
 
 def test_the_libraries_are_recorded_beside_the_model(logistic, tmp_path):
     logistic.save(tmp_path)
-    recorded = json.loads((tmp_path / models.DESCRIPTION).read_text())[versions.RECORDED]
+    recorded = json.loads((tmp_path / DESCRIPTION).read_text())[versions.RECORDED]
     assert recorded["scikit-learn"] == sklearn.__version__
 
 

@@ -1,0 +1,165 @@
+"""Pipelines of scikit-learn, preprocessing included, stored by skops without pickle."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from tailrace.engines.encoding import check_numbers, to_numpy
+from tailrace.engines.fingerprint import fingerprint
+from tailrace.engines.signatures import check_columns, describe
+from tailrace.errors import SignatureMismatch
+from tailrace.rows import roles
+
+TRUSTED = frozenset(
+    {
+        "functools.partial",
+        "numpy.dtype",
+        "scipy.sparse._csr.csr_array",
+        "scipy.sparse._csr.csr_matrix",
+        "sklearn.calibration._CalibratedClassifier",
+        "sklearn.calibration._SigmoidCalibration",
+        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+        "sklearn.metrics._dist_metrics.ChebyshevDistance64",
+        "sklearn.metrics._dist_metrics.EuclideanDistance64",
+        "sklearn.metrics._dist_metrics.ManhattanDistance64",
+        "sklearn.metrics._dist_metrics.MinkowskiDistance64",
+        "sklearn.metrics._scorer._PassthroughScorer",
+        "sklearn.model_selection._split.KFold",
+        "sklearn.model_selection._split.StratifiedKFold",
+        "sklearn.model_selection._split.TimeSeriesSplit",
+        "sklearn.neighbors._ball_tree.BallTree",
+        "sklearn.neighbors._kd_tree.KDTree",
+        "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+        "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
+        "sklearn.tree._tree.Tree",
+        "sklearn.utils._bunch.Bunch",
+        "sklearn.utils.validation.check_array",
+    }
+)
+"""What scikit-learn's estimators hold beyond skops' own list. One by one, since a function of any
+package may read files: `numpy.load` would unpickle one."""
+
+
+class SklearnModel:
+    """A scikit-learn Pipeline over a data frame of the feature columns."""
+
+    kind = "sklearn"
+
+    def __init__(self, pipeline: Any, features: Mapping[str, str]) -> None:
+        self.pipeline = pipeline
+        self.features = dict(features)
+
+    def predict(self, rows: pa.RecordBatch) -> pa.Array:
+        check_columns(self.features, rows.schema)
+        if rows.num_rows == 0:
+            # scikit-learn refuses to transform no rows.
+            return pa.array([], pa.float64())
+        positive = list(self.pipeline.classes_).index(True)
+        return pa.array(self.pipeline.predict_proba(frame(rows, self.features))[:, positive].astype(np.float64))
+
+    def save(self, folder: Path) -> None:
+        import skops.io
+
+        dumped = skops.io.dumps(self.pipeline)
+        _refuse_unknown(skops.io.get_untrusted_types(data=dumped), "The fitted pipeline")
+        (folder / "model.skops").write_bytes(dumped)
+        describe(folder, kind=self.kind, features=self.features)
+
+    def digest(self) -> str:
+        # A skops file holds memory addresses and times, so its bytes differ from run to run.
+        return fingerprint([self.pipeline, list(self.features.items())])
+
+    def former_digest(self) -> str:
+        """The digest that releases up to 0.1 recorded: of a pickle, so that it differs once the model was stored."""
+        import joblib
+
+        fitted = joblib.hash([self.pipeline, list(self.features.items())], hash_name="sha1")
+        return hashlib.sha256(fitted.encode()).hexdigest()
+
+    def importance(self) -> Mapping[str, float]:
+        """Share of each feature in the absolute coefficients or impurity decreases, if it has any."""
+        estimator = self.pipeline[-1]
+        weights = getattr(estimator, "feature_importances_", None)
+        if weights is None and hasattr(estimator, "coef_"):
+            weights = np.abs(_dense(estimator.coef_)).ravel()
+        if weights is None:
+            return {}
+        shares = dict.fromkeys(self.features, 0.0)
+        for name, weight in zip(_origins(self.pipeline[0]), weights, strict=True):
+            shares[name] += float(weight)
+        total = sum(shares.values()) or 1.0
+        return {name: share / total for name, share in shares.items()}
+
+
+def load(folder: Path, description: Mapping[str, Any]) -> SklearnModel:
+    """The model that `save` wrote beside this description. Raises SignatureMismatch on types that are not trusted."""
+    return SklearnModel(_load_skops(folder / "model.skops"), description["features"])
+
+
+def frame(rows: pa.Table | pa.RecordBatch, features: Mapping[str, str]) -> Any:
+    """The feature columns as pandas: numbers as float64, categories and texts as plain objects.
+
+    Raises SignatureMismatch as `check_numbers` does.
+    """
+    import pandas as pd
+
+    check_numbers(rows, [name for name, kind in features.items() if kind == "numeric"])
+    columns = {}
+    for name, kind in features.items():
+        values = rows.column(name)
+        if kind == "numeric":
+            columns[name] = to_numpy(values.cast(pa.float64()))
+        else:
+            filled = roles.as_text(values).fill_null("")
+            columns[name] = np.asarray(filled.to_pylist(), dtype=object)
+    return pd.DataFrame(columns)
+
+
+def _dense(values: Any) -> np.ndarray:
+    """An array, also where scikit-learn gives a sparse matrix."""
+    return np.asarray(values.toarray() if hasattr(values, "toarray") else values)
+
+
+def _origins(columns: Any) -> list[str]:
+    """The feature that each output of a fitted ColumnTransformer was made of.
+
+    By its structure: the names of outputs, such as 'categorical__carrier_UA', do not say where a feature's name ends.
+    """
+    import copy
+
+    origins: list[str] = []
+    for name, step, inputs in columns.transformers_:
+        outputs = columns.output_indices_[name]
+        width = outputs.stop - outputs.start
+        if isinstance(inputs, str):
+            origins += [inputs] * width
+        elif hasattr(step, "feature_name_combiner") and width:
+            named = copy.copy(step)
+            named.feature_name_combiner = lambda feature, category: feature
+            origins += list(named.get_feature_names_out())
+        else:
+            origins += list(inputs)[:width]
+    return origins
+
+
+def _load_skops(path: Path) -> Any:
+    import skops.io
+
+    unknown = skops.io.get_untrusted_types(file=path)
+    _refuse_unknown(unknown, f"The model file {path.name}")
+    return skops.io.load(path, trusted=unknown)
+
+
+def _refuse_unknown(types: Sequence[str], what: str) -> None:
+    refused = sorted(set(types) - TRUSTED)
+    if refused:
+        raise SignatureMismatch(
+            f"{what} holds types that Tailrace does not trust: {', '.join(refused)}. Use another estimator, or, if "
+            "they can do no harm, add them to TRUSTED in tailrace/engines/sklearn_models.py and train again."
+        )

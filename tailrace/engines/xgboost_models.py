@@ -1,0 +1,57 @@
+"""Boosted trees of XGBoost, stored as UBJ."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from tailrace.engines.encoding import matrix
+from tailrace.engines.signatures import check_columns, describe
+
+
+class XgboostModel:
+    """Boosted trees on native categories; `categories` holds each categorical column's codes."""
+
+    kind = "xgboost"
+
+    def __init__(self, booster: Any, features: Mapping[str, str], categories: Mapping[str, Sequence[str]]) -> None:
+        self.booster = booster
+        self.features = dict(features)
+        self.categories = {name: list(values) for name, values in categories.items()}
+
+    def predict(self, rows: pa.RecordBatch) -> pa.Array:
+        check_columns(self.features, rows.schema)
+        if rows.num_rows == 0:
+            return pa.array([], pa.float64())
+        encoded = matrix(rows, list(self.features), self.categories)
+        scores = self.booster.inplace_predict(encoded, validate_features=False)
+        return pa.array(scores.astype(np.float64))
+
+    def save(self, folder: Path) -> None:
+        self.booster.save_model(folder / "model.ubj")
+        describe(folder, kind=self.kind, features=self.features, categories=self.categories)
+
+    def digest(self) -> str:
+        description = json.dumps([self.features, self.categories], sort_keys=True).encode()
+        return hashlib.sha256(bytes(self.booster.save_raw("ubj")) + description).hexdigest()
+
+    def importance(self) -> Mapping[str, float]:
+        """Share of each feature in the total gain of all splits."""
+        gains = self.booster.get_score(importance_type="total_gain")
+        total = sum(gains.values()) or 1.0
+        return {name: gains.get(name, 0.0) / total for name in self.features}
+
+
+def load(folder: Path, description: Mapping[str, Any]) -> XgboostModel:
+    """The model that `save` wrote beside this description."""
+    import xgboost
+
+    # Batches are scored side by side, each on one thread: threads that share a batch wait for each other.
+    booster = xgboost.Booster({"nthread": 1}, model_file=folder / "model.ubj")
+    return XgboostModel(booster, description["features"], description["categories"])
