@@ -1,103 +1,192 @@
-"""Settings -> the objects the stages work with: the only module that imports implementations."""
+"""Settings -> the objects the stages work with: the only module that chooses implementations.
+
+`IMPLEMENTATIONS` is the table of those that Tailrace brings. A setting names one of them, or the import path of a
+team's own. Each is made by its class method `from_settings`, which docs/settings.md describes.
+"""
 
 from __future__ import annotations
 
+import functools
+import importlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tailrace import extras
 from tailrace import settings as configuration
-from tailrace.settings import Settings
+from tailrace.errors import BadInput, SettingsError, TailraceError, cause_of, did_you_mean
+from tailrace.settings import Settings, import_paths
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pipelines.sources.nycflights13 import NycFlights
-    from tailrace.contracts import Engine, Lake, Tracker, Validator
+    from tailrace.contracts import Engine, Lake, Source, Tracker, Validator
     from tailrace.sources.landing import Landing
     from tailrace.warehouse.dbt import DbtWarehouse
 
+IMPLEMENTATIONS: Mapping[str, Mapping[str, str]] = {
+    "warehouse": {
+        "duckdb": "tailrace.warehouse.duckdb:DuckDBWarehouse",
+        "postgres": "tailrace.warehouse.postgres:PostgresWarehouse",
+    },
+    "lake": {"delta": "tailrace.lake.delta:DeltaLake"},
+    "engine": {
+        "local": "tailrace.engines.local:LocalEngine",
+        "spark": "tailrace.engines.spark.engine:SparkEngine",
+    },
+    "tracker": {"mlflow": "tailrace.tracking.mlflow:MlflowTracker"},
+    "validator": {"great_expectations": "tailrace.validation.great_expectations:GreatExpectationsValidator"},
+}
+"""The short names of each part, and the class that each stands for."""
+HEADING = "The settings are wrong:"
+
 
 def open_services(engine: str | None = None, on_spark: Callable[[str], None] = lambda application: None) -> Wiring:
-    """The installation's services; with another engine than its setting's, where one is named.
+    """The configured services. `engine` overrides TAILRACE_ENGINE.
 
-    `on_spark` is given the id of the Spark application as soon as one runs. Raises SettingsError.
+    `on_spark` is called with the id of the Spark application as soon as one runs. Raises SettingsError.
     """
     configured = configuration.load()
     return Wiring(replace(configured, engine=engine) if engine else configured, on_spark)
 
 
 class Wiring:
-    """Services built when they are first asked for: a stage pays only for the libraries it uses."""
+    """The services, each made when it is first used: a stage pays only for the libraries it uses.
+
+    Raises SettingsError if a part is named that there is not.
+    """
 
     def __init__(self, settings: Settings, on_spark: Callable[[str], None] = lambda application: None) -> None:
         self.settings, self._on_spark = settings, on_spark
+        if problems := list(_unknown_names(settings)):
+            raise SettingsError(HEADING, problems)
+
+    def problems(self) -> list[str]:
+        """A sentence for each part of a team's own that cannot be loaded, and for tables that two sources have."""
+        found = []
+        for part, name in _chosen(self.settings).items():
+            if name not in IMPLEMENTATIONS[part]:
+                found += _problems(functools.partial(self._class, part))
+        return found + (_problems(lambda: self.source) if self.settings.sources else [])
 
     @cached_property
-    def source(self) -> NycFlights:
-        from pipelines.sources.nycflights13 import NycFlights
+    def source(self) -> Source:
+        """The project's source, or its sources as one. Raises BadInput if there is none, SettingsError."""
+        settings = self.settings
+        if not settings.sources:
+            raise BadInput(
+                f"There is nothing to ingest: {settings.project.file} names no sources. Name them there under "
+                "`sources`, or build the warehouse from tables that others put there."
+            )
+        made: dict[str, Source] = {}
+        problems: list[str] = []
+        for path in settings.sources:
+            try:
+                made[path] = self._source(path)
+            except SettingsError as error:
+                problems += error.problems
+        if problems:
+            raise SettingsError(HEADING, problems)
+        if len(made) == 1:
+            return made[settings.sources[0]]
+        from tailrace.sources.joined import JoinedSource
 
-        return NycFlights(self.settings.work / "source")
+        return JoinedSource(made)
+
+    def _source(self, path: str) -> Source:
+        source: Callable[..., Source] = import_paths.resolve("sources names", path, self.settings.project)
+        return _made("sources", path, lambda: source(self.settings.work / "source"))
 
     @cached_property
     def landing(self) -> Landing:
         from tailrace.sources.landing import Landing
 
-        return Landing(self.settings.landing, self.source.tables)
+        return Landing(self.settings.landing, self.source.tables if self.settings.sources else {})
 
     @cached_property
     def warehouse(self) -> DbtWarehouse:
-        settings = self.settings
-        project, work = settings.dbt_project, settings.work / "dbt"
-        if settings.warehouse_is_postgres:
-            extras.require_for(settings, "warehouse")
-            from tailrace.warehouse.postgres import PostgresWarehouse
-
-            return PostgresWarehouse(settings.warehouse, settings.warehouse_password, project, self.landing, work)
-        from tailrace.warehouse.duckdb import DuckDBWarehouse
-
-        return DuckDBWarehouse(Path(settings.warehouse), project, self.landing, work)
+        return self._open("warehouse", landing=self.landing)
 
     @cached_property
     def lake(self) -> Lake:
-        return self._lake(keep_open=False)
+        return self._open("lake", keep_open=False)
 
     @cached_property
     def watched_lake(self) -> Lake:
         """The lake for a process that looks at it again and again, and writes nothing."""
-        return self._lake(keep_open=True)
-
-    def _lake(self, *, keep_open: bool) -> Lake:
-        from tailrace.lake.delta import DeltaLake
-
-        settings = self.settings
-        native = settings.engine == "spark" and settings.spark.native_reader != ""
-        return DeltaLake(settings.lake, settings.storage_options, native_reader=native, keep_open=keep_open)
+        return self._open("lake", keep_open=True)
 
     @cached_property
     def engine(self) -> Engine:
-        if self.settings.engine == "spark":
-            extras.require_for(self.settings, "engine")
-            from tailrace.engines.spark.engine import SparkEngine
-
-            return SparkEngine(self.settings.spark, on_start=self._on_spark)
-        from tailrace.engines.local import LocalEngine
-
-        return LocalEngine()
+        return self._open("engine", on_spark=self._on_spark)
 
     @cached_property
     def tracker(self) -> Tracker:
-        settings = self.settings
-        extras.require_for(settings, "tracker")
-        from tailrace.tracking.mlflow import MlflowTracker
-
-        artifacts = None if settings.tracking_uri.startswith("http") else settings.artifacts
-        return MlflowTracker(settings.tracking_uri, artifacts, settings.tracking_ui or None)
+        return self._open("tracker")
 
     @cached_property
     def validator(self) -> Validator:
-        from tailrace.validation.great_expectations import GreatExpectationsValidator
+        return self._open("validator")
 
-        return GreatExpectationsValidator(self.settings.suites, self.settings.data_docs)
+    def _open(self, part: str, **more: Any) -> Any:
+        return self._class(part).from_settings(self.settings, **more)
+
+    def _class(self, part: str) -> Any:
+        """The class that the settings name for a part. Raises SettingsError, NotInstalled."""
+        name, setting = _chosen(self.settings)[part], _setting(part)
+        if ours := IMPLEMENTATIONS[part].get(name):
+            extras.require_for(self.settings, part)
+            module, _, attribute = ours.partition(":")
+            return getattr(importlib.import_module(module), attribute)
+        found = import_paths.resolve(f"{setting} is", name, self.settings.project)
+        if not callable(getattr(found, "from_settings", None)):
+            problem = f"{setting} is {name!r}, which has no class method from_settings: see docs/settings.md."
+            raise SettingsError(HEADING, [problem])
+        return found
+
+
+def _chosen(settings: Settings) -> dict[str, str]:
+    """The name of each part: a short one, or an import path."""
+    use = settings.use
+    return {
+        "warehouse": use.warehouse or ("postgres" if settings.warehouse_is_postgres else "duckdb"),
+        "lake": use.lake,
+        "engine": settings.engine,
+        "tracker": use.tracker,
+        "validator": use.validator,
+    }
+
+
+def _setting(part: str) -> str:
+    """The setting that names a part: its key in tailrace.toml."""
+    return part if part == "engine" else f"use.{part}"
+
+
+def _unknown_names(settings: Settings) -> Iterator[str]:
+    for part, name in _chosen(settings).items():
+        known = IMPLEMENTATIONS[part]
+        if name not in known and ":" not in name:
+            yield (
+                f"{_setting(part)} is {name!r}; it must be {' or '.join(map(repr, known))}, or the import path of your "
+                f"own.{did_you_mean(name, known)}"
+            )
+
+
+def _made(setting: str, path: str, make: Callable[[], Any]) -> Any:
+    """What a team's own class makes. Raises SettingsError in place of an error that is not ours."""
+    try:
+        return make()
+    except TailraceError:
+        raise
+    except Exception as error:  # whatever a team's own code raises
+        said = f"{type(error).__name__}: {cause_of(error)}"
+        raise SettingsError(HEADING, [f"{setting} names {path!r}, which cannot be made ({said})."]) from error
+
+
+def _problems(use: Callable[[], object]) -> list[str]:
+    try:
+        use()
+    except SettingsError as error:
+        return list(error.problems)
+    except TailraceError as error:
+        return [str(error)]
+    return []

@@ -18,7 +18,8 @@ def check(as_json: options.Json = False) -> None:
     from tailrace.operations.checks import check_all
 
     services = options.services()
-    if problems := [*extras.problems_of(services.settings), *settings.unusable(services.settings)]:
+    problems = [*services.problems(), *extras.problems_of(services.settings), *settings.unusable(services.settings)]
+    if problems:
         raise SettingsError("These settings cannot be used here:", problems)
     output.table("Checks", check_all(services), as_json)
 

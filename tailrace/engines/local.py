@@ -14,6 +14,7 @@ from tailrace.engines.estimators import is_distributed
 from tailrace.engines.scoring import score_stream
 from tailrace.engines.search import best_of, comparison, in_threads, refit, search
 from tailrace.errors import BadInput
+from tailrace.settings import Settings
 from tailrace.spec import PipelineSpec
 
 
@@ -24,6 +25,10 @@ class LocalEngine:
 
     def __init__(self, cores: int | None = None) -> None:
         self.cores = cores or len(os.sched_getaffinity(0))
+
+    @classmethod
+    def from_settings(cls, settings: Settings, *, on_spark: Callable[[str], None]) -> LocalEngine:
+        return cls()
 
     def join(
         self, spec: PipelineSpec, features: Scan, outcomes: Scan, *, known_by: dt.datetime, holdout_from: dt.date

@@ -43,6 +43,7 @@ from tailrace.lake.log import Record
 from tailrace.lake.parquet import DataFile, DataWriter, RowGroups
 from tailrace.lake.parts import FilePartWriter, FileScan, NativeScan, Place
 from tailrace.lake.staging import YOUNGEST_DELETED
+from tailrace.settings import Settings
 
 # Pins live as long as the log does, so Delta must not clean up by itself.
 _CONFIGURATION = {
@@ -139,6 +140,12 @@ class DeltaLake:
         self._native_reader = native_reader
         self._opened: dict[str, DeltaTable] | None = {} if keep_open else None
         self._now = now
+
+    @classmethod
+    def from_settings(cls, settings: Settings, *, keep_open: bool) -> DeltaLake:
+        """The configured lake; `native_reader` where the engine is Spark and the settings give it one."""
+        native = settings.engine == "spark" and settings.spark.native_reader != ""
+        return cls(settings.lake, settings.storage_options, native_reader=native, keep_open=keep_open)
 
     # ------------------------------------------------------------ staging
 

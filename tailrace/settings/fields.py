@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import NamedTuple
 
 from tailrace.settings.project import Project
 
 PREFIX = "TAILRACE_"
 SPARK_PREFIX = "TAILRACE_SPARK_"
 POD_PREFIX = "TAILRACE_POD_"
+USE_PREFIX = "TAILRACE_USE_"
 ENGINES = ("local", "spark")
 NATIVE_READERS = ("", "delta")
 PROCESS, PODS = "process", "pods"
 BUILD, MODELS = "build", "models"
+DUCKDB_WAREHOUSE, POSTGRES_WAREHOUSE = "duckdb", "postgres"
 POSTGRES = ("postgresql://", "postgres://")
 MOST_SEED = 2**32 - 1
 """The largest seed that NumPy's generators take."""
 DEFAULT_SEED = 20130301
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class Implementations:
+    """One field per `TAILRACE_USE_<FIELD>` variable: a short name of wiring's table, or an import path."""
+
+    warehouse: str = ""
+    """Empty: `postgres` where the warehouse is a postgresql:// URL, else `duckdb`."""
+    lake: str = "delta"
+    tracker: str = "mlflow"
+    validator: str = "great_expectations"
+
+
+@dataclass(frozen=True, kw_only=True)
 class SparkSettings:
     """One field per `TAILRACE_SPARK_<FIELD>` variable, and JAVA_HOME; defaults are one machine, all cores."""
 
@@ -73,7 +88,7 @@ class SparkSettings:
     """JAVA_HOME; empty: the `java` on PATH."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PodSettings:
     """One field per `TAILRACE_POD_<FIELD>` variable: the pods that Airflow runs heavy stages in."""
 
@@ -93,9 +108,9 @@ class PodSettings:
     """How long a pod may wait for a node, and then for its image."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
-    """One field per `TAILRACE_<FIELD>` variable, and JAVA_HOME; defaults are the embedded installation."""
+    """One field per `TAILRACE_<FIELD>` variable, and JAVA_HOME; by default everything is embedded, on this machine."""
 
     project: Project
     """The folder of pipelines/, dbt/ and expectations/."""
@@ -116,9 +131,15 @@ class Settings:
     tracking_ui: str
     """Address of MLflow's pages, for links; empty if none runs."""
     engine: str
-    """Where models learn and score."""
+    """Where models learn and score: a short name, or an import path."""
     seed: int
     """Seed of everything random."""
+    zone: str = ""
+    """Time zone of the warehouse's days; empty: the pipelines' own, if all have the same."""
+    sources: tuple[str, ...] = ()
+    """Import paths of the sources that are landed; none: this project lands nothing."""
+    use: Implementations = field(default_factory=Implementations)
+    """Which warehouse, lake, tracker and validator there are, from `TAILRACE_USE_<FIELD>`."""
     java_home: str = ""
     """JAVA_HOME, for Spark; empty: the `java` on PATH."""
     spark: SparkSettings = field(default_factory=SparkSettings)
@@ -140,7 +161,11 @@ class Settings:
 
     @property
     def warehouse_is_postgres(self) -> bool:
-        return self.warehouse.startswith(POSTGRES)
+        return self.warehouse.startswith(POSTGRES) and self.use.warehouse in ("", POSTGRES_WAREHOUSE)
+
+    @property
+    def warehouse_is_a_file(self) -> bool:
+        return not self.warehouse_is_postgres and self.use.warehouse in ("", DUCKDB_WAREHOUSE)
 
     @property
     def dbt_project(self) -> Path:
@@ -165,10 +190,51 @@ class Settings:
         return self.home / "work"
 
 
-def variables() -> tuple[str, ...]:
-    """The names of all variables that set something, each of one field."""
-    groups = ((PREFIX, Settings), (SPARK_PREFIX, SparkSettings), (POD_PREFIX, PodSettings))
-    not_ours = ("java_home", "spark", "pods")
+class Setting(NamedTuple):
+    """One setting: its variable, its key in tailrace.toml, and what stands there."""
+
+    variable: str
+    key: str
+    type: type
+    """As TOML has them: str, int, bool, list or dict."""
+    place: bool
+    """Whether a text is a path, which may be relative."""
+    secret: bool
+    """Whether tailrace.toml must not hold it."""
+
+
+TABLES: Mapping[str, tuple[str, type]] = {
+    "use": (USE_PREFIX, Implementations),
+    "spark": (SPARK_PREFIX, SparkSettings),
+    "pods": (POD_PREFIX, PodSettings),
+}
+"""The tables of tailrace.toml, each with the prefix of its variables."""
+_ELSEWHERE = {"project", "java_home", *TABLES}
+"""Fields that no key of the file sets: TAILRACE_PROJECT says where the file is, JAVA_HOME is not ours."""
+_PLACES = {
+    *("home", "lake", "landing", "warehouse", "tracking_uri", "artifacts"),
+    *("spark.pod_template", "spark.event_log", "spark.log", "pods.template"),
+}
+_SECRETS = {"warehouse_password", "airflow_password"}
+_TYPES = {"int": int, "bool": bool, "Mapping[str, str]": dict, "tuple[str, ...]": list}
+
+
+@functools.cache
+def every_setting() -> tuple[Setting, ...]:
+    """All settings that have a key in tailrace.toml, in the order of the fields."""
+    groups = (("", PREFIX, Settings), *((f"{table}.", prefix, group) for table, (prefix, group) in TABLES.items()))
     return tuple(
-        prefix + each.name.upper() for prefix, group in groups for each in fields(group) if each.name not in not_ours
+        _setting(table + each.name, prefix + each.name.upper(), str(each.type))
+        for table, prefix, group in groups
+        for each in fields(group)
+        if each.name not in _ELSEWHERE
     )
+
+
+def _setting(key: str, variable: str, annotation: str) -> Setting:
+    return Setting(variable, key, _TYPES.get(annotation, str), key in _PLACES, key in _SECRETS)
+
+
+def variables() -> tuple[str, ...]:
+    """The names of all variables that set something."""
+    return (f"{PREFIX}PROJECT", *(setting.variable for setting in every_setting()))

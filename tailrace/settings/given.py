@@ -6,15 +6,25 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tailrace.errors import did_you_mean
-from tailrace.settings import values
+from tailrace.settings import project_file, values
+from tailrace.settings.fields import every_setting
 from tailrace.settings.values import Kind
 
 
 class Given:
-    """A text for each variable that is set; `problems` collects a sentence for each text that is wrong."""
+    """A text for each variable that the environment or tailrace.toml sets; the environment overrides the file.
 
-    def __init__(self, texts: Mapping[str, str], problems: list[str]) -> None:
-        self._texts, self.problems = texts, problems
+    `problems` collects a sentence for each text that is wrong.
+    """
+
+    def __init__(self, environment: Mapping[str, str], file: Mapping[str, str], problems: list[str]) -> None:
+        self._texts = {**file, **environment}
+        self._labels = {
+            setting.variable: project_file.label(setting.key)
+            for setting in every_setting()
+            if setting.variable in file and setting.variable not in environment
+        }
+        self.problems = problems
 
     def __contains__(self, variable: str) -> bool:
         return variable in self._texts
@@ -24,8 +34,8 @@ class Given:
         return self._texts.get(variable, default)
 
     def label(self, variable: str) -> str:
-        """The setting as messages name it."""
-        return variable
+        """The setting as messages name it: its variable, or its key in tailrace.toml if it is set there."""
+        return self._labels.get(variable, variable)
 
     def wrong(self, variable: str, said: str) -> None:
         """Add the problem that the setting, named first, has."""

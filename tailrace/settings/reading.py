@@ -7,19 +7,25 @@ from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
+from zoneinfo import available_timezones
 
 from tailrace.errors import SettingsError, did_you_mean
-from tailrace.settings import values
+from tailrace.settings import import_paths, project_file, values
 from tailrace.settings.fields import (
     BUILD,
     DEFAULT_SEED,
+    DUCKDB_WAREHOUSE,
     ENGINES,
     MODELS,
     POD_PREFIX,
     PODS,
+    POSTGRES,
+    POSTGRES_WAREHOUSE,
     PREFIX,
     PROCESS,
     SPARK_PREFIX,
+    USE_PREFIX,
+    Implementations,
     PodSettings,
     Settings,
     SparkSettings,
@@ -34,9 +40,11 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
     """The settings of the project. Raises SettingsError listing everything that is wrong."""
     problems: list[str] = []
     project = _project(environment, problems)
-    given = Given(_set(environment, problems), problems)
+    in_file = {} if problems else project_file.read(project, problems)
+    given = Given(_set(environment, problems), in_file, problems)
     home, java_home = _home(given, project), environment.get("JAVA_HOME", "")
     spark = _spark(given, home, java_home)
+    use = _use(given)
     tasks = given.choice("TAILRACE_TASKS", (PROCESS, PODS), PROCESS)
     settings = Settings(
         project=project,
@@ -44,14 +52,17 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
         lake=_below(given, "TAILRACE_LAKE", home),
         storage_options=_storage_options(given),
         landing=_below(given, "TAILRACE_LANDING", home),
-        warehouse=_warehouse(given, home),
+        warehouse=_warehouse(given, home, use),
         warehouse_password=given.text("TAILRACE_WAREHOUSE_PASSWORD") or environment.get("PGPASSWORD", ""),
         dbt_tasks=given.choice("TAILRACE_DBT_TASKS", (BUILD, MODELS), BUILD),
         tracking_uri=_tracking_uri(given, home),
         artifacts=_below(given, "TAILRACE_ARTIFACTS", home),
         tracking_ui=given.text("TAILRACE_TRACKING_UI"),
-        engine=given.choice("TAILRACE_ENGINE", ENGINES, "local"),
+        engine=_engine(given),
         seed=given.read("TAILRACE_SEED", values.SEED, DEFAULT_SEED),
+        zone=_zone(given),
+        sources=_sources(given),
+        use=use,
         java_home=java_home,
         spark=spark,
         tasks=tasks,
@@ -103,10 +114,52 @@ def _storage_options(given: Given) -> Mapping[str, str]:
     return options or {}
 
 
-def _warehouse(given: Given, home: Path) -> str:
-    if "TAILRACE_WAREHOUSE" not in given:
-        return str(home / "warehouse.duckdb")
-    return warehouse(given.label("TAILRACE_WAREHOUSE"), given.text("TAILRACE_WAREHOUSE"), given.problems)
+def _use(given: Given) -> Implementations:
+    """The implementations by name; which names there are is wiring's to say."""
+    return Implementations(
+        **{
+            each.name: given.read(USE_PREFIX + each.name.upper(), values.IMPLEMENTATION, each.default)
+            for each in fields(Implementations)
+        }
+    )
+
+
+def _engine(given: Given) -> str:
+    if ":" in given.text("TAILRACE_ENGINE"):
+        return str(given.read("TAILRACE_ENGINE", values.IMPLEMENTATION, ""))
+    return given.choice("TAILRACE_ENGINE", ENGINES, "local")
+
+
+def _zone(given: Given) -> str:
+    zone = given.text("TAILRACE_ZONE")
+    if zone and not values.is_time_zone(zone):
+        near = did_you_mean(zone, available_timezones())
+        given.wrong("TAILRACE_ZONE", f"is {zone!r}; it must be a time zone such as 'Europe/Berlin'.{near}")
+    return zone
+
+
+def _sources(given: Given) -> tuple[str, ...]:
+    paths = tuple(path.strip() for path in given.text("TAILRACE_SOURCES").split(",") if path.strip())
+    for path in dict.fromkeys(paths):
+        if not import_paths.FORM.fullmatch(path):
+            given.wrong("TAILRACE_SOURCES", f"names {path!r}; it must be {import_paths.WANTED}.")
+        if paths.count(path) > 1:
+            given.wrong("TAILRACE_SOURCES", f"names {path!r} {paths.count(path)} times; name it once.")
+    return paths
+
+
+def _warehouse(given: Given, home: Path, use: Implementations) -> str:
+    """The warehouse's place; that of a warehouse of a team's own is not for us to judge."""
+    text = given.text("TAILRACE_WAREHOUSE", str(home / "warehouse.duckdb"))
+    if "TAILRACE_WAREHOUSE" not in given or ":" in use.warehouse:
+        place = text
+    else:
+        place = warehouse(given.label("TAILRACE_WAREHOUSE"), text, given.problems)
+    is_postgres = place.startswith(POSTGRES)
+    if use.warehouse == (DUCKDB_WAREHOUSE if is_postgres else POSTGRES_WAREHOUSE):
+        where = "is a Postgres database" if is_postgres else "is no postgresql:// URL"
+        given.wrong("TAILRACE_USE_WAREHOUSE", f"is {use.warehouse!r}, and TAILRACE_WAREHOUSE {where}; change either.")
+    return place
 
 
 def _tracking_uri(given: Given, home: Path) -> str:

@@ -42,7 +42,7 @@ def _files(settings: Settings) -> Iterator[tuple[str, Path]]:
     """Files that are written on this machine: the variable, and the file."""
     if settings.spark.log != "-":
         yield "TAILRACE_SPARK_LOG", Path(settings.spark.log).absolute()
-    if not settings.warehouse_is_postgres:
+    if settings.warehouse_is_a_file:
         yield "TAILRACE_WAREHOUSE", Path(settings.warehouse).absolute()
     if file := sqlite_file(settings.tracking_uri)[0]:
         yield "TAILRACE_TRACKING_URI", Path(file).absolute()

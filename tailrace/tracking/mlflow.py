@@ -21,6 +21,7 @@ from tailrace.contracts import ModelVersion, Pin, RunRecord, Trial
 from tailrace.errors import ModelGone, UnknownName
 from tailrace.lineage import run_tags
 from tailrace.lineage.pins import to_json, to_tags
+from tailrace.settings import Settings
 from tailrace.tracking import folders, locations, processes
 from tailrace.tracking.mlflow_seam import asks
 
@@ -72,6 +73,12 @@ class MlflowTracker:
         self.artifacts = artifacts
         self.ui_url = ui_url
         self.loader_module = loader_module
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> MlflowTracker:
+        """The configured server or database; a server keeps the artefacts itself."""
+        artifacts = None if settings.tracking_uri.startswith("http") else settings.artifacts
+        return cls(settings.tracking_uri, artifacts, settings.tracking_ui or None)
 
     @asks("open a run")
     def start_run(self, pipeline: str, name: str, tags: Mapping[str, str]) -> str:

@@ -28,6 +28,7 @@ from great_expectations.expectations.registry import (
 
 from tailrace.contracts import ExpectationResult, KnownColumns, Verdict
 from tailrace.errors import SettingsError, StorageFull, cause_of
+from tailrace.settings import Settings
 from tailrace.validation import data_docs, gx_session, judging, ranges, screening, suites, trial, words
 from tailrace.validation.gx_session import Session
 
@@ -61,6 +62,10 @@ class GreatExpectationsValidator:
     def __init__(self, suites: Path, docs: Path | None = None) -> None:
         self._suites = suites
         self._docs = docs.absolute() if docs else None
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> GreatExpectationsValidator:
+        return cls(settings.suites, settings.data_docs)
 
     def check(self, suite: str, columns: KnownColumns | None = None) -> None:
         """See `tailrace.contracts.Validator`."""

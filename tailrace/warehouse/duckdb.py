@@ -16,6 +16,7 @@ import duckdb
 import pyarrow as pa
 
 from tailrace.errors import UpstreamMissing, WarehouseBusy
+from tailrace.settings import Settings
 from tailrace.warehouse.dbt import BUILDS, DbtWarehouse, Landed
 
 
@@ -27,6 +28,10 @@ class DuckDBWarehouse(DbtWarehouse):
     def __init__(self, database: Path, project: Path, landing: Landed, work: Path, look_back_days: int = 28) -> None:
         super().__init__(project, landing, work, look_back_days)
         self._database = database.absolute()
+
+    @classmethod
+    def from_settings(cls, settings: Settings, *, landing: Landed) -> DuckDBWarehouse:
+        return cls(Path(settings.warehouse), settings.dbt_project, landing, settings.work / "dbt")
 
     @property
     def name(self) -> str:

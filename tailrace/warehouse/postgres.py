@@ -20,6 +20,7 @@ from adbc_driver_postgresql import dbapi
 from psycopg2.extensions import make_dsn, parse_dsn
 
 from tailrace.errors import SettingsError, StorageFull, TailraceError, Unavailable, UpstreamMissing, WarehouseBusy
+from tailrace.settings import Settings
 from tailrace.warehouse.dbt import BUILDS, DbtWarehouse, Landed
 from tailrace.warehouse.postgres_types import converted, quoted, readable, selected, sorted_by
 
@@ -94,6 +95,11 @@ class PostgresWarehouse(DbtWarehouse):
         """The connection that locks for the build under way."""
         self._locker = 0
         """Its process on the server."""
+
+    @classmethod
+    def from_settings(cls, settings: Settings, *, landing: Readable) -> PostgresWarehouse:
+        work = settings.work / "dbt"
+        return cls(settings.warehouse, settings.warehouse_password, settings.dbt_project, landing, work)
 
     @property
     def name(self) -> str:

@@ -14,7 +14,7 @@ from tailrace.engines import models
 from tailrace.engines.estimators import barrier_workers, is_distributed
 from tailrace.engines.spark import cluster, preflight
 from tailrace.engines.spark.session import open_session
-from tailrace.settings import SparkSettings
+from tailrace.settings import Settings, SparkSettings
 from tailrace.spec import PipelineSpec
 
 if TYPE_CHECKING:
@@ -38,6 +38,10 @@ class SparkEngine:
         on_start: Callable[[str], None] = lambda application: None,
     ) -> None:
         self.settings, self._tell, self._on_start = settings, tell, on_start
+
+    @classmethod
+    def from_settings(cls, settings: Settings, *, on_spark: Callable[[str], None]) -> SparkEngine:
+        return cls(settings.spark, on_start=on_spark)
 
     @cached_property
     def session(self) -> SparkSession:

@@ -1,0 +1,49 @@
+"""Several sources as one: each table is extracted by the source that has it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Mapping
+
+import pyarrow as pa
+
+from tailrace.contracts import Source
+from tailrace.errors import SettingsError, UnknownName
+
+
+class JoinedSource:
+    """The tables of all sources, for the days that each of them has.
+
+    Raises SettingsError if two of them have a table of the same name.
+    """
+
+    def __init__(self, sources: Mapping[str, Source]) -> None:
+        """`sources` by what messages name them by: their import paths."""
+        owners: dict[str, list[str]] = defaultdict(list)
+        for name, source in sources.items():
+            for table in source.tables:
+                owners[table].append(name)
+        problems = [
+            f"sources: {' and '.join(found)} have a table {table!r}; rename it in one of them."
+            for table, found in owners.items()
+            if len(found) > 1
+        ]
+        if problems:
+            raise SettingsError("The sources do not fit together:", problems)
+        self._owners = {table: sources[found[0]] for table, found in owners.items()}
+        self.name = ", ".join(source.name for source in sources.values())
+        self.tables = {table: source.tables[table] for table, source in self._owners.items()}
+        calendars = [source.calendar for source in sources.values()]
+        self.calendar = max(first for first, _ in calendars), min(last for _, last in calendars)
+
+    def extract(self, table: str, day: dt.date) -> pa.Table:
+        """The day's rows of a table. Raises OutOfCalendar, UnknownName."""
+        if table not in self._owners:
+            raise UnknownName("table of the sources", table, self._owners)
+        return self._owners[table].extract(table, day)
+
+    def may_be_empty(self, table: str, day: dt.date) -> bool:
+        """As the table's own source says; a source without this method has no such days."""
+        source = self._owners[table]
+        return hasattr(source, "may_be_empty") and source.may_be_empty(table, day)

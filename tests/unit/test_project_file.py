@@ -1,0 +1,209 @@
+"""What tailrace.toml may say, and that each mistake in it is said in a sentence, all at once."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tailrace import settings
+from tailrace.errors import SettingsError
+from tailrace.settings import fields
+from tests.support import new_project
+
+EVERYTHING = """
+zone = "Europe/Berlin"
+sources = ["pipelines.sources.orders:Orders", "company.sources:Weather"]
+home = "written"
+lake = "s3://bucket/lake"
+landing = "~/landed"
+tracking_uri = "sqlite:///registry/mlflow.db?timeout=30"
+engine = "spark"
+seed = 7
+dbt_tasks = "models"
+storage_options = { AWS_REGION = "eu-central-1" }
+
+[use]
+warehouse = "company.warehouse:Warehouse"
+
+[spark]
+master = "local[2]"
+executors = 8
+dynamic_allocation = true
+log = "-"
+conf = { "spark.ui.enabled" = "true" }
+
+[pods]
+template = "deploy/driver.yaml"
+start_seconds = 60
+"""
+
+
+@pytest.fixture
+def loaded(tmp_path, monkeypatch):
+    """Loads the settings of a project with this tailrace.toml."""
+
+    def load(text: str, **environment: str) -> settings.Settings:
+        if not (tmp_path / "pipelines").exists():
+            new_project(tmp_path, monkeypatch)
+        (tmp_path / "tailrace.toml").write_text(text)
+        return settings.load({"TAILRACE_PROJECT": str(tmp_path), **environment})
+
+    return load
+
+
+@pytest.fixture
+def refused(loaded):
+    """The problems of a project with this tailrace.toml."""
+
+    def problems(text: str, **environment: str) -> tuple[str, ...]:
+        with pytest.raises(SettingsError) as raised:
+            loaded(text, **environment)
+        assert all(problem.endswith((".", "?")) for problem in raised.value.problems)
+        return raised.value.problems
+
+    return problems
+
+
+def test_every_kind_of_value_is_read(loaded, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    found = loaded(EVERYTHING)
+    assert (found.zone, found.engine, found.seed, found.dbt_tasks) == ("Europe/Berlin", "spark", 7, "models")
+    assert found.sources == ("pipelines.sources.orders:Orders", "company.sources:Weather")
+    assert found.use == fields.Implementations(warehouse="company.warehouse:Warehouse")
+    assert found.storage_options == {"AWS_REGION": "eu-central-1"}
+    assert (found.spark.executors, found.spark.dynamic_allocation, found.spark.log) == (8, True, "-")
+    assert found.spark.conf == {"spark.ui.enabled": "true"}
+    assert found.pods.start_seconds == 60
+
+
+def test_a_path_is_below_the_project_whatever_the_working_folder(loaded, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    found = loaded(EVERYTHING)
+    assert (found.home, found.lake, found.landing) == (tmp_path / "written", "s3://bucket/lake", "/home/me/landed")
+    assert found.tracking_uri == f"sqlite:///{tmp_path}/registry/mlflow.db?timeout=30"
+    assert found.pods.template == tmp_path / "deploy" / "driver.yaml"
+    assert loaded('tracking_uri = "databricks"').tracking_uri == "databricks"
+    assert loaded('tracking_uri = "postgresql+psycopg2://db/mlflow"').tracking_uri == "postgresql+psycopg2://db/mlflow"
+
+
+def test_a_variable_overrides_the_file(loaded, tmp_path):
+    overridden = loaded(EVERYTHING, TAILRACE_SEED="9", TAILRACE_SPARK_CONF='{"a": "b"}', TAILRACE_SOURCES="a.b:C")
+    assert (overridden.seed, overridden.spark.conf, overridden.sources) == (9, {"a": "b"}, ("a.b:C",))
+    assert loaded("seed = 7", TAILRACE_SEED="").seed == 7, "an empty variable is not set"
+    assert loaded('zone = ""').zone == "", "nor is an empty text"
+
+
+def test_all_mistakes_are_said_at_once_and_where_each_stands(refused):
+    found = refused(
+        "lak = '/lake'\nTAILRACE_LAKE = '/lake'\nseed = 'one'\nexecutors = 2\nengine = 'sprak'\n"
+        "[spark]\nexecutors = 0\n[pod]\nimage = 'x'\n[use]\nengine = 'spark'\n",
+        TAILRACE_TASKS="pod",
+    )
+    assert found == (
+        "tailrace.toml: lak is not a setting. Did you mean 'lake'?",
+        "tailrace.toml: TAILRACE_LAKE is not a setting. Did you mean 'lake'?",
+        "tailrace.toml: seed is a text; it must be a whole number, without quotes.",
+        "tailrace.toml: executors is not a setting. Did you mean 'spark.executors'?",
+        "tailrace.toml: pod is not a setting. Did you mean 'pods'?",
+        "tailrace.toml: use.engine is not a setting. Did you mean 'engine'?",
+        "tailrace.toml: spark.executors is '0'; it must be a whole number of 1 or more.",
+        "TAILRACE_TASKS is 'pod'; it must be 'process' or 'pods'. Did you mean 'pods'?",
+        "tailrace.toml: engine is 'sprak'; it must be 'local' or 'spark'. Did you mean 'spark'?",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("seed = 1.5", "seed is a number; it must be a whole number, without quotes."),
+        ("seed = true", "seed is true or false; it must be a whole number, without quotes."),
+        ("seed = 2013-03-01", "seed is a date or time; it must be a whole number, without quotes."),
+        ("lake = 1", "lake is a whole number; it must be a text, in quotes."),
+        ("spark.dynamic_allocation = 1", "spark.dynamic_allocation is a whole number; it must be true or false, wit"),
+        ("spark.conf = {a = 1}", "spark.conf is a table of more than texts; it must be a table of texts."),
+        ("storage_options = 'x'", "storage_options is a text; it must be a table of texts."),
+        ("sources = 'a:B'", "sources is a text; it must be a list of texts."),
+        ("sources = ['a:B', 1]", "sources is a list of more than texts; it must be a list of texts."),
+        ("spark = 'local'", "spark is a text; it must be a table: [spark]."),
+        (
+            "zone = 'Europe/Berln'",
+            "zone is 'Europe/Berln'; it must be a time zone such as 'Europe/Berlin'. Did",
+        ),
+        (
+            "sources = ['orders']",
+            "sources names 'orders'; it must be an import path such as 'pipelines",
+        ),
+        ("sources = ['a:B', 'a:B']", "sources names 'a:B' 2 times; name it once."),
+        ("use.lake = 'a.b:'", "use.lake is 'a.b:'; it must be a short name, or an import path such as"),
+        ("engine = ':Engine'", "engine is ':Engine'; it must be a short name, or an import path such as"),
+        ("lake = 'a?b'", "lake is '"),
+    ],
+)
+def test_a_wrong_value_is_named_by_its_key(refused, text, said):
+    (problem,) = refused(text)
+    assert problem.startswith(f"tailrace.toml: {said}")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("seed =\n", r"tailrace\.toml, line 1, is not TOML: Invalid value\."),
+        ("seed = 1\nzone = 'x", r"tailrace\.toml, line 2, is not TOML: \w"),
+        ("seed = 1\nseed = 2", r"tailrace\.toml, line 2, is not TOML: Cannot overwrite a value\."),
+        ("a = " + "[" * 9999, r"tailrace\.toml"),
+    ],
+)
+def test_a_file_that_is_no_toml_is_said_with_its_line(refused, text, said):
+    problems = refused(text, TAILRACE_SEED="one")
+    assert len(problems) == 2, "and what is wrong in the environment"
+    assert re.search(said, problems[0])
+
+
+def test_a_file_in_another_encoding_is_said(refused, loaded, tmp_path):
+    loaded("")
+    (tmp_path / "tailrace.toml").write_bytes("# ja\n# Größe".encode("latin-1"))
+    with pytest.raises(SettingsError, match=r"tailrace\.toml, line 2, is not TOML: it is not in UTF-8\."):
+        settings.load({"TAILRACE_PROJECT": str(tmp_path)})
+
+
+@pytest.mark.parametrize(
+    ("text", "instead"),
+    [
+        ("warehouse_password = 'hushed'", "TAILRACE_WAREHOUSE_PASSWORD"),
+        ("airflow_password = 1", "TAILRACE_AIRFLOW_PASSWORD"),
+        ("warehouse = 'postgresql://me:hushed@db/warehouse'", "TAILRACE_WAREHOUSE_PASSWORD"),
+        ("tracking_uri = 'postgresql://me:hushed@db/mlflow'", "TAILRACE_TRACKING_URI"),
+        ("storage_options.AWS_SECRET_ACCESS_KEY = 'hushed'", "TAILRACE_STORAGE_OPTIONS"),
+        ("spark.conf = {'spark.authenticate.secret' = 'hushed'}", "TAILRACE_SPARK_CONF"),
+    ],
+)
+def test_a_secret_belongs_in_its_variable(refused, text, instead):
+    (problem,) = refused(text)
+    assert problem.endswith(f"which must not stand in this file; set {instead}.")
+    assert "hushed" not in problem
+
+
+def test_a_warehouse_of_another_kind_than_its_place_is_refused(refused, loaded):
+    assert refused("use.warehouse = 'postgres'") == (
+        "tailrace.toml: use.warehouse is 'postgres', and TAILRACE_WAREHOUSE is no postgresql:// URL; change either.",
+    )
+    assert len(refused("use.warehouse = 'duckdb'\nwarehouse = 'postgresql://me@db/warehouse'")) == 1
+    own = loaded("use.warehouse = 'company:Snow'\nwarehouse = 'snowflake://account/database'")
+    assert own.warehouse == "snowflake://account/database"
+    assert not [said for said in settings.unusable(own) if "WAREHOUSE" in said]
+
+
+def test_the_documented_settings_are_those_there_are():
+    text = (settings.find_project().root / "docs" / "settings.md").read_text()
+    rows = re.findall(r"^\|(?: `([\w.]+)`| never)? \| `(TAILRACE_\w+)` \| (.*?) ?\| ", text, re.M)
+    expected = {setting.variable: "" if setting.secret else setting.key for setting in fields.every_setting()}
+    assert {variable: key for key, variable, _ in rows} == {"TAILRACE_PROJECT": "", **expected}
+    assert len(rows) == len(expected) + 1, "each stands there once"
+    defaults = {"spark": fields.SparkSettings(), "pods": fields.PodSettings(), "use": fields.Implementations()}
+    for key, _, documented in rows:
+        table, _, name = key.partition(".")
+        if re.fullmatch(r"`[\w*\[\]]+`", documented) and name and not documented.startswith("`TAILRACE"):
+            assert documented.strip("`") == str(getattr(defaults[table], name)).lower(), key

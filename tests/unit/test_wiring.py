@@ -1,0 +1,142 @@
+"""What a project uses is named in one table, or is its own by an import path; what cannot be loaded is said at once."""
+
+from __future__ import annotations
+
+import ast
+import datetime as dt
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+from tailrace import settings
+from tailrace.errors import BadInput, SettingsError
+from tailrace.lake.memory import MemoryLake
+from tailrace.stages import ingest
+from tailrace.wiring import IMPLEMENTATIONS, Wiring
+from tests.support import new_project
+
+DAY = dt.date(2024, 1, 2)
+OWN = """
+import datetime as dt
+
+import pyarrow as pa
+
+from tailrace.lake.memory import MemoryLake
+from tailrace.sources.memory import MemorySource
+
+SCHEMA = pa.schema({"number": pa.int64()})
+NUMBER = 1
+
+
+class OwnLake(MemoryLake):
+    @classmethod
+    def from_settings(cls, settings, *, keep_open):
+        return cls()
+
+
+def source(first, last, *names):
+    tables = dict.fromkeys(names, SCHEMA)
+    extracts = {(name, dt.date(2024, 1, 2)): pa.table({"number": [1]}, schema=SCHEMA) for name in names}
+    return lambda cache: MemorySource(tables, extracts, (dt.date(2024, 1, first), dt.date(2024, 1, last)))
+
+
+orders = source(1, 3, "orders", "refunds")
+weather = source(2, 9, "weather")
+more_orders = source(2, 9, "weather", "orders")
+
+
+def ruined(cache):
+    raise ValueError("no key was given")
+"""
+
+
+@pytest.fixture
+def wired(tmp_path, monkeypatch):
+    """The services of a project that has the module `own_parts`, with this tailrace.toml."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+    def wire(text: str) -> Wiring:
+        project = new_project(tmp_path, monkeypatch, text)
+        (tmp_path / "own_parts.py").write_text(OWN)
+        (tmp_path / "half.py").write_text("import a_package_that_is_not_there")
+        importlib.invalidate_caches()
+        return Wiring(settings.load({"TAILRACE_PROJECT": str(project.root)}))
+
+    yield wire
+    sys.modules.pop("own_parts", None)
+
+
+def test_the_table_names_classes_that_there_are():
+    """Their files are read, not imported: that would take seconds."""
+    for names in IMPLEMENTATIONS.values():
+        for path in names.values():
+            module, _, name = path.partition(":")
+            parsed = ast.parse(Path(importlib.util.find_spec(module).origin).read_text())
+            (found,) = [each for each in parsed.body if isinstance(each, ast.ClassDef) and each.name == name]
+            assert "from_settings" in {each.name for each in found.body if isinstance(each, ast.FunctionDef)}, path
+    assert tuple(IMPLEMENTATIONS["engine"]) == settings.ENGINES
+
+
+def test_a_part_of_ones_own_is_made_from_the_settings(wired):
+    services = wired('use.lake = "own_parts:OwnLake"')
+    assert isinstance(services.lake, MemoryLake)
+    assert services.problems() == []
+
+
+def test_all_unknown_names_are_said_with_the_nearest(wired):
+    with pytest.raises(SettingsError) as raised:
+        wired('use = {lake = "detla", tracker = "own", warehouse = "postgre"}')
+    own = ", or the import path of your own."
+    assert raised.value.problems == (
+        f"use.warehouse is 'postgre'; it must be 'duckdb' or 'postgres'{own} Did you mean 'postgres'?",
+        f"use.lake is 'detla'; it must be 'delta'{own} Did you mean 'delta'?",
+        f"use.tracker is 'own'; it must be 'mlflow'{own}",
+    )
+
+
+def test_all_parts_that_cannot_be_loaded_are_said(wired):
+    services = wired(
+        'engine = "half:Engine"\n'
+        'sources = ["own_parts:order", "own_parts:ruined", "pipelines.sources.nowhere:Orders"]\n'
+        'use = {lake = "own_parts:OwnLak", tracker = "own_part:Tracker", validator = "own_parts:NUMBER"}'
+    )
+    assert services.problems() == [
+        "use.lake is 'own_parts:OwnLak', and own_parts has no OwnLak. Did you mean 'OwnLake'?",
+        "engine is 'half:Engine', and half does not import "
+        "(ModuleNotFoundError: No module named 'a_package_that_is_not_there').",
+        "use.tracker is 'own_part:Tracker', and own_part does not import "
+        "(ModuleNotFoundError: No module named 'own_part').",
+        "use.validator is 'own_parts:NUMBER', which has no class method from_settings: see docs/settings.md.",
+        "sources names 'own_parts:order', and own_parts has no order. Did you mean 'orders'?",
+        "sources names 'own_parts:ruined', which cannot be made (ValueError: no key was given).",
+        "sources names 'pipelines.sources.nowhere:Orders', and pipelines.sources.nowhere does not import "
+        "(ModuleNotFoundError: No module named 'pipelines.sources.nowhere').",
+    ]
+    with pytest.raises(SettingsError, match="has no OwnLak"):
+        _ = services.lake
+
+
+def test_the_tables_of_several_sources_are_landed_together(wired):
+    services = wired('sources = ["own_parts:orders", "own_parts:weather"]')
+    assert services.source.calendar == (DAY, dt.date(2024, 1, 3))
+    assert ingest.run(services, DAY, DAY).rows == {"orders": 1, "refunds": 1, "weather": 1}
+    assert services.landing.days("weather") == (DAY,)
+    with pytest.raises(BadInput, match="2024-01-01"):
+        ingest.run(services, dt.date(2024, 1, 1), DAY)
+
+
+def test_a_table_of_two_sources_is_refused(wired):
+    services = wired('sources = ["own_parts:orders", "own_parts:more_orders"]')
+    assert services.problems() == [
+        "sources: own_parts:orders and own_parts:more_orders have a table 'orders'; rename it in one of them.",
+    ]
+
+
+def test_a_project_without_sources_has_nothing_to_ingest(wired):
+    services = wired("")
+    assert services.problems() == []
+    assert services.landing.gaps(DAY, DAY) == ()
+    with pytest.raises(BadInput, match=r"nothing to ingest: .*tailrace\.toml names no sources"):
+        ingest.run(services, DAY, DAY)
