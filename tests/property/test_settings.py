@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -12,13 +11,11 @@ from hypothesis import strategies as st
 
 from tailrace import settings
 from tailrace.errors import SettingsError
+from tailrace.settings import fields, project_file
 
 LOCATIONS = ("HOME", "LAKE", "LANDING", "ARTIFACTS", "WAREHOUSE", "TRACKING_URI", "SPARK_EVENT_LOG")
-NAMES = sorted(
-    [each.name.upper() for each in fields(settings.Settings) if each.name not in ("java_home", "spark", "pods")]
-    + [f"SPARK_{each.name.upper()}" for each in fields(settings.SparkSettings) if each.name != "java_home"]
-    + [f"POD_{each.name.upper()}" for each in fields(settings.PodSettings)]
-)
+NAMES = sorted(name.removeprefix("TAILRACE_") for name in fields.variables())
+KEYS = sorted({*fields.TABLES, *(setting.key for setting in fields.every_setting())})
 TEXT = st.text(st.characters(exclude_characters="\0"), min_size=1, max_size=40)
 NUMBERS = ["²", "٣", "-1", "0", "1.5", "9" * 5000, "4294967296", "TRUE", "yes"]
 OBJECTS = ["[" * 5000, '{"a": 1}']
@@ -41,6 +38,31 @@ def test_any_value_is_taken_or_its_variable_is_named(name: str, value: str) -> N
     assert 0 <= loaded.seed <= settings.MOST_SEED
     for place in (loaded.lake, loaded.landing, loaded.artifacts, loaded.warehouse, str(loaded.home)):
         assert Path(place).is_absolute() or ":/" in place
+
+
+WORDS = SURPRISES.filter(lambda text: "\ud800" not in text) | st.text(max_size=20)
+PLAIN = WORDS | st.integers(-9, 9) | st.booleans() | st.floats(allow_nan=False, allow_infinity=False)
+VALUES = PLAIN | st.lists(PLAIN, max_size=3) | st.dictionaries(st.text(max_size=5), PLAIN, max_size=3)
+
+
+@configured(max_examples=100, deadline=None, database=None)
+@given(key=st.sampled_from(KEYS), value=VALUES)
+def test_any_value_in_the_file_is_taken_or_its_key_is_named(key: str, value: object) -> None:
+    problems: list[str] = []
+    texts: dict[str, str] = {}
+    with pytest.MonkeyPatch.context() as patched:
+        # What a TOML file would hold: a table is a dict of dicts.
+        table, _, name = key.rpartition(".")
+        patched.setattr(project_file, "_document", lambda *given: {table: {name: value}} if table else {key: value})
+        texts = project_file.read(settings.Project(Path("/project")), problems)
+        try:
+            settings.load()
+        except SettingsError as error:
+            problems = list(error.problems)
+    assert len(texts) <= 1
+    for problem in problems:
+        assert problem.startswith(f"tailrace.toml: {key}") or "needs TAILRACE_POD" in problem
+        assert problem.endswith((".", "?"))
 
 
 @configured(max_examples=200, deadline=None, database=None)

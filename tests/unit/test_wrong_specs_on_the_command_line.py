@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from zoneinfo import ZoneInfo
+
 import pytest
 from typer.testing import CliRunner
 
 from tailrace.commands import backfill
 from tailrace.commands.main import app
-from tailrace.errors import SpecError, UnknownName
+from tailrace.errors import BadInput, SpecError, UnknownName
 from tailrace.pages import catalog
 from tailrace.spec import MOST_DAYS, MOST_TRIALS, registry, zone
 from tests.support import new_project
@@ -56,7 +58,16 @@ def test_the_pages_show_the_others_and_what_is_wrong():
 def test_a_backfill_of_the_warehouse_takes_the_zone_of_the_others(tmp_path):
     dag, its_zone = backfill._backfilled("warehouse", train=False)
     assert (dag, its_zone) == ("warehouse", zone(registry.get("good")))
-    (tmp_path / "pipelines" / "good.py").unlink()
+    (tmp_path / "pipelines" / "abroad.py").write_text(
+        HEAD + "SPEC = replace(FLIGHTS, name='abroad', schedule=replace(FLIGHTS.schedule, timezone='Asia/Tokyo'))"
+    )
+    with pytest.raises(BadInput, match=r"time zones \(America/New_York, Asia/Tokyo\).*zone = \"America/New_York"):
+        backfill._backfilled("warehouse", train=False)
+    (tmp_path / "tailrace.toml").write_text('zone = "Asia/Tokyo"')
+    assert backfill._backfilled("warehouse", train=False)[1] == ZoneInfo("Asia/Tokyo")
+    (tmp_path / "tailrace.toml").write_text("")
+    for name in ("good", "abroad"):
+        (tmp_path / "pipelines" / f"{name}.py").unlink()
     with pytest.raises(SpecError, match="trials is '16'"):
         backfill._backfilled("warehouse", train=False)
 
