@@ -7,7 +7,7 @@ minute, New York time.
 
 import datetime as dt
 
-from tailrace.spec import (
+from tailrace import (
     Audit,
     Candidate,
     Choice,

@@ -1,3 +1,61 @@
-"""Tailrace: batch ML pipelines from warehouse tables to audited predictions."""
+"""Tailrace: batch ML pipelines from warehouse tables to audited predictions.
+
+These are the names that a pipeline's file and a notebook need. Each is imported when it is first used, so that
+`import tailrace` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tailrace.spec import (
+        Audit,
+        Candidate,
+        Choice,
+        Features,
+        FloatRange,
+        Gate,
+        IntRange,
+        Monitor,
+        Outcome,
+        PipelineSpec,
+        Predictions,
+        Schedule,
+        SearchBudget,
+        Window,
+    )
+    from tailrace.wiring import open_services
 
 __version__ = "0.1.0"
+__all__ = [
+    "Audit",
+    "Candidate",
+    "Choice",
+    "Features",
+    "FloatRange",
+    "Gate",
+    "IntRange",
+    "Monitor",
+    "Outcome",
+    "PipelineSpec",
+    "Predictions",
+    "Schedule",
+    "SearchBudget",
+    "Window",
+    "__version__",
+    "open_services",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module("tailrace.wiring" if name == "open_services" else "tailrace.spec"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from tailrace.engines.sklearn_models import SklearnModel
 from tailrace.engines.xgboost_models import XgboostModel
 from tailrace.errors import SignatureMismatch
 
-LOADERS = {
+LOADERS: Mapping[str, Callable[[Path, Mapping[str, Any]], Model]] = {
     XgboostModel.kind: xgboost_models.load,
     SklearnModel.kind: sklearn_models.load,
     **dict.fromkeys(distributed_models.KINDS, distributed_models.load),

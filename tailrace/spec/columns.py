@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from tailrace.errors import did_you_mean
 from tailrace.spec.checks import by_case
-
-if TYPE_CHECKING:
-    from tailrace.spec.policies import Predictions
 
 COLUMN_KINDS = ("numeric", "categorical", "text")
 LABEL = "__label"
@@ -70,39 +66,3 @@ class Outcome:
     known_at: str = "known_at"
     description: str = ""
     lag_days: int = 1
-
-
-def shared_columns(features: Features, outcome: Outcome, predictions: Predictions) -> Iterator[str]:
-    """A sentence for each column that has two roles in a table, or a name that databases take for another's."""
-    key = [("features.key", name) for name in dict.fromkeys(features.key)]
-    event_time, label = ("features.event_time", features.event_time), ("outcome.label", outcome.label)
-    score, decision = ("predictions.score", predictions.score), ("predictions.decision", predictions.decision)
-    own = [("", name) for name in sorted(RESERVED)]
-    tables = {
-        "features": [*own, *key, event_time, ("features.known_at", features.known_at)],
-        "outcomes": [*own, *key, ("outcome.known_at", outcome.known_at), label],
-        "predictions": [*own, ("", "model_version"), *key, event_time, score, decision],
-        "predictions with their outcomes": [*key, score, label],
-    }
-    said = set()
-    for table, columns in tables.items():
-        taken: dict[str, str] = {}
-        for where, name in columns:
-            other = taken.setdefault(name.lower(), where)
-            if other is not where and (other, where) not in said:
-                said.add((other, where))
-                yield _shared(where, name, other, table)
-    inputs = [(f"features.columns[{name!r}]", name) for name in features.columns]
-    for where, name in dict.fromkeys([*inputs, *(column for columns in tables.values() for column in columns)]):
-        if not name or not name.isprintable():
-            yield f"{where} is {name!r}; a column needs a name without line breaks or other control characters."
-    for where, names in (("features.key", dict.fromkeys(features.key)), ("features.columns", features.columns)):
-        for name, same in by_case(names).items():
-            if len(same) > 1:
-                yield f"{where} has {' and '.join(map(repr, same))}, which databases take for one column: {name}."
-
-
-def _shared(where: str, name: str, other: str, table: str) -> str:
-    if not other:
-        return f"{where} has {name!r}, which is a column of Tailrace's own."
-    return f"{where} is {name!r}, which is already a column of the {table}: {other}."

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from zoneinfo import ZoneInfo
 
-from tailrace.spec.columns import Features, Outcome, shared_columns
+from tailrace.spec.checks import by_case
+from tailrace.spec.columns import RESERVED, Features, Outcome
 from tailrace.spec.estimators import estimator_problems
 from tailrace.spec.field_types import wrong_fields
 from tailrace.spec.parameters import described
@@ -95,7 +96,40 @@ def zone(spec: PipelineSpec) -> ZoneInfo:
 
 
 def _columns(spec: PipelineSpec) -> Iterator[str]:
-    return shared_columns(spec.features, spec.outcome, spec.predictions)
+    """No two roles may share a column of a table, nor have names that databases take for one."""
+    features, outcome, predictions = spec.features, spec.outcome, spec.predictions
+    key = [("features.key", name) for name in dict.fromkeys(features.key)]
+    event_time, label = ("features.event_time", features.event_time), ("outcome.label", outcome.label)
+    score, decision = ("predictions.score", predictions.score), ("predictions.decision", predictions.decision)
+    own = [("", name) for name in sorted(RESERVED)]
+    tables = {
+        "features": [*own, *key, event_time, ("features.known_at", features.known_at)],
+        "outcomes": [*own, *key, ("outcome.known_at", outcome.known_at), label],
+        "predictions": [*own, ("", "model_version"), *key, event_time, score, decision],
+        "predictions with their outcomes": [*key, score, label],
+    }
+    said = set()
+    for table, columns in tables.items():
+        taken: dict[str, str] = {}
+        for where, name in columns:
+            other = taken.setdefault(name.lower(), where)
+            if other is not where and (other, where) not in said:
+                said.add((other, where))
+                yield _shared(where, name, other, table)
+    inputs = [(f"features.columns[{name!r}]", name) for name in features.columns]
+    for where, name in dict.fromkeys([*inputs, *(column for columns in tables.values() for column in columns)]):
+        if not name or not name.isprintable():
+            yield f"{where} is {name!r}; a column needs a name without line breaks or other control characters."
+    for where, names in (("features.key", dict.fromkeys(features.key)), ("features.columns", features.columns)):
+        for name, same in by_case(names).items():
+            if len(same) > 1:
+                yield f"{where} has {' and '.join(map(repr, same))}, which databases take for one column: {name}."
+
+
+def _shared(where: str, name: str, other: str, table: str) -> str:
+    if not other:
+        return f"{where} has {name!r}, which is a column of Tailrace's own."
+    return f"{where} is {name!r}, which is already a column of the {table}: {other}."
 
 
 def _estimators(spec: PipelineSpec) -> Iterator[str]:

@@ -70,7 +70,7 @@ class Predictions:
     threshold: float = 0.5
 
     def problems(self) -> Iterator[str]:
-        """A sentence for each thing that is wrong with the threshold; `columns.shared_columns` judges the names."""
+        """A sentence for each thing that is wrong with the threshold; names are judged among all columns."""
         yield from share("predictions.threshold", self.threshold)
 
 
