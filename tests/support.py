@@ -83,7 +83,7 @@ def lose_rows(lake: Lake, table: str, day: dt.date) -> None:
         for name in lost:
             del held[name]
     else:
-        store = lake._store(table)
+        store = lake.tables.files(table)
         lost = [file.path for file in store.list() if file.path.startswith(f"ds={day}/")]
         store.delete(lost)
     assert lost

@@ -1,6 +1,6 @@
-"""What a commit records about itself, and finding it again in a table's history.
+"""A table's history: its commits, newest first, and what they recorded.
 
-The record travels as JSON in the commit's `userMetadata`, which every Delta tool shows in its history.
+A version is the number of a commit. Only this folder knows that: elsewhere it is an opaque string.
 """
 
 from __future__ import annotations
@@ -10,115 +10,51 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import unquote
 
 from deltalake import DeltaTable
 
-from tailrace.contracts import Commit
+from tailrace.errors import UpstreamMissing
+from tailrace.lake import records
 from tailrace.lake.files import TableFiles
+from tailrace.lake.records import Record
 
-_FOLDER = "_delta_log"
+FOLDER = "_delta_log"
+COMMIT_NAME_LENGTH = len(f"{0:020d}.json")
 _COMMIT = re.compile(r"(\d{20})\.json$")
-# What is sought in a history is mostly recent: it is read from the newest end, in growing windows.
+_VERSION = re.compile(r"[0-9]{1,20}")
+# Most searches end at a recent commit, so a history is read from its newest end, in growing windows.
 _FEW = 4
 _WINDOWS = (_FEW, 20, 200, 2_000)
 
 
-@dataclass(frozen=True)
-class Record:
-    """A commit's own account. `files` maps path to SHA-256.
-
-    `number` counts the day's publications from 1. Of a compaction of an appended table, it is the place of its rows
-    in the order of the table's commits: the version of the newest commit among them.
-    """
-
-    kind: Literal["publish", "append", "optimize"]
-    id: str
-    files: Mapping[str, str]
-    day: dt.date | None = None
-    run_id: str = ""
-    number: int = 0
-    rows: int = 0
-    digest: str = ""
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    version: int = -1
-    recorded_at: dt.datetime = dt.datetime.min
-
-    def to_json(self) -> str:
-        return json.dumps(
-            {
-                "tailrace": self.kind,
-                "id": self.id,
-                "ds": self.day.isoformat() if self.day else None,
-                "run_id": self.run_id,
-                "number": self.number,
-                "rows": self.rows,
-                "digest": self.digest,
-                "metadata": dict(self.metadata),
-                "files": dict(self.files),
-            }
-        )
-
-    def commit(self, table: str, *, unchanged: bool = False) -> Commit:
-        return Commit(
-            table=table,
-            day=self.day,
-            version=str(self.version),
-            recorded_at=self.recorded_at,
-            rows=self.rows,
-            metadata=commit_metadata(self.metadata, self.day, self.run_id, self.rows, self.digest),
-            unchanged=unchanged,
-        )
-
-
-def commit_metadata(
-    metadata: Mapping[str, str], day: dt.date | None, run_id: str, rows: int, digest: str
-) -> dict[str, str]:
-    """The caller's metadata with the lake's own keys: rows, digest, and for a day ds and run_id."""
-    own = {"rows": str(rows), "digest": digest}
-    if day is not None:
-        own |= {"ds": day.isoformat(), "run_id": run_id}
-    return {**metadata, **own}
-
-
-def last_of_each_day(newest_first: Iterable[Commit]) -> dict[dt.date, Commit]:
-    """The last publication of each day, days in order."""
-    latest: dict[dt.date, Commit] = {}
-    for commit in newest_first:
-        if commit.day is not None:
-            latest.setdefault(commit.day, commit)
-    return dict(sorted(latest.items()))
-
-
 class History:
-    """The commits of a table up to the version that it is opened at, each under the version that its file names.
+    """The commits of a table up to the version it is opened at, each with the version in its file's name.
 
-    `DeltaTable.history()` lists commits made since the table was opened too, and numbers them all from the opened
-    version downwards. So its list is used for long stretches only, and is compared with the commits' own files at
-    both ends.
+    `DeltaTable.history()` also lists commits made after the table was opened, and numbers all of them from the opened
+    version downwards. So its list is used for long stretches only, and both ends are compared with the commits' files.
     """
 
     def __init__(self, table: DeltaTable, store: TableFiles) -> None:
         self._table, self._store, self.newest = table, store, table.version()
 
     def records(self, since: int = -1) -> Iterator[Record]:
-        """Records of the commits after the version `since`, newest first; commits of other writers have none."""
+        """The records of the commits after the version `since`, newest first. Other writers' commits have none."""
         yield from self._records(since, ())
 
     def _records(self, since: int, windows: Sequence[int]) -> Iterator[Record]:
         for version, commit in self.commits(since, windows):
-            record = _parse(version, commit)
+            record = records.parse(version, commit)
             if record is not None:
                 yield record
 
     def find(self, wanted: Callable[[Record], bool]) -> Record | None:
-        """The newest record that is wanted."""
+        """The newest record for which `wanted` is true."""
         return next(filter(wanted, self._records(-1, _WINDOWS)), None)
 
     def checksums(self, paths: set[str]) -> dict[str, str]:
-        """SHA-256 of those paths that a commit of the lake recorded."""
+        """The SHA-256 of each of these paths, as far as commits of this lake recorded it."""
         found: dict[str, str] = {}
         for record in self._records(-1, _WINDOWS):
             found.update({path: sha for path, sha in record.files.items() if path in paths})
@@ -127,7 +63,7 @@ class History:
         return found
 
     def since(self, before: dt.datetime) -> set[int]:
-        """The versions that were the latest at some moment since then."""
+        """The versions that were the latest one at any moment from then on."""
         versions = {self.newest}
         for version, commit in self.commits(-1, _WINDOWS):
             versions.add(version)
@@ -136,13 +72,13 @@ class History:
         return versions
 
     def order(self, paths: set[str]) -> dict[str, int]:
-        """The place of those files of an appended table in the order of its commits.
+        """The place of each of these files of an appended table in the order of its commits.
 
-        A compacted file has the place of the newest file that went into it.
+        A compacted file has the place of the newest file it was made from.
         """
         places: dict[str, int] = {}
         for version, commit in self.commits(-1, _WINDOWS):
-            record = _parse(version, commit)
+            record = records.parse(version, commit)
             added = record.files if record is not None else _added(read_commit(self._store, version) or [])
             place = record.number if record is not None and record.kind == "optimize" else version
             places |= {path: place for path in added if path in paths and path not in places}
@@ -151,9 +87,9 @@ class History:
         return places
 
     def commits(self, since: int, windows: Sequence[int]) -> Iterator[tuple[int, Mapping[str, Any]]]:
-        """What each commit after the version `since` says of itself, newest first, with its version.
+        """The version and `commitInfo` of each commit after the version `since`, newest first.
 
-        With `windows` so many are read at a time, for whoever may stop early; without, all at once.
+        `windows` says how many are read at a time, for callers that may stop early; without it all are read at once.
         """
         version = self.newest
         for window in (*windows, self.newest + 1):
@@ -163,7 +99,7 @@ class History:
             version = oldest
 
     def _each(self, newest: int, since: int) -> Iterator[tuple[int, Mapping[str, Any]]]:
-        """Commits by their files; those whose file was cleaned up are left out."""
+        """Read from the commits' files; commits whose file was cleaned up are left out."""
         there: set[int] | None = None
         for version in range(newest, since, -1):
             if there is not None and version not in there:
@@ -172,10 +108,10 @@ class History:
             if actions is not None:
                 yield version, _commit_info(actions)
             elif there is None:
-                there = {int(name[1]) for file in self._store.list(_FOLDER) if (name := _COMMIT.search(file.path))}
+                there = {int(name[1]) for file in self._store.list(FOLDER) if (name := _COMMIT.search(file.path))}
 
     def _listed(self, newest: int, since: int) -> Iterator[tuple[int, Mapping[str, Any]]]:
-        """Commits as delta-rs lists them, fast; by their files where that list cannot be numbered for certain."""
+        """Listed by delta-rs, which is fast; read from the files where that list cannot be numbered for certain."""
         entries = self._table.history(max(self._table.version() - since, 1))
         last = read_commit(self._store, newest)
         at = _places(entries, _commit_info(last)) if last is not None else []
@@ -190,11 +126,18 @@ class History:
         yield from self._each(newest, since)
 
 
+def number_of(table: str, version: str) -> int:
+    """The commit number of a version; the table need not have it. Raises UpstreamMissing if the text is no version."""
+    if not _VERSION.fullmatch(version):
+        raise UpstreamMissing(f"{table} has no version {version!r}: the versions of this lake are numbers.")
+    return int(version)
+
+
 def made(store: TableFiles, record: Record, after: int) -> Record | None:
-    """A record as its commit holds it, which was made after that version: with the commit's version and time."""
+    """The record as read back from its commit, with version and time. The commit was made after the version `after`."""
     version = after + 1
     while (actions := read_commit(store, version)) is not None:
-        found = _parse(version, _commit_info(actions))
+        found = records.parse(version, _commit_info(actions))
         if found is not None and found.id == record.id:
             return found
         version += 1
@@ -202,9 +145,9 @@ def made(store: TableFiles, record: Record, after: int) -> Record | None:
 
 
 def read_commit(store: TableFiles, version: int) -> list[dict[str, Any]] | None:
-    """A commit's actions; None if its file is not there."""
+    """The actions of a commit; None if its file does not exist."""
     try:
-        text = store.get(f"{_FOLDER}/{version:020d}.json")
+        text = store.get(f"{FOLDER}/{version:020d}.json")
     except FileNotFoundError:
         return None
     return [json.loads(line) for line in text.splitlines() if line.strip()]
@@ -224,25 +167,3 @@ def _places(entries: Iterable[Mapping[str, Any]], commit: Mapping[str, Any]) -> 
 
 def _same(commit: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:
     return all(commit.get(name) == entry.get(name) for name in ("timestamp", "operation", "userMetadata"))
-
-
-def _parse(version: int, commit: Mapping[str, Any]) -> Record | None:
-    try:
-        body = json.loads(commit.get("userMetadata") or "")
-    except ValueError:
-        return None
-    if not isinstance(body, dict) or "tailrace" not in body:
-        return None
-    return Record(
-        kind=body["tailrace"],
-        id=body["id"],
-        files=body["files"],
-        day=dt.date.fromisoformat(body["ds"]) if body["ds"] else None,
-        run_id=body["run_id"],
-        number=body["number"],
-        rows=body["rows"],
-        digest=body["digest"],
-        metadata=body["metadata"],
-        version=version,
-        recorded_at=dt.datetime.fromtimestamp(commit["timestamp"] / 1000, dt.UTC),
-    )

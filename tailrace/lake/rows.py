@@ -83,6 +83,11 @@ def conform(batch: pa.RecordBatch, schema: pa.Schema, day: dt.date | None, where
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
+def groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema, day: dt.date | None, where: str) -> Iterator[pa.Table]:
+    """The batches as the table keeps them, cut into row groups. Raises SchemaMismatch as `conform` does."""
+    return row_groups(conform(batch, schema, day, where) for batch in batches)
+
+
 def row_groups(batches: Iterable[pa.RecordBatch], rows: int = ROW_GROUP_ROWS) -> Iterator[pa.Table]:
     """The rows in tables of exactly `rows` rows (the last may be shorter), each in one chunk.
 

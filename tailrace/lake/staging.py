@@ -1,101 +1,153 @@
-"""What is remembered about staged rows: a JSON manifest, written last, without which nothing is staged."""
+"""Staging a day of a Delta table: files that no reader sees until they are published."""
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
-import hashlib
-import json
-import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
-from tailrace.contracts import Staged
-from tailrace.errors import StagingGone
-from tailrace.lake.files import TableFiles
-from tailrace.lake.parquet import DataFile
+import pyarrow as pa
 
-# The leading underscore hides the folder from every Delta tool.
-FOLDER = "_staged"
-_SEAL = "sha256"
-"""The name, in a manifest, of the digest of all the rest."""
-# Whatever `older_than` says, vacuum leaves younger files alone: a run may be about to publish them.
-YOUNGEST_DELETED = dt.timedelta(days=1)
+from tailrace.contracts import PartWriter, Staged
+from tailrace.lake import foreign, manifests
+from tailrace.lake import rows as accepted
+from tailrace.lake.files import storage_errors
+from tailrace.lake.log import History
+from tailrace.lake.parquet import DataFile, DataWriter
+from tailrace.lake.parts import FilePartWriter
+from tailrace.lake.records import Record
+from tailrace.lake.tables import Tables
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Layout:
+    """Where a staging's files are written, and in which form: `given` is the rows' schema, `schema` the table's."""
+
+    folder: str
+    given: pa.Schema
+    schema: pa.Schema
+    fence: int
 
 
 @dataclass(frozen=True)
-class Manifest:
-    """A staging with what publishing needs to know of each file."""
+class DeltaTarget:
+    """See `Target`."""
 
-    staged: Staged
-    files: tuple[DataFile, ...]
+    tables: Tables
+    table: str
+    day: dt.date
+    run_id: str
 
-    def save(self, store: TableFiles) -> None:
-        staged = self.staged
-        body = {
-            "table": staged.table,
-            "ds": staged.day.isoformat(),
-            "run_id": staged.run_id,
-            "rows": staged.rows,
-            "fence": staged.fence,
-            "digest": staged.digest,
-            "notes": dict(staged.notes),
-            "files": [asdict(file) for file in self.files],
-        }
-        sealed = {_SEAL: _seal(body), **body}
-        store.put(manifest_path(staged.day, staged.run_id), json.dumps(sealed, indent=1).encode())
+    @property
+    def where(self) -> str:
+        return f"{self.table} of {self.day}"
+
+    @property
+    def doing(self) -> str:
+        return f"Staging {self.where}"
+
+    def write(self, rows: pa.RecordBatchReader) -> Staged:
+        layout = self._begin(rows.schema)
+        store = self.tables.files(self.table)
+        with DataWriter(store, layout.folder, layout.schema, self.doing) as writer:
+            for group in accepted.groups(rows, layout.schema, self.day, self.where):
+                writer.write(group)
+            return self._finish(layout, writer.finish())
+
+    def write_parts(self, schema: pa.Schema, write: Callable[[PartWriter], Iterable[tuple[DataFile, ...]]]) -> Staged:
+        layout = self._begin(schema)
+        place, store = self.tables.place(self.table), self.tables.files(self.table)
+        writer = FilePartWriter(place, layout.folder, layout.schema, self.day, self.where, self.doing)
+        with self._cleared_on_failure(layout.folder):
+            staged = self._finish(layout, tuple(file for part in write(writer) for file in part))
+        with storage_errors(self.doing):
+            counted = set(staged.files)
+            store.delete(file.path for file in store.list(layout.folder) if file.path not in counted)
+        return staged
+
+    def write_files(self, schema: pa.Schema, write: Callable[[str], None]) -> Staged:
+        layout = self._begin(schema)
+        store = self.tables.files(self.table)
+        with self._cleared_on_failure(layout.folder):
+            write(f"{self.tables.uri(self.table)}/{layout.folder}")
+            files = foreign.data_files(store, layout.folder, layout.schema, self.day, self.where, self.doing)
+            return self._finish(layout, files)
+
+    def _begin(self, given: pa.Schema) -> _Layout:
+        """Check the schema against the table, if there is one, and choose a folder. Raises SchemaMismatch."""
+        given = accepted.with_day(accepted.lake_schema(given, self.where))
+        fence, schema = 0, given
+        if self.tables.exists(self.table):
+            current = self.tables.open(self.table)
+            fence, schema = current.publications(self.day), current.daily_schema()
+            accepted.check_same(given, schema, self.where)
+        with storage_errors(self.doing):
+            self.tables.files(self.table, create=True)
+        # No `=` below the day: readers that take such folders for partitions would miss their column in the table.
+        folder = f"ds={self.day}/run-{manifests.safe_name(self.run_id)}-{uuid.uuid4().hex[:8]}"
+        return _Layout(folder=folder, given=given, schema=schema, fence=fence)
+
+    def _finish(self, layout: _Layout, files: tuple[DataFile, ...]) -> Staged:
+        """Record the files as staged by the run, in place of what it had staged before."""
+        schema = self.tables.create(self.table, layout.schema, [accepted.DAY_COLUMN])
+        accepted.check_same(layout.given, schema, self.where)
+        store = self.tables.files(self.table)
+        staged = Staged(
+            table=self.table,
+            day=self.day,
+            run_id=self.run_id,
+            rows=sum(file.rows for file in files),
+            fence=layout.fence,
+            digest=manifests.content_digest(files),
+            files=tuple(file.path for file in files),
+        )
+        with storage_errors(self.doing):
+            earlier = manifests.load(store, manifests.path_of(self.day, self.run_id))
+            manifests.Manifest(staged, files).save(store)
+        if earlier is not None:
+            delete_unpublished(self.tables, earlier.staged, self.doing)
+        return staged
+
+    @contextlib.contextmanager
+    def _cleared_on_failure(self, folder: str) -> Iterator[None]:
+        """Remove what was written into the folder if writing or recording it fails."""
+        try:
+            yield
+        except BaseException:
+            # A store that fails again here must not hide the first error.
+            with contextlib.suppress(Exception):
+                store = self.tables.files(self.table)
+                store.delete(file.path for file in store.list(folder))
+                if self.tables.local is not None:
+                    shutil.rmtree(self.tables.local / self.table / folder, ignore_errors=True)
+            raise
 
 
-def load(store: TableFiles, path: str) -> Manifest | None:
-    """The manifest at a path; None if there is none, or if it is not as `save` wrote it: half written, or damaged."""
-    try:
-        body = json.loads(store.get(path))
-        if body.pop(_SEAL) != _seal(body):
-            return None
-    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+def delete_unpublished(tables: Tables, staged: Staged, doing: str) -> bool:
+    """Delete the staged files unless this run published them; returns whether they could be deleted."""
+    with storage_errors(doing):
+        current = tables.open(staged.table)
+        own = own_publication(current.history, staged, current.publications(staged.day))
+        if own is not None and set(own.files) == set(staged.files):
+            return False
+        current.files.delete(staged.files)
+    return True
+
+
+def publication(history: History, day: dt.date, number: int) -> Record | None:
+    """The day's publication of that number, counted from 1; None for 0 and for other writers' commits."""
+    if number == 0:
         return None
-    files = tuple(DataFile(**file) for file in body["files"])
-    return Manifest(_staged(body, files), files)
+    return history.find(lambda r: r.kind == "publish" and r.day == day and r.number == number)
 
 
-def _seal(body: Mapping[str, object]) -> str:
-    """SHA-256 of what a manifest says: a damaged one could publish rows that other readers do not find."""
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-
-
-def now() -> dt.datetime:
-    return dt.datetime.now(dt.UTC)
-
-
-def gone(table: str, day: dt.date, run_id: str) -> StagingGone:
-    return StagingGone(
-        f"{table} of {day}: what run {run_id!r} staged is no longer there: it was published, refused or replaced "
-        "since, or never staged. Run the stage that stages it (score or snapshot) again for the day."
-    )
-
-
-def manifest_path(day: dt.date, run_id: str) -> str:
-    return f"{FOLDER}/ds={day}/{safe_name(run_id)}-{hashlib.sha256(run_id.encode()).hexdigest()[:16]}.json"
-
-
-def safe_name(run_id: str) -> str:
-    """The readable part of a run id in a path; a digest or a random suffix beside it makes it unique."""
-    return re.sub(r"[^A-Za-z0-9_.-]", "-", run_id)[:80]
-
-
-def content_digest(files: tuple[DataFile, ...]) -> str:
-    """SHA-256 over the files' own SHA-256, in order."""
-    return hashlib.sha256("\n".join(file.sha256 for file in files).encode()).hexdigest()
-
-
-def _staged(body: Mapping[str, object], files: tuple[DataFile, ...]) -> Staged:
-    notes = body["notes"]
-    return Staged(
-        table=str(body["table"]),
-        day=dt.date.fromisoformat(str(body["ds"])),
-        run_id=str(body["run_id"]),
-        rows=int(str(body["rows"])),
-        fence=int(str(body["fence"])),
-        digest=str(body["digest"]),
-        files=tuple(file.path for file in files),
-        notes=dict(notes) if isinstance(notes, Mapping) else {},
-    )
+def own_publication(history: History, staged: Staged, publications: int) -> Record | None:
+    """What this run published from its staging, if it did. `publications` is how often the day was published."""
+    if publications <= staged.fence:
+        return None
+    record = publication(history, staged.day, staged.fence + 1)
+    own = record is not None and (record.run_id, record.digest) == (staged.run_id, staged.digest)
+    return record if own else None

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from tailrace.contracts import Commit, Lake, ModelVersion, RunRecord, Tracker
 from tailrace.errors import TailraceError, UpstreamMissing, cause_of
-from tailrace.lake.log import last_of_each_day
+from tailrace.lake.records import last_of_each_day
 
 Answer = TypeVar("Answer")
 Row = Mapping[str, Any]

@@ -126,7 +126,7 @@ READERS = [polars_read, polars_scan, pyarrow_dataset, delta_sql, pandas, duckdb]
 @pytest.mark.parametrize("table", TABLES)
 @pytest.mark.parametrize("read", READERS, ids=lambda read: read.__name__)
 def test_every_reader_reads_what_the_lake_reads(lake, read, table):
-    assert_reads_alike(lake, table, lambda day: read(f"{lake._root}/{table}", day))
+    assert_reads_alike(lake, table, lambda day: read(f"{lake.tables.root}/{table}", day))
 
 
 def assert_reads_alike(lake: DeltaLake, table: str, read: Callable[[dt.date | None], pa.Table]) -> None:
@@ -212,7 +212,7 @@ def test_pysail_reads_what_the_lake_reads(lake):
         session.conf.set("spark.sql.session.timeZone", "UTC")
         for table in TABLES:
 
-            def read(day: dt.date | None, path: str = f"{lake._root}/{table}") -> pa.Table:
+            def read(day: dt.date | None, path: str = f"{lake.tables.root}/{table}") -> pa.Table:
                 frame = session.read.format("delta").load(path)
                 return (frame if day is None else frame.where(f"ds = date'{day}'")).toArrow()
 

@@ -10,7 +10,7 @@ import pytest
 from tailrace.champions import promotions
 from tailrace.champions.promotions import Promotion
 from tailrace.contracts import Lake
-from tailrace.lake import delta
+from tailrace.lake import transactions
 from tailrace.lake.delta import DeltaLake
 from tailrace.lake.memory import MemoryLake
 
@@ -31,7 +31,7 @@ def decide(lake: Lake, version: str, clock: dt.timedelta, day: dt.date = MONDAY,
 @pytest.mark.parametrize("behind", [dt.timedelta(days=2), dt.timedelta(seconds=2), dt.timedelta(0)])
 def test_the_later_of_two_decisions_counts_though_its_clock_is_behind(lake, behind, monkeypatch):
     hours = iter(range(9, 0, -1))
-    monkeypatch.setattr(delta, "_milliseconds", lambda: next(hours) * 3_600_000)
+    monkeypatch.setattr(transactions, "milliseconds", lambda: next(hours) * 3_600_000)
     decide(lake, "1", dt.timedelta(0))
     decide(lake, "2", -behind)
     assert [row.version for row in promotions.decisions(lake, "churn")] == ["2", "1"]

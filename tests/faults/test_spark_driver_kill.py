@@ -45,7 +45,7 @@ def test_the_day_stays_as_it_was_and_the_rerun_publishes_it_once(tmp_path: Path)
     lake.publish(LocalEngine(cores=1).score(SPEC, trained.model, "1", scan, lake.target("predictions", DAY, "old")), {})
     before = lake.read("predictions").read_all()
 
-    killed = driver(lake._root, model, "night", "kill")
+    killed = driver(lake.tables.root, model, "night", "kill")
     assert killed.stdout is not None
     with killed:
         assert killed.stdout.read() == "staged\n"
@@ -56,7 +56,7 @@ def test_the_day_stays_as_it_was_and_the_rerun_publishes_it_once(tmp_path: Path)
     assert lake.read("predictions").read_all().equals(before)
     assert len(lake.commits("predictions", DAY)) == 1
 
-    with driver(lake._root, model, "night") as again:
+    with driver(lake.tables.root, model, "night") as again:
         again.communicate()
     assert again.returncode == 0
     rows = lake.read("predictions").read_all()

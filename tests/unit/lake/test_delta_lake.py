@@ -16,9 +16,11 @@ from deltalake import DeltaTable, write_deltalake
 
 from tailrace.contracts import Commit
 from tailrace.errors import BadInput, LakeUnavailable, PinLost, StagingGone, UpstreamMissing
-from tailrace.lake import delta, parquet
+from tailrace.lake import parquet, upkeep
+from tailrace.lake import rows as accepted
 from tailrace.lake.delta import DeltaLake
 from tailrace.lake.files import TableFiles
+from tailrace.lake.tables import Tables
 
 DAY = dt.date(2013, 3, 1)
 
@@ -36,7 +38,7 @@ def put(lake: DeltaLake, count: int, run: str):
 def small_files(monkeypatch):
     """A file per row group of ten rows."""
     monkeypatch.setattr(parquet, "FILE_BYTES", 1)
-    monkeypatch.setattr(delta.rows.row_groups, "__defaults__", (10,))
+    monkeypatch.setattr(accepted.row_groups, "__defaults__", (10,))
 
 
 def test_optimize_joins_files_and_keeps_rows_pins_and_fence(lake, small_files, monkeypatch):
@@ -59,16 +61,16 @@ def test_optimize_joins_files_and_keeps_rows_pins_and_fence(lake, small_files, m
 def test_a_compaction_and_a_publication_at_once_never_double_the_rows(lake, small_files, monkeypatch):
     put(lake, 35, "r1")
     staged = lake.stage("t", DAY, "r2", pa.table({"n": [1]}).to_reader())
-    load, raced = DeltaLake._load, []
+    open_table, raced = Tables.open, []
 
-    def compacted_after_loading(self, table, version=None):
-        loaded = load(self, table, version)
+    def compacted_after_opening(self, table, version=None):
+        opened = open_table(self, table, version)
         if not raced:
             raced.append(True)
             assert lake.optimize("t") == 4
-        return loaded
+        return opened
 
-    monkeypatch.setattr(DeltaLake, "_load", compacted_after_loading)
+    monkeypatch.setattr(Tables, "open", compacted_after_opening)
     lake.publish(staged, {})
     assert lake.read("t").read_all()["n"].to_pylist() == [1]
 
@@ -97,7 +99,7 @@ def test_only_neighbours_of_an_appended_table_are_joined(lake, monkeypatch):
     for number in (2, 3):
         lake.append("a", pa.table({"n": [number]}), {})
     before = lake.read("a").read_all()
-    monkeypatch.setattr(delta, "_SMALL_FILE_BYTES", 10_000)
+    monkeypatch.setattr(upkeep, "SMALL_FILE_BYTES", 10_000)
     assert lake.optimize("a") == 2
     assert lake.read("a").read_all().equals(before)
 

@@ -213,7 +213,7 @@ def test_a_speculative_copy_of_a_slow_task_leaves_no_second_copy_of_its_rows(eng
 
 
 def files(lake) -> list[str]:
-    return sorted(file.path for file in lake._store("predictions").list() if file.path.endswith(".parquet"))
+    return sorted(file.path for file in lake.tables.files("predictions").list() if file.path.endswith(".parquet"))
 
 
 def test_too_few_executors_for_tasks_that_start_together_are_said(engine, settings):

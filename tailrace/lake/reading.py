@@ -1,0 +1,115 @@
+"""Reading published rows of a Delta lake, and what was published when."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+
+from tailrace.contracts import Commit, NativeTable, Pin
+from tailrace.errors import PinLost, UpstreamMissing
+from tailrace.lake import log
+from tailrace.lake.files import storage_errors
+from tailrace.lake.parts import FileScan, NativeScan
+from tailrace.lake.records import last_of_each_day
+from tailrace.lake.table_version import ActiveFile, TableVersion, pin_digest
+from tailrace.lake.tables import Tables
+
+
+class DeltaReader:
+    """See `LakeReader`."""
+
+    def __init__(self, tables: Tables) -> None:
+        self.tables = tables
+
+    def exists(self, table: str) -> bool:
+        return self.tables.exists(table)
+
+    def head(self, table: str) -> str | None:
+        return self.tables.head(table)
+
+    def came_after(self, table: str, version: str, other: str) -> bool:
+        return log.number_of(table, version) > log.number_of(table, other)
+
+    def schema(self, table: str) -> pa.Schema:
+        return self.tables.open(table, natively=True).schema
+
+    def read(
+        self,
+        table: str,
+        *,
+        first: dt.date | None = None,
+        last: dt.date | None = None,
+        version: str | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pa.RecordBatchReader:
+        opened = self.tables.open(table, version)
+        return opened.scan(opened.in_order(first, last), columns).reader()
+
+    def pin(
+        self, table: str, *, first: dt.date | None = None, last: dt.date | None = None, version: str | None = None
+    ) -> Pin:
+        opened = self.tables.open(table, version, natively=True)
+        active = opened.active(first, last)
+        rows = sum(file.rows for file in active)
+        return Pin(table, str(opened.number), first, last, rows, len(active), pin_digest(active))
+
+    def read_pin(self, pin: Pin, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
+        return self.scan(pin, columns).reader()
+
+    def scan(self, pin: Pin, columns: Sequence[str] | None = None) -> FileScan | NativeScan:
+        opened = self._pinned(pin)
+        active = opened.in_order(pin.first, pin.last)
+        self._require_pinned(pin, active)
+        if opened.refusal:
+            native = NativeTable(self.tables.uri(pin.table), pin.version, pin.first, pin.last)
+            return NativeScan(native, opened.columns(columns), pin.rows, opened.refusal)
+        return opened.scan(active, columns)
+
+    def _pinned(self, pin: Pin) -> TableVersion:
+        try:
+            return self.tables.open(pin.table, pin.version, natively=True)
+        except UpstreamMissing as error:
+            raise PinLost(f"{error} It was pinned: restore it from a copy, or start again from a new pin.") from error
+
+    def _require_pinned(self, pin: Pin, active: Sequence[ActiveFile]) -> None:
+        """Raises PinLost if these are not the pinned files, or a file is gone or damaged."""
+        if pin_digest(active) != pin.digest:
+            raise PinLost(
+                f"{pin.table} version {pin.version} does not list the files that were pinned: "
+                "the table was replaced since. Restore it, or start again from a new pin."
+            )
+        with storage_errors(f"Checking the pinned files of {pin.table}"):
+            damage = self.tables.open(pin.table, natively=True).damage(active)
+        if damage:
+            raise PinLost(
+                f"{pin.table} version {pin.version}: the pinned bytes cannot be read again: {'; '.join(damage)}. "
+                "Restore the files from a copy, or start again from a new pin."
+            )
+
+    def days(self, table: str) -> Mapping[dt.date, Commit]:
+        return last_of_each_day(self.commits(table))
+
+    def commits(self, table: str, day: dt.date | None = None, *, since: str | None = None) -> tuple[Commit, ...]:
+        try:
+            history = self.tables.open(table, natively=True).history
+        except UpstreamMissing:
+            return ()
+        after = -1 if since is None else log.number_of(table, since)
+        if after > history.newest:
+            raise UpstreamMissing(f"{table} has no version {since!r}; the latest is {history.newest}.")
+        with storage_errors(f"Reading the history of {table}"):
+            return tuple(
+                record.commit(table)
+                for record in history.records(after)
+                if record.kind != "optimize" and (day is None or record.day == day)
+            )
+
+    def sound(self, table: str, day: dt.date) -> bool:
+        try:
+            opened = self.tables.open(table, natively=True)
+        except UpstreamMissing:
+            return False
+        with storage_errors(f"Checking the files of {table} of {day}"):
+            return opened.is_sound(day)

@@ -1,0 +1,183 @@
+"""One Delta table at one version: its schema, its data files and its history."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import DeltaTable
+
+from tailrace.errors import BadInput, SchemaMismatch, UnknownName
+from tailrace.lake import log
+from tailrace.lake.files import TableFiles, storage_errors
+from tailrace.lake.parquet import RowGroups
+from tailrace.lake.parts import FileScan, Place
+from tailrace.lake.rows import DAY_COLUMN, lake_schema
+
+# Features that a reader of the file list gets wrong: deleted rows, columns of other names or narrower types.
+_NATIVE = {"deletionVectors", "columnMapping", "typeWidening", "typeWidening-preview"}
+_LISTED = ("path", "size_bytes", "modification_time", "num_records")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActiveFile:
+    """A data file of a table version. `deleted` is the SHA-256 of which rows are deleted; empty if none are."""
+
+    path: str
+    size: int
+    rows: int
+    day: dt.date | None
+    modified: int
+    deleted: str = ""
+
+
+class TableVersion:
+    """A table as it was after one commit. Files are described by path, relative to the table."""
+
+    def __init__(self, table: str, delta: DeltaTable, place: Place) -> None:
+        self.table, self.delta, self.place = table, delta, place
+
+    @property
+    def number(self) -> int:
+        return self.delta.version()
+
+    @property
+    def files(self) -> TableFiles:
+        return self.place.files()
+
+    @property
+    def schema(self) -> pa.Schema:
+        """As the lake keeps it. Raises SchemaMismatch."""
+        return lake_schema(pa.schema(self.delta.schema().to_arrow()), "Reading the table's schema")
+
+    @property
+    def partition_columns(self) -> list[str]:
+        return self.delta.metadata().partition_columns
+
+    @property
+    def history(self) -> log.History:
+        return log.History(self.delta, self.files)
+
+    @property
+    def refusal(self) -> str:
+        """Why the files of this version must not be read by themselves; empty if they may be."""
+        needs = _NATIVE & set(self.delta.protocol().reader_features or ())
+        if self.delta.metadata().configuration.get("delta.columnMapping.mode", "none") != "none":
+            needs.add("columnMapping")
+        if not needs:
+            return ""
+        return (
+            f"Table {self.table!r} uses Delta's {' and '.join(sorted(needs))}, which a reader by file list would get "
+            "wrong. Rewrite it without them, or score and train with TAILRACE_ENGINE=spark and "
+            "TAILRACE_SPARK_NATIVE_READER=delta."
+        )
+
+    def daily_schema(self) -> pa.Schema:
+        """The schema of a table that is replaced by day. Raises SchemaMismatch for any other table."""
+        if self.partition_columns != [DAY_COLUMN]:
+            raise SchemaMismatch(f"{self.table} is not partitioned by {DAY_COLUMN!r}, so no day of it can be replaced.")
+        return self.schema
+
+    def columns(self, names: Sequence[str] | None) -> pa.Schema:
+        """The schema of these columns, all by default. Raises UnknownName."""
+        schema = self.schema
+        if names is None:
+            return schema
+        for name in names:
+            if name not in schema.names:
+                raise UnknownName(f"column of {self.table}", name, schema.names)
+        return pa.schema([schema.field(name) for name in names])
+
+    def publications(self, day: dt.date) -> int:
+        """How often the day was published: its fence."""
+        return self.delta.transaction_version(application(day)) or 0
+
+    def active(self, first: dt.date | None = None, last: dt.date | None = None) -> list[ActiveFile]:
+        """The data files of those days, by day, age and path. Raises BadInput for days of a table without days."""
+        daily = DAY_COLUMN in self.partition_columns
+        if not daily and (first is not None or last is not None):
+            raise BadInput(f"{self.table} is not partitioned by {DAY_COLUMN!r}: read it without first and last.")
+        partition = f"partition.{DAY_COLUMN}"
+        actions = pa.table(self.delta.get_add_actions(flatten=True))
+        if first is not None:
+            actions = actions.filter(pc.field(partition) >= first)
+        if last is not None:
+            actions = actions.filter(pc.field(partition) <= last)
+        # Without the statistics of every column: as Python values they are slow.
+        actions = actions.select([*_LISTED, *([partition] if daily else [])])
+        deletions = _deletions(self.delta)
+        found = [_active(action, *deletions.get(action["path"], (0, ""))) for action in actions.to_pylist()]
+        return sorted(found, key=lambda file: (file.day or dt.date.min, file.modified, file.path))
+
+    def in_order(self, first: dt.date | None = None, last: dt.date | None = None) -> list[ActiveFile]:
+        """The data files of those days in the order in which their rows are read."""
+        active = self.active(first, last)
+        if len(active) < 2 or self.partition_columns:
+            return active
+        # A file's time depends on its writer's clock; the order of the commits does not.
+        with storage_errors(f"Reading the history of {self.table}"):
+            places = self.history.order({file.path for file in active})
+        return sorted(active, key=lambda file: places.get(file.path, -1))
+
+    def scan(self, active: Sequence[ActiveFile], columns: Sequence[str] | None) -> FileScan:
+        """The rows of these files. Raises UnknownName."""
+        pieces = tuple(RowGroups(file.path, file.rows) for file in active)
+        return FileScan(self.place, pieces, self.columns(columns), f"Reading {self.table}")
+
+    def damage(self, active: Sequence[ActiveFile]) -> list[str]:
+        """A sentence for each file that is missing, cut short, or has other bytes than were published."""
+        store = self.files
+        checksums = self.history.checksums({file.path for file in active})
+        sizes = store.sizes(file.path for file in active)
+        problems = []
+        for file in active:
+            if file.path not in sizes:
+                problems.append(f"{file.path} is gone")
+            elif sizes[file.path] != file.size:
+                problems.append(f"{file.path} has {sizes[file.path]} bytes, not {file.size}")
+            elif file.path in checksums and store.sha256(file.path) != checksums[file.path]:
+                problems.append(f"{file.path} holds other bytes than were published")
+        return problems
+
+    def is_sound(self, day: dt.date) -> bool:
+        return not self.damage(self.active(day, day))
+
+
+def application(day: dt.date) -> str:
+    """The name under which Delta's application transactions count the publications of a day."""
+    return f"ds={day}"
+
+
+def pin_digest(active: Iterable[ActiveFile]) -> str:
+    """SHA-256 over the sorted paths and sizes, and which rows are deleted."""
+    listed = sorted([file.path, file.size, *([file.deleted] if file.deleted else [])] for file in active)
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+
+
+def _active(action: dict, deleted_rows: int, deleted: str) -> ActiveFile:
+    return ActiveFile(
+        path=action["path"],
+        size=action["size_bytes"],
+        rows=max((action["num_records"] or 0) - deleted_rows, 0),
+        day=action.get(f"partition.{DAY_COLUMN}"),
+        modified=int(action["modification_time"]),
+        deleted=deleted,
+    )
+
+
+def _deletions(delta: DeltaTable) -> dict[str, tuple[int, str]]:
+    """How many rows of a file are deleted, and the SHA-256 of which, by path. Most tables have none."""
+    if "deletionVectors" not in (delta.protocol().reader_features or ()):
+        return {}
+    root, found = delta.table_uri.rstrip("/"), {}
+    for batch in pa.RecordBatchReader.from_stream(delta.deletion_vectors()):
+        for uri, kept in zip(batch["filepath"].to_pylist(), batch["selection_vector"], strict=True):
+            mask = kept.values.cast(pa.int8())
+            sha256 = hashlib.sha256(mask.to_numpy().tobytes()).hexdigest()
+            found[uri.removeprefix(f"{root}/")] = (len(mask) - pc.sum(mask, min_count=0).as_py(), sha256)
+    return found

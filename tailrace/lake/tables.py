@@ -1,0 +1,144 @@
+"""Where the tables of a Delta lake are, and how one is found, created and opened."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+
+import pyarrow as pa
+from deltalake import DeltaTable, Schema
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+
+from tailrace.errors import BadInput, UpstreamMissing
+from tailrace.lake import log
+from tailrace.lake.files import TableFiles, local_folder, storage_errors
+from tailrace.lake.heads import LocalHeads
+from tailrace.lake.parts import Place
+from tailrace.lake.table_version import TableVersion
+
+# Pins live as long as the log does, so Delta must not clean up by itself.
+_CONFIGURATION = {
+    # Opening a table reads the last checkpoint and the commits after it: few, however many nights there were.
+    "delta.checkpointInterval": "10",
+    "delta.logRetentionDuration": "interval 3650 days",
+    "delta.deletedFileRetentionDuration": "interval 3650 days",
+}
+
+
+class Tables:
+    """The tables under a root: a folder, `file://` or an object-store URL such as `s3://bucket/lake`.
+
+    `options` are delta-rs's own (credentials, endpoint, region, timeouts). `native_reader` says that the engine can
+    read tables whose features need the format's native reader. With `keep_open` a table is opened once; after that
+    only its new commits are read.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        options: Mapping[str, str] | None = None,
+        *,
+        native_reader: bool = False,
+        keep_open: bool = False,
+    ) -> None:
+        self.local = local_folder(root)
+        self.root = str(self.local) if self.local else root.rstrip("/")
+        self.options = dict(options) if options else None
+        self._native_reader = native_reader
+        self._kept_open: dict[str, DeltaTable] | None = {} if keep_open else None
+        self._heads = LocalHeads(self.local) if self.local else None
+
+    def uri(self, table: str) -> str:
+        return f"{self.root}/{table}"
+
+    def place(self, table: str) -> Place:
+        return Place(self.uri(table), self.options)
+
+    def files(self, table: str, *, create: bool = False) -> TableFiles:
+        """The files below the table's folder, which is made first with `create`: an object store needs none."""
+        if create and self.local is not None:
+            (self.local / table).mkdir(parents=True, exist_ok=True)
+        return self.place(table).files()
+
+    def exists(self, table: str) -> bool:
+        """Raises LakeUnavailable."""
+        if self.local is not None and not (self.local / table / log.FOLDER).is_dir():
+            return False
+        with storage_errors(f"Looking for {table}"):
+            return DeltaTable.is_deltatable(self.uri(table), self.options)
+
+    def head(self, table: str) -> str | None:
+        """The latest version; None if there is no table.
+
+        On local disk one look at the log's folder, on an object store one request for the commits after the last
+        known one (with `keep_open`). Raises LakeUnavailable.
+        """
+        with storage_errors(f"Looking for the latest version of {table}"):
+            if self._heads is not None:
+                return self._heads.version(table)
+            try:
+                return str(self._opened(table, latest=True).version())
+            except TableNotFoundError:
+                return None
+
+    def open(self, table: str, version: str | None = None, *, natively: bool = False) -> TableVersion:
+        """The table at a version, the latest by default.
+
+        `natively` accepts a table that only the format's native reader reads correctly, if the engine has that reader.
+        Raises UpstreamMissing for a table or version that does not exist, BadInput for a table that cannot be read,
+        LakeUnavailable.
+        """
+        with storage_errors(f"Opening {table}"):
+            try:
+                delta = self._opened(table, latest=version is None)
+                if version is not None:
+                    _go_to(delta, table, version)
+            except TableNotFoundError as error:
+                raise UpstreamMissing(
+                    f"The lake has no table {table!r} yet. Run the stage that publishes it."
+                ) from error
+        opened = TableVersion(table, delta, self.place(table))
+        if not (natively and self._native_reader) and opened.refusal:
+            raise BadInput(opened.refusal)
+        return opened
+
+    def create(self, table: str, schema: pa.Schema, partition_by: list[str]) -> pa.Schema:
+        """Create the table if it does not exist. Returns the schema it has: another process may have created it."""
+        if not self.exists(table):
+            with storage_errors(f"Creating {table}"):
+                try:
+                    DeltaTable.create(
+                        self.uri(table),
+                        Schema.from_arrow(schema),
+                        mode="ignore",
+                        partition_by=partition_by,
+                        configuration=_CONFIGURATION,
+                        storage_options=self.options,
+                    )
+                except CommitFailedError:
+                    if not self.exists(table):
+                        raise
+        return self.open(table, natively=True).schema
+
+    def _opened(self, table: str, *, latest: bool) -> DeltaTable:
+        """The table as delta-rs opens it. The latest version may be shared; another is the caller's to move."""
+        if self._kept_open is None or not latest:
+            return DeltaTable(self.uri(table), storage_options=self.options)
+        kept = self._kept_open.get(table)
+        if kept is not None:
+            # A table that was replaced by a shorter one cannot be updated: it is opened again.
+            with contextlib.suppress(DeltaError):
+                kept.update_incremental()
+                return kept
+        self._kept_open[table] = DeltaTable(self.uri(table), storage_options=self.options)
+        return self._kept_open[table]
+
+
+def _go_to(delta: DeltaTable, table: str, version: str) -> None:
+    number, latest = log.number_of(table, version), delta.version()
+    if number > latest:
+        raise UpstreamMissing(f"{table} has no version {version!r}; the latest is {latest}.")
+    try:
+        delta.load_as_version(number)
+    except TableNotFoundError as error:
+        raise UpstreamMissing(f"{table} has no version {version!r} any more: its log was cleaned up.") from error

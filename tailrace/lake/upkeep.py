@@ -1,0 +1,177 @@
+"""Upkeep of a Delta lake: joining small files, rewriting old ones, deleting files that nothing needs."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import itertools
+import os
+import uuid
+from collections.abc import Callable, Collection, Iterable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import Transaction
+from deltalake.exceptions import CommitFailedError
+
+from tailrace.contracts import Pin
+from tailrace.lake import log, manifests, parquet, transactions
+from tailrace.lake.files import StoredFile, TableFiles, storage_errors
+from tailrace.lake.manifests import YOUNGEST_DELETED
+from tailrace.lake.parquet import DataFile, DataWriter, RowGroups
+from tailrace.lake.reading import DeltaReader
+from tailrace.lake.records import Record
+from tailrace.lake.rows import DAY_COLUMN, row_groups
+from tailrace.lake.table_version import ActiveFile, TableVersion, application
+from tailrace.lake.tables import Tables
+
+SMALL_FILE_BYTES = 64 << 20
+
+
+class DeltaUpkeep(DeltaReader):
+    """See `LakeUpkeep`. `now` is the time that `vacuum` compares the age of files with."""
+
+    def __init__(self, tables: Tables, now: Callable[[], dt.datetime] = manifests.now) -> None:
+        super().__init__(tables)
+        self._now = now
+
+    def optimize(self, table: str) -> int:
+        current = self.tables.open(table)
+        files, half_stated = current.in_order(), _half_stated(current)
+        return sum(self._compact(table, group) for group in _to_rewrite(files, half_stated))
+
+    def _compact(self, table: str, replaced: list[ActiveFile]) -> int:
+        """Rewrite files of one day as one; returns how many, 0 if the day was published meanwhile."""
+        day = replaced[0].day
+        doing = f"Optimizing {table} of {day}" if day else f"Optimizing {table}"
+        current, store = self.tables.open(table), self.tables.files(table)
+        paths = {file.path for file in replaced}
+        if not paths <= {file.path for file in current.active()}:
+            return 0
+        record_id = uuid.uuid4().hex
+        files = _rewritten(store, replaced, current.schema, record_id, doing)
+        place = 0 if day else max(current.history.order(paths).values(), default=0)
+        checksums = {file.path: file.sha256 for file in files}
+        record = Record(kind="optimize", id=record_id, files=checksums, day=day, number=place)
+        with storage_errors(doing):
+            try:
+                _commit(current, record, files, replaced)
+            except CommitFailedError:
+                store.delete(file.path for file in files)
+                return 0
+        return len(replaced)
+
+    def vacuum(self, table: str, keep: Iterable[Pin] = (), older_than: dt.timedelta = dt.timedelta(days=7)) -> int:
+        before = self._now() - max(older_than, YOUNGEST_DELETED)
+        with storage_errors(f"Vacuuming {table}"):
+            store = self.tables.files(table)
+            listed = [file.path for file in _data_files(store) if file.modified <= before]
+            # Look up what is needed after the listing: a day published in between must keep its files.
+            needed = self._needed(table, keep, before)
+            staged = store.list(manifests.FOLDER)
+            needed |= _staged_files(store, (file.path for file in staged if file.modified > before))
+            store.delete(file.path for file in staged if file.modified <= before)
+            deleted = store.delete(path for path in listed if path not in needed)
+            return deleted + self._delete_torn(table, before)
+
+    def _needed(self, table: str, keep: Iterable[Pin], before: dt.datetime) -> set[str]:
+        """Files of the latest version, of each version that was the latest since `before`, and of kept pins."""
+        versions = self.tables.open(table).history.since(before)
+        versions |= {log.number_of(table, pin.version) for pin in keep if pin.table == table}
+        return {file.path for version in versions for file in self.tables.open(table, str(version)).active()}
+
+    def _delete_torn(self, table: str, before: dt.datetime) -> int:
+        """Delete what killed writers left half written on local disk; how many files.
+
+        Such files are named `<name>#<n>` and never listed by the store. Nor are empty folders, which go too.
+        """
+        if self.tables.local is None:
+            return 0
+        root, torn = self.tables.local / table, 0
+        for path in root.rglob("*#*"):
+            if _is_older(path, before) and path.is_file():
+                path.unlink(missing_ok=True)
+                torn += 1
+        for folder in sorted((Path(name) for name, _, _ in os.walk(root)), reverse=True):
+            if folder != root and _is_older(folder, before):
+                with contextlib.suppress(OSError):  # it is not empty
+                    folder.rmdir()
+        return torn
+
+
+def _half_stated(current: TableVersion) -> set[str]:
+    """Files with minimum and maximum of some columns only, in which a reader may find nothing."""
+    actions = pa.table(current.delta.get_add_actions(flatten=True))
+    stated, missing = set(), set()
+    for name in (name for name in actions.column_names if name.startswith("min.")):
+        has_bound = pc.is_valid(actions[name])
+        nulls = pc.fill_null(actions[f"null_count.{name.removeprefix('min.')}"], 0)
+        has_values = pc.greater(pc.fill_null(actions["num_records"], 0), nulls)
+        stated.update(actions["path"].filter(has_bound).to_pylist())
+        missing.update(actions["path"].filter(pc.and_(pc.invert(has_bound), has_values)).to_pylist())
+    return stated & missing
+
+
+def _to_rewrite(files: Iterable[ActiveFile], half_stated: Collection[str]) -> Iterator[list[ActiveFile]]:
+    """Groups of files to make into one: small neighbours, and all of a day that other readers would not find."""
+    for _, of_day in itertools.groupby(files, key=lambda file: file.day):
+        group = list(of_day)
+        if any(_is_misplaced(file.path) or file.path in half_stated for file in group):
+            yield group
+            continue
+        for is_small, neighbours in itertools.groupby(group, key=lambda file: file.size < SMALL_FILE_BYTES):
+            if is_small and len(joined := list(neighbours)) > 1:
+                yield joined
+
+
+def _is_misplaced(path: str) -> bool:
+    """Whether a folder of the path looks like a partition that the table does not have, as earlier releases wrote."""
+    return any("=" in folder and not folder.startswith(f"{DAY_COLUMN}=") for folder in path.split("/")[:-1])
+
+
+def _rewritten(
+    store: TableFiles, replaced: list[ActiveFile], schema: pa.Schema, record_id: str, doing: str
+) -> tuple[DataFile, ...]:
+    """The rows of these files in new ones."""
+    day = replaced[0].day
+    folder = f"{f'{DAY_COLUMN}={day}/' if day else ''}compact-{record_id[:8]}"
+    pieces = [RowGroups(file.path, file.rows) for file in replaced]
+    with DataWriter(store, folder, schema, doing) as writer:
+        for group in row_groups(parquet.batches(store, pieces, schema, doing)):
+            writer.write(group)
+        return writer.finish()
+
+
+def _commit(current: TableVersion, record: Record, files: Iterable[DataFile], replaced: Iterable[ActiveFile]) -> None:
+    """Replace files by others with the same rows. Raises CommitFailedError."""
+    day = record.day
+    values = {DAY_COLUMN: day.isoformat()} if day else {}
+    # The fence's own number again: it does not move, but a publication of the day made meanwhile conflicts with it.
+    # Without it both commits would pass and the rows would be doubled.
+    fences = [Transaction(application(day), current.publications(day))] if day else []
+    current.delta.create_write_transaction(
+        [*transactions.adds(files, values, data_change=False), *transactions.removes(replaced, values)],
+        "append",
+        current.delta.schema(),
+        list(values),
+        commit_properties=transactions.properties(record, *fences),
+    )
+
+
+def _data_files(store: TableFiles) -> list[StoredFile]:
+    others = (f"{log.FOLDER}/", f"{manifests.FOLDER}/")
+    return [file for file in store.list() if not file.path.startswith(others)]
+
+
+def _staged_files(store: TableFiles, paths: Iterable[str]) -> set[str]:
+    """The data files that these manifests list."""
+    found = (manifests.load(store, path) for path in paths)
+    return {path for manifest in found if manifest for path in manifest.staged.files}
+
+
+def _is_older(path: Path, than: dt.datetime) -> bool:
+    try:
+        return path.stat().st_mtime <= than.timestamp()
+    except FileNotFoundError:
+        return False
