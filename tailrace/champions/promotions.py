@@ -17,7 +17,7 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tailrace.contracts import Lake
+from tailrace.contracts import LakePublisher, LakeReader
 from tailrace.lineage import identity
 from tailrace.lineage.identity import Identity
 
@@ -64,7 +64,7 @@ class Promotion:
         return Identity(self.version, self.run_id or "")
 
 
-def record(lake: Lake, promotion: Promotion, digest: str = "", airflow_run: str = "") -> None:
+def record(lake: LakePublisher, promotion: Promotion, digest: str = "", airflow_run: str = "") -> None:
     """Append a decision on the model of that digest, and name the Airflow run that made it, if one did."""
     rows = pa.Table.from_pylist([asdict(promotion)], schema=SCHEMA)
     model = identity.notes(replace(promotion.model, digest=digest))
@@ -73,7 +73,7 @@ def record(lake: Lake, promotion: Promotion, digest: str = "", airflow_run: str 
     lake.append(TABLE, rows, metadata | by_airflow)
 
 
-def airflow_run(lake: Lake, promotion: Promotion) -> str:
+def airflow_run(lake: LakeReader, promotion: Promotion) -> str:
     """The Airflow run that last decided this on this model; empty if the decision's commit names none."""
     made = (commit.metadata for commit in lake.commits(TABLE))
     kind = {"pipeline": promotion.pipeline, "decision": promotion.decision, identity.VERSION: promotion.version}
@@ -82,7 +82,7 @@ def airflow_run(lake: Lake, promotion: Promotion) -> str:
     return next(of_model, {}).get(AIRFLOW_RUN, "")
 
 
-def decisions(lake: Lake, pipeline: str) -> tuple[Promotion, ...]:
+def decisions(lake: LakeReader, pipeline: str) -> tuple[Promotion, ...]:
     """Everything decided on a pipeline's versions, rejections included, the last committed first."""
     if not lake.exists(TABLE):
         return ()
@@ -92,13 +92,13 @@ def decisions(lake: Lake, pipeline: str) -> tuple[Promotion, ...]:
     return tuple(reversed(decided))
 
 
-def with_digest(lake: Lake, model: Identity) -> Identity:
+def with_digest(lake: LakeReader, model: Identity) -> Identity:
     """The model with its digest, if a decision on it recorded that."""
     recorded = (identity.of_commit(commit.metadata) for commit in lake.commits(TABLE)) if model.run_id else ()
     return next((known for known in recorded if known.digest and known.run_id == model.run_id), model)
 
 
-def history(lake: Lake, pipeline: str) -> tuple[Promotion, ...]:
+def history(lake: LakeReader, pipeline: str) -> tuple[Promotion, ...]:
     """A pipeline's champions, the latest in force first; empty if it has none."""
     champions = [row for row in decisions(lake, pipeline) if row.decision != "rejected"]
     # A stable sort, also in reverse: of one day, the latest decision stays first.

@@ -19,6 +19,9 @@ from tailrace.contracts.engine import (
 from tailrace.contracts.lake import (
     Commit,
     Lake,
+    LakePublisher,
+    LakeReader,
+    LakeUpkeep,
     NativeTable,
     Part,
     PartWriter,
@@ -26,6 +29,7 @@ from tailrace.contracts.lake import (
     Scan,
     Staged,
     Target,
+    last_of_each_day,
 )
 from tailrace.contracts.services import Services
 from tailrace.contracts.source import LandingZone, Source
@@ -49,6 +53,9 @@ __all__ = [
     "KnownColumns",
     "LabelledRows",
     "Lake",
+    "LakePublisher",
+    "LakeReader",
+    "LakeUpkeep",
     "LandingZone",
     "Model",
     "ModelResult",
@@ -70,5 +77,6 @@ __all__ = [
     "Validator",
     "Verdict",
     "Warehouse",
+    "last_of_each_day",
     "not_trained",
 ]

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class Pin:
     """The exact contents of some days of a lake table: enough to read the same bytes again.
 
-    `version` is a string because table formats differ in what they count with; `digest` is
-    the SHA-256 over the sorted paths and sizes of the files pinned.
+    `version` is opaque: table formats number their versions differently. `digest` is the SHA-256 over the sorted
+    paths and sizes of the files pinned.
     """
 
     table: str
@@ -48,7 +48,7 @@ class Staged:
 
 @dataclass(frozen=True)
 class Commit:
-    """One publication. `unchanged` means the day already held these very bytes, so none was made."""
+    """One publication. `unchanged` means the day already had exactly these bytes, so no commit was made."""
 
     table: str
     day: dt.date | None
@@ -57,6 +57,15 @@ class Commit:
     rows: int
     metadata: Mapping[str, str] = field(default_factory=dict)
     unchanged: bool = False
+
+
+def last_of_each_day(newest_first: Iterable[Commit]) -> dict[dt.date, Commit]:
+    """The last publication of each day, days in order."""
+    latest: dict[dt.date, Commit] = {}
+    for commit in newest_first:
+        if commit.day is not None:
+            latest.setdefault(commit.day, commit)
+    return dict(sorted(latest.items()))
 
 
 class Part(Protocol):
@@ -144,15 +153,86 @@ class Target(Protocol):
         ...
 
 
-class Lake(Protocol):
-    """Versioned tables partitioned by `ds`; a day is replaced whole or not at all."""
+class LakeReader(Protocol):
+    """Reads published rows, at any version, and says what was published when.
+
+    A version is an opaque string: only the lake knows which of two came first.
+    """
+
+    def exists(self, table: str) -> bool: ...
+
+    def head(self, table: str) -> str | None:
+        """The latest version of a table: another one after every commit. None if there is no table.
+
+        It is cheap: one look at a folder, or one request to an object store. Raises LakeUnavailable.
+        """
+        ...
+
+    def came_after(self, table: str, version: str, other: str) -> bool:
+        """Whether a version of the table came after another; neither needs to be readable any more.
+
+        Raises UpstreamMissing for a text that is no version.
+        """
+        ...
+
+    def schema(self, table: str) -> pa.Schema:
+        """Raises UpstreamMissing if there is no such table."""
+        ...
+
+    def read(
+        self,
+        table: str,
+        *,
+        first: dt.date | None = None,
+        last: dt.date | None = None,
+        version: str | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pa.RecordBatchReader:
+        """Published rows of the days first..last (both included; None = unbounded), streaming.
+
+        Raises UpstreamMissing if the table or the version does not exist.
+        """
+        ...
+
+    def pin(
+        self, table: str, *, first: dt.date | None = None, last: dt.date | None = None, version: str | None = None
+    ) -> Pin:
+        """Name the contents of those days at that version (the latest by default)."""
+        ...
+
+    def scan(self, pin: Pin, columns: Sequence[str] | None = None) -> Scan:
+        """The very bytes that were pinned. Raises PinLost if they are gone or differ."""
+        ...
+
+    def read_pin(self, pin: Pin, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
+        """The pinned rows as one stream: `scan(...).reader()`."""
+        ...
+
+    def days(self, table: str) -> Mapping[dt.date, Commit]:
+        """The last publication of each day, days that were published empty included; empty if there is no table."""
+        ...
+
+    def commits(self, table: str, day: dt.date | None = None, *, since: str | None = None) -> tuple[Commit, ...]:
+        """All publications, newest first: of one day if given, after the version `since` if given.
+
+        Empty if there is no table. Raises UpstreamMissing if the table has no version `since`.
+        """
+        ...
+
+    def sound(self, table: str, day: dt.date) -> bool:
+        """Whether the files of a day exist, with the bytes that were published; False if there is no table."""
+        ...
+
+
+class LakePublisher(Protocol):
+    """Stages the rows of a day, hands them to the audit, and publishes them: a day is replaced whole or not at all."""
 
     def target(self, table: str, day: dt.date, run_id: str) -> Target:
         """Where that run stages that day."""
         ...
 
     def stage(self, table: str, day: dt.date, run_id: str, rows: pa.RecordBatchReader) -> Staged:
-        """Write rows beside the table without committing them, streaming; sets column `ds` if absent.
+        """Write rows into the table's folder without committing them, streaming; sets column `ds` if absent.
 
         The first stage of a table fixes its schema. Staging again with the same run_id replaces
         what that run staged. Raises SchemaMismatch (every differing column), StorageFull, LakeUnavailable.
@@ -172,15 +252,15 @@ class Lake(Protocol):
         ...
 
     def discard(self, staged: Staged) -> None:
-        """Remove what was staged; nothing happens if it is gone or already published."""
+        """Delete what was staged; nothing happens if it is gone or already published."""
         ...
 
     def publish(self, staged: Staged, metadata: Mapping[str, str]) -> Commit:
         """Replace the day by the staged rows in one transaction.
 
-        Publishing what this run has already published returns that commit. Publishing bytes equal
-        to what the day holds makes no commit and returns the day's last one as `unchanged`, if they are all there
-        still: where the day's files are gone or damaged, it is published again.
+        Publishing what this run has already published returns that commit. Publishing the bytes that the day has
+        already makes no commit and returns the day's last one as `unchanged`. If files of the day are gone or damaged,
+        it is published again all the same.
         Raises PublishConflict if another run published the day after this one staged,
         StagingGone if the staged files are gone.
         """
@@ -189,59 +269,16 @@ class Lake(Protocol):
     def append(self, table: str, rows: pa.Table, metadata: Mapping[str, str]) -> Commit:
         """Add rows to an unpartitioned, append-only table, creating it if it is new.
 
-        Its rows are read in the order of the commits that added them, whatever the writers' clocks said.
+        Rows are read in the order of the commits that added them, whatever the writers' clocks were.
         """
         ...
 
-    def exists(self, table: str) -> bool: ...
 
-    def schema(self, table: str) -> pa.Schema:
-        """Raises UpstreamMissing if there is no such table."""
-        ...
-
-    def read(
-        self,
-        table: str,
-        *,
-        first: dt.date | None = None,
-        last: dt.date | None = None,
-        version: str | None = None,
-        columns: Sequence[str] | None = None,
-    ) -> pa.RecordBatchReader:
-        """Published rows of the days first..last (both included; None = unbounded), streaming.
-
-        Raises UpstreamMissing if the table or the version is not there.
-        """
-        ...
-
-    def pin(
-        self, table: str, *, first: dt.date | None = None, last: dt.date | None = None, version: str | None = None
-    ) -> Pin:
-        """Name the contents of those days at that version (the latest by default)."""
-        ...
-
-    def scan(self, pin: Pin, columns: Sequence[str] | None = None) -> Scan:
-        """The very bytes that were pinned. Raises PinLost if they are gone or differ."""
-        ...
-
-    def read_pin(self, pin: Pin, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
-        """The pinned rows as one stream: `scan(...).reader()`."""
-        ...
-
-    def days(self, table: str) -> Mapping[dt.date, Commit]:
-        """The last publication of each day, published-empty days included; empty if there is no table."""
-        ...
-
-    def commits(self, table: str, day: dt.date | None = None, *, since: str | None = None) -> tuple[Commit, ...]:
-        """All publications, newest first; of one day, or after the version `since`, if given."""
-        ...
-
-    def sound(self, table: str, day: dt.date) -> bool:
-        """Whether the files of a day are there, with the bytes that were published; False if there is no table."""
-        ...
+class LakeUpkeep(Protocol):
+    """Keeps tables small and quick to read."""
 
     def optimize(self, table: str) -> int:
-        """Compact small files; the number of files that were replaced.
+        """Join small files; the number of files that were replaced.
 
         Files of earlier releases, in folders that other readers take for partitions, are replaced too.
         """
@@ -253,3 +290,7 @@ class Lake(Protocol):
         Nothing younger than a day is deleted, whatever `older_than` says.
         """
         ...
+
+
+class Lake(LakeReader, LakePublisher, LakeUpkeep, Protocol):
+    """Versioned tables partitioned by `ds`: reading, publishing and upkeep."""

@@ -38,8 +38,9 @@ class LocalHeads:
 
 
 def _newest(folder: Path) -> str | None:
-    """Names of commits have 20 digits, so they sort as text."""
+    """A commit's name is its number, in 20 digits: names sort as their numbers do."""
     with os.scandir(folder) as entries:
         names = (entry.name for entry in entries if len(entry.name) == log.COMMIT_NAME_LENGTH)
-        newest = max((name for name in names if name.endswith(".json")), default=None)
-    return str(int(newest.removesuffix(".json"))) if newest else None
+        numbers = (name[:-5] for name in names if name.endswith(".json") and name[:-5].isdecimal())
+        newest = max(numbers, default=None)
+    return str(int(newest)) if newest else None

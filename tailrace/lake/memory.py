@@ -10,14 +10,13 @@ from typing import ClassVar
 
 import pyarrow as pa
 
-from tailrace.contracts import Commit, PartWriter, Pin, Staged
+from tailrace.contracts import Commit, PartWriter, Pin, Staged, last_of_each_day
 from tailrace.errors import PinLost, PublishConflict, SchemaMismatch, UpstreamMissing
 from tailrace.lake import foreign, manifests, parquet
 from tailrace.lake import rows as accepted
 from tailrace.lake.files import TableFiles
 from tailrace.lake.memory_table import Contents, MemoryTable, digest
 from tailrace.lake.parquet import RowGroups
-from tailrace.lake.records import last_of_each_day
 
 
 @dataclass(frozen=True)

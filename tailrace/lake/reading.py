@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
-from tailrace.contracts import Commit, NativeTable, Pin
+from tailrace.contracts import Commit, NativeTable, Pin, last_of_each_day
 from tailrace.errors import PinLost, UpstreamMissing
 from tailrace.lake import log
 from tailrace.lake.files import storage_errors
 from tailrace.lake.parts import FileScan, NativeScan
-from tailrace.lake.records import last_of_each_day
 from tailrace.lake.table_version import ActiveFile, TableVersion, pin_digest
 from tailrace.lake.tables import Tables
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -70,15 +70,6 @@ def commit_metadata(
     if day is not None:
         own |= {"ds": day.isoformat(), "run_id": run_id}
     return {**metadata, **own}
-
-
-def last_of_each_day(newest_first: Iterable[Commit]) -> dict[dt.date, Commit]:
-    """The last publication of each day, days in order."""
-    latest: dict[dt.date, Commit] = {}
-    for commit in newest_first:
-        if commit.day is not None:
-            latest.setdefault(commit.day, commit)
-    return dict(sorted(latest.items()))
 
 
 def parse(version: int, commit: Mapping[str, Any]) -> Record | None:

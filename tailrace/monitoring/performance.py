@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tailrace.contracts import Commit, Lake
+from tailrace.contracts import Commit, LakeReader
 from tailrace.errors import UpstreamMissing
 from tailrace.problems.metrics import measure
 from tailrace.rows import completeness, roles
@@ -30,7 +30,7 @@ class DayReport:
     metrics: Mapping[str, float]
 
 
-def day_report(lake: Lake, spec: PipelineSpec, day: dt.date) -> DayReport:
+def day_report(lake: LakeReader, spec: PipelineSpec, day: dt.date) -> DayReport:
     """What was published for a day and how it turned out. Raises UpstreamMissing."""
     published = lake.days(spec.predictions_table)
     if day not in published:
@@ -47,7 +47,7 @@ def day_report(lake: Lake, spec: PipelineSpec, day: dt.date) -> DayReport:
     return DayReport(day, published[day], judged.num_rows, metrics)
 
 
-def with_outcomes(lake: Lake, spec: PipelineSpec, day: dt.date) -> pa.Table:
+def with_outcomes(lake: LakeReader, spec: PipelineSpec, day: dt.date) -> pa.Table:
     """The day's predictions whose last known outcome has a label, with that label; empty if there are none.
 
     The label is a boolean. Raises KeysRepeated, ContractBroken, and UpstreamMissing naming days whose outcomes are not

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tailrace.contracts import Lake, Pin, Tracker
+from tailrace.contracts import LakeReader, Pin, Tracker
 from tailrace.errors import UnknownName
 from tailrace.problems.metrics import index_of_shares, shares_of_counts
 from tailrace.rows import roles
@@ -81,7 +81,13 @@ class References:
 
 
 def keep(
-    lake: Lake, tracker: Tracker, spec: PipelineSpec, run_id: str, features: Pin, holdout: pa.Table, scores: np.ndarray
+    lake: LakeReader,
+    tracker: Tracker,
+    spec: PipelineSpec,
+    run_id: str,
+    features: Pin,
+    holdout: pa.Table,
+    scores: np.ndarray,
 ) -> None:
     """Store with a training run what its features were like over the window, and its scores on the holdout.
 
@@ -117,7 +123,7 @@ def comparable(spec: PipelineSpec, rows: pa.Table, name: str) -> pa.ChunkedArray
     return pc.if_else(pc.is_nan(number), pa.scalar(None, pa.float64()), number)
 
 
-def _window(lake: Lake, spec: PipelineSpec, features: Pin, holdout: pa.Table) -> pa.Table:
+def _window(lake: LakeReader, spec: PipelineSpec, features: Pin, holdout: pa.Table) -> pa.Table:
     """Rows of the training window, evenly spread; the holdout's where only a table's own reader can read the window."""
     columns = ["ds", *spec.features.columns]
     scan = lake.scan(features, columns)

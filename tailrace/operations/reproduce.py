@@ -133,6 +133,6 @@ def _changed_since(services: Services, spec: PipelineSpec, pinned: dict[str, Pin
     for pin in pinned.values():
         for day, commit in sorted(services.lake.days(pin.table).items()):
             within = (pin.first is None or day >= pin.first) and (pin.last is None or day <= pin.last)
-            if within and int(commit.version) > int(pin.version):
+            if within and services.lake.came_after(pin.table, commit.version, pin.version):
                 changed.append(f"{pin.table} of {day} (version {commit.version}, pinned {pin.version})")
     return tuple(changed)

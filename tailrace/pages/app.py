@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from tailrace import extras, settings
 from tailrace.errors import BadInput, TailraceError
 from tailrace.pages import cache_warmer, documents, views, web
-from tailrace.pages.caching import AskedVersion, RememberedLake, RememberedTracker, newest_log
+from tailrace.pages.caching import FRESH_SECONDS, CachedLake, CachedTracker
 from tailrace.pages.metadata import AirflowActivity
 from tailrace.pages.sources import Sources
 from tailrace.wiring import Wiring
@@ -38,10 +38,11 @@ def installed() -> FastAPI:
         return _telling(error)
     services = Wiring(configured)
     lake = services.watched_lake
-    version_of = AskedVersion(lake) if "://" in configured.lake else newest_log(Path(configured.lake))
+    # Asking an object store for the head of a table costs a request.
+    fresh = FRESH_SECONDS if "://" in configured.lake else 0.0
     sources = Sources(
-        RememberedLake(lake, version_of),
-        RememberedTracker(lambda: services.tracker),
+        CachedLake(lake, fresh),
+        CachedTracker(lambda: services.tracker),
         AirflowActivity(),
         lambda: dt.datetime.now(dt.UTC),
     )

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from tailrace.contracts import Commit, Pin, RunRecord
+from tailrace.errors import TailraceError, UpstreamMissing
 from tailrace.lineage import identity, pins, run_tags
 from tailrace.pages.activity import Attempt
 from tailrace.pages.pipeline import CalendarDay, calendar_day
@@ -115,7 +116,7 @@ def gather(sources: Sources, spec: PipelineSpec, day: dt.date) -> DayPage:
     features = pins.from_json(metadata["features_pin"]) if metadata.get("features_pin") else None
     measured = sources.performance(spec.name) or []
     performance = next((row for row in measured if row["ds"] == day), None)
-    of_day = [each for each in sources.lake.commits(spec.predictions_table) if each.day == day]
+    of_day = sources.lake.commits(spec.predictions_table, day)
     features_commit = _features_commit(sources, spec, day, features)
     known = sorted({*published, *attempts})
     return DayPage(
@@ -145,10 +146,16 @@ def gather(sources: Sources, spec: PipelineSpec, day: dt.date) -> DayPage:
 
 def _features_commit(sources: Sources, spec: PipelineSpec, day: dt.date, pin: Pin | None) -> Commit | None:
     """The publication of the day's features that the predictions were made from."""
-    if pin is None or not pin.version.isdecimal():
+    if pin is None:
         return None
-    of_day = (commit for commit in sources.lake.commits(spec.features_table) if commit.day == day)
-    return next((commit for commit in of_day if int(commit.version) <= int(pin.version)), None)
+    lake, table = sources.lake, spec.features_table
+    for commit in lake.commits(table, day):
+        try:
+            if not lake.came_after(table, commit.version, pin.version):
+                return commit
+        except UpstreamMissing:  # the pin in the commit's metadata was damaged: it names no version
+            return None
+    return None
 
 
 def _source_days(sources: Sources, spec: PipelineSpec, commit: Commit) -> tuple[SourceDay, ...]:
@@ -161,7 +168,7 @@ def _source_days(sources: Sources, spec: PipelineSpec, commit: Commit) -> tuple[
         return known
 
     nothing: dict[dt.date, str] = {}
-    now = sources.lake.of(spec.features_table, "source days", latest, nothing)
+    now = sources.lake.cached(spec.features_table, "source days", latest, nothing)
     return tuple(
         SourceDay(day, digest, now.get(day, digest) != digest)
         for day, digest in pins.source_days(commit.metadata).items()
@@ -213,7 +220,7 @@ def _run(metadata: Mapping[str, str]) -> tuple[str, str] | None:
 
 def _histogram(sources: Sources, spec: PipelineSpec, commit: Commit, training: RunRecord | None) -> Histogram:
     nothing: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
-    edges, shares = sources.lake.of(
+    edges, shares = sources.lake.cached(
         spec.predictions_table, ("histogram", commit.day), lambda: _shares(sources, spec, commit), nothing
     )
     tag = training.tags.get(run_tags.HOLDOUT_SCORES) if training else None
@@ -238,7 +245,7 @@ def _shares(sources: Sources, spec: PipelineSpec, commit: Commit) -> tuple[tuple
 
 def _published(sources: Sources, spec: PipelineSpec, commit: Commit, columns: Sequence[str]) -> pa.Table:
     """The rows of that publication, as they were at its version."""
-    return sources.lake.lake.read(
+    return sources.lake.read(
         spec.predictions_table, first=commit.day, last=commit.day, version=commit.version, columns=columns
     ).read_all()
 
@@ -249,7 +256,7 @@ def _earlier(sources: Sources, spec: PipelineSpec, commit: Commit, of_day: Seque
 
     def compared(each: Commit) -> Difference | None:
         what = ("difference", each.version, commit.version)
-        return sources.lake.of(spec.predictions_table, what, lambda: _difference(sources, spec, each, commit), None)
+        return sources.lake.cached(spec.predictions_table, what, lambda: _difference(sources, spec, each, commit), None)
 
     return [Earlier(each, compared(each) if place < COMPARED else None) for place, each in enumerate(before)]
 
@@ -257,8 +264,6 @@ def _earlier(sources: Sources, spec: PipelineSpec, commit: Commit, of_day: Seque
 def _difference(sources: Sources, spec: PipelineSpec, before: Commit, now: Commit) -> Difference | None:
     """None if the earlier rows are no longer there: vacuuming removes old versions."""
     import numpy as np
-
-    from tailrace.errors import TailraceError
 
     key, score, decision = list(spec.features.key), spec.predictions.score, spec.predictions.decision
     try:

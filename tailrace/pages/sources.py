@@ -6,14 +6,13 @@ import datetime as dt
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from tailrace.champions import promotions
 from tailrace.champions.promotions import Promotion
-from tailrace.contracts import Lake
 from tailrace.pages.activity import Activity
-from tailrace.pages.caching import RememberedLake, RememberedTracker
+from tailrace.pages.caching import CachedLake, CachedTracker
 from tailrace.spec import PipelineSpec
 
 SHOWN_METRICS = ("roc_auc", "log_loss", "brier")
@@ -24,8 +23,8 @@ SHOWN_METRICS = ("roc_auc", "log_loss", "brier")
 class Sources:
     """Where the pages' values come from; `now` only says how long ago something was."""
 
-    lake: RememberedLake
-    tracker: RememberedTracker
+    lake: CachedLake
+    tracker: CachedTracker
     activity: Activity
     now: Callable[[], dt.datetime]
 
@@ -39,11 +38,11 @@ class Sources:
 
     def decisions(self, pipeline: str) -> tuple[Promotion, ...]:
         """Everything decided on the pipeline's versions, the latest decision first."""
-        return promotions.decisions(cast(Lake, self.lake), pipeline)
+        return promotions.decisions(self.lake, pipeline)
 
     def champions(self, pipeline: str) -> tuple[Promotion, ...]:
         """The pipeline's champions, the latest in force first."""
-        return promotions.history(cast(Lake, self.lake), pipeline)
+        return promotions.history(self.lake, pipeline)
 
     def performance(self, pipeline: str, first: dt.date | None = None) -> list[Mapping[str, Any]] | None:
         """How published days turned out, from a day on, oldest first; None if they were never monitored."""

@@ -10,7 +10,7 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 
 from tailrace import days
-from tailrace.contracts import Lake
+from tailrace.contracts import LakeReader
 from tailrace.spec import PipelineSpec
 
 _DAY = dt.timedelta(days=1)
@@ -19,7 +19,7 @@ Missing = Mapping[str, Sequence[dt.date]]
 """The missing days of each table that has any, in order."""
 
 
-def missing(lake: Lake, spec: PipelineSpec, *, features: Range, outcomes: Range) -> Missing:
+def missing(lake: LakeReader, spec: PipelineSpec, *, features: Range, outcomes: Range) -> Missing:
     """The days of both ranges that are not published; the last day of `outcomes` is due, whatever came before it.
 
     Days before the first one ever published are not due, and neither are the outcomes of that first day: what became
@@ -35,7 +35,7 @@ def missing(lake: Lake, spec: PipelineSpec, *, features: Range, outcomes: Range)
     return {table: absent for table, absent in found.items() if absent}
 
 
-def missing_outcomes(lake: Lake, spec: PipelineSpec, first: dt.date, last: dt.date) -> Missing:
+def missing_outcomes(lake: LakeReader, spec: PipelineSpec, first: dt.date, last: dt.date) -> Missing:
     """The days from `first` to `last` whose outcomes are not published though a later day, or their features, are.
 
     Not the first day ever published, as for `missing`.

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 
 from tailrace import days
-from tailrace.contracts import Commit, Lake, Services, Warehouse
+from tailrace.contracts import Commit, Lake, LakeReader, Services, Warehouse
 from tailrace.errors import TailraceError
 from tailrace.lineage import pins
 from tailrace.spec import PipelineSpec
@@ -35,7 +35,7 @@ def note_unchanged(lake: Lake, spec: PipelineSpec, commit: Commit, sources: Mapp
     lake.append(table(spec), pa.Table.from_pylist([row], _SCHEMA), {"pipeline": spec.name, "stage": "snapshot"})
 
 
-def stale(lake: Lake, warehouse: Warehouse, spec: PipelineSpec, first: dt.date, last: dt.date) -> Stale:
+def stale(lake: LakeReader, warehouse: Warehouse, spec: PipelineSpec, first: dt.date, last: dt.date) -> Stale:
     """The published days first..last whose features were made from other rows, each with the source days they are of.
 
     Raises LandingRefused, LakeUnavailable.
@@ -88,7 +88,7 @@ def _made_from(commit: Commit, noted: Sequence[Mapping[str, object]]) -> dict[dt
     return pins.source_days(commit.metadata)
 
 
-def _notes(lake: Lake, spec: PipelineSpec) -> list[Mapping[str, object]]:
+def _notes(lake: LakeReader, spec: PipelineSpec) -> list[Mapping[str, object]]:
     return lake.read(table(spec)).read_all().to_pylist() if lake.exists(table(spec)) else []
 
 

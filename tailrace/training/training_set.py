@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tailrace import days
-from tailrace.contracts import Engine, Joined, LabelledRows, Lake, Pin, Scan
+from tailrace.contracts import Engine, Joined, LabelledRows, LakeReader, Pin, Scan
 from tailrace.engines.encoding import doubles_where_null
 from tailrace.errors import TrainingFailed, UpstreamMissing
 from tailrace.lineage.digests import rows_digest
@@ -79,7 +79,7 @@ def window(spec: PipelineSpec, day: dt.date) -> tuple[dt.date, dt.date, dt.date]
     )
 
 
-def pin_inputs(lake: Lake, spec: PipelineSpec, day: dt.date) -> dict[str, Pin]:
+def pin_inputs(lake: LakeReader, spec: PipelineSpec, day: dt.date) -> dict[str, Pin]:
     """Pins of what a training as of `day` reads: features of the window, outcomes known by the day.
 
     Raises UpstreamMissing naming the days of the window that are not published yet, TrainingFailed if
@@ -100,7 +100,7 @@ def pin_inputs(lake: Lake, spec: PipelineSpec, day: dt.date) -> dict[str, Pin]:
     return pins
 
 
-def load(lake: Lake, engine: Engine, spec: PipelineSpec, day: dt.date, pins: Mapping[str, Pin]) -> TrainingSet:
+def load(lake: LakeReader, engine: Engine, spec: PipelineSpec, day: dt.date, pins: Mapping[str, Pin]) -> TrainingSet:
     """The training set as of `day` from pinned inputs. Raises LookAhead, KeysRepeated, TrainingFailed, PinLost."""
     key, features, outcome = spec.features.key, spec.features, spec.outcome
     feature_columns = [*key, "ds", features.event_time, features.known_at, *features.columns]
@@ -182,7 +182,7 @@ def _repeated(spec: PipelineSpec, rows: pa.Table, by: Sequence[str]) -> tuple[in
     return repeated.num_rows, repeated.slice(0, refusals.EXAMPLES).to_pylist()
 
 
-def _refuse_missing_days(lake: Lake, spec: PipelineSpec, day: dt.date) -> None:
+def _refuse_missing_days(lake: LakeReader, spec: PipelineSpec, day: dt.date) -> None:
     """A night that is late, or half taken, must not make a silently different model."""
     first, _, last = window(spec, day)
     # What was known by the cutoff of the first day is of days before it.

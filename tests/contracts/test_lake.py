@@ -148,6 +148,48 @@ def test_what_was_published_since_a_version(lake):
         assert lake.commits(TABLE, since=commit.version) == tuple(reversed(commits[place + 1 :]))
     assert lake.commits(TABLE, DAY, since=commits[0].version) == (commits[2],)
     assert lake.commits("nothing", since="3") == ()
+    for version in ("99", "x", ""):
+        with pytest.raises(UpstreamMissing, match=f"no version '{version}'"):
+            lake.commits(TABLE, since=version)
+
+
+def test_which_version_came_after_another(lake):
+    stage(lake, rows(0))
+    versions = [lake.pin(TABLE).version]
+    versions += [put(lake, rows(number), day=day).version for number, day in enumerate((DAY, NEXT, DAY) * 4)]
+    assert len(set(versions)) == 13, "Delta's tenth version sorts before its second as text"
+    for place, version in enumerate(versions):
+        assert [lake.came_after(TABLE, version, other) for other in versions] == [
+            place > other for other in range(len(versions))
+        ]
+    for pair in ((versions[0], "x"), ("x", versions[0]), ("", "")):
+        with pytest.raises(UpstreamMissing, match="no version"):
+            lake.came_after(TABLE, *pair)
+
+
+def test_the_head_is_the_latest_version_and_another_after_every_commit(lake, reopen):
+    assert lake.head(TABLE) is lake.head("nothing/here") is None
+    staged = stage(lake, rows(1, 2))
+    heads = [lake.head(TABLE)]
+    for commit in (
+        lambda: lake.publish(staged, {}),
+        lambda: put(lake, rows(3), day=NEXT),
+        lambda: put(reopen(), rows(4), run="r2"),
+    ):
+        made = commit().version
+        assert lake.head(TABLE) == reopen().head(TABLE) == lake.pin(TABLE).version == made
+        heads.append(made)
+    assert len(set(heads)) == 4
+    assert put(lake, rows(4), run="r3").unchanged
+    stage(lake, rows(5), run="r4")
+    assert lake.head(TABLE) == heads[-1], "staging is no commit"
+    lake.append("promotions", rows(1), {})
+    before = lake.head("promotions")
+    lake.append("promotions", rows(1), {})
+    assert lake.head("promotions") not in (None, before)
+    replaced = lake.optimize("promotions")
+    assert lake.head("promotions") == lake.pin("promotions").version
+    assert replaced == (2 if isinstance(lake, DeltaLake) else 0)
 
 
 def test_another_process_finds_stages_audits_and_publishes(reopen):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -18,7 +17,7 @@ from tailrace.errors import LakeUnavailable, TrackerUnavailable
 from tailrace.lake.memory import MemoryLake
 from tailrace.pages import cache_warmer, catalog, charts, day, labels, overview, pipeline
 from tailrace.pages.activity import Approval, Attempt, NextRun
-from tailrace.pages.caching import AskedVersion, RememberedLake, RememberedTracker, newest_log
+from tailrace.pages.caching import FRESH_SECONDS, CachedLake, CachedTracker
 from tailrace.pages.sources import Sources
 from tailrace.stages import snapshot
 from tailrace.tracking.memory import MemoryTracker
@@ -105,9 +104,8 @@ def spec(installed):
 @pytest.fixture
 def sources(installed, nights) -> Sources:
     lake = installed[0].lake
-    remembered = RememberedLake(lake, lambda table: AskedVersion(lake, 0)(table) if lake.exists(table) else "")
     now = dt.datetime.now(dt.UTC)
-    return Sources(remembered, RememberedTracker(lambda: installed[0].tracker), nights, lambda: now)
+    return Sources(CachedLake(lake), CachedTracker(lambda: installed[0].tracker), nights, lambda: now)
 
 
 def later(sources: Sources, **delta: float) -> dt.datetime:
@@ -222,7 +220,7 @@ class TestPipeline:
         run_id = tracker.start_run("churn", "other", {"tailrace.day": str(TRAINED)})
         (tmp_path / "model").mkdir()
         tracker.log_model(run_id, tmp_path / "model", pa.table({"visits": [1]}), pa.array([0.5]))
-        started_over = replace(sources, tracker=RememberedTracker(lambda: tracker))
+        started_over = replace(sources, tracker=CachedTracker(lambda: tracker))
         page = pipeline.gather(started_over, spec)
         (shown,) = page.versions
         assert (shown.version, shown.champion, shown.was_champion, shown.decided) == ("1", False, False, None)
@@ -233,7 +231,7 @@ class TestPipeline:
         def down():
             raise TrackerUnavailable("MLflow does not answer at http://mlflow:5000. Start it.")
 
-        page = pipeline.gather(replace(sources, tracker=RememberedTracker(down)), spec)
+        page = pipeline.gather(replace(sources, tracker=CachedTracker(down)), spec)
         assert page.versions == ()
         assert page.tracker_problem == "MLflow does not answer at http://mlflow:5000. Start it."
         assert page.champion is not None
@@ -243,7 +241,7 @@ class TestPipeline:
         import threading
 
         never = threading.Event()
-        slow = RememberedTracker(lambda: never.wait(30), patience=0.05)  # type: ignore[arg-type]
+        slow = CachedTracker(lambda: never.wait(30), patience=0.05)  # type: ignore[arg-type]
         page = pipeline.gather(replace(sources, tracker=slow), spec)
         never.set()
         assert page.tracker_problem.startswith("MLflow does not answer")
@@ -268,7 +266,7 @@ class TestOnAnObjectStore:
         from tailrace.lake.memory import MemoryLake
 
         services, lake = installed[0], MemoryLake()
-        own = replace(sources, lake=RememberedLake(lake, AskedVersion(lake)))
+        own = replace(sources, lake=CachedLake(lake, FRESH_SECONDS))
         assert overview.gather(own, [spec], {}).rows[0].last_day is None
 
         def publish():
@@ -306,6 +304,16 @@ class TestDay:
         assert ninth == day.SourceDay(TRAINED, "ninth", since=True)
         assert set(page.training_pins) == {"features", "outcomes"}
         assert [check.passed for check in page.checks] == [True, True, True]
+
+    def test_features_taken_again_are_not_those_that_were_scored(self, sources, spec, installed):
+        scored = day.gather(sources, spec, TRAINED).features_commit
+        lake, table = installed[0].lake, spec.features_table
+        rows = lake.read(table, first=TRAINED, last=TRAINED).read_all().slice(0, 10)
+        again = lake.publish(lake.stage(table, TRAINED, "again", rows.to_reader()), {})
+        page = day.gather(sources, spec, TRAINED)
+        assert (page.features_commit, page.features_now) == (scored, again)
+        odd = replace(page.features, version="no version of this lake")
+        assert day._features_commit(sources, spec, TRAINED, odd) is None
 
     def test_the_histogram_has_all_rows_of_day_and_training(self, sources, spec):
         held = day.gather(sources, spec, TRAINED).histogram
@@ -374,7 +382,7 @@ class TestReads:
 
     def test_a_page_seen_again_reads_nothing_of_the_lake(self, sources, spec):
         counted = Counting(sources.lake.lake)
-        own = replace(sources, lake=RememberedLake(counted, lambda table: "1" if counted.exists(table) else ""))
+        own = replace(sources, lake=CachedLake(counted))
         rounds = []
         for _ in range(3):
             overview.gather(own, [spec], {})
@@ -386,40 +394,48 @@ class TestReads:
         assert rounds[2] == rounds[0]
 
     @pytest.fixture
-    def grown(self) -> tuple[Counting, RememberedLake, MemoryLake]:
+    def grown(self) -> tuple[Counting, CachedLake, MemoryLake]:
         """A table of three days that was read, and then published again on one of them and on a new one."""
         lake = MemoryLake()
         for number in (1, 2, 3):
             publish(lake, number, "at first")
         counted = Counting(lake)
-        remembered = RememberedLake(counted, lambda table: AskedVersion(lake, 0)(table) if lake.exists(table) else "")
-        assert said(remembered) == ["at first"] * 3
+        cached = CachedLake(counted)
+        assert said(cached) == ["at first"] * 3
         publish(lake, 2, "again")
         publish(lake, 5, "new")
         counted.asked.clear()
-        return counted, remembered, lake
+        return counted, cached, lake
 
     def test_of_a_table_that_grew_only_what_is_new_is_read(self, grown):
-        counted, remembered, lake = grown
-        assert said(remembered) == ["at first", "again", "at first", "new"]
-        assert remembered.commits("t") == lake.commits("t")
-        assert remembered.days("t") == lake.days("t")
+        counted, cached, lake = grown
+        assert said(cached) == ["at first", "again", "at first", "new"]
+        assert cached.commits("t") == lake.commits("t")
+        assert cached.days("t") == lake.days("t")
         read = [dict(what[2]) for what in counted.asked if what[0] == "read"]
         assert [(each["first"], each["last"]) for each in read] == [("2013-01-02",) * 2, ("2013-01-05",) * 2]
         histories = {what: times for what, times in counted.asked.items() if what[0] == "commits"}
         assert histories == {("commits", ("t",), (("since", lake.commits("t")[2].version),)): 1}
 
+    def test_a_table_that_was_replaced_by_another_is_read_anew(self, grown, monkeypatch):
+        counted, cached, _ = grown
+        other = MemoryLake()
+        publish(other, 1, "of another table")
+        monkeypatch.setattr(counted, "lake", other)
+        assert cached.commits("t") == other.commits("t")
+        assert said(cached) == ["of another table"]
+
     def test_days_that_nobody_asked_for_are_not_read(self, grown):
-        counted, remembered, _ = grown
-        assert said(remembered, dt.date(2013, 1, 3)) == ["at first", "new"]
+        counted, cached, _ = grown
+        assert said(cached, dt.date(2013, 1, 3)) == ["at first", "new"]
         assert [dict(what[2])["first"] for what in counted.asked if what[0] == "read"] == ["2013-01-05"]
-        assert said(remembered) == ["at first", "again", "at first", "new"]
+        assert said(cached) == ["at first", "again", "at first", "new"]
 
     def test_what_a_night_published_is_read_before_anybody_looks(self, sources, spec, installed, monkeypatch):
         passes = []
         monkeypatch.setattr(catalog, "read", lambda: passes.append(1) or ({spec.name: spec}, {}))
         counted = Counting(sources.lake.lake)
-        own = replace(sources, lake=RememberedLake(counted, sources.lake._version_of))
+        own = replace(sources, lake=CachedLake(counted))
         others = set(threading.enumerate())
         ended = cache_warmer.keep(own, seconds=0.01)
         try:
@@ -451,28 +467,6 @@ class TestReads:
         eventually(lambda: len(answers) > 3, "it goes on", seconds=30)
         ended.set()
 
-    def test_two_commits_within_a_tick_of_the_clock_are_told_apart(self, tmp_path):
-        log, version_of = tmp_path / "t" / "_delta_log", newest_log(tmp_path)
-        assert version_of("t") == ""
-        log.mkdir(parents=True)
-        tick = log.stat().st_mtime_ns
-        for number in range(3):
-            (log / f"{number:020d}.json").touch()
-            os.utime(log, ns=(tick, tick))
-            assert version_of("t") == f"{number:020d}.json"
-
-    def test_a_log_that_did_not_change_is_not_listed_again(self, tmp_path, monkeypatch):
-        log, version_of, listed = tmp_path / "t" / "_delta_log", newest_log(tmp_path), []
-        log.mkdir(parents=True)
-        (log / "1.json").touch()
-        os.utime(log, ns=(10**18, 10**18))
-        scandir = os.scandir
-        monkeypatch.setattr(os, "scandir", lambda folder: listed.append(folder) or scandir(folder))
-        assert [version_of("t") for _ in range(3)] == ["1.json"] * 3
-        assert len(listed) == 1
-        (log / "2.json").touch()
-        assert version_of("t") == "2.json"
-
     def test_who_asks_while_another_asks_is_told_the_same(self, sources):
         began, goes_on, asked = threading.Event(), threading.Event(), []
 
@@ -481,35 +475,35 @@ class TestReads:
             began.set()
             return goes_on.wait(30)
 
-        held = RememberedLake(sources.lake.lake, lambda table: "1")
+        held = CachedLake(sources.lake.lake)
         with ThreadPoolExecutor(2) as threads:
-            first = threads.submit(held.of, "t", "what", ask, None)
+            first = threads.submit(held.cached, "promotions", "what", ask, None)
             assert began.wait(30)
-            second = threads.submit(held.of, "t", "what", ask, None)
+            second = threads.submit(held.cached, "promotions", "what", ask, None)
             goes_on.set()
             assert (first.result(30), second.result(30)) == (True, True)
         assert asked == [1]
 
     def test_a_long_reading_holds_up_no_other_question(self, sources):
         began, goes_on = threading.Event(), threading.Event()
-        held = RememberedLake(sources.lake.lake, lambda table: "1")
+        held = CachedLake(sources.lake.lake)
         with ThreadPoolExecutor(2) as threads:
-            slow = threads.submit(held.of, "t", "slow", lambda: began.set() or goes_on.wait(30), None)
+            slow = threads.submit(held.cached, "promotions", "slow", lambda: began.set() or goes_on.wait(30), None)
             assert began.wait(30)
             try:
-                assert threads.submit(held.of, "t", "quick", lambda: "told", None).result(10) == "told"
+                assert threads.submit(held.cached, "promotions", "quick", lambda: "told", None).result(10) == "told"
             finally:
                 goes_on.set()
             assert slow.result(30)
-        assert len(held._asking) == 0
+        assert len(held._computing) == 0
 
     def test_what_is_kept_is_bounded(self, sources):
-        held = RememberedLake(sources.lake.lake, lambda table: "1", keep=3)
+        held = CachedLake(sources.lake.lake, keep=3)
         for number in range(10):
-            held.of("promotions", number, lambda: "x", "")
+            held.cached("promotions", number, lambda: "x", "")
         asked = []
-        held.of("promotions", 0, lambda: asked.append(1), None)
-        held.of("promotions", 9, lambda: asked.append(2), None)
+        held.cached("promotions", 0, lambda: asked.append(1), None)
+        held.cached("promotions", 9, lambda: asked.append(2), None)
         assert asked == [1]
 
 
@@ -517,7 +511,7 @@ def publish(lake: MemoryLake, number: int, text: str) -> None:
     lake.publish(lake.stage("t", dt.date(2013, 1, number), text, pa.table({"text": [text]}).to_reader()), {})
 
 
-def said(lake: RememberedLake, first: dt.date | None = None) -> list[str]:
+def said(lake: CachedLake, first: dt.date | None = None) -> list[str]:
     rows = lake.rows("t", first)
     assert rows is not None
     return [row["text"] for row in rows]
@@ -532,7 +526,7 @@ class Counting:
 
     def __getattr__(self, name):
         method = getattr(self.lake, name)
-        if name == "exists":
+        if name in ("exists", "head", "came_after"):
             return method
 
         def asking(*args, **kwargs):

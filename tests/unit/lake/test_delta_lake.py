@@ -6,7 +6,9 @@ import datetime as dt
 import json
 import os
 import shutil
+import uuid
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -442,3 +444,47 @@ def test_a_large_file_is_cut_between_its_row_groups(tmp_path):
     assert [part.rows for part in scan.parts(300_000)] == [262_144, 262_144, 75_712]
     assert [part.rows for part in scan.parts(530_000)] == [524_288, 75_712]
     assert [part.rows for part in scan.parts(600_000)] == [600_000]
+
+
+class TestHead:
+    """On local disk the latest version is found from the log's folder alone."""
+
+    @pytest.fixture
+    def log(self, tmp_path) -> Path:
+        folder = tmp_path / "t" / "_delta_log"
+        folder.mkdir(parents=True)
+        return folder
+
+    def commit(self, log: Path, number: int) -> None:
+        (log / f"{number:020d}.json").touch()
+
+    def test_two_commits_within_a_tick_of_the_clock_are_told_apart(self, lake, log):
+        assert lake.head("t") is None
+        tick = log.stat().st_mtime_ns
+        for number in range(3):
+            self.commit(log, number)
+            os.utime(log, ns=(tick, tick))
+            assert lake.head("t") == str(number)
+
+    def test_a_log_that_did_not_change_is_not_listed_again(self, lake, log, monkeypatch):
+        listed = []
+        self.commit(log, 9)
+        os.utime(log, ns=(10**18, 10**18))
+        scandir = os.scandir
+        monkeypatch.setattr(os, "scandir", lambda folder: listed.append(folder) or scandir(folder))
+        assert [lake.head("t") for _ in range(3)] == ["9"] * 3
+        assert len(listed) == 1
+        self.commit(log, 10)
+        assert lake.head("t") == "10"
+
+    def test_what_is_no_commit_is_not_taken_for_one(self, lake, log):
+        self.commit(log, 3)
+        for name in (
+            f"{9:020d}.checkpoint.parquet",
+            f"{0:020d}.{9:020d}.compacted.json",
+            "_last_checkpoint",
+            f"_commit_{uuid.uuid4()}.json.tmp",
+            "a-file-of-25-letters.json",
+        ):
+            (log / name).touch()
+        assert lake.head("t") == "3"
