@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Airflow reads its users' passwords from a file, which lies in memory here.
+# Airflow reads its users' passwords from a file. Here this file is in a file system in memory.
 set -euo pipefail
 umask 077
 

@@ -1,6 +1,6 @@
-"""Makes the buckets, and refuses an object store on which two writers can both create one object.
+"""Makes the buckets, and refuses an object store on which two writers can both create the same object.
 
-The lake commits by creating the next file of its log; where PUT ignores If-None-Match, a commit would vanish unseen.
+The lake commits by creating the next file of its log. If PUT ignores If-None-Match, a commit is lost without any error.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ WRITERS = 8
 
 
 def main(*names: str) -> None:
-    """Make the buckets that are not there; exit with a sentence if the store cannot be trusted."""
+    """Make the missing buckets. Exit with a sentence if the store is not suitable."""
     client = boto3.client("s3", region_name=os.environ["AWS_REGION"])
     there = {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}
     for name in names:
@@ -39,8 +39,8 @@ def main(*names: str) -> None:
     client.delete_object(Bucket=names[0], Key=key)
     if created != 1:
         sys.exit(
-            f"{created} of {WRITERS} writers created the same object, where exactly one may: this object store does "
-            "not honour PUT with If-None-Match, and the lake would lose commits. Use another, or a newer version."
+            f"{created} of {WRITERS} writers created the same object, but exactly one may. This object store ignores "
+            "If-None-Match of PUT, and the lake would lose commits. Use another object store, or a newer version."
         )
 
 

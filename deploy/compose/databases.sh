@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs once, on an empty volume: a database and its own role for Airflow, MLflow and the warehouse. No role sees the
-# others' databases. Passwords come from the environment and stand on no command line.
+# Runs once, on an empty volume. It makes a database and a role for each of Airflow, MLflow and the warehouse. No role
+# can see the other databases. Passwords come from the environment, so no command line shows them.
 set -euo pipefail
 
 psql --username postgres --dbname postgres --set ON_ERROR_STOP=1 --quiet <<'SQL'

@@ -1,4 +1,4 @@
-"""Whether an address answers, and a part of Airflow named after it has a fresh heartbeat: exit code 0 or 1."""
+"""healthy.py URL [PART]: exit code 0 if the URL answers and, with PART, that part of Airflow has a recent heartbeat."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import urllib.request
 
 
 def main(url: str, part: str | None = None) -> None:
-    """Exit with a sentence if it is not healthy."""
+    """Exit with an error if the URL does not answer or the part is not healthy."""
     with urllib.request.urlopen(url, timeout=8) as answer:  # noqa: S310 - an address of the compose file
         state = json.load(answer)[part]["status"] if part else "healthy"
     if state != "healthy":

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# JupyterLab on notebooks that outlive the container. Its token is in the environment (JUPYTER_TOKEN), on no command line.
+# JupyterLab. Its notebooks are on a volume. Its token comes from the environment (JUPYTER_TOKEN), not the command line.
 set -euo pipefail
 
 mkdir -p /var/lib/tailrace/notebooks

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Brings Airflow's metadata to this version; the warehouse's pool is made once and may be changed in the UI.
+# Brings Airflow's metadata to this version. Makes the warehouse's pool if it is missing; you may change it in the UI.
 set -euo pipefail
 
 airflow db migrate

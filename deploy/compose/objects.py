@@ -1,8 +1,8 @@
-"""Both buckets as one tar on standard output, and back: the part of a backup that runs inside the stack.
+"""Writes both buckets as one tar to standard output, and reads them back. A backup runs this inside the stack.
 
-objects.py versions              where the lake's tables stand, as JSON
-objects.py save JSON > file      everything; tables that name models, up to there
-objects.py load < file           into buckets that are empty
+objects.py versions              print the versions of the lake's tables, as JSON
+objects.py save JSON > file      write all objects; of tables that name models, no version after those in JSON
+objects.py load < file           put the objects back into empty buckets
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def versions() -> None:
 
 
 def save(limits: str) -> None:
-    """Write every object; of a table that names models, no commit later than `limits` (JSON as of `versions`)."""
+    """Write every object. For a table that names models, leave out commits after `limits` (the JSON of `versions`)."""
     known: dict[str, int] = json.loads(limits)
     with tarfile.open(fileobj=sys.stdout.buffer, mode="w|") as archive:
         for name, size in objects():
@@ -46,25 +46,25 @@ def save(limits: str) -> None:
                 bucket, _, key = name.partition("/")
                 entry = tarfile.TarInfo(name)
                 entry.size = size
-                # What a run discarded since it was listed was of no table.
+                # A run may have discarded a file since it was listed. Such a file belongs to no table.
                 with contextlib.suppress(client().exceptions.NoSuchKey):
                     archive.addfile(entry, client().get_object(Bucket=bucket, Key=key)["Body"])
 
 
 def too_late(name: str, known: dict[str, int]) -> bool:
-    """Whether an object is of a commit that the backup leaves out."""
+    """Whether an object belongs to a commit that the backup leaves out."""
     entry = LOG.match(name)
     if entry is None or entry["table"].split("/")[0] not in NAME_MODELS:
         return False
-    # _last_checkpoint is a hint that may be newer than the copy; readers do without.
+    # _last_checkpoint is a hint that may be newer than the copy. Readers work without it.
     return entry["version"] is None or int(entry["version"]) > known.get(entry["table"], -1)
 
 
 def load() -> None:
-    """Put every object of the tar where it was. Exits with a sentence if anything is there already."""
-    held = next(objects(), None)
-    if held is not None:
-        sys.exit(f"The object store holds {held[0]} and maybe more: a backup is restored into empty buckets only.")
+    """Put every object of the tar back in its place. Exits with an error if the buckets are not empty."""
+    present = next(objects(), None)
+    if present is not None:
+        sys.exit(f"The object store is not empty, it has {present[0]}. A backup is restored only into empty buckets.")
     with tarfile.open(fileobj=sys.stdin.buffer, mode="r|") as archive:
         for entry in archive:
             content = archive.extractfile(entry)
@@ -72,7 +72,7 @@ def load() -> None:
                 continue  # a folder: `save` writes none
             bucket, _, key = entry.name.partition("/")
             with tempfile.TemporaryFile() as file:
-                # A pipe cannot be read again, which an upload in parts does where one fails.
+                # If a part of an upload fails, boto3 reads it again. A pipe cannot be read again, so use a file.
                 shutil.copyfileobj(content, file)
                 file.seek(0)
                 client().upload_fileobj(file, bucket, key)
@@ -88,7 +88,7 @@ def objects() -> Iterator[tuple[str, int]]:
 
 @functools.cache
 def client() -> Any:
-    """boto3's client of the stack's object store."""
+    """boto3's client for the stack's object store."""
     return boto3.client("s3", region_name=os.environ["AWS_REGION"])
 
 

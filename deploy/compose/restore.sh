@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Puts a backup back on empty volumes and starts the stack: deploy/compose/restore.sh FOLDER.
-# The stack takes its passwords from .env, as ever: put the backup's `env` there first.
+# Restores a backup on empty volumes and starts the stack: deploy/compose/restore.sh FOLDER.
+# The stack reads its passwords from .env, so first copy the backup's file `env` to .env.
 set -euo pipefail
 
 source=${1:?"name the backup: deploy/compose/restore.sh FOLDER"}
 if [ ! -e "$source/SHA256SUMS" ]; then
-    echo "$source holds no SHA256SUMS: it is no backup, or one that was broken off" >&2
+    echo "$source has no file SHA256SUMS: it is not a backup, or the backup was interrupted" >&2
     exit 1
 fi
 (cd "$source" && sha256sum --quiet --check SHA256SUMS)
@@ -19,7 +19,7 @@ tables() {
 docker compose up --detach --wait postgres object-store
 for database in airflow mlflow; do
     if [ "$(tables "$database")" != 0 ]; then
-        echo "The database $database is not empty: a backup is restored on empty volumes only. Nothing was changed." >&2
+        echo "The database $database is not empty. A backup is restored only on empty volumes. Nothing was changed." >&2
         exit 1
     fi
 done

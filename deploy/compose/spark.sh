@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Spark's standalone master or worker, with the stack's one secret, on no command line; or the history server, which
-# needs none. The master's REST server, which takes applications from anyone and knows no secret, stays off.
+# Starts Spark's standalone master or worker, with the stack's secret (which no command line shows), or the history
+# server, which needs no secret. The master's REST server stays off: it accepts applications from anyone, without the
+# secret.
 set -euo pipefail
 umask 077
 
@@ -10,7 +11,7 @@ PYSPARK_PYTHON=$(command -v python3)
 mkdir -p "$SPARK_CONF_DIR" "$SPARK_WORKER_DIR"
 
 if [ "$1" = history ]; then
-    # Only what is there can be watched.
+    # The history server can watch only a folder that exists.
     mkdir -p "$TAILRACE_SPARK_EVENT_LOG"
     cat > "$SPARK_CONF_DIR/spark-defaults.conf" <<CONF
 spark.history.fs.logDirectory file:$TAILRACE_SPARK_EVENT_LOG

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# What an executor pod runs before it is stopped (preStop): asks Spark to hand over the executor's blocks, then waits
-# for it to exit. Kubernetes ends the wait when terminationGracePeriodSeconds are over. entrypoint.sh ends the container
-# only after this script, whose number it finds in the file `.hook`.
+# An executor pod runs this script before it is stopped (preStop). It asks Spark to move the executor's blocks to other
+# executors, then waits until the executor exits. Kubernetes ends the wait after terminationGracePeriodSeconds.
+# entrypoint.sh reads this script's process id from the file `.hook`, and ends the container only after it.
 set -euo pipefail
 
 files="${TMPDIR:-/tmp}/executor-${SPARK_EXECUTOR_POD_NAME:-0}"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The image's entry point: `executor` as Spark on Kubernetes calls it, any other command as it stands.
-# The pyspark wheel brings Spark's jars and scripts, but not this.
+# The image's entry point. Spark on Kubernetes calls it with `executor`; it runs any other command unchanged. The
+# pyspark wheel contains Spark's jars and scripts, but no entry point.
 set -euo pipefail
 
 if [ -z "${SPARK_HOME:-}" ]; then
@@ -38,14 +38,14 @@ run_executor() {
     follow "$!"
 }
 
-# Ends with the JVM's exit code, once decommission.sh is through if Kubernetes has started it: a container that ends
-# before its preStop hook does leaves a warning, FailedPreStopHook.
+# Ends with the JVM's exit code. If Kubernetes has started decommission.sh, it waits for that script first: if a
+# container ends before its preStop hook, Kubernetes reports a warning, FailedPreStopHook.
 follow() {
     local jvm=$1 files="${TMPDIR:-/tmp}/executor-${SPARK_EXECUTOR_POD_NAME:-0}" code=0 left
     trap 'kill -s TERM "$jvm" 2> /dev/null || true' TERM INT
     echo "$jvm" > "$files.pid" # for decommission.sh
     wait "$jvm" || code=$?
-    while kill -0 "$jvm" 2> /dev/null; do # a signal ended the wait, not the JVM
+    while kill -0 "$jvm" 2> /dev/null; do # a signal interrupted the wait; the JVM still runs
         code=0
         wait "$jvm" || code=$?
     done
@@ -53,7 +53,7 @@ follow() {
         if [ ! -e "$files.hook" ] || ! kill -0 "$(cat "$files.hook")" 2> /dev/null; then break; fi
         sleep 0.1
     done
-    if [ -e "$files.hook" ]; then sleep 0.5; fi # Kubernetes learns of the hook's end
+    if [ -e "$files.hook" ]; then sleep 0.5; fi # time for Kubernetes to see that the hook has ended
     exit "$code"
 }
 

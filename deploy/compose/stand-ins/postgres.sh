@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What the official image does at its first start: a cluster with a password, then the scripts of a folder.
+# Does what the official image does at its first start: makes a cluster with a password, then runs the scripts of a
+# folder.
 set -euo pipefail
 
 if [ ! -e "$PGDATA/PG_VERSION" ]; then
