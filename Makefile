@@ -1,4 +1,4 @@
-# Every target sets up what it needs: a .venv from uv.lock. Python 3.11+ and make are all it asks for.
+# Every target first makes .venv from uv.lock if needed. It needs only Python 3.11 to 3.13 and make.
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
@@ -10,10 +10,10 @@ export UV_COMPILE_BYTECODE := 1
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up down logs backup restore secrets test test-spark test-airflow test-services test-compose lint format bench clean
 
-help: ## what there is to run
+help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
-setup: $(READY) ## the environment in .venv, from uv.lock
+setup: $(READY) ## make the environment in .venv, from uv.lock
 
 $(READY): uv.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "Tailrace needs Python 3.11 to 3.13; $(PYTHON) is " + sys.version.split()[0] + ". Name another with: make PYTHON=python3.12 ...")'
@@ -24,61 +24,62 @@ $(READY): uv.lock pyproject.toml
 	VIRTUAL_ENV=$(VENV) "$$UV" sync --frozen --inexact --all-extras --python $(BIN)/python
 	@touch $@
 
-demo: $(READY) ## ten weeks of flights through the whole loop, on Airflow (about 3 minutes)
+demo: $(READY) ## train, predict and publish on ten weeks of flights, on Airflow (about 3 minutes)
 	$(BIN)/python -m scripts.demo
 
-up: $(READY) ## Airflow and MLflow on the demo's data, until Ctrl-C
+up: $(READY) ## run Airflow and MLflow on the demo's data, until Ctrl-C
 	$(BIN)/python -m scripts.up
 
-down: $(READY) ## end what `make up` started, wherever that was
+down: $(READY) ## stop what `make up` started, also from another terminal
 	$(BIN)/python -m scripts.down
 
-logs: ## follow what the processes of `make up` say
+logs: ## show the logs of `make up` as they grow
 	tail -n 20 -F $${TAILRACE_HOME:-.tailrace}/airflow/processes/*.log
 
-backup: $(READY) ## copy metadata, registry and lake: make backup [TO=folder]
+backup: $(READY) ## back up metadata, registry, lake and landed files: make backup [TO=folder]
 	$(BIN)/python -m scripts.backup $(or $(TO),backups/$(shell date -u +%Y%m%dT%H%M%SZ))
 
-restore: $(READY) ## put a backup back: make restore FROM=folder [OVER=yes]
+restore: $(READY) ## restore a backup: make restore FROM=folder [OVER=yes]
 	$(BIN)/python -m scripts.restore $(or $(FROM),$(error name the backup: make restore FROM=folder)) $(if $(filter yes,$(OVER)),--over)
 
-secrets: $(READY) ## random passwords for docker compose up, in .env
+secrets: $(READY) ## write random passwords for docker compose into .env
 	$(BIN)/python -m scripts.make_secrets
 
-# Three at a time on two cores: many wait for Airflow, and loadscope keeps a file's fixtures together. The longest files
-# come first (tests/conftest.py), which pytest-xdist would undo: it takes many tests for a long time.
+# Three tests at a time on two cores, because many tests wait for Airflow. loadscope runs the tests of one file in one
+# process, so that they share fixtures. tests/conftest.py puts the longest files first, and --no-loadscope-reorder keeps
+# that order: by itself, pytest-xdist starts with the files that have the most tests.
 TEST := $(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder $(ARGS)
 
-test: $(READY) ## the tests that need nothing but Python
+test: $(READY) ## run the tests that need only Python
 	$(TEST) -m "not (spark or kubernetes or airflow or services)" --ignore tests/kubernetes
 
-test-spark: $(READY) ## the engine spark, on this machine and on a test cluster (needs Java 17)
+test-spark: $(READY) ## test the engine spark, here and on a test cluster (needs Java 17)
 	$(TEST) -m spark
 	$(TEST) -m kubernetes tests/e2e tests/kubernetes
 
-test-airflow: $(READY) ## an operator at work in a running Airflow and a browser (needs Chromium)
+test-airflow: $(READY) ## test a running Airflow and the pages in a browser (needs Chromium)
 	$(TEST) -m airflow tests/e2e tests/pages
 
-test-services: $(READY) ## the whole loop on Postgres, MLflow's server and an S3 endpoint, and faults
+test-services: $(READY) ## test everything on Postgres, MLflow's server and S3, with faults
 	$(TEST) -m services tests/stack tests/dags
 
-test-compose: $(READY) ## docker compose up for real: build, health, one night, down
+test-compose: $(READY) ## test docker compose: build, health, one night, backup, restore, down
 	$(BIN)/python -m scripts.compose_check
 
-lint: $(READY) ## ruff, import-linter, mypy, sqlfluff
+lint: $(READY) ## check style, import layers, types and SQL: ruff, import-linter, mypy, sqlfluff
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/sqlfluff lint dbt/models dbt/tests
 
-format: $(READY) ## rewrite what ruff and sqlfluff can
+format: $(READY) ## let ruff and sqlfluff correct what they can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/sqlfluff fix dbt/models dbt/tests
 
-bench: $(READY) ## speed against named peers, printed as tables
+bench: $(READY) ## measure speed against named peers, and print tables
 	$(BIN)/python -m benchmarks
 
-clean: ## remove the environment and everything the demo wrote
+clean: ## remove the environment and everything that the demo wrote
 	rm -rf $(VENV) .tailrace .mypy_cache .ruff_cache .import_linter_cache .pytest_cache dbt/target dbt/logs
