@@ -21,7 +21,7 @@ def check(as_json: options.Json = False) -> None:
     problems = [*services.problems(), *extras.problems_of(services.settings), *settings.unusable(services.settings)]
     if problems:
         raise SettingsError("These settings cannot be used here:", problems)
-    output.table("Checks", check_all(services), as_json)
+    output.table("Checks", check_all(services, output.warn), as_json)
 
 
 def maintain(

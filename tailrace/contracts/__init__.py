@@ -8,6 +8,7 @@ the exact bytes of some days of a lake table; a *run* is one attempt to produce 
 """
 
 from tailrace.contracts.engine import (
+    DryRun,
     Engine,
     Joined,
     LabelledRows,
@@ -47,6 +48,7 @@ from tailrace.contracts.warehouse import ModelResult, Warehouse
 __all__ = [
     "ColumnKind",
     "Commit",
+    "DryRun",
     "Engine",
     "ExpectationResult",
     "Joined",

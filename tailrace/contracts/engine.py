@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -120,10 +120,22 @@ class Joined:
     digests: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class DryRun:
+    """What came of trying candidates in small: sentences about those that fail, and about those that were not tried."""
+
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
 class Engine(Protocol):
     """Where models learn and score."""
 
     name: str
+
+    def dry_run(self, specs: Sequence[PipelineSpec]) -> DryRun:
+        """Try every candidate in small, on rows made up from its spec; a candidate that is not tried gets a note."""
+        ...
 
     def join(
         self, spec: PipelineSpec, features: Scan, outcomes: Scan, *, known_by: dt.datetime, holdout_from: dt.date

@@ -20,6 +20,10 @@ ARRAYS = "model.npz"
 Link = Literal["share", "log_odds"]
 
 
+class NotConverted(ValueError):
+    """A model that a cluster fitted, and that cannot be taken out of it."""
+
+
 class _VectorModel:
     """What the models on encoded vectors have in common.
 

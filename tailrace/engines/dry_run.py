@@ -1,6 +1,7 @@
 """Every candidate in small, before hours are spent on it: made, fitted, asked for predictions, stored and loaded.
 
 `problems` is for `tailrace check`, on rows made up from the spec; `refusals` is for a training, on some of its rows.
+Both try the candidates of a cluster where they are given how those are fitted there.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tailrace.contracts import Model
+from tailrace.contracts import DryRun, Model
 from tailrace.engines import models
+from tailrace.engines.distributed_models import NotConverted
 from tailrace.engines.estimators import fit, is_distributed, is_xgboost
-from tailrace.engines.library_errors import said
+from tailrace.engines.library_errors import NO_CANDIDATES_FAULT, said
 from tailrace.engines.search import Job, one_thread
 from tailrace.engines.xgboost_models import XgboostModel
 from tailrace.spec import Candidate, Choice, Domain, PipelineSpec
@@ -32,7 +34,7 @@ SMALL, LARGER = 240, 2000
 MOST_SETS, SECONDS = 24, 10
 """Sets of parameters that are tried of one candidate, and after how long no further one is, at most."""
 
-FEW = {"n_estimators": 5, "max_iter": 50}
+FEW = {"n_estimators": 5, "max_iter": 50, "numTrees": 5, "maxIter": 5}
 """Trees and rounds are the same in small; so many of them at most."""
 
 SEED = 0
@@ -51,25 +53,51 @@ class Failed:
 
 Tried = tuple[Mapping[str, Any], Failed | None]
 
+Fit = Callable[[Candidate, Mapping[str, Any], pa.Table, np.ndarray], Model]
+"""Fits a candidate with these parameters (fixed ones included) on rows and their labels, which are booleans."""
 
-def problems(spec: PipelineSpec) -> list[str]:
+
+def problems(spec: PipelineSpec, on_cluster: Fit | None = None) -> list[str]:
     """A sentence for each candidate, and each option of its search, that cannot be trained, scored with or stored."""
     with warnings.catch_warnings(action="ignore"):  # a dry run is too short to converge
-        return [f"{spec.name}: {found}" for candidate in _local(spec) for found in _problems_of(spec, candidate)]
+        return [
+            f"{spec.name}: {found}"
+            for candidate, fitted in _fits(spec, on_cluster)
+            for found in _problems_of(spec, candidate, fitted)
+        ]
 
 
-def refusals(spec: PipelineSpec, rows: pa.Table, labels: np.ndarray) -> Callable[[Job], str | None]:
+def without_cluster(specs: Sequence[PipelineSpec], why: str) -> DryRun:
+    """The dry run of what trains on one machine, with a note on each spec that has other candidates."""
+    return DryRun(
+        tuple(problem for spec in specs for problem in problems(spec)),
+        tuple(_not_tried(spec, why) for spec in specs if any(is_distributed(each) for each in spec.candidates)),
+    )
+
+
+def _not_tried(spec: PipelineSpec, why: str) -> str:
+    named = ", ".join(f"{each.name!r} ({each.estimator})" for each in spec.candidates if is_distributed(each))
+    return (
+        f"{spec.name}: trained on a cluster, so checked by name and parameters only ({why}): {named}. The dry run "
+        "comes before the search on the engine 'spark'."
+    )
+
+
+def refusals(
+    spec: PipelineSpec, rows: pa.Table, labels: np.ndarray, on_cluster: Fit | None = None
+) -> Callable[[Job], str | None]:
     """Why a job would end without a model that can be stored, found on some of the rows; None if nothing is known.
 
-    What fails while it is fitted is left to the trial itself: it may need more rows than these.
+    What fails while it is fitted is left to the trial itself: it may need more rows than these. A candidate of a
+    cluster is also refused where its model cannot be scored with: a trial of it takes long.
     """
     rows, labels = _some(rows, labels)
     refused: dict[str, list[Failed]] = {}
     with warnings.catch_warnings(action="ignore"):  # a dry run is too short to converge
-        for candidate in _local(spec):
-            if not is_xgboost(candidate):
-                # XGBoost's models can always be stored.
-                refused[candidate.name] = _unstorable(spec, candidate, rows, labels)
+        for candidate, fitted in _fits(spec, on_cluster):
+            if is_distributed(candidate) or not is_xgboost(candidate):
+                # On one machine XGBoost's models can always be stored.
+                refused[candidate.name] = _refused(candidate, fitted, rows, labels)
 
     def reason(job: Job) -> str | None:
         for failed in refused.get(job.candidate.name, ()):
@@ -80,13 +108,21 @@ def refusals(spec: PipelineSpec, rows: pa.Table, labels: np.ndarray) -> Callable
     return reason
 
 
-def _local(spec: PipelineSpec) -> list[Candidate]:
-    """Those that train in one process; the others need a cluster."""
-    return [candidate for candidate in spec.candidates if not is_distributed(candidate)]
+def _fits(spec: PipelineSpec, on_cluster: Fit | None) -> Iterator[tuple[Candidate, Fit]]:
+    """The candidates that can be tried here, each with how it is fitted."""
+
+    def here(candidate: Candidate, parameters: Mapping[str, Any], rows: pa.Table, labels: np.ndarray) -> Model:
+        return fit(spec, candidate, parameters, rows, labels, seed=SEED, threads=1)
+
+    for candidate in spec.candidates:
+        if not is_distributed(candidate):
+            yield candidate, here
+        elif on_cluster is not None:
+            yield candidate, on_cluster
 
 
-def _problems_of(spec: PipelineSpec, candidate: Candidate) -> Iterator[str]:
-    tried = _all_tried(spec, candidate)
+def _problems_of(spec: PipelineSpec, candidate: Candidate, fitted: Fit) -> Iterator[str]:
+    tried = _all_tried(spec, candidate, fitted)
     where = f"candidates[{candidate.name!r}]"
     if first := _common(tried):
         yield f"{where} {first.step}: {first.message}"
@@ -97,16 +133,24 @@ def _problems_of(spec: PipelineSpec, candidate: Candidate) -> Iterator[str]:
                 yield f"{where}.search[{name!r}]: with {option!r} it {failed.step}: {failed.message}"
 
 
-def _all_tried(spec: PipelineSpec, candidate: Candidate) -> list[Tried]:
+def _all_tried(spec: PipelineSpec, candidate: Candidate, fitted: Fit) -> list[Tried]:
     """Each option beside the others' first ones; where one fails, other combinations too: it may go with them."""
-    began = time.monotonic()
     tried: list[Tried] = []
-    for drawn in itertools.islice(itertools.chain(_one_by_one(candidate), _together(candidate)), MOST_SETS):
+    for drawn in _as_time_allows(itertools.chain(_one_by_one(candidate), _together(candidate))):
         complete = len(tried) > sum(len(_values(domain)) - 1 for domain in candidate.search.values())
-        if time.monotonic() - began > SECONDS or (complete and not any(failed for _, failed in tried)):
+        if complete and not any(failed for _, failed in tried):
             break
-        tried.append((drawn, _tried(spec, candidate, drawn)))
+        tried.append((drawn, _tried(spec, candidate, drawn, fitted)))
     return tried
+
+
+def _as_time_allows(sets: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The first of these sets of parameters, and so many more as `MOST_SETS` and `SECONDS` allow."""
+    began = time.monotonic()
+    for number, drawn in enumerate(itertools.islice(sets, MOST_SETS)):
+        if number and time.monotonic() - began > SECONDS:
+            break
+        yield drawn
 
 
 def _common(tried: Sequence[Tried]) -> Failed | None:
@@ -114,17 +158,21 @@ def _common(tried: Sequence[Tried]) -> Failed | None:
     return tried[0][1] if tried and all(failed for _, failed in tried) else None
 
 
-def _tried(spec: PipelineSpec, candidate: Candidate, drawn: Mapping[str, Any]) -> Failed | None:
-    failed = _attempt(spec, candidate, drawn, *_made_up(spec, SMALL))
+def _tried(spec: PipelineSpec, candidate: Candidate, drawn: Mapping[str, Any], fitted: Fit) -> Failed | None:
+    failed = _attempt(candidate, drawn, fitted, *_made_up(spec, SMALL))
     if failed is None or failed.step in (STORE, OTHERWISE):
         return failed
-    return _attempt(spec, candidate, drawn, *_made_up(spec, LARGER))
+    return _attempt(candidate, drawn, fitted, *_made_up(spec, LARGER))
 
 
-def _unstorable(spec: PipelineSpec, candidate: Candidate, rows: pa.Table, labels: np.ndarray) -> list[Failed]:
-    """The searched options that make a model which cannot be stored; no options if that is every model."""
-    tried = [(drawn, _attempt(spec, candidate, drawn, rows, labels)) for drawn in _one_by_one(candidate)]
-    bad = [(drawn, failed) for drawn, failed in tried if failed is not None and failed.step == STORE]
+def _refused(candidate: Candidate, fitted: Fit, rows: pa.Table, labels: np.ndarray) -> list[Failed]:
+    """The searched options that make a model which cannot be used; no options if that is every model."""
+    sets: Iterable[dict[str, Any]] = _one_by_one(candidate)
+    refusing = {STORE}
+    if is_distributed(candidate):
+        sets, refusing = _as_time_allows(sets), {STORE, PREDICT}
+    tried = [(drawn, _attempt(candidate, drawn, fitted, rows, labels)) for drawn in sets]
+    bad = [(drawn, failed) for drawn, failed in tried if failed is not None and failed.step in refusing]
     if len(bad) == len(tried):
         return [Failed({}, bad[0][1].step, bad[0][1].message)]
     good = [drawn for drawn, failed in tried if failed is None]
@@ -137,14 +185,14 @@ def _unstorable(spec: PipelineSpec, candidate: Candidate, rows: pa.Table, labels
 
 
 def _attempt(
-    spec: PipelineSpec, candidate: Candidate, drawn: Mapping[str, Any], rows: pa.Table, labels: np.ndarray
+    candidate: Candidate, drawn: Mapping[str, Any], fitted: Fit, rows: pa.Table, labels: np.ndarray
 ) -> Failed | None:
-    """Fit, predict, save, load and predict again."""
+    """Fit, predict, save, load and predict again. Raises what is no fault of the candidate's, such as an outage."""
     parameters = {name: _few(name, value) for name, value in {**candidate.parameters, **drawn}.items()}
     step = FIT
     try:
         with one_thread():
-            model = fit(spec, candidate, parameters, rows, labels, seed=SEED, threads=1)
+            model = fitted(candidate, parameters, rows, labels)
             step = PREDICT
             batch = rows.combine_chunks().to_batches()[0]
             scores = model.predict(batch)
@@ -155,9 +203,15 @@ def _attempt(
             loaded = _stored_and_loaded(model)
             if not loaded.predict(batch).equals(scores) or loaded.digest() != model.digest():
                 return Failed(drawn, step, "once stored and loaded, it is another model")
+    except NO_CANDIDATES_FAULT:
+        raise
+    except NotConverted as error:
+        return Failed(drawn, STORE, said(error))
     except Exception as error:  # noqa: BLE001 - whatever a library raises is what this run is to find out
         return Failed(drawn, step, said(error))
-    idle = _not_in_force(model, parameters) if isinstance(model, XgboostModel) else []
+    if is_distributed(candidate) or not isinstance(model, XgboostModel):
+        return None  # a booster that learned on a cluster comes without its configuration
+    idle = _not_in_force(model, parameters)
     return Failed(drawn, OTHERWISE, " ".join(idle)) if idle else None
 
 

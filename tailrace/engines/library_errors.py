@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 
-from tailrace.errors import TailraceError
+from tailrace.errors import ClusterRefused, OutOfMemory, TailraceError, Unavailable
+
+NO_CANDIDATES_FAULT = (Unavailable, ClusterRefused, OutOfMemory)
+"""What a machine or a cluster fails with, whatever the candidate and its parameters are."""
 
 FROM_XGBOOST = re.compile(r"^\[\d\d:\d\d:\d\d\] \S+:\d+: ")
 """The time and the line of its source that XGBoost puts before its errors."""

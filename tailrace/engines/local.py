@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tailrace.contracts import Joined, LabelledRows, Model, Scan, Staged, Target, Trained, Trial
+from tailrace.contracts import DryRun, Joined, LabelledRows, Model, Scan, Staged, Target, Trained, Trial
 from tailrace.engines import dry_run, models
 from tailrace.engines.encoding import to_numpy
 from tailrace.engines.estimators import is_distributed
@@ -29,6 +29,9 @@ class LocalEngine:
     @classmethod
     def from_settings(cls, settings: Settings, *, on_spark: Callable[[str], None]) -> LocalEngine:
         return cls()
+
+    def dry_run(self, specs: Sequence[PipelineSpec]) -> DryRun:
+        return dry_run.without_cluster(specs, "the engine is 'local'")
 
     def join(
         self, spec: PipelineSpec, features: Scan, outcomes: Scan, *, known_by: dt.datetime, holdout_from: dt.date

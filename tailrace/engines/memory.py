@@ -5,13 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tailrace.contracts import Joined, LabelledRows, Model, Scan, Staged, Target, Trained, Trial
+from tailrace.contracts import DryRun, Joined, LabelledRows, Model, Scan, Staged, Target, Trained, Trial
 from tailrace.engines.encoding import check_numbers
 from tailrace.engines.scoring import score_stream
 from tailrace.engines.signatures import check_columns
@@ -48,6 +48,9 @@ class MemoryEngine:
     """Trains in no time: for tests of everything around a model, and as the bottom of benchmarks."""
 
     name = "memory"
+
+    def dry_run(self, specs: Sequence[PipelineSpec]) -> DryRun:
+        return DryRun()
 
     def join(
         self, spec: PipelineSpec, features: Scan, outcomes: Scan, *, known_by: dt.datetime, holdout_from: dt.date

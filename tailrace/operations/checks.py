@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 
 from tailrace.contracts import ColumnKind, KnownColumns, Services
-from tailrace.engines import dry_run
 from tailrace.errors import SpecError, TailraceError
 from tailrace.spec import PipelineSpec, registry
+
+log = logging.getLogger("tailrace")
 
 SUITES = ("features", "outcomes", "predictions")
 
 
-def check_all(services: Services) -> list[dict[str, object]]:
-    """A row per pipeline. Raises SpecError with the problems of all specs, candidates and suites together."""
+def check_all(services: Services, note: Callable[[str], None] = log.info) -> list[dict[str, object]]:
+    """A row per pipeline; `note` is given a sentence for what could not be checked here, which is no problem.
+
+    Raises SpecError with the problems of all specs, candidates and suites together.
+    """
     specs, wrong = registry.load()
-    problems = [*wrong, *(problem for spec in specs for problem in dry_run.problems(spec))]
+    tried = services.engine.dry_run(specs)
+    for sentence in tried.notes:
+        note(sentence)
+    problems = [*wrong, *tried.problems]
     sound = {spec.name: spec for spec in specs}
     for name in registry.names():
         for part in SUITES:

@@ -51,6 +51,14 @@ class NextRun:
     missing: bool = False
 
 
+@dataclass(frozen=True)
+class Night:
+    """The next day that a scheduled run of `warehouse` builds, or builds now; `building`: a run of it is under way."""
+
+    day: dt.date | None = None
+    building: bool = False
+
+
 class Activity(Protocol):
     """Airflow's metadata, read only."""
 
@@ -64,6 +72,10 @@ class Activity(Protocol):
 
     def next_runs(self, pipelines: Sequence[str]) -> Mapping[str, NextRun]:
         """The next scheduled predict run of each pipeline."""
+        ...
+
+    def night(self) -> Night:
+        """The warehouse's next night; without a day if its schedule has ended, or Airflow has no such DAG."""
         ...
 
     def approvals(self, pipelines: Sequence[str]) -> Mapping[str, Sequence[Approval]]:

@@ -20,6 +20,7 @@ from tailrace.errors import BadInput, TailraceError
 from tailrace.pages import cache_warmer, documents, views, web
 from tailrace.pages.caching import FRESH_SECONDS, CachedLake, CachedTracker
 from tailrace.pages.metadata import AirflowActivity
+from tailrace.pages.missed import Found
 from tailrace.pages.sources import Sources
 from tailrace.wiring import Wiring
 
@@ -45,6 +46,7 @@ def installed() -> FastAPI:
         CachedTracker(lambda: services.tracker),
         AirflowActivity(),
         lambda: dt.datetime.now(dt.UTC),
+        Found(lambda: services.landing),
     )
     cache_warmer.keep(sources)
     return create(web.Held(sources, lambda: services.tracker, configured.data_docs))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tailrace.lineage import dag_ids
@@ -50,7 +50,10 @@ class Field:
 
 @dataclass(frozen=True)
 class Form:
-    """A form, ready to be shown. `zone` is the pipeline's, in which a backfill's days begin."""
+    """A form, ready to be shown. `zone` is the pipeline's, in which a backfill's days begin.
+
+    `pipeline` is empty where the form is of the DAG for all of them.
+    """
 
     action: str
     pipeline: str
@@ -60,6 +63,16 @@ class Form:
     first: str = ""
     last: str = ""
     at_once: int = AT_ONCE["predict"]
+
+
+CATCH_UP = Kind(
+    "Catch up",
+    dag_ids.WAREHOUSE,
+    "Lands, builds, validates and takes every night from the first day to the last in one run, for all pipelines. Days "
+    "that are there already stay as they are if the source gives the same. Afterwards, backfill the predictions of "
+    "these days.",
+    "Start catching up",
+)
 
 
 def kind_of(action: str, pipeline: str) -> Kind | None:
@@ -126,6 +139,20 @@ def build(
         _date(given.get("from")),
         _date(given.get("to")),
     )
+
+
+def build_catch_up(params: Mapping[str, Mapping[str, Any]], given: Mapping[str, str]) -> Form:
+    """The form of the warehouse's DAG for a range of days."""
+    days = {
+        "first_day": ("First day", "The first night that was missed."),
+        "day": ("Last day", "The last night to build. Every night between is built too, oldest first."),
+    }
+    asked = [
+        replace(_field(name, params[name], _date(given.get(name)), asked=True), title=title, about=about)
+        for name, (title, about) in days.items()
+    ]
+    others = [_field(name, schema, given.get(name)) for name, schema in params.items() if name not in days]
+    return Form("catch_up", "", CATCH_UP, (*asked, *others), "")
 
 
 def _field(name: str, schema: Mapping[str, Any], given: str | None, *, asked: bool = False) -> Field:

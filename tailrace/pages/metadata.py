@@ -16,7 +16,8 @@ from airflow.models.serialized_dag import SerializedDagModel
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
-from airflow.utils.state import TaskInstanceState
+from airflow.utils.state import DagRunState, TaskInstanceState
+from airflow.utils.types import DagRunType
 from sqlalchemy import String, and_, cast, func, select
 from sqlalchemy.orm import Session
 
@@ -24,7 +25,7 @@ from tailrace import days
 from tailrace.contracts import ModelResult
 from tailrace.lineage import dag_ids
 from tailrace.orchestration import task_results
-from tailrace.pages.activity import Approval, Attempt, NextRun, Outcome
+from tailrace.pages.activity import Approval, Attempt, NextRun, Night, Outcome
 
 MOST_RUNS = 5000
 """The newest runs of a DAG that are looked at: years of nights, and their reruns."""
@@ -85,6 +86,19 @@ class AirflowActivity:
             )
             known = {wanted[dag_id]: NextRun(at, paused) for dag_id, at, paused in rows}
         return {name: known.get(name, NextRun(None, missing=True)) for name in pipelines}
+
+    def night(self) -> Night:
+        following = select(DagModel.next_dagrun_partition_key).where(
+            DagModel.dag_id == dag_ids.WAREHOUSE, DagModel.is_stale.is_(False)
+        )
+        under_way = select(DagRun.run_type, DagRun.partition_key).where(
+            DagRun.dag_id == dag_ids.WAREHOUSE, DagRun.state.in_((DagRunState.QUEUED, DagRunState.RUNNING))
+        )
+        with create_session(scoped=False) as session:
+            keys = [session.scalar(following)]
+            runs = session.execute(under_way).all()
+        keys += [key for kind, key in runs if kind == DagRunType.SCHEDULED]
+        return Night(min((day for key in keys if (day := _parsed(key))), default=None), bool(runs))
 
     def approvals(self, pipelines: Sequence[str]) -> Mapping[str, Sequence[Approval]]:
         with create_session(scoped=False) as session:
@@ -199,9 +213,12 @@ def _is_dry(run: DagRun) -> bool:
 
 def _day(run: DagRun) -> dt.date | None:
     """The day the run was for: its partition, or what its form said."""
-    text = run.partition_key or (run.conf or {}).get("day") or ""
+    return _parsed(run.partition_key or (run.conf or {}).get("day"))
+
+
+def _parsed(text: str | None) -> dt.date | None:
     with suppress(ValueError, TypeError):
-        return dt.date.fromisoformat(text)
+        return dt.date.fromisoformat(text or "")
     return None
 
 

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 from tailrace.champions.promotions import Promotion
 from tailrace.contracts import Commit
 from tailrace.errors import TailraceError
-from tailrace.pages import labels
+from tailrace.pages import labels, missed
 from tailrace.pages.activity import Attempt, NextRun
 from tailrace.pages.labels import State
+from tailrace.pages.missed import MissedNights
 from tailrace.pages.sources import Sources, number, shown_metric
 from tailrace.spec import PipelineSpec, zone
 
@@ -54,14 +55,16 @@ class Row:
     drift_words: str
     next_run: str
     waiting: int
+    missed_training: dt.date | None = None
 
 
 @dataclass(frozen=True)
 class Overview:
-    """All rows, and the pipelines whose file is wrong with what is wrong."""
+    """All rows, the pipelines whose file is wrong with what is wrong, and what nights have to be caught up."""
 
     rows: tuple[Row, ...]
     broken: Mapping[str, str]
+    nights: MissedNights | None = None
 
 
 def gather(sources: Sources, specs: Sequence[PipelineSpec], broken: Mapping[str, str]) -> Overview:
@@ -82,7 +85,7 @@ def gather(sources: Sources, specs: Sequence[PipelineSpec], broken: Mapping[str,
         )
         for spec in specs
     ]
-    return Overview(tuple(rows), broken)
+    return Overview(tuple(rows), broken, missed.nights_now(sources))
 
 
 def of_lake(sources: Sources, specs: Sequence[PipelineSpec]) -> dict[str, Held]:
@@ -125,6 +128,7 @@ def _row(
         _drift_sentence(days, drift),
         next_words(following, sources, spec),
         waiting,
+        sources.missed.trainings.get(spec.name),
     )
 
 

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from tailrace.champions.promotions import Promotion
 from tailrace.contracts import Commit, ModelVersion, Pin, RunRecord
 from tailrace.lineage import identity, pins, run_tags
-from tailrace.pages import labels
+from tailrace.pages import labels, missed
 from tailrace.pages.activity import Approval, Attempt
 from tailrace.pages.labels import State
 from tailrace.pages.overview import first_sentence, next_words
@@ -79,6 +79,7 @@ class PipelinePage:
     versions: tuple[Version, ...]
     tracker_problem: str
     approvals: Sequence[Approval]
+    missed_training: dt.date | None = None
 
 
 def gather(sources: Sources, spec: PipelineSpec, until: dt.date | None = None) -> PipelinePage:
@@ -112,6 +113,7 @@ def gather(sources: Sources, spec: PipelineSpec, until: dt.date | None = None) -
         ),
         tracked.problem,
         sources.activity.approvals([spec.name]).get(spec.name, ()),
+        missed.training(sources, spec, tracked),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -13,6 +13,7 @@ from tailrace.champions import promotions
 from tailrace.champions.promotions import Promotion
 from tailrace.pages.activity import Activity
 from tailrace.pages.caching import CachedLake, CachedTracker
+from tailrace.pages.missed import Found
 from tailrace.spec import PipelineSpec
 
 SHOWN_METRICS = ("roc_auc", "log_loss", "brier")
@@ -27,11 +28,12 @@ class Sources:
     tracker: CachedTracker
     activity: Activity
     now: Callable[[], dt.datetime]
+    missed: Found = field(default_factory=Found)
 
     def look_again(self, spec: PipelineSpec) -> None:
         """Have the next questions answered by the tables of a pipeline as they are now: somebody looks at it alone."""
-        tables = (spec.features_table, spec.predictions_table, spec.performance_table, promotions.TABLE)
-        self.lake.look_again(*tables)
+        daily = (spec.features_table, spec.outcomes_table, spec.predictions_table, spec.performance_table)
+        self.lake.look_again(*daily, promotions.TABLE)
 
     def today(self, zone: ZoneInfo) -> dt.date:
         return self.now().astimezone(zone).date()

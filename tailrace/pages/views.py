@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from airflow.api_fastapi.core_api.security import GetUserDep
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import HTMLResponse
 
 from tailrace import days
+from tailrace.lineage import dag_ids
 from tailrace.pages import access, catalog, charts, forms, overview, pipeline
 from tailrace.pages import day as day_page
-from tailrace.pages.web import HeldDep, ReadableDep, forbidden, shown
+from tailrace.pages.web import Held, HeldDep, ReadableDep, forbidden, shown
 from tailrace.spec import PipelineSpec
 
 router = APIRouter(prefix="/pages")
@@ -27,7 +31,24 @@ def show_overview(request: Request, held: HeldDep, user: GetUserDep) -> HTMLResp
         [spec for name, spec in specs.items() if name in allowed],
         {name: said for name, said in broken.items() if name in allowed},
     )
-    return shown(request, "overview", page=gathered, hidden=len(specs) + len(broken) - len(allowed))
+    if gathered.nights and not access.may_read_dag(user, dag_ids.WAREHOUSE):
+        gathered = replace(gathered, nights=None)
+    missed = [row.name for row in gathered.rows if row.missed_training]
+    return shown(
+        request,
+        "overview",
+        page=gathered,
+        hidden=len(specs) + len(broken) - len(allowed),
+        may_train={name for name in missed if access.may_trigger(user, dag_ids.train(name))},
+        may_catch_up=gathered.nights is not None and access.may_trigger(user, dag_ids.WAREHOUSE),
+    )
+
+
+@router.get("/forms/catch_up")
+def show_catch_up(request: Request, held: HeldDep, user: GetUserDep) -> HTMLResponse:
+    """The form that builds the nights that were missed; the days that its address gives are filled in."""
+    params = _params(held, user, forms.CATCH_UP.dag, "look at the pages")
+    return shown(request, "form", form=forms.build_catch_up(params, request.query_params))
 
 
 @router.get("/{name}")
@@ -50,11 +71,7 @@ def show_form(request: Request, held: HeldDep, spec: ReadableDep, action: str, u
     kind = forms.kind_of(action, spec.name)
     if kind is None:
         raise HTTPException(404, f"There is no form {action!r}.")
-    if not access.may_trigger(user, kind.dag):
-        raise HTTPException(403, f"You may look at {spec.name}, but not start runs of {kind.dag}.")
-    params = held.sources.activity.form(kind.dag)
-    if params is None:
-        raise HTTPException(404, f"Airflow has no DAG {kind.dag}. Its import errors, on Airflow's start page, say why.")
+    params = _params(held, user, kind.dag, f"look at {spec.name}")
     return shown(request, "form", form=forms.build(action, kind, spec, params, request.query_params))
 
 
@@ -79,6 +96,16 @@ def show_nodes(request: Request, held: HeldDep, dag_id: str, run_id: str, user: 
         raise forbidden(f"the DAG {dag_id!r}")
     nodes = held.sources.activity.nodes(dag_id, run_id)
     return shown(request, "nodes", nodes=nodes, dag_id=dag_id, run_id=run_id, pipeline=dag_id.partition("__")[2])
+
+
+def _params(held: Held, user: GetUserDep, dag: str, may: str) -> Mapping[str, Mapping[str, Any]]:
+    """The DAG's parameters, for a user who may start runs of it; `may` is what they may do anyway."""
+    if not access.may_trigger(user, dag):
+        raise HTTPException(403, f"You may {may}, but not start runs of {dag}.")
+    params = held.sources.activity.form(dag)
+    if params is None:
+        raise HTTPException(404, f"Airflow has no DAG {dag}. Its import errors, on Airflow's start page, say why.")
+    return params
 
 
 def newest_validation(root: Path, pipeline: str, suite: str, day: str) -> str | None:

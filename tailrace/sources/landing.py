@@ -124,13 +124,19 @@ class Landing:
         self._declared(table)
         return tuple(sorted(self._found(table)))
 
+    def last(self) -> dt.date | None:
+        """The last day landed of any table; None before anything was landed. Raises LakeUnavailable."""
+        return max((day for table in self.schemas for day in self.days(table)), default=None)
+
     def gaps(self, first: dt.date, last: dt.date) -> tuple[dt.date, ...]:
         """Which of the days first..last lack the file of a table; before anything was landed, none do.
 
         Raises LakeUnavailable.
         """
         landed = [set(self.days(table)) for table in self.schemas]
-        begun = min(set().union(*landed), default=last)
+        if not any(landed):
+            return ()
+        begun = min(set().union(*landed))
         return tuple(day for day in span(max(first, begun), last) if any(day not in days for days in landed))
 
     def marks(self, first: dt.date, last: dt.date) -> Mapping[tuple[str, dt.date], str]:

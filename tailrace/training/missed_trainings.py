@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable
 
 from croniter import croniter
 
-from tailrace.contracts import Services
+from tailrace.contracts import Lake, RunRecord, Services
 from tailrace.lineage import run_tags
 from tailrace.spec import PipelineSpec, zone
 
@@ -14,11 +15,19 @@ from tailrace.spec import PipelineSpec, zone
 def missed(services: Services, spec: PipelineSpec) -> dt.date | None:
     """The last scheduled day that could have been trained on, if nothing was trained as of it or of a later day.
 
-    A day can be trained on once its outcomes are published. None too for a pipeline without a schedule, and before its
-    first day; days before the schedule's start or after its end are not scheduled.
     Raises TrackerUnavailable, LakeUnavailable.
     """
-    outcomes = services.lake.days(spec.outcomes_table)
+    day = due(services.lake, spec)
+    return None if day is None or made(services.tracker.runs(spec.name), day) else day
+
+
+def due(lake: Lake, spec: PipelineSpec) -> dt.date | None:
+    """The last scheduled day that can be trained on: its outcomes are published.
+
+    None for a pipeline without a schedule, and before its first day; days before the schedule's start or after its end
+    are not scheduled. Raises LakeUnavailable.
+    """
+    outcomes = lake.days(spec.outcomes_table)
     schedule = spec.schedule
     if schedule.train is None or not outcomes:
         return None
@@ -27,9 +36,13 @@ def missed(services: Services, spec: PipelineSpec) -> dt.date | None:
     scheduled: dt.date = croniter(schedule.train, day_after).get_prev(dt.datetime).date()
     if scheduled <= min(outcomes) or scheduled < (schedule.start or dt.date.min):
         return None
-    trained = (
-        dt.date.fromisoformat(record.tags[run_tags.DAY])
-        for record in services.tracker.runs(spec.name)
-        if record.status == "finished" and run_tags.DAY in record.tags
+    return scheduled
+
+
+def made(runs: Iterable[RunRecord], day: dt.date) -> bool:
+    """Whether one of the training runs was as of the day, or of a later one."""
+    return any(
+        dt.date.fromisoformat(run.tags[run_tags.DAY]) >= day
+        for run in runs
+        if run.status == "finished" and run_tags.DAY in run.tags
     )
-    return None if max(trained, default=dt.date.min) >= scheduled else scheduled

@@ -22,6 +22,7 @@ import pyarrow as pa
 from tailrace.contracts import ModelResult
 from tailrace.days import span
 from tailrace.errors import BuildFailed, StorageFull, TailraceError, UpstreamMissing, WarehouseBusy
+from tailrace.rows import nights
 from tailrace.warehouse.tries import Tries
 
 _FAILED = {"error", "fail", "runtime error"}
@@ -95,7 +96,7 @@ class DbtWarehouse(ABC):
     target: ClassVar[str]
     """The output of dbt's profile."""
 
-    def __init__(self, project: Path, landing: Landed, work: Path, look_back_days: int = 28) -> None:
+    def __init__(self, project: Path, landing: Landed, work: Path, look_back_days: int = nights.LOOK_BACK_DAYS) -> None:
         self._project = project.absolute()
         self._landing = landing
         self._work = work.absolute()
@@ -296,15 +297,18 @@ class DbtWarehouse(ABC):
 
     def _refuse_gaps(self, first: dt.date, last: dt.date) -> None:
         """Raise UpstreamMissing if a day looked back on was skipped: its absence would go unnoticed."""
-        missing = self._landing.gaps(first - self._look_back, first - dt.timedelta(days=1))
+        to_catch_up = nights.missed(self._landing, first, self._look_back)
+        missing = [day for day in to_catch_up if day >= first - self._look_back]
         if missing:
             named = ", ".join(str(day) for day in missing[:_NAMED_DAYS])
             more = f" and {len(missing) - _NAMED_DAYS} more" if len(missing) > _NAMED_DAYS else ""
+            start = to_catch_up[0]
             raise UpstreamMissing(
                 f"The build of {first} looks back on {self._look_back.days} days, and {len(missing)} of them "
                 f"were not landed: {named}{more}. Every later night is refused until they are. Catch up from the first "
-                f"of them on, with one command: tailrace warehouse --date {missing[0]} --to {last}; or in Airflow: "
-                f"trigger the DAG warehouse with First day {missing[0]} and Day {last}."
+                f"missed night on, with one command: tailrace warehouse --date {start} --to {last}; or in Airflow: use "
+                "the button Catch up on the page Models, or trigger the DAG warehouse with First day "
+                f"{start} and Day {last}."
             )
 
     @contextmanager

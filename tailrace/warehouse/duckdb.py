@@ -16,6 +16,7 @@ import duckdb
 import pyarrow as pa
 
 from tailrace.errors import UpstreamMissing, WarehouseBusy
+from tailrace.rows.nights import LOOK_BACK_DAYS
 from tailrace.settings import Settings
 from tailrace.warehouse.dbt import BUILDS, DbtWarehouse, Landed
 
@@ -25,7 +26,9 @@ class DuckDBWarehouse(DbtWarehouse):
 
     target = "duckdb"
 
-    def __init__(self, database: Path, project: Path, landing: Landed, work: Path, look_back_days: int = 28) -> None:
+    def __init__(
+        self, database: Path, project: Path, landing: Landed, work: Path, look_back_days: int = LOOK_BACK_DAYS
+    ) -> None:
         super().__init__(project, landing, work, look_back_days)
         self._database = database.absolute()
 

@@ -20,6 +20,7 @@ from adbc_driver_postgresql import dbapi
 from psycopg2.extensions import make_dsn, parse_dsn
 
 from tailrace.errors import SettingsError, StorageFull, TailraceError, Unavailable, UpstreamMissing, WarehouseBusy
+from tailrace.rows.nights import LOOK_BACK_DAYS
 from tailrace.settings import Settings
 from tailrace.warehouse.dbt import BUILDS, DbtWarehouse, Landed
 from tailrace.warehouse.postgres_types import converted, quoted, readable, selected, sorted_by
@@ -85,7 +86,13 @@ class PostgresWarehouse(DbtWarehouse):
     target = "postgres"
 
     def __init__(
-        self, url: str, password: str, project: Path, landing: Readable, work: Path, look_back_days: int = 28
+        self,
+        url: str,
+        password: str,
+        project: Path,
+        landing: Readable,
+        work: Path,
+        look_back_days: int = LOOK_BACK_DAYS,
     ) -> None:
         super().__init__(project, landing, work, look_back_days)
         self._url = url

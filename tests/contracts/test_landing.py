@@ -288,7 +288,10 @@ def test_a_day_is_a_gap_if_any_table_lacks_it(landing: Landing) -> None:
 def test_days_before_the_first_one_landed_are_no_gap(landing: Landing, tmp_path: Path) -> None:
     assert landing.gaps(DAY - dt.timedelta(days=28), NEXT) == ()
     assert landing.gaps(DAY - dt.timedelta(days=28), DAY - dt.timedelta(days=1)) == ()
-    assert Landing(str(tmp_path / "nothing"), SCHEMAS).gaps(DAY, DAY - dt.timedelta(days=1)) == ()
+    nothing = Landing(str(tmp_path / "nothing"), SCHEMAS)
+    assert nothing.gaps(DAY, NEXT) == ()
+    assert nothing.last() is None
+    assert landing.last() == NEXT
 
 
 def test_an_unknown_table_is_refused(landing: Landing) -> None:

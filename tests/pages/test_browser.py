@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, Frame, Locator, Page, expect, sync_play
 from scripts import stack
 from tailrace import settings
 from tailrace.champions import promotions
+from tailrace.stages import ingest
 from tailrace.wiring import Wiring
 from tests.support import eventually
 
@@ -295,6 +296,31 @@ class TestActing:
             return any(run.status == "finished" and run.tags["tailrace.request.trials"] == "2" for run in made)
 
         eventually(trained, "the training asked for has ended", seconds=PATIENCE / 1000)
+
+    def test_catch_up_after_an_outage(self, page, running, tmp_path):
+        services, last = Wiring(running.configured), dt.date(2013, 2, 16)
+        # As after an outage: a night that was landed, and whose build was refused.
+        assert services.landing.last() == dt.date(2013, 2, 13)
+        ingest.run(services, last, last)
+        self.until(page, "/tailrace/pages", page.locator("#nights"))
+        expect(page.locator("#nights")).to_contain_text("The nights 2013-02-14 to 2013-02-15 were missed")
+        page.screenshot(path=tmp_path / "missed.png", full_page=True)
+        frame = inside(page, "/plugin/models", "Models")
+        frame.get_by_role("link", name="Catch up").click()
+        expect(frame.get_by_label("First day")).to_have_value("2013-02-14")
+        expect(frame.get_by_label("Last day")).to_have_value("2013-02-16")
+        page.screenshot(path=tmp_path / "catch_up.png", full_page=True)
+        frame.get_by_label("First day").fill("2013-02-17")
+        frame.get_by_role("button", name="Start catching up").click()
+        expect(frame.get_by_role("status")).to_have_text("The first day is after the last one.")
+        frame.get_by_label("First day").fill("2013-02-14")
+        frame.get_by_role("button", name="Start catching up").click()
+        frame.get_by_role("link", name="Open the run").click()
+        page.wait_for_url("**/dags/warehouse/runs/**")
+        first = dt.date(2013, 2, 14)
+        eventually(lambda: not services.landing.gaps(first, last), "the nights are landed", seconds=PATIENCE / 1000)
+        page.goto("/tailrace/pages")
+        expect(page.locator("#nights")).to_have_count(0)
 
     def airflows_form(self, page: Page, dag: str) -> tuple[Locator, Locator]:
         """Airflow's own trigger form of a DAG, and the button that sends it."""

@@ -15,12 +15,14 @@ from tailrace.champions import promotions
 from tailrace.engines.local import LocalEngine
 from tailrace.errors import LakeUnavailable, TrackerUnavailable
 from tailrace.lake.memory import MemoryLake
-from tailrace.pages import cache_warmer, catalog, charts, day, labels, overview, pipeline
-from tailrace.pages.activity import Approval, Attempt, NextRun
+from tailrace.pages import cache_warmer, catalog, charts, day, labels, missed, overview, pipeline
+from tailrace.pages.activity import Approval, Attempt, NextRun, Night
 from tailrace.pages.caching import FRESH_SECONDS, CachedLake, CachedTracker
 from tailrace.pages.sources import Sources
+from tailrace.sources.landing import Landing
 from tailrace.stages import snapshot
 from tailrace.tracking.memory import MemoryTracker
+from tailrace.training import missed_trainings
 from tailrace.validation.memory import MemoryValidator
 from tailrace.warehouse.memory import MemoryWarehouse
 from tests.stages.conftest import LAST, Installation, Loop, memory, tables, write_suites
@@ -43,6 +45,7 @@ class Nights:
     attempts: dict[dt.date, Attempt] = field(default_factory=dict)
     following: NextRun = field(default_factory=lambda: NextRun(None, missing=True))
     waiting: list[Approval] = field(default_factory=list)
+    coming: Night = field(default_factory=Night)
 
     def latest(self, pipelines):
         newest = max(self.attempts.values(), key=lambda each: (each.day, each.at), default=None)
@@ -53,6 +56,9 @@ class Nights:
 
     def next_runs(self, pipelines):
         return dict.fromkeys(pipelines, self.following)
+
+    def night(self):
+        return self.coming
 
     def approvals(self, pipelines):
         return {"churn": self.waiting}
@@ -255,6 +261,104 @@ class TestPipeline:
         assert page.earlier == dt.date(2013, 1, 12) - dt.timedelta(days=400)
         before = pipeline.gather(sources, spec, until=page.earlier)
         assert before.months[-1].days[-1].day == page.earlier
+
+
+class TestMissed:
+    """After an outage."""
+
+    @pytest.fixture
+    def landing(self, tmp_path) -> Landing:
+        """Landed from the first to the tenth."""
+        made = Landing(str(tmp_path / "landing"), {"flights": pa.schema([("late", pa.int64())])})
+        for number in range(1, 11):
+            land(made, number)
+        return made
+
+    @pytest.fixture
+    def own(self, sources, landing) -> Sources:
+        return replace(sources, missed=missed.Found(lambda: landing))
+
+    def nights(self, own: Sources) -> missed.MissedNights | None:
+        missed.look_for_nights(own)
+        return overview.gather(own, [], {}).nights
+
+    def test_no_night_is_missed_while_each_was_landed(self, own, nights):
+        assert self.nights(own) is None, "no later one is scheduled"
+        nights.coming = Night(dt.date(2013, 1, 11))
+        assert self.nights(own) is None
+
+    def test_nights_that_nobody_ran_are_missed_up_to_the_one_before_the_next(self, own, nights):
+        nights.coming = Night(dt.date(2013, 1, 14))
+        found = self.nights(own)
+        assert (found.first, found.last) == (dt.date(2013, 1, 11), dt.date(2013, 1, 13))
+        assert found.sentence == (
+            "The nights 2013-01-11 to 2013-01-13 were missed: their extracts were not landed. Features look back, so "
+            "every later night is refused until somebody catches up from 2013-01-11 to 2013-01-13."
+        )
+
+    def test_nights_that_were_landed_and_refused_are_caught_up_too(self, own, nights, landing):
+        for number in (14, 15):
+            land(landing, number)
+        nights.coming = Night(dt.date(2013, 1, 16), building=True)
+        found = self.nights(own)
+        assert (found.missed, found.last, found.building) == (
+            (dt.date(2013, 1, 11), dt.date(2013, 1, 12), dt.date(2013, 1, 13)),
+            dt.date(2013, 1, 15),
+            True,
+        )
+        nights.coming = Night()
+        assert self.nights(own).last == dt.date(2013, 1, 15), "the schedule has ended; days between are missing"
+
+    def test_a_night_that_is_being_landed_is_not_missed(self, own, nights):
+        nights.coming = Night(dt.date(2013, 1, 11), building=True)
+        assert self.nights(own) is None
+
+    def test_an_outage_longer_than_features_look_back_is_caught_up_whole(self, own, nights):
+        nights.coming = Night(dt.date(2013, 4, 1))
+        found = self.nights(own)
+        assert (found.first, len(found.missed)) == (dt.date(2013, 1, 11), 80)
+
+    def test_who_caught_up_sees_it_at_once(self, own, nights, landing):
+        nights.coming = Night(dt.date(2013, 1, 12))
+        assert self.nights(own) is not None
+        land(landing, 11)
+        assert overview.gather(own, [], {}).nights is None
+
+    def test_before_anything_is_landed_no_night_is_missed(self, sources, nights, tmp_path):
+        nights.coming = Night(dt.date(2013, 1, 12))
+        nothing = Landing(str(tmp_path / "nothing"), {"flights": pa.schema([("late", pa.int64())])})
+        assert self.nights(replace(sources, missed=missed.Found(lambda: nothing))) is None
+
+    def test_a_missed_training_is_the_one_that_the_command_line_names(self, sources, spec, installed):
+        due = replace(spec, schedule=replace(spec.schedule, train="0 3 14 1 *"))
+        assert missed_trainings.missed(installed[0], due) == dt.date(2013, 1, 14)
+        missed.look_for_trainings(sources, [due])
+        assert overview.gather(sources, [due], {}).rows[0].missed_training == dt.date(2013, 1, 14)
+        assert pipeline.gather(sources, due).missed_training == dt.date(2013, 1, 14)
+
+    def test_a_training_that_was_made_is_not_missed_and_not_asked_for_again(self, sources, spec):
+        made, asked = replace(spec, schedule=replace(spec.schedule, train="0 3 12 1 *")), []
+        tracker = RememberedTracker(lambda: asked.append(1) or sources.tracker._tracker(), fresh_seconds=0)
+        own = replace(sources, tracker=tracker)
+        for _ in range(3):
+            missed.look_for_trainings(own, [made])
+        assert overview.gather(own, [made], {}).rows[0].missed_training is None
+        assert asked == [1]
+
+    def test_while_mlflow_does_not_answer_what_was_found_last_stays(self, sources, spec):
+        def down():
+            raise TrackerUnavailable("MLflow does not answer.")
+
+        due = replace(spec, schedule=replace(spec.schedule, train="0 3 14 1 *"))
+        missed.look_for_trainings(sources, [due])
+        own = replace(sources, tracker=RememberedTracker(down))
+        missed.look_for_trainings(own, [due])
+        assert overview.gather(own, [due], {}).rows[0].missed_training == dt.date(2013, 1, 14)
+        assert pipeline.gather(own, due).missed_training is None, "the page says that MLflow does not answer"
+
+
+def land(landing: Landing, number: int) -> None:
+    landing.write("flights", dt.date(2013, 1, number), pa.table({"late": [1]}))
 
 
 class TestOnAnObjectStore:

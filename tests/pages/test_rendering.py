@@ -12,7 +12,7 @@ import pytest
 
 from tailrace.champions.promotions import Promotion
 from tailrace.contracts import Commit, ModelResult, Pin, RunRecord
-from tailrace.pages import charts, day, forms, labels, overview, pipeline, rendering
+from tailrace.pages import charts, day, forms, labels, missed, overview, pipeline, rendering
 from tailrace.pages.activity import Attempt
 from tailrace.pages.day import Histogram
 from tailrace.spec.registry import get
@@ -107,8 +107,28 @@ class TestOverview:
     def test_an_empty_overview_says_what_to_do(self, hidden, said):
         assert said in show("overview", page=overview.Overview((), {}), hidden=hidden)
 
+    @pytest.mark.parametrize("may", [True, False])
+    def test_what_was_missed_is_said_with_the_button_that_makes_up_for_it(self, may):
+        nights = missed.MissedNights((DAY, DAY + dt.timedelta(days=1)), DAY + dt.timedelta(days=3), building=True)
+        page = overview.Overview((row(missed_training=DAY),), {}, nights)
+        rights = {"may_catch_up": may, "may_train": {"churn"} if may else set()}
+        html = show("overview", page=page, hidden=0, **rights)
+        assert "The nights 2013-03-05 to 2013-03-06 were missed" in html
+        assert "missed training 2013-03-05" in html
+        assert "is under way" in html
+        for address in ("/forms/catch_up?first_day=2013-03-05&amp;day=2013-03-08", "/churn/forms/train?day=2013-03-05"):
+            assert (f'href="/tailrace/pages{address}"' in html) is may
+        assert ("/forms/" in html) is may
+
 
 class TestPipeline:
+    def test_a_missed_training_is_said_with_its_button(self):
+        html = show(
+            "pipeline", page=empty_page(missed_training=DAY), charts={"performance": None, "drift": None}, may=MAY
+        )
+        assert "2013-03-05: nothing was trained as of that day or a later one." in html
+        assert 'href="/tailrace/pages/flight_delay/forms/train?day=2013-03-05">Retrain as of 2013-03-05</a>' in html
+
     def test_a_fresh_pipeline_says_what_to_do_everywhere(self):
         html = show("pipeline", page=empty_page(), charts={"performance": None, "drift": None}, may=MAY)
         for said in ("Backfill some days", "monitor__flight_delay", "Train the first one", "the gate may promote"):
@@ -178,6 +198,17 @@ class TestForms:
             'data-dag="predict__flight_delay"',
         ):
             assert said in html
+
+    def test_to_catch_up_takes_both_days_of_the_range(self):
+        params = {name: self.PARAMS[name] for name in ("day", "reason")} | {"first_day": self.PARAMS["day"]}
+        form = forms.build_catch_up(params, {"first_day": "2013-03-02", "day": EVIL})
+        html = show("form", form=form)
+        assert harmless(html)
+        first, last = form.fields[:2]
+        assert (first.name, first.title, first.value, first.required) == ("first_day", "First day", "2013-03-02", True)
+        assert (last.name, last.title, last.value, last.required) == ("day", "Last day", "", True)
+        assert 'data-dag="warehouse" data-action="catch_up"' in html
+        assert 'href="/tailrace/pages">Cancel</a>' in html
 
     def test_a_backfill_knows_its_days(self):
         spec = get("flight_delay")

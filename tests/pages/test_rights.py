@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from tailrace.pages import missed
+
 PAGES = (
     "/tailrace/pages",
     "/tailrace/pages/flight_delay",
@@ -141,6 +143,37 @@ class TestReading:
         assert answer.status_code == status
         assert said in answer.text
         assert "<script>" not in answer.text
+
+
+class TestCatchingUp:
+    @pytest.fixture(autouse=True)
+    def outage(self, monkeypatch):
+        found = missed.MissedNights((dt.date(2013, 3, 2),), dt.date(2013, 3, 5))
+        monkeypatch.setattr(missed, "nights_now", lambda sources: found)
+
+    @pytest.mark.parametrize("role", ["viewer", "admin"])
+    def test_who_may_start_the_warehouse_gets_the_button(self, client, token, role):
+        page = client.get("/tailrace/pages", headers={"Authorization": f"Bearer {token(role)}"}).text
+        assert "The night 2013-03-02 was missed" in page
+        assert ("forms/catch_up?first_day=2013-03-02&amp;day=2013-03-05" in page) is (role == "admin")
+
+    def test_who_may_not_read_the_warehouse_is_not_told(self, client, as_viewer, monkeypatch):
+        from airflow.api_fastapi.app import get_auth_manager
+
+        def one_pipeline(self, **asked) -> bool:
+            return asked["details"] is not None and asked["details"].id == "predict__flight_delay"
+
+        monkeypatch.setattr(type(get_auth_manager()), "is_authorized_dag", one_pipeline)
+        page = client.get("/tailrace/pages", headers=as_viewer).text
+        assert "flight_delay" in page
+        assert "2013-03-02" not in page
+
+    def test_the_form_is_for_who_may_start_it(self, client, as_viewer, as_admin):
+        form = "/tailrace/pages/forms/catch_up"
+        assert client.get(form).status_code == 401
+        assert client.get(form, headers=as_viewer).status_code == 403
+        answer = client.get(form, headers=as_admin)
+        assert (answer.status_code, "Airflow has no DAG warehouse" in answer.text) == (404, True)
 
 
 class TestWrongSettings:
@@ -363,6 +396,41 @@ class TestMetadata:
         assert max(AirflowActivity().by_day("flight_delay")) == dt.date(2013, 3, 6)
         add("by_form", None, "failed", day="2013-03-07")
         assert AirflowActivity().latest(["flight_delay"])["flight_delay"].run_id == "by_form"
+
+    def test_the_warehouses_next_night_is_the_one_that_is_built_now_or_scheduled(self, client):
+        from airflow.models.dag import DagModel
+        from airflow.models.dagbundle import DagBundleModel
+        from airflow.models.dagrun import DagRun
+        from airflow.utils.session import create_session
+
+        from tailrace.pages.activity import Night
+        from tailrace.pages.metadata import AirflowActivity
+
+        def add(run_id, kind, partition):
+            run = DagRun(dag_id="warehouse", run_id=run_id, run_type=kind, state="running")
+            run.run_after, run.partition_key = dt.datetime(2013, 3, 9, tzinfo=dt.UTC), partition
+            with create_session() as session:
+                session.add(run)
+
+        assert AirflowActivity().night() == Night()
+        with create_session() as session:
+            session.add(DagBundleModel(name="of-the-warehouse"))
+            session.flush()
+            dag = DagModel(dag_id="warehouse", bundle_name="of-the-warehouse", is_stale=False)
+            dag.next_dagrun_partition_key = "2013-03-10"
+            session.add(dag)
+        try:
+            assert AirflowActivity().night() == Night(dt.date(2013, 3, 10))
+            add("by_hand", "manual", None)
+            add("old", "backfill", "2013-01-01")
+            assert AirflowActivity().night() == Night(dt.date(2013, 3, 10), building=True)
+            add("tonight", "scheduled", "2013-03-09")
+            assert AirflowActivity().night() == Night(dt.date(2013, 3, 9), building=True)
+        finally:
+            with create_session() as session:
+                session.query(DagRun).filter(DagRun.dag_id == "warehouse").delete()
+                session.query(DagModel).filter(DagModel.dag_id == "warehouse").delete()
+                session.query(DagBundleModel).filter(DagBundleModel.name == "of-the-warehouse").delete()
 
     def test_a_task_that_waits_to_be_tried_again_is_told(self, runs):
         from airflow.models.dagrun import DagRun

@@ -66,16 +66,21 @@ FILE = """
 from dataclasses import replace
 from pipelines.flight_delay import SPEC as FLIGHTS
 from tailrace.spec import Candidate
-SPEC = replace(FLIGHTS, name="flights", candidates=(*FLIGHTS.candidates[:1], Candidate("broken", "sklearn.svm.SVC")))
+BROKEN = Candidate("broken", "sklearn.svm.SVC")
+FOREST = Candidate("forest", "pyspark.ml.classification.RandomForestClassifier")
+SPEC = replace(FLIGHTS, name="flights", candidates=(*FLIGHTS.candidates[:1], BROKEN, FOREST))
 """
 
 
 def test_the_check_names_pipeline_and_candidate(tmp_path, spec, monkeypatch):
     (new_project(tmp_path / "project", monkeypatch).pipelines / "flights.py").write_text(FILE)
     services = installation(memory, tmp_path, replace(spec, name="flights"))
+    notes: list[str] = []
     with pytest.raises(SpecError) as raised:
-        check_all(services)
+        check_all(services, notes.append)
     assert [problem for problem in raised.value.problems if "candidates" in problem] == [
         "flights: candidates['broken'] cannot be fitted: SVC gives no probabilities with these parameters "
         "(it has no predict_proba then)."
     ]
+    (note,) = notes
+    assert "checked by name and parameters only (the engine is 'local'): 'forest'" in note

@@ -15,7 +15,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from tailrace.contracts import Model
-from tailrace.engines.distributed_models import LinearModel, TreesModel
+from tailrace.engines.distributed_models import LinearModel, NotConverted, TreesModel
+from tailrace.engines.library_errors import NO_CANDIDATES_FAULT, said
 from tailrace.engines.spark.columns import Batches, InWorkers, in_workers, places
 from tailrace.engines.spark.encoding import (
     DIGITS,
@@ -25,7 +26,7 @@ from tailrace.engines.spark.encoding import (
     categories,
     vector_encoding,
 )
-from tailrace.engines.spark.failures import freed
+from tailrace.engines.spark.failures import freed, spark_errors
 from tailrace.engines.spark.rows import FrameRows
 from tailrace.engines.spark.trees import trees_of
 from tailrace.engines.vectors import VectorEncoding
@@ -33,7 +34,13 @@ from tailrace.engines.xgboost_models import XgboostModel
 from tailrace.spec import LABEL, Candidate, PipelineSpec
 
 Fit = Callable[[Mapping[str, Any]], Model]
-"""The candidate with these parameters (fixed ones included), fitted on the rows it was opened for."""
+"""The candidate with these parameters (fixed ones included), fitted on the rows it was opened for.
+
+Raises NotConverted if what Spark fitted cannot be made a model that does without Spark.
+"""
+
+Parts = tuple[DataFrame, Callable[[Mapping[str, Any]], Any], Callable[[Any], Model]]
+"""The encoded rows, how Spark fits them, and how what it fitted becomes a model."""
 
 WORKER_ROWS = 1000
 """An XGBoost worker without rows fails; one with few is not worth its start."""
@@ -49,12 +56,23 @@ def learning(spec: PipelineSpec, candidate: Candidate, rows: FrameRows, *, seed:
     `workers` is how many tasks the cluster runs at once: XGBoost trains in one stage of that many.
     """
     if candidate.estimator.startswith("xgboost."):
-        encoded, fit = _xgboost(spec, candidate, rows, seed, workers)
+        encoded, fit, convert = _xgboost(spec, candidate, rows, seed, workers)
     else:
-        encoded, fit = _spark_ml(spec, candidate, rows, seed)
+        encoded, fit, convert = _spark_ml(spec, candidate, rows, seed)
     encoded.persist()
     with freed(encoded.unpersist):
-        yield fit
+        yield lambda parameters: _converted(candidate, fit(parameters), convert)
+
+
+def _converted(candidate: Candidate, fitted: Any, convert: Callable[[Any], Model]) -> Model:
+    try:
+        with spark_errors(f"Taking the model of {candidate.name} out of Spark"):
+            return convert(fitted)
+    except NO_CANDIDATES_FAULT:
+        raise
+    except Exception as error:
+        what = candidate.estimator.rpartition(".")[2]
+        raise NotConverted(f"The model that {what} fitted cannot be taken out of Spark: {said(error)}") from error
 
 
 def workers_of(candidate: Candidate, rows: int, slots: int) -> int:
@@ -109,7 +127,7 @@ def _judging(model: Model) -> InWorkers:
     return judge
 
 
-def _xgboost(spec: PipelineSpec, candidate: Candidate, rows: FrameRows, seed: int, slots: int) -> tuple[DataFrame, Fit]:
+def _xgboost(spec: PipelineSpec, candidate: Candidate, rows: FrameRows, seed: int, slots: int) -> Parts:
     from xgboost.spark import SparkXGBClassifier
 
     features = spec.features.columns
@@ -118,7 +136,7 @@ def _xgboost(spec: PipelineSpec, candidate: Candidate, rows: FrameRows, seed: in
     # As many partitions as workers, or XGBoost would deal the rows out anew, in any order.
     encoded = as_floats(rows.partitioned(workers).frame, features, codes)
 
-    def fit(parameters: Mapping[str, Any]) -> XgboostModel:
+    def fit(parameters: Mapping[str, Any]) -> Any:
         settings = {"random_state": seed, **parameters, "num_workers": workers}
         estimator = SparkXGBClassifier(
             features_col=places(features),
@@ -127,15 +145,18 @@ def _xgboost(spec: PipelineSpec, candidate: Candidate, rows: FrameRows, seed: in
             feature_types=["c" if name in codes else "q" for name in features],
             **settings,
         )
-        booster = estimator.fit(encoded).get_booster()
+        return estimator.fit(encoded)
+
+    def convert(fitted: Any) -> XgboostModel:
+        booster = fitted.get_booster()
         booster.set_param({"nthread": 1})
         booster.feature_names = list(features)
         return XgboostModel(booster, features, codes)
 
-    return encoded, fit
+    return encoded, fit, convert
 
 
-def _spark_ml(spec: PipelineSpec, candidate: Candidate, rows: FrameRows, seed: int) -> tuple[DataFrame, Fit]:
+def _spark_ml(spec: PipelineSpec, candidate: Candidate, rows: FrameRows, seed: int) -> Parts:
     from pyspark.ml import classification
 
     name = candidate.estimator.rpartition(".")[2]
@@ -143,7 +164,7 @@ def _spark_ml(spec: PipelineSpec, candidate: Candidate, rows: FrameRows, seed: i
     encoding = vector_encoding(rows, spec.features, one_hot=name == "LogisticRegression")
     encoded = as_vectors(rows.partitioned().frame, encoding)
 
-    def fit(parameters: Mapping[str, Any]) -> LinearModel | TreesModel:
+    def fit(parameters: Mapping[str, Any]) -> Any:
         estimator = estimator_class(featuresCol=FEATURES, labelCol=LABEL)
         settings: dict[str, Any] = dict(parameters)
         if estimator.hasParam("seed"):
@@ -151,9 +172,9 @@ def _spark_ml(spec: PipelineSpec, candidate: Candidate, rows: FrameRows, seed: i
         if estimator.hasParam("maxBins"):
             most = max((len(values) + 1 for values in encoding.categories.values()), default=0)
             settings["maxBins"] = max(most, settings.get("maxBins", estimator.getOrDefault("maxBins")))
-        return model_of(estimator.setParams(**settings).fit(encoded), encoding, digits=DIGITS)
+        return estimator.setParams(**settings).fit(encoded)
 
-    return encoded, fit
+    return encoded, fit, lambda fitted: model_of(fitted, encoding, digits=DIGITS)
 
 
 def model_of(fitted: Any, encoding: VectorEncoding, *, digits: int | None = None) -> LinearModel | TreesModel:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tailrace.contracts import Joined, LabelledRows, Model, Scan, Staged, Target, Trained, Trial
-from tailrace.engines import models
+from tailrace.contracts import DryRun, Joined, LabelledRows, Model, Scan, Staged, Target, Trained, Trial
+from tailrace.engines import dry_run, models
 from tailrace.engines.estimators import barrier_workers, is_distributed
 from tailrace.engines.spark import cluster, preflight
 from tailrace.engines.spark.session import open_session
@@ -48,6 +48,21 @@ class SparkEngine:
         session = open_session(self.settings)
         self._on_start(session.sparkContext.applicationId)
         return session
+
+    def dry_run(self, specs: Sequence[PipelineSpec]) -> DryRun:
+        """Candidates of a cluster are fitted by a JVM of this machine; where it cannot be started they get a note."""
+        if not any(is_distributed(candidate) for spec in specs for candidate in spec.candidates):
+            return dry_run.without_cluster(specs, "")
+        if problems := preflight.problems_of(preflight.of_this_machine(self.settings)):
+            return dry_run.without_cluster(specs, " ".join(problems).rstrip("."))
+        from tailrace.engines.spark.dry_run import fitting, on_this_machine
+
+        found: list[str] = []
+        with on_this_machine(self.settings) as session:
+            for spec in specs:
+                with fitting(session, spec) as on_cluster:
+                    found += dry_run.problems(spec, on_cluster)
+        return DryRun(tuple(found))
 
     def join(
         self, spec: PipelineSpec, features: Scan, outcomes: Scan, *, known_by: dt.datetime, holdout_from: dt.date

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,11 @@ def problems_of(settings: SparkSettings, distributed: bool = False, workers: int
     if distributed:
         problems += _barrier(settings, workers)
     return problems
+
+
+def of_this_machine(settings: SparkSettings) -> SparkSettings:
+    """Settings for work so small that it needs no executors: a JVM here, and this process's Python."""
+    return replace(settings, master="local[2]", python="", event_log="")
 
 
 def _java(home: str) -> list[str]:

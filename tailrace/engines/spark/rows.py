@@ -111,7 +111,12 @@ def framed(session: SparkSession, rows: LabelledRows) -> FrameRows:
     """Labelled rows as a DataFrame; those that this process holds are handed over."""
     if isinstance(rows, FrameRows):
         return rows
-    table = rows.table().append_column(LABEL, rows.labels())
+    return handed_over(session, rows.table(), rows.labels())
+
+
+def handed_over(session: SparkSession, features: pa.Table, labels: pa.Array) -> FrameRows:
+    """Rows of this process as a DataFrame, in the order they have here."""
+    table = features.append_column(LABEL, labels)
     micros = pa.array(range(table.num_rows), pa.int64()).cast(pa.timestamp("us", tz="UTC"))
     # In one chunk: of a table in chunks Spark 4.1 drops all that follow an empty one.
     frame = session.createDataFrame(table.append_column(TIME, micros).combine_chunks())

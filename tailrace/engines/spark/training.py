@@ -18,14 +18,14 @@ from tailrace.contracts import LabelledRows, Trained, Trial
 from tailrace.engines import dry_run
 from tailrace.engines.encoding import to_numpy
 from tailrace.engines.estimators import is_distributed
-from tailrace.engines.library_errors import said
+from tailrace.engines.library_errors import NO_CANDIDATES_FAULT, said
 from tailrace.engines.search import WATCH_SHARE, Job, Outcome, Run, best_of, refit, search
 from tailrace.engines.spark.distributed import Fit, learning, measured
+from tailrace.engines.spark.dry_run import fitting, some_of
 from tailrace.engines.spark.failures import freed, spark_errors
 from tailrace.engines.spark.progress import told
 from tailrace.engines.spark.rows import FrameRows, framed
 from tailrace.engines.spark.search import in_tasks
-from tailrace.errors import ClusterRefused, OutOfMemory, Unavailable
 from tailrace.rows import refusals
 from tailrace.spec import LABEL, PipelineSpec
 
@@ -45,11 +45,12 @@ def train(
 ) -> Trained:
     """`Engine.train` on a cluster that runs `slots` tasks at once.
 
-    Rows come to the driver only for candidates of one machine: they learn there, or from a copy on each executor.
+    Rows come to the driver only for candidates of one machine: they learn there, or from a copy on each executor. A
+    few of them also come for the dry run of the others.
     """
     with _kept(rows):
         with _searching(session, spec, rows, seed=seed, slots=slots, tell=tell) as run:
-            refused = _refusals(spec, rows)
+            refused = _refusals(session, spec, rows, tell)
             tried = search(spec, seed=seed, trials=trials, run=run, on_trial=on_trial, refused=refused)
         best = best_of(spec, tried)
         candidate = next(candidate for candidate in spec.candidates if candidate.name == best.candidate)
@@ -65,11 +66,18 @@ def train(
             return Trained(fit(best.parameters), best, tried)
 
 
-def _refusals(spec: PipelineSpec, rows: LabelledRows) -> Callable[[Job], str | None]:
-    """What a dry run finds of the candidates of one machine; nothing where there is none, and no rows are collected."""
-    if all(is_distributed(candidate) for candidate in spec.candidates):
-        return lambda job: None
-    return dry_run.refusals(spec, rows.table(), _labels(rows))
+def _refusals(session: SparkSession, spec: PipelineSpec, rows: LabelledRows, tell: Tell) -> Callable[[Job], str | None]:
+    """What a dry run finds of the candidates, each fitted as its trials will be."""
+    if isinstance(rows, FrameRows) and all(is_distributed(candidate) for candidate in spec.candidates):
+        with spark_errors(f"The dry run of {spec.name}"):
+            table, labels = some_of(rows)
+    else:
+        table, labels = rows.table(), _labels(rows)
+    with (
+        told(session, lambda progress: tell(f"The dry run of {spec.name}, {progress}")),
+        fitting(session, spec) as on_cluster,
+    ):
+        return dry_run.refusals(spec, table, labels, on_cluster)
 
 
 @contextmanager
@@ -139,7 +147,7 @@ def _one_by_one(
                         fits[name] = stack.enter_context(opened)
                     model = fits[name](job.parameters)
                     return ended("complete", measured(watch, model)[spec.search.metric])
-            except (Unavailable, ClusterRefused, OutOfMemory):
+            except NO_CANDIDATES_FAULT:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever a library raises on parameters that it does not like
                 # A bad combination of parameters ends its own trial; the search goes on.

@@ -130,7 +130,8 @@ async function send(form) {
     status.textContent = text;
     status.className = kind;
   };
-  if (form.elements.from && form.elements.from.value > form.elements.to.value) {
+  const [first, last] = form.elements.from ? ["from", "to"] : ["first_day", "day"];
+  if (form.elements[first] && form.elements[first].value > form.elements[last]?.value) {
     say("The first day is after the last one.", "error");
     return;
   }

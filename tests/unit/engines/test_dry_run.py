@@ -7,25 +7,118 @@ from dataclasses import replace
 import pytest
 
 from pipelines.flight_delay import SPEC as FLIGHTS
+from tailrace.contracts import DryRun
 from tailrace.engines import dry_run, sklearn_models
+from tailrace.engines.distributed_models import NotConverted
+from tailrace.engines.estimators import fit
 from tailrace.engines.local import LocalEngine
+from tailrace.engines.memory import BaseRate
 from tailrace.engines.search import Job
+from tailrace.engines.spark.engine import SparkEngine
+from tailrace.errors import ExecutorsLost
+from tailrace.settings import SparkSettings
 from tailrace.spec import LABEL, Candidate, Choice, FloatRange, IntRange, SearchBudget
 from tailrace.training.training_set import ArrowRows
 
 GAUSSIAN = Candidate("gaussian", "sklearn.gaussian_process.GaussianProcessClassifier", {"optimizer": None})
 XGB = "xgboost.XGBClassifier"
 LOGISTIC = "sklearn.linear_model.LogisticRegression"
+FOREST = Candidate("wide", "pyspark.ml.classification.RandomForestClassifier", {"numTrees": 500})
 
 
 def problems(spec, *candidates: Candidate) -> list[str]:
     return dry_run.problems(replace(spec, candidates=candidates))
 
 
-def test_the_catalog_and_candidates_of_a_cluster_have_no_problems(spec):
-    wide = Candidate("wide", "pyspark.ml.classification.GBTClassifier")
+def test_the_catalog_has_no_problems(spec):
     assert dry_run.problems(FLIGHTS) == []
-    assert problems(spec, *spec.candidates, wide) == []
+    assert problems(spec, *spec.candidates, FOREST) == []
+
+
+@pytest.mark.parametrize(
+    ("engine", "why"),
+    [
+        (LocalEngine(), "the engine is 'local'"),
+        (SparkEngine(SparkSettings(java_home="/nowhere")), "Spark needs Java 17 or newer and none was found"),
+    ],
+    ids=["local", "without Java"],
+)
+def test_a_check_without_a_cluster_says_which_candidates_were_not_tried(spec, engine, why):
+    found = engine.dry_run([replace(spec, candidates=(*spec.candidates[:1], FOREST))])
+    assert found.problems == ()
+    (note,) = found.notes
+    assert note.startswith(f"churn: trained on a cluster, so checked by name and parameters only ({why}")
+    assert f"'wide' ({FOREST.estimator}). The dry run comes before the search on the engine 'spark'." in note
+    assert "baseline" not in note
+
+
+def test_nothing_is_said_of_specs_without_such_candidates(spec):
+    for engine in (LocalEngine(), SparkEngine(SparkSettings(java_home="/nowhere"))):
+        assert engine.dry_run([replace(spec, candidates=spec.candidates[:1])]) == DryRun()
+
+
+def one_machine(spec, tried, error=None):
+    """How candidates of a cluster are fitted, by an estimator of this machine."""
+
+    def fitted(candidate, parameters, rows, labels):
+        tried.append((candidate.name, parameters, rows.num_rows))
+        if error is not None:
+            raise error
+        return fit(spec, spec.candidates[0], spec.candidates[0].parameters, rows, labels, seed=1, threads=1)
+
+    return fitted
+
+
+def test_candidates_of_a_cluster_are_tried_where_it_is_said_how_they_are_fitted(spec, rows):
+    depths = replace(FOREST, search={"maxDepth": Choice((2, 3)), "minInfoGain": FloatRange(0.0, 1.0)})
+    cluster = replace(spec, candidates=(depths,))
+    tried: list = []
+    assert dry_run.problems(cluster, one_machine(spec, tried)) == []
+    few = {"numTrees": 5, "minInfoGain": 0.0}
+    assert tried == [("wide", {**few, "maxDepth": depth}, dry_run.SMALL) for depth in (2, 3)]
+    table, labels = rows
+    tried.clear()
+    refused = dry_run.refusals(
+        cluster, table, labels.to_numpy(zero_copy_only=False), one_machine(spec, tried, NotConverted("of no use"))
+    )
+    assert [parameters["maxDepth"] for _, parameters, _ in tried] == [2, 3]
+    assert refused(Job(depths, {"numTrees": 500, "maxDepth": 7})) == "of no use"
+
+
+def test_what_cannot_be_scored_with_on_a_cluster_is_refused(spec, rows):
+    table, labels = rows
+    refused = dry_run.refusals(
+        replace(spec, candidates=(FOREST,)),
+        table,
+        labels.to_numpy(zero_copy_only=False),
+        lambda *args: BaseRate(float("nan"), spec.features.columns),
+    )
+    assert refused(Job(FOREST, FOREST.parameters)) == "some of its predictions are NaN"
+
+
+def test_what_cannot_be_fitted_on_a_cluster_in_small_is_left_to_its_trial(spec, rows):
+    table, labels = rows
+    cluster = replace(spec, candidates=(FOREST,))
+    failing = one_machine(spec, [], ValueError("too few rows"))
+    refused = dry_run.refusals(cluster, table, labels.to_numpy(zero_copy_only=False), failing)
+    assert refused(Job(FOREST, FOREST.parameters)) is None
+    assert dry_run.problems(cluster, failing) == ["churn: candidates['wide'] cannot be fitted: too few rows"]
+
+
+def test_an_outage_is_no_fault_of_the_candidate(spec):
+    with pytest.raises(ExecutorsLost):
+        dry_run.problems(replace(spec, candidates=(FOREST,)), one_machine(spec, [], ExecutorsLost("gone")))
+
+
+def test_further_sets_of_a_cluster_candidate_are_tried_while_there_is_time(spec, rows, monkeypatch):
+    monkeypatch.setattr(dry_run, "SECONDS", -1)
+    tried: list = []
+    many = replace(FOREST, search={"maxDepth": Choice((2, 3, 4))})
+    table, labels = rows
+    dry_run.refusals(
+        replace(spec, candidates=(many,)), table, labels.to_numpy(zero_copy_only=False), one_machine(spec, tried)
+    )
+    assert [parameters["maxDepth"] for _, parameters, _ in tried] == [2]
 
 
 @pytest.mark.parametrize(

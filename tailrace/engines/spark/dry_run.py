@@ -1,0 +1,80 @@
+"""Candidates of a cluster in small: fitted on a few rows as a training fits them, for `engines/dry_run.py`."""
+
+# ruff: noqa: TID253 - a leaf: the engine imports it when it trains or checks.
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyspark import SparkContext
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from tailrace.contracts import Model
+from tailrace.engines.dry_run import FEW, SEED, SMALL, Fit
+from tailrace.engines.encoding import to_numpy
+from tailrace.engines.spark import distributed
+from tailrace.engines.spark.columns import ascending, named
+from tailrace.engines.spark.failures import spark_errors
+from tailrace.engines.spark.preflight import of_this_machine
+from tailrace.engines.spark.rows import FrameRows, handed_over
+from tailrace.engines.spark.session import open_session
+from tailrace.settings import SparkSettings
+from tailrace.spec import LABEL, Candidate, PipelineSpec
+
+
+@contextmanager
+def fitting(session: SparkSession, spec: PipelineSpec) -> Iterator[Fit]:
+    """Fits distributed candidates on few rows: with few trees and rounds, XGBoost on one worker.
+
+    A candidate's rows are encoded once for all its sets of parameters. Raises what `spark_errors` and `learning` do.
+    """
+    with ExitStack() as stack:
+        opened: dict[tuple[str, int], distributed.Fit] = {}
+
+        def fitted(candidate: Candidate, parameters: Mapping[str, Any], rows: pa.Table, labels: np.ndarray) -> Model:
+            place = (candidate.name, rows.num_rows)
+            with spark_errors(f"The dry run of {candidate.name}"):
+                if place not in opened:
+                    held = handed_over(session, rows, pa.array(labels, pa.bool_()))
+                    # Without the number of workers that it may fix: these rows are too few to deal out.
+                    plain = replace(candidate, parameters={})
+                    opened[place] = stack.enter_context(distributed.learning(spec, plain, held, seed=SEED, workers=1))
+                return opened[place]({**_few_of(candidate), **parameters})
+
+        yield fitted
+
+
+@contextmanager
+def on_this_machine(settings: SparkSettings) -> Iterator[SparkSession]:
+    """The session that runs, or one of this machine alone that ends afterwards: a check takes no executors."""
+    running = SparkContext._active_spark_context is not None
+    session = open_session(of_this_machine(settings))
+    try:
+        yield session
+    finally:
+        if not running:
+            session.stop()
+
+
+def some_of(rows: FrameRows) -> tuple[pa.Table, np.ndarray]:
+    """A few rows and their labels, of both classes; always the same ones of the same rows."""
+    by_hash = [F.xxhash64(*named(rows.order)), *ascending(rows.order)]
+    positive, negative = (
+        rows.frame.where(F.col(LABEL) == F.lit(label)).orderBy(*by_hash).limit(SMALL // 2) for label in (True, False)
+    )
+    few = positive.union(negative).select(*named(rows.columns), LABEL).toArrow()
+    return few.select(list(rows.columns)), to_numpy(few[LABEL].combine_chunks())
+
+
+def _few_of(candidate: Candidate) -> dict[str, int]:
+    """Few trees or rounds for what the candidate leaves to its estimator's default."""
+    module, _, name = candidate.estimator.rpartition(".")
+    estimator = getattr(importlib.import_module(module), name)
+    return {parameter: few for parameter, few in FEW.items() if hasattr(estimator, parameter)}

@@ -1,0 +1,121 @@
+"""What an outage left behind: nights that were missed, and trainings."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, cast
+
+from tailrace import days
+from tailrace.contracts import Lake
+from tailrace.errors import TailraceError
+from tailrace.pages.activity import Night
+from tailrace.pages.caching import Tracked
+from tailrace.rows import nights
+from tailrace.spec import PipelineSpec
+from tailrace.training import missed_trainings
+
+if TYPE_CHECKING:
+    from tailrace.pages.sources import Sources
+
+
+class LandedDays(nights.Gaps, Protocol):
+    """What is asked of the landing zone."""
+
+    def last(self) -> dt.date | None:
+        """The last day landed of any table. Raises LakeUnavailable."""
+        ...
+
+
+@dataclass(frozen=True)
+class MissedNights:
+    """Nights that have to be caught up, in order, and the last day to build. `building`: a run is under way."""
+
+    missed: tuple[dt.date, ...]
+    last: dt.date
+    building: bool = False
+
+    @property
+    def first(self) -> dt.date:
+        return self.missed[0]
+
+    @property
+    def sentence(self) -> str:
+        one = len(self.missed) == 1
+        subject = f"The night {self.first} was" if one else f"The nights {days.ranges(self.missed, ' to ')} were"
+        return (
+            f"{subject} missed: {'its' if one else 'their'} extracts were not landed. Features look back, so every "
+            f"later night is refused until somebody catches up from {self.first} to {self.last}."
+        )
+
+
+@dataclass
+class Found:
+    """What was missed when it was last looked for. `made`: by pipeline, a due training that is there."""
+
+    landing: Callable[[], LandedDays] | None = None
+    nights: MissedNights | None = None
+    trainings: dict[str, dt.date] = field(default_factory=dict)
+    made: dict[str, dt.date] = field(default_factory=dict)
+
+
+def look_for_nights(sources: Sources) -> None:
+    """Remember which nights were missed. Raises LakeUnavailable."""
+    found = sources.missed
+    found.nights = of_landing(found.landing(), sources.activity.night()) if found.landing else None
+
+
+def look_for_trainings(sources: Sources, specs: Sequence[PipelineSpec]) -> None:
+    """Remember which trainings were missed; the tracker is asked only about those that may be. Raises LakeUnavailable.
+
+    What was found before stays where the tracker does not answer.
+    """
+    found = sources.missed
+    for spec in specs:
+        due = missed_trainings.due(cast(Lake, sources.lake), spec)
+        if due is None or found.made.get(spec.name) == due:
+            found.trainings.pop(spec.name, None)
+            continue
+        tracked = sources.tracker.of(spec.name)
+        if tracked.problem:
+            return
+        if training(sources, spec, tracked) is None:
+            found.made[spec.name] = due
+            found.trainings.pop(spec.name, None)
+        else:
+            found.trainings[spec.name] = due
+
+
+def nights_now(sources: Sources) -> MissedNights | None:
+    """The missed nights, looked for again only if there were some: somebody may have caught up since."""
+    if sources.missed.nights is not None:
+        try:
+            look_for_nights(sources)
+        except TailraceError:
+            # the thread that reads ahead logs it; what was found last is still the best answer
+            return sources.missed.nights
+    return sources.missed.nights
+
+
+def of_landing(landing: LandedDays, night: Night) -> MissedNights | None:
+    """The nights without which the next one is refused, by the rule of the build itself. Raises LakeUnavailable.
+
+    Without a next night, as after the end of the schedule, only days between landed ones are missed.
+    """
+    landed = landing.last()
+    if landed is None:
+        return None
+    missed = nights.missed(landing, night.day or landed + dt.timedelta(days=1))
+    return MissedNights(missed, max(missed[-1], landed), night.building) if missed else None
+
+
+def training(sources: Sources, spec: PipelineSpec, tracked: Tracked) -> dt.date | None:
+    """The day of a training that was missed, as `tailrace list` names it; None too where the tracker did not answer.
+
+    Raises LakeUnavailable.
+    """
+    due = missed_trainings.due(cast(Lake, sources.lake), spec)
+    if due is None or tracked.problem or missed_trainings.made((tracked.runs or {}).values(), due):
+        return None
+    return due

@@ -1,0 +1,31 @@
+"""Nights that were missed: days that were not landed, without which no later night's build is let through."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Protocol
+
+LOOK_BACK_DAYS = 28
+"""How many days before its own a build depends on."""
+
+
+class Gaps(Protocol):
+    """What is asked of the landing zone."""
+
+    def gaps(self, first: dt.date, last: dt.date) -> tuple[dt.date, ...]:
+        """Which of the days first..last lack the file of a table. Raises LakeUnavailable."""
+        ...
+
+
+def missed(
+    landing: Gaps, day: dt.date, look_back: dt.timedelta = dt.timedelta(days=LOOK_BACK_DAYS)
+) -> tuple[dt.date, ...]:
+    """The days that have to be landed before `day` can be built, in order: those it looks back on, and theirs in turn.
+
+    Raises LakeUnavailable.
+    """
+    begins = day
+    found: tuple[dt.date, ...] = ()
+    while missing := landing.gaps(begins - look_back, begins - dt.timedelta(days=1)):
+        begins, found = missing[0], (*missing, *found)
+    return found

@@ -1,0 +1,79 @@
+"""Candidates of a cluster that cannot be stored or scored with are found in small, before their search."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tailrace.engines import dry_run
+from tailrace.engines.spark.engine import SparkEngine
+from tailrace.settings import SparkSettings
+from tailrace.spec import LABEL, Candidate, Choice, IntRange
+from tailrace.training.training_set import ArrowRows
+
+LOGISTIC = Candidate("logistic", "pyspark.ml.classification.LogisticRegression", {"regParam": 0.01})
+FOREST = Candidate("forest", "pyspark.ml.classification.RandomForestClassifier", {}, {"maxDepth": IntRange(2, 4)})
+XGBOOST = Candidate(
+    "xgboost",
+    "xgboost.spark.SparkXGBClassifier",
+    {"n_estimators": 300, "num_workers": 2},
+    {"booster": Choice(("gbtree", "gblinear"))},
+)
+BASELINE = Candidate("baseline", "sklearn.dummy.DummyClassifier", {"strategy": "prior"})
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory):
+    log = tmp_path_factory.mktemp("spark") / "spark.log"
+    conf = {"spark.sql.shuffle.partitions": "2"}
+    engine = SparkEngine(SparkSettings(master="local[2]", driver_memory="1g", log=str(log), conf=conf))
+    yield engine
+    engine.session.stop()
+
+
+@pytest.fixture
+def learning(rows):
+    table, labels = rows
+    return ArrowRows(table.append_column(LABEL, labels), tuple(table.column_names))
+
+
+def test_the_check_tries_each_candidate_and_names_what_fails(engine, spec, monkeypatch):
+    monkeypatch.setattr(dry_run, "SECONDS", 600)
+    assert engine.session
+    found = engine.dry_run([replace(spec, candidates=(LOGISTIC, FOREST, XGBOOST))])
+    assert found.notes == ()
+    (linear,) = found.problems
+    assert "churn: candidates['xgboost'].search['booster']: with 'gblinear' it cannot be fitted: booster" in linear
+    context = engine.session.sparkContext
+    assert context._jsc.getPersistentRDDs().isEmpty(), "nothing is left in the cluster's memory"
+
+
+def test_a_model_that_cannot_be_taken_out_of_spark_is_refused_before_the_search(engine, spec, learning, monkeypatch):
+    """As with a release of Spark that writes trees in another way."""
+    from tailrace.engines.spark import distributed
+
+    def not_understood(*args, **kwargs):
+        raise ValueError("Spark's file of trees has 9 bytes, of which 8 are understood.")
+
+    monkeypatch.setattr(distributed, "trees_of", not_understood)
+    both = replace(spec, candidates=(FOREST, BASELINE))
+    trained = engine.train(both, learning, seed=1, trials=2, on_trial=lambda trial: None)
+    refused, complete = trained.trials
+    assert (refused.candidate, refused.state, refused.seconds) == ("forest", "failed", 0)
+    assert (trained.best, complete.state) == (complete, "complete")
+    (sentence,) = trained.not_trained
+    assert "The model that RandomForestClassifier fitted cannot be taken out of Spark: Spark's file of" in sentence
+
+
+def test_a_few_rows_of_both_classes_come_to_the_driver_and_always_the_same(engine, learning):
+    from tailrace.engines.spark.dry_run import some_of
+    from tailrace.engines.spark.rows import framed
+
+    rows = framed(engine.session, learning)
+    table, labels = some_of(rows)
+    assert (table.num_rows, labels.sum()) == (dry_run.SMALL, dry_run.SMALL // 2)
+    again, same = some_of(replace(rows, frame=rows.frame.orderBy("visits").repartition(3)))
+    assert table.equals(again)
+    np.testing.assert_array_equal(labels, same)
