@@ -20,7 +20,7 @@ from tailrace.errors import BadInput, TailraceError
 from tailrace.pages import cache_warmer, documents, views, web
 from tailrace.pages.caching import FRESH_SECONDS, CachedLake, CachedTracker
 from tailrace.pages.metadata import AirflowActivity
-from tailrace.pages.missed import Found
+from tailrace.pages.missed_work import Found
 from tailrace.pages.sources import Sources
 from tailrace.wiring import Wiring
 

@@ -1,63 +1,20 @@
-"""What an outage left behind: nights that were missed, and trainings."""
+"""Looks for what an outage left out: nights that were missed, and trainings."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, cast
+from collections.abc import Sequence
+from typing import cast
 
-from tailrace import days
 from tailrace.contracts import Lake
 from tailrace.errors import TailraceError
 from tailrace.pages.activity import Night
 from tailrace.pages.caching import Tracked
+from tailrace.pages.missed_work import LandedDays, MissedNights
+from tailrace.pages.sources import Sources
 from tailrace.rows import nights
 from tailrace.spec import PipelineSpec
 from tailrace.training import missed_trainings
-
-if TYPE_CHECKING:
-    from tailrace.pages.sources import Sources
-
-
-class LandedDays(nights.Gaps, Protocol):
-    """What is asked of the landing zone."""
-
-    def last(self) -> dt.date | None:
-        """The last day landed of any table. Raises LakeUnavailable."""
-        ...
-
-
-@dataclass(frozen=True)
-class MissedNights:
-    """Nights that have to be caught up, in order, and the last day to build. `building`: a run is under way."""
-
-    missed: tuple[dt.date, ...]
-    last: dt.date
-    building: bool = False
-
-    @property
-    def first(self) -> dt.date:
-        return self.missed[0]
-
-    @property
-    def sentence(self) -> str:
-        one = len(self.missed) == 1
-        subject = f"The night {self.first} was" if one else f"The nights {days.ranges(self.missed, ' to ')} were"
-        return (
-            f"{subject} missed: {'its' if one else 'their'} extracts were not landed. Features look back, so every "
-            f"later night is refused until somebody catches up from {self.first} to {self.last}."
-        )
-
-
-@dataclass
-class Found:
-    """What was missed when it was last looked for. `made`: by pipeline, a due training that is there."""
-
-    landing: Callable[[], LandedDays] | None = None
-    nights: MissedNights | None = None
-    trainings: dict[str, dt.date] = field(default_factory=dict)
-    made: dict[str, dt.date] = field(default_factory=dict)
 
 
 def look_for_nights(sources: Sources) -> None:

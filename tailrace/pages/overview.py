@@ -14,7 +14,7 @@ from tailrace.errors import TailraceError
 from tailrace.pages import labels, missed
 from tailrace.pages.activity import Attempt, NextRun
 from tailrace.pages.labels import State
-from tailrace.pages.missed import MissedNights
+from tailrace.pages.missed_work import MissedNights
 from tailrace.pages.sources import Sources, number, shown_metric
 from tailrace.spec import PipelineSpec, zone
 

@@ -13,7 +13,7 @@ from tailrace.champions import promotions
 from tailrace.champions.promotions import Promotion
 from tailrace.pages.activity import Activity
 from tailrace.pages.caching import CachedLake, CachedTracker
-from tailrace.pages.missed import Found
+from tailrace.pages.missed_work import Found
 from tailrace.spec import PipelineSpec
 
 SHOWN_METRICS = ("roc_auc", "log_loss", "brier")

@@ -15,7 +15,7 @@ from tailrace.champions import promotions
 from tailrace.engines.local import LocalEngine
 from tailrace.errors import LakeUnavailable, TrackerUnavailable
 from tailrace.lake.memory import MemoryLake
-from tailrace.pages import cache_warmer, catalog, charts, day, labels, missed, overview, pipeline
+from tailrace.pages import cache_warmer, catalog, charts, day, labels, missed, missed_work, overview, pipeline
 from tailrace.pages.activity import Approval, Attempt, NextRun, Night
 from tailrace.pages.caching import FRESH_SECONDS, CachedLake, CachedTracker
 from tailrace.pages.sources import Sources
@@ -276,9 +276,9 @@ class TestMissed:
 
     @pytest.fixture
     def own(self, sources, landing) -> Sources:
-        return replace(sources, missed=missed.Found(lambda: landing))
+        return replace(sources, missed=missed_work.Found(lambda: landing))
 
-    def nights(self, own: Sources) -> missed.MissedNights | None:
+    def nights(self, own: Sources) -> missed_work.MissedNights | None:
         missed.look_for_nights(own)
         return overview.gather(own, [], {}).nights
 
@@ -327,7 +327,7 @@ class TestMissed:
     def test_before_anything_is_landed_no_night_is_missed(self, sources, nights, tmp_path):
         nights.coming = Night(dt.date(2013, 1, 12))
         nothing = Landing(str(tmp_path / "nothing"), {"flights": pa.schema([("late", pa.int64())])})
-        assert self.nights(replace(sources, missed=missed.Found(lambda: nothing))) is None
+        assert self.nights(replace(sources, missed=missed_work.Found(lambda: nothing))) is None
 
     def test_a_missed_training_is_the_one_that_the_command_line_names(self, sources, spec, installed):
         due = replace(spec, schedule=replace(spec.schedule, train="0 3 14 1 *"))

@@ -12,7 +12,7 @@ import pytest
 
 from tailrace.champions.promotions import Promotion
 from tailrace.contracts import Commit, ModelResult, Pin, RunRecord
-from tailrace.pages import charts, day, forms, labels, missed, overview, pipeline, rendering
+from tailrace.pages import charts, day, forms, labels, missed_work, overview, pipeline, rendering
 from tailrace.pages.activity import Attempt
 from tailrace.pages.day import Histogram
 from tailrace.spec.registry import get
@@ -109,7 +109,7 @@ class TestOverview:
 
     @pytest.mark.parametrize("may", [True, False])
     def test_what_was_missed_is_said_with_the_button_that_makes_up_for_it(self, may):
-        nights = missed.MissedNights((DAY, DAY + dt.timedelta(days=1)), DAY + dt.timedelta(days=3), building=True)
+        nights = missed_work.MissedNights((DAY, DAY + dt.timedelta(days=1)), DAY + dt.timedelta(days=3), building=True)
         page = overview.Overview((row(missed_training=DAY),), {}, nights)
         rights = {"may_catch_up": may, "may_train": {"churn"} if may else set()}
         html = show("overview", page=page, hidden=0, **rights)

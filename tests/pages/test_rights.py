@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from tailrace.pages import missed
+from tailrace.pages import missed, missed_work
 
 PAGES = (
     "/tailrace/pages",
@@ -148,7 +148,7 @@ class TestReading:
 class TestCatchingUp:
     @pytest.fixture(autouse=True)
     def outage(self, monkeypatch):
-        found = missed.MissedNights((dt.date(2013, 3, 2),), dt.date(2013, 3, 5))
+        found = missed_work.MissedNights((dt.date(2013, 3, 2),), dt.date(2013, 3, 5))
         monkeypatch.setattr(missed, "nights_now", lambda sources: found)
 
     @pytest.mark.parametrize("role", ["viewer", "admin"])
