@@ -338,7 +338,7 @@ class TestMissed:
 
     def test_a_training_that_was_made_is_not_missed_and_not_asked_for_again(self, sources, spec):
         made, asked = replace(spec, schedule=replace(spec.schedule, train="0 3 12 1 *")), []
-        tracker = RememberedTracker(lambda: asked.append(1) or sources.tracker._tracker(), fresh_seconds=0)
+        tracker = CachedTracker(lambda: asked.append(1) or sources.tracker._tracker(), fresh_seconds=0)
         own = replace(sources, tracker=tracker)
         for _ in range(3):
             missed.look_for_trainings(own, [made])
@@ -351,7 +351,7 @@ class TestMissed:
 
         due = replace(spec, schedule=replace(spec.schedule, train="0 3 14 1 *"))
         missed.look_for_trainings(sources, [due])
-        own = replace(sources, tracker=RememberedTracker(down))
+        own = replace(sources, tracker=CachedTracker(down))
         missed.look_for_trainings(own, [due])
         assert overview.gather(own, [due], {}).rows[0].missed_training == dt.date(2013, 1, 14)
         assert pipeline.gather(own, due).missed_training is None, "the page says that MLflow does not answer"
