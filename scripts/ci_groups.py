@@ -17,7 +17,7 @@ SINCE = "24 hours"
 EVERYTHING = (
     "pyproject.toml", "uv.lock", "Makefile", ".ci/", "scripts/ci_groups.py", "tests/support.py", "tests/conftest.py",
     "tailrace/contracts/", "tailrace/spec/", "tailrace/errors.py", "tailrace/work.py", "tailrace/wiring.py",
-    "tailrace/settings",
+    "tailrace/settings", "tailrace.toml",
 )  # fmt: skip
 """What all groups depend on: paths, or the beginnings of paths."""
 

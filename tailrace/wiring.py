@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from tailrace import extras
 from tailrace import settings as configuration
-from tailrace.errors import BadInput, SettingsError, TailraceError, cause_of, did_you_mean
+from tailrace.errors import BadInput, SettingsError, TailraceError, cause_of
 from tailrace.settings import Settings, import_paths
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ IMPLEMENTATIONS: Mapping[str, Mapping[str, str]] = {
     "tracker": {"mlflow": "tailrace.tracking.mlflow:MlflowTracker"},
     "validator": {"great_expectations": "tailrace.validation.great_expectations:GreatExpectationsValidator"},
 }
-"""The short names of each part, and the class that each stands for."""
+"""The short names of each part, and the class that each stands for; `settings.NAMES` has the names alone."""
 HEADING = "The settings are wrong:"
 
 
@@ -50,15 +50,10 @@ def open_services(engine: str | None = None, on_spark: Callable[[str], None] = l
 
 
 class Wiring:
-    """The services, each made when it is first used: a stage pays only for the libraries it uses.
-
-    Raises SettingsError if a part is named that there is not.
-    """
+    """The services, each made when it is first used: a stage pays only for the libraries it uses."""
 
     def __init__(self, settings: Settings, on_spark: Callable[[str], None] = lambda application: None) -> None:
         self.settings, self._on_spark = settings, on_spark
-        if problems := list(_unknown_names(settings)):
-            raise SettingsError(HEADING, problems)
 
     def problems(self) -> list[str]:
         """A sentence for each part of a team's own that cannot be loaded, and for tables that two sources have."""
@@ -159,16 +154,6 @@ def _chosen(settings: Settings) -> dict[str, str]:
 def _setting(part: str) -> str:
     """The setting that names a part: its key in tailrace.toml."""
     return part if part == "engine" else f"use.{part}"
-
-
-def _unknown_names(settings: Settings) -> Iterator[str]:
-    for part, name in _chosen(settings).items():
-        known = IMPLEMENTATIONS[part]
-        if name not in known and ":" not in name:
-            yield (
-                f"{_setting(part)} is {name!r}; it must be {' or '.join(map(repr, known))}, or the import path of your "
-                f"own.{did_you_mean(name, known)}"
-            )
 
 
 def _made(setting: str, path: str, make: Callable[[], Any]) -> Any:

@@ -14,11 +14,19 @@ PREFIX = "TAILRACE_"
 SPARK_PREFIX = "TAILRACE_SPARK_"
 POD_PREFIX = "TAILRACE_POD_"
 USE_PREFIX = "TAILRACE_USE_"
-ENGINES = ("local", "spark")
 NATIVE_READERS = ("", "delta")
 PROCESS, PODS = "process", "pods"
 BUILD, MODELS = "build", "models"
 DUCKDB_WAREHOUSE, POSTGRES_WAREHOUSE = "duckdb", "postgres"
+ENGINES = ("local", "spark")
+NAMES: Mapping[str, tuple[str, ...]] = {
+    "warehouse": (DUCKDB_WAREHOUSE, POSTGRES_WAREHOUSE),
+    "lake": ("delta",),
+    "engine": ENGINES,
+    "tracker": ("mlflow",),
+    "validator": ("great_expectations",),
+}
+"""The short names that the implementations of each part have; which class each stands for, `wiring` knows."""
 POSTGRES = ("postgresql://", "postgres://")
 MOST_SEED = 2**32 - 1
 """The largest seed that NumPy's generators take."""

@@ -15,8 +15,8 @@ from tailrace.settings.fields import (
     BUILD,
     DEFAULT_SEED,
     DUCKDB_WAREHOUSE,
-    ENGINES,
     MODELS,
+    NAMES,
     POD_PREFIX,
     PODS,
     POSTGRES,
@@ -58,7 +58,7 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
         tracking_uri=_tracking_uri(given, home),
         artifacts=_below(given, "TAILRACE_ARTIFACTS", home),
         tracking_ui=given.text("TAILRACE_TRACKING_UI"),
-        engine=_engine(given),
+        engine=_implementation(given, "TAILRACE_ENGINE", "engine", "local"),
         seed=given.read("TAILRACE_SEED", values.SEED, DEFAULT_SEED),
         zone=_zone(given),
         sources=_sources(given),
@@ -115,19 +115,21 @@ def _storage_options(given: Given) -> Mapping[str, str]:
 
 
 def _use(given: Given) -> Implementations:
-    """The implementations by name; which names there are is wiring's to say."""
     return Implementations(
         **{
-            each.name: given.read(USE_PREFIX + each.name.upper(), values.IMPLEMENTATION, each.default)
+            each.name: _implementation(given, USE_PREFIX + each.name.upper(), each.name, str(each.default))
             for each in fields(Implementations)
         }
     )
 
 
-def _engine(given: Given) -> str:
-    if ":" in given.text("TAILRACE_ENGINE"):
-        return str(given.read("TAILRACE_ENGINE", values.IMPLEMENTATION, ""))
-    return given.choice("TAILRACE_ENGINE", ENGINES, "local")
+def _implementation(given: Given, variable: str, part: str, default: str) -> str:
+    """The short name of one of the part's implementations, or an import path."""
+    text, known = given.text(variable), NAMES[part]
+    if text and text not in known and not import_paths.FORM.fullmatch(text):
+        wanted = f"{values.listed([repr(name) for name in known], 'or')}, or {import_paths.WANTED}"
+        given.wrong(variable, f"is {text!r}; it must be {wanted}.{did_you_mean(text, known)}")
+    return text or default
 
 
 def _zone(given: Given) -> str:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from tailrace.settings import import_paths
 from tailrace.settings.fields import MOST_SEED, NATIVE_READERS
 
 
@@ -61,10 +60,6 @@ COUNT = Kind(whole_number(1), "a whole number of 1 or more")
 SEED = Kind(whole_number(0, MOST_SEED), f"a whole number from 0 to {MOST_SEED}")
 MEMORY = Kind(matching(r"[1-9]\d*[kmgt]"), "a whole number and a unit k, m, g or t, such as '2g'")
 POD_MEMORY = Kind(matching(r"[1-9]\d*(Mi|Gi)"), "a whole number and Mi or Gi, such as '4Gi'")
-IMPLEMENTATION = Kind(
-    lambda text: text if re.fullmatch(r"\w+", text) or import_paths.FORM.fullmatch(text) else None,
-    f"a short name, or {import_paths.WANTED}",
-)
 OBJECT = Kind(json_object, "a JSON object of strings")
 SPARK: Mapping[str, Kind] = {
     "master": Kind(

@@ -97,9 +97,10 @@ def test_a_variable_overrides_the_file(loaded, tmp_path):
 
 
 def test_all_mistakes_are_said_at_once_and_where_each_stands(refused):
+    own = "or an import path such as 'pipelines.sources.orders:Orders'."
     found = refused(
         "lak = '/lake'\nTAILRACE_LAKE = '/lake'\nseed = 'one'\nexecutors = 2\nengine = 'sprak'\n"
-        "[spark]\nexecutors = 0\n[pod]\nimage = 'x'\n[use]\nengine = 'spark'\n",
+        "[spark]\nexecutors = 0\n[pod]\nimage = 'x'\n[use]\nengine = 'spark'\nlake = 'detla'\nwarehouse = 'postgre'\n",
         TAILRACE_TASKS="pod",
     )
     assert found == (
@@ -110,8 +111,10 @@ def test_all_mistakes_are_said_at_once_and_where_each_stands(refused):
         "tailrace.toml: pod is not a setting. Did you mean 'pods'?",
         "tailrace.toml: use.engine is not a setting. Did you mean 'engine'?",
         "tailrace.toml: spark.executors is '0'; it must be a whole number of 1 or more.",
+        f"tailrace.toml: use.warehouse is 'postgre'; it must be 'duckdb' or 'postgres', {own} Did you mean 'postgres'?",
+        f"tailrace.toml: use.lake is 'detla'; it must be 'delta', {own} Did you mean 'delta'?",
         "TAILRACE_TASKS is 'pod'; it must be 'process' or 'pods'. Did you mean 'pods'?",
-        "tailrace.toml: engine is 'sprak'; it must be 'local' or 'spark'. Did you mean 'spark'?",
+        f"tailrace.toml: engine is 'sprak'; it must be 'local' or 'spark', {own} Did you mean 'spark'?",
     )
 
 
@@ -137,8 +140,8 @@ def test_all_mistakes_are_said_at_once_and_where_each_stands(refused):
             "sources names 'orders'; it must be an import path such as 'pipelines",
         ),
         ("sources = ['a:B', 'a:B']", "sources names 'a:B' 2 times; name it once."),
-        ("use.lake = 'a.b:'", "use.lake is 'a.b:'; it must be a short name, or an import path such as"),
-        ("engine = ':Engine'", "engine is ':Engine'; it must be a short name, or an import path such as"),
+        ("use.lake = 'a.b:'", "use.lake is 'a.b:'; it must be 'delta', or an import path such as"),
+        ("engine = ':Engine'", "engine is ':Engine'; it must be 'local' or 'spark', or an import path such as"),
         ("lake = 'a?b'", "lake is '"),
     ],
 )
