@@ -18,6 +18,7 @@ from airflow.sdk import (
     TaskGroup,
 )
 
+from tailrace import settings
 from tailrace.errors import UpstreamMissing
 from tailrace.lineage import dag_ids
 from tailrace.operations import limits
@@ -86,7 +87,7 @@ OLDEST_FIRST = (
 def warehouse_dag(doc: str | None, schedule: Schedule) -> DAG:
     """The DAG that lands, builds, validates and snapshots a day, for every pipeline of the catalog.
 
-    It runs at the schedule's `predict` time: before the pipelines' own.
+    It runs at the schedule's `predict` time: before the pipelines' own. A project without sources lands nothing.
     """
     with DAG(
         "warehouse",
@@ -97,7 +98,9 @@ def warehouse_dag(doc: str | None, schedule: Schedule) -> DAG:
         params=forms.warehouse(),
         **_common("tailrace", schedule),
     ) as dag:
-        built = tasks.ingest() >> dbt.build_tasks()
+        built = dbt.build_tasks()
+        if settings.load().sources:
+            tasks.ingest() >> built
         for name in registry.names():
             # By name only: a pipeline whose spec is broken fails in its own tasks.
             with TaskGroup(name):

@@ -146,6 +146,7 @@ def test_a_broken_spec_breaks_only_its_own_file(tmp_path, monkeypatch):
 
     warehouse = factory.warehouse_dag("", Schedule(None, None))
     assert {"bad.snapshot", "good.snapshot"} <= set(warehouse.task_dict)
+    assert "ingest" not in warehouse.task_dict, "this project has no sources"
 
 
 @pytest.mark.parametrize(
