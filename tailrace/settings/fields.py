@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from tailrace.settings.project import Project
 
@@ -196,53 +194,3 @@ class Settings:
     def work(self) -> Path:
         """Scratch space: caches, dbt's target folders, downloaded models."""
         return self.home / "work"
-
-
-class Setting(NamedTuple):
-    """One setting: its variable, its key in tailrace.toml, and what stands there."""
-
-    variable: str
-    key: str
-    type: type
-    """As TOML has them: str, int, bool, list or dict."""
-    place: bool
-    """Whether a text is a path, which may be relative."""
-    secret: bool
-    """Whether tailrace.toml must not hold it."""
-
-
-TABLES: Mapping[str, tuple[str, type]] = {
-    "use": (USE_PREFIX, Implementations),
-    "spark": (SPARK_PREFIX, SparkSettings),
-    "pods": (POD_PREFIX, PodSettings),
-}
-"""The tables of tailrace.toml, each with the prefix of its variables."""
-_ELSEWHERE = {"project", "java_home", *TABLES}
-"""Fields that no key of the file sets: TAILRACE_PROJECT says where the file is, JAVA_HOME is not ours."""
-_PLACES = {
-    *("home", "lake", "landing", "warehouse", "tracking_uri", "artifacts"),
-    *("spark.pod_template", "spark.event_log", "spark.log", "pods.template"),
-}
-_SECRETS = {"warehouse_password", "airflow_password"}
-_TYPES = {"int": int, "bool": bool, "Mapping[str, str]": dict, "tuple[str, ...]": list}
-
-
-@functools.cache
-def every_setting() -> tuple[Setting, ...]:
-    """All settings that have a key in tailrace.toml, in the order of the fields."""
-    groups = (("", PREFIX, Settings), *((f"{table}.", prefix, group) for table, (prefix, group) in TABLES.items()))
-    return tuple(
-        _setting(table + each.name, prefix + each.name.upper(), str(each.type))
-        for table, prefix, group in groups
-        for each in fields(group)
-        if each.name not in _ELSEWHERE
-    )
-
-
-def _setting(key: str, variable: str, annotation: str) -> Setting:
-    return Setting(variable, key, _TYPES.get(annotation, str), key in _PLACES, key in _SECRETS)
-
-
-def variables() -> tuple[str, ...]:
-    """The names of all variables that set something."""
-    return (f"{PREFIX}PROJECT", *(setting.variable for setting in every_setting()))

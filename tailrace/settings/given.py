@@ -7,7 +7,7 @@ from typing import Any
 
 from tailrace.errors import did_you_mean
 from tailrace.settings import project_file, values
-from tailrace.settings.fields import every_setting
+from tailrace.settings.keys import every_setting
 from tailrace.settings.values import Kind
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tailrace.errors import did_you_mean
-from tailrace.settings.fields import TABLES, Setting, every_setting
+from tailrace.settings.keys import TABLES, Setting, every_setting
 from tailrace.settings.locations import sqlite_file
 from tailrace.settings.project import FILE, Project
 

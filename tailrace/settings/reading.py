@@ -29,9 +29,9 @@ from tailrace.settings.fields import (
     PodSettings,
     Settings,
     SparkSettings,
-    variables,
 )
 from tailrace.settings.given import Given
+from tailrace.settings.keys import variables
 from tailrace.settings.locations import SQLITE, URL, location, server, tracking_uri, warehouse
 from tailrace.settings.project import Project, find_project
 

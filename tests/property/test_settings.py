@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from tailrace import settings
 from tailrace.errors import SettingsError
-from tailrace.settings import fields, project_file
+from tailrace.settings import keys, project_file
 
 LOCATIONS = ("HOME", "LAKE", "LANDING", "ARTIFACTS", "WAREHOUSE", "TRACKING_URI", "SPARK_EVENT_LOG")
-NAMES = sorted(name.removeprefix("TAILRACE_") for name in fields.variables())
-KEYS = sorted({*fields.TABLES, *(setting.key for setting in fields.every_setting())})
+NAMES = sorted(name.removeprefix("TAILRACE_") for name in keys.variables())
+KEYS = sorted({*keys.TABLES, *(setting.key for setting in keys.every_setting())})
 TEXT = st.text(st.characters(exclude_characters="\0"), min_size=1, max_size=40)
 NUMBERS = ["²", "٣", "-1", "0", "1.5", "9" * 5000, "4294967296", "TRUE", "yes"]
 OBJECTS = ["[" * 5000, '{"a": 1}']

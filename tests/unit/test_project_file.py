@@ -8,7 +8,7 @@ import pytest
 
 from tailrace import settings
 from tailrace.errors import SettingsError
-from tailrace.settings import fields
+from tailrace.settings import fields, keys
 from tests.support import new_project
 
 EVERYTHING = """
@@ -202,7 +202,7 @@ def test_a_warehouse_of_another_kind_than_its_place_is_refused(refused, loaded):
 def test_the_documented_settings_are_those_there_are():
     text = (settings.find_project().root / "docs" / "settings.md").read_text()
     rows = re.findall(r"^\|(?: `([\w.]+)`| never)? \| `(TAILRACE_\w+)` \| (.*?) ?\| ", text, re.M)
-    expected = {setting.variable: "" if setting.secret else setting.key for setting in fields.every_setting()}
+    expected = {setting.variable: "" if setting.secret else setting.key for setting in keys.every_setting()}
     assert {variable: key for key, variable, _ in rows} == {"TAILRACE_PROJECT": "", **expected}
     assert len(rows) == len(expected) + 1, "each stands there once"
     defaults = {"spark": fields.SparkSettings(), "pods": fields.PodSettings(), "use": fields.Implementations()}
