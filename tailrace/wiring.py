@@ -19,7 +19,7 @@ from tailrace.errors import BadInput, SettingsError, TailraceError, cause_of
 from tailrace.settings import Settings, import_paths
 
 if TYPE_CHECKING:
-    from tailrace.contracts import Engine, Lake, Source, Tracker, Validator
+    from tailrace.contracts import Engine, Lake, LakeReader, Source, Tracker, Validator
     from tailrace.sources.landing import Landing
     from tailrace.warehouse.dbt import DbtWarehouse
 
@@ -106,8 +106,8 @@ class Wiring:
         return self._open("lake", keep_open=False)
 
     @cached_property
-    def watched_lake(self) -> Lake:
-        """The lake for a process that looks at it again and again, and writes nothing."""
+    def watched_lake(self) -> LakeReader:
+        """The lake for a process that reads it again and again and writes nothing."""
         return self._open("lake", keep_open=True)
 
     @cached_property

@@ -30,10 +30,10 @@ class Pin:
 
 @dataclass(frozen=True)
 class Staged:
-    """Rows written for one day by one run, which no reader sees until they are published.
+    """Rows written for one day by one run. No reader sees them until they are published.
 
     `fence` is the number of publications of that day when staging began; `digest` the
-    SHA-256 of the files' bytes; `notes` what stages wrote down about it.
+    SHA-256 of the files' bytes; `notes` what stages recorded about it.
     """
 
     table: str
@@ -69,7 +69,7 @@ def last_of_each_day(newest_first: Iterable[Commit]) -> dict[dt.date, Commit]:
 
 
 class Part(Protocol):
-    """A piece of a scan that another process can read by itself: it travels pickled."""
+    """A piece of a scan that another process can read on its own: it can be pickled."""
 
     @property
     def rows(self) -> int: ...
@@ -81,7 +81,7 @@ class Part(Protocol):
 
 @dataclass(frozen=True)
 class NativeTable:
-    """A version of a table that only its format's own reader reads rightly, and the days of it that are wanted."""
+    """A table version and day range that must be read with the format's native reader."""
 
     uri: str
     version: str
@@ -90,7 +90,7 @@ class NativeTable:
 
 
 class Scan(Protocol):
-    """Pinned rows of a table, to be read here or by many processes."""
+    """Pinned rows of a table, for this process or many others to read."""
 
     @property
     def schema(self) -> pa.Schema: ...
@@ -100,12 +100,12 @@ class Scan(Protocol):
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The addresses of the Parquet files that hold the rows, for readers such as Spark's; empty if none do."""
+        """The addresses of the Parquet files with the rows, for readers such as Spark's; empty if there are none."""
         ...
 
     @property
     def native(self) -> NativeTable | None:
-        """What to read where the files alone would give wrong rows; `reader` and `parts` then raise BadInput."""
+        """Set if reading the files alone would give wrong rows: `reader` and `parts` then raise BadInput."""
         ...
 
     def reader(self) -> pa.RecordBatchReader:
@@ -113,18 +113,18 @@ class Scan(Protocol):
         ...
 
     def parts(self, rows: int) -> tuple[Part, ...]:
-        """The rows in order, cut into pieces of about so many; no row is in two."""
+        """The rows in order, in pieces of about `rows` rows; no row is in two pieces."""
         ...
 
 
 class PartWriter(Protocol):
-    """Writes one part of a staging from any process: it travels pickled."""
+    """Writes one part of a staging from any process: it can be pickled."""
 
     def write(self, number: int, rows: pa.RecordBatchReader) -> Any:
-        """Write part `number`; what staging needs to know of it, to be handed back.
+        """Write part `number`; the result describes it and must be handed back to the staging.
 
-        Called again for the same number (a retried or speculative task) it writes another copy; the
-        one handed back counts, the others go. Raises SchemaMismatch, StorageFull, LakeUnavailable.
+        If a task is retried or run speculatively, each call writes a copy: only the copy that is handed back counts,
+        the others are deleted. Raises SchemaMismatch, StorageFull, LakeUnavailable.
         """
         ...
 
@@ -137,16 +137,16 @@ class Target(Protocol):
         ...
 
     def write_parts(self, schema: pa.Schema, write: Callable[[PartWriter], Iterable[Any]]) -> Staged:
-        """Stage what `write` returns: what the writer answered for each part, in the rows' order.
+        """Stage the parts that `write` returns: the writer's results, in the order of the rows.
 
         Nothing is staged if it raises. Raises what `Lake.stage` does.
         """
         ...
 
     def write_files(self, schema: pa.Schema, write: Callable[[str], None]) -> Staged:
-        """Stage the Parquet files that `write` leaves in the folder whose address it is given, ordered by name.
+        """Stage the Parquet files that `write` leaves in the folder with the address it is given, ordered by name.
 
-        For writers that are not the lake's own. The folder is not there yet. `schema`, and every file, has the column
+        For other writers, such as Spark's. `write` must create the folder. `schema`, and every file, has the column
         `ds`. Nothing is staged if `write` raises. Raises SchemaMismatch naming every file with other columns or
         types, rows of another day or no statistics of it, StorageFull, LakeUnavailable.
         """
@@ -225,7 +225,7 @@ class LakeReader(Protocol):
 
 
 class LakePublisher(Protocol):
-    """Stages the rows of a day, hands them to the audit, and publishes them: a day is replaced whole or not at all."""
+    """Stages the rows of a day, gives them to the audit, and publishes them: a day is replaced completely or not."""
 
     def target(self, table: str, day: dt.date, run_id: str) -> Target:
         """Where that run stages that day."""

@@ -86,7 +86,7 @@ class Sink:
         return self.size
 
     def flush(self) -> None:
-        """Nothing to do: the store sees whole parts only."""
+        """Nothing to do: the store receives complete parts only."""
 
     def close(self) -> None:
         self._stream.close()
@@ -98,8 +98,8 @@ class Sink:
 class Tap:
     """A readable file that translates the store's failures itself.
 
-    Arrow hands them on as they are, so whatever else decoding raises is the content's fault:
-    pyarrow raises OSError for both.
+    pyarrow raises OSError both for the store's failures and for corrupt content. Arrow passes the translated errors
+    on as they are, so any other error from decoding means corrupt content.
     """
 
     def __init__(self, stream: pa.NativeFile, doing: str) -> None:
@@ -114,7 +114,7 @@ class Tap:
             return bytes(self._stream.read(None if size < 0 else size))
 
     def read_buffer(self, size: int = -1) -> pa.Buffer:
-        """What Arrow asks for where it is offered: it saves a copy of every byte."""
+        """Arrow prefers this to `read`: it saves a copy of every byte."""
         with storage_errors(self._doing):
             return self._stream.read_buffer(None if size < 0 else size)
 
@@ -180,13 +180,13 @@ class TableFiles:
         return {info.path: info.size for info in infos if info.type == pafs.FileType.File}
 
     def list(self, folder: str = "") -> list[StoredFile]:
-        """Every file below a folder; none if it is not there."""
+        """Every file below a folder; none if there is no such folder."""
         selector = pafs.FileSelector(folder, allow_not_found=True, recursive=True)
         found = self._fs.get_file_info(selector)
         return [StoredFile(i.path, i.size, i.mtime) for i in found if i.type == pafs.FileType.File]
 
     def delete(self, paths: Iterable[str]) -> int:
-        """Delete files; how many were there."""
+        """Delete files; the number of those that existed."""
         deleted = 0
         for path in paths:
             try:

@@ -1,7 +1,7 @@
-"""Files of writers that are not the lake's own, such as Spark's: checked before they count as staged.
+"""Files of other writers, such as Spark's: they are checked before they count as staged.
 
-Delta checks none of it: it drops unknown columns in silence, takes float32 for double and relabels
-rows of another day.
+Delta checks none of this: it silently drops unknown columns, takes float32 for double, and relabels rows of another
+day.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _AT_ONCE = 8
 def data_files(
     store: TableFiles, folder: str, schema: pa.Schema, day: dt.date, where: str, doing: str
 ) -> tuple[DataFile, ...]:
-    """The files with rows that a writer left in the folder, by name; all else there is deleted.
+    """The files with rows that a writer left in the folder, by name; everything else in it is deleted.
 
     `schema` is the table's. Raises SchemaMismatch with every problem of every file, StorageFull, LakeUnavailable.
     """
@@ -55,7 +55,7 @@ def data_files(
 
 
 def _is_marker(path: str) -> bool:
-    """What Hadoop's writers leave beside data: `_SUCCESS`, `.part-0.crc`."""
+    """Whether Hadoop's writers leave such a file next to the data: `_SUCCESS`, `.part-0.crc`."""
     return PurePosixPath(path).name.startswith(("_", "."))
 
 

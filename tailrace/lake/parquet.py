@@ -1,4 +1,4 @@
-"""Data files: written with equal bytes for equal rows, checksummed on the way, read with bounded memory."""
+"""Data files: equal rows give equal bytes, with checksums taken while writing; reading needs bounded memory."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from tailrace.lake.files import Sink, TableFiles, Tap, content_errors, storage_e
 FILE_BYTES = 512 << 20
 BATCH_ROWS = 65_536
 DICTIONARY_BYTES = 128 << 10
-"""A column with more distinct values than fit is written plainly: a dictionary of almost every
-value makes files larger, and slower to write and to read."""
+"""A column whose distinct values do not fit is written without a dictionary: one with almost every value makes files
+larger, and slower to write and to read."""
 _LONGEST_STATISTIC = 64
 _EPOCH = dt.datetime(1970, 1, 1)
 _DAY_MILLISECONDS = 24 * 60 * 60 * 1000
 _FIRST_DAY, _LAST_DAY = (dt.date.min - _EPOCH.date()).days, (dt.date.max - _EPOCH.date()).days
 _SMALL_BYTES = 1 << 20
-"""Up to here a file is read whole, at once: column by column it costs a request to the store for each."""
+"""A file up to this size is read in one request: reading by column costs a request for each column."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ class RowGroups:
 
 
 class DataWriter:
-    """Writes row groups into numbered Parquet files of one folder; leaving by an exception removes them.
+    """Writes row groups into numbered Parquet files of one folder; an exception removes them again.
 
-    Rows are held for one row group only; a file is finished once it passes 512 MiB.
+    Only one row group is in memory; a file is finished once it passes 512 MiB.
     """
 
     def __init__(self, files: TableFiles, folder: str, schema: pa.Schema, doing: str, prefix: str = "part") -> None:
@@ -115,7 +115,7 @@ class DataWriter:
         self._open = None
 
     def _abandon(self) -> None:
-        """Remove what was written; a store that fails again here must not hide the first error."""
+        """Remove what was written. A store that fails again here must not hide the first error."""
         with contextlib.suppress(Exception):
             if self._open is not None:
                 sink, writer = self._open
@@ -126,22 +126,22 @@ class DataWriter:
 
 
 def batches(files: TableFiles, pieces: Iterable[RowGroups], schema: pa.Schema, doing: str) -> Iterator[pa.RecordBatch]:
-    """The schema's columns of the pieces in order, 65,536 rows at most a batch; one row group is in memory at a time.
+    """The pieces' rows in order, with the schema's columns: at most 65,536 rows a batch, one row group in memory.
 
     Raises PinLost naming a file that is gone or corrupt, LakeUnavailable.
     """
     for piece in pieces:
         with _opened(files, piece.path, doing) as file:
             groups = range(file.num_row_groups) if piece.groups is None else piece.groups
-            # Group by group: one iterator over all of them keeps every byte it has read until its end.
+            # One iterator over all groups would keep every byte it has read until its end.
             for group in groups:
                 for batch in file.iter_batches(BATCH_ROWS, row_groups=[group], columns=schema.names):
-                    # Some writers note more in a file's schema than the table's has: metadata, required columns.
+                    # Some writers put more into a file's schema than the table's has: metadata, required columns.
                     yield pa.RecordBatch.from_arrays([batch.column(name) for name in schema.names], schema=schema)
 
 
 def row_groups_of(files: TableFiles, path: str, doing: str) -> list[RowGroups]:
-    """Each row group of a file by itself. Raises PinLost, LakeUnavailable."""
+    """Each row group of a file as a piece of its own. Raises PinLost, LakeUnavailable."""
     with _opened(files, path, doing) as file:
         footer = file.metadata
         return [RowGroups(path, footer.row_group(group).num_rows, (group,)) for group in range(footer.num_row_groups)]
@@ -152,7 +152,7 @@ def _opened(files: TableFiles, path: str, doing: str) -> Iterator[pq.ParquetFile
     with (
         contextlib.closing(files.tap(path, doing)) as source,
         content_errors(path, doing),
-        # Who scores reads ahead by batch; column by column it would hold the row group twice.
+        # Scoring reads ahead by batch; reading ahead by column as well would keep the row group in memory twice.
         pq.ParquetFile(_whole_if_small(source), pre_buffer=False) as file,
     ):
         yield file
@@ -165,8 +165,8 @@ def _whole_if_small(source: Tap) -> Tap | pa.BufferReader:
 def statistics(footer: pq.FileMetaData, without_nan: Collection[str] = ()) -> str:
     """Delta statistics of a file: rows, and the missing values, minimum and maximum of each column.
 
-    There are minimum and maximum of all columns or of none: delta-rs's pyarrow data set takes a column without them for
-    one in which no value fits any filter. `without_nan` names the columns known to hold no NaN: Parquet leaves NaN out
+    Either all columns have a minimum and maximum or none has: delta-rs's pyarrow data set assumes that no value of a
+    column without them fits any filter. `without_nan` names the columns known to have no NaN: Parquet leaves NaN out
     of minimum and maximum, Delta's readers count it as the largest value.
     """
     nulls: dict[str, int] = {}
@@ -196,9 +196,9 @@ def statistics(footer: pq.FileMetaData, without_nan: Collection[str] = ()) -> st
 
 
 def _bounds(found: pq.Statistics, kind: pa.DataType) -> tuple[Any, Any] | None:
-    """The smallest and largest value as they stand in Delta's statistics; None if they cannot stand there exactly.
+    """The smallest and largest value as Delta's statistics write them; None if they cannot be written exactly.
 
-    Times and days of four-digit years sort as text as they follow each other.
+    Times and days of four-digit years sort as text in the order of time.
     """
     if pa.types.is_timestamp(kind):
         return _times(found.min_raw, found.max_raw) if kind.unit == "us" else None
@@ -215,7 +215,7 @@ def _with_nan(rows: pa.Table, names: Iterable[str]) -> set[str]:
 
 
 def _times(low: int, high: int) -> tuple[str, str] | None:
-    """From microseconds since 1970; Delta keeps milliseconds: the smallest is cut, the largest must not shrink."""
+    """From microseconds since 1970 to Delta's milliseconds: the smallest is rounded down, the largest up."""
     low, high = low // 1000, -(-high // 1000)
     if not _FIRST_DAY * _DAY_MILLISECONDS <= low <= high < (_LAST_DAY + 1) * _DAY_MILLISECONDS:
         return None

@@ -26,17 +26,17 @@ _CREDENTIAL = re.compile(
     r"(access_key(_id)?|account_key|master_key|sas_key|service_account_key|customer_key_base64|secret|token|password)$",
     re.IGNORECASE,
 )
-"""Options of object stores that nobody but their holder may read; the names of files with such are not."""
+"""Options of object stores that are secret. The name of a file with credentials is not."""
 
 _FOOTERS_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
 class Place:
-    """A table's root and what opens it; `options` are the object store's.
+    """A table's root and the object store's options to open it.
 
-    Credentials among them stay in this process. Another one, which this is pickled for, takes its own from its
-    environment, as the object store's client does; `withheld` are the names of those it was not given.
+    Credentials among the options are not pickled: another process takes its own from its environment, as the object
+    store's client does. `withheld` are the names of the options it was not given.
     """
 
     uri: str
@@ -46,15 +46,15 @@ class Place:
     def __reduce__(self) -> tuple[Any, ...]:
         options = self.options or {}
         secret = tuple(name for name in options if _CREDENTIAL.search(name))
-        told = {name: value for name, value in options.items() if name not in secret}
-        return Place, (self.uri, told or None, (*self.withheld, *secret))
+        public = {name: value for name, value in options.items() if name not in secret}
+        return Place, (self.uri, public or None, (*self.withheld, *secret))
 
     def files(self) -> TableFiles:
         return TableFiles(self.uri, self.options)
 
     @contextmanager
     def opened(self) -> Iterator[TableFiles]:
-        """The files, for another process: LakeUnavailable also says which credentials were not handed over."""
+        """The files, in another process: its LakeUnavailable also names the credentials that were not handed over."""
         try:
             yield self.files()
         except LakeUnavailable as error:
@@ -87,7 +87,7 @@ class FilePart:
 
 @dataclass(frozen=True)
 class FileScan(FilePart):
-    """The rows of a table's files, whole, in the order given: the part that other parts are cut from."""
+    """All rows of a table's files, in the order given. Other parts are cut from it."""
 
     native: ClassVar[None] = None
 
@@ -99,7 +99,7 @@ class FileScan(FilePart):
         return pa.RecordBatchReader.from_batches(self.schema, self.batches())
 
     def parts(self, rows: int) -> tuple[FilePart, ...]:
-        """Small files go together; a large one is cut between its row groups, for which its footer is read."""
+        """Small files are put together; a large file is cut between its row groups, for which its footer is read."""
         with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
             cut = pool.map(functools.partial(self._cut, self.place.files(), rows), self.pieces)
             pieces = itertools.chain.from_iterable(cut)
@@ -111,7 +111,7 @@ class FileScan(FilePart):
 
 @dataclass(frozen=True)
 class NativeScan:
-    """Rows that their files alone do not tell; `refusal` is what whoever tries to read those is told."""
+    """Rows that cannot be read from the files alone; `refusal` is the error for those who try."""
 
     files: ClassVar[tuple[str, ...]] = ()
     native: NativeTable
@@ -128,7 +128,7 @@ class NativeScan:
 
 @dataclass(frozen=True)
 class FilePartWriter:
-    """Writes parts of one staging into its folder; the random names keep copies of a part apart."""
+    """Writes parts of one staging into its folder. Random names keep several copies of a part apart."""
 
     place: Place
     folder: str
@@ -150,7 +150,7 @@ class FilePartWriter:
 
 
 def _together(pieces: Iterable[RowGroups], rows: int) -> Iterator[list[RowGroups]]:
-    """Neighbours whose rows are no more than so many together, or one that has more by itself."""
+    """Neighbouring pieces with at most `rows` rows together, or a single piece that has more."""
     some: list[RowGroups] = []
     for piece in pieces:
         if some and sum(one.rows for one in some) + piece.rows > rows:

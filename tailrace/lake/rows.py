@@ -1,4 +1,4 @@
-"""What rows the lake accepts, and the form it keeps them in: column types, the day, row groups."""
+"""Which rows the lake accepts and how it keeps them: column types, the day, row groups."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ def gather(sources: Sources, spec: PipelineSpec, day: dt.date) -> DayPage:
         _histogram(sources, spec, commit, training) if commit and commit.rows else None,
         tuple(_earlier(sources, spec, commit, of_day)) if commit else (),
         _run(metadata) or ((attempt.dag_id, attempt.run_id) if attempt else None),
-        {name.removeprefix("request_"): held for name, held in metadata.items() if name.startswith("request_")},
+        {name.removeprefix("request_"): value for name, value in metadata.items() if name.startswith("request_")},
         max((each for each in known if each < day), default=None),
         min((each for each in known if each > day), default=None),
     )
@@ -159,7 +159,7 @@ def _features_commit(sources: Sources, spec: PipelineSpec, day: dt.date, pin: Pi
 
 
 def _source_days(sources: Sources, spec: PipelineSpec, commit: Commit) -> tuple[SourceDay, ...]:
-    """The source days of the features, oldest first, beside what the features taken in last say of each."""
+    """The source days of the features, oldest first, compared with those of the latest features."""
 
     def latest() -> dict[dt.date, str]:
         known: dict[dt.date, str] = {}
@@ -176,7 +176,7 @@ def _source_days(sources: Sources, spec: PipelineSpec, commit: Commit) -> tuple[
 
 
 def _checks(spec: PipelineSpec, metadata: Mapping[str, str]) -> tuple[Check, ...]:
-    """What the audit measured, beside the limits that hold now."""
+    """What the audit measured, with the limits in force now."""
     audit, checks = spec.audit, []
     nulls, coverage, psi = (_measured(metadata, f"audit_{name}") for name in ("null_share", "coverage", "psi"))
     if nulls is not None:
@@ -203,9 +203,9 @@ def _measured(metadata: Mapping[str, str], name: str) -> float | None:
 
 def _feature_psi(performance: Mapping[str, Any] | None) -> tuple[tuple[str, float], ...]:
     """The features' drift, the largest first."""
-    held = performance.get("feature_psi") if performance else None
+    found = performance.get("feature_psi") if performance else None
     try:
-        pairs = dict(json.loads(held) if isinstance(held, str) else held or {})
+        pairs = dict(json.loads(found) if isinstance(found, str) else found or {})
     except (ValueError, TypeError):
         return ()
     known = [(str(name), value) for name, psi in pairs.items() if (value := number(psi)) is not None]
@@ -226,11 +226,11 @@ def _histogram(sources: Sources, spec: PipelineSpec, commit: Commit, training: R
     tag = training.tags.get(run_tags.HOLDOUT_SCORES) if training else None
     if not tag:
         return Histogram(edges, shares)
-    held = json.loads(tag)
-    bounds = (0.0, *held["edges"], 1.0)
+    holdout = json.loads(tag)
+    bounds = (0.0, *holdout["edges"], 1.0)
     density = [
         share / max(high - low, 1e-9) / BINS
-        for share, low, high in zip(held["shares"], bounds[:-1], bounds[1:], strict=True)
+        for share, low, high in zip(holdout["shares"], bounds[:-1], bounds[1:], strict=True)
     ]
     return Histogram(edges, shares, bounds, tuple(density))
 
