@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 export UV_COMPILE_BYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down logs backup restore secrets test test-spark test-airflow test-services test-compose lint format bench clean
+.PHONY: help setup demo up down logs backup restore secrets test test-spark test-airflow test-services test-compose test-wheel lint format bench clean
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -51,7 +51,7 @@ secrets: $(READY) ## write random passwords for docker compose into .env
 TEST := $(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 test: $(READY) ## run the tests that need only Python
-	$(TEST) -m "not (spark or kubernetes or airflow or services)" --ignore tests/kubernetes
+	$(TEST) -m "not (spark or kubernetes or airflow or services or wheel)" --ignore tests/kubernetes
 
 test-spark: $(READY) ## test the engine spark, here and on a test cluster (needs Java 17)
 	$(TEST) -m spark
@@ -65,6 +65,9 @@ test-services: $(READY) ## test everything on Postgres, MLflow's server and S3, 
 
 test-compose: $(READY) ## test docker compose: build, health, one night, backup, restore, down
 	$(BIN)/python -m scripts.compose_check
+
+test-wheel: $(READY) ## test the built wheel: a night of the example on the core's packages alone
+	$(TEST) -m wheel tests/packaging
 
 lint: $(READY) ## check style, import layers, types and SQL: ruff, import-linter, mypy, sqlfluff
 	$(BIN)/ruff check .

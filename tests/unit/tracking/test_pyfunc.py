@@ -73,3 +73,14 @@ def test_the_scoring_server_answers_as_the_batch_does(served, rows, first):
     assert answer.status == 200, answer.response
     expected = model.predict(some.combine_chunks().to_batches()[0]).to_pylist()
     assert json.loads(answer.response)["predictions"] == expected
+
+
+@pytest.mark.parametrize("served", [1], indirect=True)
+def test_a_model_of_an_earlier_release_loads_and_answers_the_same(served, rows, tmp_path: Path):
+    """Its file names the loader module by the library's earlier name."""
+    description = tmp_path / "pyfunc" / "MLmodel"
+    description.write_text(description.read_text().replace("loader_module: tailrace.", "loader_module: pipelines."))
+    old = mlflow.pyfunc.load_model(str(tmp_path / "pyfunc"))
+    assert old.loader_module == "pipelines.engines.pyfunc"
+    frame = rows[0].to_pandas()
+    assert np.array_equal(old.predict(frame), served[1].predict(frame))
