@@ -13,7 +13,7 @@ import numpy as np
 from tailrace.problems.metrics import METRICS, measure
 from tailrace.spec import Gate
 
-Verdict = Literal["promote", "keep", "refuse"]
+GateVerdict = Literal["promote", "keep", "refuse"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Rule:
 class Decision:
     """`promote`: every rule holds; `keep`: the champion is at least as good; `refuse`: a fatal rule is broken."""
 
-    verdict: Verdict
+    verdict: GateVerdict
     rules: tuple[Rule, ...]
 
     def to_json(self) -> str:
@@ -63,7 +63,7 @@ def decide(
 
 def left_to_a_person(decision: Decision, why: str) -> Decision:
     """The decision where a champion is in force that the challenger could not be compared with."""
-    verdict: Verdict = "refuse" if decision.verdict == "refuse" else "keep"
+    verdict: GateVerdict = "refuse" if decision.verdict == "refuse" else "keep"
     return Decision(verdict, (*decision.rules, Rule(False, why)))
 
 

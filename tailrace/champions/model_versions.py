@@ -28,7 +28,7 @@ NUMBER = re.compile("[1-9][0-9]{0,9}")
 
 
 @dataclass(frozen=True)
-class Choice:
+class ChosenVersion:
     """The model that scores a day. `look_ahead` says that its training data reaches into that day."""
 
     model: Identity
@@ -48,7 +48,7 @@ def check_choice(model: str) -> str:
     raise BadInput(f"model is {model!r}; ask for {AS_OF!r}, {CURRENT!r} or a version number such as 3.")
 
 
-def resolve(services: Services, spec: PipelineSpec, day: dt.date, model: str) -> Choice:
+def resolve(services: Services, spec: PipelineSpec, day: dt.date, model: str) -> ChosenVersion:
     """The version asked for, resolved once per run: of a champion what was decided, whatever the registry has.
 
     Raises BadInput, NoChampion, UnknownName; ModelGone where the number asked for names two models.
@@ -65,7 +65,7 @@ def resolve(services: Services, spec: PipelineSpec, day: dt.date, model: str) ->
             f"(tailrace train {spec.name} --date ...), or name a version with --model."
         )
     chosen = promotions.with_digest(services.lake, promotion.model)
-    return Choice(chosen, promotion.effective_from, promotion.effective_from > day)
+    return ChosenVersion(chosen, promotion.effective_from, promotion.effective_from > day)
 
 
 def load(services: Services, spec: PipelineSpec, version: str) -> Model:
@@ -131,11 +131,11 @@ def holdout_scores(trained: RunRecord, version: str) -> str:
     return trained.tags[run_tags.HOLDOUT_SCORES]
 
 
-def _explicit(services: Services, spec: PipelineSpec, day: dt.date, version: str) -> Choice:
+def _explicit(services: Services, spec: PipelineSpec, day: dt.date, version: str) -> ChosenVersion:
     model = identity.of_version(numbered(services, spec, version))
     _refuse_second_meaning(services, spec, model)
     effective_from = _trained(services, model)
-    return Choice(model, effective_from, effective_from is not None and effective_from > day)
+    return ChosenVersion(model, effective_from, effective_from is not None and effective_from > day)
 
 
 def _trained(services: Services, model: Identity) -> dt.date | None:

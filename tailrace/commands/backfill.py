@@ -31,7 +31,7 @@ def backfill(
     ] = False,
     model: Annotated[str | None, typer.Option("--model", help=options.MODEL)] = None,
     trials: options.Trials = None,
-    engine: options.Engine = None,
+    engine: options.EngineOption = None,
     reason: options.Reason = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Run everything, but publish nothing.")] = False,
     force: options.Force = False,

@@ -20,11 +20,11 @@ Date = Annotated[str, typer.Option("--date", help="The day to work on, YYYY-MM-D
 To = Annotated[str | None, typer.Option("--to", help="The last day of a range that begins with --date.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 MODEL = "The model that scores: as-of (that day's champion), current (today's champion), or a version number."
-Model = Annotated[str, typer.Option("--model", help=MODEL)]
+ModelOption = Annotated[str, typer.Option("--model", help=MODEL)]
 Trials = Annotated[
     int | None, typer.Option("--trials", min=1, max=MOST_TRIALS, help="Number of search trials; overrides the spec.")
 ]
-Engine = Annotated[str | None, typer.Option("--engine", help="local or spark; overrides TAILRACE_ENGINE.")]
+EngineOption = Annotated[str | None, typer.Option("--engine", help="local or spark; overrides TAILRACE_ENGINE.")]
 Reason = Annotated[
     str, typer.Option("--reason", parser=people.plain_text, metavar="TEXT", help="The reason; it is recorded.")
 ]

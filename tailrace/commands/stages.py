@@ -49,14 +49,14 @@ def run(
     pipeline: options.Pipeline,
     date: options.Date,
     to: options.To = None,
-    model: options.Model = model_versions.AS_OF,
+    model: options.ModelOption = model_versions.AS_OF,
     trials: options.Trials = None,
     run_id: RunId = None,
     training_run: Annotated[
         str | None,
         typer.Option("--run", help="The training run to evaluate or promote; by default the last one as of the day."),
     ] = None,
-    engine: options.Engine = None,
+    engine: options.EngineOption = None,
     force: options.Force = False,
     dry_run: Annotated[
         bool,

@@ -27,7 +27,7 @@ def train(
     pipeline: options.Pipeline,
     date: options.Date,
     trials: options.Trials = None,
-    engine: options.Engine = None,
+    engine: options.EngineOption = None,
     reason: options.Reason = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Train and evaluate, but promote nothing.")] = False,
     force: options.Force = False,

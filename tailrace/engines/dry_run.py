@@ -23,7 +23,7 @@ from tailrace.contracts import DryRun, Model
 from tailrace.engines import models
 from tailrace.engines.distributed_models import NotConverted
 from tailrace.engines.estimators import fit, is_distributed, is_xgboost
-from tailrace.engines.library_errors import NO_CANDIDATES_FAULT, said
+from tailrace.engines.library_errors import NO_CANDIDATES_FAULT, error_text
 from tailrace.engines.search import Job, one_thread
 from tailrace.engines.xgboost_models import XgboostModel
 from tailrace.spec import Candidate, Choice, Domain, PipelineSpec
@@ -53,11 +53,11 @@ class Failed:
 
 Tried = tuple[Mapping[str, Any], Failed | None]
 
-Fit = Callable[[Candidate, Mapping[str, Any], pa.Table, np.ndarray], Model]
+SampleFit = Callable[[Candidate, Mapping[str, Any], pa.Table, np.ndarray], Model]
 """Fits a candidate with these parameters (fixed ones included) on rows and their labels, which are booleans."""
 
 
-def problems(spec: PipelineSpec, on_cluster: Fit | None = None) -> list[str]:
+def problems(spec: PipelineSpec, on_cluster: SampleFit | None = None) -> list[str]:
     """A sentence for each candidate, and each option of its search, that cannot be trained, scored with or stored."""
     with warnings.catch_warnings(action="ignore"):  # a dry run is too short to converge
         return [
@@ -84,7 +84,7 @@ def _not_tried(spec: PipelineSpec, why: str) -> str:
 
 
 def refusals(
-    spec: PipelineSpec, rows: pa.Table, labels: np.ndarray, on_cluster: Fit | None = None
+    spec: PipelineSpec, rows: pa.Table, labels: np.ndarray, on_cluster: SampleFit | None = None
 ) -> Callable[[Job], str | None]:
     """Why a job would end without a model that can be stored, found on some of the rows; None if nothing is known.
 
@@ -108,7 +108,7 @@ def refusals(
     return reason
 
 
-def _fits(spec: PipelineSpec, on_cluster: Fit | None) -> Iterator[tuple[Candidate, Fit]]:
+def _fits(spec: PipelineSpec, on_cluster: SampleFit | None) -> Iterator[tuple[Candidate, SampleFit]]:
     """The candidates that can be tried here, each with how it is fitted."""
 
     def here(candidate: Candidate, parameters: Mapping[str, Any], rows: pa.Table, labels: np.ndarray) -> Model:
@@ -121,7 +121,7 @@ def _fits(spec: PipelineSpec, on_cluster: Fit | None) -> Iterator[tuple[Candidat
             yield candidate, on_cluster
 
 
-def _problems_of(spec: PipelineSpec, candidate: Candidate, fitted: Fit) -> Iterator[str]:
+def _problems_of(spec: PipelineSpec, candidate: Candidate, fitted: SampleFit) -> Iterator[str]:
     tried = _all_tried(spec, candidate, fitted)
     where = f"candidates[{candidate.name!r}]"
     if first := _common(tried):
@@ -133,7 +133,7 @@ def _problems_of(spec: PipelineSpec, candidate: Candidate, fitted: Fit) -> Itera
                 yield f"{where}.search[{name!r}]: with {option!r} it {failed.step}: {failed.message}"
 
 
-def _all_tried(spec: PipelineSpec, candidate: Candidate, fitted: Fit) -> list[Tried]:
+def _all_tried(spec: PipelineSpec, candidate: Candidate, fitted: SampleFit) -> list[Tried]:
     """Each option beside the others' first ones; where one fails, other combinations too: it may go with them."""
     tried: list[Tried] = []
     for drawn in _as_time_allows(itertools.chain(_one_by_one(candidate), _together(candidate))):
@@ -158,14 +158,14 @@ def _common(tried: Sequence[Tried]) -> Failed | None:
     return tried[0][1] if tried and all(failed for _, failed in tried) else None
 
 
-def _tried(spec: PipelineSpec, candidate: Candidate, drawn: Mapping[str, Any], fitted: Fit) -> Failed | None:
+def _tried(spec: PipelineSpec, candidate: Candidate, drawn: Mapping[str, Any], fitted: SampleFit) -> Failed | None:
     failed = _attempt(candidate, drawn, fitted, *_made_up(spec, SMALL))
     if failed is None or failed.step in (STORE, OTHERWISE):
         return failed
     return _attempt(candidate, drawn, fitted, *_made_up(spec, LARGER))
 
 
-def _refused(candidate: Candidate, fitted: Fit, rows: pa.Table, labels: np.ndarray) -> list[Failed]:
+def _refused(candidate: Candidate, fitted: SampleFit, rows: pa.Table, labels: np.ndarray) -> list[Failed]:
     """The searched options that make a model which cannot be used; no options if that is every model."""
     sets: Iterable[dict[str, Any]] = _one_by_one(candidate)
     refusing = {STORE}
@@ -185,7 +185,7 @@ def _refused(candidate: Candidate, fitted: Fit, rows: pa.Table, labels: np.ndarr
 
 
 def _attempt(
-    candidate: Candidate, drawn: Mapping[str, Any], fitted: Fit, rows: pa.Table, labels: np.ndarray
+    candidate: Candidate, drawn: Mapping[str, Any], fitted: SampleFit, rows: pa.Table, labels: np.ndarray
 ) -> Failed | None:
     """Fit, predict, save, load and predict again. Raises what is no fault of the candidate's, such as an outage."""
     parameters = {name: _few(name, value) for name, value in {**candidate.parameters, **drawn}.items()}
@@ -206,9 +206,9 @@ def _attempt(
     except NO_CANDIDATES_FAULT:
         raise
     except NotConverted as error:
-        return Failed(drawn, STORE, said(error))
+        return Failed(drawn, STORE, error_text(error))
     except Exception as error:  # noqa: BLE001 - whatever a library raises is what this run is to find out
-        return Failed(drawn, step, said(error))
+        return Failed(drawn, step, error_text(error))
     if is_distributed(candidate) or not isinstance(model, XgboostModel):
         return None  # a booster that learned on a cluster comes without its configuration
     idle = _not_in_force(model, parameters)

@@ -13,7 +13,7 @@ FROM_XGBOOST = re.compile(r"^\[\d\d:\d\d:\d\d\] \S+:\d+: ")
 """The time and the line of its source that XGBoost puts before its errors."""
 
 
-def said(error: Exception) -> str:
+def error_text(error: Exception) -> str:
     """The error's text: without XGBoost's stack trace, and with its class where the text needs it."""
     text = FROM_XGBOOST.sub("", str(error).partition("\nStack trace:")[0].strip())
     plain = isinstance(error, ValueError | RuntimeError | ArithmeticError | TailraceError)

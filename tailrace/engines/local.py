@@ -12,7 +12,7 @@ from tailrace.engines import dry_run, models
 from tailrace.engines.encoding import to_numpy
 from tailrace.engines.estimators import is_distributed
 from tailrace.engines.scoring import score_stream
-from tailrace.engines.search import best_of, comparison, in_threads, refit, search
+from tailrace.engines.search import best_of, in_threads, refit, search, trial_rows
 from tailrace.errors import BadInput
 from tailrace.settings import Settings
 from tailrace.spec import PipelineSpec
@@ -49,7 +49,7 @@ class LocalEngine:
     ) -> Trained:
         _refuse_distributed(spec)
         table, labels = rows.table(), to_numpy(rows.labels())
-        with in_threads(spec, comparison(spec, table, labels), seed, self.cores) as run:
+        with in_threads(spec, trial_rows(spec, table, labels), seed, self.cores) as run:
             refused = dry_run.refusals(spec, table, labels)
             tried = search(spec, seed=seed, trials=trials, run=run, on_trial=on_trial, refused=refused)
         best = best_of(spec, tried)

@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 from tailrace.contracts import Trial, not_trained
 from tailrace.engines.encoding import check_numbers
 from tailrace.engines.estimators import Fitted, fit, fit_watched
-from tailrace.engines.library_errors import said
+from tailrace.engines.library_errors import error_text
 from tailrace.errors import TrainingFailed
 from tailrace.problems.metrics import METRICS, measure
 from tailrace.rows import refusals
@@ -37,7 +37,7 @@ WATCH_SHARE = 0.2
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrialResult:
     """How a trial ended: its metric, what early stopping or failing found, and the (step, metric) it reported."""
 
     state: Literal["complete", "pruned", "failed"]
@@ -53,15 +53,15 @@ class Job:
 
     candidate: Candidate
     parameters: Mapping[str, Any]
-    finished: tuple[Outcome, ...] = ()
+    finished: tuple[TrialResult, ...] = ()
 
 
-Run = Callable[[Sequence[Job]], Iterable[Outcome]]
+Run = Callable[[Sequence[Job]], Iterable[TrialResult]]
 """Runs jobs, side by side or not, and gives their outcomes in the jobs' order."""
 
 
 @dataclass(frozen=True)
-class Comparison:
+class TrialRows:
     """The rows trials learn from, and the later rows they are compared on; labels are booleans."""
 
     rows: pa.Table
@@ -70,7 +70,7 @@ class Comparison:
     watch_labels: np.ndarray
 
 
-def comparison(spec: PipelineSpec, rows: pa.Table, labels: np.ndarray) -> Comparison:
+def trial_rows(spec: PipelineSpec, rows: pa.Table, labels: np.ndarray) -> TrialRows:
     """The rows cut in two; they are sorted by time.
 
     Raises TrainingFailed if a part holds one class only, SignatureMismatch if no model takes some of their numbers.
@@ -78,7 +78,7 @@ def comparison(spec: PipelineSpec, rows: pa.Table, labels: np.ndarray) -> Compar
     check_numbers(rows, spec.features.of_kind("numeric"), where=f"The rows that {spec.name} learns from")
     boundary = int(rows.num_rows * (1 - WATCH_SHARE))
     whole = rows.combine_chunks()  # the size of a batch shows in the last digits of what is predicted for it
-    parts = Comparison(whole.slice(0, boundary), labels[:boundary], whole.slice(boundary), labels[boundary:])
+    parts = TrialRows(whole.slice(0, boundary), labels[:boundary], whole.slice(boundary), labels[boundary:])
     for name, part in (("learning", parts.labels), ("comparison", parts.watch_labels)):
         if part.all() or not part.any():
             raise refusals.one_class(spec, len(part), name)
@@ -124,7 +124,7 @@ def search(
         to_run = [job for (_, _, job), reason in zip(asked, reasons, strict=True) if reason is None]
         ran = iter(run(to_run)) if to_run else iter(())
         for (each, trial, job), reason in zip(asked, reasons, strict=True):
-            outcome = next(ran) if reason is None else Outcome("failed", None, {"error": reason}, 0.0)
+            outcome = next(ran) if reason is None else TrialResult("failed", None, {"error": reason}, 0.0)
             each.tell(trial, outcome)
             parameters = {**job.parameters, **outcome.found}
             done.append(Trial(len(done), job.candidate.name, parameters, outcome.value, outcome.state, outcome.seconds))
@@ -154,7 +154,7 @@ def refit(spec: PipelineSpec, best: Trial, rows: pa.Table, labels: np.ndarray, *
         return fit(spec, candidate, best.parameters, rows.combine_chunks(), labels, seed=seed, threads=threads)
 
 
-def run_job(spec: PipelineSpec, data: Comparison, seed: int, job: Job) -> Outcome:
+def run_job(spec: PipelineSpec, data: TrialRows, seed: int, job: Job) -> TrialResult:
     """One trial, from nothing but its arguments."""
     study = _study(spec, seed)
     study.add_trials([_as_finished(outcome) for outcome in job.finished])
@@ -162,8 +162,8 @@ def run_job(spec: PipelineSpec, data: Comparison, seed: int, job: Job) -> Outcom
     reports: list[tuple[int, float]] = []
     started = time.monotonic()
 
-    def ended(state: Literal["complete", "pruned", "failed"], value: float | None = None, **found: Any) -> Outcome:
-        return Outcome(state, value, found, time.monotonic() - started, tuple(reports))
+    def ended(state: Literal["complete", "pruned", "failed"], value: float | None = None, **found: Any) -> TrialResult:
+        return TrialResult(state, value, found, time.monotonic() - started, tuple(reports))
 
     def report(step: int, value: float) -> None:
         reports.append((step, value))
@@ -189,11 +189,11 @@ def run_job(spec: PipelineSpec, data: Comparison, seed: int, job: Job) -> Outcom
         return ended("pruned")
     except Exception as error:  # noqa: BLE001 - whatever a library raises on parameters that it does not like
         # A bad combination of parameters ends its own trial; the search goes on.
-        return ended("failed", error=said(error))
+        return ended("failed", error=error_text(error))
 
 
 @contextmanager
-def in_threads(spec: PipelineSpec, data: Comparison, seed: int, workers: int) -> Iterator[Run]:
+def in_threads(spec: PipelineSpec, data: TrialRows, seed: int, workers: int) -> Iterator[Run]:
     """Runs jobs in this process, so many at once."""
     with one_thread():
         # BLAS is limited for the process already, OpenMP thread by thread.
@@ -219,7 +219,7 @@ class _Search:
     def __init__(self, spec: PipelineSpec, candidate: Candidate, seed: int, budget: int) -> None:
         self.candidate, self.left = candidate, budget
         self._study = _study(spec, seed)
-        self._finished: list[Outcome] = []
+        self._finished: list[TrialResult] = []
 
     def ask(self) -> list[tuple[optuna.Trial, Job]]:
         """The next round; empty when the budget is spent."""
@@ -227,7 +227,7 @@ class _Search:
         self.left -= size
         return [(trial, self._job(trial)) for trial in [self._study.ask() for _ in range(size)]]
 
-    def tell(self, trial: optuna.Trial, outcome: Outcome) -> None:
+    def tell(self, trial: optuna.Trial, outcome: TrialResult) -> None:
         """What came of a trial of the last round, in its order."""
         for step, value in outcome.reports:
             trial.report(value, step)
@@ -256,7 +256,7 @@ def _study(spec: PipelineSpec, seed: int) -> optuna.Study:
     )
 
 
-def _as_finished(outcome: Outcome) -> optuna.trial.FrozenTrial:
+def _as_finished(outcome: TrialResult) -> optuna.trial.FrozenTrial:
     return optuna.trial.create_trial(
         state=_OPTUNA_STATES[outcome.state], value=outcome.value, intermediate_values=dict(outcome.reports)
     )

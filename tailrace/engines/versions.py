@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from tailrace.contracts import Model
-from tailrace.engines.library_errors import said
+from tailrace.engines.library_errors import error_text
 from tailrace.errors import SignatureMismatch, TailraceError
 from tailrace.lineage.libraries import installed_version
 
@@ -64,7 +64,7 @@ def load(folder: Path, description: Mapping[str, Any], read: Callable[[], Model]
 def _sentence(
     folder: Path, here: Mapping[str, str], stored: Mapping[str, str], other: Mapping[str, str], error: Exception
 ) -> str:
-    what = said(error)
+    what = error_text(error)
     if other:
         pins = " ".join(f"{name}=={version}" for name, version in other.items())
         return (

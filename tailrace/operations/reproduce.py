@@ -13,14 +13,14 @@ from tailrace.errors import BadInput, PinLost
 from tailrace.lineage import pins, run_tags
 from tailrace.problems.metrics import measure
 from tailrace.spec import PipelineSpec
-from tailrace.stages.train import fit, holdout_labels, inputs_of
+from tailrace.stages.train import fit_best, holdout_labels, inputs_of
 from tailrace.training import training_set
 
 Data = Literal["pinned", "current"]
 
 
 @dataclass(frozen=True)
-class Compared:
+class ReproducedValue:
     """One thing as the run recorded it, and as it is now."""
 
     name: str
@@ -42,8 +42,8 @@ class Reproduction:
     run_id: str
     pipeline: str
     data: Data
-    inputs: tuple[Compared, ...]
-    results: tuple[Compared, ...]
+    inputs: tuple[ReproducedValue, ...]
+    results: tuple[ReproducedValue, ...]
     changed_since: tuple[str, ...]
 
     @property
@@ -51,7 +51,7 @@ class Reproduction:
         return bool(self.results) and all(result.same for result in self.results)
 
     @property
-    def first_difference(self) -> Compared | None:
+    def first_difference(self) -> ReproducedValue | None:
         return next((compared for compared in self.inputs if not compared.same), None)
 
     def sentence(self) -> str:
@@ -90,11 +90,13 @@ def run(
     changed = _changed_since(services, spec, pinned)
     unreadable = _unreadable(services, chosen)
     if unreadable:
-        inputs = [Compared(role, record.tags[f"{run_tags.INPUT}{role}"], why) for role, why in unreadable.items()]
+        inputs = [
+            ReproducedValue(role, record.tags[f"{run_tags.INPUT}{role}"], why) for role, why in unreadable.items()
+        ]
         return Reproduction(run_id, spec.name, data, tuple(inputs), (), changed)
     loaded = training_set.load(services.lake, services.engine, spec, day, chosen)
     seed, trials = int(record.tags[run_tags.INPUT + "seed"]), int(record.tags[run_tags.INPUT + "trials"])
-    trained, scores = fit(services, spec, loaded, seed=seed, trials=trials, on_trial=on_trial)
+    trained, scores = fit_best(services, spec, loaded, seed=seed, trials=trials, on_trial=on_trial)
     metrics = measure(holdout_labels(loaded), scores)
     recorded = record.tags[run_tags.MODEL_DIGEST]
     now = inputs_of(spec, day, loaded.digests, seed, trials)
@@ -102,10 +104,10 @@ def run(
         run_id,
         spec.name,
         data,
-        tuple(Compared(name, record.tags[f"{run_tags.INPUT}{name}"], value) for name, value in now.items()),
+        tuple(ReproducedValue(name, record.tags[f"{run_tags.INPUT}{name}"], value) for name, value in now.items()),
         (
-            Compared("model digest", recorded, digest_to_compare(trained.model, recorded)),
-            *(Compared(name, repr(_metric(record, name)), repr(value)) for name, value in metrics.items()),
+            ReproducedValue("model digest", recorded, digest_to_compare(trained.model, recorded)),
+            *(ReproducedValue(name, repr(_metric(record, name)), repr(value)) for name, value in metrics.items()),
         ),
         changed,
     )

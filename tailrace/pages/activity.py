@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 
 from tailrace.contracts import ModelResult
 
-Outcome = Literal["success", "failed", "running", "queued"]
+RunState = Literal["success", "failed", "running", "queued"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Attempt:
     dag_id: str
     run_id: str
     day: dt.date | None
-    outcome: Outcome
+    outcome: RunState
     at: dt.datetime
     """When it ended; when it started, or was queued, if it has not."""
     task: str = ""
@@ -32,7 +32,7 @@ class Attempt:
 
 
 @dataclass(frozen=True)
-class Approval:
+class OpenApproval:
     """A task that waits for somebody to decide."""
 
     dag_id: str
@@ -78,7 +78,7 @@ class Activity(Protocol):
         """The warehouse's next night; without a day if its schedule has ended, or Airflow has no such DAG."""
         ...
 
-    def approvals(self, pipelines: Sequence[str]) -> Mapping[str, Sequence[Approval]]:
+    def approvals(self, pipelines: Sequence[str]) -> Mapping[str, Sequence[OpenApproval]]:
         """What waits for a decision, by pipeline, oldest first."""
         ...
 

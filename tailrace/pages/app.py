@@ -49,10 +49,10 @@ def installed() -> FastAPI:
         Found(lambda: services.landing),
     )
     cache_warmer.keep(sources)
-    return create(web.Held(sources, lambda: services.tracker, configured.data_docs))
+    return create(web.AppParts(sources, lambda: services.tracker, configured.data_docs))
 
 
-def create(held: web.Held) -> FastAPI:
+def create(held: web.AppParts) -> FastAPI:
     """The application on these sources."""
     app = _empty()
     app.state.held = held

@@ -19,7 +19,7 @@ DAYS = ("day", "first_day")
 
 
 @dataclass(frozen=True)
-class Kind:
+class FormKind:
     """What a form is called, what it starts, and what it does in a sentence."""
 
     title: str
@@ -57,7 +57,7 @@ class Form:
 
     action: str
     pipeline: str
-    kind: Kind
+    kind: FormKind
     fields: tuple[Field, ...]
     zone: str
     first: str = ""
@@ -65,7 +65,7 @@ class Form:
     at_once: int = AT_ONCE["predict"]
 
 
-CATCH_UP = Kind(
+CATCH_UP = FormKind(
     "Catch up",
     dag_ids.WAREHOUSE,
     "Lands, builds, validates and takes every night from the first day to the last in one run, for all pipelines. Days "
@@ -75,37 +75,37 @@ CATCH_UP = Kind(
 )
 
 
-def kind_of(action: str, pipeline: str) -> Kind | None:
+def kind_of(action: str, pipeline: str) -> FormKind | None:
     """What the action is for this pipeline; None if there is no such action."""
     kinds = {
-        "backfill": Kind(
+        "backfill": FormKind(
             "Backfill",
             dag_ids.predict(pipeline),
             "Predicts every day of a range, oldest first, a few at a time. Days that are published already from the "
             "same features by the same model are recognised and skipped.",
             "Start the backfill",
         ),
-        "predict": Kind(
+        "predict": FormKind(
             "Predict a day",
             dag_ids.predict(pipeline),
             "Scores, audits and publishes one day. What was published before stays unless the new predictions pass.",
             "Predict the day",
         ),
-        "train": Kind(
+        "train": FormKind(
             "Retrain",
             dag_ids.train(pipeline),
             "Trains a challenger on what was known at the day's first minute, compares it with the champion on the "
             "same rows, and asks the gate which of them is better.",
             "Start training",
         ),
-        "rollback": Kind(
+        "rollback": FormKind(
             "Roll back",
             dag_ids.rollback(pipeline),
             "Makes a former champion the champion again. Published days stay as they are until they are predicted "
             "again.",
             "Roll back",
         ),
-        "approve": Kind(
+        "approve": FormKind(
             "Ask for approval",
             dag_ids.approve(pipeline),
             "Asks a person whether a version becomes champion: a card shows it against the champion, and takes the "
@@ -118,7 +118,7 @@ def kind_of(action: str, pipeline: str) -> Kind | None:
 
 def build(
     action: str,
-    kind: Kind,
+    kind: FormKind,
     spec: PipelineSpec,
     params: Mapping[str, Mapping[str, Any]],
     given: Mapping[str, str],

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from tailrace.contracts import Commit
 from tailrace.pages.activity import Attempt
 
-Kind = Literal["published", "warned", "refused", "failed", "running", "missing"]
+DayState = Literal["published", "warned", "refused", "failed", "running", "missing"]
 
 NAMES: dict[str, str] = {
     "published": "published",
@@ -43,7 +43,7 @@ SERVED_BY = {
 class State:
     """A kind, which gives colour and sign, and a sentence."""
 
-    kind: Kind
+    kind: DayState
     sentence: str
 
 

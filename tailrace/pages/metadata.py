@@ -25,13 +25,13 @@ from tailrace import days
 from tailrace.contracts import ModelResult
 from tailrace.lineage import dag_ids
 from tailrace.orchestration import task_results
-from tailrace.pages.activity import Approval, Attempt, NextRun, Night, Outcome
+from tailrace.pages.activity import Attempt, NextRun, Night, OpenApproval, RunState
 
 MOST_RUNS = 5000
 """The newest runs of a DAG that are looked at: years of nights, and their reruns."""
 LONGEST = dt.timedelta(days=400)
 """Of a run of several days, the days before the last one that are looked at."""
-OUTCOMES: Mapping[str, Outcome] = {"success": "success", "failed": "failed", "queued": "queued"}
+OUTCOMES: Mapping[str, RunState] = {"success": "success", "failed": "failed", "queued": "queued"}
 UNFINISHED = (
     TaskInstanceState.RUNNING,
     TaskInstanceState.UP_FOR_RETRY,
@@ -100,7 +100,7 @@ class AirflowActivity:
         keys += [key for kind, key in runs if kind == DagRunType.SCHEDULED]
         return Night(min((day for key in keys if (day := _parsed(key))), default=None), bool(runs))
 
-    def approvals(self, pipelines: Sequence[str]) -> Mapping[str, Sequence[Approval]]:
+    def approvals(self, pipelines: Sequence[str]) -> Mapping[str, Sequence[OpenApproval]]:
         with create_session(scoped=False) as session:
             rows = session.execute(
                 select(
@@ -114,11 +114,11 @@ class AirflowActivity:
                 .where(HITLDetail.responded_at.is_(None), TaskInstance.state.in_(UNFINISHED))
                 .order_by(HITLDetail.created_at)
             ).all()
-        waiting: dict[str, list[Approval]] = {}
+        waiting: dict[str, list[OpenApproval]] = {}
         for row in rows:
             pipeline = row[0].partition("__")[2]
             if pipeline in pipelines:
-                waiting.setdefault(pipeline, []).append(Approval(*row))
+                waiting.setdefault(pipeline, []).append(OpenApproval(*row))
         return waiting
 
     def nodes(self, dag_id: str, run_id: str) -> Sequence[ModelResult] | None:

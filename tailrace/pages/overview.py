@@ -30,7 +30,7 @@ DRIFT_WORDS = {
 }
 
 
-class Held(NamedTuple):
+class LakeSummary(NamedTuple):
     """The champions, the last publication, and how the days before it turned out."""
 
     champions: Sequence[Promotion]
@@ -39,7 +39,7 @@ class Held(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Row:
+class OverviewRow:
     """A pipeline. `trend` are the last days' values of `metric`, oldest first; `drift` is ok, watch, alarm or ''."""
 
     name: str
@@ -62,7 +62,7 @@ class Row:
 class Overview:
     """All rows, the pipelines whose file is wrong with what is wrong, and what nights have to be caught up."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[OverviewRow, ...]
     broken: Mapping[str, str]
     nights: MissedNights | None = None
 
@@ -88,7 +88,7 @@ def gather(sources: Sources, specs: Sequence[PipelineSpec], broken: Mapping[str,
     return Overview(tuple(rows), broken, missed.nights_now(sources))
 
 
-def of_lake(sources: Sources, specs: Sequence[PipelineSpec]) -> dict[str, Held]:
+def of_lake(sources: Sources, specs: Sequence[PipelineSpec]) -> dict[str, LakeSummary]:
     """What the lake says of each pipeline. Raises LakeUnavailable."""
     # Most of it is waiting for the lake's storage.
     with ThreadPoolExecutor(READERS) as readers:
@@ -96,25 +96,25 @@ def of_lake(sources: Sources, specs: Sequence[PipelineSpec]) -> dict[str, Held]:
     return {spec.name: each for spec, each in zip(specs, held, strict=True)}
 
 
-def _of_lake(sources: Sources, spec: PipelineSpec) -> Held:
+def _of_lake(sources: Sources, spec: PipelineSpec) -> LakeSummary:
     last = sources.lake.last(spec.predictions_table)
     days = sources.performance(spec.name, last.day - dt.timedelta(days=TREND_DAYS)) if last and last.day else None
-    return Held(sources.champions(spec.name), last, days)
+    return LakeSummary(sources.champions(spec.name), last, days)
 
 
 def _row(
     sources: Sources,
     spec: PipelineSpec,
-    held: Held,
+    held: LakeSummary,
     attempt: Attempt | None,
     following: NextRun | None,
     waiting: int,
-) -> Row:
+) -> OverviewRow:
     today = sources.today(zone(spec))
     champions, last, days = held
     metric = shown_metric(spec)
     drift = _drift(days)
-    return Row(
+    return OverviewRow(
         spec.name,
         spec.owner,
         first_sentence(spec.description),

@@ -13,7 +13,7 @@ from tailrace.champions.promotions import Promotion
 from tailrace.contracts import Commit, ModelVersion, Pin, RunRecord
 from tailrace.lineage import identity, pins, run_tags
 from tailrace.pages import labels, missed
-from tailrace.pages.activity import Approval, Attempt
+from tailrace.pages.activity import Attempt, OpenApproval
 from tailrace.pages.labels import State
 from tailrace.pages.overview import first_sentence, next_words
 from tailrace.pages.sources import Sources, number, shown_metric
@@ -78,7 +78,7 @@ class PipelinePage:
     decisions: tuple[Promotion, ...]
     versions: tuple[Version, ...]
     tracker_problem: str
-    approvals: Sequence[Approval]
+    approvals: Sequence[OpenApproval]
     missed_training: dt.date | None = None
 
 

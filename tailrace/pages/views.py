@@ -15,7 +15,7 @@ from tailrace import days
 from tailrace.lineage import dag_ids
 from tailrace.pages import access, catalog, charts, forms, overview, pipeline
 from tailrace.pages import day as day_page
-from tailrace.pages.web import Held, HeldDep, ReadableDep, forbidden, shown
+from tailrace.pages.web import AppParts, HeldDep, ReadableDep, forbidden, shown
 from tailrace.spec import PipelineSpec
 
 router = APIRouter(prefix="/pages")
@@ -98,7 +98,7 @@ def show_nodes(request: Request, held: HeldDep, dag_id: str, run_id: str, user: 
     return shown(request, "nodes", nodes=nodes, dag_id=dag_id, run_id=run_id, pipeline=dag_id.partition("__")[2])
 
 
-def _params(held: Held, user: GetUserDep, dag: str, may: str) -> Mapping[str, Mapping[str, Any]]:
+def _params(held: AppParts, user: GetUserDep, dag: str, may: str) -> Mapping[str, Mapping[str, Any]]:
     """The DAG's parameters, for a user who may start runs of it; `may` is what they may do anyway."""
     if not access.may_trigger(user, dag):
         raise HTTPException(403, f"You may {may}, but not start runs of {dag}.")

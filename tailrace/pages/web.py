@@ -36,7 +36,7 @@ TITLES = {401: "You are not logged in", 403: "Not allowed", 404: "Not found"}
 
 
 @dataclass(frozen=True)
-class Held:
+class AppParts:
     """What the application was made with."""
 
     sources: Sources
@@ -44,9 +44,9 @@ class Held:
     data_docs: Path
 
 
-def held(request: Request) -> Held:
+def held(request: Request) -> AppParts:
     """What the application was made with."""
-    made_with: Held = request.app.state.held
+    made_with: AppParts = request.app.state.held
     return made_with
 
 
@@ -61,7 +61,7 @@ def readable(name: str, user: GetUserDep) -> PipelineSpec:
         raise UnknownName(unknown.kind, name, access.readable(user, unknown.known)) from None
 
 
-HeldDep = Annotated[Held, Depends(held)]
+HeldDep = Annotated[AppParts, Depends(held)]
 ReadableDep = Annotated[PipelineSpec, Depends(readable)]
 
 

@@ -18,7 +18,7 @@ Bounds = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Compared:
+class ComparedMetric:
     """A metric on the holdout, with 95 % intervals; `difference` is challenger minus champion, in (low, high)."""
 
     metric: str
@@ -75,7 +75,7 @@ class Comparison:
     champion_run_id: str | None
     gate_metric: str
     holdout_rows: int
-    metrics: tuple[Compared, ...]
+    metrics: tuple[ComparedMetric, ...]
     slices: tuple[Slice, ...]
     calibration: tuple[CalibrationBin, ...]
     changes: tuple[Change, ...]
@@ -86,7 +86,7 @@ class Comparison:
     @classmethod
     def from_json(cls, text: str) -> Comparison:
         held = json.loads(text)
-        parts = {"metrics": Compared, "slices": Slice, "calibration": CalibrationBin, "changes": Change}
+        parts = {"metrics": ComparedMetric, "slices": Slice, "calibration": CalibrationBin, "changes": Change}
         for name, part in parts.items():
             held[name] = tuple(part(**row) for row in held[name])
         return cls(**held)
@@ -122,12 +122,12 @@ def compare(
     )
 
 
-def _metrics(challenger: Side, champion: Side | None, intervals: Mapping[str, Intervals]) -> Iterator[Compared]:
+def _metrics(challenger: Side, champion: Side | None, intervals: Mapping[str, Intervals]) -> Iterator[ComparedMetric]:
     ours = measure(challenger.holdout.labels, challenger.holdout.scores)
     theirs = measure(champion.holdout.labels, champion.holdout.scores) if champion else {}
     for metric, greater_is_better in METRICS.items():
         found = intervals[metric]
-        yield Compared(
+        yield ComparedMetric(
             metric,
             greater_is_better,
             _known(ours[metric]),

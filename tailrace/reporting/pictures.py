@@ -24,7 +24,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from tailrace.contracts import Trial
 
-Scored = tuple[str, np.ndarray, np.ndarray]
+ScoredRows = tuple[str, np.ndarray, np.ndarray]
 
 COLORS = ("#2563eb", "#d97706", "#6b7280", "#059669", "#9333ea", "#dc2626")
 TOP_FEATURES = 20
@@ -48,7 +48,7 @@ class Picture:
 def draw_all(
     folder: Path,
     *,
-    holdouts: Sequence[Scored],
+    holdouts: Sequence[ScoredRows],
     metric: str,
     measured: Mapping[str, Mapping[str, float]],
     slices: Mapping[str, Sequence[tuple[str, float | None, int]]],
@@ -115,7 +115,7 @@ def draw_all(
     return drawn
 
 
-def roc(axes: Axes, holdouts: Sequence[Scored]) -> None:
+def roc(axes: Axes, holdouts: Sequence[ScoredRows]) -> None:
     for (name, labels, scores), color in zip(holdouts, _colors(len(holdouts)), strict=True):
         false, true, _ = roc_curve(labels, scores)
         axes.plot(*_thinned(false, true), color=color, label=_short(name))
@@ -124,7 +124,7 @@ def roc(axes: Axes, holdouts: Sequence[Scored]) -> None:
     _legend(axes)
 
 
-def precision_recall(axes: Axes, holdouts: Sequence[Scored]) -> None:
+def precision_recall(axes: Axes, holdouts: Sequence[ScoredRows]) -> None:
     for (name, labels, scores), color in zip(holdouts, _colors(len(holdouts)), strict=True):
         precision, recall, _ = precision_recall_curve(labels, scores)
         axes.plot(*_thinned(recall, precision), color=color, label=_short(name), drawstyle="steps-post")
@@ -133,7 +133,7 @@ def precision_recall(axes: Axes, holdouts: Sequence[Scored]) -> None:
     _legend(axes)
 
 
-def calibration(axes: Axes, holdouts: Sequence[Scored]) -> None:
+def calibration(axes: Axes, holdouts: Sequence[ScoredRows]) -> None:
     for (name, labels, scores), color in zip(holdouts, _colors(len(holdouts)), strict=True):
         observed, predicted = calibration_curve(labels, scores, n_bins=CALIBRATION_BINS)
         axes.plot(predicted, observed, color=color, marker="o", markersize=3.5, label=_short(name))

@@ -8,7 +8,7 @@ from typing import Any
 from tailrace.errors import did_you_mean
 from tailrace.settings import project_file, values
 from tailrace.settings.keys import every_setting
-from tailrace.settings.values import Kind
+from tailrace.settings.values import ValueKind
 
 
 class Given:
@@ -41,7 +41,7 @@ class Given:
         """Add the problem that the setting, named first, has."""
         self.problems.append(f"{self.label(variable)} {said}")
 
-    def read(self, variable: str, kind: Kind, default: Any) -> Any:
+    def read(self, variable: str, kind: ValueKind, default: Any) -> Any:
         """The value of a kind of setting; the default where the variable is not set, or wrong."""
         if variable not in self:
             return default

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from tailrace.settings.fields import MOST_SEED, NATIVE_READERS
 
 
-class Kind(NamedTuple):
+class ValueKind(NamedTuple):
     """How a text is read (None: it is wrong), and what it must be."""
 
     read: Callable[[str], Any]
@@ -55,14 +55,14 @@ def listed(names: Sequence[str], last: str = "and") -> str:
     return f" {last} ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
-TEXT = Kind(str, "a text")
-COUNT = Kind(whole_number(1), "a whole number of 1 or more")
-SEED = Kind(whole_number(0, MOST_SEED), f"a whole number from 0 to {MOST_SEED}")
-MEMORY = Kind(matching(r"[1-9]\d*[kmgt]"), "a whole number and a unit k, m, g or t, such as '2g'")
-POD_MEMORY = Kind(matching(r"[1-9]\d*(Mi|Gi)"), "a whole number and Mi or Gi, such as '4Gi'")
-OBJECT = Kind(json_object, "a JSON object of strings")
-SPARK: Mapping[str, Kind] = {
-    "master": Kind(
+TEXT = ValueKind(str, "a text")
+COUNT = ValueKind(whole_number(1), "a whole number of 1 or more")
+SEED = ValueKind(whole_number(0, MOST_SEED), f"a whole number from 0 to {MOST_SEED}")
+MEMORY = ValueKind(matching(r"[1-9]\d*[kmgt]"), "a whole number and a unit k, m, g or t, such as '2g'")
+POD_MEMORY = ValueKind(matching(r"[1-9]\d*(Mi|Gi)"), "a whole number and Mi or Gi, such as '4Gi'")
+OBJECT = ValueKind(json_object, "a JSON object of strings")
+SPARK: Mapping[str, ValueKind] = {
+    "master": ValueKind(
         matching(r"local\[([1-9]\d*|\*)(, ?[1-9]\d*)?\]|spark://[^\s/:]+:\d+(,[^\s/:]+:\d+)*|k8s://\S+"),
         "local[N], local[*], spark://host:port or k8s://https://host:port",
     ),
@@ -73,9 +73,9 @@ SPARK: Mapping[str, Kind] = {
     "executor_cores": COUNT,
     "executors": COUNT,
     "executor_wait_seconds": COUNT,
-    "node_cores": Kind(whole_number(0), "a whole number of 0 or more"),
-    "dynamic_allocation": Kind(switch, "true or false"),
-    "native_reader": Kind(lambda text: text if text in NATIVE_READERS else None, "empty or 'delta'"),
+    "node_cores": ValueKind(whole_number(0), "a whole number of 0 or more"),
+    "dynamic_allocation": ValueKind(switch, "true or false"),
+    "native_reader": ValueKind(lambda text: text if text in NATIVE_READERS else None, "empty or 'delta'"),
     "conf": OBJECT,
 }
 """The kinds of the engine `spark`'s settings; those not named here are texts."""

@@ -20,7 +20,7 @@ from tailrace.stages.evaluate import champion_against, comparison_of, decision_o
 log = logging.getLogger("tailrace")
 
 GATE, TIMEOUT = "gate", "timeout"
-Outcome = Literal["promoted", "kept", "waiting", "rejected", "rolled_back"]
+PromotionState = Literal["promoted", "kept", "waiting", "rejected", "rolled_back"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Promoted:
 
     pipeline: str
     version: str
-    outcome: Outcome
+    outcome: PromotionState
     previous: str | None
     reason: str
     effective_from: dt.date | None = None

@@ -90,7 +90,7 @@ def run(
             tracker.log_trial(run_id, trial)
             on_trial(trial)
 
-        trained, scores = fit(services, spec, data, seed=seed, trials=budget, on_trial=record)
+        trained, scores = fit_best(services, spec, data, seed=seed, trials=budget, on_trial=record)
         metrics = measure(holdout_labels(data), scores)
         references.keep(services.lake, tracker, spec, run_id, pins["features"], data.holdout, scores)
         version = _register(services, spec, run_id, data, trained, scores, metrics, seed, budget)
@@ -116,7 +116,7 @@ def run(
     )
 
 
-def fit(
+def fit_best(
     services: Services,
     spec: PipelineSpec,
     data: TrainingSet,

@@ -20,7 +20,7 @@ SUITE_KEYS = ("name", "expectations", "meta", "notes", "id", "suite_parameters")
 EXPECTATION_KEYS = ("type", "kwargs", "severity", "meta", "notes", "description", "id", "rendered_content")
 SEVERITIES: Mapping[str, Severity] = {"critical": "critical", "warning": "warning", "info": "warning"}
 
-Check = Callable[[str, Mapping[str, Any]], Iterable[str]]
+ArgumentCheck = Callable[[str, Mapping[str, Any]], Iterable[str]]
 """Problems of an expectation's type and arguments, a phrase each."""
 
 
@@ -48,7 +48,7 @@ def names(folder: Path) -> tuple[str, ...]:
     return tuple(sorted(path.relative_to(folder).with_suffix("").as_posix() for path in files))
 
 
-def read(folder: Path, suite: str, check: Check) -> Suite:
+def read(folder: Path, suite: str, check: ArgumentCheck) -> Suite:
     """The suite of that name.
 
     Raises UnknownName if there is no such file, BadInput listing every problem of the file.
@@ -99,7 +99,7 @@ def _malformed(path: Path, problems: list[str]) -> ProblemList:
     return ProblemList(f"The expectation suite {path} cannot be used; correct the file:", problems)
 
 
-def _suite_problems(content: Any, name: str, check: Check) -> Iterable[str]:
+def _suite_problems(content: Any, name: str, check: ArgumentCheck) -> Iterable[str]:
     if not isinstance(content, dict):
         yield "it holds no JSON object with 'name' and 'expectations'"
         return
@@ -114,7 +114,7 @@ def _suite_problems(content: Any, name: str, check: Check) -> Iterable[str]:
         yield from _expectation_problems(f"expectation {number}", item, check)
 
 
-def _expectation_problems(label: str, item: Any, check: Check) -> Iterable[str]:
+def _expectation_problems(label: str, item: Any, check: ArgumentCheck) -> Iterable[str]:
     if not isinstance(item, dict) or not isinstance(item.get("type"), str):
         yield f"{label}: it must be an object with a 'type'"
         return

@@ -16,7 +16,7 @@ from tailrace.engines.local import LocalEngine
 from tailrace.errors import LakeUnavailable, TrackerUnavailable
 from tailrace.lake.memory import MemoryLake
 from tailrace.pages import cache_warmer, catalog, charts, day, labels, missed, missed_work, overview, pipeline
-from tailrace.pages.activity import Approval, Attempt, NextRun, Night
+from tailrace.pages.activity import Attempt, NextRun, Night, OpenApproval
 from tailrace.pages.caching import FRESH_SECONDS, CachedLake, CachedTracker
 from tailrace.pages.sources import Sources
 from tailrace.sources.landing import Landing
@@ -44,7 +44,7 @@ class Nights:
 
     attempts: dict[dt.date, Attempt] = field(default_factory=dict)
     following: NextRun = field(default_factory=lambda: NextRun(None, missing=True))
-    waiting: list[Approval] = field(default_factory=list)
+    waiting: list[OpenApproval] = field(default_factory=list)
     coming: Night = field(default_factory=Night)
 
     def latest(self, pipelines):

@@ -35,9 +35,9 @@ def harmless(html: str) -> bool:
     return own and "<img" not in html and "onerror=alert(1)>" not in html and "javascript:" not in html
 
 
-def row(**values) -> overview.Row:
+def row(**values) -> overview.OverviewRow:
     state = labels.State("published", "published 03:12 by v7")
-    made = overview.Row(
+    made = overview.OverviewRow(
         "churn", "growth", "Who leaves?", "7", DAY, DAY, state, "roc_auc", (), "", "not measured", "–", 0
     )
     return replace(made, **values)

@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 
 from tailrace.contracts import Model
 from tailrace.engines.distributed_models import LinearModel, NotConverted, TreesModel
-from tailrace.engines.library_errors import NO_CANDIDATES_FAULT, said
+from tailrace.engines.library_errors import NO_CANDIDATES_FAULT, error_text
 from tailrace.engines.spark.columns import Batches, InWorkers, in_workers, places
 from tailrace.engines.spark.encoding import (
     DIGITS,
@@ -72,7 +72,7 @@ def _converted(candidate: Candidate, fitted: Any, convert: Callable[[Any], Model
         raise
     except Exception as error:
         what = candidate.estimator.rpartition(".")[2]
-        raise NotConverted(f"The model that {what} fitted cannot be taken out of Spark: {said(error)}") from error
+        raise NotConverted(f"The model that {what} fitted cannot be taken out of Spark: {error_text(error)}") from error
 
 
 def workers_of(candidate: Candidate, rows: int, slots: int) -> int:

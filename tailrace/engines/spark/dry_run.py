@@ -17,7 +17,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from tailrace.contracts import Model
-from tailrace.engines.dry_run import FEW, SEED, SMALL, Fit
+from tailrace.engines.dry_run import FEW, SEED, SMALL, SampleFit
 from tailrace.engines.encoding import to_numpy
 from tailrace.engines.spark import distributed
 from tailrace.engines.spark.columns import ascending, named
@@ -30,7 +30,7 @@ from tailrace.spec import LABEL, Candidate, PipelineSpec
 
 
 @contextmanager
-def fitting(session: SparkSession, spec: PipelineSpec) -> Iterator[Fit]:
+def fitting(session: SparkSession, spec: PipelineSpec) -> Iterator[SampleFit]:
     """Fits distributed candidates on few rows: with few trees and rounds, XGBoost on one worker.
 
     A candidate's rows are encoded once for all its sets of parameters. Raises what `spark_errors` and `learning` do.

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from tailrace import errors
 from tailrace.engines.spark.jvm import has_ended, last_words
-from tailrace.engines.spark.preflight import said
+from tailrace.engines.spark.preflight import size_text
 from tailrace.errors import (
     ClusterRefused,
     ClusterUnavailable,
@@ -166,7 +166,7 @@ def peak_memory(executor: str) -> str:
                 python = peaks.get().getMetricValue("ProcessTreePythonRSSMemory")
                 jvm = peaks.get().getMetricValue("ProcessTreeJVMRSSMemory")
                 if python + jvm > 0:
-                    return f" (its last reported peak was {said(python + jvm)}, {said(python)} of it Python)"
+                    return f" (its last reported peak was {size_text(python + jvm)}, {size_text(python)} of it Python)"
     except (Py4JError, ConnectionError):
         pass  # the JVM has gone as well: there is nobody left to ask
     return ""
@@ -203,10 +203,10 @@ def _driver_ended(doing: str, text: str) -> TailraceError | None:
     return None
 
 
-Found = tuple[type[TailraceError], str]
+Failure = tuple[type[TailraceError], str]
 
 
-def _installation(text: str) -> Found | None:
+def _installation(text: str) -> Failure | None:
     """What is wrong with the Python of the executors."""
     if found := re.search(r"different version(?: in worker)?: (\d+\.\d+) than that in driver: (\d+\.\d+)", text):
         return ClusterRefused, other_python(found[1], found[2])
@@ -234,7 +234,7 @@ def no_rights(namespace: str, said: str) -> str:
     )
 
 
-def _memory(text: str, peak: Callable[[str], str]) -> Found | None:
+def _memory(text: str, peak: Callable[[str], str]) -> Failure | None:
     executor = _executor(text)
     if re.search(r"(exit code|exited with code|exitCode:?) 137|OOMKilled", text):
         return (
@@ -253,7 +253,7 @@ def _memory(text: str, peak: Callable[[str], str]) -> Found | None:
     return None
 
 
-def _lost(text: str) -> Found | None:
+def _lost(text: str) -> Failure | None:
     if found := re.search(r"ExecutorLostFailure \(.*?\) Reason: (.+)", text):
         return ExecutorsLost, (
             f"executors were lost, the last for this: {found[1].strip().rstrip('.')}; if nodes are taken away, run "
@@ -262,7 +262,7 @@ def _lost(text: str) -> Found | None:
     return None
 
 
-def _other(text: str) -> Found | None:
+def _other(text: str) -> Failure | None:
     if re.search(r"requires more slots than the total number of slots in the cluster", text):
         return ClusterUnavailable, (
             "its tasks must all start at once, and the cluster has too few cores for them now; run again when the "

@@ -148,7 +148,7 @@ def _sizes(settings: SparkSettings) -> list[str]:
         )
     if settings.node_memory and executor_bytes(settings) > bytes_of(settings.node_memory):
         problems.append(
-            f"An executor takes {said(executor_bytes(settings))} (TAILRACE_SPARK_EXECUTOR_MEMORY "
+            f"An executor takes {size_text(executor_bytes(settings))} (TAILRACE_SPARK_EXECUTOR_MEMORY "
             f"{settings.executor_memory} and what comes on top) and the largest node has {settings.node_memory} "
             "(TAILRACE_SPARK_NODE_MEMORY): no executor would ever start; ask for less."
         )
@@ -191,6 +191,6 @@ def bytes_of(memory: str) -> int:
     return int(memory[:-1]) * UNITS[memory[-1]]
 
 
-def said(size: int) -> str:
+def size_text(size: int) -> str:
     """'2.8 GiB' for a number of bytes."""
     return f"{size / UNITS['g']:.1f} GiB" if size >= UNITS["g"] else f"{size / UNITS['m']:.0f} MiB"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from tailrace.engines.search import Job, Outcome, Run, comparison, one_thread, run_job
+from tailrace.engines.search import Job, Run, TrialResult, one_thread, run_job, trial_rows
 from tailrace.engines.spark.failures import freed, guarded, spark_errors
 from tailrace.engines.spark.progress import told
 from tailrace.engines.spark.workers import settle
@@ -47,13 +47,13 @@ def in_tasks(
     `tell` is told how many trials of a round are done. Raises TrainingFailed if the rows cannot be compared
     on, and what `spark_errors` does.
     """
-    comparison(spec, rows, labels)
+    trial_rows(spec, rows, labels)
     doing = f"The hyperparameter search of {spec.name}"
     context = spark.sparkContext
     with spark_errors(doing):
         shipment = context.broadcast(_Shipment(spec, rows.combine_chunks(), labels, seed))
 
-    def run(jobs: Sequence[Job]) -> list[Outcome]:
+    def run(jobs: Sequence[Job]) -> list[TrialResult]:
         with spark_errors(doing), told(spark, lambda progress: tell(f"Searching {spec.name}, {progress}")):
             return context.parallelize(jobs, len(jobs)).map(functools.partial(_run_shipped, shipment)).collect()
 
@@ -62,9 +62,9 @@ def in_tasks(
 
 
 @guarded
-def _run_shipped(shipment: Broadcast[_Shipment], job: Job) -> Outcome:
+def _run_shipped(shipment: Broadcast[_Shipment], job: Job) -> TrialResult:
     held = shipment.value
     with one_thread():
-        outcome = run_job(held.spec, comparison(held.spec, held.rows, held.labels), held.seed, job)
+        outcome = run_job(held.spec, trial_rows(held.spec, held.rows, held.labels), held.seed, job)
     settle()
     return outcome

@@ -18,8 +18,8 @@ from tailrace.contracts import LabelledRows, Trained, Trial
 from tailrace.engines import dry_run
 from tailrace.engines.encoding import to_numpy
 from tailrace.engines.estimators import is_distributed
-from tailrace.engines.library_errors import NO_CANDIDATES_FAULT, said
-from tailrace.engines.search import WATCH_SHARE, Job, Outcome, Run, best_of, refit, search
+from tailrace.engines.library_errors import NO_CANDIDATES_FAULT, error_text
+from tailrace.engines.search import WATCH_SHARE, Job, Run, TrialResult, best_of, refit, search
 from tailrace.engines.spark.distributed import Fit, learning, measured
 from tailrace.engines.spark.dry_run import fitting, some_of
 from tailrace.engines.spark.failures import freed, spark_errors
@@ -109,7 +109,7 @@ def _searching(
         if together:
             on_all = stack.enter_context(_one_by_one(session, spec, framed(session, rows), seed, slots, tell))
 
-        def run(jobs: Sequence[Job]) -> list[Outcome]:
+        def run(jobs: Sequence[Job]) -> list[TrialResult]:
             single = [job for job in jobs if not is_distributed(job.candidate)]
             done = iter(in_task(single)) if single else iter(())
             return [on_all(job) if is_distributed(job.candidate) else next(done) for job in jobs]
@@ -120,7 +120,7 @@ def _searching(
 @contextmanager
 def _one_by_one(
     session: SparkSession, spec: PipelineSpec, rows: FrameRows, seed: int, slots: int, tell: Tell
-) -> Iterator[Callable[[Job], Outcome]]:
+) -> Iterator[Callable[[Job], TrialResult]]:
     """Runs a distributed candidate's trial on the whole cluster.
 
     Raises TrainingFailed if the rows cannot be compared on, and what `spark_errors` does if no parameter is to blame.
@@ -133,12 +133,12 @@ def _one_by_one(
         _refuse_one_class(spec, watch, "comparison")
         fits: dict[str, Fit] = {}
 
-        def run(job: Job) -> Outcome:
+        def run(job: Job) -> TrialResult:
             name = job.candidate.name
             started = time.monotonic()
 
-            def ended(state: Literal["complete", "failed"], value: float | None = None, **found: str) -> Outcome:
-                return Outcome(state, value, found, time.monotonic() - started)
+            def ended(state: Literal["complete", "failed"], value: float | None = None, **found: str) -> TrialResult:
+                return TrialResult(state, value, found, time.monotonic() - started)
 
             try:
                 with spark_errors(f"A trial of {name}"), told(session, lambda progress: tell(f"{doing}, {progress}")):
@@ -151,7 +151,7 @@ def _one_by_one(
                 raise
             except Exception as error:  # noqa: BLE001 - whatever a library raises on parameters that it does not like
                 # A bad combination of parameters ends its own trial; the search goes on.
-                return ended("failed", error=said(error))
+                return ended("failed", error=error_text(error))
 
         yield run
 

@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
 from tailrace.engines.estimators import fit
-from tailrace.engines.library_errors import said
+from tailrace.engines.library_errors import error_text
 from tailrace.engines.local import LocalEngine
 from tailrace.spec import LABEL, Candidate, Choice, SearchBudget
 from tailrace.training.training_set import ArrowRows
@@ -179,6 +179,6 @@ def test_an_option_that_gives_no_probabilities_ends_its_own_trials(spec, rows):
 
 
 def test_an_error_is_quoted_with_its_class_where_its_text_says_little():
-    assert said(ValueError("C must be positive")) == "C must be positive"
-    assert said(KeyError("plan")) == "KeyError: 'plan'"
-    assert said(NotImplementedError()) == "NotImplementedError"
+    assert error_text(ValueError("C must be positive")) == "C must be positive"
+    assert error_text(KeyError("plan")) == "KeyError: 'plan'"
+    assert error_text(NotImplementedError()) == "NotImplementedError"

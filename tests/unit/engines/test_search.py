@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from tailrace.contracts import Trial
 from tailrace.engines import search as searching
 from tailrace.engines.local import LocalEngine
-from tailrace.engines.search import Job, Outcome, best_of, comparison, in_threads, refit, run_job, search
+from tailrace.engines.search import Job, TrialResult, best_of, in_threads, refit, run_job, search, trial_rows
 from tailrace.errors import BadInput, TrainingFailed
 from tailrace.spec import Candidate, FloatRange, PipelineSpec, SearchBudget
 from tailrace.training.training_set import LABEL, ArrowRows
@@ -42,7 +42,9 @@ class Scripted:
         self.rounds.append(list(jobs))
         for _ in jobs:
             state = self.states.get(self.count, "complete")
-            yield Outcome(state, float(self.count) if state == "complete" else None, {}, 0.1, ((20, self.count / 10),))
+            yield TrialResult(
+                state, float(self.count) if state == "complete" else None, {}, 0.1, ((20, self.count / 10),)
+            )
             self.count += 1
 
 
@@ -73,7 +75,7 @@ def test_trials_are_told_while_their_round_still_runs(spec):
     def run(jobs):
         for position, _ in enumerate(jobs):
             assert len(told) == position
-            yield Outcome("complete", 0.5, {}, 0.1)
+            yield TrialResult("complete", 0.5, {}, 0.1)
 
     search(spec, seed=1, trials=3, run=run, on_trial=told.append)
     assert len(told) == 3
@@ -95,7 +97,7 @@ def test_what_was_reported_of_pruned_trials_guides_the_search(spec):
             for job in jobs:
                 place = len(seen)
                 seen.append(job.parameters["learning_rate"])
-                yield Outcome("pruned", None, {}, 0.1, ((30, 0.1 if place == good else 0.9),))
+                yield TrialResult("pruned", None, {}, 0.1, ((30, 0.1 if place == good else 0.9),))
 
         seen: list[float] = []
         with pytest.raises(TrainingFailed, match="none of 20 trials completed"):
@@ -116,14 +118,14 @@ def test_no_round_begins_after_the_deadline_but_every_candidate_has_its_first(sp
 
 def test_jobs_and_outcomes_travel(spec, rows, labels):
     job = Job(TREES, {"n_estimators": 30, "learning_rate": 0.2})
-    outcome = run_job(spec, comparison(spec, rows[0], labels), 1, pickle.loads(pickle.dumps(job)))
+    outcome = run_job(spec, trial_rows(spec, rows[0], labels), 1, pickle.loads(pickle.dumps(job)))
     assert pickle.loads(pickle.dumps(outcome)) == outcome
     assert outcome.state == "complete"
     assert [step for step, _ in outcome.reports] == [10, 20, 30]
 
 
 def test_a_job_is_pruned_by_what_it_is_given(spec, rows, labels):
-    data = comparison(spec, rows[0], labels)
+    data = trial_rows(spec, rows[0], labels)
     better = run_job(spec, data, 1, Job(TREES, {"n_estimators": 80, "learning_rate": 0.2}))
     hopeless = {"n_estimators": 80, "learning_rate": 1e-6}
     assert run_job(spec, data, 1, Job(TREES, hopeless, (better,) * 3)).state == "complete"
@@ -134,7 +136,7 @@ def test_a_job_is_pruned_by_what_it_is_given(spec, rows, labels):
 def test_rows_are_compared_on_in_one_batch_however_they_are_cut(spec, rows, labels):
     """Predicted in other batches, a network's or a regression's scores differ in their last digits."""
     chunked = pa.Table.from_batches(rows[0].to_batches(max_chunksize=7))
-    (whole,), (pieces,) = (comparison(spec, table, labels).watch.to_batches() for table in (rows[0], chunked))
+    (whole,), (pieces,) = (trial_rows(spec, table, labels).watch.to_batches() for table in (rows[0], chunked))
     assert whole.equals(pieces)
 
 
@@ -143,7 +145,7 @@ def test_rows_are_compared_on_in_one_batch_however_they_are_cut(spec, rows, labe
 )
 def test_one_class_cannot_be_compared_on(spec, labels, part):
     with pytest.raises(TrainingFailed, match=f"{part} rows hold one class"):
-        comparison(spec, churn_rows(10)[0], np.array(labels))
+        trial_rows(spec, churn_rows(10)[0], np.array(labels))
 
 
 def test_the_threads_of_the_machine_change_neither_trials_nor_model(spec, rows, labels):
@@ -151,7 +153,7 @@ def test_the_threads_of_the_machine_change_neither_trials_nor_model(spec, rows, 
     found = []
     for threads in (1, 2):
         with threadpool_limits(threads):
-            with in_threads(spec, comparison(spec, rows[0], labels), 1, workers=threads) as run:
+            with in_threads(spec, trial_rows(spec, rows[0], labels), 1, workers=threads) as run:
                 trials = searched(spec, run, trials=6)
             histograms = next(trial for trial in trials if trial.candidate == HISTOGRAMS.name)
             model = refit(spec, histograms, rows[0], labels, seed=1, threads=threads)
@@ -164,7 +166,7 @@ def test_each_trial_has_one_thread(spec, rows, labels, monkeypatch):
         return {library["num_threads"] for library in threadpool_info()}
 
     monkeypatch.setattr(searching, "run_job", threads)
-    with threadpool_limits(2), in_threads(spec, comparison(spec, rows[0], labels), 1, workers=2) as run:
+    with threadpool_limits(2), in_threads(spec, trial_rows(spec, rows[0], labels), 1, workers=2) as run:
         assert list(run([Job(TREES, {})] * 2)) == [{1}, {1}]
 
 
@@ -181,7 +183,7 @@ def test_an_error_ends_the_search_without_running_what_is_waiting(spec, rows, la
     def refuse(trial):
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt), in_threads(spec, comparison(spec, rows[0], labels), 1, workers=1) as run:
+    with pytest.raises(KeyboardInterrupt), in_threads(spec, trial_rows(spec, rows[0], labels), 1, workers=1) as run:
         search(spec, seed=1, trials=9, run=run, on_trial=refuse)
     assert len(ran) < 9
 
