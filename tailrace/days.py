@@ -1,6 +1,6 @@
 """Days and their cutoffs.
 
-A run for day D uses what was known by D's cutoff, 00:00 of D in the pipeline's time zone.
+A run for day D uses only what was known at D's cutoff: 00:00 of D in the pipeline's time zone.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from tailrace.errors import BadInput
 
 _WRITTEN = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 FIRST, LAST = dt.date(1900, 1, 1), dt.date(2999, 12, 31)
-"""Days that can be named: what looks back from the first or ahead from the last stays in the calendar."""
+"""The range of valid days. It leaves room to look back from the first day and ahead from the last."""
 
 
 def cutoff(day: dt.date, timezone: ZoneInfo) -> dt.datetime:
-    """The moment by which everything a run for `day` uses was known, in UTC."""
+    """The cutoff of `day` in UTC: a run for `day` uses only what was known at this moment."""
     return dt.datetime.combine(day, dt.time(), timezone).astimezone(dt.UTC)
 
 
@@ -29,7 +29,7 @@ def span(first: dt.date, last: dt.date) -> Iterator[dt.date]:
 
 
 def ranges(days: Sequence[dt.date], to: str = "..") -> str:
-    """'2013-01-01, 2013-01-05..2013-01-07' for sorted days; `to` stands between the first and the last of a range."""
+    """'2013-01-01, 2013-01-05..2013-01-07' for sorted days; `to` is the text between the ends of a range."""
     runs: list[list[dt.date]] = []
     for day in days:
         if runs and day - runs[-1][-1] == dt.timedelta(days=1):
@@ -40,7 +40,7 @@ def ranges(days: Sequence[dt.date], to: str = "..") -> str:
 
 
 def parse(text: str, name: str = "date") -> dt.date:
-    """A day written YYYY-MM-DD, and no other way. Raises BadInput."""
+    """The day from a text in the form YYYY-MM-DD; no other form is accepted. Raises BadInput."""
     try:
         day = dt.date.fromisoformat(text) if _WRITTEN.fullmatch(text) else None
     except ValueError:

@@ -1,40 +1,40 @@
 """Every error Tailrace raises on purpose.
 
     TailraceError
-    ├── BadInput                 what was asked for cannot be: exit code 2, never retried
+    ├── BadInput                 the request cannot be fulfilled: exit code 2, never retried
     │   ├── SpecError            one or more problems in pipeline specs, all listed
     │   ├── SettingsError        one or more problems in the environment's settings, all listed
     │   ├── UnknownName          a pipeline, table, stage, run ... that does not exist
     │   ├── OutOfCalendar        a day the source has no data for
-    │   ├── NotInstalled         a package of an extra, which the sentence names, is not installed
+    │   ├── NotInstalled         a package is not installed; the message names the extra that brings it
     │   └── ClusterRefused       the cluster will never run this: rights, image, another Python
     ├── Refused                  the data or the model is not good enough: a person must look
     │   ├── LandingRefused       a landed file is corrupt, or its columns are not the declared ones
     │   ├── BuildFailed          dbt models or tests failed
     │   ├── ValidationFailed     a critical expectation failed
-    │   ├── LookAhead            rows carry what was not known when they were due
-    │   ├── ContractBroken       a column does not hold what its role in the spec needs: docs/roles.md
+    │   ├── LookAhead            rows contain values that were not known at the day's cutoff
+    │   ├── ContractBroken       a column's values do not fit its role in the spec: docs/roles.md
     │   ├── SchemaMismatch       staged rows do not fit the lake table
-    │   ├── SignatureMismatch    the model and the features do not fit each other
-    │   ├── KeysRepeated         rows that must be unique by key are not
-    │   ├── StagingGone          what a run staged is no longer there: score the day again
-    │   ├── PinLost              the bytes that were pinned are gone or were altered
+    │   ├── SignatureMismatch    the model and the features do not match
+    │   ├── KeysRepeated         several rows have the same key, which must be unique
+    │   ├── StagingGone          the rows that a run staged no longer exist: score the day again
+    │   ├── PinLost              pinned data was deleted or changed
     │   ├── AuditFailed          staged predictions are outside the audit's thresholds
-    │   ├── NoChampion           no model version was in force on the day
-    │   ├── ModelGone            the model that was recorded is not in the registry any more
-    │   ├── GateRefused          the challenger is below the gate's floor: nobody may promote it
+    │   ├── NoChampion           no model version was champion on the day
+    │   ├── ModelGone            the recorded model is no longer in the registry
+    │   ├── GateRefused          the challenger is below the gate's floor and must not be promoted
     │   ├── TrainingFailed       no candidate could be trained
-    │   ├── OutOfMemory          an executor or the driver needed more memory than it was given
+    │   ├── OutOfMemory          an executor or the driver ran out of memory
     │   └── JobFailed            a Spark job failed in its own code or on its data
     ├── PublishConflict          another run published the day first: nothing was overwritten
     ├── StorageFull              the disk or the quota is full: nothing was published
-    └── Unavailable              a service or an input is not there yet: worth a retry
+    └── Unavailable              a service or an input is not available yet: a retry may succeed
         ├── TrackerUnavailable   MLflow does not answer
         ├── LakeUnavailable      the lake's storage does not answer
         ├── WarehouseBusy        another process holds the warehouse
         ├── ClusterUnavailable   the Spark master does not answer, or gives no executors
-        │   └── QuotaUsedUp      the namespace's quota is used up: others must end first
-        ├── ExecutorsLost        executors died in mid-job more often than Spark replaces them
+        │   └── QuotaUsedUp      the namespace's quota is used up until other pods end
+        ├── ExecutorsLost        executors died during a job more often than Spark replaces them
         └── UpstreamMissing      a table or a day that an earlier stage has not published yet
 
 Messages are sentences: what failed, on which pipeline, table and day, and what to do.
@@ -52,7 +52,7 @@ class TailraceError(Exception):
 
 
 class BadInput(TailraceError):
-    """What was asked for cannot be done as asked."""
+    """The request cannot be fulfilled as it was made."""
 
 
 class ProblemList(BadInput):
@@ -67,11 +67,11 @@ class ProblemList(BadInput):
 
 
 class SpecError(ProblemList):
-    """Pipeline specs are wrong; `problems` names pipeline and field of each."""
+    """Pipeline specs are wrong; each of the `problems` names a pipeline and a field."""
 
 
 class SettingsError(ProblemList):
-    """Environment settings are wrong; `problems` names the variable of each."""
+    """Environment settings are wrong; each of the `problems` names a variable."""
 
 
 class UnknownName(BadInput):
@@ -85,19 +85,19 @@ class UnknownName(BadInput):
 
 
 class OutOfCalendar(BadInput):
-    """A day for which the source holds no data."""
+    """A day for which the source has no data."""
 
 
 class NotInstalled(BadInput):
-    """What was chosen needs a package that is not installed; the message names the extra that brings it."""
+    """The chosen feature needs a package that is not installed; the message names the extra that brings it."""
 
 
 class ClusterRefused(BadInput):
-    """The cluster will not run what it was asked to, however often it is asked."""
+    """The cluster will never run this request, however often it is repeated."""
 
 
 class Refused(TailraceError):
-    """Data or model did not pass a check; trying again changes nothing."""
+    """Data or a model did not pass a check; a retry would fail in the same way."""
 
 
 class LandingRefused(Refused):
@@ -113,11 +113,11 @@ class ValidationFailed(Refused):
 
 
 class LookAhead(Refused):
-    """Rows carry a value that was not known when they were due."""
+    """Rows contain a value that was not known at the cutoff of their day."""
 
 
 class ContractBroken(Refused):
-    """A column does not hold what its role in the spec needs: label, key, time or feature."""
+    """A column's values do not fit its role in the spec: label, key, time or feature."""
 
 
 class SchemaMismatch(Refused):
@@ -125,19 +125,19 @@ class SchemaMismatch(Refused):
 
 
 class SignatureMismatch(Refused):
-    """The columns a model was trained on and the columns it is given differ."""
+    """The columns that a model was trained on differ from the columns that it receives."""
 
 
 class KeysRepeated(Refused):
-    """Rows that must be unique by key are not: joined by it, they would multiply."""
+    """Several rows have the same key, which must be unique: a join would multiply them."""
 
 
 class StagingGone(Refused):
-    """What a run staged is no longer there: it was published, refused or replaced since."""
+    """The rows that a run staged no longer exist: they have since been published, refused or replaced."""
 
 
 class PinLost(Refused):
-    """The bytes that were pinned are gone or were altered."""
+    """Pinned data was deleted or changed."""
 
 
 class AuditFailed(Refused):
@@ -145,23 +145,23 @@ class AuditFailed(Refused):
 
 
 class NoChampion(Refused):
-    """No model version was in force on the day asked for."""
+    """No model version was champion on the requested day."""
 
 
 class ModelGone(Refused):
-    """The model that was recorded is not in the registry: it was deleted, or its number is another model's now."""
+    """The recorded model is not in the registry: it was deleted, or its number now belongs to another model."""
 
 
 class GateRefused(Refused):
-    """The challenger is below the gate's floor: nobody may promote it."""
+    """The challenger is below the gate's floor and must not be promoted."""
 
 
 class TrainingFailed(Refused):
-    """No candidate could be trained on the data there is."""
+    """No candidate could be trained on the available data."""
 
 
 class OutOfMemory(Refused):
-    """An executor or the driver needed more memory than its settings give it."""
+    """An executor or the driver needed more memory than its settings allow."""
 
 
 class JobFailed(Refused):
@@ -177,7 +177,7 @@ class StorageFull(TailraceError):
 
 
 class Unavailable(TailraceError):
-    """A service or an input is not there yet; the same call may work later."""
+    """A service or an input is not available yet; the same call may succeed later."""
 
 
 class TrackerUnavailable(Unavailable):
@@ -197,11 +197,11 @@ class ClusterUnavailable(Unavailable):
 
 
 class QuotaUsedUp(ClusterUnavailable):
-    """The Kubernetes namespace's quota has no room until other pods end."""
+    """The Kubernetes namespace's quota is used up until other pods end."""
 
 
 class ExecutorsLost(Unavailable):
-    """Executors died in mid-job more often than Spark replaces them."""
+    """Executors died during a job more often than Spark replaces them."""
 
 
 class UpstreamMissing(Unavailable):
@@ -209,16 +209,16 @@ class UpstreamMissing(Unavailable):
 
 
 def cause_of(error: BaseException, length: int = 300) -> str:
-    """What another library's error says, for a sentence of ours: on one line, never empty, never ending at a colon.
+    """Another library's error message, for use in our own sentence: one line, never empty, without a colon at the end.
 
-    It is the first line, and the following ones as long as each is a heading: it ends with a colon, or with #.
+    It is the first line, plus the following lines as long as each line is a heading (ends with a colon or with #).
     """
-    said: list[str] = []
+    lines: list[str] = []
     for line in filter(None, map(str.strip, str(error).splitlines())):
-        said.append(line)
+        lines.append(line)
         if not line.endswith((":", "#")):
             break
-    return " ".join(said)[:length].rstrip(" :") or type(error).__name__
+    return " ".join(lines)[:length].rstrip(" :") or type(error).__name__
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -228,9 +228,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def rebuilt(name: str, message: str) -> TailraceError | None:
-    """The error of that class with its finished message, as another process handed it over; None for no class of ours.
+    """The error of that class with its complete message, as sent by another process; None if the class is not ours.
 
-    Not through __init__: some classes make their message of parts, and here it is whole.
+    It bypasses __init__: some classes build their message from parts, and here it is already complete.
     """
     kind = globals().get(name)
     return kind.__new__(kind, message) if isinstance(kind, type) and issubclass(kind, TailraceError) else None

@@ -18,7 +18,7 @@ GateVerdict = Literal["promote", "keep", "refuse"]
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule of the gate on this challenger. `fatal`: nobody should promote a model that breaks it."""
+    """One rule of the gate, applied to this challenger. `fatal`: a model that breaks it must not be promoted."""
 
     passed: bool
     sentence: str
@@ -27,7 +27,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Decision:
-    """`promote`: every rule holds; `keep`: the champion is at least as good; `refuse`: a fatal rule is broken."""
+    """`promote`: every rule passed; `keep`: the champion is at least as good; `refuse`: a fatal rule was broken."""
 
     verdict: GateVerdict
     rules: tuple[Rule, ...]
@@ -37,8 +37,8 @@ class Decision:
 
     @classmethod
     def from_json(cls, text: str) -> Decision:
-        held = json.loads(text)
-        return cls(held["verdict"], tuple(Rule(**rule) for rule in held["rules"]))
+        fields = json.loads(text)
+        return cls(fields["verdict"], tuple(Rule(**rule) for rule in fields["rules"]))
 
     def broken(self) -> list[str]:
         return [rule.sentence for rule in self.rules if not rule.passed]
@@ -51,7 +51,7 @@ def decide(
     champion: np.ndarray | None,
     slices: Mapping[str, np.ndarray],
 ) -> Decision:
-    """Judge scores of challenger and champion (None: there is none yet) on the same holdout rows."""
+    """Compare the scores of challenger and champion (None: there is no champion yet) on the same holdout rows."""
     rules = [_floor(gate, labels, challenger)]
     if champion is not None:
         rules.append(_margin(gate, labels, challenger, champion))
@@ -62,7 +62,7 @@ def decide(
 
 
 def left_to_a_person(decision: Decision, why: str) -> Decision:
-    """The decision where a champion is in force that the challenger could not be compared with."""
+    """The decision when there is a champion but the challenger could not be compared with it."""
     verdict: GateVerdict = "refuse" if decision.verdict == "refuse" else "keep"
     return Decision(verdict, (*decision.rules, Rule(False, why)))
 

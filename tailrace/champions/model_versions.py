@@ -1,4 +1,4 @@
-"""From what an operator asks for (`as-of`, `current`, a version) to a loaded model."""
+"""From the model that an operator requests (`as-of`, `current` or a version number) to a loaded model."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from tailrace.spec import PipelineSpec
 AS_OF, CURRENT = "as-of", "current"
 CHAMPION, CHALLENGER = "champion", "challenger"
 NAME_MODELS = ("promotions", "predictions", "performance")
-"""Tables of the lake (or folders of them) whose rows and commits name model versions and runs."""
-"""The run's tag that holds the distribution of its holdout's scores."""
+"""Tables of the lake (or folders of tables) whose rows and commits name model versions and runs."""
+"""The tag of a training run that stores the distribution of the scores on its holdout."""
 NUMBER = re.compile("[1-9][0-9]{0,9}")
-"""A version's number, in ASCII digits: `str.isdigit` lets others pass."""
+"""A version number in ASCII digits. `str.isdigit` would also accept other digits."""
 
 
 @dataclass(frozen=True)
 class ChosenVersion:
-    """The model that scores a day. `look_ahead` says that its training data reaches into that day."""
+    """The model that scores a day. `look_ahead`: its training data includes that day or later days."""
 
     model: Identity
     effective_from: dt.date | None
@@ -42,16 +42,16 @@ class ChosenVersion:
 
 
 def check_choice(model: str) -> str:
-    """`model` if it can be asked for. Raises BadInput."""
+    """`model` if it is a valid request. Raises BadInput."""
     if model in (AS_OF, CURRENT) or NUMBER.fullmatch(model):
         return model
-    raise BadInput(f"model is {model!r}; ask for {AS_OF!r}, {CURRENT!r} or a version number such as 3.")
+    raise BadInput(f"model is {model!r}; use {AS_OF!r}, {CURRENT!r} or a version number such as 3.")
 
 
 def resolve(services: Services, spec: PipelineSpec, day: dt.date, model: str) -> ChosenVersion:
-    """The version asked for, resolved once per run: of a champion what was decided, whatever the registry has.
+    """The requested version, resolved once per run. A champion is taken from the recorded decisions, not the registry.
 
-    Raises BadInput, NoChampion, UnknownName; ModelGone where the number asked for names two models.
+    Raises BadInput, NoChampion, UnknownName; ModelGone if the requested number stands for two models.
     """
     check_choice(model)
     if model not in (AS_OF, CURRENT):
@@ -69,13 +69,13 @@ def resolve(services: Services, spec: PipelineSpec, day: dt.date, model: str) ->
 
 
 def load(services: Services, spec: PipelineSpec, version: str) -> Model:
-    """The fitted model of a version. Raises UnknownName, SignatureMismatch, Refused if it was tampered with."""
+    """The fitted model of a version. Raises UnknownName, SignatureMismatch, Refused if its files were changed."""
     with tempfile.TemporaryDirectory(prefix="tailrace-model-") as folder:
         return services.engine.load(services.tracker.model_folder(spec.name, version, Path(folder)))
 
 
 def numbered(services: Services, spec: PipelineSpec, version: str) -> ModelVersion:
-    """The version of this number that the registry has. Raises UnknownName."""
+    """The registered version with this number. Raises UnknownName."""
     known = {known.version: known for known in services.tracker.versions(spec.name)}
     if version not in known:
         raise UnknownName(f"version of model {spec.name}", version, known)
@@ -88,7 +88,7 @@ def record_of(services: Services, spec: PipelineSpec, version: str) -> RunRecord
 
 
 def registered(services: Services, spec: PipelineSpec, model: Identity, day: dt.date | None = None) -> Identity:
-    """The very model, as the registry names it. Raises ModelGone saying what else can be done, of `day` if given."""
+    """Exactly this model, as it is in the registry. Raises ModelGone, which says what else can be done (for `day`)."""
     found = _found(services, spec, model.version)
     if found is None or found.differs(model):
         raise ModelGone(f"{spec.name}: {_missing(model, found)} {_ways_out(services, spec, day)}")
@@ -96,13 +96,13 @@ def registered(services: Services, spec: PipelineSpec, model: Identity, day: dt.
 
 
 def why_gone(services: Services, spec: PipelineSpec, model: Identity) -> str:
-    """Why the registry does not have this very model, as a sentence; empty if it has."""
+    """Why this exact model is not in the registry, as a sentence; empty if it is there."""
     found = _found(services, spec, model.version)
     return "" if found and not found.differs(model) else _missing(model, found)
 
 
 def made_by(services: Services, spec: PipelineSpec, commit: Commit, model: Identity) -> bool:
-    """Whether a commit's predictions are this model's; the registry is read only where the number alone is recorded."""
+    """Whether this model made the predictions of a commit. Reads the registry only if the commit has just a number."""
     recorded = identity.of_commit(commit.metadata)
     if recorded.version != model.version or recorded.differs(model):
         return False
@@ -110,7 +110,7 @@ def made_by(services: Services, spec: PipelineSpec, commit: Commit, model: Ident
 
 
 def trained_by(services: Services, spec: PipelineSpec, commit: Commit) -> RunRecord:
-    """The training run of the model whose predictions a commit holds. Raises ModelGone if it is not known any more."""
+    """The training run of the model that made a commit's predictions. Raises ModelGone if it is no longer known."""
     recorded = identity.of_commit(commit.metadata)
     if run_id := identity.training_run(commit, services.tracker.versions(spec.name)):
         with contextlib.suppress(UnknownName):
@@ -122,11 +122,11 @@ def trained_by(services: Services, spec: PipelineSpec, commit: Commit) -> RunRec
 
 
 def holdout_scores(trained: RunRecord, version: str) -> str:
-    """The distribution of a version's scores on its training's holdout, as JSON. Raises SignatureMismatch."""
+    """The distribution of a version's scores on the holdout of its training, as JSON. Raises SignatureMismatch."""
     if run_tags.HOLDOUT_SCORES not in trained.tags:
         raise SignatureMismatch(
-            f"Version {version} of {trained.pipeline} was registered without its holdout's scores, which the audit "
-            "compares with; score with another version, or train again."
+            f"Version {version} of {trained.pipeline} was registered without the scores on its holdout, which the "
+            "audit needs for comparison. Score with another version, or train again."
         )
     return trained.tags[run_tags.HOLDOUT_SCORES]
 
@@ -139,50 +139,50 @@ def _explicit(services: Services, spec: PipelineSpec, day: dt.date, version: str
 
 
 def _trained(services: Services, model: Identity) -> dt.date | None:
-    """The day that a model was trained as of."""
+    """The day as of which a model was trained."""
     day = services.tracker.run(model.run_id).tags.get(run_tags.DAY)
     return dt.date.fromisoformat(day) if day else None
 
 
 def _refuse_second_meaning(services: Services, spec: PipelineSpec, model: Identity) -> None:
-    """Raises ModelGone where the last decision on a version of this number was on another model."""
+    """Raises ModelGone if the last decision on a version with this number was about another model."""
     last = _last_decided(promotions.decisions(services.lake, spec.name), model)
     if last.differs(model):
         raise ModelGone(
-            f"{spec.name}: {_missing(last, model)} So the number {model.version} names two models. Restore the "
-            "registry that was used before; or decide on the model that is there, which gives it the number: tailrace "
-            f"promote {spec.name} --run {model.run_id} --reason '...'."
+            f"{spec.name}: {_missing(last, model)} So the number {model.version} stands for two models. Restore the "
+            "registry that was used before, or decide about the model that is there now, which assigns it the number: "
+            f"tailrace promote {spec.name} --run {model.run_id} --reason '...'."
         )
 
 
 def _last_decided(decided: Sequence[Promotion], model: Identity) -> Identity:
-    """The model of the last decision on a version of this model's number; the model itself if there was none."""
+    """The model of the last decision on this version number; the model itself if there was no decision."""
     return next((row.model for row in decided if row.version == model.version), model)
 
 
 def _found(services: Services, spec: PipelineSpec, version: str) -> Identity | None:
-    """What the registry has under a number."""
+    """The model that is registered under a number."""
     versions = services.tracker.versions(spec.name)
     return next((identity.of_version(known) for known in versions if known.version == version), None)
 
 
 def _missing(recorded: Identity, found: Identity | None) -> str:
     if found is None:
-        return f"The lake records {recorded}, and the model registry has no such version any more."
+        return f"The lake records {recorded}, but the model registry no longer has such a version."
     return (
-        f"The lake records {recorded}, and the model registry has another model under this number: {found}. The "
-        "registry was started over, or it is not the one that was used before."
+        f"The lake records {recorded}, but the model registry has another model under this number: {found}. The "
+        "registry was recreated, or it is not the one that was used before."
     )
 
 
 def _ways_out(services: Services, spec: PipelineSpec, day: dt.date | None) -> str:
-    """What can be done where a champion is gone; every way that is named works."""
+    """What can be done if a champion is no longer in the registry; every way that is listed works."""
     past = promotions.history(services.lake, spec.name)
     known = {each.version: identity.of_version(each) for each in services.tracker.versions(spec.name)}
     there = [row for row in past if row.version in known and not known[row.version].differs(row.model)]
     number = _number_for(services, spec, there, known, day)
     if there and not there[0].model.differs(past[0].model):
-        # The champion of today is there, a former one is gone: no rollback or training brings the former one back.
+        # Today's champion exists, but a former one is missing: no rollback or training brings the former one back.
         return f"Restore the registry from a backup{f', or score the day with {number}' if number else ''}."
     back = (
         f" roll back to a former champion (tailrace rollback {spec.name} --version {there[0].version} --reason '...');"
@@ -204,7 +204,7 @@ def _number_for(
     known: Mapping[str, Identity],
     day: dt.date | None,
 ) -> str:
-    """The champion that is there, can be asked for by its number, and fits the day best, as words; empty if none."""
+    """As text: the registered champion that can be requested by its number and fits the day best; empty if none."""
     decided = promotions.decisions(services.lake, spec.name)
     meant = [row for row in there if not _last_decided(decided, known[row.version]).differs(known[row.version])]
     # A champion of the day itself was not trained on later data.

@@ -1,10 +1,10 @@
-"""Which model version was in force when: the append-only `promotions` table.
+"""Which model version was champion at what time: the append-only `promotions` table.
 
-Each row has two times: `effective_from`, the end of the data the version was trained on, and
-`recorded_at`, when somebody decided, by the clock of whoever wrote it. The champion *as of* a day is
-the last promotion in force by then, so a backfill neither uses a model that has seen the day nor
-rewrites the past. Of two decisions the later is the one that was committed later: clocks differ, the
-table's order does not. A rejected version has a row too, which changes nothing.
+Each row has two times: `effective_from`, the end of the data that the version was trained on, and
+`recorded_at`, when somebody decided, by the clock of the writing machine. The champion *as of* a day is
+the last promotion in effect by then. So a backfill neither uses a model that has seen the day nor
+rewrites the past. Of two decisions, the later one is the one committed later: clocks differ between
+machines, but the table has one order. A rejected version has a row too, which changes nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tailrace.lineage.identity import Identity
 
 TABLE = "promotions"
 AIRFLOW_RUN = "airflow_run"
-"""How a decision's commit names the Airflow run that made it, in its metadata: DAG id and run id."""
+"""The keys, in the metadata of a decision's commit, of the Airflow run that made it: DAG id and run id."""
 Decided = Literal["promoted", "rejected", "rolled_back"]
 
 SCHEMA = pa.schema(
@@ -43,9 +43,9 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Promotion:
-    """One decision that a version is the champion from a day on, or (`rejected`) that it is not.
+    """One decision: the version is the champion from a day on, or (`rejected`) it is not.
 
-    `rolled_back`: the version was champion before, and is again. `previous` is the champion it was decided against.
+    `rolled_back`: an earlier champion was made champion again. `previous` is the champion at the time of the decision.
     """
 
     pipeline: str
@@ -60,12 +60,12 @@ class Promotion:
 
     @property
     def model(self) -> Identity:
-        """The model it was decided on, without the digest."""
+        """The model that was decided about, without the digest."""
         return Identity(self.version, self.run_id or "")
 
 
 def record(lake: LakePublisher, promotion: Promotion, digest: str = "", airflow_run: str = "") -> None:
-    """Append a decision on the model of that digest, and name the Airflow run that made it, if one did."""
+    """Append a decision about the model with that digest. Records the Airflow run that made it, if there was one."""
     rows = pa.Table.from_pylist([asdict(promotion)], schema=SCHEMA)
     model = identity.notes(replace(promotion.model, digest=digest))
     metadata = {"pipeline": promotion.pipeline, "decision": promotion.decision, **model}
@@ -74,7 +74,7 @@ def record(lake: LakePublisher, promotion: Promotion, digest: str = "", airflow_
 
 
 def airflow_run(lake: LakeReader, promotion: Promotion) -> str:
-    """The Airflow run that last decided this on this model; empty if the decision's commit names none."""
+    """The Airflow run that last made this decision about this model; empty if the decision's commit names none."""
     made = (commit.metadata for commit in lake.commits(TABLE))
     kind = {"pipeline": promotion.pipeline, "decision": promotion.decision, identity.VERSION: promotion.version}
     same = (each for each in made if kind.items() <= each.items())
@@ -83,33 +83,33 @@ def airflow_run(lake: LakeReader, promotion: Promotion) -> str:
 
 
 def decisions(lake: LakeReader, pipeline: str) -> tuple[Promotion, ...]:
-    """Everything decided on a pipeline's versions, rejections included, the last committed first."""
+    """All decisions about a pipeline's versions, rejections included, last committed first."""
     if not lake.exists(TABLE):
         return ()
     rows = lake.read(TABLE).read_all().filter(pc.field("pipeline") == pipeline).to_pylist()
-    # Tables of earlier versions of Tailrace have no decision: they held promotions only.
+    # Tables of earlier releases have no column `decision`: they contained only promotions.
     decided = [Promotion(**{**row, "decision": row.get("decision") or "promoted"}) for row in rows]
     return tuple(reversed(decided))
 
 
 def with_digest(lake: LakeReader, model: Identity) -> Identity:
-    """The model with its digest, if a decision on it recorded that."""
+    """The model with its digest, if a decision about it recorded the digest."""
     recorded = (identity.of_commit(commit.metadata) for commit in lake.commits(TABLE)) if model.run_id else ()
     return next((known for known in recorded if known.digest and known.run_id == model.run_id), model)
 
 
 def history(lake: LakeReader, pipeline: str) -> tuple[Promotion, ...]:
-    """A pipeline's champions, the latest in force first; empty if it has none."""
+    """A pipeline's champions, the one that took effect last first; empty if it has none."""
     champions = [row for row in decisions(lake, pipeline) if row.decision != "rejected"]
-    # A stable sort, also in reverse: of one day, the latest decision stays first.
+    # A stable sort, also in reverse: within one day, the latest decision stays first.
     return tuple(sorted(champions, key=lambda row: row.effective_from, reverse=True))
 
 
 def as_of(promotions: Sequence[Promotion], day: dt.date) -> Promotion | None:
-    """The promotion in force on a day, of a history in the order that `history` gives."""
+    """The promotion in effect on a day, from a history in the order of `history`."""
     return next((promotion for promotion in promotions if promotion.effective_from <= day), None)
 
 
 def current(promotions: Sequence[Promotion]) -> Promotion | None:
-    """The promotion in force after all others: what `champion` means today."""
+    """The promotion with the latest effective day: what `champion` means today."""
     return next(iter(promotions), None)

@@ -1,4 +1,4 @@
-"""The ids of the DAGs. Airflow's history has them: never change one."""
+"""The ids of the DAGs. They are stored in Airflow's history: never change one."""
 
 from __future__ import annotations
 
@@ -30,5 +30,5 @@ def predict(pipeline: str) -> str:
 
 
 def kind_of(dag_id: str) -> str:
-    """The kind of a DAG, such as predict of predict__churn."""
+    """The kind of a DAG: `predict` for predict__churn."""
     return dag_id.partition(_SEPARATOR)[0]

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 
 def rows_digest(rows: pa.Table) -> str:
-    """SHA-256 of the rows in their order, independent of chunks and schema metadata."""
+    """SHA-256 of the rows in their order; it does not depend on chunks or schema metadata."""
     digest = _HashingSink()
     plain = rows.replace_schema_metadata(None).combine_chunks()
     with pa.ipc.new_stream(pa.PythonFile(digest, mode="w"), plain.schema) as stream:
@@ -17,7 +17,7 @@ def rows_digest(rows: pa.Table) -> str:
 
 
 class _HashingSink:
-    """A file that keeps nothing but the hash of what is written to it."""
+    """A file object that keeps only the hash of what is written to it."""
 
     closed = False
 

@@ -1,7 +1,7 @@
 """Which model a version number stands for.
 
-A registry that was started over counts its versions from 1 again, so a number alone may name two models. The id of the
-training run tells them apart, in whatever registry they are: it is random. The digest names the model's files.
+A registry that was recreated numbers its versions from 1 again, so one number may stand for two models. The id of the
+training run is random and tells them apart in any registry. The digest identifies the model's files.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from tailrace.contracts import Commit, ModelVersion
 from tailrace.lineage import run_tags
 
 VERSION, RUN, DIGEST = "model_version", "model_run_id", "model_digest"
-"""How commits name the model, in their metadata."""
+"""The keys of the model in the metadata of commits."""
 SHOWN = 12
-"""Characters of a digest in a message."""
+"""How many characters of a digest a message shows."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """A model version; `run_id` and `digest` are empty where earlier versions of Tailrace did not record them."""
+    """A model version; `run_id` and `digest` are empty if an earlier release of Tailrace did not record them."""
 
     version: str
     run_id: str = ""
     digest: str = ""
 
     def differs(self, other: Identity) -> bool:
-        """Whether these are two models, as far as both are known."""
+        """Whether these are two different models, judged by the fields that both have."""
         pairs = (self.version, other.version), (self.run_id, other.run_id), (self.digest, other.digest)
         return any(mine != theirs for mine, theirs in pairs if mine and theirs)
 
@@ -38,22 +38,22 @@ class Identity:
 
 
 def of_version(known: ModelVersion) -> Identity:
-    """The model that a registry has under this number."""
+    """The model that is registered under this number."""
     return Identity(known.version, known.run_id, known.tags.get(run_tags.MODEL_DIGEST, ""))
 
 
 def of_commit(metadata: Mapping[str, str]) -> Identity:
-    """The model that a commit names; its version is empty if it names none."""
+    """The model that a commit names; its version is empty if the commit names none."""
     return Identity(metadata.get(VERSION, ""), metadata.get(RUN, ""), metadata.get(DIGEST, ""))
 
 
 def notes(model: Identity) -> dict[str, str]:
-    """The model, as a commit's metadata."""
+    """The model as metadata for a commit."""
     return {VERSION: model.version, RUN: model.run_id, DIGEST: model.digest}
 
 
 def training_run(commit: Commit, registered: Iterable[ModelVersion]) -> str:
-    """The training run of the model that made a commit; empty if it is not known any more."""
+    """The training run of the model that made a commit; empty if it is no longer known."""
     recorded = of_commit(commit.metadata)
     if recorded.run_id:
         return recorded.run_id
@@ -62,9 +62,9 @@ def training_run(commit: Commit, registered: Iterable[ModelVersion]) -> str:
 
 
 def made_by_number(commit: Commit, model: Identity, registered: Iterable[ModelVersion]) -> bool:
-    """Whether a model made a commit that records the model's number alone, as earlier versions of Tailrace did.
+    """Whether a model made a commit that records only the model's number, as earlier releases of Tailrace did.
 
-    What the registry has under this number did so unless it was created after the commit: then a former one did.
+    The registered model with this number did, unless it was created after the commit: then an earlier one did.
     """
     there = _numbered(model.version, registered)
     if there is None:

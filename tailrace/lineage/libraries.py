@@ -1,11 +1,11 @@
-"""The installed version of a library, by the name that its versions are recorded under."""
+"""The installed version of a library, by the name under which versions are recorded."""
 
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 
 PACKAGES = {"xgboost": ("xgboost-cpu", "xgboost")}
-"""Libraries that more than one package provides."""
+"""Libraries that can come from more than one package."""
 
 
 def installed_version(library: str) -> str:

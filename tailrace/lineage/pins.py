@@ -1,4 +1,4 @@
-"""What a run or a commit was made from, as the text that it carries: lake pins, and days of the source."""
+"""The inputs of a run or a commit as text that is stored with it: lake pins, and days of the source."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tailrace.contracts import Pin
 from tailrace.lineage import run_tags
 
 SOURCE_DAYS = "source_days"
-"""The name, in a snapshot's commits, of the source days that dbt built the rows from."""
+"""In a snapshot's commit, the key of the source days from which dbt built the rows."""
 EMPTY = "empty_because"
-"""The name, in the snapshot's commit of a day without rows, of the reason why it has none."""
+"""In the snapshot's commit of a day without rows, the key of the reason why it has none."""
 _DIGITS = 16
-"""Kept of each source day's SHA-256: many days stand in each commit, and 64 bits tell them apart."""
+"""How much of each source day's SHA-256 is stored: each commit lists many days, and 64 bits tell them apart."""
 
 
 def to_json(pin: Pin) -> str:
@@ -24,7 +24,7 @@ def to_json(pin: Pin) -> str:
 
 
 def from_json(text: str) -> Pin:
-    """The pin that `to_json` wrote."""
+    """The pin from the text that `to_json` wrote."""
     fields = json.loads(text)
     for side in ("first", "last"):
         fields[side] = fields[side] and dt.date.fromisoformat(fields[side])
@@ -32,19 +32,19 @@ def from_json(text: str) -> Pin:
 
 
 def to_tags(pins: Mapping[str, Pin]) -> dict[str, str]:
-    """The tags that let a run's pins be found again, by role."""
+    """Tags that store a run's pins by role, so that they can be read back."""
     return {run_tags.PIN + role: to_json(pin) for role, pin in pins.items()}
 
 
 def from_tags(tags: Mapping[str, str]) -> dict[str, Pin]:
-    """The pins of a run by role, out of `RunRecord.tags`."""
+    """The pins of a run by role, from `RunRecord.tags`."""
     return {
         name.removeprefix(run_tags.PIN): from_json(text) for name, text in tags.items() if name.startswith(run_tags.PIN)
     }
 
 
 def source_note(sources: Mapping[dt.date, str]) -> dict[str, str]:
-    """What a commit's metadata says of its source days; nothing if there are none."""
+    """The source days as metadata for a commit; empty if there are none."""
     shortened = {day.isoformat(): digest[:_DIGITS] for day, digest in sources.items()}
     return {SOURCE_DAYS: json.dumps(shortened)} if shortened else {}
 

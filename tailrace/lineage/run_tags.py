@@ -1,4 +1,4 @@
-"""The names of the tags of training runs and model versions. Stored runs have them: never change one."""
+"""The names of the tags of training runs and model versions. They are stored with runs: never change one."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""How published days compare with what the model learned from, and how they turned out."""
+"""How published days compare with the training data, and how good their predictions were."""

@@ -1,4 +1,4 @@
-"""How good published predictions were, once outcomes are known."""
+"""The quality of published predictions, measured once the outcomes are known."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tailrace.spec import PipelineSpec
 from tailrace.training.training_set import last_known, refuse_repeated_outcomes
 
 LATE_DAYS = 7
-"""How long after the spec's lag outcomes of a day are still looked for."""
+"""How long, after the spec's lag, the monitor still looks for new outcomes of a day."""
 
 
 @dataclass(frozen=True)
 class DayReport:
-    """A published day. `metrics` is empty while no outcome of the day is known."""
+    """A published day. `metrics` is empty until the first outcome of the day is known."""
 
     day: dt.date
     commit: Commit
@@ -31,7 +31,7 @@ class DayReport:
 
 
 def day_report(lake: LakeReader, spec: PipelineSpec, day: dt.date) -> DayReport:
-    """What was published for a day and how it turned out. Raises UpstreamMissing."""
+    """The predictions of a day compared with its outcomes. Raises UpstreamMissing."""
     published = lake.days(spec.predictions_table)
     if day not in published:
         known = f"Published: {min(published)} to {max(published)}." if published else "No day is published yet."
@@ -64,6 +64,6 @@ def with_outcomes(lake: LakeReader, spec: PipelineSpec, day: dt.date) -> pa.Tabl
     known = last_known(spec, outcomes)
     labels = roles.labels(spec, spec.outcomes_table, known[outcome.label])
     joined = predictions.join(known.select(key).append_column(outcome.label, labels), keys=key, join_type="inner")
-    # A score that is NaN is missing, as a null is.
+    # A score that is NaN counts as missing, like a null.
     missing = pc.or_(pc.is_null(joined[outcome.label]), pc.is_null(joined[score], nan_is_null=True))
     return joined.filter(pc.invert(missing))

@@ -1,4 +1,4 @@
-"""What a model's features and scores were like when it was trained: what drift is told by."""
+"""The distributions of a model's features and scores at training time; drift is measured against them."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from tailrace.spec import PipelineSpec
 FOLDER, FILE = "references", "references.json"
 BINS, VALUES = 10, 50
 SAMPLE_ROWS = 200_000
-"""Rows of the training window that are looked at, evenly spread over it."""
+"""How many rows of the training window are read, evenly spread over it."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Shares of a column's values: of bins between `edges`, or of the most frequent `values`, of all others, of nulls.
+    """The shares of a column's values: in bins between `edges` or of the most frequent `values`, all others, and nulls.
 
-    `usual` is the highest population stability index that a single day of the training window had.
+    `usual` is the highest population stability index (PSI) of any single day of the training window.
     """
 
     edges: tuple[float, ...]
@@ -39,11 +39,11 @@ class Reference:
     usual: float = 0.0
 
     def psi(self, column: pa.ChunkedArray) -> float:
-        """The population stability index of one or more rows against this."""
+        """The population stability index (PSI) of one or more rows of counts against this reference."""
         return index_of_shares(np.array(self.shares), shares_of_counts(self._counts(column)))
 
     def _counts(self, column: pa.ChunkedArray) -> np.ndarray:
-        """Rows in each bin, of other values, and nulls."""
+        """The number of rows in each bin, with other values, and with null."""
         known = column.drop_null()
         if pa.types.is_string(column.type):
             found = pc.index_in(known, pa.array(self.values, pa.string())).fill_null(len(self.values))
@@ -56,7 +56,7 @@ class Reference:
 
     @classmethod
     def of(cls, column: pa.ChunkedArray, days: pa.ChunkedArray) -> Reference:
-        """Of the column's rows and the day of each; there is at least one row."""
+        """The reference of a column, from its rows and the day of each row; needs at least one row."""
         bare = cls(_edges(column), _values(column), ())
         shares = tuple(shares_of_counts(bare._counts(column)).tolist())
         whole = cls(bare.edges, bare.values, shares)
@@ -66,7 +66,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class References:
-    """Of each feature, and of the scores on the holdout."""
+    """The reference of each feature, and of the scores on the holdout."""
 
     features: Mapping[str, Reference]
     score: Reference
@@ -76,8 +76,10 @@ class References:
 
     @classmethod
     def from_json(cls, text: str) -> References:
-        held = json.loads(text)
-        return cls({name: _reference(fields) for name, fields in held["features"].items()}, _reference(held["score"]))
+        fields = json.loads(text)
+        return cls(
+            {name: _reference(fields) for name, fields in fields["features"].items()}, _reference(fields["score"])
+        )
 
 
 def keep(
@@ -89,9 +91,9 @@ def keep(
     holdout: pa.Table,
     scores: np.ndarray,
 ) -> None:
-    """Store with a training run what its features were like over the window, and its scores on the holdout.
+    """Store with a training run the distributions of its features over the window and of its scores on the holdout.
 
-    `holdout` has the feature columns and `ds`; `scores` are in its order.
+    `holdout` has the feature columns and `ds`; `scores` are in the same order.
     """
     rows = _window(lake, spec, features, holdout)
     made = References(
@@ -104,7 +106,7 @@ def keep(
 
 
 def of_run(tracker: Tracker, run_id: str) -> References | None:
-    """What `keep` stored; None for a run that an earlier version of Tailrace made."""
+    """The references that `keep` stored; None for a run of an earlier release of Tailrace."""
     with tempfile.TemporaryDirectory(prefix="tailrace-references-") as folder:
         try:
             return References.from_json(tracker.fetch(run_id, f"{FOLDER}/{FILE}", Path(folder)).read_text())
@@ -113,18 +115,18 @@ def of_run(tracker: Tracker, run_id: str) -> References | None:
 
 
 def comparable(spec: PipelineSpec, rows: pa.Table, name: str) -> pa.ChunkedArray:
-    """A feature as it is counted: numbers as float64 without NaN, categories as text, texts by their length."""
+    """A feature in the form that is counted: numbers as float64 without NaN, categories as text, texts as lengths."""
     column, kind = rows[name], spec.features.columns[name]
     if kind == "categorical":
         return roles.as_text(column)
     number = pc.utf8_length(column) if kind == "text" else column
-    # Of a lake that an earlier release filled, a whole number may be beyond what float64 holds exactly.
+    # In a lake that an earlier release filled, an integer may be too large for float64 to represent it exactly.
     number = number.cast(pa.float64(), safe=False)
     return pc.if_else(pc.is_nan(number), pa.scalar(None, pa.float64()), number)
 
 
 def _window(lake: LakeReader, spec: PipelineSpec, features: Pin, holdout: pa.Table) -> pa.Table:
-    """Rows of the training window, evenly spread; the holdout's where only a table's own reader can read the window."""
+    """Evenly spread rows of the training window; rows of the holdout if the window needs the format's own reader."""
     columns = ["ds", *spec.features.columns]
     scan = lake.scan(features, columns)
     if scan.native is not None:

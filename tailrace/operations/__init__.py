@@ -1,1 +1,1 @@
-"""What commands and tasks share: checks, upkeep, reproduction, limits and who asked."""
+"""What commands and tasks share: checks, upkeep, reproduction, limits, and the name of the user."""

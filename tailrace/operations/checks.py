@@ -1,4 +1,4 @@
-"""`tailrace check`: what can be known to be wrong before a night begins."""
+"""`tailrace check`: finds before a night begins what is known to fail."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _KINDS: Mapping[str, ColumnKind] = {"numeric": "number", "categorical": "categor
 
 
 def columns_of(spec: PipelineSpec | None, part: str) -> KnownColumns:
-    """What a spec says of the columns that a suite judges; nothing of them where the spec itself is wrong."""
+    """The spec's rules for the columns that a suite judges; empty if the spec itself is wrong."""
     if spec is None:
         return KnownColumns()
     shared: dict[str, ColumnKind] = {"ds": "day", **dict.fromkeys(spec.features.key, "unknown")}

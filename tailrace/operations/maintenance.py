@@ -1,4 +1,4 @@
-"""Keeping the lake small without breaking what a training run has pinned, and removing what killed runs left."""
+"""Keeping the lake small without deleting what a training run has pinned, and removing the files of killed runs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PURPOSES = [
     "trials",
     "validation",
 ]
-"""What the temporary folders of this package are for: each is named `tailrace-<purpose>-` and eight characters."""
+"""The purposes of this package's temporary folders: each is named `tailrace-<purpose>-` and eight characters."""
 _TEMPORARY = re.compile(f"tailrace-({'|'.join(PURPOSES)})-\\w{{8}}")
 _SHORTEST = dt.timedelta(days=1)
 
@@ -40,7 +40,7 @@ _SHORTEST = dt.timedelta(days=1)
 def maintain(services: Services, spec: PipelineSpec, keep: dt.timedelta) -> list[dict[str, object]]:
     """Compact and vacuum each table of a pipeline, and `promotions`; a row per table with the number of files.
 
-    Temporary folders of runs that were killed longer than `keep` ago are removed, and have a row if there were any.
+    Temporary folders of runs that were killed longer than `keep` ago are removed; they get a row if there were any.
     """
     held = _pins(services, spec)
     done: list[dict[str, object]] = []
@@ -58,7 +58,7 @@ def maintain(services: Services, spec: PipelineSpec, keep: dt.timedelta) -> list
 
 
 def remove_temporary(folder: Path, older_than: dt.timedelta) -> int:
-    """Remove this user's temporary folders in which nothing changed for so long, a day at least; how many."""
+    """Remove this user's temporary folders that have not changed for this time (at least a day); returns how many."""
     before = dt.datetime.now(dt.UTC) - max(older_than, _SHORTEST)
     removed = 0
     for path in folder.iterdir():
@@ -77,7 +77,7 @@ def _is_left(folder: Path, before: float) -> bool:
 
 
 def _pins(services: Services, spec: PipelineSpec) -> list[Pin]:
-    """Every pin of every training run, also of one in progress, and those of the published predictions."""
+    """The pins of all training runs, including those in progress, and those of the published predictions."""
     trained = [pin for record in services.tracker.runs(spec.name) for pin in pins.from_tags(record.tags).values()]
     published = services.lake.days(spec.predictions_table).values()
     return trained + [

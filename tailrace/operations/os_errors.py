@@ -1,4 +1,4 @@
-"""What the machine refuses, in a sentence: rights, full disks, a file where a folder should be, an absent extra."""
+"""Errors of the operating system as sentences: missing rights, full disks, a file in place of a folder, imports."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 _OTHER_KIND = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
 _NO_PLACE = {errno.ENAMETOOLONG, errno.ELOOP}
 _OF_DATABASES = ("unable to open database file", "attempt to write a readonly database", "cannot open file")
-"""What SQLite and DuckDB say, whose errors have no number."""
+"""Messages of SQLite and DuckDB, whose errors have no error number."""
 
 
 def in_words(error: BaseException) -> TailraceError | None:
-    """The error of ours that an error of the operating system or an import means, however deep among the causes.
+    """Our error for an operating system or import error, however deep it is in the chain of causes.
 
-    None if there is none in it.
+    None if there is no such error in the chain.
     """
     for each in _causes(error):
         if isinstance(each, OSError) and each.filename is not None and (ours := _of_a_path(each)):
             return ours
         if absent := extras.behind(each):
             return absent
-    said = cause_of(error, 400)
-    if any(words in said.lower() for words in _OF_DATABASES):
+    message = cause_of(error, 400)
+    if any(words in message.lower() for words in _OF_DATABASES):
         return BadInput(
-            f"A database file cannot be opened or written: {said}. "
-            f"Give the user {user()!r} the right to its folder, or choose another one by TAILRACE_HOME."
+            f"A database file cannot be opened or written: {message}. "
+            f"Give the user {user()!r} the right to write in its folder, or choose another folder with TAILRACE_HOME."
         )
     return None
 
@@ -40,8 +40,8 @@ def _of_a_path(error: OSError) -> TailraceError | None:
     path = error.filename2 or error.filename
     if error.errno in _RIGHTS:
         return BadInput(
-            f"The user {user()!r} has no right to {path} ({error.strerror}). Give the right to it, or choose another "
-            "folder in the settings: TAILRACE_HOME, or the one that names it."
+            f"The user {user()!r} has no right to use {path} ({error.strerror}). Give this user the right, or choose "
+            "another folder in the settings: TAILRACE_HOME, or the setting that names this path."
         )
     if error.errno in _FULL:
         return StorageFull(f"The disk of {path} is full ({error.strerror}). Free space, then try again.")
@@ -56,7 +56,7 @@ def _of_a_path(error: OSError) -> TailraceError | None:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and what caused it, each once; what was only being handled then, if it never is part of good work."""
+    """The error and its causes, each once. Of handled errors, only those about rights and full disks."""
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:

@@ -1,4 +1,4 @@
-"""Train again from a run's pins, and say what came out the same."""
+"""Train again from a run's pins, and report whether the result is the same."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Data = Literal["pinned", "current"]
 
 @dataclass(frozen=True)
 class ReproducedValue:
-    """One thing as the run recorded it, and as it is now."""
+    """One value as the run recorded it, and as it is now."""
 
     name: str
     recorded: str
@@ -34,9 +34,9 @@ class ReproducedValue:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """`inputs` in the order in which differences are looked for; `results` are model digest and metrics.
+    """`inputs` are in the order in which differences are searched; `results` are the model digest and the metrics.
 
-    `changed_since` names the days whose published contents are no longer the pinned ones.
+    `changed_since` names the days whose published contents differ from the pinned contents.
     """
 
     run_id: str
@@ -76,14 +76,14 @@ def run(
     data: Data = "pinned",
     on_trial: Callable[[Trial], None] = lambda trial: None,
 ) -> Reproduction:
-    """Retrain from the run's pins, or on what these days hold now (`current`).
+    """Retrain from the run's pins, or (`current`) on what these days contain now.
 
-    A pinned input whose bytes are gone or altered is the difference that is named.
+    If the bytes of a pinned input are gone or were changed, that input is reported as the difference.
     Raises UnknownName, BadInput if the run recorded no model, TrackerUnavailable.
     """
     record = services.tracker.run(run_id)
     if run_tags.MODEL_DIGEST not in record.tags:
-        raise BadInput(f"Run {run_id} of {record.pipeline} ended as {record.status} before it had a model.")
+        raise BadInput(f"Run {run_id} of {record.pipeline} ended as {record.status} before it produced a model.")
     day = dt.date.fromisoformat(record.tags[run_tags.DAY])
     pinned = pins.from_tags(record.tags)
     chosen = pinned if data == "pinned" else training_set.pin_inputs(services.lake, spec, day)
@@ -118,7 +118,7 @@ def _metric(record: RunRecord, name: str) -> float | None:
 
 
 def _unreadable(services: Services, chosen: dict[str, Pin]) -> dict[str, str]:
-    """The pinned inputs whose bytes cannot be read as they were, and why."""
+    """The pinned inputs whose original bytes cannot be read any more, and why."""
     found = {}
     for role, pin in chosen.items():
         try:
@@ -130,7 +130,7 @@ def _unreadable(services: Services, chosen: dict[str, Pin]) -> dict[str, str]:
 
 
 def _changed_since(services: Services, spec: PipelineSpec, pinned: dict[str, Pin]) -> tuple[str, ...]:
-    """Days published again, with other contents, after the run pinned them."""
+    """The days that were published again with other contents after the run pinned them."""
     changed = []
     for pin in pinned.values():
         for day, commit in sorted(services.lake.days(pin.table).items()):

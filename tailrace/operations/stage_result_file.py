@@ -1,6 +1,6 @@
-"""What a stage's process hands back to whoever started it: its result or its error, in a file of 4096 bytes at most.
+"""The result or the error of a stage's process, in a file of at most 4096 bytes that its parent process reads.
 
-Kubernetes keeps such a file, a container's termination message, in the pod's status.
+On Kubernetes the file is the container's termination message, which Kubernetes keeps in the pod's status.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from typing import Any
 from tailrace import errors
 
 LIMIT = 4096
-"""Bytes that Kubernetes keeps of a termination message."""
+"""The size limit of a termination message on Kubernetes, in bytes."""
 
 _CUT = " ... (the log has the rest)"
 _SPARK = "spark"
 _ADDRESS = re.compile(r"[a-z]+://\S+$")
 _SHORT = 64
-"""Characters of a text that are always kept: more than an id or a digest has."""
+"""A text up to this many characters is never cut; ids and digests are shorter."""
 
 
 class StageFailed(Exception):
-    """A stage's process ended with an error that is none of Tailrace's own."""
+    """A stage's process ended with an error that is not one of Tailrace's own."""
 
 
 def write_result(file: Path, rows: Sequence[Any], spark: str = "") -> None:
-    """Hand back the plain fields of a stage's results (dataclasses or mappings), and the Spark application's id.
+    """Write the plain fields of a stage's results (dataclasses or mappings) and the Spark application's id.
 
-    Where they do not fit, long texts are cut, long addresses left out, and only then rows, from the end.
+    If they are too long, long texts are cut, then long URLs are left out, and only then rows, starting with the last.
     """
     plain = [_plain_fields(row) for row in rows]
     keep = LIMIT
@@ -47,38 +47,38 @@ def write_result(file: Path, rows: Sequence[Any], spark: str = "") -> None:
 
 
 def write_error(file: Path, error: Exception, spark: str = "") -> None:
-    """Hand back an error's class and message, and the Spark application's id; a message too long is cut at its end."""
+    """Write an error's class and message and the Spark application's id; a message that is too long is cut."""
     kind, message, about = type(error).__name__, str(error), _about(spark)
     text = json.dumps({"error": kind, "message": message, **about})
     keep = len(message)
     while len(text) > LIMIT:
-        # An escaped character takes up to 12 bytes, so what is too long is taken off in small steps.
+        # An escaped character takes up to 12 bytes, so the message is shortened in small steps.
         keep -= max(1, (len(text) - LIMIT) // 12)
         text = json.dumps({"error": kind, "message": message[:keep] + _CUT, **about})
     file.write_text(text)
 
 
 def read(text: str) -> list[dict[str, Any]]:
-    """The rows handed back, dates as text. Raises the error handed back: its own class if it is of tailrace.errors,
-    else StageFailed. Raises ValueError if text was not written by this module.
+    """The rows of the result, dates as text. Raises the error in the file: its own class if it is in tailrace.errors,
+    else StageFailed. Raises ValueError if this module did not write the text.
     """
-    held = json.loads(text)
-    if isinstance(held, dict) and isinstance(held.get("rows"), list):
-        return held["rows"]
-    if not isinstance(held, dict) or not {"error", "message"} <= held.keys():
+    content = json.loads(text)
+    if isinstance(content, dict) and isinstance(content.get("rows"), list):
+        return content["rows"]
+    if not isinstance(content, dict) or not {"error", "message"} <= content.keys():
         raise ValueError("neither a result nor an error")
-    if (own := errors.rebuilt(held["error"], held["message"])) is not None:
+    if (own := errors.rebuilt(content["error"], content["message"])) is not None:
         raise own
-    raise StageFailed(f"{held['error']}: {held['message']}")
+    raise StageFailed(f"{content['error']}: {content['message']}")
 
 
 def spark_application(text: str) -> str:
-    """The id of the Spark application that the process ran; empty if it ran none, or text is not of this module."""
+    """The id of the process's Spark application; empty if there was none, or if this module did not write the text."""
     try:
-        held = json.loads(text)
+        content = json.loads(text)
     except ValueError:
         return ""
-    return str(held.get(_SPARK, "")) if isinstance(held, dict) else ""
+    return str(content.get(_SPARK, "")) if isinstance(content, dict) else ""
 
 
 def _about(spark: str) -> dict[str, str]:
@@ -88,7 +88,7 @@ def _about(spark: str) -> dict[str, str]:
 def _cut(value: Any, keep: int) -> Any:
     if not isinstance(value, str) or len(value) <= keep + len("..."):
         return value
-    # Half an address leads nowhere.
+    # A URL that is cut in half is useless.
     return "" if _ADDRESS.match(value) else value[:keep] + "..."
 
 

@@ -1,1 +1,1 @@
-"""What rows and days must be like before anything uses them."""
+"""Checks of rows and days before anything uses them."""

@@ -1,7 +1,7 @@
 """Which days of a pipeline's tables should be published and are not.
 
 A day's features and outcomes are two commits, one after the other. A night that did not run, or that ended between
-the two, leaves a gap, which whoever reads a window of days must find.
+the two commits, leaves a gap. Code that reads a window of days must detect such gaps.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from tailrace.spec import PipelineSpec
 _DAY = dt.timedelta(days=1)
 Range = tuple[dt.date, dt.date]
 Missing = Mapping[str, Sequence[dt.date]]
-"""The missing days of each table that has any, in order."""
+"""The missing days of each table that misses any, in order."""
 
 
 def missing(lake: LakeReader, spec: PipelineSpec, *, features: Range, outcomes: Range) -> Missing:
-    """The days of both ranges that are not published; the last day of `outcomes` is due, whatever came before it.
+    """The days of both ranges that are not published; the last day of `outcomes` is always due.
 
-    Days before the first one ever published are not due, and neither are the outcomes of that first day: what became
-    known by its cutoff is of days before it.
+    Days before the first published day are not due. The outcomes of that first day are not due either: the outcomes
+    known by its cutoff belong to days before it.
     """
     published = {table: lake.days(table) for table in (spec.features_table, spec.outcomes_table)}
-    begun = min((day for held in published.values() for day in held), default=features[0])
+    begun = min((day for days_of_table in published.values() for day in days_of_table), default=features[0])
     due = {
         spec.features_table: days.span(max(features[0], begun), features[1]),
         spec.outcomes_table: days.span(min(max(outcomes[0], begun + _DAY), outcomes[1]), outcomes[1]),
@@ -36,9 +36,9 @@ def missing(lake: LakeReader, spec: PipelineSpec, *, features: Range, outcomes: 
 
 
 def missing_outcomes(lake: LakeReader, spec: PipelineSpec, first: dt.date, last: dt.date) -> Missing:
-    """The days from `first` to `last` whose outcomes are not published though a later day, or their features, are.
+    """The days from `first` to `last` that lack outcomes although their features, or any later day, are published.
 
-    Not the first day ever published, as for `missing`.
+    The first published day is left out, as in `missing`.
     """
     outcomes, features = lake.days(spec.outcomes_table), lake.days(spec.features_table)
     published = {*outcomes, *features}
@@ -50,7 +50,7 @@ def missing_outcomes(lake: LakeReader, spec: PipelineSpec, first: dt.date, last:
 
 
 def sentence(missing: Missing) -> str:
-    """What is missing, and the command that publishes it."""
+    """Which days are missing, and the command that publishes them."""
     named = " and ".join(f"{table} of {days.ranges(absent)}" for table, absent in missing.items())
     every = sorted(day for absent in missing.values() for day in absent)
     to = f" --to {every[-1]}" if every[-1] > every[0] else ""

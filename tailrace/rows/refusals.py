@@ -1,4 +1,4 @@
-"""What is said of rows that no model may learn from, whoever found them."""
+"""The error messages about rows that a model must not learn from, the same wherever they are found."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tailrace.errors import KeysRepeated, LookAhead, TrainingFailed
 from tailrace.spec import PipelineSpec, zone
 
 EXAMPLES = 3
-"""Rows that a refusal shows."""
+"""How many rows an error message shows."""
 
 
 def look_ahead(spec: PipelineSpec, late: int, examples: Sequence[Mapping[str, Any]]) -> LookAhead:
-    """`late` feature rows carry what was not known by the cutoff of their day; examples hold key, ds and known_at."""
+    """`late` rows of features contain values that were unknown at their day's cutoff; examples: key, ds, known_at."""
     shown = "; ".join(
         f"{_key(spec, row, '/')} known at {row[spec.features.known_at]}, due at {days.cutoff(row['ds'], zone(spec))}"
         for row in examples
@@ -27,21 +27,22 @@ def look_ahead(spec: PipelineSpec, late: int, examples: Sequence[Mapping[str, An
 
 
 def repeated_keys(spec: PipelineSpec, keys: int, examples: Sequence[Mapping[str, Any]]) -> KeysRepeated:
-    """So many keys have more than one feature row; examples hold the key's columns."""
+    """This many keys have more than one row of features; examples contain the key's columns."""
     return KeysRepeated(
-        f"{spec.features_table}: {keys} keys ({', '.join(spec.features.key)}) are there more than once, for example "
-        f"{_keys(spec, examples)}. A key names one row over all days; correct the dbt model, or add to features.key "
-        "what tells rows apart."
+        f"{spec.features_table}: {keys} keys ({', '.join(spec.features.key)}) appear more than once, for example "
+        f"{_keys(spec, examples)}. A key must identify one row over all days. Correct the dbt model, or add to "
+        "features.key the column that distinguishes these rows."
     )
 
 
 def repeated_outcomes(spec: PipelineSpec, keys: int, examples: Sequence[Mapping[str, Any]]) -> KeysRepeated:
-    """So many keys have more than one outcome known at the same moment; examples hold the key's columns."""
+    """This many keys have more than one outcome known at the same moment; examples contain the key's columns."""
     known_at = spec.outcome.known_at
     return KeysRepeated(
-        f"{spec.outcomes_table}: {keys} keys ({', '.join(spec.features.key)}) are there more than once with the same "
-        f"{known_at}, for example {_keys(spec, examples)}. A corrected outcome needs a later {known_at} than the one "
-        "it corrects: the last one known counts. Correct the dbt model, or add to features.key what tells rows apart."
+        f"{spec.outcomes_table}: {keys} keys ({', '.join(spec.features.key)}) appear more than once with the same "
+        f"{known_at}, for example {_keys(spec, examples)}. A corrected outcome needs a later {known_at} than the "
+        "outcome that it corrects: the last one counts. Correct the dbt model, or add to features.key the column that "
+        "distinguishes these rows."
     )
 
 
@@ -54,8 +55,8 @@ def _key(spec: PipelineSpec, row: Mapping[str, Any], separator: str) -> str:
 
 
 def one_class(spec: PipelineSpec, rows: int, part: str) -> TrainingFailed:
-    """For rows to learn from, or to compare trials on, that all have the same label."""
+    """All rows to learn from, or to compare trials on, have the same label."""
     return TrainingFailed(
-        f"{spec.name}: the {rows} {part} rows hold one class of {spec.outcome.label!r} only; "
-        "train on a longer window or a day with more known outcomes."
+        f"{spec.name}: the {rows} {part} rows have only one class of {spec.outcome.label!r}; "
+        "train on a longer window, or as of a day with more known outcomes."
     )

@@ -1,7 +1,7 @@
-"""What a column must hold to play the role that the spec gives it, checked where rows enter the lake.
+"""Which values a column may have in its role in the spec, checked when rows enter the lake.
 
-The contracts are listed in docs/roles.md. `check` is called once, by the snapshot, before anything is written. The
-other functions are for rows that an earlier release took in: whoever reads them refuses what is wrong in a sentence.
+docs/roles.md lists these contracts. `check` is called once, by the snapshot, before anything is written. The
+other functions are for rows that an earlier release accepted: code that reads them refuses bad rows with a message.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from tailrace.rows import refusals
 from tailrace.spec import PipelineSpec, zone
 
 LARGEST = 3.4028234663852886e38
-"""The largest number a feature may hold: float32's. XGBoost and scikit-learn's trees compute in float32."""
+"""The largest number that a feature may have: float32's. XGBoost and scikit-learn's trees compute in float32."""
 
 LARGEST_WHOLE = 2**53
-"""The largest whole number a feature may hold: beyond it float64, which models compute in, skips numbers."""
+"""The largest integer that a feature may have: models compute in float64, which cannot represent all larger ones."""
 
 
 def check(spec: PipelineSpec, day: dt.date, features: pa.Table, outcomes: pa.Table) -> None:
-    """Raise one error that lists everything wrong with the day's rows of both tables, which are sorted by key.
+    """Raise one error that lists every problem in the day's rows of both tables, which are sorted by key.
 
-    KeysRepeated or LookAhead where all problems are of that kind, else ContractBroken.
+    It is KeysRepeated or LookAhead if all problems are of that kind, else ContractBroken.
     """
     features, outcomes = _plain(features), _plain(outcomes)
     problems = [
@@ -40,7 +40,7 @@ def check(spec: PipelineSpec, day: dt.date, features: pa.Table, outcomes: pa.Tab
 
 
 def check_joinable(spec: PipelineSpec, features: pa.Table, outcomes: pa.Table) -> None:
-    """The same for rows of many days that are about to be joined; not of labels, look-ahead and repeated keys."""
+    """The same check for rows of many days before a join; without labels, look-ahead and repeated keys."""
     key, known_at, label = spec.features.key, spec.outcome.known_at, spec.outcome.label
     labelled = outcomes.filter(pc.is_valid(outcomes[label]))
     problems = [
@@ -51,11 +51,11 @@ def check_joinable(spec: PipelineSpec, features: pa.Table, outcomes: pa.Table) -
         *_moments(spec, spec.outcomes_table, labelled.select([*key, known_at]), "known_at", known_at),
         *_numbers(spec, spec.features_table, features),
     ]
-    _raise(f"{spec.name}: rows of the lake cannot be learned from.", problems)
+    _raise(f"{spec.name}: rows of the lake cannot be used for training.", problems)
 
 
 def labels(spec: PipelineSpec, where: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The labels as booleans, null where the outcome is not known: the one place where 0 and 1 become false and true.
+    """The labels as booleans, null if the outcome is unknown. Only here do 0 and 1 become false and true.
 
     Raises ContractBroken.
     """
@@ -64,7 +64,7 @@ def labels(spec: PipelineSpec, where: str, column: pa.ChunkedArray) -> pa.Chunke
 
 
 def as_text(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-    """A category as text, null where it is missing: NaN is missing as a null is, whatever the column's kind."""
+    """A category as text, null if it is missing. NaN counts as missing, like a null, whatever the column's type."""
     if pa.types.is_floating(column.type):
         column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
     return column.cast(pa.string())
@@ -77,17 +77,17 @@ def fits(type_: pa.DataType, kind: str) -> bool:
     number = pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_boolean(type_)
     number = number or pa.types.is_decimal(type_)
     text = pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_dictionary(type_)
-    # A category may be written as a number (a store id); a number never as text.
+    # A category may be stored as a number (a store id); a number never as text.
     return number if kind == "numeric" else text or (kind == "categorical" and number)
 
 
 def beyond(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray | None:
-    """Which values are numbers that no model takes; None if there are none. Null and NaN are missing values."""
+    """A mask of the values that no model accepts; None if there are none. Null and NaN are missing values."""
     limit = _largest(column.type)
     if limit is None:
         return None
     ends = pc.min_max(column).as_py()
-    # A comparison with NaN is false: a column of NaN alone is all missing.
+    # A comparison with NaN is false: a column with only NaN has only missing values.
     if ends["min"] is None or not (ends["min"] < -limit or ends["max"] > limit):
         return None
     too_large = pc.greater(column, pa.scalar(limit, column.type))
@@ -97,19 +97,19 @@ def beyond(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray | N
 
 
 def _largest(type_: pa.DataType) -> int | float | Decimal | None:
-    """The largest number of this type that a model takes; None if it takes all of them."""
+    """The largest number of this type that a model accepts; None if it accepts all of them."""
     if pa.types.is_floating(type_):
         return 65504.0 if pa.types.is_float16(type_) else LARGEST
     if pa.types.is_integer(type_):
         return LARGEST_WHOLE if type_.bit_width == 64 else None
     if pa.types.is_decimal(type_):
-        # Without so many digits before the point it holds no larger ones.
+        # With fewer digits before the decimal point, the type has no larger numbers.
         return Decimal(LARGEST_WHOLE) if type_.precision - type_.scale >= len(str(LARGEST_WHOLE)) else None
     return None
 
 
 def look_ahead(spec: PipelineSpec, rows: pa.Table) -> Iterator[LookAhead]:
-    """The error for feature rows that carry what was not known by the cutoff of their day, if there are any."""
+    """The error for rows of features that contain values unknown at their day's cutoff, if there are any."""
     known_at = spec.features.known_at
     late = 0
     examples: list[dict[str, object]] = []
@@ -125,9 +125,9 @@ def look_ahead(spec: PipelineSpec, rows: pa.Table) -> Iterator[LookAhead]:
 
 
 def repeated(key: Sequence[str], rows: pa.Table, *also: str) -> tuple[int, list[dict[str, object]]]:
-    """How many keys several rows have with the same `also`, and some of these keys; the rows are sorted by key.
+    """How many keys appear in several rows with the same `also`, and some of these keys; the rows are sorted by key.
 
-    Neighbours are compared, which takes a hundredth of the time of grouping.
+    Neighbouring rows are compared, which takes a hundredth of the time of grouping.
     """
     if rows.num_rows < 2:
         return 0, []
@@ -157,7 +157,7 @@ def _of_features(spec: PipelineSpec, where: str, rows: pa.Table) -> Iterator[Tai
     yield from _keys(spec, where, rows, refusals.repeated_keys)
     yield from _moments(spec, where, rows, "the event time", features.event_time, nulls=True)
     wrong_type = list(_moments(spec, where, rows, "known_at", features.known_at, nulls=True))
-    # Rows without the moment are told with those that are too late.
+    # Rows without this time are reported together with those that are too late.
     yield from wrong_type or look_ahead(spec, rows)
     for name, kind in features.columns.items():
         type_ = rows.schema.field(name).type
@@ -172,7 +172,7 @@ def _of_outcomes(spec: PipelineSpec, where: str, rows: pa.Table) -> Iterator[Tai
     if absent := list(_absent(where, rows, roles)):
         yield from absent
         return
-    # A corrected outcome comes again, known at a later moment.
+    # A corrected outcome has the same key and a later known_at.
     yield from _keys(spec, where, rows, refusals.repeated_outcomes, known_at)
     yield from _moments(spec, where, rows, "known_at", known_at)
     yield from _label_problems(spec, where, rows[label], rows)
@@ -181,9 +181,9 @@ def _of_outcomes(spec: PipelineSpec, where: str, rows: pa.Table) -> Iterator[Tai
 def _absent(where: str, rows: pa.Table, roles: Mapping[str, str]) -> Iterator[ContractBroken]:
     for name, role in roles.items():
         if rows.column_names.count(name) != 1:
-            said = "is missing" if name not in rows.column_names else "appears twice"
+            problem = "is missing" if name not in rows.column_names else "appears twice"
             yield ContractBroken(
-                f"{where}: column {name!r} {said}; the spec says it is {role}."
+                f"{where}: column {name!r} {problem}; the spec says it is {role}."
                 f"{did_you_mean(name, set(rows.column_names) - set(roles))} Correct the dbt model or the spec."
             )
 
@@ -194,7 +194,7 @@ def _keys(
     unfit = [name for name in spec.features.key if not _is_key(rows.schema.field(name).type)]
     for name in unfit:
         yield ContractBroken(
-            f"{where}: key {name!r} is {rows.schema.field(name).type}; a key is a text, a whole number, a decimal, a "
+            f"{where}: key {name!r} is {rows.schema.field(name).type}; a key is a text, an integer, a decimal, a "
             "date, a timestamp with a time zone, a boolean, bytes or a floating-point number. Cast it in dbt."
         )
     if unfit:
@@ -211,7 +211,7 @@ def _missing_keys(spec: PipelineSpec, where: str, rows: pa.Table) -> Iterator[Co
         if pc.any(missing).as_py():
             yield ContractBroken(
                 f"{where}: {_rows(missing)} without {name!r}{_example(rows, missing, ['ds'])}; "
-                "a row without its key is never found again. Give it one in dbt, or leave the row out."
+                "a row without its key can never be found again. Give it a key in dbt, or leave the row out."
             )
 
 
@@ -232,22 +232,22 @@ def _moments(
 ) -> Iterator[ContractBroken]:
     column = rows[name]
     if not pa.types.is_timestamp(column.type) or column.type.tz is None:
-        said = "a date is not a moment; say at which time of it" if pa.types.is_date(column.type) else "cast it in dbt"
+        problem = "a date has no time of day; add one" if pa.types.is_date(column.type) else "cast it in dbt"
         yield ContractBroken(
-            f"{where}: {name!r} is {column.type}; {role} must be a timestamp with a time zone: {said}."
+            f"{where}: {name!r} is {column.type}; {role} must be a timestamp with a time zone: {problem}."
         )
     elif column.null_count and not nulls:
         yield ContractBroken(
             f"{where}: {_rows(pc.is_null(column))} without {name!r}"
-            f"{_example(rows, pc.is_null(column), spec.features.key)}; without the moment a row is never used. "
-            "Say in dbt when it became known, or leave the row out."
+            f"{_example(rows, pc.is_null(column), spec.features.key)}; a row without this time is never used. "
+            "Set in dbt when it became known, or leave the row out."
         )
 
 
 def _label_problems(
     spec: PipelineSpec, where: str, column: pa.ChunkedArray, rows: pa.Table | None = None
 ) -> Iterator[ContractBroken]:
-    rule = "a label is a boolean, or 0 or 1 as a whole number, and null while the outcome is not known"
+    rule = "a label is a boolean, or 0 or 1 as an integer, and null while the outcome is unknown"
     name = spec.outcome.label
     if pa.types.is_boolean(column.type):
         return
@@ -275,32 +275,32 @@ def _numbers(spec: PipelineSpec, where: str, rows: pa.Table) -> Iterator[Contrac
         yield ContractBroken(
             f"{where}: feature {name!r} is {column.filter(too_large)[0].as_py()} in "
             f"{_rows(too_large)}{_example(rows, too_large, spec.features.key)}; {_limit(column.type)}. Correct it in "
-            "dbt, or make it null where it is not known."
+            "dbt, or make it null if the value is unknown."
         )
 
 
 def _limit(type_: pa.DataType) -> str:
     if not pa.types.is_floating(type_):
-        return f"models compute in float64, which holds whole numbers up to 2^53 ({LARGEST_WHOLE}) only"
-    return f"models compute in float32, which holds numbers up to {LARGEST:.4g} and no infinity"
+        return f"models compute in float64, which represents integers exactly only up to 2^53 ({LARGEST_WHOLE})"
+    return f"models compute in float32, which represents numbers up to {LARGEST:.4g} and no infinity"
 
 
 def _rows(wrong: pa.ChunkedArray) -> str:
-    """How many rows are wrong, in words."""
+    """The number of wrong rows, as text."""
     count = pc.sum(wrong).as_py()
     return f"{count} row{'' if count == 1 else 's'}"
 
 
 def _example(rows: pa.Table, wrong: pa.ChunkedArray, columns: Sequence[str]) -> str:
-    """', for example ...' of the first rows that are wrong."""
+    """', for example ...' with the first wrong rows."""
     shown = [name for name in columns if name in rows.column_names]
     found = rows.select(shown).filter(wrong).slice(0, refusals.EXAMPLES).to_pylist()
-    said = [", ".join(f"{name} {value}" for name, value in row.items()) for row in found]
-    return f", for example {'; '.join(said)}" if shown else ""
+    described = [", ".join(f"{name} {value}" for name, value in row.items()) for row in found]
+    return f", for example {'; '.join(described)}" if shown else ""
 
 
 def _missing(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Which values are null or NaN, which is one thing."""
+    """Which values are null or NaN; both count as missing."""
     return pc.is_null(column, nan_is_null=True)
 
 
@@ -319,7 +319,7 @@ def _is_key(type_: pa.DataType) -> bool:
 
 
 def _plain(rows: pa.Table) -> pa.Table:
-    """The rows as the lake keeps them: dictionaries decoded, one type of text, of bytes and of timestamp."""
+    """The rows in the types that the lake stores: no dictionaries, one type each for text, bytes and timestamps."""
     return rows.cast(pa.schema([field.with_type(_plain_type(field.type)) for field in rows.schema]))
 
 
@@ -340,7 +340,7 @@ def _joined(one: pa.ChunkedArray, other: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _raise(heading: str, problems: Sequence[TailraceError]) -> None:
-    """One error for all problems, of their own class where that is the same for all."""
+    """One error for all problems; its class is theirs if all problems have the same class."""
     if not problems:
         return
     kinds = {type(problem) for problem in problems}

@@ -1,7 +1,7 @@
-"""Published days that were made from other source rows than are landed now.
+"""Published days whose source rows have changed in the landing zone since.
 
-A day's features look back on the days before it. If one of those is landed again with other rows, the features stay as
-they were until they are built and taken again; whoever uses them is warned.
+A day's features look back at the days before it. If one of those is landed again with other rows, the features stay
+as they were until they are built and taken again. Code that uses such features logs a warning.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from tailrace.lineage import pins
 from tailrace.spec import PipelineSpec
 
 Stale = Mapping[dt.date, Sequence[dt.date]]
-"""Published days, each with the source days that have other rows now."""
+"""Published days, each with those of its source days whose rows have changed since."""
 _SCHEMA = pa.schema({"day": pa.date32(), "version": pa.string(), "number": pa.int64(), "source_days": pa.string()})
 
 
 def note_unchanged(lake: Lake, spec: PipelineSpec, commit: Commit, sources: Mapping[str, str]) -> None:
-    """Keep what an unchanged day was made from this time: its commit says what it was made from when it was made.
+    """Record the current sources of a day that did not change: its commit still names those of its first snapshot.
 
-    `sources` is what `pins.source_note` gives.
+    `sources` is the result of `pins.source_note`.
     """
     noted = _notes(lake, spec)
     known = _made_from(commit, noted)
@@ -36,7 +36,7 @@ def note_unchanged(lake: Lake, spec: PipelineSpec, commit: Commit, sources: Mapp
 
 
 def stale(lake: LakeReader, warehouse: Warehouse, spec: PipelineSpec, first: dt.date, last: dt.date) -> Stale:
-    """The published days first..last whose features were made from other rows, each with the source days they are of.
+    """The published days first..last whose features were made from rows that have changed, each with its source days.
 
     Raises LandingRefused, LakeUnavailable.
     """
@@ -54,33 +54,35 @@ def stale(lake: LakeReader, warehouse: Warehouse, spec: PipelineSpec, first: dt.
 
 
 def warning(services: Services, spec: PipelineSpec, first: dt.date, last: dt.date) -> str:
-    """A sentence on the stale days of first..last, with the command that makes them again; empty if there are none.
+    """A sentence about the stale days of first..last, with the command that makes them again; empty if there are none.
 
-    It never raises an error of ours: a warning must not stop what it warns of.
+    It never raises an error of ours: a warning must not stop the work that it is about.
     """
     try:
         found = stale(services.lake, services.warehouse, spec, first, last)
     except TailraceError as error:
-        return f"Whether the features of {spec.name} were made from what is landed now could not be seen: {error}"
+        return (
+            f"Could not check whether the features of {spec.name} were made from the rows that are landed now: {error}"
+        )
     if not found:
         return ""
     made = sorted(found)
     sources = sorted({source for others in found.values() for source in others})
     to = f" --to {made[-1]}" if made[-1] > made[0] else ""
     return (
-        f"{spec.features_table} of {days.ranges(made)} ({len(made)} days) were made from other rows of "
-        f"{days.ranges(sources)} than are landed now. Build and take them again, oldest first: "
+        f"{spec.features_table} of {days.ranges(made)} ({len(made)} days) were made from rows of "
+        f"{days.ranges(sources)} that have changed since. Build and take them again, oldest first: "
         f"tailrace warehouse {spec.name} --date {made[0]}{to}."
     )
 
 
 def warning_after(services: Services, spec: PipelineSpec, day: dt.date) -> str:
-    """The warning on the days after one that was built again."""
+    """The warning about the days after a day that was built again."""
     return warning(services, spec, day + dt.timedelta(days=1), dt.date.max)
 
 
 def _made_from(commit: Commit, noted: Sequence[Mapping[str, object]]) -> dict[dt.date, str]:
-    """The source days of a commit as it was last made, each with its digest."""
+    """The source days of a commit when it was last made, each with its digest."""
     later = [row for row in noted if (row["day"], row["version"]) == (commit.day, commit.version)]
     if later:
         last = max(later, key=lambda row: int(str(row["number"])))
@@ -93,5 +95,5 @@ def _notes(lake: LakeReader, spec: PipelineSpec) -> list[Mapping[str, object]]:
 
 
 def table(spec: PipelineSpec) -> str:
-    """The lake table that says what unchanged days were made from when they were taken again."""
+    """The lake table that stores the sources of unchanged days that were taken again."""
     return f"sources/{spec.name}"

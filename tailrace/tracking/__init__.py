@@ -1,1 +1,1 @@
-"""What was tried, with what, and which model versions came of it."""
+"""Records of training runs: their inputs, parameters, metrics and trials, and the registered model versions."""

@@ -1,4 +1,4 @@
-"""What a folder holds, as one digest, and how a copy of it is put in place whole."""
+"""One digest for all files of a folder, and copying a folder so that it appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def digest(folder: Path) -> str:
 
 
 def deliver(source: Path, expected: str, folder: Path, pipeline: str, version: str) -> Path:
-    """Copy a model's files to `<folder>/<pipeline>-<version>` if their digest is the one expected.
+    """Copy a model's files to `<folder>/<pipeline>-<version>` if their digest is the expected one.
 
-    Raises Refused, leaving `folder` as it was, if they are not the files that were logged.
+    Raises Refused, and leaves `folder` unchanged, if they are not the files that were logged.
     """
     found = digest(source)
     if found != expected:
         raise Refused(
             f"The files of {pipeline} version {version} are not those that were logged: their digest is "
-            f"{found[:12]}, the tracker recorded {expected[:12]}. Something changed the artefact store; "
-            "restore it from a backup or train again, and do not score with this version."
+            f"{found[:12]}, but the tracker recorded {expected[:12]}. Something changed the artefact store. "
+            "Restore it from a backup or train again, and do not score with this version."
         )
     target = folder / f"{pipeline}-{version}"
     incoming = folder / f".{target.name}.incoming"

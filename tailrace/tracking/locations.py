@@ -1,7 +1,7 @@
-"""Where a registry in SQLite says that its files are, after its home was moved or restored elsewhere.
+"""Corrects the file paths in a SQLite registry after its home folder was moved or restored elsewhere.
 
-MLflow records absolute paths and has no call that changes them, so this writes to its tables. The database and the
-files lie in one home; of a registry that is a server, the server knows the files.
+MLflow records absolute paths and has no call that changes them, so this module writes to its tables. It needs the
+database and the files in the same home folder. If the registry is a server, the server manages the files.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ PLACES = (
     ("model_versions", "source", "name = :name", 3),
     ("model_versions", "storage_location", "name = :name", 3),
 )
-"""MLflow's tables and columns that hold a place of files, which of their rows belong to an experiment, and how many
-parts the place has below the experiment's: RUN/artifacts, or models/MODEL/artifacts."""
+"""MLflow's tables and columns that contain a file path, the condition for rows of one experiment, and how many path
+components the path has below the experiment's path: RUN/artifacts, or models/MODEL/artifacts."""
 
 
 def local(uri: str) -> Path | None:
-    """The path that a URI names on this machine; None for any other."""
+    """The path on this machine that a URI names; None for any other URI."""
     parts = urlsplit(uri)
     if parts.scheme == "file":
         return Path(unquote(parts.path))
@@ -32,9 +32,9 @@ def local(uri: str) -> Path | None:
 
 
 def settle(database: str, artifacts: str) -> None:
-    """Put new runs of every pipeline below `artifacts`, and those whose files lie there now, or nowhere else.
+    """Set the paths below `artifacts` for new runs, and for old runs whose files are there or nowhere else.
 
-    `database` is a SQLAlchemy URL. What lies where it was recorded, and not below `artifacts`, stays as it is.
+    `database` is a SQLAlchemy URL. Files that are at their recorded path, and not below `artifacts`, keep that path.
     """
     root = local(artifacts)
     if root is None:
@@ -50,7 +50,7 @@ def _changes(connection: Connection, root: Path) -> Iterator[tuple[str, dict[str
     for experiment, name, location in [map(str, row) for row in experiments]:
         wanted = root / name
         if local(location) is None or not location.endswith(f"/{name}"):
-            continue  # not one that this tracker made
+            continue  # this tracker did not make it
         if local(location) != wanted:
             change = "UPDATE experiments SET artifact_location = :new WHERE experiment_id = :experiment"
             yield change, {"new": str(wanted), "experiment": experiment}

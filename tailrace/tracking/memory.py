@@ -1,4 +1,4 @@
-"""A tracker that remembers in memory and keeps artefacts in a folder, for tests and trying out."""
+"""A tracker that keeps runs in memory and artefacts in a folder, for tests and experiments."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class _Run:
 
 
 class MemoryTracker:
-    """Holds runs and versions for the life of the object; `folder` receives their artefacts."""
+    """Keeps runs and versions as long as the object lives; their artefacts go to `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -58,8 +58,8 @@ RECENT_RUNS = 10
 class MlflowTracker:
     """Runs and models in MLflow at `uri` (a server, or a database such as sqlite:////data/mlflow.db).
 
-    `artifacts` is where runs keep their files, also after they were moved there (None: MLflow's own choice), `ui_url`
-    the address of MLflow's pages, `loader_module` what MLflow's own tools import to load a model.
+    `artifacts` is where runs keep their files, including runs whose files were moved there later (None: MLflow
+    chooses). `ui_url` is the URL of MLflow's pages; `loader_module` is what MLflow's tools import to load a model.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class MlflowTracker:
         run_id = self._client.create_run(
             experiment_id,
             run_name=name,
-            # With the run, not after it: whoever lists runs in between would read one without its day.
+            # In the same call as the run: code that lists runs in between would read a run without its day.
             tags={
                 run_tags.PIPELINE: pipeline,
                 run_tags.KIND: run_tags.TRAINING,
@@ -159,7 +159,7 @@ class MlflowTracker:
         versions = {f"library.{name}": version for name, version in mlflow_model.library_versions().items()}
         created = self._client.create_model_version(
             pipeline,
-            # Not models:/<id>, which MLflow's SQL store resolves in its global tracking URI.
+            # Not models:/<id>, which MLflow's SQL store resolves against its global tracking URI.
             source=model.artifact_location,
             run_id=run_id,
             model_id=model.model_id,
@@ -218,7 +218,7 @@ class MlflowTracker:
                 version=str(version.version),
                 run_id=version.run_id or "",
                 created_at=_moment(version.creation_timestamp),
-                aliases=tuple(sorted(alias for alias, held in aliases.items() if held == str(version.version))),
+                aliases=tuple(sorted(alias for alias, number in aliases.items() if number == str(version.version))),
                 tags=dict(version.tags),
             )
             for version in self._all_versions(pipeline)
@@ -235,16 +235,16 @@ class MlflowTracker:
             return MlflowClient(self.uri, self.uri)
         database = Path(self.uri.removeprefix(SQLITE))
         database.parent.mkdir(parents=True, exist_ok=True)
-        # A process that meets a database still being made by another one would migrate it a second time.
+        # A process that opens a database while another process still creates it would migrate it a second time.
         with ExclusiveFileLock(f"{database}.lock"):
             client = MlflowClient(self.uri, self.uri)
-            client.search_registered_models(max_results=1)  # opens the registry's store, too
+            client.search_registered_models(max_results=1)  # also opens the registry's store
             if self.artifacts:
                 locations.settle(self.uri, self.artifacts)
             return client
 
     def _experiment(self, pipeline: str) -> str:
-        """Id of the pipeline's experiment, created if it is new, restored if somebody deleted it."""
+        """The id of the pipeline's experiment; it is created if it is new, and restored if somebody deleted it."""
         location = f"{self.artifacts.rstrip('/')}/{pipeline}" if self.artifacts else None
         found = self._client.get_experiment_by_name(pipeline)
         if found is None:
@@ -255,13 +255,13 @@ class MlflowTracker:
         return found.experiment_id
 
     def _refuse_if_gone(self, pipeline: str, version: str, source: str) -> None:
-        """Raises ModelGone if the artefact store answers, and has no files there."""
+        """Raises ModelGone if the artefact store answers but has no files there."""
         place = locations.local(source)
         if place.exists() if place else mlflow.artifacts.list_artifacts(artifact_uri=source, tracking_uri=self.uri):
             return
         raise ModelGone(
-            f"The files of {pipeline} version {version} are gone: there is nothing at {place or source}. Restore the "
-            "artefact store from a backup, or set TAILRACE_ARTIFACTS to where it is now; else use another version."
+            f"The files of {pipeline} version {version} are gone: nothing is stored at {place or source}. Restore the "
+            "artefact store from a backup, set TAILRACE_ARTIFACTS to its present place, or use another version."
         )
 
     def _registered_model(self, pipeline: str) -> None:
@@ -280,7 +280,7 @@ class MlflowTracker:
         return self._client.finalize_logged_model(model.model_id, "READY")
 
     def _close(self, run: Run, why: str, closed_by: str) -> None:
-        """Mark a run as killed, and those of its trials that it left open."""
+        """Mark a run, and those of its trials that are still open, as killed."""
         experiment_id, run_id = run.info.experiment_id, run.info.run_id
         trials = self._search_runs(
             experiment_id, f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{run_id}' and attributes.status = 'RUNNING'"
@@ -299,7 +299,7 @@ class MlflowTracker:
     def _write(
         self, run_id: str, params: Mapping[str, Any], metrics: Mapping[str, float], tags: Mapping[str, str]
     ) -> None:
-        """Log everything in as few requests as MLflow's limits allow."""
+        """Log everything with as few requests as MLflow's limits allow."""
         now = int(time.time() * 1000)
         text = {
             name: self._fitting(run_id, f"params/{name}", str(value), MAX_PARAM_VAL_LENGTH)
@@ -323,7 +323,7 @@ class MlflowTracker:
             )
 
     def _fitting(self, run_id: str, name: str, value: str, limit: int) -> str:
-        """The value if MLflow takes it whole; else it is kept as an artefact and its beginning returned."""
+        """The value if it is short enough for MLflow; else its beginning; the full value is stored as an artefact."""
         if len(value) > limit:
             self._client.log_text(run_id, value, f"long/{name}.txt")
         return _shortened(value, limit)
@@ -348,7 +348,7 @@ class MlflowTracker:
         return known[version]
 
     def _aliases(self, pipeline: str) -> dict[str, str]:
-        """Alias -> version; empty if nothing was registered yet."""
+        """A mapping from alias to version; empty if nothing is registered yet."""
         try:
             aliases = self._client.get_registered_model(pipeline).aliases
         except MlflowException as error:
@@ -388,7 +388,7 @@ class MlflowTracker:
 
 
 def _dataset(role: str, pin: Pin) -> DatasetInput:
-    """The pin as MLflow shows inputs; the whole of it is in the source."""
+    """The pin in the form in which MLflow shows inputs; the field `source` has all of it."""
     days = {"first": pin.first and pin.first.isoformat(), "last": pin.last and pin.last.isoformat()}
     return DatasetInput(
         dataset=Dataset(
@@ -407,7 +407,7 @@ def _all_fitting(tags: Mapping[str, str]) -> dict[str, str]:
 
 
 def _shortened(value: str, limit: int) -> str:
-    """The value, or as much of its beginning as fits together with its length and SHA-256."""
+    """The value, or its beginning with its length and its SHA-256, within MLflow's limit."""
     if len(value) <= limit:
         return value
     ending = f"... [{len(value)} characters, sha256 {hashlib.sha256(value.encode()).hexdigest()}]"
@@ -415,7 +415,7 @@ def _shortened(value: str, limit: int) -> str:
 
 
 def _unless_exists(create: Callable[[], object]) -> None:
-    """Create something that another process may be creating at the same moment."""
+    """Create an object that another process may be creating at the same moment."""
     try:
         create()
     except MlflowException as error:
@@ -424,7 +424,7 @@ def _unless_exists(create: Callable[[], object]) -> None:
 
 
 def _pages(ask: Callable[[str | None], Any]) -> Iterator[Any]:
-    """Every item of a listing that MLflow hands out in pages."""
+    """Every item of a listing that MLflow returns in pages."""
     token = None
     while True:
         page = ask(token)

@@ -27,9 +27,9 @@ def library_versions() -> dict[str, str]:
 
 
 def write_pyfunc(source: Path, target: Path, loader_module: str, example: pa.Table, predictions: pa.Array) -> None:
-    """Write `target`, which `mlflow.pyfunc.load_model` reads; `source` is copied into it as it is.
+    """Write the folder `target`, which `mlflow.pyfunc.load_model` reads; it contains a copy of `source`.
 
-    Raises SignatureMismatch if a column of the example is of a type that MLflow has no name for.
+    Raises SignatureMismatch if MLflow has no name for the type of one of the example's columns.
     """
     rows = _decoded(example)
     mlflow.pyfunc.save_model(
@@ -43,13 +43,13 @@ def write_pyfunc(source: Path, target: Path, loader_module: str, example: pa.Tab
 
 
 def saved_files(pyfunc_folder: Path) -> Path:
-    """Where in a pyfunc folder the copy of what `Model.save` wrote is."""
+    """The path, inside a pyfunc folder, of the copy of the files that `Model.save` wrote."""
     flavor = Model.load(str(pyfunc_folder)).flavors["python_function"]
     return pyfunc_folder / str(flavor["data"])
 
 
 def _decoded(rows: pa.Table) -> pa.Table:
-    """The same rows with plain values for dictionary-encoded columns, which MLflow refuses."""
+    """The same rows with plain values in place of dictionary-encoded columns, which MLflow rejects."""
     plain = [
         pa.field(field.name, field.type.value_type if kinds.is_dictionary(field.type) else field.type)
         for field in rows.schema
@@ -58,7 +58,7 @@ def _decoded(rows: pa.Table) -> pa.Table:
 
 
 def _schema(rows: pa.Table) -> Schema:
-    """Every column by MLflow's name of its type, all of them required."""
+    """Every column with MLflow's name for its type; all are required."""
     types = {field.name: _data_type(field.type, rows[field.name].null_count) for field in rows.schema}
     unknown = [f"{name} ({rows.schema.field(name).type})" for name, its_type in types.items() if its_type is None]
     if unknown:
@@ -71,7 +71,7 @@ def _schema(rows: pa.Table) -> Schema:
 
 def _data_type(kind: pa.DataType, missing: int) -> DataType | None:
     if kinds.is_integer(kind):
-        # pandas holds integers with missing values as floats, and MLflow refuses floats for integers.
+        # pandas stores integers with missing values as floats, and MLflow rejects floats where it expects integers.
         return DataType.double if missing else DataType.long
     if kinds.is_floating(kind):
         return DataType.double

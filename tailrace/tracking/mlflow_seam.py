@@ -19,7 +19,7 @@ from mlflow.exceptions import MlflowException
 from tailrace.errors import BadInput, StorageFull, TailraceError, TrackerUnavailable, cause_of
 
 DATABASE_ATTEMPTS = 4
-# MLflow has no switch for this one: ten attempts with doubling pauses take almost two minutes.
+# MLflow has no setting for this one: ten attempts with doubling pauses take almost two minutes.
 mlflow.store.db.utils.MAX_RETRY_COUNT = DATABASE_ATTEMPTS
 
 NOT_OURS_TO_RETRY = {
@@ -29,7 +29,7 @@ NOT_OURS_TO_RETRY = {
     "UNAUTHENTICATED",
     "CUSTOMER_UNAUTHORIZED",
 }
-"""MLflow's answers to a request that will never succeed as it is."""
+"""Error codes of MLflow for a request that cannot succeed without changes."""
 
 
 class HasUri(Protocol):
@@ -50,7 +50,7 @@ def masked(uri: str) -> str:
 def asks(
     what: str,
 ) -> Callable[[Callable[Concatenate[Self, Arguments], Result]], Callable[Concatenate[Self, Arguments], Result]]:
-    """Decorate a tracker's method, named by `what` in errors: 'could not <what>'.
+    """Decorate a tracker's method; error messages say 'could not <what>'.
 
     Raises TrackerUnavailable, StorageFull or BadInput in place of what MLflow, SQLAlchemy or the
     network raise.
@@ -69,7 +69,7 @@ def asks(
                 sqlalchemy.exc.SQLAlchemyError,
                 OSError,
             ) as error:
-                # Libraries print the URI they were given, so a chained cause would give the password away.
+                # Libraries print the URI that they received, so a chained cause would reveal the password.
                 raise _translate(error, what, self.uri) from (None if urlsplit(self.uri).password else error)
 
         return asking
@@ -93,6 +93,6 @@ def _translate(error: Exception, what: str, uri: str) -> TailraceError:
             "if it happens often, point the tracking URI at an MLflow server."
         )
     return TrackerUnavailable(
-        f"{failed}: {cause} Check that it runs, that this machine reaches it and that the tracking URI "
-        "is right, then run the stage again; what was published before is untouched."
+        f"{failed}: {cause} Check that it runs, that this machine can reach it and that the tracking URI "
+        "is right, then run the stage again. What was published before has not changed."
     )

@@ -1,6 +1,6 @@
-"""MLflow's switches, for its import to find: quiet, no telemetry, and no waiting for minutes.
+"""Environment variables that MLflow reads at import: quiet, no telemetry, and short timeouts.
 
-A value that is already in the environment is kept.
+A variable that is already set in the environment is kept.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ SWITCHES = {
     "DO_NOT_TRACK": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_LOGGING_LEVEL": "CRITICAL",
-    # Else every model folder would receive the uv.lock of whatever directory the process runs in.
+    # Otherwise every model folder would receive the uv.lock of the process's working directory.
     "MLFLOW_UV_AUTO_DETECT": "false",
-    # The orchestration retries, so a stage should hear within seconds that a server is gone.
+    # The orchestration retries, so a stage should learn within seconds that a server is down.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0.2",

@@ -1,4 +1,4 @@
-"""Which process a run belongs to, and whether that process can still be alive."""
+"""Which process a run belongs to, and whether that process can still be running."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import psutil
 from tailrace.lineage import run_tags
 
 SILENCE = dt.timedelta(hours=1)
-"""How long a run on another host may go without a sign of life."""
+"""How long a run on another host may go without a heartbeat."""
 
 CLOCK_STEP = 2.0
-"""Seconds by which the system's account of a process's start moves when its clock is corrected."""
+"""How many seconds a process's reported start time may shift when the system clock is corrected."""
 
 
 def identity() -> dict[str, str]:
-    """Tags that name this process: host, process id and its start (seconds since 1970), and a heartbeat."""
+    """Tags that identify this process: host, process id, start time (seconds since 1970) and a heartbeat."""
     started = psutil.Process().create_time()
     return {
         run_tags.HOST: socket.gethostname(),
@@ -35,12 +35,12 @@ def here() -> str:
 
 
 def heartbeat() -> dict[str, str]:
-    """A tag that says when this process last showed itself, in UTC."""
+    """A tag with the time, in UTC, of this process's latest heartbeat."""
     return {run_tags.HEARTBEAT: dt.datetime.now(dt.UTC).isoformat(timespec="seconds")}
 
 
 def why_dead(tags: Mapping[str, str]) -> str | None:
-    """Why the process that wrote these tags must be gone, as a sentence; None if it may be alive."""
+    """Why the process that wrote these tags must have ended, as a sentence; None if it may still be running."""
     if not {
         run_tags.HOST,
         run_tags.PID,
@@ -52,7 +52,7 @@ def why_dead(tags: Mapping[str, str]) -> str | None:
         return _why_dead_here(int(tags[run_tags.PID]), float(tags[run_tags.STARTED]))
     silent = dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(tags[run_tags.HEARTBEAT])
     if silent > SILENCE:
-        return f"Host {tags[run_tags.HOST]} has shown no sign of life since {tags[run_tags.HEARTBEAT]}."
+        return f"Host {tags[run_tags.HOST]} has sent no heartbeat since {tags[run_tags.HEARTBEAT]}."
     return None
 
 
@@ -62,7 +62,7 @@ def _why_dead_here(pid: int, started: float) -> str | None:
         if process.status() == psutil.STATUS_ZOMBIE:
             return f"Process {pid} was killed."
         if abs(process.create_time() - started) > CLOCK_STEP:
-            return f"Process {pid} ended; another one has its number now."
+            return f"Process {pid} ended; another process has its number now."
     except psutil.NoSuchProcess:
         return f"Process {pid} no longer exists."
     return None

@@ -1,1 +1,1 @@
-"""The rows that a training learns from and is judged by."""
+"""The rows that a training run learns from and is evaluated on."""

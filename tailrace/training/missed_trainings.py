@@ -1,4 +1,4 @@
-"""Trainings that the schedule would have made and nobody did, as after an outage."""
+"""Trainings that were scheduled but did not run, for example after an outage."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tailrace.spec import PipelineSpec, zone
 
 
 def missed(services: Services, spec: PipelineSpec) -> dt.date | None:
-    """The last scheduled day that could have been trained on, if nothing was trained as of it or of a later day.
+    """The last scheduled day that could have been trained on, if no training as of it or of a later day exists.
 
     Raises TrackerUnavailable, LakeUnavailable.
     """

@@ -1,6 +1,6 @@
 """The point-in-time join: features with the outcomes that were known when training began.
 
-It is made in this process, on Arrow, unless the engine makes it where its own data lies.
+It runs in this process, on Arrow, unless the engine runs it where the engine stores its data.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ class ArrowRows:
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Rows with known outcomes, cut into learning and holdout by day.
+    """Rows with known outcomes, split by day into rows to learn from and the holdout.
 
-    `holdout` is sorted by event time and key and holds its labels as `LABEL`; a week or so of rows, it is always in
-    this process's memory. `digests` name the contents of the features and outcomes they were made of.
+    `holdout` is sorted by event time and key and has its labels as `LABEL`. It covers about a week and is always in
+    this process's memory. `digests` are the digests of the features and outcomes that the rows were made from.
     """
 
     learning: LabelledRows
@@ -70,7 +70,7 @@ class TrainingSet:
 
 
 def window(spec: PipelineSpec, day: dt.date) -> tuple[dt.date, dt.date, dt.date]:
-    """First day of the window, first day of the holdout, last day: a training as of `day` sees none later."""
+    """First day of the window, first day of the holdout, last day. A training as of `day` sees no later day."""
     last = day - dt.timedelta(days=spec.outcome.lag_days)
     return (
         last - dt.timedelta(days=spec.window.days - 1),
@@ -80,10 +80,10 @@ def window(spec: PipelineSpec, day: dt.date) -> tuple[dt.date, dt.date, dt.date]
 
 
 def pin_inputs(lake: LakeReader, spec: PipelineSpec, day: dt.date) -> dict[str, Pin]:
-    """Pins of what a training as of `day` reads: features of the window, outcomes known by the day.
+    """Pins of the inputs of a training as of `day`: features of the window, outcomes known by the day.
 
-    Raises UpstreamMissing naming the days of the window that are not published yet, TrainingFailed if
-    those that are hold no rows.
+    Raises UpstreamMissing, which names the days of the window that are not published yet, and TrainingFailed if the
+    published ones have no rows.
     """
     first, _, last = window(spec, day)
     _refuse_missing_days(lake, spec, day)
@@ -94,7 +94,7 @@ def pin_inputs(lake: LakeReader, spec: PipelineSpec, day: dt.date) -> dict[str, 
     empty = [pin.table for pin in pins.values() if pin.rows == 0]
     if empty:
         raise TrainingFailed(
-            f"{spec.name}: {' and '.join(empty)} hold no rows from {first} to {last}; run the warehouse for these "
+            f"{spec.name}: {' and '.join(empty)} have no rows from {first} to {last}; run the warehouse for these "
             "days first, or train as of a day whose window is published."
         )
     return pins
@@ -123,7 +123,7 @@ def join(spec: PipelineSpec, features: Scan, outcomes: Scan, *, known_by: dt.dat
     key, event_time = list(spec.features.key), spec.features.event_time
     label, known_at = spec.outcome.label, spec.outcome.known_at
     rows = features.reader().read_all().sort_by([(name, "ascending") for name in key])
-    # Without corrections a key has one row, and the rows are in the order of the keys alone.
+    # Without corrections each key has one row, and the rows are sorted by key alone.
     known = outcomes.reader().read_all().sort_by([(name, "ascending") for name in (*key, known_at)])
     roles.check_joinable(spec, rows, known)
     refuse_look_ahead(spec, rows)
@@ -144,27 +144,27 @@ def join(spec: PipelineSpec, features: Scan, outcomes: Scan, *, known_by: dt.dat
 
 
 def refuse_look_ahead(spec: PipelineSpec, rows: pa.Table) -> None:
-    """Raises LookAhead if a feature row carries what was not known by the cutoff of its day."""
+    """Raises LookAhead if a row of features contains values that were unknown at its day's cutoff."""
     for problem in roles.look_ahead(spec, rows):
         raise problem
 
 
 def refuse_repeated_keys(spec: PipelineSpec, features: pa.Table) -> None:
-    """Raises KeysRepeated with some of the keys that more than one feature row has."""
+    """Raises KeysRepeated, with examples, if a key has more than one row of features."""
     keys, examples = _repeated(spec, features, spec.features.key)
     if keys:
         raise refusals.repeated_keys(spec, keys, examples)
 
 
 def refuse_repeated_outcomes(spec: PipelineSpec, outcomes: pa.Table) -> None:
-    """Raises KeysRepeated with some of the keys of which two outcomes became known at the same moment."""
+    """Raises KeysRepeated, with examples, if two outcomes of a key became known at the same moment."""
     keys, examples = _repeated(spec, outcomes, [*spec.features.key, spec.outcome.known_at])
     if keys:
         raise refusals.repeated_outcomes(spec, keys, examples)
 
 
 def last_known(spec: PipelineSpec, outcomes: pa.Table) -> pa.Table:
-    """Of each key the outcome that became known last: a corrected outcome lies under the same key again."""
+    """For each key, the outcome that became known last: a corrected outcome has the same key as the original."""
     key, known_at = list(spec.features.key), spec.outcome.known_at
     if outcomes.select(key).group_by(key).aggregate([]).num_rows == outcomes.num_rows:
         return outcomes
@@ -183,9 +183,9 @@ def _repeated(spec: PipelineSpec, rows: pa.Table, by: Sequence[str]) -> tuple[in
 
 
 def _refuse_missing_days(lake: LakeReader, spec: PipelineSpec, day: dt.date) -> None:
-    """A night that is late, or half taken, must not make a silently different model."""
+    """Raise UpstreamMissing for missing days: a late or half-finished night must not silently change the model."""
     first, _, last = window(spec, day)
-    # What was known by the cutoff of the first day is of days before it.
+    # Outcomes known by the first day's cutoff belong to days before it.
     missing = completeness.missing(lake, spec, features=(first, last), outcomes=(first + dt.timedelta(days=1), day))
     if missing:
         raise UpstreamMissing(f"{spec.name} cannot be trained as of {day}: {completeness.sentence(missing)}")
@@ -199,9 +199,9 @@ def _refuse_empty(spec: PipelineSpec, day: dt.date, parts: TrainingSet) -> None:
             f"no rows with a known outcome from {first} to {holdout_first - dt.timedelta(days=1)} to learn from"
         )
     if parts.holdout.num_rows == 0:
-        problems.append(f"no rows with a known outcome from {holdout_first} to {last} to judge by")
+        problems.append(f"no rows with a known outcome from {holdout_first} to {last} to evaluate on")
     if problems:
         raise TrainingFailed(
-            f"{spec.name}: {' and '.join(problems)}, training as of {day}. "
+            f"{spec.name}: {' and '.join(problems)}, when trained as of {day}. "
             "Run the warehouse for these days, or train as of another day."
         )

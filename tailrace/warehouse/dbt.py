@@ -1,4 +1,4 @@
-"""What every warehouse does that a dbt project builds: landing checks, one invocation, results, tries."""
+"""What all warehouses built by dbt share: landing checks, one dbt invocation, results, resuming a failed build."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ from tailrace.warehouse.tries import Tries
 
 _FAILED = {"error", "fail", "runtime error"}
 _FULL = re.compile(
-    # the last is DuckDB's when a sort or a join finds no room for its temporary files
+    # the last pattern is DuckDB's, for a sort or a join that finds no room for its temporary files
     r"no space left|disk quota exceeded|out of disk|disk (is )?full|failed to offload data block",
     re.IGNORECASE,
 )
 _MART = "incremental"
-"""How marts are materialised, and nothing else is."""
+"""How marts are materialised; other models must not use it."""
 MAY_BE_EMPTY = "may_be_empty"
-"""The key of a mart's `meta` that says that its days may have no rows."""
+"""The key in a mart's `meta` that declares that its days may have no rows."""
 ROWS_FROM = "rows_from"
-"""The key of a mart's `meta` that names the landed table, or tables, without whose rows a day has none."""
+"""The key in a mart's `meta` for the landed tables that its rows come from: without their rows, a day is empty."""
 BUILDS = "_tailrace_builds"
-"""The table of the days that builds made, in the same schema as the marts."""
+"""The table that records which days were built, in the same schema as the marts."""
 _NAMED_DAYS = 3
 _PROJECT_FILES = {".sql", ".yml", ".csv"}
 
 
 class Landed(Protocol):
-    """The landing zone, as far as every build needs it."""
+    """The part of the landing zone that every build needs."""
 
     @property
     def location(self) -> str:
-        """Where the tables' folders are."""
+        """Path or URL of the tables' folders."""
         ...
 
     def check(self, first: dt.date, last: dt.date) -> None:
@@ -56,15 +56,15 @@ class Landed(Protocol):
         ...
 
     def gaps(self, first: dt.date, last: dt.date) -> tuple[dt.date, ...]:
-        """Which of the days were not landed; before anything was, none are named. Raises LakeUnavailable."""
+        """Which of the days were not landed; none if nothing was landed at all yet. Raises LakeUnavailable."""
         ...
 
     def marks(self, first: dt.date, last: dt.date) -> Mapping[tuple[str, dt.date], str]:
-        """Of each landed table and day something that changes when it is landed again. Raises LakeUnavailable."""
+        """For each landed table and day, a mark that changes when it is landed again. Raises LakeUnavailable."""
         ...
 
     def digests(self, first: dt.date, last: dt.date) -> Mapping[tuple[str, dt.date], str]:
-        """SHA-256 of what is landed of each table and day. Raises LandingRefused, LakeUnavailable."""
+        """SHA-256 of the landed rows of each table and day. Raises LandingRefused, LakeUnavailable."""
         ...
 
     def empty(self, first: dt.date, last: dt.date) -> Mapping[dt.date, tuple[str, ...]]:
@@ -74,11 +74,11 @@ class Landed(Protocol):
 
 @dataclass(frozen=True)
 class _Run:
-    """What dbt came back with: its outcome, its nodes' results, and what it said on each node."""
+    """The result of a dbt invocation: its outcome, its nodes' results, and its log lines by node."""
 
     outcome: Any
     nodes: tuple[Any, ...]
-    said: Mapping[str, Sequence[str]]
+    logs: Mapping[str, Sequence[str]]
 
     @property
     def messages(self) -> list[str]:
@@ -88,13 +88,13 @@ class _Run:
 class DbtWarehouse(ABC):
     """A warehouse built by the dbt project in the folder `project`.
 
-    `landing` is what the project's sources are; `work` is a folder for dbt's logs, for what it remembers of
-    the project between builds, and for what failed builds leave to the next try. A day's rows depend on what
+    `landing` provides the project's sources. `work` is a folder for dbt's logs, for what dbt caches of the
+    project between builds, and for what a failed build stores for the next try. A day's rows depend on what
     was landed for it and for the `look_back_days` before it.
     """
 
     target: ClassVar[str]
-    """The output of dbt's profile."""
+    """The name of the output in dbt's profile."""
 
     def __init__(self, project: Path, landing: Landed, work: Path, look_back_days: int = nights.LOOK_BACK_DAYS) -> None:
         self._project = project.absolute()
@@ -112,22 +112,21 @@ class DbtWarehouse(ABC):
     ) -> tuple[ModelResult, ...]:
         """Build and test every model for the days first..last, in one dbt invocation.
 
-        Landed files of those days are checked before dbt starts, so a damaged one changes nothing. Of the days
-        looked back on, all since the first one ever landed must have been landed. A mart's `rows` are those of
-        the days built, a working table's all, a test's the rows that failed it; a view has none.
+        Landed files of those days are checked before dbt starts, so a damaged file changes nothing. Of the days in
+        the look-back, all since the first day ever landed must have been landed. `rows` counts the built days of a
+        mart, all rows of a working table, and the rows that failed a test; a view has none.
 
-        Where an earlier try of the same `run_id` failed, and the same days and files are asked for, this one
-        builds what failed, what a failed test judged, what was changed in the project since, and what depends
-        on any of these; the results of the rest are `kept`. `on_node` is given every result, also where the
-        build fails.
+        If an earlier try of the same `run_id` failed, and days and landed files are the same, this try builds only
+        what failed, what a failed test judged, what changed in the project since, and what depends on any of these;
+        the other results are `kept`. `on_node` receives every result, even if the build fails.
 
         Raises BuildFailed naming every failed node, LandingRefused, UpstreamMissing, LakeUnavailable,
-        StorageFull, WarehouseBusy, and what the database's implementation adds.
+        StorageFull, WarehouseBusy, and the errors that the database's implementation adds.
         """
         days = _named(first, last)
         with self._prepared(first, last), self._building():
-            asked = self._asked(first, last)
-            before = self._tries.load(run_id, asked)
+            scope = self._scope(first, last)
+            before = self._tries.load(run_id, scope)
             run = self._invoke(first, last, self._tries.again(before) if before else [])
             error = self._complaint(run.messages) or self._full(run.messages, days) or self._failed(run, days)
             error = error or self._lost_lock()
@@ -139,10 +138,10 @@ class DbtWarehouse(ABC):
             for result in results:
                 on_node(result)
             if isinstance(error, WarehouseBusy):
-                # what this try has built is another's by now: the next one builds everything
+                # another build has replaced what this try built: the next try builds everything
                 self._tries.forget(run_id)
             elif error is not None:
-                self._tries.save(run_id, asked, results, self._target_folder)
+                self._tries.save(run_id, scope, results, self._target_folder)
             if error is not None:
                 raise error from run.outcome.exception
             self._tries.forget(run_id)
@@ -150,14 +149,14 @@ class DbtWarehouse(ABC):
 
     @abstractmethod
     def read(self, table: str, day: dt.date, order_by: Sequence[str]) -> pa.RecordBatchReader:
-        """See `interfaces.Warehouse`."""
+        """See `contracts.Warehouse`."""
 
     @abstractmethod
     def built(self, day: dt.date) -> Mapping[str, str] | None:
-        """See `interfaces.Warehouse`."""
+        """See `contracts.Warehouse`."""
 
     def record(self, first: dt.date, last: dt.date) -> None:
-        """Record that every mart of the project was built for the days, where a dbt run elsewhere did it."""
+        """Record that every mart of the project was built for the days, when dbt ran outside of `build`."""
         nodes = json.loads(self.parse().read_text())["nodes"].values()
         models = [node for node in nodes if node["resource_type"] == "model"]
         marts = {
@@ -166,7 +165,7 @@ class DbtWarehouse(ABC):
         self._record_days(marts, first, last)
 
     def _record_days(self, marts: Mapping[str, Mapping[str, Any]], first: dt.date, last: dt.date) -> None:
-        """Record the days of these marts, each with the reason why it may be empty; marts come with their `meta`."""
+        """Record these marts' days, each with the reason why it may be empty; `marts` maps a mart to its `meta`."""
         if not marts:
             return
         landed = self._landing.empty(first, last)
@@ -178,7 +177,7 @@ class DbtWarehouse(ABC):
         self._record(rows)
 
     def sources(self, day: dt.date, first: dt.date | None = None) -> Mapping[dt.date, str]:
-        """See `interfaces.Warehouse`: the day, and those it looks back on."""
+        """See `contracts.Warehouse`: the day and the days of its look-back."""
         tables: dict[dt.date, list[tuple[str, str]]] = defaultdict(list)
         for (table, landed), digest in self._landing.digests((first or day) - self._look_back, day).items():
             tables[landed].append((table, digest))
@@ -188,36 +187,36 @@ class DbtWarehouse(ABC):
         }
 
     def prepare(self, first: dt.date, last: dt.date) -> Mapping[str, str]:
-        """Do what a build does before dbt starts; the variables with which a dbt run elsewhere builds the days.
+        """Do what a build does before dbt starts; returns the variables for a dbt run outside of `build`.
 
-        Raises what `build` does, BuildFailed aside.
+        Raises what `build` raises, except BuildFailed.
         """
         with self._prepared(first, last):
             return self.variables(first, last)
 
     @contextmanager
     def _prepared(self, first: dt.date, last: dt.date) -> Iterator[None]:
-        """The days are landed and sound, and the database is ready for dbt; raises what `build` does before dbt."""
+        """Check that the days are landed and sound, and make the database ready for dbt; raises as `prepare` does."""
         self._refuse_gaps(first, last)
         self._landing.check(first, last)
         self._work.mkdir(parents=True, exist_ok=True)
-        with self._held(first, last):
+        with self._ready(first, last):
             yield
 
     @property
     def manifest(self) -> Path:
-        """The project as `parse` last left it; there is no such file before."""
+        """The path of the manifest that `parse` writes; before the first `parse` the file does not exist."""
         return self._work / "manifest" / self.target / "manifest.json"
 
     def parse(self) -> Path:
-        """Have dbt parse the project where a file of it was changed since the last time; the manifest.
+        """Have dbt parse the project if one of its files changed since the last time; returns the manifest's path.
 
         It takes seconds. Raises BuildFailed if dbt cannot read the project.
         """
         if self.manifest.exists() and self.manifest.stat().st_mtime >= self._changed_at():
             return self.manifest
         self.manifest.parent.mkdir(parents=True, exist_ok=True)
-        # others may be at it too: each makes its own, and the last one stays
+        # other processes may parse too: each writes its own file, and the last one stays
         with tempfile.TemporaryDirectory(dir=self.manifest.parent) as target:
             variables = {**self.variables(dt.date.min, dt.date.min), **self._secrets()}
             outcome = self._dbt(["parse"], variables, Path(target), lambda event: None)
@@ -231,7 +230,7 @@ class DbtWarehouse(ABC):
         return max(file.stat().st_mtime for file in self._project.rglob("*") if file.suffix in _PROJECT_FILES)
 
     def variables(self, first: dt.date, last: dt.date) -> Mapping[str, str]:
-        """The environment variables that dbt's profile, sources and models read; secrets are not among them."""
+        """The environment variables that dbt's profile, sources and models read, without secrets."""
         return {
             "DBT_TARGET": self.target,
             "TAILRACE_LANDING": self._landing.location,
@@ -243,51 +242,51 @@ class DbtWarehouse(ABC):
     @property
     @abstractmethod
     def name(self) -> str:
-        """The database as messages name it."""
+        """The database's name in messages."""
 
     @abstractmethod
     def _address(self) -> Mapping[str, str]:
-        """The environment variables by which dbt's profile finds the database."""
+        """The environment variables with which dbt's profile finds the database."""
 
     def _secrets(self) -> Mapping[str, str]:
-        """Those of them that nobody may see."""
+        """The secret ones among dbt's environment variables, which must not be shown."""
         return {}
 
     @abstractmethod
-    def _held(self, first: dt.date, last: dt.date) -> AbstractContextManager[None]:
-        """The database, ready for a build of the days, as long as it takes."""
+    def _ready(self, first: dt.date, last: dt.date) -> AbstractContextManager[None]:
+        """Keeps the database ready for a build of the days, until the block ends."""
 
     def _lock_variables(self) -> Mapping[str, str]:
-        """More environment variables for dbt while the build holds its lock; none where it needs none."""
+        """More environment variables for dbt while the build holds its lock; none if it needs none."""
         return {}
 
     def _lost_lock(self) -> WarehouseBusy | None:
-        """The error if the build was not alone up to its end."""
+        """The error if the build lost its lock before it ended."""
         return None
 
     @abstractmethod
     def _count(self, counts: Mapping[str, str]) -> Mapping[str, int]:
-        """What each statement counts, by table."""
+        """The results of these counting statements, by table."""
 
     @abstractmethod
     def _record(self, rows: Sequence[tuple[str, dt.date, str]]) -> None:
-        """Put mart, day and reason of each row into the table `BUILDS`, in place of what it has of the same."""
+        """Write mart, day and reason of each row to the table `BUILDS`; a row for the same mart and day is replaced."""
 
     @abstractmethod
     def _complaint(self, messages: Sequence[str]) -> TailraceError | None:
-        """The error if a message is the database's complaint about something that no model is at fault for."""
+        """The error if a message is about the database itself and not the fault of a model."""
 
     @abstractmethod
     def _release(self) -> None:
-        """Let go of what dbt's adapter still holds after a run."""
+        """Release what dbt's adapter still holds after a run."""
 
     @property
     def _target_folder(self) -> Path:
-        """The same each time: dbt keeps there what it parsed."""
+        """Always the same folder: dbt caches the parsed project there."""
         return self._work / "target"
 
-    def _asked(self, first: dt.date, last: dt.date) -> dict[str, Any]:
-        """What a build is of: a try of anything else must not go on from it."""
+    def _scope(self, first: dt.date, last: dt.date) -> dict[str, Any]:
+        """Describes what a build builds: only a try with the same description is resumed."""
         marks = self._landing.marks(first - self._look_back, last)
         return {
             "database": self.name,
@@ -296,7 +295,7 @@ class DbtWarehouse(ABC):
         }
 
     def _refuse_gaps(self, first: dt.date, last: dt.date) -> None:
-        """Raise UpstreamMissing if a day looked back on was skipped: its absence would go unnoticed."""
+        """Raise UpstreamMissing if a day of the look-back was not landed: otherwise nobody would notice the gap."""
         to_catch_up = nights.missed(self._landing, first, self._look_back)
         missing = [day for day in to_catch_up if day >= first - self._look_back]
         if missing:
@@ -304,7 +303,7 @@ class DbtWarehouse(ABC):
             more = f" and {len(missing) - _NAMED_DAYS} more" if len(missing) > _NAMED_DAYS else ""
             start = to_catch_up[0]
             raise UpstreamMissing(
-                f"The build of {first} looks back on {self._look_back.days} days, and {len(missing)} of them "
+                f"The build of {first} looks back {self._look_back.days} days, and {len(missing)} of these days "
                 f"were not landed: {named}{more}. Every later night is refused until they are. Catch up from the first "
                 f"missed night on, with one command: tailrace warehouse --date {start} --to {last}; or in Airflow: use "
                 "the button Catch up on the page Models, or trigger the DAG warehouse with First day "
@@ -313,9 +312,9 @@ class DbtWarehouse(ABC):
 
     @contextmanager
     def _building(self) -> Iterator[None]:
-        """Be the only one to build: two at a time would spoil what dbt keeps in its target folder.
+        """Take the lock for building: two builds at once would damage what dbt caches in its target folder.
 
-        The system lets go of the lock when the process ends, however it ends.
+        The operating system releases the lock when the process ends, however it ends.
         """
         with (self._work / "target.lock").open("w") as lock:
             try:
@@ -328,23 +327,23 @@ class DbtWarehouse(ABC):
             yield
 
     def _invoke(self, first: dt.date, last: dt.date, selection: Sequence[str]) -> _Run:
-        said: dict[str, list[str]] = defaultdict(list)
+        logs: dict[str, list[str]] = defaultdict(list)
         try:
             outcome = self._dbt(
-                # unit tests judge the SQL, not the data: they are run when the SQL changes
+                # unit tests test the SQL, not the data: they run when the SQL changes
                 ["build", "--exclude-resource-type", "unit_test", *selection],
                 {**self.variables(first, last), **self._secrets(), **self._lock_variables()},
                 self._target_folder,
-                lambda event: _hear(event, said),
+                lambda event: _collect(event, logs),
             )
         finally:
             self._release()
-        return _Run(outcome, tuple(getattr(outcome.result, "results", None) or ()), said)
+        return _Run(outcome, tuple(getattr(outcome.result, "results", None) or ()), logs)
 
     def _dbt(
         self, command: Sequence[str], variables: Mapping[str, str], target: Path, hear: Callable[[Any], None]
     ) -> Any:
-        """Run dbt in this process, quietly; its outcome."""
+        """Run dbt in this process, quietly; returns its outcome."""
         from dbt.cli.main import dbtRunner
 
         arguments = [
@@ -362,7 +361,7 @@ class DbtWarehouse(ABC):
             return dbtRunner(callbacks=[hear]).invoke(arguments)
 
     def _rows(self, run: _Run, first: dt.date, last: dt.date) -> Mapping[str, int]:
-        """Rows of each table that was built: of a mart those of the days, of a working table or a seed all."""
+        """The row count of each built table: the days' rows for a mart, all rows for a working table or seed."""
         return self._count({_name(node): _counting(node, first, last) for node in run.nodes if _is_built_table(node)})
 
     def _results(self, run: _Run, rows: Mapping[str, int]) -> tuple[ModelResult, ...]:
@@ -376,14 +375,14 @@ class DbtWarehouse(ABC):
                 message=node.message or "",
                 unique_id=node.node.unique_id,
                 sql=getattr(node.node, "compiled_code", None) or "",
-                log="\n".join(run.said.get(node.node.unique_id, ())),
+                log="\n".join(run.logs.get(node.node.unique_id, ())),
                 depends_on=tuple(node.node.depends_on_nodes),
             )
             for node in run.nodes
         )
 
     def _full(self, messages: Sequence[str], days: str) -> StorageFull | None:
-        """The error if a message is a complaint about a full disk."""
+        """The error if a message is about a full disk."""
         for message in messages:
             if _FULL.search(message):
                 return StorageFull(
@@ -393,7 +392,7 @@ class DbtWarehouse(ABC):
         return None
 
     def _failed(self, run: _Run, days: str) -> BuildFailed | None:
-        """The error naming every node that failed, or why dbt did not get as far as nodes."""
+        """The error that names every failed node, or says why dbt did not reach any node."""
         failures = [self._failure(node) for node in run.nodes if node.status in _FAILED]
         if failures:
             listed = "\n".join(f"  - {failure}" for failure in failures)
@@ -404,7 +403,7 @@ class DbtWarehouse(ABC):
         return None
 
     def _failure(self, node: Any) -> str:
-        """A sentence on a failed node: what it is, what happened, where to look."""
+        """A sentence about a failed node: what it is, what happened, where to look."""
         kind, name = str(node.node.resource_type), _name(node)
         if kind == "test" and node.failures is not None:
             look = f"to see them, run the query in {node.node.compiled_path} on {self.name}"
@@ -423,15 +422,15 @@ def _marts(nodes: Sequence[Any]) -> dict[str, Mapping[str, Any]]:
 
 
 def _why_empty(meta: Mapping[str, Any], landed_empty: Sequence[str]) -> str:
-    """Why a mart may have no rows of a day; empty if there is no reason.
+    """Why a mart may have no rows for a day; empty if there is no reason.
 
-    That some landed table has no rows is none: a mart that joins it may have lost its rows in another way.
+    An empty landed table alone is no reason: a mart that joins it may have lost its rows in another way.
     """
     named = meta.get(ROWS_FROM, ())
     tables = {named} if isinstance(named, str) else set(named)
     if tables and tables <= set(landed_empty):
-        return f"what was landed of {', '.join(sorted(tables))} has no rows"
-    return "its model says that its days may be empty" if meta.get(MAY_BE_EMPTY) else ""
+        return f"the landed files of {', '.join(sorted(tables))} have no rows"
+    return "its dbt model declares that its days may be empty" if meta.get(MAY_BE_EMPTY) else ""
 
 
 def _is_built_table(node: Any) -> bool:
@@ -445,16 +444,16 @@ def _counting(node: Any, first: dt.date, last: dt.date) -> str:
 
 
 def _with_kept(results: tuple[ModelResult, ...], before: tuple[ModelResult, ...]) -> tuple[ModelResult, ...]:
-    """The results of this try, after those of the tries before that it did not repeat."""
+    """The results of this try, preceded by those of earlier tries that it did not repeat."""
     repeated = {result.unique_id for result in results}
     return (*(node for node in before if node.unique_id not in repeated), *results)
 
 
-def _hear(event: Any, said: dict[str, list[str]]) -> None:
-    """Keep what dbt says on a node, as far as it is meant for people."""
+def _collect(event: Any, logs: dict[str, list[str]]) -> None:
+    """Collect dbt's log lines about a node, without debug output."""
     node = getattr(event.data, "node_info", None)
     if node is not None and node.unique_id and event.info.level != "debug" and event.info.msg.strip():
-        said[node.unique_id].append(event.info.msg.strip())
+        logs[node.unique_id].append(event.info.msg.strip())
 
 
 def _named(first: dt.date, last: dt.date) -> str:
@@ -463,7 +462,7 @@ def _named(first: dt.date, last: dt.date) -> str:
 
 @contextmanager
 def environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Environment variables for the time of a dbt call."""
+    """Set environment variables while the block runs."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:

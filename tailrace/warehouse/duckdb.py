@@ -1,7 +1,7 @@
 """The embedded warehouse: a dbt project on one DuckDB file.
 
-DuckDB lets one process write a file and, while it does, no other read it. So the file is held only
-during a build and for the moment that a day is read.
+While a process writes the file, DuckDB lets no other process read it. So the file is open only during a
+build and for the short time in which a day is read.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tailrace.warehouse.dbt import BUILDS, DbtWarehouse, Landed
 
 
 class DuckDBWarehouse(DbtWarehouse):
-    """The tables of the dbt project in the file `database`; its sources are read where they were landed."""
+    """The tables of the dbt project in the file `database`; dbt reads the landed files in place."""
 
     target = "duckdb"
 
@@ -43,7 +43,7 @@ class DuckDBWarehouse(DbtWarehouse):
     def read(self, table: str, day: dt.date, order_by: Sequence[str]) -> pa.RecordBatchReader:
         """Rows of `table` with ds = day, sorted, nulls last, timestamps as timestamp[us, UTC].
 
-        A day fits into memory and is fetched whole, so the file is free again when this returns.
+        All rows of the day are read into memory, so the file is unlocked when this returns.
         Raises UpstreamMissing if the table was never built, WarehouseBusy.
         """
         with self._reading() as connection:
@@ -55,7 +55,7 @@ class DuckDBWarehouse(DbtWarehouse):
             return rows.to_arrow_table().to_reader()
 
     def built(self, day: dt.date) -> Mapping[str, str] | None:
-        """See `interfaces.Warehouse`."""
+        """See `contracts.Warehouse`."""
         with self._reading() as connection:
             try:
                 found = connection.execute(f"select mart, reason from {BUILDS} where ds = ?", [day]).fetchall()  # noqa: S608 - a constant
@@ -77,14 +77,14 @@ class DuckDBWarehouse(DbtWarehouse):
         return {"TAILRACE_WAREHOUSE": str(self._database)}
 
     @contextmanager
-    def _held(self, first: dt.date, last: dt.date) -> Iterator[None]:
+    def _ready(self, first: dt.date, last: dt.date) -> Iterator[None]:
         self._database.parent.mkdir(parents=True, exist_ok=True)
         yield
 
     def _release(self) -> None:
         from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 
-        # the adapter keeps its connection, and with it the file's lock, until the process ends
+        # the adapter keeps its connection, and so the lock on the file, until the process ends
         if DuckDBConnectionManager._ENV is not None:
             DuckDBConnectionManager._ENV.close()
         DuckDBConnectionManager.close_all_connections()
@@ -102,14 +102,14 @@ class DuckDBWarehouse(DbtWarehouse):
                 holder = re.search(r"PID (\d+)", message)
                 process = f"process {holder[1]}" if holder else "another process"
                 return WarehouseBusy(
-                    f"The warehouse {self._database} is held by {process}. "
+                    f"The warehouse {self._database} is in use by {process}. "
                     "Wait for it to finish or end it, then try again."
                 )
         return None
 
     @contextmanager
     def _reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A read-only connection that answers in UTC."""
+        """A read-only connection that returns times in UTC."""
         if not self._database.exists():
             raise UpstreamMissing(f"There is no warehouse at {self._database} yet. Run the build stage first.")
         with self._connected(read_only=True) as connection:
@@ -133,7 +133,7 @@ class DuckDBWarehouse(DbtWarehouse):
             return connection.table(_quoted(table))
         except duckdb.CatalogException as error:
             raise UpstreamMissing(
-                f"The warehouse {self._database} has no table {table}. Run the build stage first, and see "
+                f"The warehouse {self._database} has no table {table}. Run the build stage first, and check "
                 f"that the dbt project {self._project} has a model of that name."
             ) from error
 

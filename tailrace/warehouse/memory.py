@@ -1,4 +1,4 @@
-"""A warehouse of tables given to it, for tests and trials."""
+"""A warehouse whose tables are passed to it, for tests and trials."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ _TIMESTAMP = pa.timestamp("us", tz="UTC")
 
 
 class MemoryWarehouse:
-    """Holds `tables`, each with a date column `ds`, as if they had been built from the days of `landed`, each with
-    its digest. `empty` holds the reason why a day may have no rows. Until `build` is called there are no records."""
+    """Serves `tables`, each with a date column `ds`, as if they had been built from the days of `landed`, each with
+    its digest. `empty` maps a day to the reason why it may have no rows. Before `build` is called, no day is
+    recorded.
+    """
 
     def __init__(
         self,
@@ -37,7 +39,7 @@ class MemoryWarehouse:
         run_id: str = "",
         on_node: Callable[[ModelResult], None] = lambda node: None,
     ) -> tuple[ModelResult, ...]:
-        """Says how many rows of the days there are, and records the days; there is nothing to build."""
+        """Counts the rows of the days and records the days; there is nothing to build."""
         results = tuple(
             ModelResult(
                 name=name,
@@ -70,7 +72,7 @@ class MemoryWarehouse:
         return rows.cast(pa.schema([_in_utc(field) for field in rows.schema])).to_reader()
 
     def sources(self, day: dt.date, first: dt.date | None = None) -> Mapping[dt.date, str]:
-        """The days given, up to this one."""
+        """The days of `landed`, up to this day."""
         return {landed: digest for landed, digest in sorted(self._landed.items()) if landed <= day}
 
 

@@ -1,7 +1,7 @@
 """A warehouse on a Postgres server: a dbt project in one schema of a database, landed files in another.
 
-Postgres cannot read the landed files in place, so the days that a build looks at are copied first:
-into the schema `landing`, a day at a time whole, and only where they were landed anew.
+Postgres cannot read the landed files in place. So the days that a build reads are first copied into the
+schema `landing`: one complete day at a time, and only days that were landed since the last copy.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from tailrace.warehouse.dbt import BUILDS, DbtWarehouse, Landed
 from tailrace.warehouse.postgres_types import converted, quoted, readable, selected, sorted_by
 
 MARTS, LANDING = "tailrace", "landing"
-"""The schemas; dbt's profile and sources name them too."""
+"""The two schemas; dbt's profile and sources use the same names."""
 
 _BUILDS = f"{MARTS}.{BUILDS}"
 _CONNECT_SECONDS = "10"
 _COPIED = f"{LANDING}._copied"
-"""Which days are copied, and the marks of the files they are copies of."""
+"""The table of the copied days, with the marks of the files that they were copied from."""
 _LOCK = "hashtext('tailrace build')"
 _GONE = re.compile(
     r"connection (to server .*)?(failed|refused|timed out|already closed)|could not (connect|receive data|send data)"
@@ -51,15 +51,15 @@ _CUT_SHORT = re.compile(
 _TOO_SLOW = re.compile("canceling statement due to statement timeout", re.IGNORECASE)
 _TIME_LIMIT = "the limit is the server's statement_timeout for this role: alter role ... set statement_timeout"
 _LOST_LOCK = "tailrace: the lock of this build is gone"
-"""What the macro `replace_days` raises."""
+"""The error text that the macro `replace_days` raises."""
 _NO_RIGHT, _NO_TABLE, _DISK_FULL = "42501", "42P01", "53100"
 _KEPT_ALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
-"""Seconds after which the system sees that the other side still answers; firewalls forget what is silent."""
+"""Seconds between signs of life on a silent connection, because firewalls drop connections that send nothing."""
 _IDLE_LIMITS = ("idle_session_timeout", "idle_in_transaction_session_timeout")
 
 
 class Readable(Landed, Protocol):
-    """The landing zone, as far as its files are copied."""
+    """The part of the landing zone that copying needs."""
 
     @property
     def schemas(self) -> Mapping[str, pa.Schema]:
@@ -67,7 +67,7 @@ class Readable(Landed, Protocol):
         ...
 
     def columns(self, table: str) -> pa.Schema:
-        """The columns that `read` gives."""
+        """The columns that `read` returns."""
         ...
 
     def read(self, table: str, day: dt.date) -> pa.Table:
@@ -76,11 +76,11 @@ class Readable(Landed, Protocol):
 
 
 class PostgresWarehouse(DbtWarehouse):
-    """The tables of the dbt project in the database at `url`, as libpq takes it but without the password.
+    """The tables of the dbt project in the database at `url`, which is in libpq's format without the password.
 
-    Its role needs the right to create schemas in that database, or to own two in it: `tailrace` and `landing`.
-    Besides what every build raises, all methods raise Unavailable if the server does not answer, and
-    SettingsError if it turns the role away or the role lacks a right.
+    The role needs the right to create schemas in that database, or must own two schemas in it: `tailrace` and
+    `landing`. In addition to the errors of every build, all methods raise Unavailable if the server does not
+    answer, and SettingsError if it rejects the role or the role lacks a right.
     """
 
     target = "postgres"
@@ -99,9 +99,9 @@ class PostgresWarehouse(DbtWarehouse):
         self._password = password
         self._files = landing
         self._session: Any = None
-        """The connection that locks for the build under way."""
+        """The connection that locks the database during a build."""
         self._locker = 0
-        """Its process on the server."""
+        """The process id of that connection on the server."""
 
     @classmethod
     def from_settings(cls, settings: Settings, *, landing: Readable) -> PostgresWarehouse:
@@ -115,14 +115,14 @@ class PostgresWarehouse(DbtWarehouse):
     def read(self, table: str, day: dt.date, order_by: Sequence[str]) -> pa.RecordBatchReader:
         """Rows of `table` with ds = day, sorted, nulls last, timestamps as timestamp[us, UTC], streaming.
 
-        Text is sorted by its bytes, whatever the database's collation. The connection is held until the last
+        Text is sorted by its bytes, whatever the database's collation. The connection stays open until the last
         batch was read. Raises UpstreamMissing if the table was never built.
         """
         batches = self._batches(table, day, order_by)
         return pa.RecordBatchReader.from_batches(next(batches), batches)
 
     def _batches(self, table: str, day: dt.date, order_by: Sequence[str]) -> Iterator[Any]:
-        """The columns first, then the rows."""
+        """First the schema, then the batches of rows."""
         what = f"{table} of {day} in the warehouse {self.name}"
         rows = f"from {MARTS}.{quoted(table)} where ds = date '{day}'"  # the names are quoted
         with (
@@ -138,7 +138,7 @@ class PostgresWarehouse(DbtWarehouse):
                 yield converted(batch, schema, what)
 
     def built(self, day: dt.date) -> Mapping[str, str] | None:
-        """See `interfaces.Warehouse`."""
+        """See `contracts.Warehouse`."""
         with self._translated(f"looking up the builds of {day}"), closing(self._connect()) as connection:
             if _columns(connection, _BUILDS) is None:
                 return None
@@ -153,17 +153,17 @@ class PostgresWarehouse(DbtWarehouse):
             connection.commit()
 
     def _address(self) -> Mapping[str, str]:
-        """libpq's own variables, which dbt's profile reads too."""
+        """libpq's own environment variables, which dbt's profile reads too."""
         names = {"dbname": "PGDATABASE", "connect_timeout": "PGCONNECT_TIMEOUT"}
         parts = {names.get(name, f"PG{name.upper()}"): str(value) for name, value in parse_dsn(self._url).items()}
-        return parts | {"PGTZ": "UTC"}  # a day, and an hour, of a time are the same on each host
+        return parts | {"PGTZ": "UTC"}  # so that the day and the hour of a timestamp are the same on every host
 
     def _secrets(self) -> Mapping[str, str]:
         return {"TAILRACE_WAREHOUSE_PASSWORD": self._password}
 
     @contextmanager
-    def _held(self, first: dt.date, last: dt.date) -> Iterator[None]:
-        """Be the only one to build in this database, wherever others run, with the days copied."""
+    def _ready(self, first: dt.date, last: dt.date) -> Iterator[None]:
+        """Take the lock for building in this database, on any host, and copy the days."""
         with closing(self._connect()) as connection:
             with self._translated(f"copying what was landed for {first}..{last}"):
                 self._lock(connection)
@@ -175,7 +175,7 @@ class PostgresWarehouse(DbtWarehouse):
                 self._session = None
 
     def _lock(self, connection: Any) -> None:
-        """The server lets go of the lock when the connection ends, however it ends."""
+        """Take the lock; the server releases it when the connection ends, however it ends."""
         ((locked, self._locker),) = _rows(connection, f"select pg_try_advisory_lock({_LOCK}), pg_backend_pid()")
         connection.commit()
         if not locked:
@@ -185,15 +185,15 @@ class PostgresWarehouse(DbtWarehouse):
             )
 
     def _lock_variables(self) -> Mapping[str, str]:
-        """The macro `replace_days` replaces no day once the process that locks for this build is gone.
+        """With these, the macro `replace_days` replaces no day after the locking process has ended.
 
-        dbt's own connections do nothing for as long as the models of others take.
+        dbt's own connections stay idle for as long as other models run.
         """
         options = [self._address().get("PGOPTIONS", ""), *(f"-c {limit}=0" for (limit,) in self._idle_limits())]
         return {"TAILRACE_BUILD_LOCK": str(self._locker), "PGOPTIONS": " ".join(filter(None, options))}
 
     def _idle_limits(self) -> list[tuple[str]]:
-        """The limits that the server sets on connections like this one."""
+        """The idle limits that the server sets on such connections."""
         limits = f"select name from pg_settings where name in {_IDLE_LIMITS} and reset_val <> '0'"  # noqa: S608
         with self._translated("reading its limits"):
             found = _rows(self._session, limits)
@@ -201,7 +201,7 @@ class PostgresWarehouse(DbtWarehouse):
         return found
 
     def _lost_lock(self) -> WarehouseBusy | None:
-        """The lock lives as long as the connection."""
+        """Release the lock by closing its connection."""
         try:
             _rows(self._session, "select 1")
             self._session.commit()
@@ -211,14 +211,15 @@ class PostgresWarehouse(DbtWarehouse):
 
     def _lock_is_lost(self, message: str) -> WarehouseBusy:
         return WarehouseBusy(
-            f"The build has lost its lock on the warehouse {self.name} before it ended ({_brief(message)}), so another "
-            "one may have run at the same time. Build the days again, and see why the server ended the connection."
+            f"The build lost its lock on the warehouse {self.name} before it ended ({_brief(message)}), so "
+            "another build may have run at the same time. Build the days again, and find out why the server "
+            "ended the connection."
         )
 
     def _copy(self, connection: Any, first: dt.date, last: dt.date) -> None:
-        """Make the landing schema hold the days first..last as they were landed; a table is one transaction."""
+        """Copy the landed files of the days first..last to the landing schema; each table is one transaction."""
         for schema in (LANDING, MARTS):
-            # asked first: `if not exists` needs the right to create even where it creates nothing
+            # checked first: `if not exists` needs the right to create even if it creates nothing
             if _rows(connection, "select to_regnamespace($1)::text", schema) == [(None,)]:
                 _do(connection, f"create schema {schema}")
         _do(connection, f"create table if not exists {_COPIED} (name text, ds date, mark text, primary key (name, ds))")
@@ -235,7 +236,7 @@ class PostgresWarehouse(DbtWarehouse):
     ) -> None:
         name, columns = f"{LANDING}.{quoted(table)}", self._files.columns(table)
         if _columns(connection, name) != columns:
-            # new, or the source's columns were declared anew: dbt makes the views on it again
+            # new, or the source's columns were declared differently: dbt recreates the views on it
             _do(connection, f"drop table if exists {name} cascade")
             _do(connection, f"delete from {_COPIED} where name = $1", [(table,)])  # noqa: S608 - a constant
             _ingest(connection, table, columns.empty_table(), "create")
@@ -262,7 +263,7 @@ class PostgresWarehouse(DbtWarehouse):
             return {table: _rows(connection, count)[0][0] for table, count in counts.items()}
 
     def _complaint(self, messages: Sequence[str]) -> TailraceError | None:
-        """The error if a message says that the server is gone or turns this installation away."""
+        """The error if a message says that the server is down or rejects this installation."""
         for message in messages:
             if _LOST_LOCK in message:
                 return self._lock_is_lost("seen before a day was replaced")
@@ -275,27 +276,27 @@ class PostgresWarehouse(DbtWarehouse):
         return None
 
     def _failure(self, node: Any) -> str:
-        """See DbtWarehouse; a statement that took too long is the model's failure, and says what sets the limit."""
-        said = super()._failure(node)
-        return f"{said}; {_TIME_LIMIT}" if _TOO_SLOW.search(said) else said
+        """See DbtWarehouse. A statement timeout is the model's failure; the message says what sets the limit."""
+        failure = super()._failure(node)
+        return f"{failure}; {_TIME_LIMIT}" if _TOO_SLOW.search(failure) else failure
 
     def _connect(self) -> Any:
         """A connection with transactions. Raises Unavailable, SettingsError."""
         dsn = make_dsn(self._url, connect_timeout=_CONNECT_SECONDS, application_name="tailrace", **_KEPT_ALIVE)
         try:
             connection = dbapi.connect(make_dsn(dsn, password=self._password) if self._password else dsn)
-            # a lock, and rows that are still read, last longer than a server lets others do nothing
+            # a lock, and rows that are still being read, may stay idle longer than the server's limits allow
             _rows(connection, f"select set_config(name, '0', false) from pg_settings where name in {_IDLE_LIMITS}")  # noqa: S608
             _do(connection, "set time zone 'UTC'")
             connection.commit()
             return connection
         except DriverError as error:
-            # unless it says that a password or a name is wrong, the server may answer later
+            # unless the error is about a password or a name, the server may answer later
             raise self._complaint([str(error)]) or self._gone("connecting", str(error)) from None
 
     @contextmanager
     def _translated(self, doing: str, table: str = "") -> Iterator[None]:
-        """Raise the error of ours that the driver's means; the driver's own if it means a fault of this code."""
+        """Translate the driver's errors to ours; those that mean a fault of this code are raised unchanged."""
         try:
             yield
         except (DriverError, pa.ArrowException, OSError) as error:
@@ -308,14 +309,14 @@ class PostgresWarehouse(DbtWarehouse):
         state = getattr(error, "sqlstate", None)
         if state == _NO_TABLE and table:
             return UpstreamMissing(
-                f"The warehouse {self.name} has no table {table}. Run the build stage first, and see "
+                f"The warehouse {self.name} has no table {table}. Run the build stage first, and check "
                 f"that the dbt project {self._project} has a model of that name."
             )
         if state == _NO_RIGHT:
             return self._turned_away(str(error))
         if state == _DISK_FULL:
             return StorageFull(
-                f"The disk of the warehouse {self.name} is full ({_brief(error)}), while {doing}. "
+                f"The disk of the warehouse {self.name} is full ({_brief(error)}); it failed while {doing}. "
                 "Free space, then try again."
             )
         if _CUT_SHORT.search(str(error)):
@@ -323,7 +324,9 @@ class PostgresWarehouse(DbtWarehouse):
         return self._complaint([str(error)])
 
     def _cut_short(self, doing: str, message: str) -> Unavailable:
-        advice = f"Note that {_TIME_LIMIT}" if _TOO_SLOW.search(message) else "See who locks or cancels what"
+        advice = (
+            f"Note that {_TIME_LIMIT}" if _TOO_SLOW.search(message) else "Find out who locks or cancels the statement"
+        )
         return Unavailable(
             f"The warehouse {self.name} stopped a statement while {doing}: {_brief(message)}. {advice}; "
             "the same call may work later."
@@ -331,23 +334,23 @@ class PostgresWarehouse(DbtWarehouse):
 
     def _gone(self, doing: str, message: str) -> Unavailable:
         return Unavailable(
-            f"The warehouse {self.name} did not answer, or no longer, while {doing}: {_brief(message)}. "
-            "See that the server runs and can be reached; the same call may work later."
+            f"The warehouse {self.name} did not answer, or stopped answering, while {doing}: {_brief(message)}. "
+            "Check that the server runs and can be reached; the same call may work later."
         )
 
     def _turned_away(self, message: str) -> SettingsError:
         return SettingsError(
-            f"The warehouse {self.name} turns this installation away:",
+            f"The warehouse {self.name} rejects this installation:",
             [
                 f"The server says: {_brief(message)}.",
-                "Check user and database in TAILRACE_WAREHOUSE and the password in TAILRACE_WAREHOUSE_PASSWORD; the "
+                "Check user and database in TAILRACE_WAREHOUSE and the password in TAILRACE_WAREHOUSE_PASSWORD. The "
                 f"role must own the database, or the schemas {MARTS} and {LANDING} in it.",
             ],
         )
 
 
 def _do(connection: Any, statement: str, rows: Sequence[tuple[Any, ...]] = ()) -> None:
-    """Run a statement, once for each of the rows of parameters if there are any."""
+    """Run a statement, or, if there are rows of parameters, once for each row."""
     with connection.cursor() as cursor:
         if rows:
             cursor.executemany(statement, rows)
@@ -375,5 +378,5 @@ def _ingest(connection: Any, table: str, rows: pa.Table, mode: str) -> None:
 
 
 def _brief(message: object) -> str:
-    """One line of what the server said."""
+    """The first line of the server's message."""
     return " ".join(str(message).split()).rstrip(".")

@@ -1,6 +1,6 @@
-"""What Postgres's types become when a table is read: the Arrow types that DuckDB gives too, or a refusal.
+"""The Arrow types in which Postgres's types are read: the same as DuckDB's, or a refusal.
 
-docs/warehouse.md has the table of types for people; tests/unit/warehouse/test_postgres_types.py reads each of them.
+docs/warehouse.md has the table of types for people; tests/unit/warehouse/test_postgres_types.py reads every type.
 """
 
 from __future__ import annotations
@@ -27,35 +27,35 @@ _SAME: Mapping[str, pa.DataType] = {
     "date": pa.date32(),
     "timestamptz": pa.timestamp("us", "UTC"),
 }
-"""Types that the driver gives as they are."""
+"""Types that are used as the driver returns them."""
 
 _AS_TEXT = ("bpchar", "uuid", "json", "jsonb")
-"""Types that the server writes as text: char(n) without its padding, the others as DuckDB gives them."""
+"""Types that the server converts to text: char(n) without its padding, the others as DuckDB returns them."""
 
 _CASTS: Mapping[str, str] = {
-    "money": "it would be read as a count of cents; cast it to numeric(18,2)",
-    "oid": "it would be negative from 2147483648 on; cast it to bigint",
+    "money": "it would be read as a number of cents; cast it to numeric(18,2)",
+    "oid": "numbers from 2147483648 on would become negative; cast it to bigint",
     "timestamp": "it has no time zone; give it one, as in timezone('UTC', {name})",
-    "time": "the lake keeps no time of day; cast it to text, or take extract(epoch from {name})::float8",
-    "timetz": "the lake keeps no time of day; cast it to text",
-    "interval": "the lake keeps no intervals; take extract(epoch from {name})::float8, its seconds",
+    "time": "the lake has no type for a time of day; cast it to text, or take extract(epoch from {name})::float8",
+    "timetz": "the lake has no type for a time of day; cast it to text",
+    "interval": "the lake has no type for intervals; take extract(epoch from {name})::float8, its seconds",
 }
-"""What to do about types whose values would be lost or changed; of all other types the text helps."""
+"""What to do about types whose values would be lost or changed. For any other type, cast to text."""
 
 _MOST_DIGITS = 38
-"""Of decimal128, in the lake and in DuckDB."""
+"""The limit of decimal128, in the lake and in DuckDB."""
 _EXACT = 2**53
-"""From here on a double skips whole numbers."""
+"""From this integer on, float64 cannot represent every integer."""
 _FIRST_DAY = -2_451_545
-"""4714 BC in days since 1970: Postgres has no dates before it, and infinite ones overflow to below it in the driver."""
+"""4714 BC in days since 1970. Postgres has no earlier dates; infinite dates overflow in the driver to below it."""
 _MICROSECONDS = 24 * 3600 * 1_000_000
 
 
 def readable(columns: pa.Schema, where: str, keys: Sequence[str]) -> pa.Schema:
     """The columns with the types in which they are read, in Postgres's order.
 
-    `columns` are as the driver describes them; `keys` must be exact. Raises SchemaMismatch that names every
-    column that cannot be read without loss, with the cast that helps.
+    `columns` is the driver's description; `keys` must be exact. Raises SchemaMismatch, which names every column
+    that cannot be read without loss, and the cast that helps.
     """
     problems = [
         f"There is no column {name!r}.{did_you_mean(name, columns.names)}" for name in keys if name not in columns.names
@@ -70,7 +70,7 @@ def readable(columns: pa.Schema, where: str, keys: Sequence[str]) -> pa.Schema:
 
 
 def selected(columns: pa.Schema) -> str:
-    """The columns as a query selects them."""
+    """The columns in the form in which a query selects them."""
     return ", ".join(
         f"{quoted(field.name)}::text as {quoted(field.name)}" if _is_written_as_text(field) else quoted(field.name)
         for field in columns
@@ -78,7 +78,7 @@ def selected(columns: pa.Schema) -> str:
 
 
 def sorted_by(keys: Sequence[str], schema: pa.Schema) -> str:
-    """The order of the rows, nulls last and text by its bytes, as a clause; empty without keys."""
+    """The `order by` clause: nulls last, text by its bytes; empty without keys."""
     order = [
         quoted(name) + ('::text collate "C"' if pa.types.is_string(schema.field(name).type) else "") + " nulls last"
         for name in keys
@@ -87,9 +87,9 @@ def sorted_by(keys: Sequence[str], schema: pa.Schema) -> str:
 
 
 def converted(batch: pa.RecordBatch, schema: pa.Schema, where: str) -> pa.RecordBatch:
-    """A batch as the driver gives it, in the types of `readable`.
+    """A batch from the driver, converted to the types of `readable`.
 
-    Raises SchemaMismatch if a value has no place in them.
+    Raises SchemaMismatch if a value cannot be represented in them.
     """
     arrays = []
     for field, array in zip(schema, batch.columns, strict=True):
@@ -104,12 +104,12 @@ def converted(batch: pa.RecordBatch, schema: pa.Schema, where: str) -> pa.Record
 
 
 def quoted(name: str) -> str:
-    """A name as SQL takes it."""
+    """A name quoted for SQL."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def _kind(field: pa.Field) -> pa.DataType | None:
-    """The type in which a column is read; None if it cannot be."""
+    """The type in which a column is read; None if it cannot be read."""
     if _type_name(field) == "numeric":
         digits = _digits(field)
         return pa.float64() if digits is None else pa.decimal128(*digits) if digits[0] <= _MOST_DIGITS else None
@@ -117,42 +117,44 @@ def _kind(field: pa.Field) -> pa.DataType | None:
 
 
 def _problem(field: pa.Field, *, key: bool) -> str:
-    """Why a column cannot be read and what helps; empty if it can."""
+    """Why a column cannot be read and what helps; empty if it can be read."""
     name = _type_name(field)
     if name == "numeric":
         if key and _digits(field) is None:
-            return "a key must be exact, and it states no digits; cast it to bigint or to numeric(18,2) or the like"
+            return (
+                "a key must be exact, but its type has no precision; cast it to bigint, or to numeric(18,2) or similar"
+            )
         if _kind(field) is None:
-            return f"the lake keeps {_MOST_DIGITS} digits; cast it to numeric with so many, or to float8"
+            return f"the lake stores at most {_MOST_DIGITS} digits; cast it to numeric with fewer digits, or to float8"
         return ""
     if name in _CASTS:
         return _CASTS[name].replace("{name}", quoted(field.name))
-    return "" if _kind(field) else "the lake keeps no such values; cast it to text, or select its parts as columns"
+    return "" if _kind(field) else "the lake has no type for it; cast it to text, or select its parts as columns"
 
 
 def _is_written_as_text(field: pa.Field) -> bool:
-    """Besides the types named above this is an enum, and what else the driver takes for text."""
+    """True for the types listed above, for enums, and for other types that the driver reads as text."""
     name = _type_name(field)
     return name in _AS_TEXT or (name not in _SAME and pa.types.is_string(field.type))
 
 
 def _digits(field: pa.Field) -> tuple[int, int] | None:
-    """Precision and scale of a numeric(p,s), the scale 0 or more; None where Postgres states none."""
+    """Precision and scale of a numeric(p,s), if the scale is 0 or more; None if Postgres gives neither."""
     modifier = int((field.metadata or {}).get(b"POSTGRESQL:typmod", b"-1"))
     if modifier < 0:
         return None
-    # as Postgres packs them: four bytes too much, and the scale a signed number of 11 bits
+    # Postgres's encoding: four bytes are added, and the scale is a signed number of 11 bits
     precision, scale = (modifier - 4) >> 16, (((modifier - 4) & 0x7FF) ^ 0x400) - 0x400
     return (precision - scale, 0) if scale < 0 else (max(precision, scale), scale)
 
 
 def _type_name(field: pa.Field) -> str:
-    """As Postgres names it; an array's begins with an underscore."""
+    """Postgres's name of the type; the name of an array begins with an underscore."""
     return str((field.metadata or {}).get(b"POSTGRESQL:type", b"").decode()) or str(field.type)
 
 
 def _converted(array: pa.Array, kind: pa.DataType) -> pa.Array:
-    """The values as `kind`. Raises ValueError that says what is wrong with one of them."""
+    """The values converted to `kind`. Raises ValueError, which says what is wrong with one of them."""
     if pa.types.is_decimal(kind):
         return _decimals(array.storage, kind)
     if isinstance(array.type, pa.OpaqueType):
@@ -161,7 +163,7 @@ def _converted(array: pa.Array, kind: pa.DataType) -> pa.Array:
         raise ValueError("has infinite dates; replace them, as in nullif({name}, 'infinity')")
     if pa.types.is_timestamp(kind) and _below(array.cast(pa.int64()), _FIRST_DAY * _MICROSECONDS):
         raise ValueError(
-            "has times that are infinite or beyond the year 294246; replace them, as in nullif({name}, 'infinity')"
+            "has times that are infinite or after the year 294246; replace them, as in nullif({name}, 'infinity')"
         )
     return array.cast(kind)
 
@@ -171,7 +173,7 @@ def _decimals(texts: pa.Array, kind: pa.DataType) -> pa.Array:
         return texts.cast(kind)
     except pa.ArrowInvalid as error:
         raise ValueError(
-            "holds NaN, which a decimal cannot; cast it to float8, or use nullif({name}, 'NaN')"
+            "contains NaN, which a decimal cannot represent; cast it to float8, or use nullif({name}, 'NaN')"
         ) from error
 
 
@@ -179,8 +181,8 @@ def _doubles(texts: pa.Array) -> pa.Array:
     values = texts.cast(pa.float64())
     if pc.any(pc.greater_equal(pc.abs(values), float(_EXACT))).as_py():
         raise ValueError(
-            "states no digits and has values of 2^53 or more, which a double rounds; "
-            "cast it to numeric(38,0), or to float8 if that does no harm"
+            "has no precision in its type and has values of 2^53 or more, which float64 rounds; "
+            "cast it to numeric(38,0), or to float8 if rounding does no harm"
         )
     return values
 

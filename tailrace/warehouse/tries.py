@@ -1,4 +1,4 @@
-"""What a failed build leaves to the next try of the same run, so that it repeats only what it must."""
+"""What a failed build stores for the next try of the same run, so that it repeats only what is necessary."""
 
 from __future__ import annotations
 
@@ -19,47 +19,47 @@ _KEPT_RUNS = 20
 
 @dataclass(frozen=True)
 class Try:
-    """The results of a failed build, all of them `kept`, and the folder with the project as it was then."""
+    """The results of a failed build, all marked as `kept`, and the folder with the project as it was at that time."""
 
     nodes: tuple[ModelResult, ...]
     folder: Path
 
 
 class Tries:
-    """Failed builds by run, below `root`; those of the last runs are kept."""
+    """Failed builds by run, in folders below `root`; those of the latest runs are kept."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def save(self, run_id: str, asked: Mapping[str, Any], nodes: Sequence[ModelResult], target: Path) -> None:
-        """Keep a failed build's results, and the manifest that dbt left in `target`."""
+    def save(self, run_id: str, scope: Mapping[str, Any], nodes: Sequence[ModelResult], target: Path) -> None:
+        """Store a failed build's results, and the manifest that dbt left in `target`."""
         if not run_id or not nodes:
             return
         folder = self._folder(run_id)
         folder.mkdir(parents=True, exist_ok=True)
-        # the results last: without them the rest is no try
+        # results last: without them, the other files do not count as a try
         (folder / "results.json").unlink(missing_ok=True)
         shutil.copy(target / "manifest.json", folder / "manifest.json")
         written = folder / "results.partial"
-        written.write_text(json.dumps({"asked": asked, "nodes": [asdict(node) for node in nodes]}))
+        written.write_text(json.dumps({"asked": scope, "nodes": [asdict(node) for node in nodes]}))
         written.replace(folder / "results.json")
         self._prune()
 
-    def load(self, run_id: str, asked: Mapping[str, Any]) -> Try | None:
-        """The last failed build of the run; None if there was none, or if it was of anything else."""
+    def load(self, run_id: str, scope: Mapping[str, Any]) -> Try | None:
+        """The last failed build of the run; None if there is none or if its `scope` was different."""
         results = self._folder(run_id) / "results.json"
         if not run_id or not results.exists():
             return None
         saved = json.loads(results.read_text())
-        if saved["asked"] != asked:
+        if saved["asked"] != scope:
             return None
         nodes = tuple(ModelResult(**{**node, "depends_on": tuple(node["depends_on"])}) for node in saved["nodes"])
         return Try(tuple(replace(node, kept=True) for node in nodes), results.parent)
 
     def again(self, before: Try) -> list[str]:
-        """The arguments that make dbt repeat what it must.
+        """The dbt arguments that repeat only what is necessary.
 
-        Not `dbt retry`: that repeats a failed test without the model it judged, and overlooks a changed model.
+        Not `dbt retry`: that repeats a failed test without the model that it tests, and misses changed models.
         """
         built = {node.unique_id: node.name for node in before.nodes if node.unique_id.startswith(_BUILT)}
         open_nodes = [node for node in before.nodes if node.status not in _PASSED]
@@ -69,7 +69,7 @@ class Tries:
         return ["--select", *(f"{name}+" for name in sorted(names)), "state:modified+", "--state", str(before.folder)]
 
     def forget(self, run_id: str) -> None:
-        """The run was built: a later build of it starts anew."""
+        """Forget the failed build of a run that was built: a later build of the run starts from the beginning."""
         if run_id:
             shutil.rmtree(self._folder(run_id), ignore_errors=True)
 

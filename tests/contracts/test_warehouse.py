@@ -38,7 +38,7 @@ NEXT = LAST + dt.timedelta(days=1)
 FEATURES, OUTCOMES = "flight_delay_features", "flight_delay_outcomes"
 ORDER = {FEATURES: ["scheduled_departure", "flight_key"], OUTCOMES: ["flight_key"]}
 TIMESTAMP = pa.timestamp("us", tz="UTC")
-NOTHING_LANDED = "what was landed of arrivals has no rows"
+NOTHING_LANDED = "the landed files of arrivals have no rows"
 
 
 @dataclass

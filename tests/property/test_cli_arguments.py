@@ -231,8 +231,8 @@ def test_a_file_where_a_folder_should_be_is_said_in_a_sentence(
 @pytest.mark.parametrize(
     ("number", "code", "words"),
     [
-        (errno.EACCES, 2, "has no right to /data/x (Permission denied). Give the right to it"),
-        (errno.EROFS, 2, "has no right to /data/x (Read-only file system)"),
+        (errno.EACCES, 2, "has no right to use /data/x (Permission denied). Give this user the right"),
+        (errno.EROFS, 2, "has no right to use /data/x (Read-only file system)"),
         (errno.ENOTDIR, 2, "/data/x cannot be used (Not a directory): a file is where a folder should be"),
         (errno.ENAMETOOLONG, 2, "cannot be used as a path (File name too long)"),
         (errno.ENOSPC, 1, "The disk of /data/x is full"),

@@ -23,7 +23,7 @@ FIRST = dt.date(2013, 1, 1)
 LAST = dt.date(2013, 1, 14)
 ROWS_A_DAY = 150
 NOW = dt.datetime(2013, 2, 1, tzinfo=dt.UTC)
-NO_ARRIVALS = "what was landed of arrivals has no rows"
+NO_ARRIVALS = "the landed files of arrivals have no rows"
 
 
 @dataclass

@@ -63,7 +63,7 @@ def test_a_day_built_to_nothing_is_refused_unless_it_is_known_why(loop, services
     ):
         snapshot.run(services, spec, DAY, "again")
     assert published(services, spec, DAY) == before
-    services.rebuild(churn_outcomes=emptied, empty="its model says that its days may be empty")
+    services.rebuild(churn_outcomes=emptied, empty="its dbt model declares that its days may be empty")
     taken = snapshot.run(services, spec, DAY, "again")
     assert taken.features.unchanged
     assert (taken.outcomes.rows, "empty_because" in taken.outcomes.metadata) == (0, True)

@@ -89,9 +89,9 @@ class TestTheLoop:
         loop.challenge(TRAINED)
         features = services.tables["churn_features"]
         emptied = features.filter(pc.invert(day_of(features, LATER)))
-        services.rebuild(churn_features=emptied, empty="what was landed of customers has no rows")
+        services.rebuild(churn_features=emptied, empty="the landed files of customers have no rows")
         taken = loop.take(LATER, LATER, run="empty")[0].features
-        assert (taken.rows, taken.metadata["empty_because"]) == (0, "what was landed of customers has no rows")
+        assert (taken.rows, taken.metadata["empty_because"]) == (0, "the landed files of customers have no rows")
         published = loop.predict(LATER)
         assert published.rows == 0
         assert services.lake.days(spec.predictions_table)[LATER].rows == 0
@@ -236,7 +236,7 @@ class TestRefusals:
         empty = {name: table.slice(0, 0) for name, table in services.tables.items()}
         services.rebuild(**empty, empty="nothing was landed")
         loop.take()
-        with pytest.raises(TrainingFailed, match=r"features/churn and outcomes/churn hold no rows"):
+        with pytest.raises(TrainingFailed, match=r"features/churn and outcomes/churn have no rows"):
             loop.train(TRAINED)
 
     def test_a_missing_night_does_not_make_another_model(self, loop, services):

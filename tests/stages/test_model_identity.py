@@ -171,7 +171,7 @@ class TestAVersionThatWasDeleted:
             match=r"version 2 .*tailrace rollback churn --version 1 .*; score single days with .*--model 1 ",
         ) as refused:
             score.run(services, loop.spec, NEXT, "n")
-        assert "no such version any more" in str(refused.value)
+        assert "no longer has such a version" in str(refused.value)
         assert score.run(services, loop.spec, NEXT, "n", "1").model_version == "1"
         later = AT + dt.timedelta(hours=1)
         promote.roll_back(services, loop.spec, "1", recorded_at=later, decided_by="ada", reason="2 was deleted")

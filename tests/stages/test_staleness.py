@@ -34,8 +34,8 @@ def test_the_days_that_looked_back_on_a_repaired_day_are_named_until_they_are_ma
     landed(services, {REPAIRED: "corrected"})
     loop.take(REPAIRED, REPAIRED, run="repaired")
     assert staleness.warning_after(services, spec, REPAIRED) == (
-        "features/churn of 2013-01-04..2013-01-14 (11 days) were made from other rows of 2013-01-03 than are landed "
-        "now. Build and take them again, oldest first: tailrace warehouse churn --date 2013-01-04 --to 2013-01-14."
+        "features/churn of 2013-01-04..2013-01-14 (11 days) were made from rows of 2013-01-03 that have changed "
+        "since. Build and take them again, oldest first: tailrace warehouse churn --date 2013-01-04 --to 2013-01-14."
     )
     assert staleness.warning(services, spec, FIRST, REPAIRED) == "", "the repaired day itself was taken again"
     assert "of 2013-01-09 (1 days) were made" in staleness.warning(services, spec, *[dt.date(2013, 1, 9)] * 2)
@@ -65,4 +65,4 @@ def test_a_warning_does_not_stop_what_it_warns_of(loop: Loop, services, spec):
             raise LakeUnavailable("The storage does not answer.")
 
     services.warehouse = Silent(services.tables)
-    assert "could not be seen: The storage does not" in staleness.warning(services, spec, FIRST, LAST)
+    assert "are landed now: The storage does not" in staleness.warning(services, spec, FIRST, LAST)

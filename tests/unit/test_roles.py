@@ -80,7 +80,7 @@ def test_nothing_else_is_a_label_neither_at_the_snapshot_nor_in_a_lake_that_has_
     error = refusal(spec, features(), outcomes(left=label))
     assert isinstance(error, ContractBroken)
     assert f"churn_outcomes: {said}" in str(error)
-    assert "0 or 1 as a whole number" in str(error)
+    assert "0 or 1 as an integer" in str(error)
     with pytest.raises(ContractBroken) as raised:
         roles.labels(spec, "outcomes/churn", pa.chunked_array([label]))
     assert f"outcomes/churn: {said}" in str(raised.value)
@@ -172,7 +172,7 @@ def test_texts_in_any_of_arrows_forms_are_one_type_of_key(spec):
 def test_repeated_keys_are_refused(spec):
     error = refusal(spec, features(customer=pa.array(["a", "a", "c"])), outcomes())
     assert isinstance(error, KeysRepeated)
-    assert "features/churn: 1 keys (customer) are there more than once, for example a" in str(error)
+    assert "features/churn: 1 keys (customer) appear more than once, for example a" in str(error)
 
 
 def test_an_outcome_may_come_again_if_it_became_known_at_another_moment(spec):
@@ -204,7 +204,7 @@ def test_all_that_is_wrong_with_both_tables_is_told_at_once(spec):
     assert isinstance(error, ContractBroken)
     for said in (
         "1 row without 'customer'",
-        "1 keys (customer) are there more than once",
+        "1 keys (customer) appear more than once",
         "feature 'age' is inf",
         "feature 'visits' is string",
         "3 rows carry values that were not known",

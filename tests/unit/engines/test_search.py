@@ -144,7 +144,7 @@ def test_rows_are_compared_on_in_one_batch_however_they_are_cut(spec, rows, labe
     ("labels", "part"), [([True] * 10, "8 learning"), ([True] * 7 + [False] * 1 + [True] * 2, "2 comparison")]
 )
 def test_one_class_cannot_be_compared_on(spec, labels, part):
-    with pytest.raises(TrainingFailed, match=f"{part} rows hold one class"):
+    with pytest.raises(TrainingFailed, match=f"{part} rows have only one class"):
         trial_rows(spec, churn_rows(10)[0], np.array(labels))
 
 

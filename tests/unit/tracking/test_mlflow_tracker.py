@@ -406,7 +406,7 @@ class TestAHomeThatIsElsewhere:
         self.train(self.at(home), model)
         shutil.rmtree(home / "artifacts")
         with pytest.raises(
-            ModelGone, match=rf"{AWKWARD} version 1 are gone: there is nothing at {home}/.*TAILRACE_ART"
+            ModelGone, match=rf"{AWKWARD} version 1 are gone: nothing is stored at {home}/.*TAILRACE_ART"
         ):
             self.at(home).model_folder(AWKWARD, "1", tmp_path / "out")
 

@@ -128,7 +128,7 @@ def test_days_that_were_skipped_in_the_look_back_stop_the_build(tmp_path: Path) 
         warehouse(tmp_path, Skipped(), flights=SOUND).build(DAY, DAY + dt.timedelta(days=1))
 
     assert str(missing.value) == (
-        "The build of 2013-01-01 looks back on 28 days, and 14 of them were not landed: 2012-12-04, 2012-12-06, "
+        "The build of 2013-01-01 looks back 28 days, and 14 of these days were not landed: 2012-12-04, 2012-12-06, "
         "2012-12-08 and 11 more. Every later night is refused until they are. Catch up from the first missed night on, "
         "with one command: tailrace warehouse --date 2012-12-02 --to 2013-01-02; or in Airflow: use the button Catch "
         "up on the page Models, or trigger the DAG warehouse with First day 2012-12-02 and Day 2013-01-02."
@@ -244,9 +244,9 @@ def test_the_days_of_each_mart_are_recorded_with_the_reason_why_one_may_be_empty
     models = {name: SOUND.replace("'incremental'", f"'incremental', meta={meta}") for name, meta in metas.items()}
     tiny = warehouse(tmp_path, planes="{{ config(materialized='table') }} select 1 as one", **models)
     tiny.build(DAY, EMPTY)
-    says_so = {**dict.fromkeys(metas, ""), "gates": "its model says that its days may be empty"}
+    says_so = {**dict.fromkeys(metas, ""), "gates": "its dbt model declares that its days may be empty"}
     assert tiny.built(DAY) == says_so
-    one, two = (f"what was landed of {tables} has no rows" for tables in ("schedules", "schedules, weather"))
+    one, two = (f"the landed files of {tables} have no rows" for tables in ("schedules", "schedules, weather"))
     assert tiny.built(EMPTY) == {**says_so, "flights": one, "delays": two}
     assert tiny.built(LATER) == {}
     tiny.record(LATER, LATER)
