@@ -2,8 +2,8 @@
 
 `0.1.0.tar.xz` is the home folder of an installation of release 0.1.0, without Data Docs and scratch files. It was at
 /tmp/tailrace-0.1.0. The release built and published 2013-01-01 to 2013-01-11 from one flight in eight, trained
-`flight_delay.py` (the release's example with a window of 6 days) as of 2013-01-10, promoted it, and predicted 2013-01-10
-and 2013-01-11.
+`flight_delay.py` (the release's example with a window of 6 days) as of 2013-01-10, promoted it, and predicted the days
+2013-01-10 and 2013-01-11.
 """
 
 from __future__ import annotations
