@@ -16,7 +16,8 @@ UV = shutil.which("uv") or str(Path(sys.executable).parent / "uv")
 
 def build_wheel(folder: Path) -> Path:
     """The wheel that `uv build` makes of this checkout."""
-    _run([UV, "build", "--quiet", "--wheel", "--out-dir", str(folder), str(REPOSITORY)])
+    here = ("--no-build-isolation", "--python", sys.executable)
+    _run([UV, "build", "--quiet", "--wheel", *here, "--out-dir", str(folder), str(REPOSITORY)])
     return next(folder.glob("*.whl"))
 
 
