@@ -1,4 +1,4 @@
-{# The natural key of a flight, readable: 2013-01-01/UA/1545/EWR/0515. #}
+{# The natural key of a flight, in readable form: 2013-01-01/UA/1545/EWR/0515. #}
 {% macro flight_key() -%}
     concat_ws(
         '/',

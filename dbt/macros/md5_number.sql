@@ -1,4 +1,4 @@
-{# The last 64 bits of the MD5 of a text as a whole number of 0 or more, least significant byte first. #}
+{# The last 64 bits of the MD5 of a text, as a whole number of at least 0. The least significant byte comes first. #}
 {% macro md5_number(text) -%}
     {{ adapter.dispatch("md5_number", "tailrace")(text) }}
 {%- endmacro %}

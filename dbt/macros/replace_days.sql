@@ -1,7 +1,7 @@
 {#
-    Incremental strategy `replace_days`: the days of this build are replaced whole, in the
-    transaction dbt opens, so that a day that has lost rows loses them here too. Other days stay.
-    On Postgres a second build waits here for the first one's transaction, so that no day gets the rows of both.
+    Incremental strategy `replace_days`. It deletes all rows of the days of this build and inserts the new ones, in the
+    transaction that dbt opens. So if a day has lost rows, they disappear here too. Other days stay.
+    On Postgres, a second build waits here for the first one's transaction. So no day gets the rows of both.
 #}
 {% macro get_incremental_replace_days_sql(arg_dict) %}
     {%- set columns = get_quoted_csv(arg_dict["dest_columns"] | map(attribute="name")) -%}
@@ -14,7 +14,7 @@
     from {{ arg_dict["temp_relation"] }}
 {% endmacro %}
 
-{# Nothing, or the statements that let this build alone replace days of the table until its transaction ends. #}
+{# The statements after which only this build can replace days of the table, until its transaction ends. May be empty. #}
 {% macro alone(table) -%}
     {{ adapter.dispatch("alone", "tailrace")(table) }}
 {%- endmacro %}

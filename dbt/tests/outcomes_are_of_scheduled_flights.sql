@@ -1,4 +1,4 @@
--- An outcome of a day whose schedule was landed must belong to a flight of that schedule.
+-- If the schedule of a day was landed, each outcome of that day must belong to a flight in that schedule.
 with outcomes as (
 
     select * from {{ ref('flight_delay_outcomes') }}

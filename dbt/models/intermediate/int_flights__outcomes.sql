@@ -38,7 +38,7 @@ departed as (
 
 ),
 
--- the source gives the clock of the arrival without its day: it is the first such moment after departure
+-- the source gives the time of arrival without its day: it is the first such moment after the departure
 possible_arrivals as (
 
     select
@@ -72,7 +72,7 @@ judged as (
         tail_number,
         scheduled_departure,
         arrived_at,
-        -- a flight that has not landed by the end of its day, or never will, is known about then at the earliest
+        -- the outcome of a flight that has not landed by the end of its day is known at that moment at the earliest
         greatest(arrived_at, {{ cutoff('flight_day + 1') }}) as known_at,
         arrival_delay_minutes,
         not departed as cancelled,

@@ -10,7 +10,7 @@ flights as (
 
 ),
 
--- in the order of their days, so that a carrier's flights of consecutive days have consecutive numbers
+-- numbered by day, so that a carrier's flights of consecutive days have consecutive numbers
 with_plane as (
 
     select
@@ -18,7 +18,7 @@ with_plane as (
         carrier,
         tail_number,
         row_number() over (
-            -- by bytes, in whatever order the database sorts text
+            -- sorted by bytes, independent of the database's own text order
             partition by carrier order by ds, flight_key collate "C"
         ) as flight_number
     from flights
@@ -26,7 +26,7 @@ with_plane as (
 
 ),
 
--- the flights of the 28 days before or, if there are none, of the day itself
+-- the flights of the 28 days before; if there are none, the flights of the day itself
 pools as (
 
     select
@@ -41,7 +41,7 @@ pools as (
 
 ),
 
--- MD5, since a database's own hash() may change with its version
+-- MD5, because a database's own hash() may change with its version
 drawn as (
 
     select

@@ -47,7 +47,7 @@ rates as (
             avg(late::int::float8) as late_rate_28d,
             max(known_at) as known_at
         from known
-        -- flights without a tail number are of no plane
+        -- flights without a tail number belong to no plane
         where tail_number is not null or '{{ dimension }}' != 'plane'
         group by ds, member
         {{ "union all" if not loop.last }}

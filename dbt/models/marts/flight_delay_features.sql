@@ -42,7 +42,7 @@ late_rates as (
 
 ),
 
--- only cancelled flights lack a tail number, so a gap would tell the outcome
+-- only cancelled flights have no tail number, so a missing value would reveal the outcome
 flights as (
 
     select
@@ -60,7 +60,7 @@ select
     flights.ds,
     flights.flight_key,
     flights.scheduled_departure,
-    -- schedules and registers were read at the cutoff itself; greatest() passes over what there is none of
+    -- schedules and registers are read at the cutoff itself; greatest() ignores nulls
     greatest(
         days.cutoff, weather.observed_at, carriers.known_at, origins.known_at, routes.known_at, histories.known_at
     ) as known_at,

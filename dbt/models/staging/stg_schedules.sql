@@ -13,7 +13,7 @@ renamed as (
         origin,
         dest,
         tailnum as tail_number,
-        -- the source's own instant: the wall clock says too little when clocks go back
+        -- the source gives the exact moment; the local time is ambiguous when clocks go back
         time_hour + minute * interval '1 minute' as scheduled_departure,
         hour as departure_hour,
         distance as distance_miles

@@ -1,4 +1,4 @@
-{# Rows that were known by the cutoff of the day before and so belong to an earlier day. #}
+{# Rows that were known by the cutoff of the day before. They belong to an earlier day. #}
 {% test known_after_previous_cutoff(model, column_name, day="ds") %}
     select *
     from {{ model }}

@@ -1,4 +1,4 @@
-{# Rows that hold something known only after the cutoff of their day. #}
+{# Rows that contain something which became known only after the cutoff of their day. #}
 {% test known_by_cutoff(model, column_name, day="ds") %}
     select *
     from {{ model }}

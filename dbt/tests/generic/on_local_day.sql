@@ -1,4 +1,4 @@
-{# Rows whose moment is on another day than `day` by the New York clock. #}
+{# Rows whose moment, in New York local time, is on another day than `day`. #}
 {% test on_local_day(model, column_name, day) %}
     select *
     from {{ model }}

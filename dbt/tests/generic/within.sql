@@ -1,4 +1,4 @@
-{# Rows whose value is outside the closed range least..greatest; nulls pass. #}
+{# Rows whose value is less than `least` or more than `greatest`. Nulls pass. #}
 {% test within(model, column_name, least, greatest) %}
     select *
     from {{ model }}
