@@ -53,43 +53,43 @@ class SparkSettings:
     executor_memory: str = "2g"
     """Heap of an executor's JVM; its pod or process takes the overhead on top."""
     executor_memory_overhead: str = ""
-    """An executor's memory beside the heap, where the Python workers live; empty: Spark's share of the heap."""
+    """Memory of an executor outside the heap, for its Python workers; empty: Spark's default share of the heap."""
     executor_cores: int = 1
     """Tasks an executor runs at once."""
     executors: int = 2
     """Executors to ask for; with dynamic allocation, at most."""
     dynamic_allocation: bool = False
-    """Executors come and go with the work."""
+    """Start and stop executors as there is work for them."""
     executor_wait_seconds: int = 300
-    """How long to wait for the first executor, and for all of them where a candidate trains on all at once."""
+    """How long to wait for the first executor; and for all of them, if a candidate trains on all at once."""
     node_cores: int = 0
-    """Cores of the largest node; 0: not known, so not checked."""
+    """Cores of the largest node; 0: unknown, so nothing is checked."""
     node_memory: str = ""
-    """Memory of the largest node; empty: not known, so not checked."""
+    """Memory of the largest node; empty: unknown, so nothing is checked."""
     image: str = ""
     """Container image of the executors."""
     namespace: str = ""
     """Kubernetes namespace of the executors."""
     service_account: str = ""
-    """Service account the driver acts as; executors run as it where no pod template names theirs."""
+    """Service account of the driver; executors use it too, unless their pod template names another."""
     pod_template: str = ""
     """File with the executors' pod template."""
     driver_host: str = ""
-    """Address at which executors reach the driver; in a pod, the pod's own."""
+    """Address at which executors reach the driver; in a pod, the pod's address."""
     driver_pod: str = ""
-    """Name of the pod the driver runs in: its executors are owned by it and end with it."""
+    """Name of the driver's pod, which owns the executors: they end with it."""
     python: str = ""
     """Python interpreter on the executors; empty: the driver's path."""
     native_reader: str = ""
-    """What reads tables whose features need a native reader: empty (they are refused) or `delta`."""
+    """The reader of tables that need a native reader: `delta`, or empty: such tables are refused."""
     event_log: str = ""
     """Folder or URL of event logs for Spark's history server; empty: none."""
     history: str = ""
     """Address of Spark's history server, which tasks link to; empty: none runs."""
     log: str = "-"
-    """File that takes what the JVM says; `-`: standard error."""
+    """File for the JVM's output; `-`: standard error."""
     conf: Mapping[str, str] = field(default_factory=dict)
-    """Further Spark configuration; it wins."""
+    """Extra Spark configuration; overrides everything above."""
     java_home: str = ""
     """JAVA_HOME; empty: the `java` on PATH."""
 
@@ -105,11 +105,11 @@ class PodSettings:
     service_account: str = ""
     """Service account; empty: that of the executors' settings, else the template's."""
     template: Path | None = None
-    """File with the pod's template: security, resources, volumes, and where its settings come from; None: ours."""
+    """File with the pod's template: security, resources, volumes, source of settings; None: Tailrace's own."""
     memory: str = ""
     """Memory request and limit of the pod; empty: the template's."""
     connection: str = "kubernetes_default"
-    """Airflow connection of the cluster; the default needs none: it takes the cluster Airflow runs in."""
+    """Airflow connection to the cluster; the default needs no connection if Airflow runs in that cluster."""
     start_seconds: int = 600
     """How long a pod may wait for a node, and then for its image."""
 
@@ -125,7 +125,7 @@ class Settings:
     lake: str
     """Root of the lake: a folder or an object store's URL."""
     storage_options: Mapping[str, str]
-    """The object store's options, as JSON; credentials are better left to its own variables."""
+    """Options of the object store; put credentials into its own variables instead."""
     landing: str
     """Root of the landed extracts: a folder or an fsspec URL."""
     warehouse: str
@@ -145,7 +145,7 @@ class Settings:
     sources: tuple[str, ...] = ()
     """Import paths of the sources that are landed; none: this project lands nothing."""
     use: Implementations = field(default_factory=Implementations)
-    """Which warehouse, lake, tracker and validator there are, from `TAILRACE_USE_<FIELD>`."""
+    """Implementations of warehouse, lake, tracker and validator, from `TAILRACE_USE_<FIELD>`."""
     java_home: str = ""
     """JAVA_HOME, for Spark; empty: the `java` on PATH."""
     spark: SparkSettings = field(default_factory=SparkSettings)
@@ -161,7 +161,7 @@ class Settings:
     airflow_url: str = ""
     """Address of Airflow, for `tailrace backfill`; empty: the one that runs on this home, if one does."""
     airflow_user: str = ""
-    """Who logs in there; empty with the address."""
+    """User name for that Airflow; empty if the address is."""
     airflow_password: str = field(default="", repr=False)
     """That user's password; never shown."""
 
