@@ -38,9 +38,8 @@ class LocalHeads:
 
 
 def _newest(folder: Path) -> str | None:
-    """A commit's name is its number, in 20 digits: names sort as their numbers do."""
+    """A commit's name is its number, in 20 digits, and `.json`: such names sort as their numbers do."""
     with os.scandir(folder) as entries:
-        names = (entry.name for entry in entries if len(entry.name) == log.COMMIT_NAME_LENGTH)
-        numbers = (name[:-5] for name in names if name.endswith(".json") and name[:-5].isdecimal())
-        newest = max(numbers, default=None)
-    return str(int(newest)) if newest else None
+        names = [entry.name for entry in entries]
+    newest = max((name for name in names if name[20:] == ".json" and name[:20].isdecimal()), default=None)
+    return str(int(newest[:20])) if newest else None

@@ -21,7 +21,6 @@ from tailrace.lake.files import TableFiles
 from tailrace.lake.records import Record
 
 FOLDER = "_delta_log"
-COMMIT_NAME_LENGTH = len(f"{0:020d}.json")
 _COMMIT = re.compile(r"(\d{20})\.json$")
 _VERSION = re.compile(r"[0-9]{1,20}")
 # Most searches end at a recent commit, so a history is read from its newest end, in growing windows.
