@@ -175,18 +175,18 @@ def test_tables_of_earlier_releases_are_put_right_by_upkeep(earlier):
     pin, before, commits = earlier.pin(table), earlier.read(table).read_all(), earlier.commits(table)
     staged = earlier.stage(table, DAYS[0], "during", EVERY_TYPE.slice(2).to_reader())
     with pytest.raises(PolarsError, match="run"):
-        polars_read(f"{earlier._root}/{table}", None)
+        polars_read(f"{earlier.tables.root}/{table}", None)
     assert [earlier.optimize(name) for name in TABLES] == [3, 3, 2, 3, 3]
     assert [earlier.optimize(name) for name in TABLES] == [0, 0, 0, 0, 0]
     for name in TABLES:
         for read in (polars_read, polars_scan):
-            assert_reads_alike(earlier, name, partial(read, f"{earlier._root}/{name}"))
+            assert_reads_alike(earlier, name, partial(read, f"{earlier.tables.root}/{name}"))
     assert earlier.read(table).read_all().equals(before)
     assert earlier.commits(table) == commits
     assert earlier.read_pin(earlier.pin(table)).read_all().equals(before)
     again = earlier.stage(table, DAYS[2], "again", EVERY_TYPE.to_reader())
     assert earlier.publish(again, {}).unchanged
-    later = DeltaLake(earlier._root, now=lambda: dt.datetime.now(dt.UTC) + dt.timedelta(days=9))
+    later = DeltaLake(earlier.tables.root, now=lambda: dt.datetime.now(dt.UTC) + dt.timedelta(days=9))
     later.publish(staged, {})
     later.vacuum(table, keep=[pin])
     assert later.read_pin(pin).read_all().equals(before)

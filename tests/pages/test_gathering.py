@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -409,15 +410,16 @@ class TestDay:
         assert set(page.training_pins) == {"features", "outcomes"}
         assert [check.passed for check in page.checks] == [True, True, True]
 
-    def test_features_taken_again_are_not_those_that_were_scored(self, sources, spec, installed):
-        scored = day.gather(sources, spec, TRAINED).features_commit
-        lake, table = installed[0].lake, spec.features_table
+    def test_features_taken_again_are_not_those_that_were_scored(self, sources, spec):
+        lake, table = copy.deepcopy(sources.lake.lake), spec.features_table
+        own = replace(sources, lake=CachedLake(lake))
+        scored = day.gather(own, spec, TRAINED).features_commit
         rows = lake.read(table, first=TRAINED, last=TRAINED).read_all().slice(0, 10)
         again = lake.publish(lake.stage(table, TRAINED, "again", rows.to_reader()), {})
-        page = day.gather(sources, spec, TRAINED)
+        page = day.gather(own, spec, TRAINED)
         assert (page.features_commit, page.features_now) == (scored, again)
         odd = replace(page.features, version="no version of this lake")
-        assert day._features_commit(sources, spec, TRAINED, odd) is None
+        assert day._features_commit(own, spec, TRAINED, odd) is None
 
     def test_the_histogram_has_all_rows_of_day_and_training(self, sources, spec):
         held = day.gather(sources, spec, TRAINED).histogram
