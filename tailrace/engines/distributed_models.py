@@ -25,9 +25,9 @@ class NotConverted(ValueError):
 
 
 class _VectorModel:
-    """What the models on encoded vectors have in common.
+    """What all models on encoded vectors share.
 
-    A subclass says its arrays, and the probabilities (float64) of a matrix of vectors.
+    A subclass provides its arrays, and the probabilities (float64) for a matrix of vectors.
     """
 
     kind: ClassVar[str]
@@ -48,7 +48,7 @@ class _VectorModel:
 
     def digest(self) -> str:
         digest = hashlib.sha256(json.dumps([self.encoding.described(), self.settings()], sort_keys=True).encode())
-        # JSON is sorted, so the order of the features, which is the vectors', is said apart.
+        # JSON sorts its keys, so the order of the features, which is that of the vectors, is hashed separately.
         digest.update(json.dumps(list(self.features)).encode())
         for name, array in self.arrays().items():
             digest.update(f"{name} {array.dtype} {array.shape}".encode())
@@ -67,7 +67,7 @@ class _VectorModel:
         raise NotImplementedError
 
     def weights(self) -> np.ndarray:
-        """How much each position of the vectors counts."""
+        """The weight of each position of the vectors."""
         raise NotImplementedError
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -98,11 +98,11 @@ class LinearModel(_VectorModel):
 
 @dataclass(frozen=True)
 class Trees:
-    """Decision trees laid end to end, one entry per node.
+    """Decision trees in flat arrays, one tree after the other, one entry per node.
 
-    A node with `feature` -1 is a leaf and says `value`. A row goes to `left` where its number is at most `threshold`
-    or, at a node with `subset` 0 or more, where that row of `subsets` (splits, codes) is true at its code.
-    `roots` are the trees' first nodes, `scale` what each tree's value is multiplied by.
+    A node with `feature` -1 is a leaf with the value `value`. A row goes to `left` if its number is at most `threshold`
+    or, at a node with `subset` 0 or more, if that row of `subsets` (splits, codes) is true at the row's code.
+    `roots` are the trees' first nodes; each tree's value is multiplied by `scale`.
     """
 
     roots: np.ndarray
@@ -138,7 +138,7 @@ class Trees:
 
 
 class TreesModel(_VectorModel):
-    """A random forest (`share`: the trees' mean is the probability) or boosted trees (`log_odds`: half of them)."""
+    """A random forest (`share`: the trees' mean is the probability) or boosted trees (`log_odds`: half their sum)."""
 
     kind = "spark_trees"
 
@@ -165,16 +165,16 @@ KINDS = (LinearModel.kind, TreesModel.kind)
 
 
 def logistic(margin: np.ndarray) -> np.ndarray:
-    """1 / (1 + exp(-margin)), without overflow: the smaller exponential is taken on either side."""
+    """1 / (1 + exp(-margin)) without overflow: on both sides only the smaller exponential is computed."""
     small = np.exp(-np.abs(margin))
     return np.where(margin >= 0, 1.0, small) / (1.0 + small)
 
 
 def load(folder: Path, description: Mapping[str, Any]) -> LinearModel | TreesModel:
-    """The model that `save` wrote beside this description."""
+    """The model that `save` stored in the same folder as this description."""
     encoding = VectorEncoding(**description["encoding"])
-    with np.load(folder / ARRAYS, allow_pickle=False) as held:
-        arrays = {name: held[name] for name in held.files}
+    with np.load(folder / ARRAYS, allow_pickle=False) as stored:
+        arrays = {name: stored[name] for name in stored.files}
     if description["kind"] == LinearModel.kind:
         return LinearModel(encoding, arrays["coefficients"], float(arrays["intercept"][0]))
     decreases = arrays.pop("decreases")

@@ -1,7 +1,7 @@
-"""Every candidate in small, before hours are spent on it: made, fitted, asked for predictions, stored and loaded.
+"""Small trial runs of every candidate before hours of training: make, fit, predict, store and load.
 
-`problems` is for `tailrace check`, on rows made up from the spec; `refusals` is for a training, on some of its rows.
-Both try the candidates of a cluster where they are given how those are fitted there.
+`problems` serves `tailrace check`, on rows made up from the spec; `refusals` serves a training, on some of its rows.
+Both include the candidates that need a cluster if they receive a function that fits them there.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from tailrace.engines.xgboost_models import XgboostModel
 from tailrace.spec import Candidate, Choice, Domain, PipelineSpec
 
 SMALL, LARGER = 240, 2000
-"""Rows of a dry run, and of a second one where the first failed: some estimators need more."""
+"""Rows of a dry run, and of a second one if the first failed: some estimators need more rows."""
 
 MOST_SETS, SECONDS = 24, 10
-"""Sets of parameters that are tried of one candidate, and after how long no further one is, at most."""
+"""At most this many parameter sets are tried per candidate, and none is started after this many seconds."""
 
 FEW = {"n_estimators": 5, "max_iter": 50, "numTrees": 5, "maxIter": 5}
-"""Trees and rounds are the same in small; so many of them at most."""
+"""Fewer trees and rounds suffice in a dry run; at most this many."""
 
 SEED = 0
 FIT, PREDICT, STORE = "cannot be fitted", "cannot be scored with", "cannot be stored"
@@ -44,7 +44,7 @@ OTHERWISE = "would be trained otherwise than the spec says"
 
 @dataclass(frozen=True)
 class Failed:
-    """Parameters with which a candidate fails, at which step, and what the library says."""
+    """Parameters with which a candidate fails, the step at which it fails, and the library's message."""
 
     parameters: Mapping[str, Any]
     step: str
@@ -58,7 +58,7 @@ SampleFit = Callable[[Candidate, Mapping[str, Any], pa.Table, np.ndarray], Model
 
 
 def problems(spec: PipelineSpec, on_cluster: SampleFit | None = None) -> list[str]:
-    """A sentence for each candidate, and each option of its search, that cannot be trained, scored with or stored."""
+    """A sentence for each candidate, and each searched option, that cannot be trained, scored with or stored."""
     with warnings.catch_warnings(action="ignore"):  # a dry run is too short to converge
         return [
             f"{spec.name}: {found}"
@@ -68,7 +68,7 @@ def problems(spec: PipelineSpec, on_cluster: SampleFit | None = None) -> list[st
 
 
 def without_cluster(specs: Sequence[PipelineSpec], why: str) -> DryRun:
-    """The dry run of what trains on one machine, with a note on each spec that has other candidates."""
+    """The dry run of single-machine candidates, with a note on each spec that has other candidates."""
     return DryRun(
         tuple(problem for spec in specs for problem in problems(spec)),
         tuple(_not_tried(spec, why) for spec in specs if any(is_distributed(each) for each in spec.candidates)),
@@ -86,17 +86,17 @@ def _not_tried(spec: PipelineSpec, why: str) -> str:
 def refusals(
     spec: PipelineSpec, rows: pa.Table, labels: np.ndarray, on_cluster: SampleFit | None = None
 ) -> Callable[[Job], str | None]:
-    """Why a job would end without a model that can be stored, found on some of the rows; None if nothing is known.
+    """Why a job would end without a model that can be stored, from a test on some of the rows; None if it may work.
 
-    What fails while it is fitted is left to the trial itself: it may need more rows than these. A candidate of a
-    cluster is also refused where its model cannot be scored with: a trial of it takes long.
+    Errors during fitting are left to the trial itself: it may only need more rows than these. A distributed candidate
+    is also refused if its model cannot predict, because its trials take long.
     """
     rows, labels = _some(rows, labels)
     refused: dict[str, list[Failed]] = {}
     with warnings.catch_warnings(action="ignore"):  # a dry run is too short to converge
         for candidate, fitted in _fits(spec, on_cluster):
             if is_distributed(candidate) or not is_xgboost(candidate):
-                # On one machine XGBoost's models can always be stored.
+                # Models that XGBoost trained on one machine can always be stored.
                 refused[candidate.name] = _refused(candidate, fitted, rows, labels)
 
     def reason(job: Job) -> str | None:
@@ -109,7 +109,7 @@ def refusals(
 
 
 def _fits(spec: PipelineSpec, on_cluster: SampleFit | None) -> Iterator[tuple[Candidate, SampleFit]]:
-    """The candidates that can be tried here, each with how it is fitted."""
+    """The candidates that can be tried here, each with the function that fits it."""
 
     def here(candidate: Candidate, parameters: Mapping[str, Any], rows: pa.Table, labels: np.ndarray) -> Model:
         return fit(spec, candidate, parameters, rows, labels, seed=SEED, threads=1)
@@ -134,7 +134,7 @@ def _problems_of(spec: PipelineSpec, candidate: Candidate, fitted: SampleFit) ->
 
 
 def _all_tried(spec: PipelineSpec, candidate: Candidate, fitted: SampleFit) -> list[Tried]:
-    """Each option beside the others' first ones; where one fails, other combinations too: it may go with them."""
+    """Each option with the other parameters' first options; if one fails, it is tried in other combinations too."""
     tried: list[Tried] = []
     for drawn in _as_time_allows(itertools.chain(_one_by_one(candidate), _together(candidate))):
         complete = len(tried) > sum(len(_values(domain)) - 1 for domain in candidate.search.values())
@@ -154,7 +154,7 @@ def _as_time_allows(sets: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def _common(tried: Sequence[Tried]) -> Failed | None:
-    """The first failure, if all of these failed and there are any."""
+    """The first failure, if there are any results and all of them failed."""
     return tried[0][1] if tried and all(failed for _, failed in tried) else None
 
 
@@ -187,7 +187,7 @@ def _refused(candidate: Candidate, fitted: SampleFit, rows: pa.Table, labels: np
 def _attempt(
     candidate: Candidate, drawn: Mapping[str, Any], fitted: SampleFit, rows: pa.Table, labels: np.ndarray
 ) -> Failed | None:
-    """Fit, predict, save, load and predict again. Raises what is no fault of the candidate's, such as an outage."""
+    """Fit, predict, save, load and predict again. Raises errors that are not its fault, such as an outage."""
     parameters = {name: _few(name, value) for name, value in {**candidate.parameters, **drawn}.items()}
     step = FIT
     try:
@@ -202,15 +202,15 @@ def _attempt(
             step = STORE
             loaded = _stored_and_loaded(model)
             if not loaded.predict(batch).equals(scores) or loaded.digest() != model.digest():
-                return Failed(drawn, step, "once stored and loaded, it is another model")
+                return Failed(drawn, step, "after storing and loading it, it is a different model")
     except NO_CANDIDATES_FAULT:
         raise
     except NotConverted as error:
         return Failed(drawn, STORE, error_text(error))
-    except Exception as error:  # noqa: BLE001 - whatever a library raises is what this run is to find out
+    except Exception as error:  # noqa: BLE001 - this run exists to find out what the library raises
         return Failed(drawn, step, error_text(error))
     if is_distributed(candidate) or not isinstance(model, XgboostModel):
-        return None  # a booster that learned on a cluster comes without its configuration
+        return None  # a booster that was trained on a cluster has no configuration
     idle = _not_in_force(model, parameters)
     return Failed(drawn, OTHERWISE, " ".join(idle)) if idle else None
 
@@ -222,7 +222,7 @@ def _stored_and_loaded(model: Model) -> Model:
 
 
 def _not_in_force(model: XgboostModel, parameters: Mapping[str, Any]) -> list[str]:
-    """The given parameters that the fitted model does not have, or has another value of, as XGBoost itself tells."""
+    """Parameters that XGBoost reports as unused in the fitted model, or as used with another value."""
     in_force = dict(_settings(json.loads(model.booster.save_config())))
     found = []
     for name, value in parameters.items():
@@ -237,12 +237,12 @@ def _not_in_force(model: XgboostModel, parameters: Mapping[str, Any]) -> list[st
 
 ELSEWHERE = frozenset(
     {
-        *("n_estimators", "early_stopping_rounds", "num_parallel_tree"),  # the number of trees says them
+        *("n_estimators", "early_stopping_rounds", "num_parallel_tree"),  # visible in the number of trees
         *("objective", "eval_metric", "missing", "enable_categorical", "importance_type", "feature_types"),  # the spec
         *("feature_weights", "callbacks", "n_jobs", "verbosity", "device", "validate_parameters"),
     }
 )
-"""Parameters that are not in the model's own configuration, or depend on the machine."""
+"""Parameters that are not in the model's own configuration, or that depend on the machine."""
 
 
 def _settings(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -266,7 +266,7 @@ def _few(name: str, value: Any) -> Any:
 
 
 def _one_by_one(candidate: Candidate) -> Iterator[dict[str, Any]]:
-    """Every searched parameter with its first value, then each other value beside the others' first ones."""
+    """Every searched parameter with its first value, then each other value with the other parameters' first values."""
     values = {name: _values(domain) for name, domain in candidate.search.items()}
     first = {name: options[0] for name, options in values.items()}
     yield first
@@ -275,7 +275,7 @@ def _one_by_one(candidate: Candidate) -> Iterator[dict[str, Any]]:
 
 
 def _together(candidate: Candidate) -> Iterator[dict[str, Any]]:
-    """The combinations that `_one_by_one` leaves out."""
+    """The combinations that `_one_by_one` omits."""
     values = {name: _values(domain) for name, domain in candidate.search.items()}
     for chosen in itertools.product(*values.values()):
         if sum(value != options[0] for value, options in zip(chosen, values.values(), strict=True)) > 1:
@@ -283,12 +283,12 @@ def _together(candidate: Candidate) -> Iterator[dict[str, Any]]:
 
 
 def _values(domain: Domain) -> list[Any]:
-    """The options, or the lower end of a range, which is the quicker one."""
+    """The options, or the lower end of a range, which is usually faster."""
     return list(domain.options) if isinstance(domain, Choice) else [domain.low]
 
 
 def _made_up(spec: PipelineSpec, count: int) -> tuple[pa.Table, np.ndarray]:
-    """Rows of the spec's kinds, with missing values, rare and frequent categories, and labels of both classes."""
+    """Rows of the kinds in the spec, with missing values, rare and frequent categories, and labels of both classes."""
     random = np.random.default_rng(SEED)
     labels = np.arange(count) % 3 == 0
     columns: dict[str, pa.Array] = {}
@@ -308,7 +308,7 @@ def _made_up(spec: PipelineSpec, count: int) -> tuple[pa.Table, np.ndarray]:
 
 
 def _some(rows: pa.Table, labels: np.ndarray) -> tuple[pa.Table, np.ndarray]:
-    """Rows from all over the table, with both classes as far as there are."""
+    """Rows spread over the table, with both classes if the table has both."""
     chosen = [
         positions[np.unique(np.linspace(0, len(positions) - 1, SMALL // 2).astype(int))]
         for positions in (np.flatnonzero(labels), np.flatnonzero(~labels))

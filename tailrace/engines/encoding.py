@@ -1,4 +1,4 @@
-"""Arrow columns as the float matrix XGBoost works on: categories become codes, nulls NaN."""
+"""Arrow columns as the float matrix that XGBoost uses: categories become codes, nulls become NaN."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def matrix(
 ) -> np.ndarray:
     """The rows as float32 of shape (rows, columns).
 
-    Nulls and values that `categories` does not list are NaN, which XGBoost takes as missing. Columns
-    lie one after the other in memory: they are copied, not scattered, and XGBoost reads either order.
+    Nulls and values that are not in `categories` become NaN, which XGBoost treats as missing. The matrix is stored
+    column by column, so that columns are copied in one piece; XGBoost reads either order.
     Raises SignatureMismatch as `check_numbers` does.
     """
     encoded = np.empty((len(columns), rows.num_rows), dtype=np.float32)
@@ -43,10 +43,10 @@ def matrix(
 def check_numbers(
     rows: pa.Table | pa.RecordBatch, columns: Iterable[str], key: Sequence[str] = (), where: str = "The features"
 ) -> None:
-    """Raises SignatureMismatch naming every column with numbers that no model takes, and some of their rows.
+    """Raises SignatureMismatch, which names every column with numbers that no model accepts, and some of their rows.
 
-    These are infinities, numbers beyond `LARGEST`, and whole numbers beyond `LARGEST_WHOLE`. Nulls and NaN are missing
-    values, which every model takes.
+    These are infinities, numbers beyond `LARGEST`, and integers beyond `LARGEST_WHOLE`. Nulls and NaN are missing
+    values, which every model accepts.
     """
     problems = []
     for name in columns:
@@ -58,8 +58,8 @@ def check_numbers(
     if problems:
         lines = "\n".join(f"  - {problem}" for problem in problems)
         raise SignatureMismatch(
-            f"{where} hold numbers that no model takes (infinite, beyond {LARGEST:.2g}, or whole numbers beyond "
-            f"2^53):\n{lines}\nCorrect them in dbt, or make them null, which stands for a missing value; then build "
+            f"{where} have numbers that no model accepts (infinite, beyond {LARGEST:.2g}, or integers beyond "
+            f"2^53):\n{lines}\nCorrect them in dbt, or make them null, which means a missing value; then build "
             "these days again."
         )
 
@@ -73,15 +73,15 @@ def _column(values: pa.Array | pa.ChunkedArray, categories: Sequence[str] | None
     if categories is not None:
         values = pc.index_in(as_text(values), value_set=pa.array(categories, pa.string()))
     if not pa.types.is_floating(values.type):
-        # By way of float64: Arrow refuses to cast whole numbers that float32 cannot hold exactly.
+        # Through float64: Arrow refuses to cast integers that float32 cannot represent exactly.
         values = values.cast(pa.float64())
     return to_numpy(values)
 
 
 def doubles_where_null(rows: pa.Table, columns: Iterable[str]) -> pa.Table:
-    """The rows with the whole numbers of these columns, which may be null, as doubles.
+    """The rows with these integer columns, which may have nulls, as doubles.
 
-    In pandas they are, and MLflow refuses doubles where a signature says whole numbers.
+    pandas represents them as doubles, and MLflow rejects doubles if the signature says integers.
     """
     nullable = set(columns)
     fields = [

@@ -1,4 +1,4 @@
-"""A candidate of the spec, fitted on rows: one function per family of estimators."""
+"""Fits a candidate of the spec on rows: one function per family of estimators."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tailrace.spec.parameters import is_splitter
 
 Fitted = XgboostModel | SklearnModel
 Report = Callable[[int, float], None]
-"""Told (boosting rounds done, metric on the validation rows); may raise to stop the fit."""
+"""Called with (boosting rounds done, metric on the validation rows); may raise to stop the fit."""
 
 REPORT_EVERY = 10
 PATIENCE = 30
-"""Boosting rounds without a better metric after which a trial stops, unless the candidate says how many."""
+"""After how many boosting rounds without a better metric a trial stops, unless the candidate sets a number."""
 
 
 def is_xgboost(candidate: Candidate) -> bool:
@@ -31,14 +31,14 @@ def is_xgboost(candidate: Candidate) -> bool:
 
 
 def is_distributed(candidate: Candidate) -> bool:
-    """Whether it trains on Spark's executors together, its rows never in one process."""
+    """Whether it trains on all of Spark's executors together, without collecting its rows in one process."""
     return candidate.estimator.startswith(("xgboost.spark.", "pyspark."))
 
 
 def barrier_workers(spec: PipelineSpec) -> int:
-    """How many tasks must start at once for the spec's candidates, at least; 0 if none trains so.
+    """How many tasks, at least, must start together for the spec's candidates; 0 if no candidate needs this.
 
-    XGBoost does; it takes as many as there are, unless the candidate fixes how many.
+    XGBoost needs it; it uses all tasks there are, unless the candidate sets the number.
     """
     boosted = [each for each in spec.candidates if each.estimator.startswith("xgboost.spark.")]
     return max((int(candidate.parameters.get("num_workers", 1)) for candidate in boosted), default=0)
@@ -70,9 +70,9 @@ def fit(
     pipeline.fit(frame(rows, spec.features.columns), labels)
     if not hasattr(pipeline, "predict_proba"):
         name = candidate.estimator.rpartition(".")[2]
-        raise ValueError(f"{name} gives no probabilities with these parameters (it has no predict_proba then).")
+        raise ValueError(f"{name} gives no probabilities with these parameters (it has no predict_proba).")
     if "n_jobs" in pipeline[-1].get_params():
-        # Threads add a forest's votes in any order, so that scores would differ in their last bits.
+        # With threads, a forest adds its votes in random order, so that scores would differ in their last digits.
         pipeline[-1].set_params(n_jobs=None)
     return SklearnModel(pipeline, spec.features.columns)
 
@@ -89,10 +89,10 @@ def fit_watched(
     seed: int,
     report: Report,
 ) -> tuple[Fitted, dict[str, Any]]:
-    """Fit on rows while watching others; also what early stopping found (XGBoost's n_estimators).
+    """Fit on some rows while evaluating on others; also returns what early stopping found (XGBoost's n_estimators).
 
-    `report` is called every few boosting rounds. One thread, so that the result does not depend
-    on how many trials run beside this one.
+    `report` is called every few boosting rounds. It uses one thread, so that the result does not depend
+    on how many trials run in parallel.
     """
     if not is_xgboost(candidate):
         return fit(spec, candidate, parameters, rows, labels, seed=seed, threads=1), {}
@@ -123,14 +123,14 @@ def _early_stopping(parameters: Mapping[str, Any]) -> list[Any]:
 
 
 def _counts_rounds(candidate: Candidate) -> bool:
-    """Whether n_estimators is the number of boosting rounds; a random forest grows all of its trees in one."""
+    """Whether n_estimators is the number of boosting rounds; a random forest grows all of its trees in one round."""
     return bool(_estimator_class(candidate)(n_estimators=2).get_num_boosting_rounds() == 2)
 
 
 def _xgboost_settings(
     candidate: Candidate, parameters: Mapping[str, Any], seed: int, threads: int
 ) -> tuple[int, dict[str, Any]]:
-    """Boosting rounds, and the parameters in the native interface's names."""
+    """The boosting rounds, and the parameters under the names of XGBoost's native interface."""
     estimator = _estimator_class(candidate)(**parameters)
     settings = {name: value for name, value in estimator.get_xgb_params().items() if value is not None}
     settings.pop("n_jobs", None)
@@ -178,7 +178,7 @@ def _reporter(report: Report) -> Any:
 def _sklearn_pipeline(
     spec: PipelineSpec, candidate: Candidate, parameters: Mapping[str, Any], seed: int, threads: int
 ) -> Any:
-    """Preprocessing that the estimator needs, and the estimator."""
+    """The preprocessing that the estimator needs, followed by the estimator."""
     from sklearn.compose import ColumnTransformer
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.impute import SimpleImputer
@@ -186,14 +186,14 @@ def _sklearn_pipeline(
     from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
     known = inspect.signature(_estimator_class(candidate)).parameters
-    # Elsewhere scikit-learn is dropping n_jobs, and warns when it is given.
+    # scikit-learn is removing n_jobs from the other estimators, and warns if it is set.
     extra: dict[str, Any] = {}
     if "n_jobs" in known and candidate.estimator.startswith("sklearn.ensemble."):
         extra["n_jobs"] = threads
     numeric, categorical = spec.features.of_kind("numeric"), spec.features.of_kind("categorical")
     steps: list[tuple[str, Any, Any]] = []
     if "categorical_features" in known:
-        # Histogram gradient boosting splits on categories and nulls itself.
+        # Histogram gradient boosting handles categories and nulls itself.
         steps.append(
             (
                 "categorical",
@@ -220,13 +220,13 @@ def _sklearn_pipeline(
     columns = ColumnTransformer(steps)
     makes_sparse = "categorical_features" not in known or spec.features.of_kind("text")
     if makes_sparse and not _takes_sparse(estimator):
-        # Otherwise it would be given sparse rows as soon as there are many categories.
+        # Otherwise the estimator would receive sparse rows as soon as there are many categories.
         columns.set_params(sparse_threshold=0.0)
     return Pipeline([("columns", columns), ("estimator", estimator)])
 
 
 def _made(candidate: Candidate, parameters: Mapping[str, Any], seed: int) -> Any:
-    """The estimator, seeded at every depth. Nested ones are copied: the spec's own serve other trials too."""
+    """The estimator, with seeds at every level. Nested estimators are copied: other trials use the spec's."""
     from sklearn.base import clone
 
     own = {name: value for name, value in parameters.items() if "__" not in name}
@@ -236,14 +236,14 @@ def _made(candidate: Candidate, parameters: Mapping[str, Any], seed: int) -> Any
 
 
 def _seeds(estimator: Any, seed: int) -> dict[str, Any]:
-    """What makes a fit repeatable: a seed for each random_state that has none, and one thread for what is nested."""
+    """Settings that make a fit repeatable: a seed for each random_state without one, and one thread for nested ones."""
     made: dict[str, Any] = {}
     for path, value in estimator.get_params(deep=True).items():
         name = path.rpartition("__")[2]
         if name == "random_state" and value is None:
             made[path] = _seed_at(path, seed)
         elif name == "n_jobs" and path != name:
-            # Threads add a forest's votes in any order.
+            # With threads, a forest adds its votes in random order.
             made[path] = None
         elif is_splitter(value) and getattr(value, "random_state", 0) is None and getattr(value, "shuffle", True):
             value.random_state = _seed_at(path, seed)
@@ -251,7 +251,7 @@ def _seeds(estimator: Any, seed: int) -> dict[str, Any]:
 
 
 def _seed_at(path: str, seed: int) -> int:
-    """A seed for a nested estimator, another one for each path; the outermost has the training's own."""
+    """A seed for a nested estimator, different for each path; the outermost has the seed of the training."""
     if path == "random_state":
         return seed
     return int.from_bytes(hashlib.sha256(f"{seed} {path}".encode()).digest()[:4])
@@ -263,7 +263,7 @@ def _takes_sparse(estimator: Any) -> bool:
     try:
         return bool(get_tags(estimator).input_tags.sparse)
     except AttributeError:
-        # One that lacks the estimator it is built around; its fit says so.
+        # An estimator without the inner estimator that it needs; fitting it reports that.
         return True
 
 

@@ -1,7 +1,7 @@
-"""A digest of what a fitted estimator holds: equal in every process, and before and after it is stored.
+"""A digest of a fitted estimator's content: equal in every process, and before and after it is stored.
 
-It reads values, not memory. Whether two parts share an object, in which order an array lies in memory, which bytes
-pad a record, and whether a number is Python's or NumPy's tell two equal models apart in a pickle; here they do not.
+It reads values, not memory. Two equal models may differ in a pickle: in whether two parts share an object, in the
+memory order of an array, in the padding bytes of a record, in Python's or NumPy's number types. Here they are equal.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 RECORDS = frozenset({"cv_results_", "refit_time_"})
-"""Attributes that tell how a search within the estimator went, the seconds that it took included."""
+"""Attributes that record how a search inside the estimator went, including its duration in seconds."""
 
 
 def fingerprint(value: Any) -> str:
@@ -26,11 +26,11 @@ def fingerprint(value: Any) -> str:
 class _Reader:
     def __init__(self) -> None:
         self._known: dict[int, tuple[bytes, Any]] = {}
-        """Digests by id, with the object itself, so that its id is not given to another one."""
+        """Digests by id, together with the object itself, so that its id is not reused for another object."""
 
     def digest(self, value: Any) -> bytes:
         if id(value) not in self._known:
-            # What refers back to this object while it is read finds this mark.
+            # If the object refers to itself, the inner reference finds this mark.
             self._known[id(value)] = (b"seen before", value)
             self._known[id(value)] = (self._read(value), value)
         return self._known[id(value)][0]
@@ -42,7 +42,7 @@ class _Reader:
         if hasattr(value, "tocsr"):
             return self._sparse(value.tocsr().copy())
         if hasattr(value, "get_arrays"):
-            # A tree of neighbours; its state also counts the questions that it was asked.
+            # A tree of neighbours; its state also counts the queries that it has answered.
             return self._parts(_name(type(value)), value.get_arrays())
         return self._object(value)
 
@@ -94,8 +94,8 @@ class _Reader:
     def _object(self, value: Any) -> bytes:
         kind = type(value)
         if kind.__reduce__ is object.__reduce__ and hasattr(value, "__dict__"):
-            held = {name: part for name, part in vars(value).items() if name not in RECORDS}
-            return self._parts(_name(kind), (held,))
+            attributes = {name: part for name, part in vars(value).items() if name not in RECORDS}
+            return self._parts(_name(kind), (attributes,))
         made_by, arguments, *state = value.__reduce_ex__(2)[:3]
         return self._parts(_name(kind), (made_by, arguments, *state))
 

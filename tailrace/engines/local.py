@@ -1,4 +1,4 @@
-"""The engine of one machine: scikit-learn and XGBoost on all its cores, scoring in streams."""
+"""The engine for one machine: scikit-learn and XGBoost on all its cores, scoring in streams."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tailrace.spec import PipelineSpec
 
 
 class LocalEngine:
-    """Trains and scores in this process; `cores` is how many trials run at once."""
+    """Trains and scores in this process; `cores` is the number of trials that run in parallel."""
 
     name = "local"
 

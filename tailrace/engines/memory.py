@@ -1,4 +1,4 @@
-"""The smallest engine: predicts the training rows' share of positives for every row."""
+"""The smallest engine: for every row it predicts the share of positives in the training rows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tailrace.spec import PipelineSpec
 
 
 class BaseRate:
-    """A model that knows one number."""
+    """A model that is one number."""
 
     kind = "base_rate"
 
@@ -45,7 +45,7 @@ class BaseRate:
 
 
 class MemoryEngine:
-    """Trains in no time: for tests of everything around a model, and as the bottom of benchmarks."""
+    """Trains instantly: for tests of everything around a model, and as the baseline of benchmarks."""
 
     name = "memory"
 
@@ -68,7 +68,7 @@ class MemoryEngine:
     ) -> Trained:
         labels = rows.labels()
         if len(pc.unique(labels)) < 2:
-            raise TrainingFailed(f"{spec.name}: the {len(labels)} rows hold one class of {spec.outcome.label!r} only.")
+            raise TrainingFailed(f"{spec.name}: the {len(labels)} rows have only one class of {spec.outcome.label!r}.")
         rate = pc.mean(labels.cast(pa.float64())).as_py()
         trial = Trial(0, "base_rate", {}, rate, "complete", 0.0)
         on_trial(trial)

@@ -25,7 +25,7 @@ LOADERS: Mapping[str, Callable[[Path, Mapping[str, Any]], Model]] = {
 def load(folder: Path) -> Model:
     """A model as `save` wrote it.
 
-    Raises SignatureMismatch if it is of no kind known here, or does not work with the libraries installed here.
+    Raises SignatureMismatch if its kind is unknown, or if it does not work with the libraries installed here.
     """
     description = json.loads((folder / DESCRIPTION).read_text())
     return versions.load(folder, description, lambda: _read(folder, description))
@@ -42,7 +42,7 @@ def _read(folder: Path, description: Mapping[str, Any]) -> Model:
 
 
 def digest_to_compare(model: Model, recorded: str) -> str:
-    """The model's digest; made as releases up to 0.1 made it, where that is the recorded one."""
+    """The model's digest; computed in the way of releases up to 0.1 if the recorded digest is such a one."""
     if isinstance(model, SklearnModel) and model.former_digest() == recorded:
         return recorded
     return model.digest()

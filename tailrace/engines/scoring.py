@@ -1,4 +1,4 @@
-"""The one scoring function, and the stream around it."""
+"""The only scoring function, and the stream of batches around it."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ T = TypeVar("T")
 
 
 def score_batch(spec: PipelineSpec, model: Model, version: str, rows: pa.RecordBatch) -> pa.RecordBatch:
-    """The published columns for a batch: key, event time, score, decision, model version, ds. Pure."""
+    """The published columns of a batch: key, event time, score, decision, model version, ds. A pure function."""
     schema = prediction_schema(spec, rows.schema)
     try:
         scores = model.predict(rows)
     except SignatureMismatch:
-        # The same again with the rows' keys, which the model does not know.
+        # The same check again, with the rows' keys, which the model does not know.
         numeric = [name for name, kind in model.features.items() if kind == "numeric"]
         check_numbers(rows, numeric, spec.features.key, f"Rows of {spec.features_table} on {rows.column('ds')[0]}")
         raise
@@ -42,7 +42,7 @@ def score_batch(spec: PipelineSpec, model: Model, version: str, rows: pa.RecordB
 
 
 def prediction_schema(spec: PipelineSpec, features: pa.Schema) -> pa.Schema:
-    """The schema of the predictions table, given the features'."""
+    """The schema of the predictions table for this schema of features."""
     return pa.schema(
         [features.field(name) for name in (*spec.features.key, spec.features.event_time)]
         + [
@@ -57,9 +57,9 @@ def prediction_schema(spec: PipelineSpec, features: pa.Schema) -> pa.Schema:
 def score_stream(
     spec: PipelineSpec, model: Model, version: str, rows: pa.RecordBatchReader, workers: int = 1
 ) -> pa.RecordBatchReader:
-    """Scores batch after batch, ahead of the reader, so that memory does not grow with rows.
+    """Scores batch after batch, ahead of the reader, so that memory does not grow with the number of rows.
 
-    Raises SignatureMismatch before the first batch if rows lack what the model takes.
+    Raises SignatureMismatch before the first batch if rows lack a column that the model needs.
     """
     check_columns(model.features, rows.schema)
 
@@ -70,7 +70,7 @@ def score_stream(
 
 
 def in_order(work: Callable[[S], T], items: Iterable[S], workers: int) -> Iterator[T]:
-    """What `work` makes of each item, in the items' order, on so many threads; a batch more than those is held."""
+    """The results of `work` for each item, in the items' order, on this many threads; at most one more waits."""
     waiting: deque[Future[T]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         for item in items:
@@ -82,9 +82,9 @@ def in_order(work: Callable[[S], T], items: Iterable[S], workers: int) -> Iterat
 
 
 def ahead(items: Iterable[T]) -> Iterator[T]:
-    """The items, the next one being made in a thread while the consumer works on the one before.
+    """The items; while the consumer works on one, a thread already produces the next.
 
-    It lets reading overlap with predicting and writing.
+    So reading overlaps with predicting and writing.
     """
     waiting = iter(items)
     with ThreadPoolExecutor(1) as pool:

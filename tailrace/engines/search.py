@@ -1,8 +1,8 @@
-"""Hyperparameter search: the same trials with the same results, wherever and on however many cores they run.
+"""Hyperparameter search: the same trials with the same results, on any machine and any number of cores.
 
-Every candidate is searched in rounds of fixed size. A round of each candidate makes up the jobs that
-may run at once; where they run is the caller's choice. What a trial is given, and whether it is pruned,
-depends on its candidate's finished rounds alone, never on which of its neighbours was faster.
+Every candidate is searched in rounds of fixed size. One round of each candidate makes up the jobs that
+may run in parallel; the caller decides where they run. A trial's parameters, and whether it is pruned,
+depend only on its candidate's finished rounds, never on which parallel trial was faster.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from tailrace.rows import refusals
 from tailrace.spec import Candidate, Choice, FloatRange, IntRange, PipelineSpec
 
 ROUND = 4
-"""Trials of a candidate asked for at once. A constant: with the number of cores it would change the search."""
+"""How many trials of a candidate are drawn per round. A constant: by number of cores, it would change the search."""
 
 WATCH_SHARE = 0.2
-"""Share of the training rows, the latest ones, that trials are compared on."""
+"""The share of the training rows, the latest ones, on which trials are compared."""
 
 
 @dataclass(frozen=True)
 class TrialResult:
-    """How a trial ended: its metric, what early stopping or failing found, and the (step, metric) it reported."""
+    """How a trial ended: its metric, the result of early stopping or the error, and the (step, metric) it reported."""
 
     state: Literal["complete", "pruned", "failed"]
     value: float | None
@@ -49,7 +49,7 @@ class TrialResult:
 
 @dataclass(frozen=True)
 class Job:
-    """A trial to run; it travels pickled. `finished` are the completed trials it is pruned against."""
+    """A trial to run, sent to workers as a pickle. Pruning compares it with `finished`, the completed trials."""
 
     candidate: Candidate
     parameters: Mapping[str, Any]
@@ -57,12 +57,12 @@ class Job:
 
 
 Run = Callable[[Sequence[Job]], Iterable[TrialResult]]
-"""Runs jobs, side by side or not, and gives their outcomes in the jobs' order."""
+"""Runs jobs, in parallel or not, and returns their outcomes in the jobs' order."""
 
 
 @dataclass(frozen=True)
 class TrialRows:
-    """The rows trials learn from, and the later rows they are compared on; labels are booleans."""
+    """The rows that trials learn from, and the later rows on which they are compared; labels are booleans."""
 
     rows: pa.Table
     labels: np.ndarray
@@ -71,14 +71,14 @@ class TrialRows:
 
 
 def trial_rows(spec: PipelineSpec, rows: pa.Table, labels: np.ndarray) -> TrialRows:
-    """The rows cut in two; they are sorted by time.
+    """The rows split in two; they are sorted by time.
 
-    Raises TrainingFailed if a part holds one class only, SignatureMismatch if no model takes some of their numbers.
+    Raises TrainingFailed if a part has only one class, SignatureMismatch if it has numbers that no model accepts.
     """
     check_numbers(rows, spec.features.of_kind("numeric"), where=f"The rows that {spec.name} learns from")
     boundary = int(rows.num_rows * (1 - WATCH_SHARE))
-    whole = rows.combine_chunks()  # the size of a batch shows in the last digits of what is predicted for it
-    parts = TrialRows(whole.slice(0, boundary), labels[:boundary], whole.slice(boundary), labels[boundary:])
+    one_batch = rows.combine_chunks()  # the size of a batch shows in the last digits of what is predicted for it
+    parts = TrialRows(one_batch.slice(0, boundary), labels[:boundary], one_batch.slice(boundary), labels[boundary:])
     for name, part in (("learning", parts.labels), ("comparison", parts.watch_labels)):
         if part.all() or not part.any():
             raise refusals.one_class(spec, len(part), name)
@@ -107,10 +107,10 @@ def search(
     on_trial: Callable[[Trial], None],
     refused: Callable[[Job], str | None] = lambda job: None,
 ) -> tuple[Trial, ...]:
-    """Every trial, numbered in the order in which they are told: round by round, within it by candidate.
+    """Every trial, numbered in order: round by round, within a round by candidate.
 
-    A job for which `refused` gives a reason is not run: its trial fails with that reason. No round begins after
-    `spec.search.seconds`, save the first. Raises TrainingFailed, with each candidate's error, if no trial completed.
+    A job for which `refused` returns a reason is not run: its trial fails with that reason. Except for the first, no
+    round begins after `spec.search.seconds`. Raises TrainingFailed, with each candidate's error, if no trial completed.
     """
     deadline = time.monotonic() + spec.search.seconds
     budgets = shares(spec.candidates, trials)
@@ -119,11 +119,11 @@ def search(
     ]
     done: list[Trial] = []
     while any(each.left for each in searches) and (not done or time.monotonic() < deadline):
-        asked = [(each, trial, job) for each in searches for trial, job in each.ask()]
-        reasons = [refused(job) for _, _, job in asked]
-        to_run = [job for (_, _, job), reason in zip(asked, reasons, strict=True) if reason is None]
+        round_of_trials = [(each, trial, job) for each in searches for trial, job in each.ask()]
+        reasons = [refused(job) for _, _, job in round_of_trials]
+        to_run = [job for (_, _, job), reason in zip(round_of_trials, reasons, strict=True) if reason is None]
         ran = iter(run(to_run)) if to_run else iter(())
-        for (each, trial, job), reason in zip(asked, reasons, strict=True):
+        for (each, trial, job), reason in zip(round_of_trials, reasons, strict=True):
             outcome = next(ran) if reason is None else TrialResult("failed", None, {"error": reason}, 0.0)
             each.tell(trial, outcome)
             parameters = {**job.parameters, **outcome.found}
@@ -138,16 +138,16 @@ def search(
 
 
 def best_of(spec: PipelineSpec, trials: Sequence[Trial]) -> Trial:
-    """The completed trial with the best metric; the earliest of equals."""
+    """The completed trial with the best metric; the earliest if several are equal."""
     sign = 1 if METRICS[spec.search.metric] else -1
     complete = [trial for trial in trials if trial.state == "complete" and trial.value is not None]
     return max(complete, key=lambda trial: (sign * trial.value, -trial.number))  # type: ignore[operator]
 
 
 def refit(spec: PipelineSpec, best: Trial, rows: pa.Table, labels: np.ndarray, *, seed: int, threads: int) -> Fitted:
-    """The best trial's candidate and parameters, fitted on all rows: the same on any number of threads.
+    """The best trial's candidate and parameters, fitted on all rows; the same for any number of threads.
 
-    XGBoost and forests use the threads; others fit on one, since how many there are shows in the fitted model.
+    XGBoost and forests use the threads; others fit on one, because their number changes the fitted model.
     """
     candidate = next(candidate for candidate in spec.candidates if candidate.name == best.candidate)
     with one_thread():
@@ -155,7 +155,7 @@ def refit(spec: PipelineSpec, best: Trial, rows: pa.Table, labels: np.ndarray, *
 
 
 def run_job(spec: PipelineSpec, data: TrialRows, seed: int, job: Job) -> TrialResult:
-    """One trial, from nothing but its arguments."""
+    """Runs one trial; the result depends only on the arguments."""
     study = _study(spec, seed)
     study.add_trials([_as_finished(outcome) for outcome in job.finished])
     trial = study.ask()
@@ -187,16 +187,16 @@ def run_job(spec: PipelineSpec, data: TrialRows, seed: int, job: Job) -> TrialRe
         return ended("complete", measure(data.watch_labels, scores)[spec.search.metric], **found)
     except optuna.TrialPruned:
         return ended("pruned")
-    except Exception as error:  # noqa: BLE001 - whatever a library raises on parameters that it does not like
+    except Exception as error:  # noqa: BLE001 - whatever a library raises on unsuitable parameters
         # A bad combination of parameters ends its own trial; the search goes on.
         return ended("failed", error=error_text(error))
 
 
 @contextmanager
 def in_threads(spec: PipelineSpec, data: TrialRows, seed: int, workers: int) -> Iterator[Run]:
-    """Runs jobs in this process, so many at once."""
+    """Runs jobs in this process, this many in parallel."""
     with one_thread():
-        # BLAS is limited for the process already, OpenMP thread by thread.
+        # BLAS is limited per process, which is done already; OpenMP is limited per thread.
         pool = ThreadPoolExecutor(workers, initializer=threadpool_limits, initargs=(1, "openmp"))
         try:
             yield lambda jobs: pool.map(functools.partial(run_job, spec, data, seed), jobs)
@@ -206,8 +206,8 @@ def in_threads(spec: PipelineSpec, data: TrialRows, seed: int, workers: int) -> 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Keeps BLAS, and OpenMP in this thread, to one thread: with more, the last digits of sums differ."""
-    import sklearn.linear_model  # noqa: F401 - what is loaded later is not limited
+    """Limits BLAS, and OpenMP in this thread, to one thread: with more, the last digits of sums vary."""
+    import sklearn.linear_model  # noqa: F401 - libraries that are loaded later would not be limited
 
     with threadpool_limits(1):
         yield
@@ -222,13 +222,13 @@ class _Search:
         self._finished: list[TrialResult] = []
 
     def ask(self) -> list[tuple[optuna.Trial, Job]]:
-        """The next round; empty when the budget is spent."""
+        """The next round; empty once all trials are used up."""
         size = min(ROUND, self.left)
         self.left -= size
         return [(trial, self._job(trial)) for trial in [self._study.ask() for _ in range(size)]]
 
     def tell(self, trial: optuna.Trial, outcome: TrialResult) -> None:
-        """What came of a trial of the last round, in its order."""
+        """Store the outcome of each trial of the last round, in its order."""
         for step, value in outcome.reports:
             trial.report(value, step)
         self._study.tell(trial, outcome.value, _OPTUNA_STATES[outcome.state])

@@ -42,8 +42,8 @@ TRUSTED = frozenset(
         "sklearn.utils.validation.check_array",
     }
 )
-"""What scikit-learn's estimators hold beyond skops' own list. One by one, since a function of any
-package may read files: `numpy.load` would unpickle one."""
+"""Types of scikit-learn's estimators that are not in skops' own list. They are listed one by one, because a function
+of any package may read files: `numpy.load` would unpickle one."""
 
 
 class SklearnModel:
@@ -58,7 +58,7 @@ class SklearnModel:
     def predict(self, rows: pa.RecordBatch) -> pa.Array:
         check_columns(self.features, rows.schema)
         if rows.num_rows == 0:
-            # scikit-learn refuses to transform no rows.
+            # scikit-learn refuses to transform zero rows.
             return pa.array([], pa.float64())
         positive = list(self.pipeline.classes_).index(True)
         return pa.array(self.pipeline.predict_proba(frame(rows, self.features))[:, positive].astype(np.float64))
@@ -72,11 +72,11 @@ class SklearnModel:
         describe(folder, kind=self.kind, features=self.features)
 
     def digest(self) -> str:
-        # A skops file holds memory addresses and times, so its bytes differ from run to run.
+        # A skops file contains memory addresses and times, so its bytes differ from run to run.
         return fingerprint([self.pipeline, list(self.features.items())])
 
     def former_digest(self) -> str:
-        """The digest that releases up to 0.1 recorded: of a pickle, so that it differs once the model was stored."""
+        """The digest that releases up to 0.1 recorded: of a pickle, so it changes once the model was stored."""
         import joblib
 
         fitted = joblib.hash([self.pipeline, list(self.features.items())], hash_name="sha1")
@@ -98,7 +98,7 @@ class SklearnModel:
 
 
 def load(folder: Path, description: Mapping[str, Any]) -> SklearnModel:
-    """The model that `save` wrote beside this description. Raises SignatureMismatch on types that are not trusted."""
+    """The model that `save` stored with this description. Raises SignatureMismatch for types that are not trusted."""
     return SklearnModel(_load_skops(folder / "model.skops"), description["features"])
 
 
@@ -122,14 +122,14 @@ def frame(rows: pa.Table | pa.RecordBatch, features: Mapping[str, str]) -> Any:
 
 
 def _dense(values: Any) -> np.ndarray:
-    """An array, also where scikit-learn gives a sparse matrix."""
+    """A dense array, also if scikit-learn returns a sparse matrix."""
     return np.asarray(values.toarray() if hasattr(values, "toarray") else values)
 
 
 def _origins(columns: Any) -> list[str]:
-    """The feature that each output of a fitted ColumnTransformer was made of.
+    """The feature that each output column of a fitted ColumnTransformer was made from.
 
-    By its structure: the names of outputs, such as 'categorical__carrier_UA', do not say where a feature's name ends.
+    By its structure: an output's name, such as 'categorical__carrier_UA', does not show where a feature's name ends.
     """
     import copy
 
@@ -160,6 +160,6 @@ def _refuse_unknown(types: Sequence[str], what: str) -> None:
     refused = sorted(set(types) - TRUSTED)
     if refused:
         raise SignatureMismatch(
-            f"{what} holds types that Tailrace does not trust: {', '.join(refused)}. Use another estimator, or, if "
-            "they can do no harm, add them to TRUSTED in tailrace/engines/sklearn_models.py and train again."
+            f"{what} contains types that Tailrace does not trust: {', '.join(refused)}. Use another estimator, or, if "
+            "they are harmless, add them to TRUSTED in tailrace/engines/sklearn_models.py and train again."
         )

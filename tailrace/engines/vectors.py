@@ -1,4 +1,4 @@
-"""Arrow columns as the float64 vectors Spark ML learns on: one encoder for training and scoring, no JVM."""
+"""Arrow columns as the float64 vectors for Spark ML: one encoder for training and scoring, without a JVM."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import pyarrow.compute as pc
 from tailrace.engines.encoding import to_numpy
 
 NO_VALUE = ""
-"""The category of nulls, as for scikit-learn's estimators."""
+"""The category that stands for nulls, as in scikit-learn's estimators."""
 
 
 @dataclass(frozen=True)
 class VectorEncoding:
-    """What was learned of the training rows' columns.
+    """What the encoder learned about the columns of the training rows.
 
-    `categories` holds the values kept of each categorical column, `medians` what stands for a missing number.
-    `one_hot`: a column for each kept category, 0 in all of them for another value, and numbers centred and scaled
-    by `centres` and `scales`. Otherwise a column for each feature: a category's position among the kept ones, their
-    number for another value, and numbers as they are.
+    `categories` has each categorical column's kept values, `medians` the replacement for missing numbers. With
+    `one_hot` there is a column for each kept category, all 0 for any other value, and numbers are centred and scaled
+    by `centres` and `scales`. Otherwise there is one column for each feature: a category's position among the kept
+    ones, or their number for any other value; numbers stay as they are.
     """
 
     features: Mapping[str, str]
@@ -62,7 +62,7 @@ class VectorEncoding:
         return encoded
 
     def described(self) -> dict[str, Any]:
-        """Everything the encoder knows, as JSON can hold it."""
+        """Everything the encoder knows, in a form for JSON."""
         return asdict(self)
 
     def _numbers(self, name: str, values: pa.Array | pa.ChunkedArray) -> np.ndarray:

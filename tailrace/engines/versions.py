@@ -1,4 +1,4 @@
-"""The libraries that a stored model was made with, compared with those that load it."""
+"""The libraries with which a model was stored, compared with the libraries that load it."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from tailrace.lineage.libraries import installed_version
 log = logging.getLogger("tailrace")
 
 NEEDED = {"sklearn": ("scikit-learn", "skops"), "xgboost": ("xgboost",)}
-"""By a model's kind, the libraries whose versions decide whether it can be loaded."""
+"""For each kind of model, the libraries whose versions decide whether it can be loaded."""
 
 RECORDED = "libraries"
-"""The versions' name in a model's description. Releases up to 0.1 did not write them."""
+"""The key of the versions in a model's description. Releases up to 0.1 did not write it."""
 
 MISSING = "not installed"
 
 
 def installed(kind: str) -> dict[str, str]:
-    """The versions here of the libraries that a model of this kind needs."""
+    """The installed versions of the libraries that this kind of model needs."""
     return {name: _version(name) for name in NEEDED.get(kind, ())}
 
 
 def load(folder: Path, description: Mapping[str, Any], read: Callable[[], Model]) -> Model:
-    """The model that `read` gives.
+    """The model that `read` returns.
 
-    Where the libraries are not those that it was stored with, or this is not known, it is also asked for a prediction,
-    since some differences show only then. Raises SignatureMismatch saying what to install, or to train again.
+    If the libraries differ from those at storing, or if those are unknown, the model must also make a prediction,
+    because some differences show only then. Raises SignatureMismatch, which says what to install, or to train again.
     """
     here = installed(description["kind"])
     stored = description.get(RECORDED, {})
     other = {name: version for name, version in stored.items() if here.get(name) != version}
     try:
-        # scikit-learn warns of another version once for each part of a pipeline; below it is said once.
+        # scikit-learn warns about another version for each part of a pipeline; the message below warns once.
         with warnings.catch_warnings(action="ignore"):
             model = read()
             if other or (here and not stored):
@@ -53,7 +53,7 @@ def load(folder: Path, description: Mapping[str, Any], read: Callable[[], Model]
         raise SignatureMismatch(_sentence(folder, here, stored, other, error)) from error
     if other:
         log.warning(
-            "The model in %s was stored with %s; here are %s. It still loads and predicts; train it again with these.",
+            "The model in %s was stored with %s; installed are %s. It still loads and predicts. Train it again.",
             folder,
             _listed(other),
             _listed({name: here.get(name, MISSING) for name in other}),
@@ -85,7 +85,7 @@ def _sentence(
 
 
 def _rows(features: Mapping[str, str]) -> pa.RecordBatch:
-    """Two rows, the second one without values."""
+    """Two rows, the second without values."""
     return pa.record_batch(
         {
             name: pa.array([0.0, None], pa.float64()) if kind == "numeric" else pa.array(["a", None], pa.string())

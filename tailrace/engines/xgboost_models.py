@@ -1,4 +1,4 @@
-"""Boosted trees of XGBoost, stored as UBJ."""
+"""Boosted trees of XGBoost, stored as UBJSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tailrace.engines.signatures import check_columns, describe
 
 
 class XgboostModel:
-    """Boosted trees on native categories; `categories` holds each categorical column's codes."""
+    """Boosted trees on native categories; `categories` has the codes of each categorical column."""
 
     kind = "xgboost"
 
@@ -49,9 +49,9 @@ class XgboostModel:
 
 
 def load(folder: Path, description: Mapping[str, Any]) -> XgboostModel:
-    """The model that `save` wrote beside this description."""
+    """The model that `save` stored with this description."""
     import xgboost
 
-    # Batches are scored side by side, each on one thread: threads that share a batch wait for each other.
+    # Batches are scored in parallel, each on one thread: several threads on one batch would wait for each other.
     booster = xgboost.Booster({"nthread": 1}, model_file=folder / "model.ubj")
     return XgboostModel(booster, description["features"], description["categories"])

@@ -1,4 +1,4 @@
-"""Nights that were missed: days that were not landed, without which no later night's build is let through."""
+"""Missed nights: days that were not landed, and without which every later build is refused."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import datetime as dt
 from typing import Protocol
 
 LOOK_BACK_DAYS = 28
-"""How many days before its own a build depends on."""
+"""How many days before its own day a build depends on."""
 
 
 class Gaps(Protocol):
-    """What is asked of the landing zone."""
+    """The part of the landing zone that this module needs."""
 
     def gaps(self, first: dt.date, last: dt.date) -> tuple[dt.date, ...]:
         """Which of the days first..last lack the file of a table. Raises LakeUnavailable."""
@@ -20,7 +20,7 @@ class Gaps(Protocol):
 def missed(
     landing: Gaps, day: dt.date, look_back: dt.timedelta = dt.timedelta(days=LOOK_BACK_DAYS)
 ) -> tuple[dt.date, ...]:
-    """The days that have to be landed before `day` can be built, in order: those it looks back on, and theirs in turn.
+    """The days that must be landed before `day` can be built, in order: its look-back days, and in turn theirs.
 
     Raises LakeUnavailable.
     """

@@ -1,1 +1,1 @@
-"""Where rows come from: a source gives, for each day, what it knew at that day's cutoff."""
+"""Where rows come from: for each day, a source returns what it knew at that day's cutoff."""

@@ -1,4 +1,4 @@
-"""Several sources as one: each table is extracted by the source that has it."""
+"""Several sources combined: each table is extracted by the source that has it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class JoinedSource:
     """
 
     def __init__(self, sources: Mapping[str, Source]) -> None:
-        """`sources` by what messages name them by: their import paths."""
+        """`sources` by their names in messages: their import paths."""
         owners: dict[str, list[str]] = defaultdict(list)
         for name, source in sources.items():
             for table in source.tables:
@@ -44,6 +44,6 @@ class JoinedSource:
         return self._owners[table].extract(table, day)
 
     def may_be_empty(self, table: str, day: dt.date) -> bool:
-        """As the table's own source says; a source without this method has no such days."""
+        """The answer of the table's own source; a source without this method has no such days."""
         source = self._owners[table]
         return hasattr(source, "may_be_empty") and source.may_be_empty(table, day)

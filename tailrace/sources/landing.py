@@ -1,8 +1,8 @@
-"""The landing zone: nightly extracts as they arrived, one Parquet file per table and day.
+"""The landing zone: nightly extracts as they were delivered, one Parquet file per table and day.
 
     <root>/<table>/ds=YYYY-MM-DD/part-0.parquet
 
-The root is a folder or any URL that fsspec understands.
+The root is a folder or any URL that fsspec supports.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from tailrace.errors import (
 from tailrace.lineage.digests import rows_digest
 
 LANDED_AT = pa.field("_landed_at", pa.timestamp("us", tz="UTC"))
-"""When a row was landed, for the freshness of sources; no model uses it."""
+"""The time at which a row was landed, for checks of freshness; no model uses it."""
 DAY = pa.field("ds", pa.date32())
-"""The partition: in the folder's name, not in the file."""
+"""The partition column: it is in the folder's name, not in the file."""
 _DIGEST = b"tailrace.rows_sha256"
-"""The name under which a file's footer holds the digest of its rows."""
+"""The key of the rows' digest in a file's footer."""
 _FOOTERS_AT_ONCE = 8
 _NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -47,7 +47,7 @@ def _utc_now() -> dt.datetime:
 
 
 class Landing:
-    """Landed extracts of the tables in `schemas`, which declares the columns of each."""
+    """Landed extracts of the tables in `schemas`, which gives the columns of each table."""
 
     def __init__(
         self, root: str, schemas: Mapping[str, pa.Schema], clock: Callable[[], dt.datetime] = _utc_now
@@ -57,15 +57,15 @@ class Landing:
         self._clock = clock
         self._files, self._path = fsspec.core.url_to_fs(self.root)
         self._digests: dict[tuple[str, dt.date], tuple[str, str]] = {}
-        """What was read, with the mark that the file had: a range of days looks back on most files again and again."""
+        """A cache of file contents with the file's mark: ranges of days look back on most files repeatedly."""
 
     @property
     def location(self) -> str:
-        """The root as other readers name it: an absolute folder, or the URL."""
+        """The root for other readers: an absolute path, or the URL."""
         return self._path if "file" in self._files.protocol else self.root
 
     def write(self, table: str, day: dt.date, rows: pa.Table) -> int:
-        """Land a day of a table, replacing what was landed for it; the number of rows.
+        """Land a day of a table, replacing what was landed for it; returns the number of rows.
 
         Raises LandingRefused if the rows do not have the declared columns, UnknownName, StorageFull.
         """
@@ -93,23 +93,23 @@ class Landing:
         return rows.num_rows
 
     def _unwritten(self, table: str, day: dt.date, error: OSError) -> TailraceError:
-        """What a failure of the storage means while a day is written."""
-        stays = f"{table} of {day} was not landed and what was landed before stays."
+        """The error for a failure of the storage while a day is written."""
+        stays = f"{table} of {day} was not landed, and what was landed before is unchanged."
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return StorageFull(f"The landing zone {self.root} is full: {stays} Free space, then ingest the day again.")
-        said = " ".join(str(error).split())
+        message = " ".join(str(error).split())
         if error.errno in _NO_RIGHT:
             return SettingsError(
                 f"The landing zone {self.root} cannot be written by this user: {stays}",
-                [f"The storage says: {said}.", "Give the user that runs Tailrace the right to write there."],
+                [f"The storage says: {message}.", "Give the user that runs Tailrace the right to write there."],
             )
         return LakeUnavailable(
-            f"The storage of the landing zone {self.root} failed: {stays} It says: {said}. "
+            f"The storage of the landing zone {self.root} failed: {stays} It says: {message}. "
             "Check that it can be reached and written, then ingest the day again."
         )
 
     def sweep(self, older_than: dt.timedelta = dt.timedelta(days=1)) -> int:
-        """Remove what writers that were killed left behind; how many files. Raises LakeUnavailable."""
+        """Remove partial files of writers that were killed; returns how many. Raises LakeUnavailable."""
         before, removed = dt.datetime.now(dt.UTC) - older_than, 0
         for table in self.schemas:
             with self._reading(f"what was left behind of {table}"):
@@ -120,7 +120,7 @@ class Landing:
         return removed
 
     def days(self, table: str) -> tuple[dt.date, ...]:
-        """The days landed of a table, in order. Raises UnknownName, LakeUnavailable."""
+        """The landed days of a table, in order. Raises UnknownName, LakeUnavailable."""
         self._declared(table)
         return tuple(sorted(self._found(table)))
 
@@ -129,7 +129,7 @@ class Landing:
         return max((day for table in self.schemas for day in self.days(table)), default=None)
 
     def gaps(self, first: dt.date, last: dt.date) -> tuple[dt.date, ...]:
-        """Which of the days first..last lack the file of a table; before anything was landed, none do.
+        """Which of the days first..last lack a table's file; none if nothing was landed at all yet.
 
         Raises LakeUnavailable.
         """
@@ -140,7 +140,7 @@ class Landing:
         return tuple(day for day in span(max(first, begun), last) if any(day not in days for days in landed))
 
     def marks(self, first: dt.date, last: dt.date) -> Mapping[tuple[str, dt.date], str]:
-        """Of each landed table and day something that changes when it is landed again.
+        """For each landed table and day, a mark that changes when it is landed again.
 
         Raises LakeUnavailable.
         """
@@ -158,21 +158,21 @@ class Landing:
         }
 
     def _found(self, table: str) -> Mapping[dt.date, Mapping[str, Any]]:
-        """What the storage says of the file of each landed day. A folder that is not named after a day is no day."""
+        """The storage's information about the file of each landed day. Folders not named after a day are ignored."""
         with self._reading(f"the days of {table}"):
             folder = f"{self._path}/{table}"
             if self._files.exists(folder):
-                # looked at for its errors: a glob finds nothing where it may not look
+                # listed first to get its errors: a glob silently finds nothing in a folder without read rights
                 self._files.ls(folder, detail=False)
             found = self._files.glob(f"{folder}/ds=*/part-0.parquet", detail=True)
         days = ((_day_of(name), about) for name, about in found.items())
         return {day: about for day, about in days if day is not None}
 
     def digests(self, first: dt.date, last: dt.date) -> Mapping[tuple[str, dt.date], str]:
-        """SHA-256 of what is landed of each table and day: of the rows, so that landing the same again changes nothing.
+        """SHA-256 of the landed rows of each table and day; landing the same rows again does not change it.
 
-        Of a file that something else wrote it is the bytes'. Raises LandingRefused naming a file that is damaged,
-        UpstreamMissing if one is removed meanwhile, LakeUnavailable.
+        If another program wrote the file, it is the digest of the file's bytes. Raises LandingRefused naming a damaged
+        file, UpstreamMissing if a file is removed during the call, LakeUnavailable.
         """
         marks = self.marks(first, last)
         unread = [key for key, mark in marks.items() if self._digests.get(key, ("", ""))[0] != mark]
@@ -182,9 +182,9 @@ class Landing:
         return {key: self._digests[key][1] for key in marks}
 
     def empty(self, first: dt.date, last: dt.date) -> Mapping[dt.date, tuple[str, ...]]:
-        """The tables that were landed without rows, by day; days without any are absent.
+        """The tables that were landed without rows, by day; days without such tables are left out.
 
-        Raises LandingRefused naming a file that is damaged, UpstreamMissing, LakeUnavailable.
+        Raises LandingRefused naming a damaged file, UpstreamMissing, LakeUnavailable.
         """
         landed = sorted((day, table) for table, day in self.marks(first, last))
         with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
@@ -203,11 +203,11 @@ class Landing:
         try:
             return pq.read_metadata(file)
         except (pa.ArrowException, OSError) as error:
-            # Arrow calls some damage an OSError; one of the storage has a number
+            # Arrow raises an OSError for some kinds of damage; only the storage's errors have a number
             if getattr(error, "errno", None) is not None:
                 raise
             raise LandingRefused(
-                f"The landing zone {self.root} holds a file of {table} of {day} that is not a readable Parquet "
+                f"The landing zone {self.root} has a file of {table} of {day} that is not a readable Parquet "
                 f"file ({' '.join(str(error).split())}). Land the day again from a sound extract."
             ) from error
 
@@ -220,7 +220,7 @@ class Landing:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def columns(self, table: str) -> pa.Schema:
-        """The columns of a landed table as `read` gives them. Raises UnknownName."""
+        """The columns of a landed table as `read` returns them. Raises UnknownName."""
         return self._declared(table).append(LANDED_AT).append(DAY)
 
     def read(self, table: str, day: dt.date) -> pa.Table:
@@ -230,17 +230,17 @@ class Landing:
         """
         rows, problems = self._content(table, day)
         if rows is None or problems:
-            heading = f"The landing zone {self.root} holds a file of {table} of {day} that cannot be built from:"
+            heading = f"The landing zone {self.root} has a file of {table} of {day} that cannot be built from:"
             raise LandingRefused(_listed(heading, problems))
         return rows.append_column(DAY, pa.repeat(pa.scalar(day, DAY.type), rows.num_rows))
 
     def check(self, first: dt.date, last: dt.date) -> None:
-        """Make sure that every table has a sound file for each of the days first..last.
+        """Check that every table has an undamaged file for each of the days first..last.
 
-        Every file is read once, so that damage anywhere in it is found here and not in the middle of a
-        build. Raises UpstreamMissing naming every absent table and day, LandingRefused naming every
-        unreadable file and every column that is missing, unexpected or of another type, LakeUnavailable
-        if the storage fails, which says nothing about the files.
+        Every file is read once, so that any damage is found here and not in the middle of a build. Raises
+        UpstreamMissing naming every absent table and day, LandingRefused naming every unreadable file and every column
+        that is missing, unexpected or of another type, and LakeUnavailable if the storage fails, which tells nothing
+        about the files.
         """
         self._check_presence(first, last)
         problems = [
@@ -250,8 +250,8 @@ class Landing:
             for problem in self._content(table, day)[1]
         ]
         if problems:
-            heading = f"The landing zone {self.root} holds files that cannot be built from:"
-            remedy = "Land those days again from a sound extract; a lasting change of columns must be declared."
+            heading = f"The landing zone {self.root} has files that cannot be built from:"
+            remedy = "Land those days again from an undamaged extract. If columns changed for good, declare them."
             raise LandingRefused(f"{_listed(heading, problems)}\n{remedy}")
 
     def _check_presence(self, first: dt.date, last: dt.date) -> None:
@@ -264,24 +264,24 @@ class Landing:
             raise UpstreamMissing(f"{_listed(heading, problems)}\nRun ingest for {ranges(days)}.")
 
     def _content(self, table: str, day: dt.date) -> tuple[pa.Table | None, list[str]]:
-        """The rows of one landed file, and what is wrong with it."""
+        """The rows of one landed file, and the problems found in it."""
         with self._reading(f"{table} of {day}"):
             content = self._files.cat_file(self._file(table, day))
         try:
             rows = pq.read_table(pa.BufferReader(content), page_checksum_verification=True, partitioning=None)
-        # Arrow calls a wrong checksum an OSError; the bytes are in memory, so it is not the storage's
+        # Arrow raises an OSError for a wrong checksum; the bytes are in memory, so it is no storage error
         except (pa.ArrowException, OSError) as error:
             return None, [f"not a readable Parquet file ({' '.join(str(error).split())})"]
         return rows, _differences(self._declared(table).append(LANDED_AT), rows.schema)
 
     @contextmanager
     def _reading(self, what: str) -> Iterator[None]:
-        """Translate what the storage raises while it is read."""
+        """Translate the storage's errors during reading."""
         try:
             yield
         except FileNotFoundError as error:
             raise UpstreamMissing(
-                f"The landing zone {self.root} no longer has {what}: it was removed meanwhile. Run ingest for it again."
+                f"The landing zone {self.root} no longer has {what}: it was just removed. Run ingest for it again."
             ) from error
         except OSError as error:
             raise LakeUnavailable(
@@ -305,7 +305,7 @@ def _day_of(file: str) -> dt.date | None:
         day = dt.date.fromisoformat(folder)
     except ValueError:
         return None
-    # 20130101 and 2013-W01-2 are days too, but not how a landed one is written
+    # 20130101 and 2013-W01-2 are valid days too, but landed days are not written like that
     return day if day.isoformat() == folder else None
 
 

@@ -1,4 +1,4 @@
-"""A source whose extracts are given: for tests, and for trying a pipeline before its source is wired."""
+"""A source with extracts passed to it: for tests, and for trying a pipeline before its source is connected."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from tailrace.errors import OutOfCalendar, UnknownName
 
 
 class MemorySource:
-    """Extracts by table and day; a day of the calendar that a table has none of is empty.
+    """Extracts by table and day; a table without an extract for a day of the calendar is empty on that day.
 
-    `may_be_empty` names the tables of which that is right.
+    `may_be_empty` names the tables for which this is allowed.
     """
 
     name = "memory"
@@ -37,10 +37,10 @@ class MemorySource:
         if not first <= day <= last:
             raise OutOfCalendar(
                 f"The source {self.name} has no {table} of {day}: its calendar runs from {first} to {last}. "
-                "Choose a day of it."
+                "Choose a day in this range."
             )
         return self._extracts.get((table, day), self.tables[table].empty_table())
 
     def may_be_empty(self, table: str, day: dt.date) -> bool:
-        """The same for every day."""
+        """The same answer for every day."""
         return table in self._may_be_empty

@@ -1,6 +1,6 @@
-"""Expectation suites judge a day of rows before anyone relies on it.
+"""Expectation suites check a day of rows before anything uses it.
 
-`great_expectations` runs the suites with their own tool, `memory` in Arrow alone. What an
+`great_expectations` runs the suites with Great Expectations itself, `memory` with Arrow alone. The text that an
 operator reads about a verdict is written here.
 """
 
@@ -13,14 +13,14 @@ from typing import Any
 
 from tailrace.contracts import ExpectationResult, Severity, Verdict
 
-# Both must be said before Great Expectations is first imported: that it sends nothing home, and that it tells no task's
-# log about hundreds of its own functions.
+# Both must be set before the first import of Great Expectations: it must send no analytics, and must not write about
+# hundreds of its own functions to the tasks' logs.
 os.environ["GX_ANALYTICS_ENABLED"] = "false"
 logging.getLogger("great_expectations").setLevel(logging.WARNING)
 
 
 def describe_failures(verdict: Verdict, severity: Severity) -> str:
-    """What failed with that severity, one line per expectation; the empty string if nothing did."""
+    """The failed expectations of that severity, one line each; empty if none failed."""
     failures = verdict.failures(severity)
     if not failures:
         return ""

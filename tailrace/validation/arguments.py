@@ -1,6 +1,6 @@
-"""Arguments of expectations that are wrong whatever the rows, and that Great Expectations would take in silence.
+"""Finds arguments of expectations that are wrong for any rows but that Great Expectations would accept silently.
 
-It reads `true` as the number 1, "0.9" as 0.9, and whole numbers as floating point ones.
+It reads `true` as the number 1, "0.9" as 0.9, and integers as floating point numbers.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 EXACT = 2**53
-"""Whole numbers from here on are not all floating point numbers."""
+"""From this integer on, floating point numbers cannot represent every integer."""
 
 CONDITION = (
     '{"type": "comparison", "column": {"name": "origin"}, "operator": "==", "parameter": "JFK"} '
@@ -30,14 +30,14 @@ _COUNTS = ("row_count", "column_count", "unique_value_count", "value_lengths")
 
 
 def problems(expectation: str, kwargs: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with the arguments, a phrase each."""
+    """The problems with the arguments, one phrase each."""
     for name, value in kwargs.items():
         if name in _OF_THE_EXPECTATION:
-            yield f"{name!r} belongs to the expectation, next to 'kwargs', not into it"
+            yield f"{name!r} belongs to the expectation itself, next to 'kwargs', not inside it"
         elif name in _NOT_TAKEN:
             yield f"argument {name!r} has no effect here; leave it out"
         elif isinstance(value, Mapping) and "$PARAMETER" in value:
-            yield f"argument {name!r} is a suite parameter, which nothing sets here"
+            yield f"argument {name!r} is a suite parameter, but nothing sets suite parameters here"
         elif name in _RULES:
             yield from (f"argument {name!r} {problem}" for problem in _RULES[name](value))
         if name not in ("value_set", "value_pairs_set"):
@@ -46,28 +46,28 @@ def problems(expectation: str, kwargs: Mapping[str, Any]) -> Iterator[str]:
     if expectation.endswith("_to_be_between") and "quantile" not in expectation:
         yield from _bounds(expectation, kwargs)
     if "{batch}" not in str(kwargs.get("unexpected_rows_query", "{batch}")):
-        yield "argument 'unexpected_rows_query' does not read from {batch}, so it says nothing of the rows"
+        yield "argument 'unexpected_rows_query' does not read from {batch}, so it does not check the rows"
     yield from _condition(kwargs)
 
 
 def repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object. Raises ValueError if a name stands in it twice: only the last one would count."""
+    """A JSON object. Raises ValueError if it has a name twice: only the last one would count."""
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} stands twice in one object")
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} appears twice in one object")
     return found
 
 
 def no_number(text: str) -> Any:
-    """Raise ValueError for NaN and Infinity, which Python's reader of JSON takes."""
-    raise ValueError(f"{text} is no number of JSON")
+    """Raise ValueError for NaN and Infinity, which Python's JSON reader accepts."""
+    raise ValueError(f"{text} is not a number in JSON")
 
 
 def _bounds(expectation: str, kwargs: Mapping[str, Any]) -> Iterator[str]:
     limits = {name: kwargs[name] for name in ("min_value", "max_value") if kwargs.get(name) is not None}
     if not limits:
-        yield "it says nothing: give min_value, max_value or both"
+        yield "it has no limits: give min_value, max_value or both"
     before = len(limits)
     for name, value in limits.items():
         if (problem := _bound(expectation, value)) is not None:
@@ -77,7 +77,7 @@ def _bounds(expectation: str, kwargs: Mapping[str, Any]) -> Iterator[str]:
         return
     low, high = limits["min_value"], limits["max_value"]
     if isinstance(low, str) != isinstance(high, str):
-        yield f"min_value {low!r} and max_value {high!r} are not of one kind"
+        yield f"min_value {low!r} and max_value {high!r} have different types"
         return
     strict = bool(kwargs.get("strict_min") or kwargs.get("strict_max"))
     order: tuple[Any, Any] = (_moment(low), _moment(high)) if isinstance(low, str) else (low, high)
@@ -87,7 +87,7 @@ def _bounds(expectation: str, kwargs: Mapping[str, Any]) -> Iterator[str]:
 
 def _bound(expectation: str, value: Any) -> str | None:
     if any(part in expectation for part in _COUNTS):
-        return None if _is_count(value) else f"must be a whole number from 0 on, not {value!r}"
+        return None if _is_count(value) else f"must be an integer, 0 or more, not {value!r}"
     if isinstance(value, str) and any(part in expectation for part in _VALUES):
         wrong = f"must be a number, or a date or time such as '2013-03-01', not {value!r}"
         return None if _moment(value) and "-" in value else wrong
@@ -106,10 +106,10 @@ def _condition(kwargs: Mapping[str, Any]) -> Iterator[str]:
     condition = kwargs.get("row_condition")
     if condition is None:
         if kwargs.get("condition_parser") is not None:
-            yield "there is a condition_parser and no row_condition"
+            yield "there is a condition_parser but no row_condition"
     elif isinstance(condition, str):
         if not str(kwargs.get("condition_parser")).startswith("great_expectations"):
-            yield f"row_condition {condition!r} is in the syntax of pandas or Spark, not SQL's; write {CONDITION}"
+            yield f"row_condition {condition!r} is in the syntax of pandas or Spark, not of SQL; write {CONDITION}"
     elif not isinstance(condition, Mapping):
         yield f"row_condition must be written as {CONDITION}, not {condition!r}"
 
@@ -123,7 +123,7 @@ def _inexact(name: str, value: Any) -> Iterator[str]:
             yield from _inexact(name, part)
     elif isinstance(value, int) and not isinstance(value, bool) and abs(value) >= EXACT:
         yield (
-            f"argument {name!r}: whole numbers from 2^53 on, such as {value}, are compared as floating point numbers, "
+            f"argument {name!r}: integers from 2^53 on, such as {value}, are compared as floating point numbers, "
             "not exactly. Write unexpected_rows_expectation, whose SQL compares exactly, or write the number as "
             f"{float(value)!r} if that is exact enough"
             if abs(value) < 10**300
@@ -156,7 +156,7 @@ def _mostly(value: Any) -> Iterator[str]:
 
 def _count(value: Any) -> Iterator[str]:
     if not _is_count(value):
-        yield f"must be a whole number from 0 on, not {json.dumps(value)}"
+        yield f"must be an integer, 0 or more, not {json.dumps(value)}"
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -170,7 +170,7 @@ def _values(value: Any) -> Iterator[str]:
     if not isinstance(value, list) or not value:
         yield f"must be a list of values, not {json.dumps(value)}"
     elif len({_kind(item) for item in value}) > 1 or _kind(value[0]) is None:
-        yield f"must be texts, numbers, or truth values, of one kind, not {json.dumps(value)}"
+        yield f"must be texts, numbers, or booleans, all of one type, not {json.dumps(value)}"
 
 
 def _kind(value: Any) -> type | None:

@@ -1,6 +1,6 @@
-"""Data Docs: a page of Great Expectations' own for each suite and day, or range of days, with an index.
+"""Data Docs: one of Great Expectations' own pages for each suite and day (or range of days), with an index.
 
-Results are kept as JSON next to the pages, so that the index can list them.
+Results are stored as JSON next to the pages, so that the index can list them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SITE = "data_docs"
 
 
 def project(docs: Path | None) -> DataContextConfig:
-    """A context in memory; its results and pages go to `docs`."""
+    """A context in memory; its results and pages go to the folder `docs`."""
     results: dict[str, Any] = {"class_name": "ValidationResultsStore"}
     if docs:
         results["store_backend"] = _files(docs / "results")
@@ -48,7 +48,7 @@ def project(docs: Path | None) -> DataContextConfig:
 def publish(
     context: EphemeralDataContext, outcome: ExpectationSuiteValidationResult, name: str, day: dt.date, batch: str
 ) -> str:
-    """Write the page and the index, in place of an earlier page of that suite, name and day; the path of the page."""
+    """Write the page and the index, replacing an earlier page of that suite, name and day; returns the page's path."""
     run_id = RunIdentifier(run_name=name, run_time=dt.datetime(day.year, day.month, day.day, tzinfo=dt.UTC))
     outcome.meta |= {"run_id": run_id, "validation_time": run_id.run_time}
     suite = ExpectationSuiteIdentifier(outcome.suite_name)

@@ -1,4 +1,4 @@
-"""Great Expectations runs its own SQL over the rows in DuckDB, and keeps Data Docs for people to look back at.
+"""Great Expectations runs its own SQL on the rows in DuckDB, and keeps Data Docs as a record for people.
 
 Rows stream into a temporary DuckDB file, so memory does not grow with them.
 """
@@ -37,7 +37,7 @@ _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR,
 
 @dataclass
 class _Finding:
-    """What was found by one expectation: results by day (for all days at once under `last`), and as they are shown."""
+    """The results of one expectation: by day (for all days at once under `last`), and as they are shown."""
 
     by_day: dict[dt.date, ExpectationResult] = field(default_factory=dict)
     shown: list[GxResult] = field(default_factory=list)
@@ -54,9 +54,9 @@ class _Rows:
 
 
 class GreatExpectationsValidator:
-    """Runs the suites under `suites`; Data Docs accumulate under `docs`, or are not made if it is None.
+    """Runs the suites in the folder `suites`; Data Docs go to the folder `docs`; None: no Data Docs.
 
-    A day judged again by the same suite replaces its page, and so does a range.
+    A day that is judged again by the same suite replaces its page; the same holds for a range.
     """
 
     def __init__(self, suites: Path, docs: Path | None = None) -> None:
@@ -77,7 +77,7 @@ class GreatExpectationsValidator:
     def validate(
         self, suite: str, day: dt.date, rows: pa.RecordBatchReader, key: Sequence[str], *, days: int = 1
     ) -> Verdict:
-        """See `tailrace.contracts.Validator`. Raises StorageFull if rows or report find no room."""
+        """See `tailrace.contracts.Validator`. Raises StorageFull if there is no room for rows or report."""
         judged_by = suites.read(self._suites, suite, _problems)
         first, of_range = day - dt.timedelta(days=days - 1), days > 1
         with (
@@ -88,10 +88,12 @@ class GreatExpectationsValidator:
             count = judging.load(database, rows)
             views = judging.split(database, rows.schema, first, day) if of_range else {}
             columns = tuple(rows.schema.names)
-            held = _Rows(database, columns, tuple(name for name in key if name in columns), views)
-            with gx_session.opened(database, judged_by.name, held.key, self._docs) as session:
+            rows_in_db = _Rows(database, columns, tuple(name for name in key if name in columns), views)
+            with gx_session.opened(database, judged_by.name, rows_in_db.key, self._docs) as session:
                 findings = (
-                    _judge_range(session, judged_by, held) if of_range else _judge_day(session, judged_by, day, held)
+                    _judge_range(session, judged_by, rows_in_db)
+                    if of_range
+                    else _judge_day(session, judged_by, day, rows_in_db)
                 )
                 name = f"{first} to {day}" if of_range else str(day)
                 report = self._report(session, judged_by.name, findings, name, day) if self._docs else ""
@@ -133,7 +135,7 @@ def _judge_day(session: Session, suite: suites.Suite, day: dt.date, rows: _Rows)
 
 
 def _judge_range(session: Session, suite: suites.Suite, rows: _Rows) -> list[_Finding]:
-    """Judge all days at once where that says enough, and else each day that does not clearly pass.
+    """Judge all days at once where that is sufficient, and otherwise each day that does not clearly pass.
 
     The last day is always judged, for the page.
     """
@@ -157,7 +159,7 @@ def _judge_range(session: Session, suite: suites.Suite, rows: _Rows) -> list[_Fi
 def _judge_at_once(
     session: Session, expectations: Mapping[int, suites.Expectation], rows: _Rows
 ) -> Mapping[int, GxResult]:
-    """The results that hold for each day."""
+    """The results that are the same for each day."""
     of_columns = {number for number, item in expectations.items() if _is_of_columns(item, rows)}
     together = {
         number: item for number, item in expectations.items() if number in of_columns or ranges.passes_at_once(item)
@@ -171,13 +173,13 @@ def _judge(
 ) -> list[GxResult]:
     results = session.judge(table, expectations, note)
     for item, result in zip(expectations, results, strict=True):
-        # to SQL a column written in another case is there
+        # in SQL, a column in different case counts as present
         result.success = result.success and not _missing(item, rows)
     return results
 
 
 def _is_of_columns(item: suites.Expectation, rows: _Rows) -> bool:
-    """Whether the columns alone decide, which are those of all days."""
+    """Whether the result depends only on the columns, which are the same for all days."""
     return item.type in ranges.OF_COLUMNS or bool(_missing(item, rows))
 
 
@@ -223,12 +225,12 @@ def _observed(item: suites.Expectation, result: GxResult, missing: Sequence[str]
     if item.type == "unexpected_rows_expectation":
         return f"{found['observed_value']} unexpected rows"
     if item.type == "expect_column_to_exist":
-        return "it is there"
+        return "it exists"
     return words.observed_value(found.get("observed_value"))
 
 
 def _raised(information: Mapping[str, Any]) -> str:
-    """First line of the message if the expectation raised; the mapping is one report or several by metric."""
+    """First line of the message if the expectation raised an error; one report, or several by metric."""
     reports = [information] if "raised_exception" in information else list(information.values())
     messages = [str(report["exception_message"]) for report in reports if report.get("raised_exception")]
     return messages[0].strip().splitlines()[0].rstrip(".") if messages else ""
@@ -239,7 +241,7 @@ def _bad_rows(
 ) -> Iterable[Mapping[str, Any]]:
     if item.type != screening.OWN_SQL or "observed_value" not in result.result:
         return result.result.get("partial_unexpected_index_list") or ()
-    # Great Expectations samples the rows of such a query in its COMPLETE format only.
+    # Great Expectations samples the rows of such a query only in its COMPLETE format.
     query = judging.own_query(item.kwargs["unexpected_rows_query"], table)
     found = session.query(f"select * from ({query}) limit {ranges.BAD_ROWS}")  # noqa: S608 - the suite's own SQL
     return [{name: row[name] for name in rows.key if name in row} for row in found]
@@ -253,13 +255,13 @@ def _problems(expectation: str, kwargs: Mapping[str, Any]) -> Iterator[str]:
     implementation: type[GxExpectation] = get_expectation_impl(expectation)
     try:
         with warnings.catch_warnings():
-            # suites may be older than the way to write a row_condition that is asked for now
+            # suites may use an older form of row_condition than the one that is required now
             warnings.simplefilter("ignore", DeprecationWarning)
             implementation(**kwargs)
     except ValidationError as error:
         yield from (_problem(problem, implementation) for problem in error.errors())
-    except Exception as error:  # noqa: BLE001 - whatever the type raises is a problem of its arguments
-        yield f"Great Expectations does not take it: {cause_of(error)}"
+    except Exception as error:  # noqa: BLE001 - whatever the type raises is a problem with its arguments
+        yield f"Great Expectations does not accept it: {cause_of(error)}"
 
 
 def _problem(problem: Mapping[str, Any], implementation: type[GxExpectation]) -> str:
@@ -273,7 +275,7 @@ def _problem(problem: Mapping[str, Any], implementation: type[GxExpectation]) ->
 
 @contextlib.contextmanager
 def _storage_named(suite: str, day: dt.date | None = None, docs: Path | None = None) -> Iterator[None]:
-    """Raise StorageFull or SettingsError for what the disks of the temporary folder and of the Data Docs refuse."""
+    """Raise StorageFull or SettingsError if the temporary folder or the Data Docs cannot be written."""
     of = f" of {day}" if day else ""
     try:
         yield

@@ -31,18 +31,18 @@ class _Name(enum.StrEnum):
     DUCKDB = "duckdb"
 
 
-# Great Expectations reads results after returning the connection to its pool, which DuckDB's
-# cursors do not survive. For the dialects named here it keeps one connection open instead.
+# Great Expectations reads results after it returned the connection to its pool, but DuckDB's
+# cursors then no longer work. For the dialects named here it keeps one connection open instead.
 if _Name.DUCKDB not in sqlalchemy_execution_engine._PERSISTED_CONNECTION_DIALECTS:
     sqlalchemy_execution_engine._PERSISTED_CONNECTION_DIALECTS += (_Name.DUCKDB,)
 
-# Great Expectations finds out by this name how a database matches patterns. DuckDB does it as Dremio does:
+# From this name, Great Expectations concludes how a database matches patterns. DuckDB does it like Dremio:
 # regexp_matches(text, regex) and LIKE.
 DuckDBDialect.DremioDialect = True  # type: ignore[attr-defined]
 
 
 class Session:
-    """Judges tables of one file by expectations of one suite."""
+    """Judges tables of one file by the expectations of one suite."""
 
     def __init__(self, context: EphemeralDataContext, source: SQLDatasource, suite: str, key: Sequence[str]) -> None:
         self.context = context
@@ -62,9 +62,9 @@ class Session:
             return [dict(row._mapping) for row in connection.exec_driver_sql(sql)]
 
     def judge(self, table: str, expectations: Sequence[Expectation], note: str = "") -> list[GxResult]:
-        """A result for each expectation, in their order. What cannot be judged is a failure that says why.
+        """A result for each expectation, in their order. One that cannot be judged counts as failed, with the reason.
 
-        `note` stands with each result on the page.
+        The page shows `note` with each result.
         """
         if not expectations:
             return []
@@ -73,7 +73,7 @@ class Session:
         except (OSError, MemoryError):
             raise
         except Exception:  # noqa: BLE001 - whatever Great Expectations raises, the other expectations are judged
-            # Some mistakes are found by Great Expectations only while it prepares the whole suite.
+            # Great Expectations finds some mistakes only while it prepares the complete suite.
             return [self._judge_alone(table, item, note) for item in expectations]
 
     def _judge_alone(self, table: str, item: Expectation, note: str) -> GxResult:
@@ -81,7 +81,7 @@ class Session:
             return self._judge_together(table, [item], note)[0]
         except (OSError, MemoryError):
             raise
-        except Exception as error:  # noqa: BLE001 - the result says what was raised
+        except Exception as error:  # noqa: BLE001 - the result reports the error
             return GxResult(
                 success=False,
                 exception_info=ExceptionInfo(exception_message=str(error), exception_traceback=""),
@@ -92,7 +92,7 @@ class Session:
     def _judge_together(self, table: str, expectations: Sequence[Expectation], note: str) -> list[GxResult]:
         suite = gx.ExpectationSuite(self._suite, expectations=[_as_gx(item, note) for item in expectations])
         outcome = self._batch(table).validate(suite, result_format=self._format)
-        # Great Expectations groups results by what they measure; the suite's own order is for people.
+        # Great Expectations groups results by metric; the suite's own order is better for people.
         position = {item.id: number for number, item in enumerate(suite.expectations)}
         results = sorted(outcome.results, key=lambda result: position[result.expectation_config.id])
         for result in results:
@@ -112,12 +112,12 @@ QueryFailed = sqlalchemy.exc.DBAPIError
 
 @contextmanager
 def opened(database: Path, suite: str, key: Sequence[str], docs: Path | None = None) -> Iterator[Session]:
-    """A session on that file; every connection to it is closed at the end, so that removing it frees its space."""
+    """A session on that file; all its connections are closed at the end, so that deleting the file frees its space."""
     context = gx.get_context(mode="ephemeral", project_config=data_docs.project(docs))
     source = context.data_sources.add_sql(
         DATASOURCE,
         connection_string=f"duckdb:///{database}?memory_limit={judging.MEMORY}",
-        # Without autocommit, one failed query would abort the transaction of all that follow.
+        # Without autocommit, one failed query would abort the transaction of all later queries.
         kwargs={"isolation_level": "AUTOCOMMIT", "pool_events": [(_answer_in_utc, "connect")]},
     )
     try:
@@ -135,7 +135,7 @@ def _answer_in_utc(connection: Any, _: object) -> None:
 
 
 def outcome_of(suite: str, results: Sequence[GxResult], asset: str) -> ExpectationSuiteValidationResult:
-    """Results as one, for a page."""
+    """Several results as one, for a page."""
     good = sum(bool(result.success) for result in results)
     return ExpectationSuiteValidationResult(
         success=good == len(results),
@@ -171,7 +171,7 @@ def _as_gx(item: Expectation, note: str) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """The value with Python's own numbers and truth values in place of numpy's, which JSON does not take."""
+    """The value with Python's numbers and booleans in place of numpy's, which JSON does not accept."""
     if isinstance(value, dict):
         return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):

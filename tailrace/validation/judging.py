@@ -1,7 +1,7 @@
 """The rows to be judged, in a temporary DuckDB file.
 
-NaN is missing, as it is to the models: it is null here. Times are in UTC, wherever the process runs. The rows of a
-range lie in one table, with a view for each day.
+NaN is missing, as for the models: it becomes null here. Times are in UTC on any host. The rows of a range are in one
+table, with a view for each day.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tailrace import days as calendar
 from tailrace.errors import SchemaMismatch
 
 MEMORY = "1GB"
-"""What DuckDB may use before it spills to disk, next to its file."""
+"""How much memory DuckDB may use before it spills to disk, next to its file."""
 
 TABLE = "rows"
 DAY = "ds"
@@ -27,14 +27,14 @@ DAY = "ds"
 
 @contextmanager
 def opened(database: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection that answers in UTC."""
+    """A connection that returns times in UTC."""
     with duckdb.connect(str(database), config={"memory_limit": MEMORY}) as connection:
         connection.execute("set TimeZone = 'UTC'")
         yield connection
 
 
 def load(database: Path, rows: pa.RecordBatchReader) -> int:
-    """Stream the rows into the table, with null for NaN; how many there are. Raises SchemaMismatch."""
+    """Stream the rows into the table, with null for NaN; returns how many there are. Raises SchemaMismatch."""
     refuse_names_of_two_cases(rows.schema.names)
     with opened(database) as connection:
         connection.register("incoming", rows)
@@ -44,7 +44,7 @@ def load(database: Path, rows: pa.RecordBatchReader) -> int:
 
 
 def split(database: Path, schema: pa.Schema, first: dt.date, last: dt.date) -> Mapping[dt.date, str]:
-    """Make a view for each of the days; their names by day. Raises SchemaMismatch if rows belong to none of them."""
+    """Make a view for each of the days; their names by day. Raises SchemaMismatch if a row belongs to none of them."""
     refuse_other_days(schema)
     views = {day: f"day_{day:%Y%m%d}" for day in calendar.span(first, last)}
     with opened(database) as connection:
@@ -66,27 +66,27 @@ def quoted(name: str) -> str:
 
 
 def refuse_names_of_two_cases(names: Sequence[str]) -> None:
-    """Raise SchemaMismatch if two columns have one name in SQL."""
+    """Raise SchemaMismatch if two columns have the same name in SQL."""
     seen: dict[str, str] = {}
     for name in names:
         if name.lower() in seen:
             raise SchemaMismatch(
-                f"The columns {seen[name.lower()]!r} and {name!r} have one name in SQL, which ignores case. "
+                f"The columns {seen[name.lower()]!r} and {name!r} have the same name in SQL, which ignores case. "
                 "Rename one of them in its dbt model."
             )
         seen[name.lower()] = name
 
 
 def refuse_other_days(schema: pa.Schema) -> None:
-    """Raise SchemaMismatch if the rows do not say of which day they are."""
+    """Raise SchemaMismatch if the rows have no column for their day."""
     if DAY not in schema.names or not pa.types.is_date(schema.field(DAY).type):
         raise SchemaMismatch(f"Rows of several days need a column {DAY!r} of type date, to be judged day by day.")
 
 
 def refuse_rows_of_other_days(rows: int, first: dt.date, last: dt.date) -> None:
-    """Raise SchemaMismatch if rows would be judged with no day."""
+    """Raise SchemaMismatch if some rows would not be judged because they belong to no day."""
     if rows:
-        raise SchemaMismatch(f"{rows} rows are of no day from {first} to {last} by their column {DAY!r}.")
+        raise SchemaMismatch(f"{rows} rows do not belong to any day from {first} to {last}, by their column {DAY!r}.")
 
 
 def _without_nan(schema: pa.Schema) -> str:

@@ -1,4 +1,4 @@
-"""Expectations judged with Arrow alone: the types that Tailrace's own suites use."""
+"""Judges expectations with Arrow alone: only the types that Tailrace's own suites use."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tailrace.validation.ranges import BAD_ROWS
 
 @dataclass(frozen=True)
 class Bad:
-    """Which rows are bad (a mask), and how many were judged."""
+    """Which rows are bad (a mask), and how many rows were judged."""
 
     mask: pa.Array
     judged: int
@@ -30,7 +30,7 @@ class Bad:
 
 @dataclass(frozen=True)
 class Measured:
-    """Whether the table as a whole is as expected, and what was found."""
+    """Whether the table as one is as expected, and what was measured."""
 
     success: bool
     observed: str
@@ -107,7 +107,7 @@ def _between(
 
 
 def _bound(value: Any, kind: pa.DataType) -> Any:
-    """A bound as the column's type has it: a time is written as text, in UTC."""
+    """A bound converted to the column's type: a time is written as text, in UTC."""
     if not isinstance(value, str) or not pa.types.is_temporal(kind):
         return value
     moment = dt.datetime.fromisoformat(value)
@@ -147,7 +147,7 @@ def _mean(table: pa.Table, column: str, min_value: float | None = None, max_valu
 
 def _column_exists(table: pa.Table, column: str) -> Measured:
     there = column in table.column_names
-    return Measured(there, "it is there" if there else words.missing_columns([column]))
+    return Measured(there, "it exists" if there else words.missing_columns([column]))
 
 
 def _columns_match(table: pa.Table, column_set: Sequence[str], exact_match: bool = True) -> Measured:

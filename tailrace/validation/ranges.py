@@ -1,4 +1,4 @@
-"""What of a suite is judged day by day, and the days' results as one.
+"""Which parts of a suite are judged day by day, and how the days' results are combined.
 
 The verdict on a range of days is the union of the verdicts on its days (ADR 0008).
 """
@@ -26,7 +26,7 @@ OF_COLUMNS = frozenset(
         "expect_table_columns_to_match_set",
     }
 )
-"""About the columns, which all days share: one verdict for all."""
+"""About the columns, which are the same for all days: one verdict for all."""
 
 OF_ROWS = frozenset(
     {
@@ -55,17 +55,17 @@ OF_ROWS = frozenset(
         "expect_select_column_values_to_be_unique_within_record",
     }
 )
-"""Where no row of a range is bad, no row of a day is: all days pass if the range does, as long as no bad row is
-allowed. Where the range fails, each day is judged."""
+"""If no row of a range is bad, no row of any of its days is: all days pass if the range passes, as long as no bad row
+is allowed. If the range fails, each day is judged."""
 
 
 def passes_at_once(item: Expectation) -> bool:
-    """Whether all days pass if the range as a whole does."""
+    """Whether all days pass if the range passes."""
     return item.type in OF_ROWS and item.kwargs.get("mostly", 1) in (None, 1)
 
 
 def union(results: Mapping[dt.date, ExpectationResult]) -> ExpectationResult:
-    """The results of one expectation by day, of one day or more, as one. It succeeds if each does."""
+    """The results of one expectation by day, for one day or more, as one. It succeeds if each day does."""
     failed = {day: result for day, result in sorted(results.items()) if not result.success}
     if not failed:
         return results[max(results)]
@@ -84,12 +84,12 @@ def union(results: Mapping[dt.date, ExpectationResult]) -> ExpectationResult:
 
 
 def _alike(results: Mapping[dt.date, ExpectationResult]) -> bool:
-    """Whether the same was found on all days, as where a column is missing."""
+    """Whether the result is the same on all days, for example if a column is missing."""
     return len(results) > 1 and len({(result.success, result.observed) for result in results.values()}) == 1
 
 
 def _observed(failed: Mapping[dt.date, ExpectationResult]) -> str:
-    """What was found on the first days that failed; the others are named."""
+    """What was found on the first days that failed; the other failed days are listed."""
     days = list(failed)
     rest = days[DAYS_DETAILED:]
     detailed = [f"{failed[day].observed} on {day}" for day in days[:DAYS_DETAILED]]

@@ -1,8 +1,8 @@
-"""Which days clearly pass, found with one query over all days of a range.
+"""Finds the days that clearly pass with one query over all days of a range.
 
 Great Expectations takes some hundredths of a second for each expectation and table, whatever the rows. So it judges
-only what this does not dismiss: what may fail, and what is not known here. A day is dismissed only if it passes beyond
-any doubt of rounding.
+only what is not settled here: what may fail, and what is unknown here. A day is settled only if it passes by more
+than any rounding could change.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tailrace.validation import judging
 from tailrace.validation.suites import Expectation
 
 MARGIN = 1e-9
-"""How far within its bounds, relative to their size, a mean, sum or median must be."""
+"""How far inside its bounds, relative to their size, a mean, sum or median must be."""
 
 _NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "FLOAT", "DOUBLE")
 _RANGE = {"min_value", "max_value", "strict_min", "strict_max"}
@@ -31,7 +31,7 @@ OWN_SQL = "unexpected_rows_expectation"
 def clear(
     query: Query, expectations: Mapping[int, Expectation], views: Mapping[dt.date, str]
 ) -> Mapping[int, set[dt.date]]:
-    """By an expectation's number, the days that clearly pass it."""
+    """For each expectation's number, the days that clearly pass it."""
     types = column_types(query, judging.TABLE)
     found: dict[int, set[dt.date]] = {}
     for number, item in expectations.items():
@@ -61,7 +61,7 @@ def can_be_judged(connection: duckdb.DuckDBPyConnection, item: Expectation) -> b
 
 
 def condition(item: Expectation, types: Mapping[str, str]) -> str | None:
-    """SQL over a day's rows that is true only if they pass; None if it is not known here."""
+    """SQL over a day's rows that is true only if they pass; None if it is unknown here."""
     build, allowed = _CONDITIONS.get(item.type, (None, set()))
     columns = {item.kwargs[name] for name in ("column", "column_A", "column_B") if name in item.kwargs}
     if build is None or set(item.kwargs) - allowed or not columns <= set(types):
@@ -137,7 +137,7 @@ def _measured(measure: str, kwargs: Mapping[str, Any], types: Mapping[str, str],
 
 
 def _inside(value: str, kwargs: Mapping[str, Any], margin: float = 0) -> str | None:
-    """SQL that the value is inside the bounds; None if they are not plain numbers."""
+    """SQL for: the value is inside the bounds; None if they are not plain numbers."""
     parts = []
     for bound, strict, sign in (("min_value", "strict_min", ">"), ("max_value", "strict_max", "<")):
         limit = kwargs.get(bound)
@@ -151,7 +151,7 @@ def _inside(value: str, kwargs: Mapping[str, Any], margin: float = 0) -> str | N
 
 
 def _literals(values: Sequence[Any], type_: str) -> str | None:
-    """A list of values as SQL; None if they are not all of the column's own kind."""
+    """A list of values in SQL; None if they do not all have the column's own type."""
     if not values:
         return None
     if type_ == "VARCHAR" and all(isinstance(value, str) for value in values):
@@ -182,7 +182,7 @@ _CONDITIONS: Mapping[str, tuple[Callable[[Mapping[str, Any], Mapping[str, str]],
         _ONE | _RANGE,
     ),
     "expect_column_proportion_of_unique_values_to_be_between": (
-        # Without values DuckDB may give NaN, which it takes for greater than any bound.
+        # Without values DuckDB may return NaN, which it treats as greater than any bound.
         _exactly("count(distinct {column}) / nullif(count({column}), 0)"),
         _ONE | _RANGE,
     ),

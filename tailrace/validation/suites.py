@@ -1,7 +1,7 @@
 """Suite files in Great Expectations' own format, read and checked.
 
-The suite `flight_delay/features` is the file `flight_delay/features.json` and, since Great
-Expectations turns dots of a name into folders, bears the name `flight_delay.features`.
+The suite `flight_delay/features` is the file `flight_delay/features.json`. Its name in the file is
+`flight_delay.features`, because Great Expectations turns dots of a name into folders.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ EXPECTATION_KEYS = ("type", "kwargs", "severity", "meta", "notes", "description"
 SEVERITIES: Mapping[str, Severity] = {"critical": "critical", "warning": "warning", "info": "warning"}
 
 ArgumentCheck = Callable[[str, Mapping[str, Any]], Iterable[str]]
-"""Problems of an expectation's type and arguments, a phrase each."""
+"""Problems with an expectation's type and arguments, one phrase each."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,14 @@ class Expectation:
 
 @dataclass(frozen=True)
 class Suite:
-    """A suite that was read and found well-formed; `name` is the one in the file."""
+    """A suite that was read and is well-formed; `name` is the one in the file."""
 
     name: str
     expectations: tuple[Expectation, ...]
 
 
 def names(folder: Path) -> tuple[str, ...]:
-    """The suites there are, such as 'flight_delay/features'."""
+    """The existing suites, such as 'flight_delay/features'."""
     files = (path for path in folder.rglob("*.json") if path.is_file())
     return tuple(sorted(path.relative_to(folder).with_suffix("").as_posix() for path in files))
 
@@ -81,17 +81,17 @@ def _content(path: Path) -> Any:
 
 
 def unknown_type(name: str, known: Iterable[str]) -> str:
-    """The problem of a type that does not exist, with the nearest that does."""
+    """The problem of a type that does not exist, with the nearest one that does."""
     return f"there is no expectation type {name!r}.{did_you_mean(name, known)}"
 
 
 def unknown_argument(name: str, known: Iterable[str]) -> str:
-    """The problem of an argument the type does not take, with the nearest that it does."""
-    return f"it takes no argument {name!r}.{did_you_mean(name, known)}"
+    """The problem of an argument that the type does not accept, with the nearest one that it does."""
+    return f"it has no argument {name!r}.{did_you_mean(name, known)}"
 
 
 def missing_argument(name: str) -> str:
-    """The problem of an argument the type needs."""
+    """The problem of an argument that the type needs."""
     return f"argument {name!r} is missing"
 
 
@@ -101,7 +101,7 @@ def _malformed(path: Path, problems: list[str]) -> ProblemList:
 
 def _suite_problems(content: Any, name: str, check: ArgumentCheck) -> Iterable[str]:
     if not isinstance(content, dict):
-        yield "it holds no JSON object with 'name' and 'expectations'"
+        yield "it is not a JSON object with 'name' and 'expectations'"
         return
     yield from _unknown_keys("the suite", content, SUITE_KEYS)
     if content.get("name") != name:
@@ -131,15 +131,17 @@ def _expectation_problems(label: str, item: Any, check: ArgumentCheck) -> Iterab
         yield f"{label}: 'kwargs' must be an object"
         return
     wrong = list(arguments.problems(item["type"], kwargs))
-    # Great Expectations says the same again of what is wrong already.
+    # Great Expectations would report the same problems again.
     found = [
-        problem for problem in check(item["type"], kwargs) if not any(_argument(problem) in said for said in wrong)
+        problem
+        for problem in check(item["type"], kwargs)
+        if not any(_argument(problem) in known_problem for known_problem in wrong)
     ]
     yield from (f"{label}: {problem}" for problem in [*wrong, *found])
 
 
 def _argument(problem: str) -> str:
-    """The argument that a problem is of, as all problems name it; the problem itself where it is of none."""
+    """The argument that a problem is about, in the same form for all problems; the problem itself if it has none."""
     start, _, rest = problem.partition("argument ")
     return f"argument {rest.split(' ')[0].rstrip(':')}" if rest and not start else problem
 

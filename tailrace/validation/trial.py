@@ -1,7 +1,7 @@
-"""Each expectation of a suite, judged on no rows and on one, before a night begins: can it be judged at all?
+"""Judges each expectation of a suite on no rows and on one row before a night begins: can it be judged at all?
 
-What columns there are is known from the spec as far as it names them, and their types only roughly. So each column has
-several types that it may have, and an expectation is refused only if it can be judged with none of them.
+The spec gives the names of columns as far as it mentions them, and their types only roughly. So each column is tried
+with several possible types, and an expectation is refused only if it can be judged with none of them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TYPES: Mapping[str, tuple[pa.DataType, Any]] = {
     "boolean": (pa.bool_(), True),
     "date": (pa.date32(), _DAY),
 }
-"""Types a column may have, with a value of each."""
+"""Types that a column may have, with a value of each."""
 
 POSSIBLE: Mapping[ColumnKind, tuple[str, ...]] = {
     "number": ("double", "bigint"),
@@ -46,7 +46,7 @@ Judge = Callable[[pa.Table, Sequence[Expectation]], Sequence[str]]
 
 
 def problems(expectations: Sequence[Expectation], known: KnownColumns, *judges: Judge) -> list[str]:
-    """What none of the judges can judge, and why; a phrase for each. The quickest judge comes first."""
+    """The expectations that no judge can judge, and why; one phrase each. The fastest judge comes first."""
     used = dict.fromkeys(column for item in expectations for column in _columns(item))
     misnamed = list(_misnamed(used, known))
     if misnamed:
@@ -66,7 +66,7 @@ def problems(expectations: Sequence[Expectation], known: KnownColumns, *judges: 
 
 
 def _unjudged(items: Mapping[int, Expectation], kinds: Mapping[str, ColumnKind], judge: Judge) -> dict[int, str]:
-    """Why expectations can be judged with none of the types that their columns may have."""
+    """Why expectations can be judged with none of the possible types of their columns."""
     reasons: dict[int, str] = {}
     waiting = items
     for attempt in range(max(map(len, POSSIBLE.values()))):
@@ -82,7 +82,7 @@ def _unjudged(items: Mapping[int, Expectation], kinds: Mapping[str, ColumnKind],
 
 
 def _attempts(item: Expectation, kinds: Mapping[str, ColumnKind]) -> int:
-    """How many types must be tried: those of the columns that it names, all where it may name others in SQL."""
+    """How many types must be tried: those of the columns that it names, or all if its SQL may use others."""
     columns = words.judged_columns(item.kwargs)
     if item.kwargs.get("row_condition") or not columns:
         return max(map(len, POSSIBLE.values()))
@@ -100,7 +100,7 @@ def _reasons(rows: pa.Table, waiting: Mapping[int, Expectation], judge: Judge) -
 
 
 def _rows(kinds: Mapping[str, ColumnKind], attempt: int) -> pa.Table:
-    """One row, with columns of the possible types whose turn it is."""
+    """One row whose columns have the possible types of this round."""
     columns = {}
     for name, kind in kinds.items():
         type_, value = TYPES[POSSIBLE[kind][attempt % len(POSSIBLE[kind])]]
@@ -128,5 +128,5 @@ def _misnamed(used: Sequence[str] | Mapping[str, None], known: KnownColumns) -> 
 
 
 def _of_unknown_column(reason: str) -> bool:
-    """Whether SQL names a column that the spec does not; a table may have more columns than that."""
+    """Whether SQL names a column that is not in the spec; a table may have more columns than the spec."""
     return "Referenced column" in reason or "does not have a column named" in reason

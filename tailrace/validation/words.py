@@ -1,4 +1,4 @@
-"""Expectations and what was found, in the words an operator reads."""
+"""Expectations and results, in sentences for an operator."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SUBJECTS = {
 
 
 def expected(expectation: str, kwargs: Mapping[str, Any], description: str | None = None) -> str:
-    """What an expectation asks for, such as 'at least 99 % between 0 and 1'; its own description goes first."""
+    """What an expectation requires, such as 'at least 99 % between 0 and 1'; its own description is preferred."""
     if description:
         return description
     mostly = kwargs.get("mostly", 1)
@@ -50,7 +50,7 @@ def observed_share(expectation: str, bad: int, judged: int) -> str:
 
 
 def observed_value(value: Any) -> str:
-    """A number or a list that was measured; 'no values' where there was nothing to measure."""
+    """A measured number or list; 'no values' if there was nothing to measure."""
     if isinstance(value, Mapping) and "values" in value:
         # quantiles
         return observed_value(None if all(item is None for item in value["values"]) else value["values"])
@@ -68,14 +68,14 @@ def observed_columns(missing: Sequence[str], unexpected: Sequence[str]) -> str:
 
 
 def missing_columns(columns: Sequence[str]) -> str:
-    """That columns an expectation judges are not there."""
+    """The sentence for columns that an expectation needs and that are missing."""
     if len(columns) == 1:
         return f"column {columns[0]!r} is missing"
     return f"columns {', '.join(repr(column) for column in columns)} are missing"
 
 
 def judged_columns(kwargs: Mapping[str, Any]) -> tuple[str, ...]:
-    """The columns an expectation looks at, in the order it names them."""
+    """The columns that an expectation uses, in the order in which it names them."""
     single = [kwargs[name] for name in ("column", "column_A", "column_B") if name in kwargs]
     return (*single, *kwargs.get("column_list", ()))
 
@@ -95,7 +95,7 @@ def plain(value: Any) -> str:
 
 
 def json_friendly(value: Any) -> Any:
-    """The value as JSON can hold it; a time becomes ISO 8601 in UTC, anything foreign its text."""
+    """The value in a form for JSON; a time becomes ISO 8601 in UTC, other types their text."""
     if isinstance(value, dt.datetime):
         return (value.astimezone(dt.UTC) if value.tzinfo else value).isoformat()
     if isinstance(value, dt.date | dt.time):

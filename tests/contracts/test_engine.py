@@ -113,7 +113,7 @@ def test_features_that_do_not_fit_are_all_named(engine, spec, rows, lake):
     with pytest.raises(SignatureMismatch) as raised:
         score(engine, spec, model, "1", lake, wrong)
     assert "'age' is missing. Did you mean 'agee'?" in str(raised.value)
-    assert "'visits' is string, the model takes it as numeric" in str(raised.value)
+    assert "'visits' is string, but the model needs numeric" in str(raised.value)
 
 
 def replaced(table, column, row, value):
@@ -138,7 +138,7 @@ def test_numbers_that_no_model_takes_are_named_with_their_keys(engine, spec, row
     wrong = keyed(replaced(rows[0].slice(0, 20), "age", 3, float("inf")), DAY)
     with pytest.raises(SignatureMismatch, match=r"inf \(customer 2013-03-01-00003\)") as raised:
         score(engine, spec, model, "1", lake, wrong)
-    assert "Rows of features/churn on 2013-03-01 hold numbers that no model takes" in str(raised.value)
+    assert "Rows of features/churn on 2013-03-01 have numbers that no model accepts" in str(raised.value)
 
 
 def test_numbers_that_no_model_takes_are_not_learned_from(learner, spec, rows):

@@ -144,7 +144,11 @@ def test_a_full_disk_keeps_what_was_landed(landing: Landing, monkeypatch: pytest
     [
         (errno.EACCES, SettingsError, "cannot be written by this user: planes of 2013-01-01 was not landed"),
         (errno.EROFS, SettingsError, "the right to write there"),
-        (errno.EIO, LakeUnavailable, "failed: planes of 2013-01-01 was not landed and what was landed before stays"),
+        (
+            errno.EIO,
+            LakeUnavailable,
+            "failed: planes of 2013-01-01 was not landed, and what was landed before is unchanged",
+        ),
     ],
 )
 def test_what_may_not_be_written_is_a_sentence(

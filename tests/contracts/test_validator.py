@@ -302,7 +302,7 @@ def test_rows_of_a_range_that_say_no_day_are_refused(make: Callable[[Path], Vali
     validator = make(tmp_path)
     with pytest.raises(SchemaMismatch, match="need a column 'ds' of type date"):
         validator.validate("flights/features", DAYS[-1], flights().to_reader(), KEY, days=2)
-    with pytest.raises(SchemaMismatch, match="20 rows are of no day from 2013-01-17 to 2013-01-19"):
+    with pytest.raises(SchemaMismatch, match="20 rows do not belong to any day from 2013-01-17 to 2013-01-19"):
         validator.validate("flights/features", DAYS[-1], RANGE.to_reader(), KEY, days=3)
 
 
@@ -446,7 +446,7 @@ def test_a_malformed_suite_lists_all_its_problems(make: Callable[[Path], Validat
         "its name must be 'flights.features'",
         "expectation 1 (expect_column_values_to_be_nul): there is no expectation type",
         "Did you mean 'expect_column_values_to_",
-        "it takes no argument 'colum'. Did you mean 'column'?",
+        "it has no argument 'colum'. Did you mean 'column'?",
         "argument 'column' is missing",
         "severity must be one of critical, warning, info, not 'fatal'",
         "expectation 4: it must be an object with a 'type'",
@@ -460,7 +460,7 @@ def test_a_malformed_suite_lists_all_its_problems(make: Callable[[Path], Validat
     ("content", "problem"),
     [
         ("{", "it is not JSON"),
-        ("[]", "no JSON object"),
+        ("[]", "not a JSON object"),
         ({"name": "flights.features", "expectations": []}, "at least one expectation"),
         (suite_of({"type": "expect_column_to_exist", "kwargs": []}), "'kwargs' must be an object"),
     ],

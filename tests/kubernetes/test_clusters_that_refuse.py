@@ -40,7 +40,7 @@ def test_executors_that_die_at_their_start_are_said_with_their_last_words(cluste
         ["ended with exit code 1", "JAR manifest missing : /nowhere.jar", "TAILRACE_SPARK_CONF"],
         ClusterUnavailable,
     )
-    assert "Its last words" in caplog.text, "the whole of it is in the log"
+    assert "Its last output" in caplog.text, "the whole of it is in the log"
 
 
 def refused(

@@ -80,7 +80,7 @@ def test_the_check_names_pipeline_and_candidate(tmp_path, spec, monkeypatch):
         check_all(services, notes.append)
     assert [problem for problem in raised.value.problems if "candidates" in problem] == [
         "flights: candidates['broken'] cannot be fitted: SVC gives no probabilities with these parameters "
-        "(it has no predict_proba then)."
+        "(it has no predict_proba)."
     ]
     (note,) = notes
     assert "checked by name and parameters only (the engine is 'local'): 'forest'" in note

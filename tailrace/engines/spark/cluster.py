@@ -1,4 +1,4 @@
-"""Does the master answer, do executors come, do their workers fit: asked before any work is given out."""
+"""Checks before any work is sent: the master answers, executors start, and their workers have what jobs need."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 ANSWER_SECONDS = 10
 POLL_SECONDS = 0.25
 LIBRARIES = ("xgboost", "tailrace.engines.spark.scoring", "tailrace.lake.parts")
-"""What the tasks of scoring import."""
+"""The modules that scoring tasks import."""
 
 ENDS_AT_START = 5
-"""So many executors that ended before any registered are no accident."""
+"""If this many executors end before one has registered, it is no accident."""
 
 
 def check_answers(master: str) -> None:
@@ -45,11 +45,11 @@ def check_answers(master: str) -> None:
 
 
 def wait_for_slots(context: SparkContext, settings: SparkSettings, slots: int) -> None:
-    """Return when the executors that have registered can run `slots` tasks at once.
+    """Wait until the registered executors can run `slots` tasks at once.
 
-    A barrier stage starts all its tasks together: with fewer slots Spark would ask again for ten minutes, and then
-    fail it. Raises ClusterRefused as soon as it is known that no more executors will come, ClusterUnavailable when they
-    end as soon as they start and after `executor_wait_seconds`, QuotaUsedUp where the quota has no room by then.
+    A barrier stage starts all its tasks together: with fewer slots Spark would try for ten minutes and then fail the
+    stage. Raises ClusterRefused as soon as it is clear that no more executors will come; ClusterUnavailable if they
+    end right after their start, or after `executor_wait_seconds`; QuotaUsedUp if by then the quota still has no room.
     """
     with executor_pods.watched(settings, executor_pods.of_application(context.applicationId)) as ends:
         _wait_for_slots(context, settings, slots, ends)
@@ -64,8 +64,8 @@ def _wait_for_slots(context: SparkContext, settings: SparkSettings, slots: int, 
     while (got := java_context.maxNumConcurrentTasks(profile)) < slots:
         if java_context.isStopped():
             raise ClusterUnavailable(
-                f"The Spark master {settings.master} did not take the application or ended it; see its log, and "
-                f"what Spark said here: {_last_warning()}"
+                f"The Spark master {settings.master} did not accept the application or ended it. Check its log, and "
+                f"what Spark reported here: {_last_warning()}"
             )
         if time.monotonic() > next_look:
             reasons = why_none(settings, context.applicationId)
@@ -74,24 +74,24 @@ def _wait_for_slots(context: SparkContext, settings: SparkSettings, slots: int, 
             raise ClusterUnavailable(end_at_start(settings, ends))
         if time.monotonic() > deadline:
             executors = java_context.getExecutorMemoryStatus().size() - 1  # the driver is one
-            said = [*([ends.last] if ends.last else []), *reasons]
-            why = "; ".join(said) or _last_warning() or "nothing was said why"
+            reported = [*([ends.last] if ends.last else []), *reasons]
+            why = "; ".join(reported) or _last_warning() or "no reason was reported"
             kind = QuotaUsedUp if any(pod_states.exceeds_quota(reason) for reason in reasons) else ClusterUnavailable
             raise kind(_too_few(settings, slots, got, executors, why))
         time.sleep(POLL_SECONDS)
 
 
 def end_at_start(settings: SparkSettings, ends: executor_pods.Ends) -> str:
-    """The sentence about executors of which none comes to work."""
+    """The sentence for executors that all end before they do any work."""
     return (
         f"Executors on {settings.master} end before they do any work, {len(ends)} so far, the last for this: "
         f"{ends.last}. Check TAILRACE_SPARK_CONF, TAILRACE_SPARK_IMAGE, TAILRACE_SPARK_EXECUTOR_MEMORY and the pod "
-        "template (TAILRACE_SPARK_POD_TEMPLATE); the log has all that they said."
+        "template (TAILRACE_SPARK_POD_TEMPLATE); the log has all of their messages."
     )
 
 
 def _too_few(settings: SparkSettings, slots: int, got: int, executors: int, why: str) -> str:
-    """The sentence about executors that did not come in time."""
+    """The sentence for executors that did not start in time."""
     size = f"{settings.executor_cores} cores and {settings.executor_memory}"
     wait = settings.executor_wait_seconds
     smaller = "ask for smaller executors (TAILRACE_SPARK_EXECUTOR_CORES, TAILRACE_SPARK_EXECUTOR_MEMORY)"
@@ -109,17 +109,17 @@ def _too_few(settings: SparkSettings, slots: int, got: int, executors: int, why:
 
 
 def why_none(settings: SparkSettings, application: str) -> list[str]:
-    """What keeps executors from starting, as far as it is known; raises ClusterRefused for what will not pass."""
+    """Known reasons why executors do not start; raises ClusterRefused if waiting cannot help."""
     if not settings.master.startswith("k8s://"):
         return []
     return [*_refused_requests(settings), *executor_pods.waiting(settings, application)]
 
 
 def check_workers(context: SparkContext, settings: SparkSettings) -> None:
-    """Raise ClusterRefused if the executors' Python lacks what jobs import.
+    """Raise ClusterRefused if the executors' Python lacks modules that jobs import.
 
-    One task for each that will run at once: the workers are up, with their libraries loaded, when the first job
-    comes. Another minor version of Python, or none, fails here too: `spark_errors` words it.
+    It runs one task for each slot, so that the workers have started and loaded their libraries before the first job.
+    No Python, or another minor version of it, fails here too: `spark_errors` makes the message.
     """
 
     def missing(_: int) -> list[str]:
@@ -132,7 +132,7 @@ def check_workers(context: SparkContext, settings: SparkSettings) -> None:
             except ImportError as error:
                 lacking.append(error.name or name)
         if not lacking:
-            # Only now: where libraries are missing, the package of this function may be.
+            # Only now: if libraries are missing, the package of this function may be missing too.
             from tailrace.engines.spark.workers import settle
 
             settle()
@@ -160,7 +160,7 @@ def _addresses(master: str) -> list[tuple[str, int]]:
 
 
 def _refused_requests(settings: SparkSettings) -> list[str]:
-    """What the API server answered to requests of Spark's, from what its client printed."""
+    """Errors that the API server returned to Spark's requests, from the output of Spark's client."""
     reasons = []
     for line in last_words():
         if not (
@@ -189,6 +189,6 @@ def _refused_requests(settings: SparkSettings) -> list[str]:
 
 
 def _last_warning() -> str:
-    """The last thing Spark warned of, without time and class."""
+    """Spark's latest warning, without time and class."""
     warnings = [line for line in last_words() if re.search(r" (WARN|ERROR) ", line)]
     return re.sub(r"^.*? (?:WARN|ERROR) \S+ ", "", warnings[-1]) if warnings else ""

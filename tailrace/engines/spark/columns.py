@@ -16,7 +16,7 @@ InWorkers = Callable[[Batches], Batches]
 
 
 def quoted(name: str) -> str:
-    """The name as SQL takes it: unquoted, `a.b` is the field b of a column a."""
+    """The name quoted for SQL: unquoted, `a.b` means the field b of a column a."""
     return f"`{name.replace('`', '``')}`"
 
 
@@ -29,19 +29,19 @@ def named(names: Iterable[str]) -> list[Column]:
 
 
 def ascending(names: Iterable[str]) -> list[Column]:
-    """Sort keys that put nulls last, as Arrow does; Spark's default puts them first."""
+    """Sort keys with nulls last, as in Arrow; Spark's default is nulls first."""
     return [column(name).asc_nulls_last() for name in names]
 
 
 def places(names: Iterable[str]) -> list[str]:
-    """A plain name for each column, by its position: for what does not quote names."""
+    """A plain name for each column, from its position: for code that does not quote names."""
     return [f"x{position}" for position, _ in enumerate(names)]
 
 
 def in_workers(frame: DataFrame, names: Sequence[str], work: InWorkers, schema: StructType | str) -> DataFrame:
     """`frame.mapInArrow` on these columns.
 
-    They travel under plain names, since PySpark takes `a.b` for a field of a column a.
+    They get plain names on the way, because PySpark reads `a.b` as a field of a column a.
     """
     plain = [frame[quoted(name)].alias(place) for name, place in zip(names, places(names), strict=True)]
 

@@ -1,4 +1,4 @@
-"""Candidates that learn on the whole cluster: xgboost.spark and Spark ML, on rows that stay in it."""
+"""Candidates that learn on all executors together: xgboost.spark and Spark ML, on rows that stay in the cluster."""
 
 # ruff: noqa: TID253 - a leaf: the engine imports it when it trains.
 
@@ -34,26 +34,26 @@ from tailrace.engines.xgboost_models import XgboostModel
 from tailrace.spec import LABEL, Candidate, PipelineSpec
 
 Fit = Callable[[Mapping[str, Any]], Model]
-"""The candidate with these parameters (fixed ones included), fitted on the rows it was opened for.
+"""Fits the candidate with these parameters (fixed ones included) on the rows that were opened.
 
-Raises NotConverted if what Spark fitted cannot be made a model that does without Spark.
+Raises NotConverted if the model that Spark fitted cannot be converted to one that works without Spark.
 """
 
 Parts = tuple[DataFrame, Callable[[Mapping[str, Any]], Any], Callable[[Any], Model]]
-"""The encoded rows, how Spark fits them, and how what it fitted becomes a model."""
+"""The encoded rows, the function that fits a Spark model on them, and the function that converts it to a model."""
 
 WORKER_ROWS = 1000
-"""An XGBoost worker without rows fails; one with few is not worth its start."""
+"""An XGBoost worker without rows fails; a worker with fewer rows than this is not worth starting."""
 
 BUCKETS = 1_000_000
-"""Into how many scores are counted for metrics of ranking."""
+"""The number of score bins for ranking metrics."""
 
 
 @contextmanager
 def learning(spec: PipelineSpec, candidate: Candidate, rows: FrameRows, *, seed: int, workers: int) -> Iterator[Fit]:
-    """Hold the rows encoded for a candidate, in the cluster's memory, while it is fitted on them again and again.
+    """Keep the rows, encoded for a candidate, in the cluster's memory while it is fitted on them repeatedly.
 
-    `workers` is how many tasks the cluster runs at once: XGBoost trains in one stage of that many.
+    `workers` is the number of tasks that run at once: XGBoost trains in one stage with that many tasks.
     """
     if candidate.estimator.startswith("xgboost."):
         encoded, fit, convert = _xgboost(spec, candidate, rows, seed, workers)
@@ -76,14 +76,14 @@ def _converted(candidate: Candidate, fitted: Any, convert: Callable[[Any], Model
 
 
 def workers_of(candidate: Candidate, rows: int, slots: int) -> int:
-    """The workers XGBoost trains on: as many as the candidate fixes, else as run at once and have rows enough."""
+    """How many workers XGBoost uses: the candidate's number, else as many as run at once and have enough rows."""
     return int(candidate.parameters.get("num_workers") or max(1, min(slots, rows // WORKER_ROWS)))
 
 
 def measured(rows: FrameRows, model: Model) -> dict[str, float]:
-    """Every metric of a model's scores of the rows, which are counted where they lie: no row comes to the driver.
+    """Every metric of a model's scores of the rows, computed on the executors: no row comes to the driver.
 
-    Log loss and Brier score are exact; for roc_auc and pr_auc, scores are equal if they are within one in a million.
+    Log loss and Brier score are exact; for roc_auc and pr_auc, scores count as equal within one in a million.
     """
     from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -104,7 +104,7 @@ def measured(rows: FrameRows, model: Model) -> dict[str, float]:
     return {
         "roc_auc": float(roc_auc_score(labels, ranked, sample_weight=weights)) if both else float("nan"),
         "pr_auc": float(average_precision_score(labels, ranked, sample_weight=weights)) if both else float("nan"),
-        # Rounded, since a cluster adds up its partial sums in any order.
+        # Rounded, because a cluster adds its partial sums in random order.
         "log_loss": round(math.fsum(counted["log_loss"].to_pylist()) / total, 12),
         "brier": round(math.fsum(counted["brier"].to_pylist()) / total, 12),
     }
@@ -133,7 +133,7 @@ def _xgboost(spec: PipelineSpec, candidate: Candidate, rows: FrameRows, seed: in
     features = spec.features.columns
     codes = categories(rows, spec.features)
     workers = workers_of(candidate, rows.rows, slots)
-    # As many partitions as workers, or XGBoost would deal the rows out anew, in any order.
+    # As many partitions as workers, or XGBoost would redistribute the rows in random order.
     encoded = as_floats(rows.partitioned(workers).frame, features, codes)
 
     def fit(parameters: Mapping[str, Any]) -> Any:
@@ -178,10 +178,10 @@ def _spark_ml(spec: PipelineSpec, candidate: Candidate, rows: FrameRows, seed: i
 
 
 def model_of(fitted: Any, encoding: VectorEncoding, *, digits: int | None = None) -> LinearModel | TreesModel:
-    """A fitted model of Spark ML without Spark.
+    """A fitted Spark ML model, converted so that it works without Spark.
 
-    Sums of floats are rounded to so many significant digits, if given, so that the order in which a cluster adds up
-    its partial sums does not make another model.
+    If a number of digits is given, sums of floats are rounded to that many significant digits, so that the order in
+    which a cluster adds its partial sums does not change the model.
     """
     if hasattr(fitted, "coefficients"):
         coefficients = _rounded(fitted.coefficients.toArray(), digits)

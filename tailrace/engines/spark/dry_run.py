@@ -1,4 +1,4 @@
-"""Candidates of a cluster in small: fitted on a few rows as a training fits them, for `engines/dry_run.py`."""
+"""Small trial runs of distributed candidates, fitted on a few rows, for `engines/dry_run.py`."""
 
 # ruff: noqa: TID253 - a leaf: the engine imports it when it trains or checks.
 
@@ -31,9 +31,9 @@ from tailrace.spec import LABEL, Candidate, PipelineSpec
 
 @contextmanager
 def fitting(session: SparkSession, spec: PipelineSpec) -> Iterator[SampleFit]:
-    """Fits distributed candidates on few rows: with few trees and rounds, XGBoost on one worker.
+    """Fits distributed candidates on few rows, with few trees and rounds, and XGBoost on one worker.
 
-    A candidate's rows are encoded once for all its sets of parameters. Raises what `spark_errors` and `learning` do.
+    A candidate's rows are encoded once for all its parameter sets. Raises the errors of `spark_errors` and `learning`.
     """
     with ExitStack() as stack:
         opened: dict[tuple[str, int], distributed.Fit] = {}
@@ -43,7 +43,7 @@ def fitting(session: SparkSession, spec: PipelineSpec) -> Iterator[SampleFit]:
             with spark_errors(f"The dry run of {candidate.name}"):
                 if place not in opened:
                     held = handed_over(session, rows, pa.array(labels, pa.bool_()))
-                    # Without the number of workers that it may fix: these rows are too few to deal out.
+                    # Without the number of workers that the candidate may set: there are too few rows to distribute.
                     plain = replace(candidate, parameters={})
                     opened[place] = stack.enter_context(distributed.learning(spec, plain, held, seed=SEED, workers=1))
                 return opened[place]({**_few_of(candidate), **parameters})
@@ -53,7 +53,7 @@ def fitting(session: SparkSession, spec: PipelineSpec) -> Iterator[SampleFit]:
 
 @contextmanager
 def on_this_machine(settings: SparkSettings) -> Iterator[SparkSession]:
-    """The session that runs, or one of this machine alone that ends afterwards: a check takes no executors."""
+    """The running session, or one on this machine only that ends afterwards: a check must not use executors."""
     running = SparkContext._active_spark_context is not None
     session = open_session(of_this_machine(settings))
     try:
@@ -64,7 +64,7 @@ def on_this_machine(settings: SparkSettings) -> Iterator[SparkSession]:
 
 
 def some_of(rows: FrameRows) -> tuple[pa.Table, np.ndarray]:
-    """A few rows and their labels, of both classes; always the same ones of the same rows."""
+    """A few rows and their labels, of both classes; the same rows always give the same selection."""
     by_hash = [F.xxhash64(*named(rows.order)), *ascending(rows.order)]
     positive, negative = (
         rows.frame.where(F.col(LABEL) == F.lit(label)).orderBy(*by_hash).limit(SMALL // 2) for label in (True, False)
@@ -74,7 +74,7 @@ def some_of(rows: FrameRows) -> tuple[pa.Table, np.ndarray]:
 
 
 def _few_of(candidate: Candidate) -> dict[str, int]:
-    """Few trees or rounds for what the candidate leaves to its estimator's default."""
+    """Few trees or rounds where the candidate uses its estimator's default."""
     module, _, name = candidate.estimator.rpartition(".")
     estimator = getattr(importlib.import_module(module), name)
     return {parameter: few for parameter, few in FEW.items() if hasattr(estimator, parameter)}

@@ -1,4 +1,4 @@
-"""What an encoder must know of the training rows, found by Spark, and rows encoded in its Python workers."""
+"""Computes in Spark what an encoder must know about the training rows, and encodes rows in Spark's Python workers."""
 
 # ruff: noqa: TID253 - a leaf: the engine imports it when it trains.
 
@@ -19,20 +19,20 @@ from tailrace.engines.vectors import NO_VALUE, VectorEncoding
 from tailrace.spec import LABEL, Features
 
 LEAST_ROWS = 20
-"""Rarer categories have no column of their own in a one-hot vector, as for scikit-learn's estimators."""
+"""Categories rarer than this have no column in a one-hot vector, as in scikit-learn's estimators."""
 
 MOST_CATEGORIES = 254
-"""Categories a tree tells apart; the rarest of more go together."""
+"""The number of categories that a tree distinguishes; rarer ones are combined."""
 
 SAMPLE_ROWS = 100_000
 DIGITS = 6
-"""Sums are rounded: the order in which a cluster adds up its partial sums changes the last digits."""
+"""Sums are rounded: the order in which a cluster adds its partial sums changes the last digits."""
 
 FEATURES = "features"
 
 
 def vector_encoding(rows: FrameRows, features: Features, *, one_hot: bool) -> VectorEncoding:
-    """The encoder of these rows, for linear models (`one_hot`) or for trees."""
+    """The encoder for these rows, for linear models (`one_hot`) or for trees."""
     kept = {}
     for name, counts in value_counts(rows.frame, features.of_kind("categorical")).items():
         filled = {NO_VALUE if value is None else value: count for value, count in counts.items()}
@@ -58,9 +58,9 @@ def categories(rows: FrameRows, features: Features) -> dict[str, list[str]]:
 
 
 def value_counts(frame: DataFrame, columns: Sequence[str]) -> dict[str, dict[str | None, int]]:
-    """How many rows hold each value of some columns, as strings; nulls are None.
+    """How many rows have each value of some columns, as strings; nulls are None.
 
-    The values are made strings by Arrow, as they are in scoring: Spark writes some numbers otherwise.
+    Arrow converts the values to strings, as in scoring: Spark formats some numbers differently.
     """
     found: dict[str, dict[str | None, int]] = {name: {} for name in columns}
     if not columns:
@@ -73,7 +73,7 @@ def value_counts(frame: DataFrame, columns: Sequence[str]) -> dict[str, dict[str
 
 
 def as_vectors(frame: DataFrame, encoding: VectorEncoding) -> DataFrame:
-    """The rows as Spark ML takes them: a vector `features`, told which positions hold codes, and a double label."""
+    """The rows for Spark ML: a vector `features`, with the positions that are codes marked, and a double label."""
     from pyspark.ml.functions import array_to_vector
 
     columns = [*encoding.features, LABEL]
@@ -82,9 +82,9 @@ def as_vectors(frame: DataFrame, encoding: VectorEncoding) -> DataFrame:
 
 
 def as_floats(frame: DataFrame, features: Mapping[str, str], categories: Mapping[str, list[str]]) -> DataFrame:
-    """The rows as XGBoost takes them: a float column for each feature, as in scoring, and a double label.
+    """The rows for XGBoost: a float column for each feature, as in scoring, and a double label.
 
-    The columns are named by `places`: XGBoost would take `a.b` for a field of a column a.
+    The columns are named by `places`: XGBoost would read `a.b` as a field of a column a.
     """
     floats = ", ".join(f"{place} float" for place in places(features))
     work = _floats(list(features), categories)
@@ -92,9 +92,9 @@ def as_floats(frame: DataFrame, features: Mapping[str, str], categories: Mapping
 
 
 def _statistics(rows: FrameRows, columns: Sequence[str]) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
-    """Median, mean and standard deviation of each numeric column; 0, 0 and 1 of one without values.
+    """Median, mean and standard deviation of each numeric column; 0, 0 and 1 for a column without values.
 
-    Taken of about `SAMPLE_ROWS` rows, which the hash of their keys chooses: an exact median needs its values together.
+    Computed on about `SAMPLE_ROWS` rows, chosen by the hash of their keys: an exact median needs its values together.
     """
     if not columns:
         return {}, {}, {}
@@ -103,9 +103,9 @@ def _statistics(rows: FrameRows, columns: Sequence[str]) -> tuple[dict[str, floa
     plain = places(columns)
     numbers = [_number(name).alias(x) for x, name in zip(plain, columns, strict=True)]
     sample = rows.frame.where(chosen).select(*numbers)
-    # A median is no sum: it is the same to the last digit in whatever order the rows come.
+    # A median is not a sum: it is the same to the last digit for any order of the rows.
     medians = [value or 0.0 for value in sample.agg(*[F.median(x) for x in plain]).collect()[0]]
-    # Sums about the median are as small as the spread, so that rounding them keeps its digits under any offset.
+    # Sums around the median are as small as the spread, so rounding keeps their digits under any offset.
     about = [F.col(x) - F.lit(median) for x, median in zip(plain, medians, strict=True)]
     sums = sample.agg(*[F.avg(x) for x in about], *[F.stddev_pop(x) for x in about]).collect()[0]
     offsets = [value or 0.0 for value in sums[: len(columns)]]
@@ -131,7 +131,7 @@ def _rounded(number: float) -> float:
 
 
 def _attributes(encoding: VectorEncoding) -> dict[str, object]:
-    """Spark ML's description of a vector: without it, trees take codes for quantities."""
+    """Spark ML's description of a vector: without it, trees treat codes as quantities."""
     if encoding.one_hot:
         return {}
     attributes: dict[str, list[dict[str, object]]] = {"numeric": [], "nominal": []}
@@ -148,7 +148,7 @@ def _counting(columns: Sequence[str]) -> InWorkers:
     def count(batches: Batches) -> Batches:
         for batch in batches:
             for name in columns:
-                # Nulls are counted as nulls: their category is the encoder's affair.
+                # Nulls are counted as nulls; the encoder decides about their category.
                 counted = batch.column(name).cast(pa.string()).value_counts()
                 values, counts = counted.field("values"), counted.field("counts")
                 names = pa.repeat(name, len(counted)).cast(pa.string())

@@ -1,4 +1,4 @@
-"""The engine of a cluster, or of one machine as if it were one: Spark learns and scores."""
+"""The engine that trains and scores with Spark, on a cluster or on one machine."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ log = logging.getLogger("tailrace")
 
 
 class SparkEngine:
-    """The session is started by the first training or scoring; `tell` is told how far a job is.
+    """The first training or scoring starts the session; `tell` receives the progress of jobs.
 
-    `on_start` is given the application's id once it runs.
+    `on_start` receives the application's id once it runs.
     """
 
     name = "spark"
@@ -67,7 +67,7 @@ class SparkEngine:
     def join(
         self, spec: PipelineSpec, features: Scan, outcomes: Scan, *, known_by: dt.datetime, holdout_from: dt.date
     ) -> Joined | None:
-        """Where a distributed candidate learns the rows stay on the executors."""
+        """If a distributed candidate learns, the rows stay on the executors."""
         if not any(is_distributed(candidate) for candidate in spec.candidates):
             return None
         self._check(spec)
@@ -113,6 +113,6 @@ class SparkEngine:
         return score(self.session, slots, spec, model, version, rows, target, self._tell, reader)
 
     def _check(self, spec: PipelineSpec) -> None:
-        """Refuse candidates that this cluster cannot train, before any work is given out."""
+        """Refuse candidates that this cluster cannot train before any work is sent."""
         workers = barrier_workers(spec)
         preflight.check(self.settings, distributed=workers > 0, workers=workers)

@@ -1,4 +1,4 @@
-"""The executors' pods on Kubernetes: what keeps them from starting, and how they ended."""
+"""The executors' pods on Kubernetes: why they do not start, and how they ended."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from tailrace.settings import SparkSettings
 log = logging.getLogger("tailrace")
 
 SESSION = "tailrace.dev/session"
-"""A label of the executors that is known before Spark has given its application an id."""
+"""A label of the executors whose value is known before Spark gives its application an id."""
 ANSWER_SECONDS = 10
 WATCH_SECONDS = 10
-"""How long one request to watch stays open."""
+"""How long one watch request stays open."""
 SHOWN = 400
-"""Characters of a container's last words that a sentence has room for, from their end."""
+"""The longest part of a container's last output that a sentence quotes, in characters from its end."""
 
 
 def waiting(settings: SparkSettings, application: str) -> list[str]:
-    """Why the application's executors do not start; nothing if the API server does not answer.
+    """Why the application's executors do not start; empty if the API server does not answer.
 
-    Raises ClusterRefused for what no waiting cures.
+    Raises ClusterRefused if waiting cannot help.
     """
     reasons = set()
     for pod in _listed(settings, application):
@@ -55,7 +55,7 @@ def _why(settings: SparkSettings, pod: str, reason: str, message: str) -> str:
 
 
 class Ends:
-    """How executors ended, by pod: Spark deletes a pod that failed within a second, and its reason and log with it."""
+    """How executors ended, by pod: within a second Spark deletes a failed pod, with its reason and its log."""
 
     def __init__(self) -> None:
         self._sentences: dict[str, str] = {}
@@ -65,11 +65,11 @@ class Ends:
 
     @property
     def last(self) -> str:
-        """What is known of the executor that ended last; empty if none did."""
+        """How the executor that ended last ended; empty if none did."""
         return next(reversed(self._sentences.values()), "")
 
     def note(self, pod: Any) -> None:
-        """Keep how the pod's container ended, if it failed, and write its last words to the log."""
+        """Record how the pod's container ended, if it failed, and log its last output."""
         name = pod.metadata.name
         for status in pod.status.container_statuses or ():
             ended = status.state.terminated if status.state else None
@@ -77,7 +77,7 @@ class Ends:
                 continue
             words = (ended.message or "").strip()
             how = f"executor pod {name} ended with exit code {ended.exit_code}, {ended.reason or 'Error'}"
-            log.warning("The %s.%s", how, f" Its last words:\n{words}" if words else "")
+            log.warning("The %s.%s", how, f" Its last output:\n{words}" if words else "")
             shown = " ".join(words.split())[-SHOWN:]
             self._sentences[name] = f"{how}: {shown}" if shown else f"{how}, and left no message"
 
@@ -89,9 +89,9 @@ def of_application(application: str) -> str:
 
 @contextmanager
 def watched(settings: SparkSettings, labels: str) -> Iterator[Ends]:
-    """How the executors with these labels end within the block, as far as the API server tells.
+    """How the executors with these labels end while the block runs, if the API server tells.
 
-    Nothing off Kubernetes.
+    Empty without Kubernetes.
     """
     ends, over = Ends(), threading.Event()
     if settings.master.startswith("k8s://"):
@@ -119,7 +119,7 @@ def _watch(settings: SparkSettings, labels: str, ends: Ends, over: threading.Eve
 
 
 def _listed(settings: SparkSettings, application: str) -> list[Any]:
-    """The application's executor pods; none if the API server does not tell: Spark's own words must do then."""
+    """The application's executor pods; none if the API server does not answer: then Spark's own messages must do."""
     import kubernetes
     import urllib3
 
@@ -159,6 +159,6 @@ def _configuration(settings: SparkSettings) -> Any:
 
 
 def api_url(master: str) -> str:
-    """The API server's URL: Spark takes https where the master names no scheme."""
+    """The API server's URL: Spark uses https if the master has no scheme."""
     address = master.removeprefix("k8s://")
     return address if "://" in address else f"https://{address}"

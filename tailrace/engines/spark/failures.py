@@ -1,7 +1,7 @@
-"""Failures of Spark, its workers and its cluster -> errors of Tailrace, what an operator needs first.
+"""Turns failures of Spark, its workers and its cluster into Tailrace's errors, most useful part first.
 
-A worker's exception reaches the driver as text inside the text of the JVM's. An error of Tailrace's
-own survives the way because `guarded` writes it into a line that `spark_errors` reads back.
+A worker's exception reaches the driver as text inside the text of the JVM's exception. An error of Tailrace's own
+survives this because `guarded` writes it into a line that `spark_errors` reads back.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class _Carried(Exception):
-    """A TailraceError on its way from a worker: one line that no traceback breaks."""
+    """A TailraceError on its way from a worker, as one line that tracebacks do not break."""
 
     def __init__(self, error: TailraceError) -> None:
         content = {
@@ -54,9 +54,9 @@ class _Carried(Exception):
 
 
 def guarded(function: Function) -> Function:
-    """A function for workers whose TailraceErrors come out of `spark_errors` as what they are.
+    """Wrap a function for workers so that its TailraceErrors come out of `spark_errors` unchanged.
 
-    Works on plain functions and on generators, whose errors come while they are read.
+    Works for plain functions and for generators, which raise while they are read.
     """
     if inspect.isgeneratorfunction(function):
 
@@ -81,24 +81,24 @@ def guarded(function: Function) -> Function:
 
 @contextmanager
 def spark_errors(doing: str) -> Iterator[None]:
-    """Turn what Spark raises within into errors of Tailrace.
+    """Turn what Spark raises inside the block into errors of Tailrace.
 
-    `doing` opens the sentence: "Scoring churn for 2013-03-01". The full text, the worker's Python error first and
-    the JVM's stack after, is logged; Spark's own exception stays as `__cause__`. Raises the worker's own
-    TailraceError, or ClusterRefused, ClusterUnavailable, OutOfMemory, ExecutorsLost, StorageFull or JobFailed.
-    Errors that do not come from Spark pass.
+    `doing` begins the sentence: "Scoring churn for 2013-03-01". The full text is logged, first the worker's Python
+    error, then the JVM's stack; Spark's own exception is kept as `__cause__`. Raises the worker's own TailraceError, or
+    ClusterRefused, ClusterUnavailable, OutOfMemory, ExecutorsLost, StorageFull or JobFailed. Errors that do not come
+    from Spark are raised unchanged.
     """
     try:
         yield
     except _raised_by_spark() as error:
         text = text_of(error)
-        log.info("%s failed: %s\nAll that Spark said:\n%s", doing, first_said(text), text)
+        log.info("%s failed: %s\nSpark's full message:\n%s", doing, main_error(text), text)
         raise (_driver_ended(doing, text) or error_of(doing, text, peak_memory)) from error
 
 
 @contextmanager
 def freed(free: Callable[[], Any]) -> Iterator[None]:
-    """Call `free` at the end. A session that is gone holds nothing, and that must not hide why it is gone."""
+    """Call `free` at the end. Errors because the session has ended are ignored: they must not hide why it ended."""
     try:
         yield
     finally:
@@ -114,23 +114,23 @@ def _raised_by_spark() -> tuple[type[Exception], ...]:
 
 
 def text_of(error: BaseException) -> str:
-    """All that an exception of Spark's says, the JVM's stack last."""
+    """The full text of one of Spark's exceptions, the JVM's stack last."""
     stack = getattr(error, "_stackTrace", None) or ""
     text = f"{type(error).__name__}: {error}"
     return text if stack in text else f"{text}\n{stack}"
 
 
 def error_of(doing: str, text: str, peak: Callable[[str], str] = lambda executor: "") -> TailraceError:
-    """The error that the text of a Spark failure amounts to; `peak` words an executor's peak memory."""
+    """The error that the text of a Spark failure stands for; `peak` describes an executor's peak memory."""
     if carried := re.search(rf"{MARK}([\w=-]+);", text):
         return _read_back(carried[1])
     found = _installation(text) or _memory(text, peak) or _lost(text) or _other(text)
-    kind, sentence = found or (JobFailed, f"{first_said(text)}. The log has all that Spark said.")
+    kind, sentence = found or (JobFailed, f"{main_error(text)}. The log has Spark's full message.")
     return kind(f"{doing} failed{_where(text)}: {sentence}")
 
 
 def other_python(workers: str, driver: str) -> str:
-    """The sentence about executors with another minor version of Python."""
+    """The sentence for executors with another minor version of Python."""
     return (
         f"the executors run Python {workers} and the driver {driver}, and Spark needs the same minor version on both; "
         f"set TAILRACE_SPARK_PYTHON to a Python {driver} on the executors, or use an image (TAILRACE_SPARK_IMAGE) "
@@ -138,8 +138,8 @@ def other_python(workers: str, driver: str) -> str:
     )
 
 
-def first_said(text: str) -> str:
-    """The worker's Python error if there is one, else the innermost of the JVM's, on one line."""
+def main_error(text: str) -> str:
+    """The worker's Python error if there is one, else the innermost error of the JVM, on one line."""
     if errors_raised := re.findall(r"Traceback \(most recent call last\):\n(?:[ \t]+.*\n)+((?:\S.*(?:\n|$))+)", text):
         return " ".join(errors_raised[-1].split())
     if causes := re.findall(r"^Caused by: (.+)$", text, re.MULTILINE):
@@ -150,7 +150,7 @@ def first_said(text: str) -> str:
 
 
 def peak_memory(executor: str) -> str:
-    """'; its peak was 1.2 GiB, 0.9 GiB of it Python' as far as the executor reported it, else nothing."""
+    """'; its peak was 1.2 GiB, 0.9 GiB of it Python' if the executor reported it, else empty."""
     from py4j.protocol import Py4JError
     from pyspark import SparkContext
 
@@ -168,20 +168,20 @@ def peak_memory(executor: str) -> str:
                 if python + jvm > 0:
                     return f" (its last reported peak was {size_text(python + jvm)}, {size_text(python)} of it Python)"
     except (Py4JError, ConnectionError):
-        pass  # the JVM has gone as well: there is nobody left to ask
+        pass  # the JVM has ended as well, so no report can be read
     return ""
 
 
 def _read_back(encoded: str) -> TailraceError:
     content = json.loads(base64.urlsafe_b64decode(encoded))
     error = errors.rebuilt(content["class"], content["message"]) or JobFailed(content["message"])
-    # JSON knows no tuples, and errors hold no lists.
+    # JSON has no tuples, and errors have no lists.
     vars(error).update({n: tuple(v) if isinstance(v, list) else v for n, v in content["attributes"].items()})
     return error
 
 
 def _driver_ended(doing: str, text: str) -> TailraceError | None:
-    """The driver's JVM did not start, or is no longer there."""
+    """The error if the driver's JVM did not start or has ended."""
     words = "\n".join(last_words())
     if "Max number of executor failures" in words and (cause := _memory(words, peak_memory) or _lost(words)):
         return cause[0](f"{doing} failed, and Spark gave up after too many executors were lost: {cause[1]}")
@@ -192,12 +192,12 @@ def _driver_ended(doing: str, text: str) -> TailraceError | None:
             (line for line in reversed(last_words()) if line.strip() and not line.startswith("\tat")), "nothing"
         )
         return ClusterUnavailable(
-            f"{doing} failed: the driver's JVM ended (the last it said: {last.strip()}); if it was killed for memory "
-            f"give the machine or pod more, else see the log (TAILRACE_SPARK_LOG)."
+            f"{doing} failed: the driver's JVM ended (its last output: {last.strip()}); if it was killed for memory "
+            f"give the machine or pod more, else check the log (TAILRACE_SPARK_LOG)."
         )
     if "stopped SparkContext" in text or "SparkContext was shut down" in text:
         return ClusterUnavailable(
-            f"{doing} failed: Spark's application was ended from outside or lost its master; see the master's log "
+            f"{doing} failed: Spark's application was ended from outside or lost its master; check the master's log "
             "and the log here (TAILRACE_SPARK_LOG), and run again."
         )
     return None
@@ -207,7 +207,7 @@ Failure = tuple[type[TailraceError], str]
 
 
 def _installation(text: str) -> Failure | None:
-    """What is wrong with the Python of the executors."""
+    """The error if something is wrong with the executors' Python."""
     if found := re.search(r"different version(?: in worker)?: (\d+\.\d+) than that in driver: (\d+\.\d+)", text):
         return ClusterRefused, other_python(found[1], found[2])
     if found := re.search(r'Cannot run program "([^"]+)"', text):
@@ -225,11 +225,11 @@ def _installation(text: str) -> Failure | None:
     return None
 
 
-def no_rights(namespace: str, said: str) -> str:
-    """The sentence about a namespace in which the driver's account may not work."""
+def no_rights(namespace: str, message: str) -> str:
+    """The sentence for a namespace in which the driver's account has no rights."""
     return (
-        f"Kubernetes does not let Spark work in the namespace {namespace!r} ({said.rstrip('.')}); give the account the "
-        "driver acts as (TAILRACE_SPARK_SERVICE_ACCOUNT) the role of deploy/kubernetes there, or set "
+        f"Kubernetes does not let Spark work in the namespace {namespace!r} ({message.rstrip('.')}); give the account "
+        "the driver acts as (TAILRACE_SPARK_SERVICE_ACCOUNT) the role of deploy/kubernetes there, or set "
         "TAILRACE_SPARK_NAMESPACE to one where it has it."
     )
 
@@ -279,7 +279,7 @@ def _other(text: str) -> Failure | None:
 
 
 def _executor(text: str) -> str:
-    """The id of the executor that ran the task which failed last; empty if the text names none."""
+    """The id of the executor that ran the last failed task; empty if the text names none."""
     found = re.search(r"Lost task \S+ in stage \S+ \(TID \d+\) \(\S+ executor (\S+?)\)", text)
     return found[1] if found else ""
 

@@ -1,4 +1,4 @@
-"""The point-in-time join in Spark: the rows to learn from stay there, the holdout comes to the driver."""
+"""The point-in-time join in Spark: the rows to learn from stay in Spark, the holdout comes to the driver."""
 
 # ruff: noqa: TID253 - a leaf: the engine imports it when it trains.
 
@@ -28,7 +28,7 @@ from tailrace.spec import LABEL, PipelineSpec, zone
 
 COUNT = "__count"
 WRONG_ROWS = 10_000
-"""Rows that break a contract and are brought to this process: a refusal counts them up to there."""
+"""At most this many bad rows are brought to this process; an error message counts them up to this number."""
 
 
 def join(
@@ -41,7 +41,7 @@ def join(
     holdout_from: dt.date,
     native_reader: str = "",
 ) -> Joined:
-    """`Engine.join` on the cluster. Raises LookAhead, KeysRepeated, and what reading and `spark_errors` do."""
+    """`Engine.join` on the cluster. Raises LookAhead, KeysRepeated, and the errors of reading and of `spark_errors`."""
     with spark_errors(f"Joining {spec.features_table} and {spec.outcomes_table}"):
         rows, known = (tables.read(session, scan, native_reader) for scan in (features, outcomes))
         return _join(spec, rows, known, known_by, holdout_from)
@@ -58,17 +58,17 @@ def _join(
     key = spec.features.key
     labels = _last_known(spec, known, known_by).where(F.col(LABEL).isNotNull())
     joined = rows.join(labels, list(key))
-    held = F.col("ds") >= F.lit(holdout_from)
+    in_holdout = F.col("ds") >= F.lit(holdout_from)
     order = (spec.features.event_time, *key)
     return Joined(
-        _frame_rows(joined.where(~held), tuple(spec.features.columns), order),
-        joined.where(held).orderBy(*ascending(order)).toArrow(),
+        _frame_rows(joined.where(~in_holdout), tuple(spec.features.columns), order),
+        joined.where(in_holdout).orderBy(*ascending(order)).toArrow(),
         {"features": rows_digest(rows), "outcomes": rows_digest(known)},
     )
 
 
 def refuse_broken_contracts(spec: PipelineSpec, rows: DataFrame, known: DataFrame) -> None:
-    """Raises ContractBroken in the words of the join of one machine, which is given the rows that are wrong."""
+    """Raises ContractBroken: the bad rows go through the check of the join on one machine, for the same message."""
     label = column(spec.outcome.label)
     rows_without_key = functools.reduce(operator.or_, [_missing(rows, name) for name in spec.features.key])
     too_large = [_too_large(rows, name) for name in spec.features.of_kind("numeric")]
@@ -88,7 +88,7 @@ def _missing(rows: DataFrame, name: str) -> Column:
 
 
 def _too_large(rows: DataFrame, name: str) -> Column:
-    """Whether a number is larger than models take; NaN, which Spark sorts above infinity, is missing."""
+    """Whether a number is too large for models; NaN, which Spark sorts above infinity, counts as missing."""
     kind = rows.schema[name].dataType
     if isinstance(kind, LongType | DecimalType):
         return ~column(name).between(-roles.LARGEST_WHOLE, roles.LARGEST_WHOLE)
@@ -102,7 +102,7 @@ def _some(spec: PipelineSpec, rows: DataFrame, wrong: Column) -> pa.Table:
 
 
 def refuse_look_ahead(spec: PipelineSpec, rows: DataFrame) -> None:
-    """Raises LookAhead if a feature row carries what was not known by the cutoff of its day."""
+    """Raises LookAhead if a row of features contains values that were unknown at its day's cutoff."""
     known = F.unix_micros(column(spec.features.known_at))
     last = rows.groupBy("ds").agg(F.max(known).alias("known"), F.count_if(known.isNull()).alias("unknown")).collect()
     cutoffs = {row["ds"]: _micros(days.cutoff(row["ds"], zone(spec))) for row in last}
@@ -116,14 +116,14 @@ def refuse_look_ahead(spec: PipelineSpec, rows: DataFrame) -> None:
 
 
 def refuse_repeated_keys(spec: PipelineSpec, features: DataFrame) -> None:
-    """Raises KeysRepeated with some of the keys that more than one feature row has."""
+    """Raises KeysRepeated, with examples, if a key has more than one row of features."""
     keys, examples = _repeated(spec, features, spec.features.key)
     if keys:
         raise refusals.repeated_keys(spec, keys, examples)
 
 
 def refuse_repeated_outcomes(spec: PipelineSpec, outcomes: DataFrame) -> None:
-    """Raises KeysRepeated with some of the keys of which two outcomes became known at the same moment."""
+    """Raises KeysRepeated, with examples, if two outcomes of a key became known at the same moment."""
     keys, examples = _repeated(spec, outcomes, (*spec.features.key, spec.outcome.known_at))
     if keys:
         raise refusals.repeated_outcomes(spec, keys, examples)
@@ -139,7 +139,7 @@ def _repeated(spec: PipelineSpec, rows: DataFrame, by: Sequence[str]) -> tuple[i
 
 
 def _last_known(spec: PipelineSpec, outcomes: DataFrame, known_by: dt.datetime) -> DataFrame:
-    """The keys with the label, as `LABEL`, that became known last by that moment."""
+    """The keys with the label, as `LABEL`, that became known last up to that moment."""
     known_at = F.unix_micros(column(spec.outcome.known_at))
     in_time = outcomes.where(known_at <= _micros(known_by))
     label = column(spec.outcome.label).cast("boolean")
@@ -154,7 +154,7 @@ def rows_digest(rows: DataFrame) -> str:
 
 
 def _hash(names: Sequence[str], seed: int) -> Column:
-    # Spark's hash passes over nulls: which columns are null is hashed too.
+    # Spark's hash skips nulls, so it is also hashed which columns are null.
     nulls = [F.isnull(column(name)) for name in names]
     return F.xxhash64(F.lit(seed), *named(names), *nulls).cast("decimal(38,0)")
 
@@ -165,5 +165,5 @@ def _frame_rows(frame: DataFrame, columns: tuple[str, ...], order: tuple[str, ..
 
 
 def _micros(moment: dt.datetime) -> int:
-    """Microseconds since 1970: times would be shifted by this process's time zone on their way through Python."""
+    """Microseconds since 1970: as Python datetimes, times would be shifted by this process's time zone."""
     return (moment - dt.datetime.fromtimestamp(0, dt.UTC)) // dt.timedelta(microseconds=1)

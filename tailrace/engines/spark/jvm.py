@@ -1,4 +1,4 @@
-"""The driver's JVM: started quietly, with the last of what it said kept for error messages."""
+"""The driver's JVM: started without output on the terminal; the end of its output is kept for error messages."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ BEFORE_THE_JVM = (
     "spark.log.level",
     "spark.ui.showConsoleProgress",
 )
-"""What spark-submit must know to start the JVM. It is told on the command line, which every user of the machine can
-read, so all else, tokens and keys among it, goes to the SparkContext through the gateway."""
+"""What spark-submit needs to start the JVM. It goes on the command line, which every user of the machine can
+read; so everything else, including tokens and keys, goes to the SparkContext through the gateway."""
 
 _said: deque[str] = deque(maxlen=2000)
 
@@ -45,31 +45,31 @@ _said: deque[str] = deque(maxlen=2000)
 def start_jvm(conf: Mapping[str, str], log: str) -> JavaGateway | None:
     """The gateway of a new JVM, or None if the process has one already.
 
-    Of `conf` it is told `BEFORE_THE_JVM` alone: the context is to be given the whole. What the JVM and the Python
-    workers below it print goes to the file `log` (`-`: standard error). Raises SettingsError if that cannot be opened.
+    Of `conf` it receives only `BEFORE_THE_JVM`; the context must be given all of it. The output of the JVM and of the
+    Python workers below it goes to the file `log` (`-`: standard error). Raises SettingsError if that cannot be opened.
     """
     from pyspark import SparkConf, SparkContext
     from pyspark.java_gateway import launch_gateway
 
     _said.clear()
-    # These loggers print every failure once more, on the terminal; `spark_errors` has the account.
+    # These loggers print every failure a second time on the terminal; `spark_errors` reports it.
     for noisy in ("SQLQueryContextLogger", "DataFrameQueryContextLogger", "py4j"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
     if SparkContext._gateway is not None:
         return None
-    told = [(name, value) for name, value in conf.items() if name in BEFORE_THE_JVM]
+    options = [(name, value) for name, value in conf.items() if name in BEFORE_THE_JVM]
     sink = _opened(log)
-    # A pipe of our own: PySpark does not hand out the process before it has connected.
+    # A pipe of our own: PySpark does not return the process before it has connected.
     read, write = os.pipe()
     threading.Thread(target=_keep, args=(read, sink, log != "-"), name="spark-log", daemon=True).start()
     try:
-        return launch_gateway(SparkConf().setAll(told), popen_kwargs={"stdout": write, "stderr": write})
+        return launch_gateway(SparkConf().setAll(options), popen_kwargs={"stdout": write, "stderr": write})
     finally:
         os.close(write)
 
 
 def has_ended() -> bool:
-    """Whether there was a JVM and it is no longer running."""
+    """Whether a JVM was started and has ended."""
     from pyspark import SparkContext
 
     gateway = SparkContext._gateway
@@ -86,7 +86,7 @@ def _opened(log: str) -> TextIO:
     if log == "-":
         return sys.stderr
     try:
-        with suppress(FileExistsError):  # a file: opening says it better
+        with suppress(FileExistsError):  # it is a file: opening the log reports that better
             Path(log).parent.mkdir(parents=True, exist_ok=True)
         # Unbuffered: a line that cannot be written is not kept for later.
         return TextIOWrapper(Path(log).open("ab", buffering=0), encoding="utf-8", write_through=True)
@@ -101,9 +101,9 @@ def _opened(log: str) -> TextIO:
 
 
 def _keep(read: int, sink: TextIO, own: bool) -> None:
-    """Copy lines to the sink until the JVM ends: one that nobody reads from would stand still.
+    """Copy lines to the sink until the JVM ends: if nobody read its output, the JVM would block.
 
-    Where the sink takes no more, as on a full disk, the lines are read all the same. A sink of our own is closed.
+    If the sink accepts no more, as on a full disk, lines are read and dropped. A sink that we opened is closed.
     """
     with os.fdopen(read, encoding="utf-8", errors="replace") as lines:
         for line in lines:

@@ -1,4 +1,4 @@
-"""What is known to hang or fail, refused in a sentence before anything is started."""
+"""Refuses settings that are known to hang or fail, with a clear message, before anything is started."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ LEAST_JAVA = 17
 UNITS = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 LEAST_OVERHEAD = 384 * UNITS["m"]
 OVERHEAD_SHARE = 0.4
-"""Memory beside the heap as a share of it: the rows live in the Python workers."""
+"""Memory outside the heap as a share of the heap: the rows are in the Python workers."""
 GRACE_SECONDS = 90
-"""For handing over, where no pod template says how many."""
+"""For handing over its data, if no pod template sets the seconds."""
 
 
 def check(settings: SparkSettings, *, distributed: bool = False, workers: int = 0) -> None:
-    """Raise SettingsError with a sentence per problem, if there is one."""
+    """Raise SettingsError with a sentence for each problem, if there is one."""
     if problems := problems_of(settings, distributed, workers):
         raise SettingsError("The settings of Spark cannot work together:", problems)
 
 
 def problems_of(settings: SparkSettings, distributed: bool = False, workers: int = 0) -> list[str]:
-    """One sentence per setting or combination known to hang or fail.
+    """One sentence for each setting or combination that is known to hang or fail.
 
-    `distributed`: a candidate trains in barrier stages, in which all `workers` tasks start at once or none does.
+    `distributed`: a candidate trains in barrier stages, in which either all `workers` tasks start together or none.
     """
     problems = [*_java(settings.java_home), *_reader(settings)]
     if settings.master.startswith("k8s://"):
@@ -56,14 +56,14 @@ def _java(home: str) -> list[str]:
     if java is not None and (version := _java_major(java)) is not None and version >= LEAST_JAVA:
         return []
     return [
-        f"Spark needs Java {LEAST_JAVA} or newer and {found}; install one (Debian: apt-get install "
+        f"Spark needs Java {LEAST_JAVA} or newer, but {found}; install one (Debian: apt-get install "
         "openjdk-17-jre-headless) and set JAVA_HOME if it is not on PATH, or use TAILRACE_ENGINE=local."
     ]
 
 
 def _java_version(java: str) -> str:
     version = _java_major(java)
-    return "does not say its version" if version is None else f"is Java {version}"
+    return "does not report its version" if version is None else f"is Java {version}"
 
 
 @functools.cache
@@ -120,16 +120,16 @@ def _kubernetes(settings: SparkSettings) -> list[str]:
 
 
 def grace_seconds(template: str) -> int:
-    """How long an executor may hand over before it is killed: what its pod template says.
+    """How many seconds an executor has to hand over its data before it is killed, from its pod template.
 
-    Spark overwrites the template's number with a setting of its own, so it must be given the same number.
+    Spark replaces the template's number by its own setting, so that setting must have the same number.
     """
     spec = _pod_spec(template) if template else None
     return int((spec or {}).get("terminationGracePeriodSeconds", GRACE_SECONDS))
 
 
 def _pod_spec(template: str) -> Any:
-    """The template's `spec`; None if the file holds none."""
+    """The template's `spec`; None if the file has none."""
     import yaml
 
     try:
@@ -172,14 +172,14 @@ def _barrier(settings: SparkSettings, workers: int) -> list[str]:
 
 
 def slots_of(settings: SparkSettings) -> int:
-    """Tasks that run at the same time once every executor asked for is there."""
+    """The number of tasks that run at once when all requested executors have started."""
     if found := re.match(r"local\[(\d+|\*)", settings.master):
         return (os.cpu_count() or 1) if found[1] == "*" else int(found[1])
     return settings.executors * settings.executor_cores
 
 
 def executor_bytes(settings: SparkSettings) -> int:
-    """Memory of one executor's pod or process: the heap and what lies beside it."""
+    """Memory of one executor's pod or process: the heap and the memory outside it."""
     heap = bytes_of(settings.executor_memory)
     if settings.executor_memory_overhead:
         return heap + bytes_of(settings.executor_memory_overhead)

@@ -1,4 +1,4 @@
-"""What a running Spark job has done so far, told while it runs."""
+"""Reports the progress of a running Spark job."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.5
 TELL_SECONDS = 10.0
-"""Between two tellings of one stage, so that hours of work are not a line twice a second."""
+"""Seconds between two reports about one stage, so that hours of work do not log a line twice a second."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far one stage of a job is."""
+    """The progress of one stage of a job."""
 
     stage: str
     """Its number and name, such as `stage 3: collect`."""
     done: int
-    """Tasks that finished."""
+    """Tasks that have finished."""
     total: int
     failed: int
-    """Attempts that failed; Spark tries them again."""
+    """Failed attempts; Spark repeats them."""
 
     def __str__(self) -> str:
         failures = f", {self.failed} failed and tried again" if self.failed else ""
@@ -36,11 +36,11 @@ class Progress:
 
 
 @contextmanager
-def told(spark: SparkSession, tell: Callable[[Progress], None]) -> Iterator[None]:
-    """Tell how far the stages that run within are, from a thread of its own: at first sight, now and then, at the end.
+def progress_reports(spark: SparkSession, tell: Callable[[Progress], None]) -> Iterator[None]:
+    """Report the progress of the stages in the block, from another thread: at the start, at intervals, at the end.
 
-    A stage shorter than a poll may go unsaid; one that was told of is told of to its end.
-    A failure to look or to tell is no failure of the job: telling then ends.
+    A stage shorter than a poll may not be reported; a stage that was reported once is reported up to its end.
+    An error while reading or reporting progress does not fail the job: only the reports stop.
     """
     finished = threading.Event()
     watcher = threading.Thread(target=_watch, args=(spark, tell, finished), name="spark-progress", daemon=True)
@@ -69,12 +69,12 @@ def _watch(spark: SparkSession, tell: Callable[[Progress], None], finished: thre
                 if now.done == now.total or time.monotonic() - told_at.get(stage, 0.0) >= TELL_SECONDS:
                     told_at[stage] = time.monotonic()
                     tell(now)
-        except Exception:  # noqa: BLE001 - the session may end in mid-look
+        except Exception:  # noqa: BLE001 - the session may end during the call
             return
 
 
 def _look(tracker: StatusTracker, stage: int) -> Progress | None:
-    """None if Spark has forgotten the stage or not yet planned its tasks."""
+    """None if Spark has forgotten the stage or has not planned its tasks yet."""
     info = tracker.getStageInfo(stage)
     if info is None or info.numTasks == 0:
         return None

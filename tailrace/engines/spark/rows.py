@@ -19,7 +19,7 @@ from tailrace.engines.spark.columns import ascending, column, named
 from tailrace.spec import LABEL
 
 PARTITION_ROWS = 100_000
-"""Rows to a partition. Of the rows alone: with the cluster's size it would change the models."""
+"""Rows per partition. It depends on the rows only: if it depended on the cluster's size, models would differ."""
 
 TIME = "__time"
 FIRST_OF_LAST = "__first_of_last"
@@ -27,9 +27,9 @@ FIRST_OF_LAST = "__first_of_last"
 
 @dataclass(frozen=True)
 class FrameRows:
-    """Labelled rows of a DataFrame: the feature columns, the labels as `LABEL`, and the columns of their order.
+    """Labelled rows of a DataFrame: the feature columns, the labels as `LABEL`, and the columns that order them.
 
-    `order` is the event time (a timestamp) and the key, which together name one row.
+    `order` is the event time (a timestamp) and the key, which together identify a row.
     """
 
     frame: DataFrame
@@ -60,7 +60,7 @@ class FrameRows:
         return self.frame.orderBy(*ascending(self.order))
 
     def partitioned(self, partitions: int | None = None) -> FrameRows:
-        """The same rows, laid out by their order alone, so that fitting on them again gives the same model."""
+        """The same rows, partitioned by their order only, so that fitting on them again gives the same model."""
         count = partitions or max(1, -(-self.rows // PARTITION_ROWS))
         laid_out = self.frame.repartition(count, *named(self.order)).sortWithinPartitions(*ascending(self.order))
         return self._with(laid_out, self.rows)
@@ -68,7 +68,7 @@ class FrameRows:
     def split(self, share: float) -> tuple[FrameRows, FrameRows]:
         """The first and the last rows in their order; the last are the given share of all.
 
-        The very rows that a slice of the sorted table would give.
+        The same rows as a slice of the sorted table.
         """
         boundary = int(self.rows * (1 - share))
         earlier = _place(self.order) < F.col(FIRST_OF_LAST)
@@ -77,11 +77,11 @@ class FrameRows:
         return self._with(first, boundary), self._with(last, self.rows - boundary)
 
     def _row(self, number: int) -> DataFrame:
-        """One row, with the place of the given row (from 0) in the order.
+        """One row, together with another row's place (from 0) in the order.
 
-        Its values never become Python's: there, times move by this process's time zone and types are guessed.
+        Its values never become Python objects: those shift times by this process's time zone and lose types.
         """
-        # An hour at a time: to sort all rows would take the cluster's disks.
+        # One hour at a time: sorting all rows would need the cluster's disks.
         hour = F.date_trunc("hour", column(self.order[0]).cast("timestamp"))
         hours = self.frame.groupBy(F.unix_micros(hour).alias("hour")).count()
         before, found = 0, None
@@ -102,13 +102,13 @@ class FrameRows:
 
 
 def _place(order: Sequence[str]) -> Column:
-    """A row's place in the order, to compare with others': nulls are last."""
+    """A row's place in the order, for comparison with others: nulls are last."""
     parts = [part for name in order for part in (column(name).isNull(), column(name))]
     return F.struct(*[part.alias(f"part{position}") for position, part in enumerate(parts)])
 
 
 def framed(session: SparkSession, rows: LabelledRows) -> FrameRows:
-    """Labelled rows as a DataFrame; those that this process holds are handed over."""
+    """Labelled rows as a DataFrame; rows in this process's memory are sent to Spark."""
     if isinstance(rows, FrameRows):
         return rows
     return handed_over(session, rows.table(), rows.labels())
@@ -118,7 +118,7 @@ def handed_over(session: SparkSession, features: pa.Table, labels: pa.Array) -> 
     """Rows of this process as a DataFrame, in the order they have here."""
     table = features.append_column(LABEL, labels)
     micros = pa.array(range(table.num_rows), pa.int64()).cast(pa.timestamp("us", tz="UTC"))
-    # In one chunk: of a table in chunks Spark 4.1 drops all that follow an empty one.
+    # As one chunk: from a table in several chunks, Spark 4.1 drops everything after an empty chunk.
     frame = session.createDataFrame(table.append_column(TIME, micros).combine_chunks())
     unknown = dt.date.min
     return FrameRows(frame, tuple(table.column_names[:-1]), (TIME,), table.num_rows, (unknown, unknown))

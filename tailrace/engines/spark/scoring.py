@@ -1,7 +1,7 @@
-"""Scoring on Spark: executors are given parts to read, not rows, so none crosses the JVM or a socket.
+"""Scoring on Spark: executors receive parts to read, not rows, so that no row crosses the JVM or a socket.
 
-Each task streams its part through the one scoring function into a staged file of its own. What comes
-back to the driver is the files' description. Rows that only Spark can read take the way through it.
+Each task streams its part through the one scoring function into a staged file of its own. Only the description of
+the files comes back to the driver. Rows that only Spark can read are sent through Spark.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tailrace.engines.scoring import prediction_schema, score_stream
 from tailrace.engines.signatures import check_columns
 from tailrace.engines.spark import tables
 from tailrace.engines.spark.failures import freed, guarded, spark_errors
-from tailrace.engines.spark.progress import Progress, told
+from tailrace.engines.spark.progress import Progress, progress_reports
 from tailrace.engines.spark.workers import settle
 from tailrace.spec import PipelineSpec
 
@@ -30,17 +30,17 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 PARTS_A_SLOT = 16
-"""So that the last parts to finish, and those of a slow or lost executor, are a small share of the whole."""
+"""Enough parts that the last ones to finish, and those of a slow or lost executor, are a small share of the work."""
 
 LEAST_ROWS, MOST_ROWS = 131_072, 4_194_304
-"""Of a part: below, starting a task costs more than its work; above, a retry costs too much."""
+"""The limits of a part's rows: below, starting a task costs more than its work; above, a retry costs too much."""
 
 _loaded: dict[str, Model] = {}
-"""The models of this worker process, by digest: one is loaded for the first task and kept."""
+"""The models of this worker process, by digest: the first task loads a model, later tasks reuse it."""
 
 
 def part_rows(rows: int, slots: int) -> int:
-    """How many rows a part should have where so many tasks run at once."""
+    """How many rows a part should have if this many tasks run at once."""
     return min(max(-(-rows // (slots * PARTS_A_SLOT)), LEAST_ROWS), MOST_ROWS)
 
 
@@ -55,7 +55,7 @@ def score(
     tell: Callable[[str], None],
     native_reader: str = "",
 ) -> Staged:
-    """Stage the predictions for all rows. Raises SignatureMismatch, and what reading, staging and Spark raise."""
+    """Stage the predictions for all rows. Raises SignatureMismatch, and the errors of reading, staging and Spark."""
     check_columns(model.features, rows.schema)
     doing = f"Scoring {rows.rows:,} rows of {spec.name}"
     with spark_errors(doing):
@@ -65,7 +65,7 @@ def score(
         tell(f"{progress}, {scored.value:,} of {rows.rows:,} rows scored")
 
     work = _Work(spec, model.digest(), version, rows.schema, shipped, scored)
-    with freed(shipped.destroy), spark_errors(doing), told(spark, show):
+    with freed(shipped.destroy), spark_errors(doing), progress_reports(spark, show):
         if rows.native is not None:
             return _score_frame(spark, work, tables.read(spark, rows, native_reader), target)
         return _score_parts(spark, work, rows.parts(part_rows(rows.rows, slots)), target)
@@ -73,7 +73,7 @@ def score(
 
 @dataclass(frozen=True)
 class _Work:
-    """What the workers are given: the rows' schema, the model's files, the count of rows scored."""
+    """What the workers receive: the rows' schema, the model's files, the counter of scored rows."""
 
     spec: PipelineSpec
     digest: str
@@ -98,14 +98,14 @@ def _score_parts(spark: SparkSession, work: _Work, parts: Sequence[Part], target
 
 
 def _score_part(work: _Work, writer: PartWriter, item: tuple[int, Part]) -> Any:
-    """In a worker: read, score and write one part."""
+    """Runs in a worker: read, score and write one part."""
     number, part = item
     predictions = _scored(work, part.batches())
     return writer.write(number, pa.RecordBatchReader.from_batches(work.predictions, predictions))
 
 
 def _score_frame(spark: SparkSession, work: _Work, rows: DataFrame, target: Target) -> Staged:
-    """For rows that only Spark can read: they cross to the Python workers and back as Arrow batches."""
+    """For rows that only Spark can read: they go to the Python workers and back as Arrow batches."""
     from pyspark.sql.pandas.types import from_arrow_schema
 
     from tailrace.engines.spark.columns import in_workers
@@ -116,9 +116,9 @@ def _score_frame(spark: SparkSession, work: _Work, rows: DataFrame, target: Targ
 
 
 def _scored(work: _Work, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """In a worker: the predictions for a stream of rows."""
+    """Runs in a worker: the predictions for a stream of rows."""
     if work.digest not in _loaded:
-        # One thread each: the executor runs as many tasks as it has cores.
+        # One thread each: the executor already runs as many tasks as it has cores.
         pa.set_cpu_count(1)
         _loaded.clear()
         _loaded[work.digest] = _load(work.shipped.value)
@@ -130,12 +130,12 @@ def _scored(work: _Work, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Recor
 
 
 def _in_schema(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """Spark hands over timestamps in its session's time zone, and columns of its own nullability."""
+    """Convert Spark's batches to the schema: Spark uses its session's time zone and its own nullability."""
     return batch if batch.schema == schema else batch.cast(schema)
 
 
 def _files_of(model: Model) -> dict[str, bytes]:
-    """What `Model.save` writes, by file name."""
+    """The files that `Model.save` writes, by name."""
     with tempfile.TemporaryDirectory(prefix="tailrace-model-") as folder:
         model.save(Path(folder))
         return {path.name: path.read_bytes() for path in Path(folder).iterdir()}

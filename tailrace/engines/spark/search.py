@@ -1,4 +1,4 @@
-"""Trials of the search as Spark tasks: one task each, on one thread, with the rows shipped once per executor."""
+"""Trials of the search as Spark tasks: one task each, on one thread; each executor receives the rows once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from tailrace.engines.search import Job, Run, TrialResult, one_thread, run_job, trial_rows
 from tailrace.engines.spark.failures import freed, guarded, spark_errors
-from tailrace.engines.spark.progress import told
+from tailrace.engines.spark.progress import progress_reports
 from tailrace.engines.spark.workers import settle
 from tailrace.spec import PipelineSpec
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Shipment:
-    """What every trial of a search needs; Spark keeps a copy in each worker process for as long as it lives."""
+    """What every trial of a search needs; Spark keeps a copy in each worker process until the process ends."""
 
     spec: PipelineSpec
     rows: pa.Table
@@ -44,8 +44,8 @@ def in_tasks(
 ) -> Iterator[Run]:
     """Runs jobs on the executors, as many at once as there are cores; labels are booleans, rows sorted by time.
 
-    `tell` is told how many trials of a round are done. Raises TrainingFailed if the rows cannot be compared
-    on, and what `spark_errors` does.
+    `tell` receives how many trials of a round are done. Raises TrainingFailed if trials cannot be compared on
+    these rows, and the errors of `spark_errors`.
     """
     trial_rows(spec, rows, labels)
     doing = f"The hyperparameter search of {spec.name}"
@@ -54,7 +54,7 @@ def in_tasks(
         shipment = context.broadcast(_Shipment(spec, rows.combine_chunks(), labels, seed))
 
     def run(jobs: Sequence[Job]) -> list[TrialResult]:
-        with spark_errors(doing), told(spark, lambda progress: tell(f"Searching {spec.name}, {progress}")):
+        with spark_errors(doing), progress_reports(spark, lambda progress: tell(f"Searching {spec.name}, {progress}")):
             return context.parallelize(jobs, len(jobs)).map(functools.partial(_run_shipped, shipment)).collect()
 
     with freed(shipment.destroy):
@@ -63,8 +63,8 @@ def in_tasks(
 
 @guarded
 def _run_shipped(shipment: Broadcast[_Shipment], job: Job) -> TrialResult:
-    held = shipment.value
+    shipped = shipment.value
     with one_thread():
-        outcome = run_job(held.spec, trial_rows(held.spec, held.rows, held.labels), held.seed, job)
+        outcome = run_job(shipped.spec, trial_rows(shipped.spec, shipped.rows, shipped.labels), shipped.seed, job)
     settle()
     return outcome

@@ -1,4 +1,4 @@
-"""Settings -> a running Spark session, or a sentence that says why there is none."""
+"""Starts a Spark session from the settings, or raises an error that says why it cannot."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
 
 def conf_of(settings: SparkSettings) -> dict[str, str]:
-    """Spark's configuration, secure and quiet unless `settings.conf` says otherwise."""
+    """Spark's configuration; secure and quiet unless `settings.conf` overrides it."""
     conf = {
         "spark.master": settings.master,
         "spark.driver.memory": settings.driver_memory,
-        # Executors would otherwise take the `python3` of their PATH.
+        # Otherwise executors would use the `python3` on their PATH.
         "spark.pyspark.python": settings.python or sys.executable,
         "spark.pyspark.driver.python": sys.executable,
         "spark.python.worker.reuse": "true",
-        # A worker that crashes leaves the Python stack it crashed in.
+        # A worker that crashes leaves its Python stack in the log.
         "spark.python.worker.faulthandler.enabled": "true",
         "spark.sql.execution.pyspark.udf.faulthandler.enabled": "true",
         "spark.sql.execution.arrow.pyspark.enabled": "true",
@@ -60,16 +60,16 @@ def conf_of(settings: SparkSettings) -> dict[str, str]:
     if settings.event_log:
         conf |= {"spark.eventLog.enabled": "true", "spark.eventLog.dir": _url(settings.event_log)}
     if settings.conf.get("spark.authenticate") == "true":
-        # Who shares a secret can also encrypt, and a task may carry the object store's credentials.
+        # A shared secret also makes encryption possible, and tasks may carry the object store's credentials.
         conf["spark.network.crypto.enabled"] = "true"
     return conf | dict(settings.conf)
 
 
 def open_session(settings: SparkSettings, app_name: str = "tailrace") -> SparkSession:
-    """The process's session, started if there is none; a second caller gets the running one.
+    """The session of this process; started if there is none, so a second caller gets the running one.
 
-    Raises SettingsError for settings known to fail, ClusterUnavailable if the master does not answer or gives no
-    executor within `executor_wait_seconds`, ClusterRefused if it never will (rights, image, another Python).
+    Raises SettingsError for settings that are known to fail, ClusterUnavailable if the master does not answer or no
+    executor starts within `executor_wait_seconds`, ClusterRefused if none ever will (rights, image, another Python).
     """
     from pyspark import SparkConf, SparkContext
     from pyspark.sql import SparkSession
@@ -84,7 +84,7 @@ def open_session(settings: SparkSettings, app_name: str = "tailrace") -> SparkSe
     conf = SparkConf().setAppName(app_name).setAll(list(values.items()))
     with spark_errors(f"Starting Spark on {settings.master}"):
         gateway = start_jvm(values, settings.log)
-        # The driver loads the model that it ships, and has nothing to do while Spark starts.
+        # The driver loads the model that it sends to executors, and is idle while Spark starts.
         threading.Thread(target=_import_libraries, name="tailrace-libraries", daemon=True).start()
         context = _started(settings, conf, gateway)
         try:
@@ -97,7 +97,7 @@ def open_session(settings: SparkSettings, app_name: str = "tailrace") -> SparkSe
 
 
 def _started(settings: SparkSettings, conf: SparkConf, gateway: JavaGateway | None) -> SparkContext:
-    """The context. Raises ClusterUnavailable if Spark gave up because executors end at their start."""
+    """The context. Raises ClusterUnavailable if Spark gave up because executors end right after their start."""
     from py4j.protocol import Py4JError
     from pyspark import SparkContext
 
@@ -114,14 +114,14 @@ def _started(settings: SparkSettings, conf: SparkConf, gateway: JavaGateway | No
 
 
 def _import_libraries() -> None:
-    """Import what jobs will; what is missing is told by who needs it."""
+    """Import the libraries that jobs need; if one is missing, the jobs report it."""
     for name in cluster.LIBRARIES:
         with suppress(ImportError):
             importlib.import_module(name)
 
 
 def _prepare_event_log(place: str) -> None:
-    """Make the folder: Spark takes one that is there alone. Raises SettingsError if nothing can be written to it."""
+    """Create the folder: Spark only uses a folder that exists. Raises SettingsError if it cannot be written."""
     if not place or "://" in place:
         return
     try:
@@ -139,10 +139,10 @@ def _prepare_event_log(place: str) -> None:
 
 
 def _prepare_environment(settings: SparkSettings, conf: Mapping[str, str]) -> None:
-    """What Spark takes from nowhere else."""
+    """Set the environment variables that Spark reads from nowhere else."""
     if settings.java_home:
         os.environ["JAVA_HOME"] = settings.java_home
-    # A driver that is not started by spark-submit reads no `spark.pyspark.python`.
+    # A driver that was not started by spark-submit does not read `spark.pyspark.python`.
     os.environ["PYSPARK_PYTHON"] = conf["spark.pyspark.python"]
     os.environ["PYSPARK_DRIVER_PYTHON"] = conf["spark.pyspark.driver.python"]
     if settings.master.startswith("local"):
@@ -155,15 +155,15 @@ def _loopback() -> dict[str, str]:
 
 def _executors(settings: SparkSettings) -> dict[str, str]:
     conf = {
-        # Spark ends the application at twice the executors, however long it has run: on spot nodes that is soon.
+        # Spark ends the application after 2 failures per executor, over any time: on spot nodes that is soon.
         "spark.executor.maxNumFailures": str(max(10, 4 * settings.executors)),
         "spark.executor.failuresValidityInterval": "1h",
         "spark.executor.memory": settings.executor_memory,
         "spark.executor.cores": str(settings.executor_cores),
         "spark.executor.instances": str(settings.executors),
-        # A standalone master knows no instances: it gives cores.
+        # A standalone master has no number of instances: it assigns cores.
         "spark.cores.max": str(settings.executors * settings.executor_cores),
-        # Peak memory of the Python workers, to be told when one is killed for it.
+        # Measures the peak memory of the Python workers, for the message if one is killed for it.
         "spark.executor.processTreeMetrics.enabled": "true",
         "spark.executor.metrics.pollingInterval": "1s",
         "spark.executor.heartbeatInterval": "5s",
@@ -189,19 +189,19 @@ def _kubernetes(settings: SparkSettings) -> dict[str, str]:
     conf = {
         "spark.kubernetes.namespace": settings.namespace,
         "spark.kubernetes.container.image": settings.image,
-        # Executors reach the driver at its address: no service, no cluster DNS.
+        # Executors use the driver's IP address: no service and no cluster DNS are needed.
         "spark.kubernetes.executor.useDriverPodIP": "true",
         "spark.kubernetes.executor.deleteOnTermination": "true",
-        # Spark would clean up services and volume claims that are never made, and need rights on them for it.
+        # Otherwise Spark would clean up services and volume claims that it never makes, and need rights for that.
         "spark.kubernetes.driver.service.deleteOnTermination": "false",
         "spark.kubernetes.driver.ownPersistentVolumeClaim": "false",
         "spark.kubernetes.driver.reusePersistentVolumeClaim": "false",
         "spark.kubernetes.driver.requestTimeout": "10000",
         "spark.kubernetes.driver.connectionTimeout": "10000",
-        # A secret of the application's own, carried by the executors' environment; what they say is encrypted.
+        # The application's own secret, in the executors' environment; their traffic is encrypted.
         "spark.authenticate": "true",
         "spark.network.crypto.enabled": "true",
-        # An executor told to go (spot node, drain) hands over what it holds.
+        # An executor that must stop (spot node, drain) hands over its data first.
         "spark.decommission.enabled": "true",
         "spark.storage.decommission.enabled": "true",
         "spark.storage.decommission.rddBlocks.enabled": "true",
@@ -209,7 +209,7 @@ def _kubernetes(settings: SparkSettings) -> dict[str, str]:
         "spark.kubernetes.executor.terminationGracePeriodSeconds": f"{preflight.grace_seconds(settings.pod_template)}s",
     }
     if settings.pod_template:
-        # The template names the executors' account: Spark would replace it by either of the keys below.
+        # The template sets the executors' account: either of the keys below would replace it.
         conf["spark.kubernetes.executor.podTemplateFile"] = settings.pod_template
     else:
         conf |= {

@@ -1,6 +1,6 @@
-"""The lake's rows as DataFrames, and DataFrames as staged rows: Spark's own readers and writers.
+"""The lake's rows as DataFrames, and DataFrames as staged rows, with Spark's own readers and writers.
 
-Spark is told each file and the columns to expect, so it neither lists folders nor guesses types.
+Spark receives each file and the expected columns, so it neither lists folders nor guesses types.
 """
 
 # ruff: noqa: TID253 - a leaf: the engine imports it when it reads or writes.
@@ -19,24 +19,24 @@ from tailrace.errors import BadInput
 
 
 def read(session: SparkSession, scan: Scan, native_reader: str = "") -> DataFrame:
-    """The rows of a scan, in its columns; rows that this process holds are handed over.
+    """The rows of a scan, in its columns; rows in this process's memory are sent to Spark.
 
-    A table that needs its format's own reader is read through `native_reader`; "delta" is the one there is, and
+    A table that needs its format's own reader is read through `native_reader`. The only one is "delta", which
     needs the delta-spark jars. Raises BadInput if none is set.
     """
     if scan.native is not None:
         return _natively(session, scan.native, native_reader).select(*map(quoted, scan.schema.names))
     schema: Any = from_arrow_schema(scan.schema)
     if not scan.files:
-        # In one chunk: of a table in chunks Spark 4.1 drops all that follow an empty one.
+        # As one chunk: from a table in several chunks, Spark 4.1 drops everything after an empty chunk.
         return session.createDataFrame(scan.reader().read_all().combine_chunks(), schema)
     return session.read.schema(schema).parquet(*[_literal(_url(file)) for file in scan.files])
 
 
 def write(frame: DataFrame, target: Target) -> Staged:
-    """Stage the frame's rows, a file to a partition that has any; one of its columns is `ds`.
+    """Stage the frame's rows, one file for each partition that has rows; one of its columns is `ds`.
 
-    Raises SchemaMismatch, StorageFull, LakeUnavailable, and what Spark does.
+    Raises SchemaMismatch, StorageFull, LakeUnavailable, and Spark's errors.
     """
     schema = to_arrow_schema(frame.schema)
     writer = frame.write.mode("append").option("compression", "zstd")
@@ -58,10 +58,10 @@ def _natively(session: SparkSession, table: NativeTable, native_reader: str) -> 
 
 
 def _url(address: str) -> str:
-    """A path would be looked for on the cluster's default file system. Hadoop wants it as it is, not encoded."""
+    """A URL, because a path would mean the cluster's default file system. Hadoop wants it unencoded."""
     return address if "://" in address else f"file://{address}"
 
 
 def _literal(address: str) -> str:
-    """The address without a pattern's meaning: Spark takes what it reads for one."""
+    """The address with pattern characters escaped: Spark treats what it reads as a pattern."""
     return re.sub(r"([\\{}\[\]*?])", r"\\\1", address)

@@ -1,4 +1,4 @@
-"""Training on Spark: candidates of one machine as tasks side by side, distributed ones on the whole cluster."""
+"""Training on Spark: single-machine candidates as parallel tasks, distributed candidates on all executors together."""
 
 # ruff: noqa: TID253 - a leaf: the engine imports it when it trains.
 
@@ -23,7 +23,7 @@ from tailrace.engines.search import WATCH_SHARE, Job, Run, TrialResult, best_of,
 from tailrace.engines.spark.distributed import Fit, learning, measured
 from tailrace.engines.spark.dry_run import fitting, some_of
 from tailrace.engines.spark.failures import freed, spark_errors
-from tailrace.engines.spark.progress import told
+from tailrace.engines.spark.progress import progress_reports
 from tailrace.engines.spark.rows import FrameRows, framed
 from tailrace.engines.spark.search import in_tasks
 from tailrace.rows import refusals
@@ -45,8 +45,8 @@ def train(
 ) -> Trained:
     """`Engine.train` on a cluster that runs `slots` tasks at once.
 
-    Rows come to the driver only for candidates of one machine: they learn there, or from a copy on each executor. A
-    few of them also come for the dry run of the others.
+    Rows come to the driver only for single-machine candidates: they learn there, or from a copy on each executor. A
+    few rows also come for the dry run of distributed candidates.
     """
     with _kept(rows):
         with _searching(session, spec, rows, seed=seed, slots=slots, tell=tell) as run:
@@ -60,21 +60,21 @@ def train(
         doing = f"Training {spec.name}'s {candidate.name}"
         with (
             spark_errors(doing),
-            told(session, lambda progress: tell(f"{doing}, {progress}")),
+            progress_reports(session, lambda progress: tell(f"{doing}, {progress}")),
             learning(spec, candidate, framed(session, rows), seed=seed, workers=slots) as fit,
         ):
             return Trained(fit(best.parameters), best, tried)
 
 
 def _refusals(session: SparkSession, spec: PipelineSpec, rows: LabelledRows, tell: Tell) -> Callable[[Job], str | None]:
-    """What a dry run finds of the candidates, each fitted as its trials will be."""
+    """Problems that a dry run finds in the candidates; each is fitted in the same way as its trials."""
     if isinstance(rows, FrameRows) and all(is_distributed(candidate) for candidate in spec.candidates):
         with spark_errors(f"The dry run of {spec.name}"):
             table, labels = some_of(rows)
     else:
         table, labels = rows.table(), _labels(rows)
     with (
-        told(session, lambda progress: tell(f"The dry run of {spec.name}, {progress}")),
+        progress_reports(session, lambda progress: tell(f"The dry run of {spec.name}, {progress}")),
         fitting(session, spec) as on_cluster,
     ):
         return dry_run.refusals(spec, table, labels, on_cluster)
@@ -82,7 +82,7 @@ def _refusals(session: SparkSession, spec: PipelineSpec, rows: LabelledRows, tel
 
 @contextmanager
 def _kept(rows: LabelledRows) -> Iterator[None]:
-    """Hold rows that Spark has, in the cluster's memory, while they are learned from."""
+    """Keep rows that are in Spark in the cluster's memory while models learn from them."""
     if not isinstance(rows, FrameRows):
         yield
         return
@@ -101,7 +101,7 @@ def _searching(
     slots: int,
     tell: Tell,
 ) -> Iterator[Run]:
-    """Runs jobs of both kinds: those of one machine side by side, then the others."""
+    """Runs jobs of both kinds: single-machine jobs in parallel, then the others."""
     together = [candidate for candidate in spec.candidates if is_distributed(candidate)]
     with ExitStack() as stack:
         if len(together) < len(spec.candidates):
@@ -121,9 +121,10 @@ def _searching(
 def _one_by_one(
     session: SparkSession, spec: PipelineSpec, rows: FrameRows, seed: int, slots: int, tell: Tell
 ) -> Iterator[Callable[[Job], TrialResult]]:
-    """Runs a distributed candidate's trial on the whole cluster.
+    """Runs a distributed candidate's trial on all executors together.
 
-    Raises TrainingFailed if the rows cannot be compared on, and what `spark_errors` does if no parameter is to blame.
+    Raises TrainingFailed if trials cannot be compared on the rows, and the errors of `spark_errors` unless the
+    parameters caused them.
     """
     doing = f"The hyperparameter search of {spec.name}"
     with ExitStack() as stack:
@@ -141,7 +142,10 @@ def _one_by_one(
                 return TrialResult(state, value, found, time.monotonic() - started)
 
             try:
-                with spark_errors(f"A trial of {name}"), told(session, lambda progress: tell(f"{doing}, {progress}")):
+                with (
+                    spark_errors(f"A trial of {name}"),
+                    progress_reports(session, lambda progress: tell(f"{doing}, {progress}")),
+                ):
                     if name not in fits:
                         opened = learning(spec, job.candidate, learn, seed=seed, workers=slots)
                         fits[name] = stack.enter_context(opened)
@@ -149,8 +153,8 @@ def _one_by_one(
                     return ended("complete", measured(watch, model)[spec.search.metric])
             except NO_CANDIDATES_FAULT:
                 raise
-            except Exception as error:  # noqa: BLE001 - whatever a library raises on parameters that it does not like
-                # A bad combination of parameters ends its own trial; the search goes on.
+            except Exception as error:  # noqa: BLE001 - whatever a library raises on unsuitable parameters
+                # A bad combination of parameters ends only its own trial; the search continues.
                 return ended("failed", error=error_text(error))
 
         yield run

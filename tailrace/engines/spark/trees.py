@@ -1,4 +1,4 @@
-"""Tree ensembles that Spark ML fitted, read from the file the driver's JVM writes of them."""
+"""Tree ensembles that Spark ML fitted, read from a file that the driver's JVM writes."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ LEAF = -1
 def trees_of(fitted: Any, *, shares: bool, rounded: Callable[[np.ndarray], np.ndarray]) -> Trees:
     """The trees of a fitted forest or of boosted trees.
 
-    A leaf's value is its share of the positive class (`shares`), else what it predicts; `rounded` is applied to it.
-    The file is Spark's own (`MLWriter.saveToLocal`): walking the trees through Py4J would take a call a node and field.
+    A leaf's value is its share of the positive class (`shares`), else its prediction; `rounded` is applied to it. The
+    file is in Spark's own format (`MLWriter.saveToLocal`): through Py4J, each field of each node would be one call.
     """
     with tempfile.TemporaryDirectory(prefix="tailrace-trees-") as folder:
         path = Path(folder, "model")
@@ -62,7 +62,7 @@ class _Bytes:
 
 
 def _read_nodes(content: bytes) -> list[_Node]:
-    """The nodes as `EnsembleModelReadWrite` of Spark 4.1 writes them."""
+    """The nodes in the format of `EnsembleModelReadWrite` in Spark 4.1."""
     source = _Bytes(content)
     (count,) = source.take("i")
     nodes = []
@@ -74,7 +74,9 @@ def _read_nodes(content: bytes) -> list[_Node]:
         (categories,) = source.take("i")
         nodes.append(_Node(tree, identity, prediction, statistics, left, right, feature, split, categories))
     if source.at != len(content):
-        raise ValueError(f"Spark's file of trees has {len(content)} bytes, of which {source.at} are understood.")
+        raise ValueError(
+            f"Spark's file of trees has {len(content)} bytes, but only {source.at} of them could be parsed."
+        )
     return sorted(nodes, key=lambda node: (node.tree, node.identity))
 
 

@@ -1,4 +1,4 @@
-"""What keeps PySpark's Python workers from paying for each task what only their first one must."""
+"""Does once per PySpark worker process what PySpark would otherwise repeat for each task."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import sys
 import zipimport
 
 _modules = 0
-"""How many were imported when this process last settled."""
+"""How many modules were imported when this process last settled."""
 
 
 def settle() -> None:
-    """Make the next task of this worker process start at once; call it at the end of one.
+    """Make the next task of this worker process start without delay; call it at the end of a task.
 
-    Before a task PySpark invalidates the caches of imports, at which Python up to 3.12 reads the list of files of
-    every archive on its path anew, Spark's own among them. After a task it collects garbage, which walks through all
-    that XGBoost and pandas brought with them. The two took 0.3 s a task.
+    Before each task PySpark clears the import caches, so that Python up to 3.12 reads again the file list of every
+    archive on its path, including Spark's own. After each task it collects garbage, which scans every object that
+    XGBoost and pandas created. The two took 0.3 s per task.
     """
     for place, finder in list(sys.path_importer_cache.items()):
         if isinstance(finder, zipimport.zipimporter):
-            # Whoever imports from the archive again gets a new one, from the list that Python keeps beside it.
+            # A later import from the archive creates a new importer, from the file list that Python caches separately.
             del sys.path_importer_cache[place]
     global _modules
     if len(sys.modules) > _modules:

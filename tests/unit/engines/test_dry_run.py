@@ -39,7 +39,7 @@ def test_the_catalog_has_no_problems(spec):
     ("engine", "why"),
     [
         (LocalEngine(), "the engine is 'local'"),
-        (SparkEngine(SparkSettings(java_home="/nowhere")), "Spark needs Java 17 or newer and none was found"),
+        (SparkEngine(SparkSettings(java_home="/nowhere")), "Spark needs Java 17 or newer, but none was found"),
     ],
     ids=["local", "without Java"],
 )

@@ -55,7 +55,7 @@ def test_a_model_that_cannot_be_taken_out_of_spark_is_refused_before_the_search(
     from tailrace.engines.spark import distributed
 
     def not_understood(*args, **kwargs):
-        raise ValueError("Spark's file of trees has 9 bytes, of which 8 are understood.")
+        raise ValueError("Spark's file of trees has 9 bytes, but only 8 of them could be parsed.")
 
     monkeypatch.setattr(distributed, "trees_of", not_understood)
     both = replace(spec, candidates=(FOREST, BASELINE))

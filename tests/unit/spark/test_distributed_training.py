@@ -364,7 +364,7 @@ def test_a_trial_that_fails_ends_alone(engine, spec, lake):
 def test_one_class_cannot_be_learned(engine, spec, lake):
     rows = load(lake, engine, spec).learning
     one = replace(rows, frame=rows.frame.where(f"{LABEL}"), rows=rows.frame.where(f"{LABEL}").count())
-    with pytest.raises(TrainingFailed, match="one class of 'left' only"):
+    with pytest.raises(TrainingFailed, match="only one class of 'left'"):
         engine.train(replace(spec, candidates=(FOREST,)), one, seed=1, trials=1, on_trial=lambda trial: None)
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from tailrace.engines.spark import cluster, jvm
 from tailrace.engines.spark.failures import guarded, spark_errors
-from tailrace.engines.spark.progress import told
+from tailrace.engines.spark.progress import progress_reports
 from tailrace.engines.spark.session import open_session
 from tailrace.errors import (
     ClusterRefused,
@@ -138,7 +138,7 @@ def test_progress_is_told_while_a_job_runs_and_up_to_the_last_task(spark, tmp_pa
         while not seen.exists() and time.monotonic() < deadline:
             time.sleep(0.05)
 
-    with told(spark, tell):
+    with progress_reports(spark, tell):
         spark.sparkContext.parallelize(range(4), 4).map(until_seen).collect()
     assert heard[0].done == 0
     assert (heard[-1].done, heard[-1].total, heard[-1].failed) == (4, 4, 0)
