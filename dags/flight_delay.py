@@ -1,16 +1,16 @@
 """### Flight delays
 
 Which of the day's flights out of New York will arrive 15 minutes late or more, or be cancelled or
-diverted? Predictions are due at the day's first minute, New York time.
+diverted? Predictions are due at 00:00 of the day, New York time.
 
 **predict__flight_delay** scores a day with the champion *as of* that day, audits the staged
-predictions, and publishes them in one transaction. Backfill any range: rerunning a day with the same
-features and model changes nothing. **train__flight_delay** trains a challenger as of the day,
-compares it with the champion on the same holdout, and promotes it if it is better; a *skipped*
-promote task says why the champion stays.
+predictions, and publishes them in one transaction. You can backfill any range: if a day is run again
+with the same features and model, nothing changes. **train__flight_delay** trains a challenger as of
+the day, compares it with the champion on the same holdout, and promotes it if it is better. If the
+task *promote* is skipped, it says why the champion stays.
 """
 
-from airflow.sdk import DAG  # noqa: F401  Airflow takes files that name it for DAG files
+from airflow.sdk import DAG  # noqa: F401  Airflow looks for DAGs only in files that name DAG
 
 from tailrace.orchestration.dags import pipeline_dags
 

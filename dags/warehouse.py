@@ -1,17 +1,17 @@
 """### Warehouse
 
-Every night at a quarter past midnight, New York time: lands the source's extract of the day, builds
-and tests the warehouse's tables with dbt, and for each pipeline judges the day's features and
-outcomes with Great Expectations before the lake takes them.
+This DAG runs every night at 00:15, New York time. It lands the source's extract of the day, and
+builds and tests the warehouse's tables with dbt. For each pipeline it then checks the day's features
+and outcomes with Great Expectations, and stores them in the lake.
 
-**A range of days** in one run: trigger it with *First day* and *Day*. **Rerunning** a day is safe:
-the same extract leaves the lake as it is. **A refused day** stays as it was; the failed task's log
-names the expectation, what was seen, and some of the bad rows.
+**Several days** in one run: trigger the DAG with *First day* and *Day*. **Running a day again** is
+safe: the same extract does not change the lake. **If a day is refused**, the lake keeps the rows it
+had. The log of the failed task names the expectation, the observed value, and some of the bad rows.
 """
 
 import datetime as dt
 
-from airflow.sdk import DAG  # noqa: F401  Airflow takes files that name it for DAG files
+from airflow.sdk import DAG  # noqa: F401  Airflow looks for DAGs only in files that name DAG
 
 from tailrace.orchestration.dags import warehouse_dag
 from tailrace.spec import Schedule
