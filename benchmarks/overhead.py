@@ -98,22 +98,24 @@ def measure(what: str) -> dict[str, float]:
     from tailrace.spec import registry
     from tailrace.stages import audit, build, evaluate, ingest, promote, publish, score, snapshot, train
     from tailrace.wiring import Wiring
+    from tailrace.work import Work
 
     services, spec = Wiring(settings.load()), registry.get("flight_delay")
+    work = Work(services=services, spec=spec, run_id="by-itself")
     if what == "prepare":
         ingest.run(services, FIRST, LAST)
         build.run(services, FIRST, LAST)
         for offset in range((LAST - FIRST).days + 1):
-            snapshot.run(services, spec, FIRST + dt.timedelta(days=offset), "bench")
-        trained = train.run(services, spec, TRAINED, seed=1, trials=TRIALS)
-        evaluate.run(services, spec, trained.run_id)
-        promote.run(services, spec, trained.run_id, recorded_at=dt.datetime.now(dt.UTC))
+            snapshot.run(work, FIRST + dt.timedelta(days=offset))
+        trained = train.run(work, TRAINED, seed=1, trials=TRIALS)
+        evaluate.run(work, trained.training_run)
+        promote.run(work, trained.training_run, recorded_at=dt.datetime.now(dt.UTC))
         return {}
     day, found = dt.date.fromisoformat(what), {}
     stages: Mapping[str, Callable[[], Any]] = {
-        "score": lambda: score.run(services, spec, day, "by-itself", model_versions.CURRENT),
-        "audit": lambda: audit.run(services, spec, day, "by-itself"),
-        "publish": lambda: publish.run(services, spec, day, "by-itself"),
+        "score": lambda: score.run(work, day, model=model_versions.CURRENT),
+        "audit": lambda: audit.run(work, day),
+        "publish": lambda: publish.run(work, day),
     }
     for name, stage in stages.items():
         started = time.perf_counter()

@@ -39,8 +39,10 @@ def _measure() -> list[tuple[str, int, float]]:
     from tailrace.spec import registry
     from tailrace.stages import audit, build, evaluate, ingest, promote, publish, score, snapshot, train, validate
     from tailrace.wiring import Wiring
+    from tailrace.work import Work
 
     services, spec, configured = Wiring(settings.load()), registry.get("flight_delay"), settings.load()
+    work = Work(services=services, spec=spec, run_id="bench")
     found: list[tuple[str, int, float]] = []
     count = (LAST - FIRST).days + 1
 
@@ -52,14 +54,14 @@ def _measure() -> list[tuple[str, int, float]]:
 
     timed("ingest", count, lambda: ingest.run(services, FIRST, LAST))
     timed("build", count, lambda: build.run(services, FIRST, LAST))
-    timed("validate", count, lambda: validate.run(services, spec, FIRST, LAST))
-    timed("snapshot", count, lambda: [snapshot.run(services, spec, day, "bench") for day in days.span(FIRST, LAST)])
-    trained = timed("train", 42, lambda: train.run(services, spec, TRAINED, seed=configured.seed, trials=TRIALS))
-    timed("evaluate", 7, lambda: evaluate.run(services, spec, trained.run_id))
+    timed("validate", count, lambda: validate.run(work, FIRST, LAST))
+    timed("snapshot", count, lambda: [snapshot.run(work, day) for day in days.span(FIRST, LAST)])
+    trained = timed("train", 42, lambda: train.run(work, TRAINED, seed=configured.seed, trials=TRIALS))
+    timed("evaluate", 7, lambda: evaluate.run(work, trained.training_run))
     now = dt.datetime.now(dt.UTC)
-    timed("promote", 1, lambda: promote.run(services, spec, trained.run_id, recorded_at=now))
-    timed("score", 1, lambda: score.run(services, spec, TRAINED, "bench"))
-    timed("audit", 1, lambda: audit.run(services, spec, TRAINED, "bench"))
-    timed("publish", 1, lambda: publish.run(services, spec, TRAINED, "bench"))
+    timed("promote", 1, lambda: promote.run(work, trained.training_run, recorded_at=now))
+    timed("score", 1, lambda: score.run(work, TRAINED))
+    timed("audit", 1, lambda: audit.run(work, TRAINED))
+    timed("publish", 1, lambda: publish.run(work, TRAINED))
     timed("build one day more", 1, lambda: build.run(services, LAST, LAST))
     return found

@@ -6,7 +6,7 @@ import datetime as dt
 import functools
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tailrace.contracts import Lake
+from tailrace.contracts import Lake, Services
 from tailrace.lake.memory import MemoryLake
 from tailrace.settings import Project
+from tailrace.spec import PipelineSpec
+from tailrace.work import Work
 
 
 def churn_rows(rows: int, seed: int = 0) -> tuple[pa.Table, pa.Array]:
@@ -96,3 +98,10 @@ def new_project(root: Path, monkeypatch: pytest.MonkeyPatch, settings: str = "")
     project.file.write_text(settings)
     monkeypatch.setenv("TAILRACE_PROJECT", str(root))
     return project
+
+
+def work(
+    services: Services, spec: PipelineSpec, run_id: str = "r", *, request: Mapping[str, str] | None = None
+) -> Work:
+    """What a stage carries."""
+    return Work(services=services, spec=spec, run_id=run_id, request=request or {})

@@ -13,6 +13,7 @@ from tailrace.contracts import Services
 from tailrace.errors import BadInput
 from tailrace.operations import people
 from tailrace.spec import PipelineSpec, registry
+from tailrace.work import Work
 
 
 def promote(
@@ -34,8 +35,7 @@ def promote(
     if (training_run is None) == (version is None):
         raise BadInput("Name the model with either --run or --version.")
     decided = stage.run(
-        services,
-        spec,
+        Work(services=services, spec=spec, run_id=options.new_run_id()),
         _run_of_version(services, spec, version or "") if training_run is None else training_run,
         recorded_at=options.now(),
         decided_by=people.user(),
@@ -60,8 +60,7 @@ def rollback(
     from tailrace.stages import promote as stage
 
     decided = stage.roll_back(
-        options.services(),
-        registry.get(pipeline),
+        Work(services=options.services(), spec=registry.get(pipeline), run_id=options.new_run_id()),
         version,
         recorded_at=options.now(),
         decided_by=people.user(),

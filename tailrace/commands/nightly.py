@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -11,9 +10,9 @@ import typer
 from tailrace import days
 from tailrace.champions import model_versions
 from tailrace.commands import options, output, stale_days
-from tailrace.contracts import Services
 from tailrace.errors import SpecError
-from tailrace.spec import PipelineSpec, registry
+from tailrace.spec import registry
+from tailrace.work import Work
 
 
 def warehouse(
@@ -29,7 +28,7 @@ def warehouse(
     """Load a day or a range of days into the lake: ingest, build, validate, snapshot."""
     from tailrace.stages import build, ingest, snapshot, validate
 
-    asked = options.request(reason=reason)
+    request = options.request(reason=reason)
     services = options.services()
     specs, problems = registry.load(estimators=False) if pipeline is None else ((registry.get(pipeline),), ())
     first, last = options.day_range(date, to)
@@ -41,12 +40,13 @@ def warehouse(
         advance("built")
         rows = []
         for spec in specs:
-            validated = validate.run(services, spec, first, last)
+            work = Work(services=services, spec=spec, run_id=options.new_run_id(), request=request)
+            validated = validate.run(work, first, last)
             advance(f"{spec.name} validated")
             for warning in validated.warnings:
                 output.warn(warning)
             for day in () if dry_run else days.span(first, last):
-                taken = snapshot.run(services, spec, day, options.new_run_id(), asked=asked)
+                taken = snapshot.run(work, day)
                 rows.append(
                     {
                         "pipeline": spec.name,
@@ -80,39 +80,30 @@ def predict(
     """Score, audit and publish a day or a range of days. Days published from the same inputs are skipped."""
     services, spec = options.services(engine), registry.get(pipeline)
     model_versions.check_choice(model)
-    asked = options.request(reason=reason, engine=engine, model=model)
+    request = options.request(reason=reason, engine=engine, model=model)
     first, last = options.day_range(date, to)
     stale_days.warn("score", services, spec, first, last)
     rows = []
     with output.steps("predict", (last - first).days + 1) as advance:
         for day in days.span(first, last):
-            rows.append(_predict(services, spec, day, model, asked, force=force, dry_run=dry_run))
+            work = Work(services=services, spec=spec, run_id=options.new_run_id(), request=request)
+            rows.append(_predict(work, day, model=model, force=force, dry_run=dry_run))
             advance(f"{'audited' if dry_run else 'published'} {day}")
     output.table(f"predictions/{pipeline}", rows, as_json)
 
 
-def _predict(
-    services: Services,
-    spec: PipelineSpec,
-    day: dt.date,
-    model: str,
-    asked: Mapping[str, str],
-    *,
-    force: bool,
-    dry_run: bool,
-) -> dict[str, Any]:
+def _predict(work: Work, day: dt.date, *, model: str, force: bool, dry_run: bool) -> dict[str, Any]:
     """Score, audit and publish one day; returns its row of the table."""
     from tailrace.stages import audit, publish, score
 
-    run_id = options.new_run_id()
-    scored = score.run(services, spec, day, run_id, model, force=force or dry_run, asked=asked)
+    scored = score.run(work, day, model=model, force=force or dry_run)
     row: dict[str, Any] = {"day": day, "rows": scored.rows, "model": scored.model_version, "psi": None}
     if scored.already:
-        held = services.lake.days(spec.predictions_table)[day]
+        held = work.services.lake.days(work.spec.predictions_table)[day]
         return {**row, "version": held.version, "unchanged": True}
-    row["psi"] = audit.run(services, spec, day, run_id).psi
+    row["psi"] = audit.run(work, day).psi
     if dry_run:
-        publish.discard(services, spec, day, run_id)
+        publish.discard(work, day)
         return {**row, "version": None, "unchanged": True}
-    published = publish.run(services, spec, day, run_id)
+    published = publish.run(work, day)
     return {**row, "version": published.commit.version, "unchanged": published.unchanged}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,11 +16,11 @@ import typer
 from tailrace import days
 from tailrace.champions import model_versions
 from tailrace.commands import options, output, stale_days, training
-from tailrace.contracts import Services
 from tailrace.errors import BadInput, TailraceError
 from tailrace.lineage import run_tags
 from tailrace.operations import os_errors, people, stage_result_file
-from tailrace.spec import PipelineSpec, registry
+from tailrace.spec import registry
+from tailrace.work import Work
 
 RunId = Annotated[
     str | None, typer.Option("--run-id", help="The staging run: later stages find the staged rows by it.")
@@ -77,56 +77,50 @@ def run(
     with _errors_also_in(result, applications):
         services, spec = options.services(engine, applications.append), registry.get(pipeline)
         first, last = options.day_range(date, to)
-        chosen = Chosen(model, trials, _run_id(run_id), training_run, force, dry_run, _asked(asked))
-        rows = _run_stage(stage, services, spec, first, last, chosen)
+        work = Work(services=services, spec=spec, run_id=_run_id(run_id), request=_asked(asked))
+        chosen = Chosen(model=model, trials=trials, training_run=training_run, force=force, dry_run=dry_run)
+        rows = _run_stage(stage, work, first, last, chosen=chosen)
     if result:
         stage_result_file.write_result(result, rows, "".join(applications[-1:]))
     stale_days.warn(stage, services, spec, first, last)
     output.table(f"{stage.value} {pipeline}", rows, as_json)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Chosen:
     """What `tailrace run` was asked for besides the stage, the pipeline and the days."""
 
     model: str
     trials: int | None
-    run_id: str
     training_run: str | None
     force: bool
     dry_run: bool
-    asked: Mapping[str, str]
 
 
-def _run_stage(
-    stage: Stage, services: Services, spec: PipelineSpec, first: dt.date, last: dt.date, chosen: Chosen
-) -> list[Any]:
+def _run_stage(stage: Stage, work: Work, first: dt.date, last: dt.date, *, chosen: Chosen) -> list[Any]:
     from tailrace.stages import audit, build, evaluate, ingest, monitor, promote, publish, score, snapshot, validate
 
     if stage is Stage.ingest:
-        return [ingest.run(services, first, last)]
+        return [ingest.run(work.services, first, last)]
     if stage is Stage.build:
-        return [build.brief(node) for node in build.run(services, first, last).nodes]
+        return [build.brief(node) for node in build.run(work.services, first, last).nodes]
     if stage is Stage.validate:
-        return [validate.run(services, spec, first, last)]
-    run_id, asked = chosen.run_id, chosen.asked
+        return [validate.run(work, first, last)]
 
     def training_run(day: dt.date) -> str:
-        return _latest_run(services, spec, day) if chosen.training_run is None else chosen.training_run
+        return _latest_run(work, day) if chosen.training_run is None else chosen.training_run
 
     each_day: dict[Stage, Callable[[dt.date], Any]] = {
-        Stage.snapshot: lambda day: snapshot.run(services, spec, day, run_id, asked=asked),
+        Stage.snapshot: lambda day: snapshot.run(work, day),
         Stage.train: lambda day: training.train_with_progress(
-            services, spec, day, chosen.trials, chosen.force, not chosen.dry_run, chosen.asked
+            work, day, trials=chosen.trials, force=chosen.force, challenge=not chosen.dry_run
         ),
-        Stage.evaluate: lambda day: evaluate.run(services, spec, training_run(day)),
-        Stage.promote: lambda day: promote.run(services, spec, training_run(day), recorded_at=options.now()),
-        Stage.score: lambda day: score.run(
-            services, spec, day, run_id, chosen.model, force=chosen.force or chosen.dry_run, asked=asked
-        ),
-        Stage.audit: lambda day: audit.run(services, spec, day, run_id),
-        Stage.publish: lambda day: publish.run(services, spec, day, run_id),
-        Stage.monitor: lambda day: monitor.run(services, spec, day, run_id),
+        Stage.evaluate: lambda day: evaluate.run(work, training_run(day)),
+        Stage.promote: lambda day: promote.run(work, training_run(day), recorded_at=options.now()),
+        Stage.score: lambda day: score.run(work, day, model=chosen.model, force=chosen.force or chosen.dry_run),
+        Stage.audit: lambda day: audit.run(work, day),
+        Stage.publish: lambda day: publish.run(work, day),
+        Stage.monitor: lambda day: monitor.run(work, day),
     }
     return [each_day[stage](day) for day in days.span(first, last)]
 
@@ -153,9 +147,10 @@ def _asked(text: str) -> dict[str, str]:
     return {people.plain_text(name): people.plain_text(value) for name, value in held.items()}
 
 
-def _latest_run(services: Services, spec: PipelineSpec, day: dt.date) -> str:
+def _latest_run(work: Work, day: dt.date) -> str:
     """The last finished training run as of a day. Raises BadInput if there is none."""
-    for record in services.tracker.runs(spec.name):
+    spec = work.spec
+    for record in work.services.tracker.runs(spec.name):
         if record.status == "finished" and record.tags.get(run_tags.DAY) == str(day):
             return record.run_id
     raise BadInput(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import Annotated, Any
@@ -12,8 +12,9 @@ import typer
 
 from tailrace import days, settings
 from tailrace.commands import options, output, stale_days
-from tailrace.contracts import Services, Trial
-from tailrace.spec import PipelineSpec, registry
+from tailrace.contracts import Trial
+from tailrace.spec import registry
+from tailrace.work import Work
 
 
 class DataChoice(StrEnum):
@@ -38,20 +39,21 @@ def train(
 
     day = days.parse(date, "--date")
     services, spec = options.services(engine), registry.get(pipeline, estimators=True)
-    asked = options.request(reason=reason, engine=engine)
+    request = options.request(reason=reason, engine=engine)
+    work = Work(services=services, spec=spec, run_id=options.new_run_id(), request=request)
     stale_days.warn("train", services, spec, day, day)
-    trained = train_with_progress(services, spec, day, trials, force, not dry_run, asked)
-    evaluated = evaluate.run(services, spec, trained.run_id)
+    trained = train_with_progress(work, day, trials=trials, force=force, challenge=not dry_run)
+    evaluated = evaluate.run(work, trained.training_run)
     if dry_run:
         outcome, why = "dry run", "Nothing was promoted."
     else:
-        decided = promote.run(services, spec, trained.run_id, recorded_at=options.now())
+        decided = promote.run(work, trained.training_run, recorded_at=options.now())
         outcome, why = decided.outcome, decided.reason
     output.table(
         f"train {pipeline} as of {date}",
         [
             {
-                "run": trained.run_id,
+                "run": trained.training_run,
                 "version": trained.version,
                 "candidate": trained.candidate,
                 spec.gate.metric: evaluated.metrics[spec.gate.metric],
@@ -88,29 +90,19 @@ def reproduce(
         raise typer.Exit(1)
 
 
-def train_with_progress(
-    services: Services,
-    spec: PipelineSpec,
-    day: dt.date,
-    trials: int | None,
-    force: bool,
-    challenge: bool,
-    asked: Mapping[str, str],
-) -> Any:
+def train_with_progress(work: Work, day: dt.date, *, trials: int | None, force: bool, challenge: bool) -> Any:
     from tailrace.stages import train as stage
 
     seed = settings.load().seed
-    with _progress_of_trials(f"train {spec.name}", trials or spec.search.trials) as on_trial:
+    with _progress_of_trials(f"train {work.spec.name}", trials or work.spec.search.trials) as on_trial:
         return stage.run(
-            services,
-            spec,
+            work,
             day,
             seed=seed,
             trials=trials,
             on_trial=on_trial,
             force=force,
             challenge=challenge,
-            asked=asked,
         )
 
 

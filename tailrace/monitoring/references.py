@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tailrace.contracts import LakeReader, Pin, Tracker
+from tailrace.contracts import LakeReader, Pin, Services, Tracker
 from tailrace.errors import UnknownName
 from tailrace.problems.metrics import index_of_shares, shares_of_counts
 from tailrace.rows import roles
@@ -83,10 +83,10 @@ class References:
 
 
 def keep(
-    lake: LakeReader,
-    tracker: Tracker,
+    services: Services,
     spec: PipelineSpec,
-    run_id: str,
+    training_run: str,
+    *,
     features: Pin,
     holdout: pa.Table,
     scores: np.ndarray,
@@ -95,21 +95,21 @@ def keep(
 
     `holdout` has the feature columns and `ds`; `scores` are in the same order.
     """
-    rows = _window(lake, spec, features, holdout)
+    rows = _window(services.lake, spec, features, holdout)
     made = References(
         {name: Reference.of(comparable(spec, rows, name), rows["ds"]) for name in spec.features.columns},
         Reference.of(pa.chunked_array([pa.array(scores, pa.float64())]), holdout["ds"]),
     )
     with tempfile.TemporaryDirectory(prefix="tailrace-references-") as folder:
         Path(folder, FILE).write_text(made.to_json())
-        tracker.log_files(run_id, Path(folder), FOLDER)
+        services.tracker.log_files(training_run, Path(folder), FOLDER)
 
 
-def of_run(tracker: Tracker, run_id: str) -> References | None:
+def of_run(tracker: Tracker, training_run: str) -> References | None:
     """The references that `keep` stored; None for a run of an earlier release of Tailrace."""
     with tempfile.TemporaryDirectory(prefix="tailrace-references-") as folder:
         try:
-            return References.from_json(tracker.fetch(run_id, f"{FOLDER}/{FILE}", Path(folder)).read_text())
+            return References.from_json(tracker.fetch(training_run, f"{FOLDER}/{FILE}", Path(folder)).read_text())
         except UnknownName:
             return None
 

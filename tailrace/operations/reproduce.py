@@ -99,7 +99,7 @@ def run(
     trained, scores = fit_best(services, spec, loaded, seed=seed, trials=trials, on_trial=on_trial)
     metrics = measure(holdout_labels(loaded), scores)
     recorded = record.tags[run_tags.MODEL_DIGEST]
-    now = inputs_of(spec, day, loaded.digests, seed, trials)
+    now = inputs_of(spec, day, digests=loaded.digests, seed=seed, trials=trials)
     return Reproduction(
         run_id,
         spec.name,

@@ -36,7 +36,7 @@ def build(run: TaskRun) -> Sequence[Any]:
     requested = run.request
     nodes: list[ModelResult] = []
     try:
-        built = stage.run(run.services, requested.first, requested.last, run.run_id, nodes.append)
+        built = stage.run(run.services, requested.first, requested.last, run_id=run.run_id, on_node=nodes.append)
     finally:
         _show(run, nodes)
     return [{"first": built.first, "last": built.last, **built.statuses}]

@@ -62,13 +62,12 @@ def promote(run: TaskRun, training_run: str) -> Sequence[Any]:
     """
     from tailrace.stages import promote as stage
 
-    spec = run.spec
     if run.request.dry_run:
         run.skip("Dry run: the model is trained and judged; who is champion was not touched.")
     # Before anything is decided: afterwards an outage of MLflow's would end in a retry.
     trained = run.services.tracker.run(training_run)
     run.link(_links(trained))
-    decided = stage.run(run.services, spec, training_run, recorded_at=dt.datetime.now(dt.UTC))
+    decided = stage.run(run.work, training_run, recorded_at=dt.datetime.now(dt.UTC))
     if decided.outcome == "waiting":
         run.leave([decided])
         _ask(run.pipeline, training_run)
@@ -144,18 +143,18 @@ class Approval(HITLOperator):
         from tailrace.stages import evaluate, promote
 
         run = TaskRun(context, self.pipeline)
-        form, wired, spec = run.form, run.services, run.spec
-        training_run = promote.run_of(wired, spec, self.training_run)
+        form, wired = run.form, run.services
+        training_run = promote.run_of(run.work_without_day, self.training_run)
         links = _links(wired.tracker.run(training_run))
         compared, decision = evaluate.comparison_of(wired, training_run), evaluate.decision_of(wired, training_run)
         against = f"champion version {compared.champion}" if compared.champion else "no champion"
         self.subject = f"{self.pipeline}: version {compared.version} against {against}"
-        self.body = self.note + approval_card.write(spec, compared, decision, links)
+        self.body = self.note + approval_card.write(run.spec, compared, decision, links)
         self.response_timeout = self._left(context)
         if form.get("dry_run"):
             log.info("%s", self.body)
             run.skip(f"Dry run: {self.subject}. The card is above; nobody was asked.", links)
-        run.leave([{"version": compared.version, "run_id": training_run, "champion": compared.champion}], links)
+        run.leave([{"version": compared.version, "training_run": training_run, "champion": compared.champion}], links)
         return super().execute(context)
 
     def _left(self, context: Any) -> dt.timedelta | None:
@@ -189,13 +188,12 @@ def decide(run: TaskRun, answer: Mapping[str, Any]) -> Sequence[Any]:
     """Carry out an approval's answer; skipped where that is a rejection."""
     from tailrace.stages import promote as stage
 
-    wired, spec = run.services, run.spec
+    work = run.work_without_day
     carry_out = stage.approve if answer["approved"] else stage.reject
-    trained = wired.tracker.run(stage.run_of(wired, spec, answer["training_run"]))
+    trained = work.services.tracker.run(stage.run_of(work, answer["training_run"]))
     run.link(_links(trained))
     decided = carry_out(
-        wired,
-        spec,
+        work,
         trained.run_id,
         recorded_at=dt.datetime.fromisoformat(answer["decided_at"]),
         decided_by=answer["decided_by"],
@@ -221,14 +219,13 @@ def roll_back(run: TaskRun) -> Sequence[Any]:
     from tailrace.champions import promotions
     from tailrace.stages import promote as stage
 
-    form, wired, spec = run.form, run.services, run.spec
+    form, work = run.form, run.work_without_day
     reason = people.plain_text(form["reason"])
     if not reason:
         raise BadInput(f"{run.pipeline} is not rolled back: the reason is empty. Say why, for the record.")
     who = getattr(run.context["dag_run"], "triggering_user_name", None) or NOBODY
     decided = stage.roll_back(
-        wired,
-        spec,
+        work,
         str(form["version"]),
         recorded_at=dt.datetime.now(dt.UTC),
         decided_by=who,
@@ -237,11 +234,12 @@ def roll_back(run: TaskRun) -> Sequence[Any]:
         dry_run=form["dry_run"],
         airflow_run=run.run_id,
     )
-    trained = wired.tracker.run(stage.run_of(wired, spec, decided.version))
+    trained = work.services.tracker.run(stage.run_of(work, decided.version))
     run.link(_links(trained))
     assert decided.effective_from  # noqa: S101  who takes over does so on a day
-    current = promotions.history(wired.lake, spec.name)[0]
-    made_by = promotions.airflow_run(wired.lake, current)
+    lake = work.services.lake
+    current = promotions.history(lake, work.spec.name)[0]
+    made_by = promotions.airflow_run(lake, current)
     own = made_by == run.run_id if made_by else _looks_own(run.context, current, who, reason)
     if decided.outcome == "kept" and not (own and _owes_event(run, current)):
         run.skip(decided.reason)

@@ -37,10 +37,9 @@ def monitor(run: TaskRun) -> Sequence[Any]:
     """Write the performance of the days."""
     from tailrace.stages import monitor as stage
 
-    requested, wired, spec = run.request, run.services, run.spec
-    record = requested.record()
-    made = [stage.run(wired, spec, day, run.run_id, asked=record) for day in requested.span]
+    requested, work = run.request, run.work
+    made = [stage.run(work, day) for day in requested.span]
     extra = {"drift": made[-1].drift or "unknown", "outcomes": sum(one.outcomes for one in made)}
-    pin = wired.lake.pin(spec.performance_table, first=requested.first, last=requested.last)
+    pin = work.services.lake.pin(work.spec.performance_table, first=requested.first, last=requested.last)
     run.announce(requested.span, extra, pin=pin)
     return made

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from tailrace.orchestration import assets, request, task_results
 from tailrace.spec import PipelineSpec, zone
+from tailrace.work import Work
 
 if TYPE_CHECKING:
     from airflow.sdk import Asset
@@ -58,6 +59,17 @@ class TaskRun:
         from tailrace.spec import registry
 
         return registry.get(self.pipeline)
+
+    @cached_property
+    def work(self) -> Work:
+        """What the run's stages carry. Raises BadInput, SpecError."""
+        record = self.request.record()
+        return Work(services=self.services, spec=self.spec, run_id=self.run_id, request=record)
+
+    @cached_property
+    def work_without_day(self) -> Work:
+        """The same for a run that works on no day: a person's decision, which is recorded in its own way."""
+        return Work(services=self.services, spec=self.spec, run_id=self.run_id)
 
     def leave(self, results: Sequence[Any], links: Links | None = None) -> None:
         """Log and keep the stage's results, one a day, and keep the links."""

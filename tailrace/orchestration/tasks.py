@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from tailrace.contracts import Trial
@@ -51,7 +52,7 @@ def validate(run: TaskRun) -> Sequence[Any]:
     from tailrace.stages import validate as stage
 
     first, last = run.request.first, run.request.last
-    return [stage.run(run.services, run.spec, first, last)]
+    return [stage.run(run.work, first, last)]
 
 
 def _lake_page(run: TaskRun, rows: Rows) -> Links:
@@ -67,8 +68,7 @@ def snapshot(run: TaskRun) -> Sequence[Any]:
     first, last = run.request.first, run.request.last
     if run.request.dry_run:
         run.skip(f"Dry run: {first} to {last} is built and valid, and not in the lake.")
-    record = run.request.record()
-    taken = [stage.run(run.services, run.spec, day, run.run_id, asked=record) for day in run.request.span]
+    taken = [stage.run(run.work, day) for day in run.request.span]
     _warn(staleness.warning_after(run.services, run.spec, last))
     run.announce(
         [one.day for one in taken],
@@ -89,7 +89,7 @@ def snapshot(run: TaskRun) -> Sequence[Any]:
 
 
 def _training_run(rows: Rows) -> str:
-    return str(rows[0]["run_id"])
+    return str(rows[0]["training_run"])
 
 
 def _training_run_page(run: TaskRun, rows: Rows) -> Links:
@@ -111,18 +111,18 @@ def train(run: TaskRun) -> Sequence[Any]:
     from tailrace.stages import train as stage
     from tailrace.training import training_set
 
-    requested, spec = run.request, registry.get(run.pipeline, estimators=True)
-    _warn(staleness.warning(run.services, spec, training_set.window(spec, requested.day)[0], requested.day))
+    requested = run.request
+    # Only a training needs its estimators to be right.
+    work = replace(run.work, spec=registry.get(run.pipeline, estimators=True))
+    _warn(staleness.warning(work.services, work.spec, training_set.window(work.spec, requested.day)[0], requested.day))
     trained = stage.run(
-        run.services,
-        spec,
+        work,
         requested.day,
         seed=settings.load().seed,
         trials=requested.trials,
         on_trial=_log_trial,
         force=requested.force,
         challenge=not requested.dry_run,
-        asked=requested.record(),
     )
     return [trained]
 
@@ -131,7 +131,7 @@ def _evaluation_pages(run: TaskRun, rows: Rows) -> Links:
     training_run_page = task_results.LINK + task_results.MLFLOW_RUN
     return {
         task_results.MLFLOW_RUN: run.context["ti"].xcom_pull(task_ids="train", key=training_run_page),
-        task_results.REPORT: task_results.evaluation_report(str(rows[0]["run_id"])),
+        task_results.REPORT: task_results.evaluation_report(str(rows[0]["training_run"])),
     }
 
 
@@ -145,7 +145,7 @@ def evaluate(run: TaskRun, training_run: str) -> Sequence[Any]:
     """Judge the challenger against the champion on the same holdout."""
     from tailrace.stages import evaluate as stage
 
-    return [stage.run(run.services, run.spec, training_run)]
+    return [stage.run(run.work, training_run)]
 
 
 def _staged(rows: Rows) -> dict[str, Any]:
@@ -179,12 +179,10 @@ def score(run: TaskRun) -> Sequence[Any]:
     from tailrace.rows import staleness
     from tailrace.stages import score as stage
 
-    requested, wired, spec = run.request, run.services, run.spec
-    force, record = requested.force or requested.dry_run, requested.record()
-    _warn(staleness.warning(wired, spec, requested.first, requested.last))
-    return [
-        stage.run(wired, spec, day, run.run_id, requested.model, force=force, asked=record) for day in requested.span
-    ]
+    requested, work = run.request, run.work
+    force = requested.force or requested.dry_run
+    _warn(staleness.warning(work.services, work.spec, requested.first, requested.last))
+    return [stage.run(work, day, model=requested.model, force=force) for day in requested.span]
 
 
 def _last_report(run: TaskRun, rows: Rows) -> Links:
@@ -208,12 +206,12 @@ def audit(run: TaskRun, staged: Mapping[str, Any]) -> Sequence[Any]:
     judged, refused = [], []
     for day in days:
         try:
-            judged.append(stage.run(run.services, run.spec, day, run.run_id))
+            judged.append(stage.run(run.work, day))
         except AuditFailed as refusal:
             refused.append(str(refusal))
     if refused:
         for one in judged:
-            publish.discard(run.services, run.spec, one.day, run.run_id)
+            publish.discard(run.work, one.day)
         raise AuditFailed("\n".join(refused))
     return judged
 
@@ -233,12 +231,12 @@ def publish(run: TaskRun, staged: Mapping[str, Any]) -> Sequence[Any]:
     """Make the audited predictions of each day its predictions."""
     from tailrace.stages import publish as stage
 
-    wired, spec, days = run.services, run.spec, _days(staged, "days")
+    work, days = run.work, _days(staged, "days")
     if run.request.dry_run:
-        passed = sum(stage.discard(wired, spec, day, run.run_id) for day in days)
+        passed = sum(stage.discard(work, day) for day in days)
         run.skip(f"Dry run: {passed:,} predictions passed the audit and were discarded.")
-    made = [stage.run(wired, spec, day, run.run_id) for day in days]
-    made += [stage.published(wired, spec, day) for day in _days(staged, "own")]
+    made = [stage.run(work, day) for day in days]
+    made += [stage.published(work, day) for day in _days(staged, "own")]
     made.sort(key=lambda one: one.day)
     rows = [
         {
@@ -254,7 +252,7 @@ def publish(run: TaskRun, staged: Mapping[str, Any]) -> Sequence[Any]:
     last = made[-1]
     if run.announced(last.commit.recorded_at, version=last.commit.version):
         run.skip(
-            f"Version {last.commit.version} of {spec.predictions_table} is announced by this run already. "
+            f"Version {last.commit.version} of {work.spec.predictions_table} is announced by this run already. "
             "No second event is made.",
             _published_page(run, rows),
         )
@@ -266,7 +264,7 @@ def publish(run: TaskRun, staged: Mapping[str, Any]) -> Sequence[Any]:
             "version": last.commit.version,
             "unchanged": str(all(one.unchanged for one in made)).lower(),
         },
-        pin=wired.lake.pin(spec.predictions_table, first=made[0].day, last=last.day),
+        pin=work.services.lake.pin(work.spec.predictions_table, first=made[0].day, last=last.day),
     )
     return rows
 

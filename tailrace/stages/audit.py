@@ -10,18 +10,19 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow.compute as pc
 
-from tailrace.contracts import Services, Staged, Verdict
+from tailrace.contracts import Staged, Verdict
 from tailrace.errors import AuditFailed
 from tailrace.lineage import pins
 from tailrace.problems.metrics import Distribution, population_stability_index
 from tailrace.spec import PipelineSpec
 from tailrace.validation import describe_failures
+from tailrace.work import Work
 
 MEMORY = "512MB"
 """What grouping the keys may take of it."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Audited:
     """What the audit measured; `psi` is None where it was not judged (too few rows, or no limit).
 
@@ -39,20 +40,21 @@ class Audited:
     report: str
 
 
-def run(services: Services, spec: PipelineSpec, day: dt.date, run_id: str) -> Audited:
+def run(work: Work, day: dt.date) -> Audited:
     """Raises AuditFailed listing everything outside its threshold; the staged rows are then removed."""
-    staged = services.lake.staged(spec.predictions_table, day, run_id)
+    services, spec = work.services, work.spec
+    staged = services.lake.staged(spec.predictions_table, day, work.run_id)
     verdict = services.validator.validate(
         f"{spec.name}/predictions", day, services.lake.read_staged(staged), spec.features.key
     )
-    nulls, scores = _scores(services, spec, staged)
-    null_share = nulls / staged.rows if staged.rows else 0.0
+    nulls, scores = _scores(work, staged)
+    null_share = _null_share(staged, nulls)
     due = pins.from_json(staged.notes["features_pin"]).rows
     coverage = staged.rows / due if due else None
     psi = _psi(spec, staged, scores)
-    problems = list(_problems(spec, staged, due, nulls, null_share, coverage, psi))
-    problems += _key_problems(services, spec, staged)
-    if not due and (emptied := _emptied(services, spec, day)):
+    problems = _beyond_limits(spec, staged, due=due, nulls=nulls, coverage=coverage, psi=psi)
+    problems += _key_problems(work, staged)
+    if not due and (emptied := _emptied(work, day)):
         problems.append(emptied)
     if verdict.failures("critical"):
         problems.append(describe_failures(verdict, "critical"))
@@ -66,24 +68,39 @@ def run(services: Services, spec: PipelineSpec, day: dt.date, run_id: str) -> Au
         )
     services.lake.annotate(staged, _notes(verdict, null_share, coverage, psi))
     warnings = (describe_failures(verdict, "warning"),) if verdict.failures("warning") else ()
-    return Audited(spec.name, day, run_id, staged.rows, null_share, coverage, psi, warnings, verdict.report)
+    return Audited(
+        pipeline=spec.name,
+        day=day,
+        run_id=work.run_id,
+        rows=staged.rows,
+        null_share=null_share,
+        coverage=coverage,
+        psi=psi,
+        warnings=warnings,
+        report=verdict.report,
+    )
 
 
-def _scores(services: Services, spec: PipelineSpec, staged: Staged) -> tuple[int, np.ndarray]:
+def _null_share(staged: Staged, nulls: int) -> float:
+    return nulls / staged.rows if staged.rows else 0.0
+
+
+def _scores(work: Work, staged: Staged) -> tuple[int, np.ndarray]:
     """How many scores are null or NaN, and the others: 8 bytes a row in memory."""
     nulls, parts = 0, [np.empty(0)]
-    for batch in services.lake.read_staged(staged):
-        column = batch.column(spec.predictions.score)
+    for batch in work.services.lake.read_staged(staged):
+        column = batch.column(work.spec.predictions.score)
         usable = pc.fill_null(pc.invert(pc.is_nan(column)), False)
         nulls += batch.num_rows - pc.sum(usable).as_py() if batch.num_rows else 0
         parts.append(column.filter(usable).to_numpy(zero_copy_only=False))
     return nulls, np.concatenate(parts)
 
 
-def _key_problems(services: Services, spec: PipelineSpec, staged: Staged) -> list[str]:
+def _key_problems(work: Work, staged: Staged) -> list[str]:
     """What is wrong with the keys: of features that an earlier release took in, some may repeat or be missing."""
     import duckdb
 
+    spec = work.spec
     names = ['"' + name.replace('"', '""') + '"' for name in spec.features.key]
     key, missing = ", ".join(names), " or ".join(f"{name} is null" for name in names)
     with (
@@ -91,7 +108,7 @@ def _key_problems(services: Services, spec: PipelineSpec, staged: Staged) -> lis
         # Beyond its memory, DuckDB groups on disk.
         duckdb.connect(config={"memory_limit": MEMORY, "temp_directory": folder}) as connection,
     ):
-        rows = connection.from_arrow(services.lake.read_staged(staged))
+        rows = connection.from_arrow(work.services.lake.read_staged(staged))
         keys = rows.aggregate(f"count(*) as n, bool_or({missing}) as missing", key)
         counts = "count(*) filter (where n > 1 and not missing), coalesce(sum(n) filter (where missing), 0)"
         repeated, nameless = keys.aggregate(counts).fetchall()[0]
@@ -111,8 +128,9 @@ def _psi(spec: PipelineSpec, staged: Staged, scores: np.ndarray) -> float | None
     return population_stability_index(Distribution.from_json(staged.notes["holdout_scores"]), scores)
 
 
-def _emptied(services: Services, spec: PipelineSpec, day: dt.date) -> str:
+def _emptied(work: Work, day: dt.date) -> str:
     """A sentence if predictions would be replaced by none, and no build knows why the day has no features."""
+    services, spec = work.services, work.spec
     published = services.lake.days(spec.predictions_table).get(day)
     features = services.lake.days(spec.features_table).get(day)
     if published is None or not published.rows or (features is not None and pins.EMPTY in features.metadata):
@@ -123,16 +141,17 @@ def _emptied(services: Services, spec: PipelineSpec, day: dt.date) -> str:
     )
 
 
-def _problems(
+def _beyond_limits(
     spec: PipelineSpec,
     staged: Staged,
+    *,
     due: int,
     nulls: int,
-    null_share: float,
     coverage: float | None,
     psi: float | None,
 ) -> list[str]:
-    audit, problems = spec.audit, []
+    """What is beyond the limits of the spec's audit."""
+    audit, null_share, problems = spec.audit, _null_share(staged, nulls), []
     if null_share > audit.max_null_share:
         problems.append(
             f"{null_share:.1%} of the scores are null ({nulls} of {staged.rows}); "

@@ -28,6 +28,7 @@ def run(
     services: Services,
     first: dt.date,
     last: dt.date,
+    *,
     run_id: str = "",
     on_node: Callable[[ModelResult], None] = lambda node: None,
 ) -> Built:

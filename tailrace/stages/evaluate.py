@@ -26,19 +26,20 @@ from tailrace.spec import PipelineSpec
 from tailrace.stages.train import TRIALS, holdout_labels, predict
 from tailrace.training import training_set
 from tailrace.training.training_set import TrainingSet
+from tailrace.work import Work
 
 DECISION = "decision.json"
 COMPARISON = "comparison.json"
 FOLDER = "evaluation"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Evaluated:
     """The gate's decision on a run's model, and both models' metrics on the holdout."""
 
     pipeline: str
     day: dt.date
-    run_id: str
+    training_run: str
     version: str
     champion: str | None
     metrics: Mapping[str, float]
@@ -46,18 +47,19 @@ class Evaluated:
     decision: Decision
 
 
-def run(services: Services, spec: PipelineSpec, run_id: str) -> Evaluated:
-    """Raises UnknownName if the run registered no model, PinLost if its pins are gone."""
-    record = services.tracker.run(run_id)
-    model = model_of(services, spec, run_id)
+def run(work: Work, training_run: str) -> Evaluated:
+    """Judge the model of a training run. Raises UnknownName if it registered no model, PinLost if its pins are gone."""
+    services, spec = work.services, work.spec
+    record = services.tracker.run(training_run)
+    model = model_of(work, training_run)
     version = model.version
     day = dt.date.fromisoformat(record.tags[run_tags.DAY])
     challenger = model_versions.load(services, spec, version)
-    against = champion_against(services, spec, day, model)
+    against = champion_against(work, day, model)
     gone = model_versions.why_gone(services, spec, against) if against else ""
     champion_version = against.version if against and not gone else None
     champion = model_versions.load(services, spec, champion_version) if champion_version else None
-    both = _with_features_of(champion, services, spec) if champion else spec
+    both = _with_features_of(work, champion) if champion else spec
     data = training_set.load(services.lake, services.engine, both, day, pins.from_tags(record.tags))
     labels = holdout_labels(data)
     scores = predict(challenger, data.holdout)
@@ -65,95 +67,106 @@ def run(services: Services, spec: PipelineSpec, run_id: str) -> Evaluated:
     slices = _slices(spec, data)
     decision = gate.decide(spec.gate, labels, scores, champion_scores, slices)
     if gone:
-        decision = gate.left_to_a_person(decision, f"{gone} {_by_hand(spec, run_id)}")
+        decision = gate.left_to_a_person(decision, f"{gone} {_by_hand(spec, training_run)}")
     intervals = bootstrap_intervals(labels, scores, champion_scores, seed=int(record.tags[run_tags.INPUT + "seed"]))
     metrics = measure(labels, scores)
     champion_metrics = measure(labels, champion_scores) if champion_scores is not None else None
-    evaluated = Evaluated(spec.name, day, run_id, version, champion_version, metrics, champion_metrics, decision)
     theirs = None
     if champion_version is not None and champion is not None and champion_scores is not None:
         holdout = ScoredHoldout("champion", labels, champion_scores, slices)
-        theirs = _side(services, spec, champion_version, champion, holdout)
-    ours = _side(services, spec, version, challenger, ScoredHoldout("challenger", labels, scores, slices))
+        theirs = _side(work, champion_version, champion, holdout)
+    ours = _side(work, version, challenger, ScoredHoldout("challenger", labels, scores, slices))
     compared = comparison.compare(ours, theirs, spec.gate.metric, intervals)
     with tempfile.TemporaryDirectory(prefix="tailrace-evaluate-") as scratch:
         folder = Path(scratch)
         (folder / DECISION).write_text(decision.to_json())
         (folder / COMPARISON).write_text(compared.to_json())
         judged = Judged(
-            spec,
-            record,
-            version,
-            challenger,
-            data,
-            labels,
-            scores,
-            champion_version,
-            champion_scores,
-            slices,
-            decision,
-            _trials(services, run_id),
-            intervals,
+            spec=spec,
+            record=record,
+            version=version,
+            model=challenger,
+            data=data,
+            labels=labels,
+            scores=scores,
+            champion=champion_version,
+            champion_scores=champion_scores,
+            slices=slices,
+            decision=decision,
+            trials=_trials(services, training_run),
+            intervals=intervals,
         )
         model_report.write(folder, judged)
-        services.tracker.log_files(run_id, folder, FOLDER)
+        services.tracker.log_files(training_run, folder, FOLDER)
     of_champion = {f"champion.{name}": value for name, value in (champion_metrics or {}).items()}
     services.tracker.log(
-        run_id,
+        training_run,
         metrics=of_champion,
         tags={run_tags.GATE: decision.verdict, run_tags.COMPARED_WITH: champion_version or "none"},
     )
-    return evaluated
+    return Evaluated(
+        pipeline=spec.name,
+        day=day,
+        training_run=training_run,
+        version=version,
+        champion=champion_version,
+        metrics=metrics,
+        champion_metrics=champion_metrics,
+        decision=decision,
+    )
 
 
-def decision_of(services: Services, run_id: str) -> Decision:
-    """What the gate decided on a run. Raises UnknownName if it was not evaluated."""
+def decision_of(services: Services, training_run: str) -> Decision:
+    """What the gate decided on a training run. Raises UnknownName if it was not evaluated."""
     with tempfile.TemporaryDirectory(prefix="tailrace-decision-") as folder:
-        path = services.tracker.fetch(run_id, f"{FOLDER}/{DECISION}", Path(folder))
+        path = services.tracker.fetch(training_run, f"{FOLDER}/{DECISION}", Path(folder))
         return Decision.from_json(path.read_text())
 
 
-def comparison_of(services: Services, run_id: str) -> Comparison:
-    """What `evaluate` found a run's model to be, against the champion. Raises UnknownName if it was not evaluated."""
+def comparison_of(services: Services, training_run: str) -> Comparison:
+    """How a training run's model compares with the champion. Raises UnknownName if it was not evaluated."""
     with tempfile.TemporaryDirectory(prefix="tailrace-comparison-") as folder:
-        path = services.tracker.fetch(run_id, f"{FOLDER}/{COMPARISON}", Path(folder))
+        path = services.tracker.fetch(training_run, f"{FOLDER}/{COMPARISON}", Path(folder))
         return Comparison.from_json(path.read_text())
 
 
-def model_of(services: Services, spec: PipelineSpec, run_id: str) -> Identity:
-    """The model version a run registered. Raises UnknownName."""
-    versions = {version.run_id: identity.of_version(version) for version in services.tracker.versions(spec.name)}
-    if run_id not in versions:
-        raise UnknownName(f"training run of {spec.name} with a registered model", run_id, versions)
-    return versions[run_id]
+def model_of(work: Work, training_run: str) -> Identity:
+    """The model version that a training run registered. Raises UnknownName."""
+    spec = work.spec
+    versions = {version.run_id: identity.of_version(version) for version in work.services.tracker.versions(spec.name)}
+    if training_run not in versions:
+        raise UnknownName(f"training run of {spec.name} with a registered model", training_run, versions)
+    return versions[training_run]
 
 
-def champion_against(services: Services, spec: PipelineSpec, day: dt.date, model: Identity) -> Identity | None:
+def champion_against(work: Work, day: dt.date, model: Identity) -> Identity | None:
     """The model that a challenger trained as of the day is compared with: that day's champion, other than itself.
 
     It may be gone from the registry.
     """
-    past = [row for row in promotions.history(services.lake, spec.name) if row.model.differs(model)]
+    services = work.services
+    past = [row for row in promotions.history(services.lake, work.spec.name) if row.model.differs(model)]
     promotion = promotions.as_of(past, day)
     return promotions.with_digest(services.lake, promotion.model) if promotion else None
 
 
-def _by_hand(spec: PipelineSpec, run_id: str) -> str:
+def _by_hand(spec: PipelineSpec, training_run: str) -> str:
     return (
         "So nothing could be compared, and a person decides: "
-        f"tailrace promote {spec.name} --run {run_id} --reason '...'."
+        f"tailrace promote {spec.name} --run {training_run} --reason '...'."
     )
 
 
-def _with_features_of(champion: Model, services: Services, spec: PipelineSpec) -> PipelineSpec:
+def _with_features_of(work: Work, champion: Model) -> PipelineSpec:
     """The spec with the champion's features too, as far as the lake still has them: the challenger may have fewer."""
-    held = services.lake.schema(spec.features_table).names
+    spec = work.spec
+    held = work.services.lake.schema(spec.features_table).names
     more = {name: kind for name, kind in champion.features.items() if name in held}
     return replace(spec, features=replace(spec.features, columns={**more, **spec.features.columns}))
 
 
-def _side(services: Services, spec: PipelineSpec, version: str, model: Model, holdout: ScoredHoldout) -> Side:
-    return Side(version, model_versions.record_of(services, spec, version), model.features, holdout)
+def _side(work: Work, version: str, model: Model, holdout: ScoredHoldout) -> Side:
+    return Side(version, model_versions.record_of(work.services, work.spec, version), model.features, holdout)
 
 
 def _slices(spec: PipelineSpec, data: TrainingSet) -> dict[str, np.ndarray]:
@@ -164,8 +177,8 @@ def _slices(spec: PipelineSpec, data: TrainingSet) -> dict[str, np.ndarray]:
     }
 
 
-def _trials(services: Services, run_id: str) -> list[Trial]:
+def _trials(services: Services, training_run: str) -> list[Trial]:
     """The search as the training run kept it."""
     with tempfile.TemporaryDirectory(prefix="tailrace-trials-") as folder:
-        path = services.tracker.fetch(run_id, TRIALS, Path(folder))
+        path = services.tracker.fetch(training_run, TRIALS, Path(folder))
         return [Trial(**trial) for trial in json.loads(path.read_text())]

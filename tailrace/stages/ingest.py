@@ -54,8 +54,8 @@ def _check_calendar(services: Services, first: dt.date, last: dt.date) -> None:
     if first > last:
         raise BadInput(f"The range goes from {first} to {last}; its first day must not be after its last.")
     if first < begins or last > ends:
-        asked = str(first) if first == last else f"{first} to {last}"
+        days_named = str(first) if first == last else f"{first} to {last}"
         raise OutOfCalendar(
-            f"{services.source.name} has no extract of {asked}; its calendar goes from {begins} to {ends}. "
+            f"{services.source.name} has no extract of {days_named}; its calendar goes from {begins} to {ends}. "
             "Nothing was landed."
         )

@@ -22,6 +22,7 @@ from tailrace.monitoring import performance, references
 from tailrace.monitoring.references import References
 from tailrace.problems.metrics import Distribution, measure, population_stability_index
 from tailrace.spec import Monitor, PipelineSpec
+from tailrace.work import Work
 
 Drift = Literal["ok", "watch", "alarm"]
 
@@ -45,7 +46,7 @@ SCHEMA = pa.schema(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DayPerformance:
     """A published day. Metrics are None while no outcome of it is known, drift where it cannot be told (`note`).
 
@@ -70,7 +71,7 @@ class DayPerformance:
     note: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Monitored:
     """The days of `performance/<pipeline>` that were written anew, and the drift of the last of them."""
 
@@ -84,16 +85,15 @@ class Monitored:
     note: str
 
 
-def run(
-    services: Services, spec: PipelineSpec, day: dt.date, run_id: str, *, asked: Mapping[str, str] | None = None
-) -> Monitored:
+def run(work: Work, day: dt.date) -> Monitored:
     """Write the performance of `day`, and anew that of the days before whose outcomes may have become known since.
 
-    Each day is told by all that the lake holds of it, so runs may come late or in any order. `asked` is what the run
-    was asked for: it goes into the commits. Raises UpstreamMissing if none of these days is published.
+    Each day is judged by all that the lake has of it, so runs may come late or in any order. The request goes into the
+    commits. Raises UpstreamMissing if none of these days is published.
     """
+    spec = work.spec
     earliest = day - dt.timedelta(days=spec.outcome.lag_days + performance.LATE_DAYS)
-    published = services.lake.days(spec.predictions_table)
+    published = work.services.lake.days(spec.predictions_table)
     due = [one for one in days.span(earliest, day) if one in published]
     if not due:
         raise UpstreamMissing(
@@ -104,18 +104,19 @@ def run(
     found, commits = [], []
     for one in due:
         version = published[one].metadata["model_version"]
-        found.append(_of_day(services, spec, one, version, _trained(services, spec, published[one], seen)))
-        commits.append(_publish(services, spec, found[-1], run_id, asked or {}))
+        found.append(_of_day(work, one, version, _trained(work, published[one], seen)))
+        commits.append(_publish(work, found[-1]))
     last = found[-1]
+    gap = f"{day} is not published; the last published day before it is {last.day}."
     return Monitored(
-        spec.name,
-        day,
-        len(found),
-        sum(not commit.unchanged for commit in commits),
-        sum(one.known_outcomes for one in found),
-        last.drift,
-        last.worst_feature,
-        last.note if last.day == day else f"{day} is not published; the last published day before it is {last.day}.",
+        pipeline=spec.name,
+        day=day,
+        days=len(found),
+        changed=sum(not commit.unchanged for commit in commits),
+        outcomes=sum(one.known_outcomes for one in found),
+        drift=last.drift,
+        worst_feature=last.worst_feature,
+        note=last.note if last.day == day else gap,
     )
 
 
@@ -128,10 +129,11 @@ class _Trained:
     gone: str = ""
 
 
-def _trained(services: Services, spec: PipelineSpec, commit: Commit, seen: dict[str, _Trained]) -> _Trained:
+def _trained(work: Work, commit: Commit, seen: dict[str, _Trained]) -> _Trained:
     """What the model that made the commit was trained on; `seen` holds what was looked up before, by training run."""
+    services = work.services
     try:
-        record = model_versions.trained_by(services, spec, commit)
+        record = model_versions.trained_by(services, work.spec, commit)
     except ModelGone as gone:
         return _Trained(None, None, f"Drift is not known: {gone}")
     if record.run_id not in seen:
@@ -141,14 +143,15 @@ def _trained(services: Services, spec: PipelineSpec, commit: Commit, seen: dict[
     return seen[record.run_id]
 
 
-def _of_day(services: Services, spec: PipelineSpec, day: dt.date, version: str, trained: _Trained) -> DayPerformance:
+def _of_day(work: Work, day: dt.date, version: str, trained: _Trained) -> DayPerformance:
+    services, spec = work.services, work.spec
     score = spec.predictions.score
     scores = services.lake.read(spec.predictions_table, first=day, last=day, columns=[score]).read_all()[score]
     known = scores.filter(pc.invert(pc.is_null(scores, nan_is_null=True))).to_numpy()
     judged = performance.with_outcomes(services.lake, spec, day)
     labels = judged[spec.outcome.label].to_numpy()
     metrics = measure(labels, judged[score].to_numpy()) if len(labels) else {}
-    moved = _moved(services, spec, day, version, trained, known)
+    moved = _moved(work, day, version=version, trained=trained, scores=known)
     return DayPerformance(
         day=day,
         model_version=version,
@@ -168,7 +171,7 @@ def _of_day(services: Services, spec: PipelineSpec, day: dt.date, version: str, 
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Moved:
     score_psi: float | None = None
     worst_feature: str | None = None
@@ -178,32 +181,32 @@ class _Moved:
     note: str = ""
 
 
-def _moved(
-    services: Services, spec: PipelineSpec, day: dt.date, version: str, trained: _Trained, scores: np.ndarray
-) -> _Moved:
+def _moved(work: Work, day: dt.date, *, version: str, trained: _Trained, scores: np.ndarray) -> _Moved:
     """How far the day is from the training of the version that scored it."""
+    spec = work.spec
     if len(scores) < spec.monitor.rows:
         return _Moved(note=f"{len(scores)} scores are too few to tell drift by; monitor.rows is {spec.monitor.rows}.")
     if trained.gone:
         return _Moved(note=trained.gone)
     if trained.references is None:
         said = f"Version {version} was trained without keeping what its features were like; train again to see drift."
-        return _Moved(population_stability_index(trained.scores, scores) if trained.scores else None, note=said)
+        score_psi = population_stability_index(trained.scores, scores) if trained.scores else None
+        return _Moved(score_psi=score_psi, note=said)
     held = trained.references.features
     # Features that left the spec since are gone from this day's comparison, and new ones had no part in the model.
     names = [name for name in spec.features.columns if name in held]
-    rows = services.lake.read(spec.features_table, first=day, last=day, columns=names).read_all()
+    rows = work.services.lake.read(spec.features_table, first=day, last=day, columns=names).read_all()
     psi = {name: held[name].psi(references.comparable(spec, rows, name)) for name in names} if rows.num_rows else {}
     beyond = {name: value - held[name].usual for name, value in psi.items()}
     worst = max(beyond, key=beyond.__getitem__, default=None)
     score_psi = trained.references.score.psi(pa.chunked_array([pa.array(scores, pa.float64())]))
     furthest = max([score_psi - trained.references.score.usual, *beyond.values()])
     return _Moved(
-        score_psi,
-        worst,
-        psi[worst] if worst else None,
-        json.dumps({name: round(value, 6) for name, value in psi.items()}),
-        _light(spec.monitor, furthest),
+        score_psi=score_psi,
+        worst_feature=worst,
+        worst_feature_psi=psi[worst] if worst else None,
+        feature_psi=json.dumps({name: round(value, 6) for name, value in psi.items()}),
+        drift=_light(spec.monitor, furthest),
     )
 
 
@@ -213,13 +216,12 @@ def _light(monitor: Monitor, beyond: float) -> Drift:
     return "watch" if beyond >= monitor.watch_psi else "ok"
 
 
-def _publish(
-    services: Services, spec: PipelineSpec, found: DayPerformance, run_id: str, asked: Mapping[str, str]
-) -> Commit:
+def _publish(work: Work, found: DayPerformance) -> Commit:
+    services, spec, run_id = work.services, work.spec, work.run_id
     fields = {name: value for name, value in asdict(found).items() if name != "day"}
     rows = pa.Table.from_pylist([fields], schema=SCHEMA)
     staged = services.lake.stage(spec.performance_table, found.day, run_id, rows.to_reader())
-    notes = {**provenance.code(), **provenance.asked_notes(asked)}
+    notes = {**provenance.code(), **provenance.asked_notes(work.request)}
     metadata = {"pipeline": spec.name, "stage": "monitor", "run_id": run_id, **notes}
     return services.lake.publish(staged, metadata)
 

@@ -10,12 +10,12 @@ from typing import Literal
 from tailrace.champions import model_versions, promotions
 from tailrace.champions.gate import Decision
 from tailrace.champions.promotions import Promotion
-from tailrace.contracts import Services
 from tailrace.errors import BadInput, GateRefused, UnknownName
 from tailrace.lineage import run_tags
 from tailrace.lineage.identity import Identity
 from tailrace.spec import PipelineSpec, zone
 from tailrace.stages.evaluate import champion_against, comparison_of, decision_of, model_of
+from tailrace.work import Work
 
 log = logging.getLogger("tailrace")
 
@@ -23,7 +23,7 @@ GATE, TIMEOUT = "gate", "timeout"
 PromotionState = Literal["promoted", "kept", "waiting", "rejected", "rolled_back"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Promoted:
     """What happened to the champion, and why.
 
@@ -59,9 +59,8 @@ class _Standing:
 
 
 def run(
-    services: Services,
-    spec: PipelineSpec,
-    run_id: str,
+    work: Work,
+    training_run: str,
     *,
     recorded_at: dt.datetime,
     decided_by: str = GATE,
@@ -75,79 +74,143 @@ def run(
     Raises GateRefused where a fatal rule is broken, whoever asks; UnknownName if the run was not evaluated;
     BadInput if a person's decision would have no effect, or would take effect long after the next day.
     """
-    model = model_of(services, spec, run_id)
+    spec = work.spec
+    model = model_of(work, training_run)
     version = model.version
-    decision = _not_refused(services, spec, run_id, version)
+    decision = _not_refused(work, training_run, version)
     by_gate = decided_by == GATE
-    at = _standing(services, spec, run_id)
+    at = _standing(work, training_run)
     effective_from = max(at.trained, takes_over or at.trained)
     if takes_over:
-        _refuse_far_ahead(services, spec, takes_over, recorded_at)
+        _refuse_far_ahead(work, takes_over, recorded_at)
     if by_gate and _is_in(at.past, model, effective_from):
-        _point_alias(services, spec)
+        _point_alias(work)
         said = "It was promoted before; nothing changes."
-        return Promoted(spec.name, version, "promoted", at.champion, said, effective_from)
+        return Promoted(
+            pipeline=spec.name,
+            version=version,
+            outcome="promoted",
+            previous=at.champion,
+            reason=said,
+            effective_from=effective_from,
+        )
     if decision.verdict == "keep" and by_gate:
-        return Promoted(spec.name, version, "kept", at.champion, " ".join(decision.broken()))
+        return Promoted(
+            pipeline=spec.name,
+            version=version,
+            outcome="kept",
+            previous=at.champion,
+            reason=" ".join(decision.broken()),
+        )
     if spec.gate.approval == "human" and by_gate:
-        return _awaited(services, spec, run_id, model, at.champion)
+        return _awaited(work, training_run, model, at.champion)
     if not by_gate:
         _refuse_without_effect(spec, version, effective_from, at.previous)
     why = reason or "; ".join(rule.sentence for rule in decision.rules)
     if not _is_in((at.previous,) if at.previous else (), model, effective_from):
-        decided = Promotion(spec.name, version, effective_from, recorded_at, run_id, decided_by, why, at.champion)
-        promotions.record(services.lake, decided, model.digest)
-    _point_alias(services, spec)
-    return Promoted(spec.name, version, "promoted", at.champion, why, effective_from)
+        decided = Promotion(
+            pipeline=spec.name,
+            version=version,
+            effective_from=effective_from,
+            recorded_at=recorded_at,
+            run_id=training_run,
+            decided_by=decided_by,
+            reason=why,
+            previous=at.champion,
+        )
+        promotions.record(work.services.lake, decided, model.digest)
+    _point_alias(work)
+    return Promoted(
+        pipeline=spec.name,
+        version=version,
+        outcome="promoted",
+        previous=at.champion,
+        reason=why,
+        effective_from=effective_from,
+    )
 
 
-def approve(
-    services: Services, spec: PipelineSpec, run_id: str, *, recorded_at: dt.datetime, decided_by: str, reason: str
-) -> Promoted:
+def approve(work: Work, training_run: str, *, recorded_at: dt.datetime, decided_by: str, reason: str) -> Promoted:
     """Promote the model of a training run that a person approved.
 
     Raises BadInput where another version became champion since the challenger was compared: what was shown no
     longer holds. Raises GateRefused, UnknownName as `run` does.
     """
-    model = model_of(services, spec, run_id)
+    spec = work.spec
+    model = model_of(work, training_run)
     version = model.version
-    _not_refused(services, spec, run_id, version)
-    at = _standing(services, spec, run_id)
+    _not_refused(work, training_run, version)
+    at = _standing(work, training_run)
     if at.has(model):
-        _point_alias(services, spec)
+        _point_alias(work)
         said = f"{_before(at.past, model)} Nothing changes."
-        return Promoted(spec.name, version, "promoted", at.champion, said, at.trained)
-    _refuse_overtaken(services, spec, run_id, model, at)
-    decided = Promotion(spec.name, version, at.trained, recorded_at, run_id, decided_by, reason, at.champion)
-    promotions.record(services.lake, decided, model.digest)
-    _point_alias(services, spec)
-    return Promoted(spec.name, version, "promoted", at.champion, reason, at.trained)
+        return Promoted(
+            pipeline=spec.name,
+            version=version,
+            outcome="promoted",
+            previous=at.champion,
+            reason=said,
+            effective_from=at.trained,
+        )
+    _refuse_overtaken(work, training_run, model, at)
+    decided = Promotion(
+        pipeline=spec.name,
+        version=version,
+        effective_from=at.trained,
+        recorded_at=recorded_at,
+        run_id=training_run,
+        decided_by=decided_by,
+        reason=reason,
+        previous=at.champion,
+    )
+    promotions.record(work.services.lake, decided, model.digest)
+    _point_alias(work)
+    return Promoted(
+        pipeline=spec.name,
+        version=version,
+        outcome="promoted",
+        previous=at.champion,
+        reason=reason,
+        effective_from=at.trained,
+    )
 
 
-def reject(
-    services: Services, spec: PipelineSpec, run_id: str, *, recorded_at: dt.datetime, decided_by: str, reason: str
-) -> Promoted:
+def reject(work: Work, training_run: str, *, recorded_at: dt.datetime, decided_by: str, reason: str) -> Promoted:
     """Write down that the model of a training run is not to be champion. Raises BadInput if it is already."""
-    model = model_of(services, spec, run_id)
+    spec = work.spec
+    model = model_of(work, training_run)
     version = model.version
-    at = _standing(services, spec, run_id)
+    at = _standing(work, training_run)
     if at.has(model):
         raise BadInput(
             f"{spec.name}: version {version} cannot be rejected any more. {_before(at.past, model)} To take it back, "
             f"roll back to a former champion: tailrace rollback {spec.name} --version N --reason '...'."
         )
-    if (earlier := _rejection(services, spec, model)) is not None:
-        return Promoted(spec.name, version, "rejected", at.champion, f"{_who(earlier)} Nothing changes.")
+    if (earlier := _rejection(work, model)) is not None:
+        return Promoted(
+            pipeline=spec.name,
+            version=version,
+            outcome="rejected",
+            previous=at.champion,
+            reason=f"{_who(earlier)} Nothing changes.",
+        )
     decided = Promotion(
-        spec.name, version, at.trained, recorded_at, run_id, decided_by, reason, at.champion, "rejected"
+        pipeline=spec.name,
+        version=version,
+        effective_from=at.trained,
+        recorded_at=recorded_at,
+        run_id=training_run,
+        decided_by=decided_by,
+        reason=reason,
+        previous=at.champion,
+        decision="rejected",
     )
-    promotions.record(services.lake, decided, model.digest)
-    return Promoted(spec.name, version, "rejected", at.champion, reason)
+    promotions.record(work.services.lake, decided, model.digest)
+    return Promoted(pipeline=spec.name, version=version, outcome="rejected", previous=at.champion, reason=reason)
 
 
 def roll_back(
-    services: Services,
-    spec: PipelineSpec,
+    work: Work,
     version: str,
     *,
     recorded_at: dt.datetime,
@@ -164,19 +227,27 @@ def roll_back(
     Raises UnknownName naming the former champions if the version is none, ModelGone if the registry does not have it
     any more, BadInput if it would have no effect, or take effect long after the next day.
     """
+    services, spec = work.services, work.spec
     past = promotions.history(services.lake, spec.name)
     former = [row for row in past if row.version == version]
     previous = promotions.current(past)
     if not former or previous is None:
         hint = "Only a version that was champion can be rolled back to; any other is approved or promoted."
         raise UnknownName(f"former champion of {spec.name}", version, {row.version for row in past}, hint)
-    model = _still_there(services, spec, former)
+    model = _still_there(work, former)
     if not previous.model.differs(model):
         if not dry_run:
-            _point_alias(services, spec)
+            _point_alias(work)
         if previous.decision == "rolled_back":
             said = f"{_before(past, model)} Nothing changes."
-            return Promoted(spec.name, version, "kept", previous.previous, said, previous.effective_from)
+            return Promoted(
+                pipeline=spec.name,
+                version=version,
+                outcome="kept",
+                previous=previous.previous,
+                reason=said,
+                effective_from=previous.effective_from,
+            )
         raise BadInput(
             f"{spec.name}: version {version} is the champion already, from {previous.effective_from} on; "
             f"name one of its predecessors."
@@ -184,28 +255,36 @@ def roll_back(
     published = services.lake.days(spec.predictions_table)
     next_day = max(published) + dt.timedelta(days=1) if published else previous.effective_from
     effective_from = takes_over or max(next_day, previous.effective_from)
-    _refuse_far_ahead(services, spec, effective_from, recorded_at)
+    _refuse_far_ahead(work, effective_from, recorded_at)
     _refuse_without_effect(spec, version, effective_from, previous)
     decided = Promotion(
-        spec.name,
-        version,
-        effective_from,
-        recorded_at,
-        model.run_id,
-        decided_by,
-        reason,
-        previous.version,
-        "rolled_back",
+        pipeline=spec.name,
+        version=version,
+        effective_from=effective_from,
+        recorded_at=recorded_at,
+        run_id=model.run_id,
+        decided_by=decided_by,
+        reason=reason,
+        previous=previous.version,
+        decision="rolled_back",
     )
     if not dry_run:
         promotions.record(services.lake, decided, model.digest, airflow_run)
-        _point_alias(services, spec)
-    return Promoted(spec.name, version, "rolled_back", previous.version, reason, effective_from)
+        _point_alias(work)
+    return Promoted(
+        pipeline=spec.name,
+        version=version,
+        outcome="rolled_back",
+        previous=previous.version,
+        reason=reason,
+        effective_from=effective_from,
+    )
 
 
-def run_of(services: Services, spec: PipelineSpec, named: str) -> str:
+def run_of(work: Work, named: str) -> str:
     """The training run that is named by its id or by its model version's number. Raises UnknownName."""
-    runs = {known.version: known.run_id for known in services.tracker.versions(spec.name)}
+    spec = work.spec
+    runs = {known.version: known.run_id for known in work.services.tracker.versions(spec.name)}
     if named in runs.values():
         return named
     if named not in runs:
@@ -213,32 +292,43 @@ def run_of(services: Services, spec: PipelineSpec, named: str) -> str:
     return runs[named]
 
 
-def _still_there(services: Services, spec: PipelineSpec, former: list[Promotion]) -> Identity:
+def _still_there(work: Work, former: list[Promotion]) -> Identity:
     """The one of these former champions of one number that the registry has. Raises ModelGone."""
+    services, spec = work.services, work.spec
     known = [promotions.with_digest(services.lake, row.model) for row in former]
     there = (model for model in known if not model_versions.why_gone(services, spec, model))
     return model_versions.registered(services, spec, next(there, known[0]))
 
 
-def _not_refused(services: Services, spec: PipelineSpec, run_id: str, version: str) -> Decision:
-    decision = decision_of(services, run_id)
+def _not_refused(work: Work, training_run: str, version: str) -> Decision:
+    spec = work.spec
+    decision = decision_of(work.services, training_run)
     if decision.verdict == "refuse":
         raise GateRefused(
             f"{spec.name}: version {version} is not promoted: {' '.join(decision.broken())} The champion stays. Look "
-            f"at the evaluation report of run {run_id}; the gate is in pipelines/{spec.name}.py."
+            f"at the evaluation report of run {training_run}; the gate is in pipelines/{spec.name}.py."
         )
     return decision
 
 
-def _awaited(services: Services, spec: PipelineSpec, run_id: str, model: Identity, previous: str | None) -> Promoted:
+def _awaited(work: Work, training_run: str, model: Identity, previous: str | None) -> Promoted:
     """The gate passed, and a person has said no already, or has yet to say something."""
-    if (earlier := _rejection(services, spec, model)) is not None:
-        return Promoted(spec.name, model.version, "rejected", previous, _who(earlier))
+    spec = work.spec
+    if (earlier := _rejection(work, model)) is not None:
+        return Promoted(
+            pipeline=spec.name, version=model.version, outcome="rejected", previous=previous, reason=_who(earlier)
+        )
     how = (
         f"Approve or reject it in Airflow (approve__{spec.name}), or with: "
-        f"tailrace promote {spec.name} --run {run_id} --reason '...'."
+        f"tailrace promote {spec.name} --run {training_run} --reason '...'."
     )
-    return Promoted(spec.name, model.version, "waiting", previous, f"The gate passed; a person decides. {how}")
+    return Promoted(
+        pipeline=spec.name,
+        version=model.version,
+        outcome="waiting",
+        previous=previous,
+        reason=f"The gate passed; a person decides. {how}",
+    )
 
 
 def _refuse_without_effect(
@@ -252,9 +342,10 @@ def _refuse_without_effect(
         )
 
 
-def _refuse_far_ahead(services: Services, spec: PipelineSpec, day: dt.date, recorded_at: dt.datetime) -> None:
+def _refuse_far_ahead(work: Work, day: dt.date, recorded_at: dt.datetime) -> None:
     """Raises BadInput for a day that is not decided on yet: until it comes, nobody else could become champion."""
-    published = services.lake.days(spec.predictions_table)
+    spec = work.spec
+    published = work.services.lake.days(spec.predictions_table)
     tomorrow = recorded_at.astimezone(zone(spec)).date() + dt.timedelta(days=1)
     latest = max([tomorrow, *(one + dt.timedelta(days=1) for one in published)])
     if day > latest:
@@ -264,10 +355,11 @@ def _refuse_far_ahead(services: Services, spec: PipelineSpec, day: dt.date, reco
         )
 
 
-def _refuse_overtaken(services: Services, spec: PipelineSpec, run_id: str, model: Identity, at: _Standing) -> None:
-    compared = comparison_of(services, run_id)
+def _refuse_overtaken(work: Work, training_run: str, model: Identity, at: _Standing) -> None:
+    services, spec = work.services, work.spec
+    compared = comparison_of(services, training_run)
     shown = Identity(compared.champion, compared.champion_run_id or "") if compared.champion else None
-    now = champion_against(services, spec, at.trained, model)
+    now = champion_against(work, at.trained, model)
     if now and model_versions.why_gone(services, spec, now):
         now = None
     later = at.previous is not None and at.previous.effective_from > at.trained
@@ -280,13 +372,14 @@ def _refuse_overtaken(services: Services, spec: PipelineSpec, run_id: str, model
     raise BadInput(
         f"{spec.name}: the approval of version {model.version} was overtaken. It was {judged}; that "
         f"has changed.{after}  Nothing changes. To let it compete, train as of a later day, or evaluate it "
-        f"again and approve what that shows: tailrace run evaluate {spec.name} --date {at.trained} --run {run_id}."
+        f"again and approve what that shows: tailrace run evaluate {spec.name} --date {at.trained} "
+        f"--run {training_run}."
     )
 
 
-def _rejection(services: Services, spec: PipelineSpec, model: Identity) -> Promotion | None:
+def _rejection(work: Work, model: Identity) -> Promotion | None:
     """The last decision on a model, if it is a rejection."""
-    decided = promotions.decisions(services.lake, spec.name)
+    decided = promotions.decisions(work.services.lake, work.spec.name)
     last = next((row for row in decided if not row.model.differs(model)), None)
     return last if last is not None and last.decision == "rejected" else None
 
@@ -305,14 +398,16 @@ def _who(rejection: Promotion) -> str:
     return f"Version {rejection.version} was rejected by {rejection.decided_by}: {rejection.reason}"
 
 
-def _standing(services: Services, spec: PipelineSpec, run_id: str) -> _Standing:
-    past = promotions.history(services.lake, spec.name)
-    trained = dt.date.fromisoformat(services.tracker.run(run_id).tags[run_tags.DAY])
+def _standing(work: Work, training_run: str) -> _Standing:
+    services = work.services
+    past = promotions.history(services.lake, work.spec.name)
+    trained = dt.date.fromisoformat(services.tracker.run(training_run).tags[run_tags.DAY])
     return _Standing(past, promotions.current(past), trained)
 
 
-def _point_alias(services: Services, spec: PipelineSpec) -> None:
+def _point_alias(work: Work) -> None:
     """Set again whenever a decision is made again: the tracker may have been away the first time."""
+    services, spec = work.services, work.spec
     champion = promotions.current(promotions.history(services.lake, spec.name))
     if champion is None:
         return

@@ -5,13 +5,14 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass, replace
 
-from tailrace.contracts import Commit, Services
+from tailrace.contracts import Commit
 from tailrace.errors import AuditFailed
 from tailrace.lineage import provenance
 from tailrace.spec import PipelineSpec
+from tailrace.work import Work
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Published:
     """The commit that holds the day. `unchanged`: it held these very predictions already."""
 
@@ -26,8 +27,9 @@ class Published:
         return self.commit.unchanged
 
 
-def run(services: Services, spec: PipelineSpec, day: dt.date, run_id: str) -> Published:
+def run(work: Work, day: dt.date) -> Published:
     """Raises AuditFailed if the staged rows were not audited, PublishConflict, StagingGone."""
+    services, spec, run_id = work.services, work.spec, work.run_id
     staged = services.lake.staged(spec.predictions_table, day, run_id)
     if staged.notes.get("audit") != "passed":
         raise AuditFailed(
@@ -37,17 +39,23 @@ def run(services: Services, spec: PipelineSpec, day: dt.date, run_id: str) -> Pu
     notes = {name: value for name, value in staged.notes.items() if name != "holdout_scores"}
     metadata = {"pipeline": spec.name, "stage": "publish", "run_id": run_id, **provenance.code(), **notes}
     commit = services.lake.publish(staged, metadata)
-    return Published(spec.name, day, commit.rows, staged.notes["model_version"], commit)
+    return _published(spec, day, staged.notes["model_version"], commit)
 
 
-def published(services: Services, spec: PipelineSpec, day: dt.date) -> Published:
+def published(work: Work, day: dt.date) -> Published:
     """What the day holds, as a run finds it that has published it before."""
-    commit = replace(services.lake.days(spec.predictions_table)[day], unchanged=True)
-    return Published(spec.name, day, commit.rows, commit.metadata["model_version"], commit)
+    spec = work.spec
+    commit = replace(work.services.lake.days(spec.predictions_table)[day], unchanged=True)
+    return _published(spec, day, commit.metadata["model_version"], commit)
 
 
-def discard(services: Services, spec: PipelineSpec, day: dt.date, run_id: str) -> int:
+def discard(work: Work, day: dt.date) -> int:
     """Remove what the run staged for the day, as a dry run ends; the rows there were."""
-    staged = services.lake.staged(spec.predictions_table, day, run_id)
+    services = work.services
+    staged = services.lake.staged(work.spec.predictions_table, day, work.run_id)
     services.lake.discard(staged)
     return staged.rows
+
+
+def _published(spec: PipelineSpec, day: dt.date, model_version: str, commit: Commit) -> Published:
+    return Published(pipeline=spec.name, day=day, rows=commit.rows, model_version=model_version, commit=commit)

@@ -5,20 +5,20 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 from tailrace.champions import model_versions
-from tailrace.contracts import Commit, Pin, Services
+from tailrace.contracts import Commit, Pin
 from tailrace.errors import UpstreamMissing
 from tailrace.lineage import identity, pins, provenance
 from tailrace.lineage.identity import Identity
 from tailrace.spec import PipelineSpec
+from tailrace.work import Work
 
 PREDICTIONS_DIGEST = "predictions_digest"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Scored:
     """Predictions staged by this run, which no reader sees yet.
 
@@ -40,20 +40,18 @@ class Scored:
 
 
 def run(
-    services: Services,
-    spec: PipelineSpec,
+    work: Work,
     day: dt.date,
-    run_id: str,
-    model: str = model_versions.AS_OF,
     *,
+    model: str = model_versions.AS_OF,
     force: bool = False,
-    asked: Mapping[str, str] | None = None,
 ) -> Scored:
     """Stage the day's predictions, unless they are published from these very features by this very version.
 
-    `force` scores them all the same. `asked` is what the run was asked for: it goes into the commit.
+    `force` scores them all the same. The request goes into the commit.
     Raises UpstreamMissing, NoChampion, UnknownName, ModelGone, SignatureMismatch, StorageFull.
     """
+    services, spec, run_id = work.services, work.spec, work.run_id
     lake = services.lake
     if day not in lake.days(spec.features_table):
         raise UpstreamMissing(
@@ -62,19 +60,28 @@ def run(
         )
     chosen = model_versions.resolve(services, spec, day, model)
     pin = lake.pin(spec.features_table, first=day, last=day)
-    if not force and (held := _published(services, spec, day, chosen.model, pin)) is not None:
+    if not force and (held := _published(work, day, chosen.model, pin)) is not None:
         by = held.metadata["run_id"]
         already = (
             f"{spec.predictions_table} of {day} is already published by {by} from the same "
             f"features by {chosen.model} (commit {held.version}): nothing was scored."
         )
-        scored = Scored(spec.name, day, run_id, held.rows, chosen.version, model, pin.version, already)
-        return replace(scored, own=by == run_id)
+        return Scored(
+            pipeline=spec.name,
+            day=day,
+            run_id=run_id,
+            rows=held.rows,
+            model_version=chosen.version,
+            model_choice=model,
+            features_version=pin.version,
+            already=already,
+            own=by == run_id,
+        )
     used = model_versions.registered(services, spec, chosen.model, day)
     trained = services.tracker.run(used.run_id)
     expected = model_versions.holdout_scores(trained, chosen.version)
     fitted = model_versions.load(services, spec, chosen.version)
-    rows = lake.scan(pin, [*spec.features.key, spec.features.event_time, "ds", *_inputs(services, spec)])
+    rows = lake.scan(pin, [*spec.features.key, spec.features.event_time, "ds", *_inputs(work)])
     target = lake.target(spec.predictions_table, day, run_id)
     staged = services.engine.score(spec, fitted, chosen.version, rows, target)
     lake.annotate(
@@ -89,10 +96,19 @@ def run(
             "holdout_scores": expected,
             "features_pin": pins.to_json(pin),
             PREDICTIONS_DIGEST: predictions_digest(spec),
-            **provenance.asked_notes(asked or {}),
+            **provenance.asked_notes(work.request),
         },
     )
-    return Scored(spec.name, day, run_id, staged.rows, chosen.version, model, pin.version, model_url=trained.url)
+    return Scored(
+        pipeline=spec.name,
+        day=day,
+        run_id=run_id,
+        rows=staged.rows,
+        model_version=chosen.version,
+        model_choice=model,
+        features_version=pin.version,
+        model_url=trained.url,
+    )
 
 
 def predictions_digest(spec: PipelineSpec) -> str:
@@ -101,8 +117,9 @@ def predictions_digest(spec: PipelineSpec) -> str:
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
-def _published(services: Services, spec: PipelineSpec, day: dt.date, model: Identity, features: Pin) -> Commit | None:
+def _published(work: Work, day: dt.date, model: Identity, features: Pin) -> Commit | None:
     """The commit the day holds, if it was made from these features by this very model and its files are sound."""
+    services, spec = work.services, work.spec
     held = services.lake.days(spec.predictions_table).get(day)
     if held is None or not {"features_pin", identity.VERSION, PREDICTIONS_DIGEST} <= held.metadata.keys():
         return None
@@ -113,7 +130,8 @@ def _published(services: Services, spec: PipelineSpec, day: dt.date, model: Iden
     return held if same and services.lake.sound(spec.predictions_table, day) else None
 
 
-def _inputs(services: Services, spec: PipelineSpec) -> list[str]:
+def _inputs(work: Work) -> list[str]:
     """The model's inputs that the table has; the engine says in one sentence what it lacks."""
-    held = services.lake.schema(spec.features_table).names
+    spec = work.spec
+    held = work.services.lake.schema(spec.features_table).names
     return [name for name in spec.features.columns if name in held]

@@ -6,11 +6,11 @@ import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tailrace.contracts import Commit, Services
+from tailrace.contracts import Commit
 from tailrace.errors import UpstreamMissing, ValidationFailed
 from tailrace.lineage import pins, provenance
 from tailrace.rows import roles, staleness
-from tailrace.spec import PipelineSpec
+from tailrace.work import Work
 
 
 @dataclass(frozen=True)
@@ -23,21 +23,20 @@ class Snapshotted:
     outcomes: Commit
 
 
-def run(
-    services: Services, spec: PipelineSpec, day: dt.date, run_id: str, *, asked: Mapping[str, str] | None = None
-) -> Snapshotted:
-    """`asked` is what the run was asked for: it goes into the commits.
+def run(work: Work, day: dt.date) -> Snapshotted:
+    """Publish both tables of the day. The request goes into the commits.
 
     Raises before anything is published ContractBroken, KeysRepeated or LookAhead (docs/roles.md says what the columns
     must hold), UpstreamMissing if the day was never built, ValidationFailed if it has no rows and nothing says why, and
     SchemaMismatch, PublishConflict.
     """
+    services, spec, run_id = work.services, work.spec, work.run_id
     lake, key = services.lake, spec.features.key
     features = services.warehouse.read(f"{spec.name}_features", day, key).read_all()
     outcomes = services.warehouse.read(f"{spec.name}_outcomes", day, key).read_all()
-    reasons = _reasons(services, spec, day, {"features": features.num_rows, "outcomes": outcomes.num_rows})
+    reasons = _reasons(work, day, {"features": features.num_rows, "outcomes": outcomes.num_rows})
     roles.check(spec, day, features, outcomes)
-    notes = provenance.asked_notes(asked or {})
+    notes = provenance.asked_notes(work.request)
     sources = pins.source_note(services.warehouse.sources(day))
     metadata = {"pipeline": spec.name, "stage": "snapshot", "run_id": run_id, **sources, **notes}
     # Both are staged before either is published: what refuses one leaves the other as it was.
@@ -54,19 +53,20 @@ def run(
     return Snapshotted(spec.name, day, features_commit, outcomes_commit)
 
 
-def _reasons(services: Services, spec: PipelineSpec, day: dt.date, rows: Mapping[str, int]) -> dict[str, str]:
+def _reasons(work: Work, day: dt.date, rows: Mapping[str, int]) -> dict[str, str]:
     """Why the tables without rows have none, by lake table: a good day must not be replaced by nothing.
 
     A day that has rows was built, whoever did it. One without needs a build's record, and a reason in it; but the first
     days of a pipeline have no outcomes, since those are of days before.
     """
+    spec = work.spec
     tables = {"features": spec.features_table, "outcomes": spec.outcomes_table}
     empty = [part for part in tables if rows[part] == 0]
     if not empty:
         return {}
-    if empty == ["outcomes"] and _is_before_outcomes(services, spec, day):
+    if empty == ["outcomes"] and _is_before_outcomes(work, day):
         return {spec.outcomes_table: "no outcomes of the first features are known yet"}
-    recorded = services.warehouse.built(day) or {}
+    recorded = work.services.warehouse.built(day) or {}
     reasons = {part: recorded.get(f"{spec.name}_{part}") for part in empty}
     unbuilt = [f"{spec.name}_{part}" for part, reason in reasons.items() if reason is None]
     if unbuilt:
@@ -85,8 +85,9 @@ def _reasons(services: Services, spec: PipelineSpec, day: dt.date, rows: Mapping
     return {tables[part]: reason for part, reason in reasons.items() if reason}
 
 
-def _is_before_outcomes(services: Services, spec: PipelineSpec, day: dt.date) -> bool:
+def _is_before_outcomes(work: Work, day: dt.date) -> bool:
     """Whether no outcome can be known by that day, since the first features are too young; nor was one published."""
+    services, spec = work.services, work.spec
     begun = min([*services.lake.days(spec.features_table), day])
     published = services.lake.days(spec.outcomes_table).get(day)
     return day < begun + dt.timedelta(days=spec.outcome.lag_days) and not (published and published.rows)

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +25,7 @@ from tailrace.problems.metrics import Distribution, measure
 from tailrace.spec import PipelineSpec
 from tailrace.training import training_set
 from tailrace.training.training_set import TrainingSet
+from tailrace.work import Work
 
 log = logging.getLogger("tailrace")
 
@@ -31,7 +33,7 @@ EXAMPLE_ROWS = 5
 TRIALS = "search/trials.json"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainingResult:
     """A registered model version. `unchanged`: an earlier run had the same inputs, so it stands.
 
@@ -41,7 +43,7 @@ class TrainingResult:
 
     pipeline: str
     day: dt.date
-    run_id: str
+    training_run: str
     version: str
     candidate: str
     metrics: Mapping[str, float]
@@ -52,8 +54,7 @@ class TrainingResult:
 
 
 def run(
-    services: Services,
-    spec: PipelineSpec,
+    work: Work,
     day: dt.date,
     *,
     seed: int,
@@ -61,57 +62,71 @@ def run(
     on_trial: Callable[[Trial], None] = lambda trial: None,
     force: bool = False,
     challenge: bool = True,
-    asked: Mapping[str, str] | None = None,
 ) -> TrainingResult:
     """Train as of `day`, unless a registered version has the same inputs; `force` trains all the same.
 
-    `challenge=False` registers the version without naming it challenger. `asked` is what the run was asked for: it goes
-    into the run's tags, or those of the earlier run that stands. Raises UpstreamMissing, LookAhead, TrainingFailed,
+    `challenge=False` registers the version without naming it challenger. The request goes into the training
+    run's tags, or those of the earlier run that stands. Raises UpstreamMissing, LookAhead, TrainingFailed,
     TrackerUnavailable.
     """
+    services, spec = work.services, work.spec
     budget = trials or spec.search.trials
     pins = training_set.pin_inputs(services.lake, spec, day)
     data = training_set.load(services.lake, services.engine, spec, day, pins)
-    inputs = inputs_of(spec, day, data.digests, seed, budget)
+    inputs = inputs_of(spec, day, digests=data.digests, seed=seed, trials=budget)
     tracker = services.tracker
-    if not force and (earlier := _earlier(services, spec, inputs)) is not None:
+    if not force and (earlier := _earlier(work, inputs)) is not None:
         if challenge:
             # It may have been trained by a dry run.
             tracker.set_alias(spec.name, model_versions.CHALLENGER, earlier.version)
-        if asked:
-            tracker.log(earlier.run_id, tags=provenance.asked_again_tags(asked))
+        if work.request:
+            tracker.log(earlier.training_run, tags=provenance.asked_again_tags(work.request))
         return earlier
-    tags = _tags(spec, day, inputs) | provenance.asked_tags(asked or {}) | {run_tags.ENGINE: services.engine.name}
-    run_id = tracker.start_run(spec.name, f"{spec.name} as of {day}", tags)
+    tags = _tags(spec, day, inputs) | provenance.asked_tags(work.request) | {run_tags.ENGINE: services.engine.name}
+    training_run = tracker.start_run(spec.name, f"{spec.name} as of {day}", tags)
     try:
-        tracker.log_inputs(run_id, pins)
+        tracker.log_inputs(training_run, pins)
 
         def record(trial: Trial) -> None:
-            tracker.log_trial(run_id, trial)
+            tracker.log_trial(training_run, trial)
             on_trial(trial)
 
         trained, scores = fit_best(services, spec, data, seed=seed, trials=budget, on_trial=record)
         metrics = measure(holdout_labels(data), scores)
-        references.keep(services.lake, tracker, spec, run_id, pins["features"], data.holdout, scores)
-        version = _register(services, spec, run_id, data, trained, scores, metrics, seed, budget)
+        references.keep(
+            services,
+            spec,
+            training_run,
+            features=pins["features"],
+            holdout=data.holdout,
+            scores=scores,
+        )
+        version = _register(
+            work,
+            training_run,
+            data=data,
+            trained=trained,
+            scores=scores,
+            metrics=metrics,
+            params={"trials": budget, "seed": seed},
+        )
         if challenge:
             tracker.set_alias(spec.name, model_versions.CHALLENGER, version)
     except BaseException:
         # If the tracker is what failed, the next run closes this one.
         with contextlib.suppress(TrackerUnavailable):
-            tracker.end_run(run_id, "failed")
+            tracker.end_run(training_run, "failed")
         raise
-    tracker.end_run(run_id, "finished")
-    digest, url = trained.model.digest(), tracker.run(run_id).url
+    tracker.end_run(training_run, "finished")
     return TrainingResult(
-        spec.name,
-        day,
-        run_id,
-        version,
-        trained.best.candidate,
-        metrics,
-        digest,
-        url=url,
+        pipeline=spec.name,
+        day=day,
+        training_run=training_run,
+        version=version,
+        candidate=trained.best.candidate,
+        metrics=metrics,
+        model_digest=trained.model.digest(),
+        url=tracker.run(training_run).url,
         not_trained="\n".join(trained.not_trained),
     )
 
@@ -137,7 +152,9 @@ def predict(model: Model, rows: pa.Table) -> np.ndarray:
     return np.concatenate([model.predict(batch).to_numpy(zero_copy_only=False) for batch in rows.to_batches()])
 
 
-def inputs_of(spec: PipelineSpec, day: dt.date, digests: Mapping[str, str], seed: int, trials: int) -> dict[str, str]:
+def inputs_of(
+    spec: PipelineSpec, day: dt.date, *, digests: Mapping[str, str], seed: int, trials: int
+) -> dict[str, str]:
     """Everything a training depends on, in the order in which differences are looked for."""
     code = provenance.code()
     return {
@@ -163,20 +180,23 @@ def _tags(spec: PipelineSpec, day: dt.date, inputs: Mapping[str, str]) -> dict[s
     }
 
 
-def _earlier(services: Services, spec: PipelineSpec, inputs: Mapping[str, str]) -> TrainingResult | None:
+def _earlier(work: Work, inputs: Mapping[str, str]) -> TrainingResult | None:
     """The finished run that had the same inputs, if there is one and its version is registered."""
+    services, spec = work.services, work.spec
     versions = {version.run_id: version.version for version in services.tracker.versions(spec.name)}
     for record in services.tracker.runs(spec.name):
         same = all(record.tags.get(f"{run_tags.INPUT}{name}") == value for name, value in inputs.items())
         if record.status == "finished" and record.run_id in versions and same:
             return TrainingResult(
-                spec.name,
-                dt.date.fromisoformat(record.tags[run_tags.DAY]),
-                record.run_id,
-                versions[record.run_id],
-                record.params["candidate"],
-                {name.removeprefix("holdout."): value for name, value in record.metrics.items() if "holdout." in name},
-                record.tags[run_tags.MODEL_DIGEST],
+                pipeline=spec.name,
+                day=dt.date.fromisoformat(record.tags[run_tags.DAY]),
+                training_run=record.run_id,
+                version=versions[record.run_id],
+                candidate=record.params["candidate"],
+                metrics={
+                    name.removeprefix("holdout."): value for name, value in record.metrics.items() if "holdout." in name
+                },
+                model_digest=record.tags[run_tags.MODEL_DIGEST],
                 unchanged=True,
                 url=record.url,
             )
@@ -184,21 +204,21 @@ def _earlier(services: Services, spec: PipelineSpec, inputs: Mapping[str, str]) 
 
 
 def _register(
-    services: Services,
-    spec: PipelineSpec,
-    run_id: str,
+    work: Work,
+    training_run: str,
+    *,
     data: TrainingSet,
     trained: Trained,
     scores: np.ndarray,
     metrics: Mapping[str, float],
-    seed: int,
-    trials: int,
+    params: Mapping[str, Any],
 ) -> str:
-    tracker, model = services.tracker, trained.model
-    params = {f"best.{name}": value for name, value in trained.best.parameters.items()}
+    """Log what the training found, and register its model; the version."""
+    tracker, model = work.services.tracker, trained.model
+    best = {f"best.{name}": value for name, value in trained.best.parameters.items()}
     tracker.log(
-        run_id,
-        params={"candidate": trained.best.candidate, "trials": trials, "seed": seed, **params},
+        training_run,
+        params={"candidate": trained.best.candidate, **params, **best},
         metrics={
             **{f"holdout.{name}": value for name, value in metrics.items()},
             "rows.learning": data.learning.rows,
@@ -216,9 +236,9 @@ def _register(
         saved.mkdir()
         search.mkdir()
         (search / Path(TRIALS).name).write_text(json.dumps([asdict(trial) for trial in trained.trials], default=str))
-        tracker.log_files(run_id, search, Path(TRIALS).parent.name)
+        tracker.log_files(training_run, search, Path(TRIALS).parent.name)
         model.save(saved)
-        return tracker.log_model(run_id, saved, example, pa.array(predict(model, example)))
+        return tracker.log_model(training_run, saved, example, pa.array(predict(model, example)))
 
 
 def example_of(data: TrainingSet) -> pa.Table:

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from tailrace import days
-from tailrace.contracts import Services, Verdict
+from tailrace.contracts import Verdict
 from tailrace.errors import ValidationFailed
-from tailrace.spec import PipelineSpec
 from tailrace.validation import describe_failures
+from tailrace.work import Work
 
 PARTS = ("features", "outcomes")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Validated:
     """Rows judged by part, the warnings as sentences, and the reports."""
 
@@ -30,12 +30,12 @@ class Validated:
     reports: tuple[str, ...]
 
 
-def run(services: Services, spec: PipelineSpec, first: dt.date, last: dt.date) -> Validated:
+def run(work: Work, first: dt.date, last: dt.date) -> Validated:
     """Judge each of the days first..last.
 
     Raises ValidationFailed naming every critical expectation that failed, of both tables.
     """
-    verdicts = [_judge(services, spec, part, first, last) for part in PARTS]
+    verdicts = [_judge(work, part, first, last) for part in PARTS]
     failed = [describe_failures(verdict, "critical") for verdict in verdicts if verdict.failures("critical")]
     if failed:
         which = str(first) if first == last else f"{first} to {last}"
@@ -44,16 +44,17 @@ def run(services: Services, spec: PipelineSpec, first: dt.date, last: dt.date) -
             "and build and validate again."
         )
     return Validated(
-        spec.name,
-        first,
-        last,
-        {part: verdict.rows for part, verdict in zip(PARTS, verdicts, strict=True)},
-        tuple(describe_failures(verdict, "warning") for verdict in verdicts if verdict.failures("warning")),
-        tuple(verdict.report for verdict in verdicts),
+        pipeline=work.spec.name,
+        first=first,
+        last=last,
+        rows={part: verdict.rows for part, verdict in zip(PARTS, verdicts, strict=True)},
+        warnings=tuple(describe_failures(verdict, "warning") for verdict in verdicts if verdict.failures("warning")),
+        reports=tuple(verdict.report for verdict in verdicts),
     )
 
 
-def _judge(services: Services, spec: PipelineSpec, part: str, first: dt.date, last: dt.date) -> Verdict:
+def _judge(work: Work, part: str, first: dt.date, last: dt.date) -> Verdict:
+    services, spec = work.services, work.spec
     key, table = spec.features.key, f"{spec.name}_{part}"
     opening = services.warehouse.read(table, first, key)
     rest = (services.warehouse.read(table, day, key) for day in days.span(first + dt.timedelta(days=1), last))

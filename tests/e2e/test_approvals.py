@@ -25,7 +25,7 @@ from tailrace.spec import registry
 from tailrace.stages import evaluate, promote, publish, score
 from tailrace.wiring import Wiring
 from tests.stages.conftest import LAST, Installation, Loop, MemoryWarehouse, tables, write_suites
-from tests.support import eventually
+from tests.support import eventually, work
 
 pytestmark = pytest.mark.airflow
 
@@ -89,10 +89,10 @@ def home(tmp_path_factory) -> settings.Settings:
     services = Installation(wired.lake, wired.tracker, validator, MemoryWarehouse(held), wired.engine, held)
     loop = Loop(services, spec)
     loop.take(dt.date(2013, 1, 3), LAST)
-    first = loop.train(FIRST).run_id
-    evaluate.run(services, spec, first)
-    promote.run(services, spec, first, recorded_at=dt.datetime(2013, 2, 1, tzinfo=dt.UTC), decided_by="eve")
-    evaluate.run(services, spec, loop.train(SECOND, seed=2).run_id)
+    first = loop.train(FIRST).training_run
+    evaluate.run(work(services, spec), first)
+    promote.run(work(services, spec), first, recorded_at=dt.datetime(2013, 2, 1, tzinfo=dt.UTC), decided_by="eve")
+    evaluate.run(work(services, spec), loop.train(SECOND, seed=2).training_run)
     loop.predict(FIRST)
     return configured
 
@@ -336,10 +336,10 @@ def test_a_published_day_is_monitored_by_itself(home, people):
 def test_a_run_that_is_cleared_after_it_published_announces_the_day_once(home, people):
     # Its task `publish` made the commit, and died before Airflow knew of it.
     spec, wired, run = registry.get("churn", home.project.pipelines), Wiring(home), "by-hand"
-    score.run(wired, spec, SECOND, f"predict__churn/{run}")
+    score.run(work(wired, spec, f"predict__churn/{run}"), SECOND)
     staged = wired.lake.staged(spec.predictions_table, SECOND, f"predict__churn/{run}")
     wired.lake.annotate(staged, {"audit": "passed"})
-    version = publish.run(wired, spec, SECOND, f"predict__churn/{run}").commit.version
+    version = publish.run(work(wired, spec, f"predict__churn/{run}"), SECOND).commit.version
 
     def announced() -> list[str]:
         events = people.get("/assets/events?limit=1000")["asset_events"]

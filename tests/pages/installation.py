@@ -15,6 +15,7 @@ from tailrace.lineage import pins
 from tailrace.spec import PipelineSpec, registry, zone
 from tailrace.stages import audit, evaluate, monitor, promote, publish, score, train
 from tailrace.wiring import Wiring
+from tests.support import work
 
 FIRST, LAST = dt.date(2013, 1, 24), dt.date(2013, 2, 13)
 TRAINED, AGAIN = dt.date(2013, 2, 5), dt.date(2013, 2, 12)
@@ -34,17 +35,19 @@ def make(home: Path) -> settings.Settings:
         _publish(services, spec.features_table, day, features, pins.source_note(landed))
         _publish(services, spec.outcomes_table, day + dt.timedelta(days=1), outcomes, {})
     for day in (TRAINED, AGAIN):
-        trained = train.run(services, spec, day, seed=1, trials=2)
-        evaluate.run(services, spec, trained.run_id)
+        trained = train.run(work(services, spec), day, seed=1, trials=2)
+        evaluate.run(work(services, spec), trained.training_run)
         if day == TRAINED:
             now = dt.datetime.now(dt.UTC)
-            promote.run(services, spec, trained.run_id, recorded_at=now, decided_by="ann", reason="the first one")
+            promote.run(
+                work(services, spec), trained.training_run, recorded_at=now, decided_by="ann", reason="the first one"
+            )
     for place, day in enumerate((*PUBLISHED, PUBLISHED[-1])):
         run = f"installation-{place}"
-        score.run(services, spec, day, run, "2" if place == len(PUBLISHED) else "as-of")
-        audit.run(services, spec, day, run)
-        publish.run(services, spec, day, run)
-    monitor.run(services, spec, PUBLISHED[-1], "monitor")
+        score.run(work(services, spec, run), day, model="2" if place == len(PUBLISHED) else "as-of")
+        audit.run(work(services, spec, run), day)
+        publish.run(work(services, spec, run), day)
+    monitor.run(work(services, spec, "monitor"), PUBLISHED[-1])
     return configured
 
 

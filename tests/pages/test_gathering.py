@@ -27,7 +27,7 @@ from tailrace.training import missed_trainings
 from tailrace.validation.memory import MemoryValidator
 from tailrace.warehouse.memory import MemoryWarehouse
 from tests.stages.conftest import LAST, Installation, Loop, memory, tables, write_suites
-from tests.support import eventually
+from tests.support import eventually, work
 
 TRAINED, AGAIN = dt.date(2013, 1, 9), dt.date(2013, 1, 12)
 ZONE = ZoneInfo("America/New_York")
@@ -89,7 +89,7 @@ def installed(tmp_path_factory):
     loop.take()
     corrected = {name: table.slice(0, table.num_rows - 1) for name, table in rows.items()}
     warehouse = MemoryWarehouse(corrected, {**LANDED, TRAINED: "ninth, corrected"})
-    snapshot.run(replace(services, warehouse=warehouse), held, LAST, "w-corrected")
+    snapshot.run(work(replace(services, warehouse=warehouse), held, "w-corrected"), LAST)
     loop.challenge(TRAINED)
     for number in (9, 10, 12):
         loop.predict(dt.date(2013, 1, number), f"p{number}")

@@ -30,7 +30,7 @@ from tailrace.tracking.mlflow import MlflowTracker
 from tailrace.wiring import Wiring
 from tests.object_store import s3_server
 from tests.stages.conftest import NOW, Installation, Loop, embedded, installation, memory
-from tests.support import mlflow_database
+from tests.support import mlflow_database, work
 
 FIRST, LAST = dt.date(2013, 1, 9), dt.date(2013, 1, 14)
 
@@ -53,11 +53,11 @@ class Nights:
         for day in (FIRST - dt.timedelta(days=1), LAST):
             self.loop.take(day, day, f"night {self.passed}")
         trained = self.loop.train(FIRST, seed=100 + self.passed)
-        evaluate.run(services, spec, trained.run_id)
+        evaluate.run(work(services, spec), trained.training_run)
         made = {"recorded_at": NOW + dt.timedelta(days=self.passed), "decided_by": "ada", "reason": "r"}
-        promote.run(services, spec, trained.run_id, **made)
+        promote.run(work(services, spec), trained.training_run, **made)
         self.loop.predict(LAST, f"night {self.passed}", trained.version)
-        monitor.run(services, spec, LAST, f"night {self.passed}")
+        monitor.run(work(services, spec, f"night {self.passed}"), LAST)
 
 
 @pytest.fixture

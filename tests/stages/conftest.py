@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,8 @@ from tailrace.engines.local import LocalEngine
 from tailrace.spec import PipelineSpec
 from tailrace.stages import audit, evaluate, promote, publish, score, snapshot, train
 from tailrace.warehouse.memory import MemoryWarehouse
-from tests.support import churn_rows, keyed, mlflow_database
+from tailrace.work import Work
+from tests.support import churn_rows, keyed, mlflow_database, work
 
 FIRST = dt.date(2013, 1, 1)
 LAST = dt.date(2013, 1, 14)
@@ -51,22 +52,25 @@ class Loop:
     def __init__(self, services: Installation, spec: PipelineSpec) -> None:
         self.services, self.spec = services, spec
 
+    def work(self, run_id: str = "r", *, request: Mapping[str, str] | None = None) -> Work:
+        return work(self.services, self.spec, run_id, request=request)
+
     def take(self, first: dt.date = FIRST, last: dt.date = LAST, run: str = "w") -> list[snapshot.Snapshotted]:
-        return [snapshot.run(self.services, self.spec, day, f"{run}-{day}") for day in days.span(first, last)]
+        return [snapshot.run(self.work(f"{run}-{day}"), day) for day in days.span(first, last)]
 
     def train(self, day: dt.date, seed: int = 1) -> train.TrainingResult:
-        return train.run(self.services, self.spec, day, seed=seed)
+        return train.run(self.work(), day, seed=seed)
 
     def challenge(self, day: dt.date, seed: int = 1) -> promote.Promoted:
-        run_id = self.train(day, seed).run_id
-        evaluate.run(self.services, self.spec, run_id)
-        return promote.run(self.services, self.spec, run_id, recorded_at=NOW)
+        training_run = self.train(day, seed).training_run
+        evaluate.run(self.work(), training_run)
+        return promote.run(self.work(), training_run, recorded_at=NOW)
 
     def predict(self, day: dt.date, run: str = "p", model: str = "as-of") -> publish.Published:
         # Forced: a day published from the same inputs would be left alone.
-        score.run(self.services, self.spec, day, run, model, force=True)
-        audit.run(self.services, self.spec, day, run)
-        return publish.run(self.services, self.spec, day, run)
+        score.run(self.work(run), day, model=model, force=True)
+        audit.run(self.work(run), day)
+        return publish.run(self.work(run), day)
 
     def published(self, day: dt.date) -> pa.Table:
         return self.services.lake.read(self.spec.predictions_table, first=day, last=day).read_all()

@@ -16,6 +16,7 @@ from tailrace.sources.memory import MemorySource
 from tailrace.stages import ingest, snapshot
 from tailrace.warehouse.memory import MemoryWarehouse
 from tests.stages.conftest import FIRST, LAST, installation, memory
+from tests.support import work
 
 TRAINED = dt.date(2013, 1, 9)
 DAY = dt.date(2013, 1, 12)
@@ -43,13 +44,13 @@ def test_a_day_that_this_warehouse_never_built_is_not_taken(loop, services, spec
     services.warehouse.build(LAST, LAST)
     before = published(services, spec, day)
     with pytest.raises(UpstreamMissing) as raised:
-        snapshot.run(services, spec, day, "again")
+        snapshot.run(work(services, spec, "again"), day)
     assert str(raised.value) == (
         f"The warehouse has no rows of churn_features and churn_outcomes of {day}, and no record that this day was "
         f"built. What is published of {day} stays. Build it first: tailrace warehouse --date {day}."
     )
     assert published(services, spec, day) == before
-    assert snapshot.run(services, spec, LAST, "again").features.unchanged
+    assert snapshot.run(work(services, spec, "again"), LAST).features.unchanged
 
 
 def test_a_day_built_to_nothing_is_refused_unless_it_is_known_why(loop, services, spec):
@@ -61,10 +62,10 @@ def test_a_day_built_to_nothing_is_refused_unless_it_is_known_why(loop, services
     with pytest.raises(
         ValidationFailed, match=rf"^churn_outcomes of {DAY} .* no rows, and nothing says why.*may_be_empty: true"
     ):
-        snapshot.run(services, spec, DAY, "again")
+        snapshot.run(work(services, spec, "again"), DAY)
     assert published(services, spec, DAY) == before
     services.rebuild(churn_outcomes=emptied, empty="its dbt model declares that its days may be empty")
-    taken = snapshot.run(services, spec, DAY, "again")
+    taken = snapshot.run(work(services, spec, "again"), DAY)
     assert taken.features.unchanged
     assert (taken.outcomes.rows, "empty_because" in taken.outcomes.metadata) == (0, True)
 
@@ -81,7 +82,7 @@ def test_a_warehouse_without_records_goes_on_being_read(loop, services, spec):
     ):
         services.warehouse = MemoryWarehouse({**services.tables, **lost})
         with pytest.raises(UpstreamMissing, match=f"no rows of {next(iter(lost))} of {DAY}, and no record"):
-            snapshot.run(services, spec, DAY, "again")
+            snapshot.run(work(services, spec, "again"), DAY)
 
 
 def test_the_first_days_have_no_outcomes_as_long_as_these_lag(services, spec):
@@ -90,10 +91,10 @@ def test_the_first_days_have_no_outcomes_as_long_as_these_lag(services, spec):
     outcomes = services.tables["churn_outcomes"]
     services.rebuild(churn_outcomes=outcomes.filter(pc.greater(outcomes["ds"], pa.scalar(third))))
     for day in (FIRST, second):
-        taken = snapshot.run(services, late, day, "r").outcomes
+        taken = snapshot.run(work(services, late, "r"), day).outcomes
         assert (taken.rows, taken.metadata["empty_because"]) == (0, "no outcomes of the first features are known yet")
     with pytest.raises(ValidationFailed, match=f"churn_outcomes of {third} were built and have no rows"):
-        snapshot.run(services, late, third, "r")
+        snapshot.run(work(services, late, "r"), third)
 
 
 def test_predictions_are_not_replaced_by_none_where_nobody_knows_why(loop, services, spec):
@@ -115,8 +116,8 @@ def test_nothing_of_nothing_is_not_full_coverage(loop, services, spec):
     services.rebuild(churn_features=features.filter(pc.not_equal(features["ds"], pa.scalar(DAY))), empty="a holiday")
     loop.take()
     loop.challenge(TRAINED)
-    score.run(services, spec, DAY, "p")
-    assert audit.run(services, spec, DAY, "p").coverage is None
+    score.run(work(services, spec, "p"), DAY)
+    assert audit.run(work(services, spec, "p"), DAY).coverage is None
 
 
 # ---------------------------------------------------------------- extracts

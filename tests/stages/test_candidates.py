@@ -43,9 +43,9 @@ def test_a_candidate_that_was_not_trained_is_named_in_result_log_and_report(trai
     assert result.candidate == "baseline"
     stage_result_file.write_result(tmp_path / "result", [result])
     assert sentence in json.loads((tmp_path / "result").read_text())["rows"][0]["not_trained"]
-    evaluate.run(loop.services, loop.spec, result.run_id)
+    evaluate.run(loop.work(), result.training_run)
     for report in ("evaluation.html", "model_card.md"):
-        path = loop.services.tracker.fetch(result.run_id, f"{evaluate.FOLDER}/{report}", tmp_path)
+        path = loop.services.tracker.fetch(result.training_run, f"{evaluate.FOLDER}/{report}", tmp_path)
         assert sentence in path.read_text()
 
 
@@ -58,7 +58,7 @@ def test_a_nested_estimator_is_reproduced(trained):
 
     nested = {"estimator": RandomForestClassifier(5), "cv": 2}
     loop, result = trained(Candidate("calibrated", "sklearn.calibration.CalibratedClassifierCV", nested))
-    reproduced = reproduce.run(loop.services, loop.spec, result.run_id)
+    reproduced = reproduce.run(loop.services, loop.spec, result.training_run)
     assert reproduced.same, reproduced.sentence()
 
 

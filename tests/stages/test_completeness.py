@@ -15,6 +15,7 @@ from tailrace.reporting import model_report
 from tailrace.spec import zone
 from tailrace.stages import monitor, snapshot
 from tests.stages.conftest import installation, memory
+from tests.support import work
 
 TRAINED = dt.date(2013, 1, 9)
 HALF = dt.date(2013, 1, 6)
@@ -45,7 +46,7 @@ def half_taken(loop, services, day):
     """A snapshot that ends between its two commits."""
     lake, services.lake = services.lake, Dies(services.lake, loop.spec.outcomes_table)
     with pytest.raises(KeyboardInterrupt):
-        snapshot.run(services, loop.spec, day, "half")
+        snapshot.run(loop.work("half"), day)
     services.lake = lake
 
 
@@ -60,14 +61,14 @@ def test_a_day_taken_by_half_is_found_by_training_and_trained_on_once_repeated(l
         "for these days first: tailrace warehouse --date 2013-01-06."
     )
     loop.take(HALF, HALF, run="again")
-    assert services.tracker.run(loop.train(TRAINED).run_id).metrics["rows.learning"] == 4 * 150
+    assert services.tracker.run(loop.train(TRAINED).training_run).metrics["rows.learning"] == 4 * 150
 
 
 def test_the_first_day_of_all_owes_no_outcomes(loop, services):
     """What was known by its cutoff is of days that are not there."""
     half_taken(loop, services, HALF)
     loop.take(first=HALF + dt.timedelta(days=1), last=TRAINED)
-    assert services.tracker.run(loop.train(TRAINED).run_id).metrics["rows.learning"] == 150
+    assert services.tracker.run(loop.train(TRAINED).training_run).metrics["rows.learning"] == 150
 
 
 @pytest.mark.parametrize("half", [dt.date(2013, 1, 11), dt.date(2013, 1, 14)], ids=["between others", "the last"])
@@ -81,7 +82,7 @@ def test_a_day_taken_by_half_is_found_by_the_monitor_and_by_predictions(loop, se
     loop.take(first=half + dt.timedelta(days=1))
     for read in (
         lambda: performance.day_report(services.lake, spec, dt.date(2013, 1, 10)),
-        lambda: monitor.run(services, spec, dt.date(2013, 1, 10), "m"),
+        lambda: monitor.run(work(services, spec, "m"), dt.date(2013, 1, 10)),
     ):
         with pytest.raises(
             UpstreamMissing, match=rf"2013-01-10 turned .* outcomes/churn of {half} is .* --date {half}\."
@@ -89,7 +90,7 @@ def test_a_day_taken_by_half_is_found_by_the_monitor_and_by_predictions(loop, se
             read()
     assert not services.lake.exists(spec.performance_table)
     loop.take(half, half, run="again")
-    assert monitor.run(services, spec, dt.date(2013, 1, 10), "m").outcomes == 150
+    assert monitor.run(work(services, spec, "m"), dt.date(2013, 1, 10)).outcomes == 150
 
 
 def corrected(loop, day, number, label):
@@ -110,9 +111,9 @@ def test_a_corrected_outcome_counts_once_it_is_known(loop, services, spec):
     after = loop.train(TRAINED)
     assert not after.unchanged
     assert after.model_digest != before.model_digest
-    assert reproduce.run(services, spec, before.run_id).same, "it knew the outcome as it was"
+    assert reproduce.run(services, spec, before.training_run).same, "it knew the outcome as it was"
     corrected(loop, dt.date(2013, 1, 10), 3, label)
-    assert loop.train(TRAINED).run_id == after.run_id, "what is known later is not known as of that day"
+    assert loop.train(TRAINED).training_run == after.training_run, "what is known later is not known as of that day"
 
 
 def test_the_monitor_and_predictions_take_the_last_outcome_known(loop, services, spec):
@@ -126,7 +127,7 @@ def test_the_monitor_and_predictions_take_the_last_outcome_known(loop, services,
     after = performance.day_report(services.lake, spec, day)
     assert after.known_outcomes == before.known_outcomes == 150
     assert after.metrics["log_loss"] != before.metrics["log_loss"]
-    monitor.run(services, spec, day, "m")
+    monitor.run(work(services, spec, "m"), day)
     (row,) = monitor.rows_of(services, spec)
     assert row["log_loss"] == after.metrics["log_loss"]
     corrected(loop, dt.date(2013, 1, 10), 3, None)

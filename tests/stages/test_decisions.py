@@ -14,6 +14,7 @@ from tailrace.reporting.comparison import Comparison
 from tailrace.spec import Gate
 from tailrace.stages import evaluate, promote, score, train
 from tests.stages.conftest import embedded, installation, memory
+from tests.support import work
 
 FIRST, SECOND, THIRD = dt.date(2013, 1, 9), dt.date(2013, 1, 11), dt.date(2013, 1, 12)
 AT = dt.datetime(2013, 3, 1, tzinfo=dt.UTC)
@@ -40,17 +41,17 @@ def approvals(loop, services, spec, monkeypatch):
 
 def challenge(loop, day: dt.date, seed: int = 7) -> str:
     """A challenger that waits for a person; its training run."""
-    trained = train.run(loop.services, loop.spec, day, seed=seed)
-    evaluate.run(loop.services, loop.spec, trained.run_id)
-    decided = promote.run(loop.services, loop.spec, trained.run_id, recorded_at=AT)
+    trained = train.run(loop.work(), day, seed=seed)
+    evaluate.run(loop.work(), trained.training_run)
+    decided = promote.run(loop.work(), trained.training_run, recorded_at=AT)
     assert decided.outcome == "waiting"
-    return trained.run_id
+    return trained.training_run
 
 
 def answer(loop, run_id: str, kind: str = "approve", who: str = "ada", reason: str = "it is better", hours: int = 0):
     decide = {"approve": promote.approve, "reject": promote.reject}[kind]
     at = AT + dt.timedelta(hours=hours)
-    return decide(loop.services, loop.spec, run_id, recorded_at=at, decided_by=who, reason=reason)
+    return decide(loop.work(), run_id, recorded_at=at, decided_by=who, reason=reason)
 
 
 def champion(services) -> list[str]:
@@ -84,7 +85,7 @@ class TestApproval:
     def test_what_was_rejected_is_not_asked_again(self, approvals):
         run_id = challenge(approvals, SECOND)
         answer(approvals, run_id, "reject", reason="it drifts")
-        again = promote.run(approvals.services, approvals.spec, run_id, recorded_at=AT)
+        again = promote.run(approvals.work(), run_id, recorded_at=AT)
         assert (again.outcome, again.reason) == ("rejected", "Version 2 was rejected by ada: it drifts")
 
     def test_of_two_answers_one_counts(self, approvals, services):
@@ -119,8 +120,8 @@ class TestApproval:
 
     def test_nobody_approves_what_the_gate_refuses(self, approvals, spec):
         approvals.spec = replace(spec, gate=Gate(floor=0.99, approval="human"))
-        run_id = approvals.train(SECOND, seed=7).run_id
-        evaluate.run(approvals.services, approvals.spec, run_id)
+        run_id = approvals.train(SECOND, seed=7).training_run
+        evaluate.run(approvals.work(), run_id)
         with pytest.raises(GateRefused, match=r"at least 0\.99 is needed"):
             answer(approvals, run_id)
 
@@ -137,9 +138,9 @@ class TestApproval:
 
     def test_a_challenger_is_named_by_its_run_or_its_version(self, approvals, services, spec):
         run_id = challenge(approvals, SECOND)
-        assert promote.run_of(services, spec, "2") == promote.run_of(services, spec, run_id) == run_id
+        assert promote.run_of(work(services, spec), "2") == promote.run_of(work(services, spec), run_id) == run_id
         with pytest.raises(UnknownName, match="There is no version or training run of churn '7'"):
-            promote.run_of(services, spec, "7")
+            promote.run_of(work(services, spec), "7")
 
 
 class TestTheCard:
@@ -194,7 +195,7 @@ class TestTheCard:
 class TestRollback:
     def back(self, loop, version: str, takes_over: dt.date | None = None, reason: str = "2 drifts"):
         at = {"recorded_at": AT + dt.timedelta(days=1), "decided_by": "ada", "reason": reason}
-        return promote.roll_back(loop.services, loop.spec, version, takes_over=takes_over, **at)
+        return promote.roll_back(loop.work(), version, takes_over=takes_over, **at)
 
     @on_both
     def test_a_former_champion_is_champion_from_the_first_unpublished_day(self, approvals, services):
@@ -205,7 +206,7 @@ class TestRollback:
         assert decided.effective_from == THIRD + dt.timedelta(days=1)
         assert rows(services)[-1] == ("1", "rolled_back", "ada", "2 drifts")
         assert champion(services) == ["1"]
-        again = score.run(services, approvals.spec, THIRD, "again")
+        again = score.run(approvals.work("again"), THIRD)
         assert again.already, "a backfill finds what is published to be what it would publish"
         assert approvals.predict(dt.date(2013, 1, 13)).model_version == "1"
 
@@ -215,11 +216,11 @@ class TestRollback:
         for version in ("1", "2"):
             at = {"recorded_at": AT, "decided_by": "ada", "reason": "2 drifts", "dry_run": True}
             if version == "1":
-                decided = promote.roll_back(services, approvals.spec, version, **at)
+                decided = promote.roll_back(approvals.work(), version, **at)
                 assert (decided.previous, decided.effective_from) == ("2", SECOND)
             else:
                 with pytest.raises(BadInput, match="is the champion already"):
-                    promote.roll_back(services, approvals.spec, version, **at)
+                    promote.roll_back(approvals.work(), version, **at)
         assert rows(services) == before
         assert champion(services) == ["2"]
 
@@ -235,7 +236,7 @@ class TestRollback:
         run_id = challenge(approvals, SECOND)
         far = dt.date(2130, 1, 1)
         with pytest.raises(BadInput, match=r"from 2130-01-01 on: that is far ahead.*Name a day up to 2013-03-01"):
-            promote.run(services, approvals.spec, run_id, recorded_at=AT, decided_by="ada", reason="r", takes_over=far)
+            promote.run(approvals.work(), run_id, recorded_at=AT, decided_by="ada", reason="r", takes_over=far)
         answer(approvals, run_id)
         with pytest.raises(BadInput, match="from 2130-01-01 on: that is far ahead"):
             self.back(approvals, "1", far)

@@ -34,6 +34,7 @@ from tailrace.operations.maintenance import maintain
 from tailrace.spec import Audit, Gate
 from tailrace.stages import audit, evaluate, monitor, promote, publish, score, snapshot, train, validate
 from tests.stages.conftest import Loop, installation, memory
+from tests.support import work
 
 TRAINED = dt.date(2013, 1, 9)
 LATER = dt.date(2013, 1, 12)
@@ -127,8 +128,8 @@ class TestNoLookAhead:
         services.rebuild(churn_outcomes=outcomes.set_column(2, "known_at", late))
         loop.take(run="late")
         after = loop.train(TRAINED)
-        rows = services.tracker.run(before.run_id).metrics["rows.holdout"]
-        assert services.tracker.run(after.run_id).metrics["rows.holdout"] == rows - 150
+        rows = services.tracker.run(before.training_run).metrics["rows.holdout"]
+        assert services.tracker.run(after.training_run).metrics["rows.holdout"] == rows - 150
 
     def test_a_backfill_of_an_early_day_never_uses_a_later_model(self, loop, services, spec):
         loop.take()
@@ -136,9 +137,9 @@ class TestNoLookAhead:
         with pytest.raises(NoChampion, match=r"2013-01-08.*first one took effect on 2013-01-09"):
             loop.predict(dt.date(2013, 1, 8))
         loop.spec = replace(spec, gate=Gate(metric="log_loss", floor=1.0))
-        run_id = loop.train(LATER, seed=7).run_id
-        evaluate.run(services, loop.spec, run_id)
-        promote.run(services, loop.spec, run_id, recorded_at=dt.datetime(2013, 3, 1, tzinfo=dt.UTC), decided_by="ada")
+        run_id = loop.train(LATER, seed=7).training_run
+        evaluate.run(loop.work(), run_id)
+        promote.run(loop.work(), run_id, recorded_at=dt.datetime(2013, 3, 1, tzinfo=dt.UTC), decided_by="ada")
         assert loop.predict(dt.date(2013, 1, 11)).model_version == "1"
         assert loop.predict(LATER).model_version == "2"
         explicit = loop.predict(dt.date(2013, 1, 11), run="explicit", model="2")
@@ -152,11 +153,11 @@ class TestRefusals:
         visits = pc.if_else(pc.equal(features["customer"], "2013-01-02-00007"), -1, features["visits"])
         services.rebuild(churn_features=features.set_column(2, "visits", visits))
         with pytest.raises(ValidationFailed) as raised:
-            validate.run(services, spec, dt.date(2013, 1, 2), dt.date(2013, 1, 2))
+            validate.run(work(services, spec), dt.date(2013, 1, 2), dt.date(2013, 1, 2))
         text = str(raised.value)
         assert "expect_column_values_to_be_between on visits" in text
         assert "2013-01-02-00007" in text
-        assert validate.run(services, spec, dt.date(2013, 1, 3), dt.date(2013, 1, 3)).rows["features"] == 150
+        assert validate.run(work(services, spec), dt.date(2013, 1, 3), dt.date(2013, 1, 3)).rows["features"] == 150
 
     def test_a_third_of_null_scores_is_refused_and_the_day_stays(self, loop, services, spec):
         loop.take()
@@ -187,9 +188,9 @@ class TestRefusals:
     def test_what_was_not_audited_is_not_published(self, loop, services, spec):
         loop.take()
         loop.challenge(TRAINED)
-        score.run(services, spec, TRAINED, "p")
+        score.run(work(services, spec, "p"), TRAINED)
         with pytest.raises(AuditFailed, match="has not passed its audit"):
-            publish.run(services, spec, TRAINED, "p")
+            publish.run(work(services, spec, "p"), TRAINED)
         assert services.lake.days(spec.predictions_table) == {}
 
     def test_a_model_whose_signature_does_not_fit_is_refused(self, loop, services, spec):
@@ -198,9 +199,9 @@ class TestRefusals:
         services.lake = MemoryLake()
         services.rebuild(churn_features=services.tables["churn_features"].drop_columns("age"))
         ageless = {name: kind for name, kind in spec.features.columns.items() if name != "age"}
-        snapshot.run(services, replace(spec, features=replace(spec.features, columns=ageless)), LATER, "w")
+        snapshot.run(work(services, replace(spec, features=replace(spec.features, columns=ageless)), "w"), LATER)
         with pytest.raises(SignatureMismatch, match="column 'age' is missing"):
-            score.run(services, spec, LATER, "p", "1")
+            score.run(work(services, spec, "p"), LATER, model="1")
         assert not services.lake.exists(spec.predictions_table)
 
     def test_repeated_and_missing_keys_of_an_earlier_release_are_not_published(self, loop, services, spec):
@@ -221,16 +222,16 @@ class TestRefusals:
 
     def test_missing_features_and_unknown_versions_are_said(self, loop, services, spec):
         with pytest.raises(UpstreamMissing, match="no published features of 2013-01-12"):
-            score.run(services, spec, LATER, "p")
+            score.run(work(services, spec, "p"), LATER)
         loop.take()
         with pytest.raises(NoChampion, match="no model was champion"):
-            score.run(services, spec, LATER, "p")
+            score.run(work(services, spec, "p"), LATER)
         with pytest.raises(UnknownName, match="version of model churn '9'"):
-            score.run(services, spec, LATER, "p", "9")
+            score.run(work(services, spec, "p"), LATER, model="9")
         with pytest.raises(BadInput, match="ask for 'as-of', 'current' or a version number"):
-            score.run(services, spec, LATER, "p", "latest")
+            score.run(work(services, spec, "p"), LATER, model="latest")
         with pytest.raises(UnknownName):
-            evaluate.run(services, spec, "nothing")
+            evaluate.run(work(services, spec), "nothing")
 
     def test_a_window_without_rows_cannot_be_trained_on(self, loop, services):
         empty = {name: table.slice(0, 0) for name, table in services.tables.items()}
@@ -269,8 +270,8 @@ class TestPromotion:
         kept = loop.challenge(LATER)
         assert kept.outcome == "kept"
         assert "at least 0.9 better is needed" in kept.reason
-        run_id = loop.train(LATER).run_id
-        by_hand = promote.run(services, loop.spec, run_id, recorded_at=_later(), decided_by="ada", reason="fresher")
+        run_id = loop.train(LATER).training_run
+        by_hand = promote.run(loop.work(), run_id, recorded_at=_later(), decided_by="ada", reason="fresher")
         assert (by_hand.outcome, by_hand.previous) == ("promoted", "1")
         latest = promotions.history(services.lake, spec.name)[0]
         assert (latest.decided_by, latest.reason, latest.effective_from) == ("ada", "fresher", LATER)
@@ -280,15 +281,15 @@ class TestPromotion:
     def test_a_person_rolls_back_to_a_former_champion(self, loop, services, spec):
         loop.take()
         loop.challenge(TRAINED)
-        first = loop.train(TRAINED).run_id
+        first = loop.train(TRAINED).training_run
         loop.spec = replace(spec, gate=Gate(metric="log_loss", floor=1.0))
-        runs = [first, loop.train(LATER, seed=7).run_id]
-        evaluate.run(services, loop.spec, runs[1])
-        promote.run(services, loop.spec, runs[1], recorded_at=_later(), decided_by="ada")
+        runs = [first, loop.train(LATER, seed=7).training_run]
+        evaluate.run(loop.work(), runs[1])
+        promote.run(loop.work(), runs[1], recorded_at=_later(), decided_by="ada")
         back = {"recorded_at": _later(), "decided_by": "ada", "reason": "v2 drifts"}
         with pytest.raises(BadInput, match=r"version 2 is champion from 2013-01-12 on.*--from 2013-01-12"):
-            promote.run(services, spec, runs[0], **back)
-        promote.run(services, spec, runs[0], takes_over=dt.date(2013, 1, 13), **back)
+            promote.run(work(services, spec), runs[0], **back)
+        promote.run(work(services, spec), runs[0], takes_over=dt.date(2013, 1, 13), **back)
         assert loop.predict(LATER).model_version == "2"
         assert loop.predict(dt.date(2013, 1, 13)).model_version == "1"
         assert loop.predict(LATER, run="now", model="current").model_version == "1"
@@ -298,12 +299,12 @@ class TestPromotion:
     def test_promoting_an_old_training_again_leaves_todays_champion(self, loop, services, spec):
         loop.take()
         loop.challenge(TRAINED)
-        first = loop.train(TRAINED).run_id
+        first = loop.train(TRAINED).training_run
         loop.spec = replace(spec, gate=Gate(metric="log_loss", floor=1.0))
-        second = loop.train(LATER, seed=7).run_id
-        evaluate.run(services, loop.spec, second)
-        promote.run(services, loop.spec, second, recorded_at=_later(), decided_by="ada")
-        promote.run(services, spec, first, recorded_at=dt.datetime(2013, 4, 1, tzinfo=dt.UTC))
+        second = loop.train(LATER, seed=7).training_run
+        evaluate.run(loop.work(), second)
+        promote.run(loop.work(), second, recorded_at=_later(), decided_by="ada")
+        promote.run(work(services, spec), first, recorded_at=dt.datetime(2013, 4, 1, tzinfo=dt.UTC))
         assert len(promotions.history(services.lake, "churn")) == 2
         champions = [v.version for v in services.tracker.versions("churn") if "champion" in v.aliases]
         assert champions == ["2"]
@@ -311,11 +312,11 @@ class TestPromotion:
     def test_a_model_below_the_floor_is_promoted_by_nobody(self, loop, services, spec):
         loop.take()
         loop.spec = replace(spec, gate=replace(spec.gate, floor=0.99))
-        run_id = loop.train(TRAINED).run_id
-        evaluate.run(services, loop.spec, run_id)
+        run_id = loop.train(TRAINED).training_run
+        evaluate.run(loop.work(), run_id)
         for who in ("gate", "ada"):
             with pytest.raises(GateRefused, match=r"at least 0\.99 is needed"):
-                promote.run(services, loop.spec, run_id, recorded_at=_later(), decided_by=who)
+                promote.run(loop.work(), run_id, recorded_at=_later(), decided_by=who)
         assert promotions.history(services.lake, spec.name) == ()
 
     def test_a_human_gate_waits_for_a_person(self, loop, services, spec):
@@ -329,7 +330,7 @@ class TestPromotion:
     def test_the_report_and_the_card_are_kept_with_the_run(self, loop, services, tmp_path):
         loop.take()
         loop.challenge(TRAINED)
-        run_id = loop.train(TRAINED).run_id
+        run_id = loop.train(TRAINED).training_run
         page = services.tracker.fetch(run_id, "evaluation/evaluation.html", tmp_path).read_text()
         card = services.tracker.fetch(run_id, "evaluation/model_card.md", tmp_path).read_text()
         assert "challenger v1" in page
@@ -340,14 +341,14 @@ class TestPromotion:
 class TestReproduce:
     def test_a_run_is_reproduced_from_its_pins(self, loop, services, spec):
         loop.take()
-        run_id = loop.train(TRAINED).run_id
+        run_id = loop.train(TRAINED).training_run
         found = reproduce.run(services, spec, run_id)
         assert found.same, found.sentence()
         assert found.changed_since == ()
 
     def test_after_one_source_row_changed_that_input_is_named(self, loop, services, spec):
         loop.take()
-        run_id = loop.train(TRAINED).run_id
+        run_id = loop.train(TRAINED).training_run
         features = services.tables["churn_features"]
         visits = pc.if_else(pc.equal(features["customer"], "2013-01-05-00000"), 99, features["visits"])
         services.rebuild(churn_features=features.set_column(2, "visits", visits))
@@ -362,14 +363,14 @@ class TestReproduce:
 
     def test_another_spec_is_the_first_difference(self, loop, services, spec):
         loop.take()
-        run_id = loop.train(TRAINED).run_id
+        run_id = loop.train(TRAINED).training_run
         columns = {name: kind for name, kind in spec.features.columns.items() if name != "visits"}
         edited = replace(spec, features=replace(spec.features, columns=columns))
         assert reproduce.run(services, edited, run_id).first_difference.name == "spec"
 
     def test_pins_survive_optimize_and_vacuum(self, loop, services, spec):
         loop.take()
-        run_id = loop.train(TRAINED).run_id
+        run_id = loop.train(TRAINED).training_run
         features = services.tables["churn_features"]
         services.rebuild(churn_features=features.set_column(2, "visits", pc.add(features["visits"], 1)))
         loop.take(run="changed")
@@ -392,7 +393,7 @@ class TestTraining:
     def test_what_a_run_was_made_of_is_recorded(self, loop, services, spec):
         loop.take()
         result = loop.train(TRAINED)
-        record = services.tracker.run(result.run_id)
+        record = services.tracker.run(result.training_run)
         for name in ("day", "features", "outcomes", "spec", "seed", "trials", "code", "lock"):
             assert record.tags[f"tailrace.input.{name}"]
         assert record.tags["tailrace.spec_digest"] == spec.digest()
@@ -424,7 +425,7 @@ def _later() -> dt.datetime:
 
 def test_auditing_what_was_never_scored_is_said(services, spec):
     with pytest.raises(StagingGone):
-        audit.run(services, spec, TRAINED, "never")
+        audit.run(work(services, spec, "never"), TRAINED)
 
 
 def test_zero_and_one_give_what_booleans_give(spec, tmp_path):
@@ -439,7 +440,7 @@ def test_zero_and_one_give_what_booleans_give(spec, tmp_path):
         assert services.lake.schema(spec.outcomes_table).field("left").type == label
         trained, decided = loop.train(TRAINED), loop.challenge(TRAINED)
         loop.predict(TRAINED)
-        monitored = monitor.run(services, spec, LATER, "m")
+        monitored = monitor.run(work(services, spec, "m"), LATER)
         report = performance.day_report(services.lake, spec, TRAINED)
         rows = monitor.rows_of(services, spec)
         return trained.metrics, trained.model_digest, decided.reason, monitored.outcomes, report.metrics, rows
@@ -453,6 +454,6 @@ def test_rows_that_break_a_contract_leave_the_lake_as_it_was(spec, tmp_path):
     left = outcomes["left"].cast(pa.int8()).cast(pa.float64())
     services.rebuild(churn_outcomes=outcomes.set_column(outcomes.column_names.index("left"), "left", left))
     with pytest.raises(ContractBroken, match="churn_outcomes: label 'left' is double"):
-        snapshot.run(services, spec, TRAINED, "w")
+        snapshot.run(work(services, spec, "w"), TRAINED)
     assert not services.lake.exists(spec.features_table)
     assert not services.lake.exists(spec.outcomes_table)

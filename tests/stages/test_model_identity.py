@@ -41,18 +41,18 @@ def champion(loop, monkeypatch):
 def start_registry_over(loop, tmp_path) -> str:
     """An empty registry beside the old lake, and in it another version 1; its training run."""
     loop.services.tracker = MemoryTracker(tmp_path / "new registry")
-    trained = train.run(loop.services, loop.spec, TRAINED, seed=7)
+    trained = train.run(loop.work(), TRAINED, seed=7)
     assert trained.version == "1"
-    return trained.run_id
+    return trained.training_run
 
 
 def by_hand(loop, run_id: str) -> promote.Promoted:
     """What the messages name: a person promotes what could not be compared."""
-    evaluate.run(loop.services, loop.spec, run_id)
-    decided = promote.run(loop.services, loop.spec, run_id, recorded_at=AT)
+    evaluate.run(loop.work(), run_id)
+    decided = promote.run(loop.work(), run_id, recorded_at=AT)
     assert decided.outcome == "kept"
     assert f"tailrace promote churn --run {run_id} --reason" in decided.reason
-    return promote.run(loop.services, loop.spec, run_id, recorded_at=AT, decided_by="ada", reason="MLflow is new")
+    return promote.run(loop.work(), run_id, recorded_at=AT, decided_by="ada", reason="MLflow is new")
 
 
 def as_earlier_releases_recorded(monkeypatch) -> None:
@@ -64,7 +64,7 @@ class TestARegistryThatWasStartedOver:
     def test_its_version_1_does_not_score_as_the_champion(self, loop, champion, tmp_path, model):
         other = start_registry_over(loop, tmp_path)
         with pytest.raises(ModelGone) as refused:
-            score.run(loop.services, loop.spec, NEXT, "n", model)
+            score.run(loop.work("n"), NEXT, model=model)
         for part in (champion, other, "started over", "Restore the registry", "tailrace promote churn --run"):
             assert part in str(refused.value)
         assert set(loop.services.lake.days("predictions/churn")) == {TRAINED}
@@ -108,9 +108,9 @@ class TestARegistryThatWasStartedOver:
             if not recorded:
                 as_earlier_releases_recorded(patch)
             request.getfixturevalue("champion")
-        assert score.run(loop.services, loop.spec, TRAINED, "before").already
+        assert score.run(loop.work("before"), TRAINED).already
         by_hand(loop, start_registry_over(loop, tmp_path))
-        assert not score.run(loop.services, loop.spec, TRAINED, "after").already
+        assert not score.run(loop.work("after"), TRAINED).already
 
     def test_a_day_that_an_earlier_release_published_by_the_former_one_is_recognised(
         self, loop, tmp_path, monkeypatch, request
@@ -119,7 +119,7 @@ class TestARegistryThatWasStartedOver:
             as_earlier_releases_recorded(patch)
             champion = request.getfixturevalue("champion")
         start_registry_over(loop, tmp_path)
-        again = score.run(loop.services, loop.spec, TRAINED, "again")
+        again = score.run(loop.work("again"), TRAINED)
         assert again.already, "the version 1 that is there now was created after the commit"
         assert again.model_version == "1"
         former = identity.Identity("1", champion)
@@ -135,15 +135,15 @@ class TestARegistryThatWasStartedOver:
         other = start_registry_over(loop, tmp_path)
         before = promotions.decisions(loop.services.lake, "churn")
         with pytest.raises(ModelGone, match=rf"version 1 \(training run {champion}, .*{other}"):
-            promote.roll_back(loop.services, loop.spec, "1", recorded_at=AT, decided_by="ada", reason="r")
+            promote.roll_back(loop.work(), "1", recorded_at=AT, decided_by="ada", reason="r")
         assert promotions.decisions(loop.services.lake, "churn") == before
         assert "champion" not in loop.services.tracker.versions("churn")[0].aliases
 
     def test_the_monitor_compares_a_day_with_no_other_training(self, loop, champion, tmp_path):
-        before = monitor.run(loop.services, loop.spec, TRAINED, "m")
+        before = monitor.run(loop.work("m"), TRAINED)
         assert before.drift
         other = start_registry_over(loop, tmp_path)
-        after = monitor.run(loop.services, loop.spec, TRAINED, "n")
+        after = monitor.run(loop.work("n"), TRAINED)
         assert (after.drift, after.outcomes) == (None, before.outcomes)
         for part in (champion, other, "tailrace predict churn --date 2013-01-09 --model N"):
             assert part in after.note
@@ -153,7 +153,7 @@ class TestARegistryThatWasStartedOver:
         (known,) = tracker._versions["churn"]
         known.tags[run_tags.MODEL_DIGEST] = "f" * 64
         with pytest.raises(ModelGone, match="model digest ffffffffffff"):
-            score.run(loop.services, loop.spec, NEXT, "n")
+            score.run(loop.work("n"), NEXT)
 
 
 class TestAVersionThatWasDeleted:
@@ -162,36 +162,36 @@ class TestAVersionThatWasDeleted:
         held[:] = [known for known in held if known.version != version]
 
     def test_a_former_champion_takes_over(self, loop, champion, services):
-        run_id = train.run(services, loop.spec, NEXT, seed=3).run_id
-        evaluate.run(services, loop.spec, run_id)
-        promote.run(services, loop.spec, run_id, recorded_at=AT, decided_by="ada", reason="r")
+        run_id = train.run(loop.work(), NEXT, seed=3).training_run
+        evaluate.run(loop.work(), run_id)
+        promote.run(loop.work(), run_id, recorded_at=AT, decided_by="ada", reason="r")
         self.delete(services, "2")
         with pytest.raises(
             ModelGone,
             match=r"version 2 .*tailrace rollback churn --version 1 .*; score single days with .*--model 1 ",
         ) as refused:
-            score.run(services, loop.spec, NEXT, "n")
+            score.run(loop.work("n"), NEXT)
         assert "no longer has such a version" in str(refused.value)
-        assert score.run(services, loop.spec, NEXT, "n", "1").model_version == "1"
+        assert score.run(loop.work("n"), NEXT, model="1").model_version == "1"
         later = AT + dt.timedelta(hours=1)
-        promote.roll_back(services, loop.spec, "1", recorded_at=later, decided_by="ada", reason="2 was deleted")
+        promote.roll_back(loop.work(), "1", recorded_at=later, decided_by="ada", reason="2 was deleted")
         assert loop.predict(NEXT).model_version == "1"
 
     def test_the_only_champion_is_followed_by_a_training(self, loop, champion, services):
-        other = train.run(services, loop.spec, LATER, seed=3).run_id
+        other = train.run(loop.work(), LATER, seed=3).training_run
         self.delete(services, "1")
         with pytest.raises(ModelGone, match=r"backup; or train as of 2013-01-09 or a later day and promote by hand"):
-            score.run(services, loop.spec, NEXT, "n")
+            score.run(loop.work("n"), NEXT)
         decided = by_hand(loop, other)
         assert (decided.outcome, decided.version, decided.effective_from) == ("promoted", "2", LATER)
         assert loop.predict(LATER).model_version == "2"
 
     def test_what_it_published_is_still_recognised_and_monitored(self, loop, champion, services):
         self.delete(services, "1")
-        assert score.run(services, loop.spec, TRAINED, "again").already
-        assert monitor.run(services, loop.spec, TRAINED, "m").drift
+        assert score.run(loop.work("again"), TRAINED).already
+        assert monitor.run(loop.work("m"), TRAINED).drift
         services.tracker = None
-        assert score.run(services, loop.spec, TRAINED, "again").already, "no model has to be loaded"
+        assert score.run(loop.work("again"), TRAINED).already, "no model has to be loaded"
 
 
 def test_what_earlier_releases_recorded_goes_on_working(loop, monkeypatch, request):
@@ -199,8 +199,8 @@ def test_what_earlier_releases_recorded_goes_on_working(loop, monkeypatch, reque
     request.getfixturevalue("champion")
     services = loop.services
     assert identity.of_commit(services.lake.days("predictions/churn")[TRAINED].metadata) == identity.Identity("1")
-    assert monitor.run(services, loop.spec, TRAINED, "m").drift
-    assert score.run(services, loop.spec, TRAINED, "again").already
+    assert monitor.run(loop.work("m"), TRAINED).drift
+    assert score.run(loop.work("again"), TRAINED).already
     assert model_versions.resolve(services, loop.spec, NEXT, "1").version == "1"
     assert loop.predict(NEXT).model_version == "1"
 

@@ -17,6 +17,7 @@ from tailrace.reporting import model_report
 from tailrace.spec import Monitor
 from tailrace.stages import monitor
 from tests.stages.conftest import embedded, installation, memory
+from tests.support import work
 
 TRAINED = dt.date(2013, 1, 9)
 NEXT = TRAINED + dt.timedelta(days=1)
@@ -57,7 +58,7 @@ def with_features(loop, day: dt.date, name: str, values) -> None:
 
 @on_both
 def test_outcomes_are_found_as_they_become_known(published, services, spec):
-    done = monitor.run(services, spec, NEXT, "m1")
+    done = monitor.run(work(services, spec, "m1"), NEXT)
     assert (done.days, done.changed, done.outcomes) == (2, 2, 150)
     before = performance(published)
     assert before[TRAINED]["known_outcomes"] == 150
@@ -67,22 +68,22 @@ def test_outcomes_are_found_as_they_become_known(published, services, spec):
     assert before[NEXT]["mean_score"] > 0
     published.take(AFTER, AFTER)
     published.predict(AFTER)
-    done = monitor.run(services, spec, AFTER, "m2")
+    done = monitor.run(work(services, spec, "m2"), AFTER)
     assert (done.days, done.changed) == (3, 2), "the first day is told already"
     assert performance(published)[NEXT]["known_outcomes"] == 150
     assert performance(published)[NEXT]["model_version"] == "1"
 
 
 def test_again_changes_nothing_in_any_order(published, services, spec):
-    monitor.run(services, spec, NEXT, "m1")
+    monitor.run(work(services, spec, "m1"), NEXT)
     before = performance(published)
-    assert monitor.run(services, spec, NEXT, "m2").changed == 0
-    assert monitor.run(services, spec, TRAINED, "m3").changed == 0, "an earlier day late forgets no outcome"
+    assert monitor.run(work(services, spec, "m2"), NEXT).changed == 0
+    assert monitor.run(work(services, spec, "m3"), TRAINED).changed == 0, "an earlier day late forgets no outcome"
     assert performance(published) == before
 
 
 def test_a_day_like_the_training_does_not_drift(published, services, spec):
-    done = monitor.run(services, spec, NEXT, "m1")
+    done = monitor.run(work(services, spec, "m1"), NEXT)
     row = performance(published)[NEXT]
     assert done.drift == row["drift"] == "ok"
     assert set(json.loads(row["feature_psi"])) == {"plan", "age", "visits"}
@@ -107,7 +108,7 @@ def test_a_feature_that_moved_is_an_alarm_and_named(published, services, spec, n
     with_features(published, AFTER, name, values)
     published.take(AFTER, AFTER, run="moved")
     published.predict(AFTER)
-    done = monitor.run(services, spec, AFTER, "m")
+    done = monitor.run(work(services, spec, "m"), AFTER)
     assert (done.drift, done.worst_feature) == ("alarm", name)
     assert performance(published)[AFTER]["worst_feature_psi"] > 0.25
 
@@ -119,15 +120,15 @@ def test_the_thresholds_are_the_specs(published, services, spec):
     with_features(published, NEXT, "age", lambda column: pc.add(column, 30.0))
     published.take(NEXT, NEXT, run="moved")
     published.predict(NEXT, run="again")
-    assert monitor.run(services, strict, NEXT, "m").drift == "watch"
+    assert monitor.run(work(services, strict, "m"), NEXT).drift == "watch"
     few = replace(spec, monitor=Monitor(rows=151))
-    row = monitor.run(services, few, NEXT, "m2")
+    row = monitor.run(work(services, few, "m2"), NEXT)
     assert (row.drift, row.note) == (None, "150 scores are too few to tell drift by; monitor.rows is 151.")
 
 
 def test_a_model_without_references_says_so(published, services, spec, monkeypatch):
     monkeypatch.setattr(references, "of_run", lambda tracker, run_id: None)
-    done = monitor.run(services, spec, NEXT, "m")
+    done = monitor.run(work(services, spec, "m"), NEXT)
     assert done.drift is None
     assert "Version 1 was trained without keeping what its features were like" in done.note
     row = performance(published)[NEXT]
@@ -146,13 +147,13 @@ def test_empty_and_missing_days(published, services, spec):
     services.rebuild(churn_features=emptied, empty="nobody was a customer")
     published.take(NEXT, NEXT, run="empty")
     published.predict(NEXT, run="empty")
-    monitor.run(services, spec, NEXT, "m")
+    monitor.run(work(services, spec, "m"), NEXT)
     row = performance(published)[NEXT]
     assert (row["rows"], row["known_outcomes"], row["mean_score"], row["drift"]) == (0, 0, None, None)
-    late = monitor.run(services, spec, AFTER, "m2")
+    late = monitor.run(work(services, spec, "m2"), AFTER)
     assert late.note == f"{AFTER} is not published; the last published day before it is {NEXT}."
     with pytest.raises(UpstreamMissing, match="no published predictions from 2012-12-31 to 2013-01-08"):
-        monitor.run(services, spec, TRAINED - dt.timedelta(days=1), "m3")
+        monitor.run(work(services, spec, "m3"), TRAINED - dt.timedelta(days=1))
     assert list(performance(published)) == [TRAINED, NEXT]
 
 

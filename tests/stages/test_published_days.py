@@ -12,7 +12,7 @@ import pytest
 from tailrace.errors import PinLost, StagingGone
 from tailrace.spec import Predictions
 from tailrace.stages import audit, monitor, publish, score, snapshot, train
-from tests.support import lose_rows
+from tests.support import lose_rows, work
 
 TRAINED = dt.date(2013, 1, 9)
 ASKED = {"reason": "it <b>rained</b>", "model": "as-of", "triggered_by": "ada"}
@@ -28,7 +28,7 @@ def published(loop):
 
 
 def again(loop, **asked):
-    return score.run(loop.services, asked.pop("spec", loop.spec), TRAINED, "again", **asked)
+    return score.run(work(loop.services, asked.pop("spec", loop.spec), "again"), TRAINED, **asked)
 
 
 class TestAPublishedDay:
@@ -41,7 +41,7 @@ class TestAPublishedDay:
 
     def test_says_whether_this_very_run_published_it(self, published):
         assert not again(published).own
-        scored = score.run(published.services, published.spec, TRAINED, "p")
+        scored = score.run(published.work("p"), TRAINED)
         assert scored.own
         assert scored.already
 
@@ -50,8 +50,8 @@ class TestAPublishedDay:
 
     def test_is_scored_when_forced_and_the_same_bytes_make_no_commit(self, published):
         assert not again(published, force=True).already
-        audit.run(published.services, published.spec, TRAINED, "again")
-        assert publish.run(published.services, published.spec, TRAINED, "again").unchanged
+        audit.run(published.work("again"), TRAINED)
+        assert publish.run(published.work("again"), TRAINED).unchanged
 
     def test_is_scored_and_published_when_its_rows_are_gone(self, published):
         lake, spec = published.services.lake, published.spec
@@ -60,8 +60,8 @@ class TestAPublishedDay:
         with pytest.raises(PinLost):
             lake.read("predictions/churn").read_all()
         assert not again(published).already
-        audit.run(published.services, spec, TRAINED, "again")
-        assert not publish.run(published.services, spec, TRAINED, "again").unchanged
+        audit.run(work(published.services, spec, "again"), TRAINED)
+        assert not publish.run(work(published.services, spec, "again"), TRAINED).unchanged
         assert lake.read("predictions/churn").read_all().equals(before)
         assert again(published).already
 
@@ -70,7 +70,7 @@ class TestAPublishedDay:
         table = services.tables["churn_features"]
         column = table.schema.get_field_index("visits")
         services.rebuild(churn_features=table.set_column(column, "visits", pa.compute.add(table["visits"], 1)))
-        snapshot.run(services, published.spec, TRAINED, "w2")
+        snapshot.run(work(services, published.spec, "w2"), TRAINED)
         assert not again(published).already
 
     def test_is_scored_when_another_version_is_champion(self, published):
@@ -85,39 +85,39 @@ class TestAPublishedDay:
 def test_a_dry_run_leaves_nothing(loop):
     loop.take()
     loop.challenge(TRAINED)
-    score.run(loop.services, loop.spec, TRAINED, "dry", force=True)
-    audit.run(loop.services, loop.spec, TRAINED, "dry")
-    assert publish.discard(loop.services, loop.spec, TRAINED, "dry") == 150
+    score.run(loop.work("dry"), TRAINED, force=True)
+    audit.run(loop.work("dry"), TRAINED)
+    assert publish.discard(loop.work("dry"), TRAINED) == 150
     assert not loop.services.lake.days("predictions/churn")
     with pytest.raises(StagingGone):
-        publish.run(loop.services, loop.spec, TRAINED, "dry")
+        publish.run(loop.work("dry"), TRAINED)
 
 
 def test_what_was_asked_for_is_in_the_commits_and_in_the_trackers_tags(loop):
     services, spec = loop.services, loop.spec
     loop.take()
-    taken = snapshot.run(services, spec, TRAINED, "w2", asked=ASKED)
+    taken = snapshot.run(work(services, spec, "w2", request=ASKED), TRAINED)
     assert taken.features.unchanged, "the same bytes keep the commit they were first made by"
-    trained = train.run(services, spec, TRAINED, seed=1, asked=ASKED)
-    tags = services.tracker.run(trained.run_id).tags
+    trained = train.run(work(services, spec, request=ASKED), TRAINED, seed=1)
+    tags = services.tracker.run(trained.training_run).tags
     assert {name: tags[f"tailrace.request.{name}"] for name in ASKED} == ASKED
     loop.challenge(TRAINED)
-    score.run(services, spec, TRAINED, "p", asked=ASKED)
-    audit.run(services, spec, TRAINED, "p")
-    metadata = publish.run(services, spec, TRAINED, "p").commit.metadata
+    score.run(work(services, spec, "p", request=ASKED), TRAINED)
+    audit.run(work(services, spec, "p"), TRAINED)
+    metadata = publish.run(work(services, spec, "p"), TRAINED).commit.metadata
     assert {name: metadata[f"request_{name}"] for name in ASKED} == ASKED
     assert (metadata["engine"], tags["tailrace.engine"]) == (services.engine.name,) * 2, "what was used, chosen or not"
-    monitor.run(services, spec, TRAINED, "m", asked=ASKED)
+    monitor.run(work(services, spec, "m", request=ASKED), TRAINED)
     followed = services.lake.days(spec.performance_table)[TRAINED].metadata
     assert {name: followed[f"request_{name}"] for name in ASKED} == ASKED
 
 
 def test_a_training_that_is_recognised_keeps_both_requests(loop):
     loop.take()
-    first = train.run(loop.services, loop.spec, TRAINED, seed=1, asked=ASKED)
+    first = train.run(loop.work(request=ASKED), TRAINED, seed=1)
     later = {"reason": "once more", "triggered_by": "eve"}
-    assert train.run(loop.services, loop.spec, TRAINED, seed=1, asked=later).run_id == first.run_id
-    tags = loop.services.tracker.run(first.run_id).tags
+    assert train.run(loop.work(request=later), TRAINED, seed=1).training_run == first.training_run
+    tags = loop.services.tracker.run(first.training_run).tags
     assert {name: tags[f"tailrace.request.{name}"] for name in ASKED} == ASKED
     assert json.loads(tags["tailrace.requested_again"]) == later
 
@@ -125,11 +125,11 @@ def test_a_training_that_is_recognised_keeps_both_requests(loop):
 def test_a_training_for_the_eyes_alone_names_no_challenger(loop):
     services, spec = loop.services, loop.spec
     loop.take()
-    train.run(services, spec, TRAINED, seed=1, challenge=False)
+    train.run(work(services, spec), TRAINED, seed=1, challenge=False)
     (version,) = services.tracker.versions(spec.name)
     assert version.aliases == ()
     # In earnest it is not trained once more, but it is the challenger now.
-    assert train.run(services, spec, TRAINED, seed=1).unchanged
+    assert train.run(work(services, spec), TRAINED, seed=1).unchanged
     (version,) = services.tracker.versions(spec.name)
     assert version.aliases == ("challenger",)
 
@@ -137,6 +137,6 @@ def test_a_training_for_the_eyes_alone_names_no_challenger(loop):
 def test_a_forced_training_trains_the_same_model_again(loop):
     loop.take()
     first = loop.train(TRAINED)
-    again = train.run(loop.services, loop.spec, TRAINED, seed=1, force=True)
+    again = train.run(loop.work(), TRAINED, seed=1, force=True)
     assert (again.version, again.unchanged) == ("2", False)
     assert again.model_digest == first.model_digest

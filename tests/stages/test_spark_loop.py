@@ -41,7 +41,7 @@ def test_both_engines_train_the_same_model_and_publish_the_same_rows(loop):
     rows = loop.published(NEXT)
 
     loop.services.engine = LocalEngine()
-    again = train.run(loop.services, loop.spec, DAY, seed=1)
+    again = train.run(loop.work(), DAY, seed=1)
     assert again.unchanged, "the same inputs on another engine are the same training"
     loop.predict(NEXT, "local")
     assert loop.published(NEXT).equals(rows)

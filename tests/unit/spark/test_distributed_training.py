@@ -26,7 +26,7 @@ from tailrace.spec import LABEL, Candidate, Gate, IntRange, PipelineSpec, zone
 from tailrace.stages import evaluate, promote, score, train
 from tailrace.tracking.memory import MemoryTracker
 from tailrace.training import training_set
-from tests.support import churn_rows, keyed
+from tests.support import churn_rows, keyed, work
 
 FIRST, DAY = dt.date(2013, 3, 8), dt.date(2013, 3, 14)
 """The clocks of New York change in between, on the 10th."""
@@ -333,20 +333,20 @@ def test_what_was_not_known_and_what_repeats_is_refused_in_the_same_words(engine
 def test_candidates_of_both_kinds_are_searched_reproduced_and_score_without_spark(engine, spec, lake, tmp_path):
     services = Installation(lake, MemoryTracker(tmp_path / "tracker"), engine)
     told = []
-    result = train.run(services, spec, DAY, seed=3, trials=3, on_trial=told.append)
+    result = train.run(work(services, spec), DAY, seed=3, trials=3, on_trial=told.append)
     assert {trial.candidate for trial in told} == {"forest", "cluster_trees", "baseline"}
     assert result.candidate != "baseline"
     assert {trial.state for trial in told} == {"complete"}
     assert result.metrics["roc_auc"] > 0.7
 
-    assert train.run(services, spec, DAY, seed=3, trials=3).unchanged
-    evaluate.run(services, spec, result.run_id)
-    promote.run(services, spec, result.run_id, recorded_at=dt.datetime(2013, 4, 1, tzinfo=dt.UTC))
-    assert reproduce.run(services, spec, result.run_id).same
+    assert train.run(work(services, spec), DAY, seed=3, trials=3).unchanged
+    evaluate.run(work(services, spec), result.training_run)
+    promote.run(work(services, spec), result.training_run, recorded_at=dt.datetime(2013, 4, 1, tzinfo=dt.UTC))
+    assert reproduce.run(services, spec, result.training_run).same
     assert engine.session.sparkContext._jsc.getPersistentRDDs().isEmpty(), "nothing is left in the cluster's memory"
 
     services.engine = LocalEngine()
-    score.run(services, spec, DAY, "p")
+    score.run(work(services, spec, "p"), DAY)
     scored = lake.read_staged(lake.staged(spec.predictions_table, DAY, "p")).read_all()
     assert (scored.num_rows, scored["score"].null_count) == (ROWS_A_DAY, 0)
 
@@ -370,4 +370,4 @@ def test_one_class_cannot_be_learned(engine, spec, lake):
 
 def test_the_local_engine_says_where_to_train_them(spec, lake, tmp_path):
     with pytest.raises(BadInput, match=r"'forest' .* TAILRACE_ENGINE=spark"):
-        train.run(Installation(lake, MemoryTracker(tmp_path / "tracker"), LocalEngine()), spec, DAY, seed=1)
+        train.run(work(Installation(lake, MemoryTracker(tmp_path / "tracker"), LocalEngine()), spec), DAY, seed=1)
