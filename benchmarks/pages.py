@@ -185,7 +185,7 @@ def _rows(spec: PipelineSpec, when: dt.date) -> tuple[pa.Table, pa.Table]:
 def _performance(offset: int) -> pa.Table:
     """A row as the monitor writes it."""
     measured = monitor.DayPerformance(
-        FIRST + dt.timedelta(days=offset),
+        day=FIRST + dt.timedelta(days=offset),
         model_version="1",
         rows=ROWS,
         known_outcomes=ROWS - 2,

@@ -1,4 +1,4 @@
-"""What code and which dependencies a run was made with, and what it was asked for."""
+"""What code and which dependencies a run was made with, and what was requested."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from tailrace.lineage import run_tags
 from tailrace.settings import find_project
 
 UNKNOWN = "unknown"
-ASKED_NOTE = "request_"
-"""Before the names of what a run was asked for, in MLflow's tags and in commits' metadata."""
-"""The tag of a training that holds, as JSON, what a later run was asked for which it answered."""
+REQUEST_NOTE = "request_"
+"""Before the names of a request's fields in a commit's metadata."""
 
 
 @functools.cache
@@ -47,19 +46,19 @@ def code() -> dict[str, str]:
     return {"tailrace": __version__, "git_commit": git_commit(project), "lock_digest": lock_digest(project)}
 
 
-def asked_tags(asked: Mapping[str, str]) -> dict[str, str]:
-    """What a run was asked for, as the tracker's tags."""
-    return {run_tags.REQUEST + name: value for name, value in asked.items()}
+def request_tags(request: Mapping[str, str]) -> dict[str, str]:
+    """A run's request, as the tracker's tags."""
+    return {run_tags.REQUEST + name: value for name, value in request.items()}
 
 
-def asked_again_tags(asked: Mapping[str, str]) -> dict[str, str]:
-    """What a later run was asked for, as a tag of the earlier run that answers it."""
-    return {run_tags.REQUESTED_AGAIN: json.dumps(dict(asked), sort_keys=True)}
+def requested_again_tags(request: Mapping[str, str]) -> dict[str, str]:
+    """The request of a later run, as a tag of the earlier run that answers it."""
+    return {run_tags.REQUESTED_AGAIN: json.dumps(dict(request), sort_keys=True)}
 
 
-def asked_notes(asked: Mapping[str, str]) -> dict[str, str]:
-    """What a run was asked for, as a commit's metadata."""
-    return {ASKED_NOTE + name: value for name, value in asked.items()}
+def request_notes(request: Mapping[str, str]) -> dict[str, str]:
+    """A run's request, as a commit's metadata."""
+    return {REQUEST_NOTE + name: value for name, value in request.items()}
 
 
 def _git(project: Path, *arguments: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -32,14 +33,14 @@ class ReproducedValue:
         return self.recorded == self.now
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Reproduction:
     """`inputs` are in the order in which differences are searched; `results` are the model digest and the metrics.
 
     `changed_since` names the days whose published contents differ from the pinned contents.
     """
 
-    run_id: str
+    training_run: str
     pipeline: str
     data: Data
     inputs: tuple[ReproducedValue, ...]
@@ -57,13 +58,13 @@ class Reproduction:
     def sentence(self) -> str:
         if self.same:
             since = f" Changed since it was pinned: {'; '.join(self.changed_since)}." if self.changed_since else ""
-            return f"Run {self.run_id} is reproduced: same model digest, same metrics.{since}"
+            return f"Run {self.training_run} is reproduced: same model digest, same metrics.{since}"
         if self.first_difference is None:
             differing = ", ".join(result.name for result in self.results if not result.same)
-            return f"Run {self.run_id} is NOT reproduced: {differing} differ although every input is the same."
+            return f"Run {self.training_run} is NOT reproduced: {differing} differ although every input is the same."
         first = self.first_difference
         return (
-            f"Run {self.run_id} is NOT reproduced; the first input that differs is {first.name}: "
+            f"Run {self.training_run} is NOT reproduced; the first input that differs is {first.name}: "
             f"{first.recorded} then, {first.now} now."
         )
 
@@ -71,7 +72,7 @@ class Reproduction:
 def run(
     services: Services,
     spec: PipelineSpec,
-    run_id: str,
+    training_run: str,
     *,
     data: Data = "pinned",
     on_trial: Callable[[Trial], None] = lambda trial: None,
@@ -81,35 +82,35 @@ def run(
     If the bytes of a pinned input are gone or were changed, that input is reported as the difference.
     Raises UnknownName, BadInput if the run recorded no model, TrackerUnavailable.
     """
-    record = services.tracker.run(run_id)
+    record = services.tracker.run(training_run)
     if run_tags.MODEL_DIGEST not in record.tags:
-        raise BadInput(f"Run {run_id} of {record.pipeline} ended as {record.status} before it produced a model.")
+        raise BadInput(f"Run {training_run} of {record.pipeline} ended as {record.status} before it produced a model.")
     day = dt.date.fromisoformat(record.tags[run_tags.DAY])
     pinned = pins.from_tags(record.tags)
     chosen = pinned if data == "pinned" else training_set.pin_inputs(services.lake, spec, day)
-    changed = _changed_since(services, spec, pinned)
+    made = functools.partial(
+        Reproduction,
+        training_run=training_run,
+        pipeline=spec.name,
+        data=data,
+        changed_since=_changed_since(services, spec, pinned),
+    )
     unreadable = _unreadable(services, chosen)
     if unreadable:
-        inputs = [
-            ReproducedValue(role, record.tags[f"{run_tags.INPUT}{role}"], why) for role, why in unreadable.items()
-        ]
-        return Reproduction(run_id, spec.name, data, tuple(inputs), (), changed)
+        inputs = [ReproducedValue(role, record.tags[f"{run_tags.INPUT}{role}"], why) for role, why in unreadable.items()]
+        return made(inputs=tuple(inputs), results=())
     loaded = training_set.load(services.lake, services.engine, spec, day, chosen)
     seed, trials = int(record.tags[run_tags.INPUT + "seed"]), int(record.tags[run_tags.INPUT + "trials"])
     trained, scores = fit_best(services, spec, loaded, seed=seed, trials=trials, on_trial=on_trial)
     metrics = measure(holdout_labels(loaded), scores)
     recorded = record.tags[run_tags.MODEL_DIGEST]
     now = inputs_of(spec, day, digests=loaded.digests, seed=seed, trials=trials)
-    return Reproduction(
-        run_id,
-        spec.name,
-        data,
-        tuple(ReproducedValue(name, record.tags[f"{run_tags.INPUT}{name}"], value) for name, value in now.items()),
-        (
+    return made(
+        inputs=tuple(ReproducedValue(name, record.tags[f"{run_tags.INPUT}{name}"], value) for name, value in now.items()),
+        results=(
             ReproducedValue("model digest", recorded, digest_to_compare(trained.model, recorded)),
             *(ReproducedValue(name, repr(_metric(record, name)), repr(value)) for name, value in metrics.items()),
         ),
-        changed,
     )
 
 

@@ -124,9 +124,9 @@ def ask(spec: PipelineSpec) -> Any:
 class Approval(HITLOperator):
     """Shows a person the challenger against the champion, and waits for the answer without holding a worker.
 
-    Returns the answer: approved, decided_by, reason, decided_at (ISO 8601) and training_run, as it was asked for. An
-    answer without a reason counts as none: the question stays. Nobody's answer within the gate's approval_days, however
-    often was asked, is a rejection.
+    Returns the answer: approved, decided_by, reason, decided_at (ISO 8601) and training_run, as the run named it. An
+    answer without a reason does not count: the question stays. No answer within the gate's approval_days, however often
+    the question was shown, is a rejection.
     """
 
     template_fields = ("training_run",)
@@ -158,7 +158,7 @@ class Approval(HITLOperator):
         return super().execute(context)
 
     def _left(self, context: Any) -> dt.timedelta | None:
-        """The rest of the time there is to answer: it runs from the run's start, however often is asked."""
+        """The time left to answer, counted from the start of the DAG run, however often the question is shown."""
         began, whole = context["dag_run"].start_date, self.response_timeout
         if began is None or whole is None:
             return whole
@@ -168,7 +168,7 @@ class Approval(HITLOperator):
         """Take the answer, or ask again."""
         from tailrace.stages import promote
 
-        # No service is asked here: one that is away would have the task tried again, and the answer lost.
+        # Uses no service: if one is away, the task is tried again, and the answer is lost.
         answer = {"training_run": self.training_run, "decided_at": event["responded_at"].isoformat()}
         if event.get("timedout"):
             waited = self.response_timeout or dt.timedelta()

@@ -1,4 +1,4 @@
-"""What a DAG run was asked for, read in one place whatever started it."""
+"""The request of a DAG run: its days and its form, read in one place whatever started the run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DAYS = ("day", "first_day")
 """The form's fields that name days; scheduled runs and backfills know theirs."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Request:
     """The days first..last a run works on, and what its form chose; `day` is the last of them.
 
@@ -48,8 +48,8 @@ class Request:
         return list(days.span(self.first, self.last))
 
     def record(self) -> dict[str, str]:
-        """What is written beside everything the run makes: MLflow tags, the commits' metadata."""
-        held = {
+        """What is recorded with everything the run makes: in MLflow's tags, and in the metadata of commits."""
+        fields = {
             "airflow_dag": self.dag,
             "airflow_run": self.run,
             "triggered_by": self.triggered_by,
@@ -63,7 +63,7 @@ class Request:
             "dry_run": "true" if self.dry_run else "",
             "reason": self.reason,
         }
-        return {name: value for name, value in held.items() if value}
+        return {name: value for name, value in fields.items() if value}
 
 
 def read(context: Mapping[str, Any]) -> Request:
@@ -81,9 +81,9 @@ def read(context: Mapping[str, Any]) -> Request:
     if problems or first is None or last is None:
         raise BadInput("This run cannot start: " + " ".join(problems))
     return Request(
-        first,
-        last,
-        params,
+        first=first,
+        last=last,
+        params=params,
         model=str(params.get("model") or forms.AS_OF),
         trials=params.get("trials"),
         engine=None if params.get("engine") in (None, forms.AS_SET) else str(params["engine"]),
@@ -106,7 +106,7 @@ def form(context: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def run_id(context: Mapping[str, Any]) -> str:
-    """What stages of one DAG run find each other's work by."""
+    """The staging run: the stages of one DAG run find each other's staged rows by it."""
     return f"{context['dag_run'].dag_id}/{context['dag_run'].run_id}"
 
 

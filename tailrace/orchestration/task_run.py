@@ -1,4 +1,4 @@
-"""What the function of a task works with: what its run was asked for, services and spec, and how it leaves results."""
+"""What the function of a task works with: the request of its run, services and spec, results, links and the event."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class TaskRun:
 
     @cached_property
     def request(self) -> request.Request:
-        """What the run was asked for. Raises BadInput."""
+        """The days to work on, and the filled-in form. Raises BadInput."""
         return request.read(self.context)
 
     @cached_property

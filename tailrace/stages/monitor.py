@@ -221,7 +221,7 @@ def _publish(work: Work, found: DayPerformance) -> Commit:
     fields = {name: value for name, value in asdict(found).items() if name != "day"}
     rows = pa.Table.from_pylist([fields], schema=SCHEMA)
     staged = services.lake.stage(spec.performance_table, found.day, run_id, rows.to_reader())
-    notes = {**provenance.code(), **provenance.asked_notes(work.request)}
+    notes = {**provenance.code(), **provenance.request_notes(work.request)}
     metadata = {"pipeline": spec.name, "stage": "monitor", "run_id": run_id, **notes}
     return services.lake.publish(staged, metadata)
 

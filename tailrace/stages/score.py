@@ -96,7 +96,7 @@ def run(
             "holdout_scores": expected,
             "features_pin": pins.to_json(pin),
             PREDICTIONS_DIGEST: predictions_digest(spec),
-            **provenance.asked_notes(work.request),
+            **provenance.request_notes(work.request),
         },
     )
     return Scored(

@@ -36,7 +36,7 @@ def run(work: Work, day: dt.date) -> Snapshotted:
     outcomes = services.warehouse.read(f"{spec.name}_outcomes", day, key).read_all()
     reasons = _reasons(work, day, {"features": features.num_rows, "outcomes": outcomes.num_rows})
     roles.check(spec, day, features, outcomes)
-    notes = provenance.asked_notes(work.request)
+    notes = provenance.request_notes(work.request)
     sources = pins.source_note(services.warehouse.sources(day))
     metadata = {"pipeline": spec.name, "stage": "snapshot", "run_id": run_id, **sources, **notes}
     # Both are staged before either is published: what refuses one leaves the other as it was.

@@ -80,9 +80,9 @@ def run(
             # It may have been trained by a dry run.
             tracker.set_alias(spec.name, model_versions.CHALLENGER, earlier.version)
         if work.request:
-            tracker.log(earlier.training_run, tags=provenance.asked_again_tags(work.request))
+            tracker.log(earlier.training_run, tags=provenance.requested_again_tags(work.request))
         return earlier
-    tags = _tags(spec, day, inputs) | provenance.asked_tags(work.request) | {run_tags.ENGINE: services.engine.name}
+    tags = _tags(spec, day, inputs) | provenance.request_tags(work.request) | {run_tags.ENGINE: services.engine.name}
     training_run = tracker.start_run(spec.name, f"{spec.name} as of {day}", tags)
     try:
         tracker.log_inputs(training_run, pins)

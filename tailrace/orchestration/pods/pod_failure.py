@@ -35,7 +35,7 @@ def spark_application(pod: Any) -> str:
 
 def error(pod: Any, what: str, event: Mapping[str, Any], otherwise: AirflowException) -> BaseException:
     """The error to raise for a pod that failed: the stage's own, or one made of how the pod ended."""
-    if pod.status is None:  # it was not looked at since it was asked for
+    if pod.status is None:  # nobody has looked at it since it was created
         return otherwise
     ended = _state(pod, "terminated")
     if ended and ended.message and (own := _handed_back(ended.message)):
