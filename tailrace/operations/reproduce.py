@@ -97,7 +97,9 @@ def run(
     )
     unreadable = _unreadable(services, chosen)
     if unreadable:
-        inputs = [ReproducedValue(role, record.tags[f"{run_tags.INPUT}{role}"], why) for role, why in unreadable.items()]
+        inputs = [
+            ReproducedValue(role, record.tags[f"{run_tags.INPUT}{role}"], why) for role, why in unreadable.items()
+        ]
         return made(inputs=tuple(inputs), results=())
     loaded = training_set.load(services.lake, services.engine, spec, day, chosen)
     seed, trials = int(record.tags[run_tags.INPUT + "seed"]), int(record.tags[run_tags.INPUT + "trials"])
@@ -106,7 +108,9 @@ def run(
     recorded = record.tags[run_tags.MODEL_DIGEST]
     now = inputs_of(spec, day, digests=loaded.digests, seed=seed, trials=trials)
     return made(
-        inputs=tuple(ReproducedValue(name, record.tags[f"{run_tags.INPUT}{name}"], value) for name, value in now.items()),
+        inputs=tuple(
+            ReproducedValue(name, record.tags[f"{run_tags.INPUT}{name}"], value) for name, value in now.items()
+        ),
         results=(
             ReproducedValue("model digest", recorded, digest_to_compare(trained.model, recorded)),
             *(ReproducedValue(name, repr(_metric(record, name)), repr(value)) for name, value in metrics.items()),

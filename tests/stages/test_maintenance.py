@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+import tailrace
 from tailrace.champions import promotions
 from tailrace.champions.promotions import Promotion
 from tailrace.operations import maintenance
@@ -42,7 +43,7 @@ def test_every_table_of_the_pipeline_is_kept_small(services, spec, temporary):
 
 
 def test_every_temporary_folder_of_the_package_is_known():
-    sources = Path(maintenance.__file__).parent.rglob("*.py")
+    sources = Path(tailrace.__file__).parent.rglob("*.py")
     used = {name for source in sources for name in re.findall(r'prefix="tailrace-([a-z-]+)-"', source.read_text())}
     assert used == set(maintenance.PURPOSES)
 
