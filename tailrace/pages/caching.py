@@ -131,8 +131,9 @@ class CachedLake:
             wanted = [day for day in published if first is None or first <= day]
             if missing := [day for day in wanted if day not in kept]:
                 rows = _read(self.lake, table, missing)
-                self._rows[table] = kept | {day: (published[day].version, rows.get(day, [])) for day in missing}
-            return [row for day in wanted for row in self._rows[table][day][1]]
+                kept |= {day: (published[day].version, rows.get(day, [])) for day in missing}
+                self._rows[table] = kept
+            return [row for day in wanted for row in kept[day][1]]
 
     def read(
         self,

@@ -124,7 +124,7 @@ def test_an_executor_dies_in_the_middle_and_the_rows_are_the_same(cluster, engin
         assert killing.result()
     filled.publish(staged, {})
     assert filled.read("predictions").read_all().equals(filled.read("expected").read_all())
-    written = {file.path for file in filled._store("predictions").list() if file.path.endswith(".parquet")}
+    written = {file.path for file in filled.tables.files("predictions").list() if file.path.endswith(".parquet")}
     assert written == set(staged.files), "of the copies one is left"
     cluster.wait(lambda: len(cluster.executors()) == 2, "the killed executor is replaced")
 
