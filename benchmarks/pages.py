@@ -150,7 +150,18 @@ def _seed_lake(lake: DeltaLake, root: Path, specs: Sequence[PipelineSpec]) -> No
             shutil.copytree(root / kind / first.name, root / kind / spec.name, copy_function=os.link)
     now = dt.datetime.now(dt.UTC)
     for spec in specs:
-        promotions.record(lake, Promotion(spec.name, "1", FIRST, now, "run", "gate", "it is better"))
+        promotions.record(
+            lake,
+            Promotion(
+                pipeline=spec.name,
+                version="1",
+                effective_from=FIRST,
+                recorded_at=now,
+                run_id="run",
+                decided_by="gate",
+                reason="it is better",
+            ),
+        )
 
 
 def _publish_day(lake: DeltaLake, spec: PipelineSpec, offset: int) -> None:

@@ -41,7 +41,7 @@ SCHEMA = pa.schema(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Promotion:
     """One decision: the version is the champion from a day on, or (`rejected`) it is not.
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tailrace.spec import PipelineSpec
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Trial:
     """One set of parameters tried by the search."""
 

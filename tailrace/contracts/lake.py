@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Pin:
     """The exact contents of some days of a lake table: enough to read the same bytes again.
 
@@ -28,7 +28,7 @@ class Pin:
     digest: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Staged:
     """Rows written for one day by one run. No reader sees them until they are published.
 
@@ -46,7 +46,7 @@ class Staged:
     notes: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Commit:
     """One publication. `unchanged` means the day already had exactly these bytes, so no commit was made."""
 

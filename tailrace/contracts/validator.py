@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 Severity = Literal["critical", "warning"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ExpectationResult:
     """One expectation on the rows of a day, or of a range: then it succeeds if it does on each day.
 
@@ -30,7 +30,7 @@ class ExpectationResult:
     failed_days: tuple[dt.date, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Verdict:
     """A suite's judgement of the rows of a day, or of each of the days from `first` to `day`."""
 

@@ -96,7 +96,7 @@ class LinearModel(_VectorModel):
         return {"coefficients": self.coefficients, "intercept": np.array([self.intercept])}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Trees:
     """Decision trees in flat arrays, one tree after the other, one entry per node.
 

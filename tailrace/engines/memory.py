@@ -70,7 +70,7 @@ class MemoryEngine:
         if len(pc.unique(labels)) < 2:
             raise TrainingFailed(f"{spec.name}: the {len(labels)} rows have only one class of {spec.outcome.label!r}.")
         rate = pc.mean(labels.cast(pa.float64())).as_py()
-        trial = Trial(0, "base_rate", {}, rate, "complete", 0.0)
+        trial = Trial(number=0, candidate="base_rate", parameters={}, value=rate, state="complete", seconds=0.0)
         on_trial(trial)
         return Trained(BaseRate(rate, spec.features.columns), trial, (trial,))
 

@@ -36,7 +36,7 @@ WATCH_SHARE = 0.2
 """The share of the training rows, the latest ones, on which trials are compared."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrialResult:
     """How a trial ended: its metric, the result of early stopping or the error, and the (step, metric) it reported."""
 
@@ -124,10 +124,23 @@ def search(
         to_run = [job for (_, _, job), reason in zip(round_of_trials, reasons, strict=True) if reason is None]
         ran = iter(run(to_run)) if to_run else iter(())
         for (each, trial, job), reason in zip(round_of_trials, reasons, strict=True):
-            outcome = next(ran) if reason is None else TrialResult("failed", None, {"error": reason}, 0.0)
+            outcome = (
+                next(ran)
+                if reason is None
+                else TrialResult(state="failed", value=None, found={"error": reason}, seconds=0.0)
+            )
             each.tell(trial, outcome)
             parameters = {**job.parameters, **outcome.found}
-            done.append(Trial(len(done), job.candidate.name, parameters, outcome.value, outcome.state, outcome.seconds))
+            done.append(
+                Trial(
+                    number=len(done),
+                    candidate=job.candidate.name,
+                    parameters=parameters,
+                    value=outcome.value,
+                    state=outcome.state,
+                    seconds=outcome.seconds,
+                )
+            )
             on_trial(done[-1])
     if not any(trial.state == "complete" for trial in done):
         raise TrainingFailed(
@@ -163,7 +176,9 @@ def run_job(spec: PipelineSpec, data: TrialRows, seed: int, job: Job) -> TrialRe
     started = time.monotonic()
 
     def ended(state: Literal["complete", "pruned", "failed"], value: float | None = None, **found: Any) -> TrialResult:
-        return TrialResult(state, value, found, time.monotonic() - started, tuple(reports))
+        return TrialResult(
+            state=state, value=value, found=found, seconds=time.monotonic() - started, reports=tuple(reports)
+        )
 
     def report(step: int, value: float) -> None:
         reports.append((step, value))

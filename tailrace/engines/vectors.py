@@ -16,7 +16,7 @@ NO_VALUE = ""
 """The category that stands for nulls, as in scikit-learn's estimators."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class VectorEncoding:
     """What the encoder learned about the columns of the training rows.
 

@@ -49,7 +49,7 @@ def data_files(
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             sums = list(pool.map(store.sha256, (file.path for file, _ in full)))
     return tuple(
-        DataFile(file.path, file.size, footer.num_rows, sha256, statistics(footer))
+        DataFile(path=file.path, size=file.size, rows=footer.num_rows, sha256=sha256, stats=statistics(footer))
         for (file, footer), sha256 in zip(full, sums, strict=True)
     )
 

@@ -136,7 +136,15 @@ class MemoryLake:
         version = known.head if version is None else version
         names = known.names(version, first, last)
         rows = sum(known.blocks[name].num_rows for name in names)
-        return Pin(table, version, first, last, rows, len(names), known.pin_digest(names))
+        return Pin(
+            table=table,
+            version=version,
+            first=first,
+            last=last,
+            rows=rows,
+            files=len(names),
+            digest=known.pin_digest(names),
+        )
 
     def scan(self, pin: Pin, columns: Sequence[str] | None = None) -> _Scan:
         try:
@@ -179,7 +187,9 @@ class MemoryLake:
         self._tables.setdefault(table, known)
         earlier = known.stagings.get((day, run_id))
         files = (known.store(f"ds={day}", written),) if written.num_rows else ()
-        staged = Staged(table, day, run_id, written.num_rows, fence, digest(written), files)
+        staged = Staged(
+            table=table, day=day, run_id=run_id, rows=written.num_rows, fence=fence, digest=digest(written), files=files
+        )
         known.stagings[day, run_id] = staged
         if earlier is not None:
             known.delete_unpublished(earlier)

@@ -30,7 +30,7 @@ _SMALL_BYTES = 1 << 20
 """A file up to this size is read in one request: reading by column costs a request for each column."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DataFile:
     """A finished data file; `path` is relative to the table, `stats` the Delta statistics as JSON."""
 
@@ -111,7 +111,9 @@ class DataWriter:
         sink.close()
         footer = self._footers[-1]
         stats = statistics(footer, self._without_nan)
-        self._done.append(DataFile(self._paths[-1], sink.size, footer.num_rows, sink.sha256(), stats))
+        self._done.append(
+            DataFile(path=self._paths[-1], size=sink.size, rows=footer.num_rows, sha256=sink.sha256(), stats=stats)
+        )
         self._open = None
 
     def _abandon(self) -> None:

@@ -126,7 +126,7 @@ class NativeScan:
         raise BadInput(self.refusal)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FilePartWriter:
     """Writes parts of one staging into its folder. Random names keep several copies of a part apart."""
 

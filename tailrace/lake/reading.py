@@ -52,7 +52,15 @@ class DeltaReader:
         opened = self.tables.open(table, version, natively=True)
         active = opened.active(first, last)
         rows = sum(file.rows for file in active)
-        return Pin(table, str(opened.number), first, last, rows, len(active), pin_digest(active))
+        return Pin(
+            table=table,
+            version=str(opened.number),
+            first=first,
+            last=last,
+            rows=rows,
+            files=len(active),
+            digest=pin_digest(active),
+        )
 
     def read_pin(self, pin: Pin, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
         return self.scan(pin, columns).reader()

@@ -60,7 +60,9 @@ class DeltaTarget:
     def write_parts(self, schema: pa.Schema, write: Callable[[PartWriter], Iterable[tuple[DataFile, ...]]]) -> Staged:
         layout = self._begin(schema)
         place, store = self.tables.place(self.table), self.tables.files(self.table)
-        writer = FilePartWriter(place, layout.folder, layout.schema, self.day, self.where, self.doing)
+        writer = FilePartWriter(
+            place=place, folder=layout.folder, schema=layout.schema, day=self.day, where=self.where, doing=self.doing
+        )
         with self._cleared_on_failure(layout.folder):
             staged = self._finish(layout, tuple(file for part in write(writer) for file in part))
         with storage_errors(self.doing):

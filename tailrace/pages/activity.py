@@ -12,7 +12,7 @@ from tailrace.contracts import ModelResult
 RunState = Literal["success", "failed", "running", "queued"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Attempt:
     """A DAG run that tried to produce a day. `task` and `error` are those of the task that failed, or that runs.
 
@@ -31,7 +31,7 @@ class Attempt:
     waits: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class OpenApproval:
     """A task that waits for somebody to decide."""
 

@@ -42,11 +42,11 @@ def installed() -> FastAPI:
     # Asking an object store for the head of a table costs a request.
     fresh = FRESH_SECONDS if "://" in configured.lake else 0.0
     sources = Sources(
-        CachedLake(lake, fresh),
-        CachedTracker(lambda: services.tracker),
-        AirflowActivity(),
-        lambda: dt.datetime.now(dt.UTC),
-        Found(lambda: services.landing),
+        lake=CachedLake(lake, fresh),
+        tracker=CachedTracker(lambda: services.tracker),
+        activity=AirflowActivity(),
+        now=lambda: dt.datetime.now(dt.UTC),
+        missed=Found(lambda: services.landing),
     )
     cache_warmer.keep(sources)
     return create(web.AppParts(sources, lambda: services.tracker, configured.data_docs))

@@ -33,7 +33,7 @@ class Check:
     passed: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Difference:
     """How an earlier publication differs from the present one; rows are matched by key."""
 
@@ -72,7 +72,7 @@ class Histogram:
     training_shares: tuple[float, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DayPage:
     """Everything the page shows; `commit` is None for a day that is not published.
 
@@ -120,27 +120,29 @@ def gather(sources: Sources, spec: PipelineSpec, day: dt.date) -> DayPage:
     features_commit = _features_commit(sources, spec, day, features)
     known = sorted({*published, *attempts})
     return DayPage(
-        spec,
-        day,
-        state,
-        attempt,
-        commit,
-        features,
-        features_commit,
-        sources.lake.days(spec.features_table).get(day),
-        _source_days(sources, spec, features_commit) if features_commit else (),
-        training,
-        pins.from_tags(training.tags) if training else {},
-        tracked.problem,
-        _checks(spec, metadata) if commit else (),
-        performance,
-        _feature_psi(performance),
-        _histogram(sources, spec, commit, training) if commit and commit.rows else None,
-        tuple(_earlier(sources, spec, commit, of_day)) if commit else (),
-        _run(metadata) or ((attempt.dag_id, attempt.run_id) if attempt else None),
-        {name.removeprefix("request_"): value for name, value in metadata.items() if name.startswith("request_")},
-        max((each for each in known if each < day), default=None),
-        min((each for each in known if each > day), default=None),
+        spec=spec,
+        day=day,
+        state=state,
+        attempt=attempt,
+        commit=commit,
+        features=features,
+        features_commit=features_commit,
+        features_now=sources.lake.days(spec.features_table).get(day),
+        source_days=_source_days(sources, spec, features_commit) if features_commit else (),
+        training=training,
+        training_pins=pins.from_tags(training.tags) if training else {},
+        tracker_problem=tracked.problem,
+        checks=_checks(spec, metadata) if commit else (),
+        performance=performance,
+        feature_psi=_feature_psi(performance),
+        histogram=_histogram(sources, spec, commit, training) if commit and commit.rows else None,
+        earlier=tuple(_earlier(sources, spec, commit, of_day)) if commit else (),
+        run=_run(metadata) or ((attempt.dag_id, attempt.run_id) if attempt else None),
+        requested={
+            name.removeprefix("request_"): value for name, value in metadata.items() if name.startswith("request_")
+        },
+        before=max((each for each in known if each < day), default=None),
+        after=min((each for each in known if each > day), default=None),
     )
 
 

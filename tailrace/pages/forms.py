@@ -28,7 +28,7 @@ class FormKind:
     button: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Field:
     """An input: `kind` is date, number, checkbox, select or text."""
 
@@ -48,7 +48,7 @@ class Field:
     more: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Form:
     """A form, ready to be shown. `zone` is the pipeline's, in which a backfill's days begin.
 
@@ -131,13 +131,13 @@ def build(
         if name not in hidden
     )
     return Form(
-        action,
-        spec.name,
-        kind,
-        fields,
-        spec.schedule.timezone,
-        _date(given.get("from")),
-        _date(given.get("to")),
+        action=action,
+        pipeline=spec.name,
+        kind=kind,
+        fields=fields,
+        zone=spec.schedule.timezone,
+        first=_date(given.get("from")),
+        last=_date(given.get("to")),
     )
 
 
@@ -152,7 +152,7 @@ def build_catch_up(params: Mapping[str, Mapping[str, Any]], given: Mapping[str, 
         for name, (title, about) in days.items()
     ]
     others = [_field(name, schema, given.get(name)) for name, schema in params.items() if name not in days]
-    return Form("catch_up", "", CATCH_UP, (*asked, *others), "")
+    return Form(action="catch_up", pipeline="", kind=CATCH_UP, fields=(*asked, *others), zone="")
 
 
 def _field(name: str, schema: Mapping[str, Any], given: str | None, *, asked: bool = False) -> Field:
@@ -171,20 +171,20 @@ def _field(name: str, schema: Mapping[str, Any], given: str | None, *, asked: bo
     shown = schema.get("values_display") or {}
     default = schema.get("default")
     return Field(
-        name,
-        str(schema.get("title") or name.replace("_", " ").capitalize()),
-        str(schema.get("description") or ""),
-        kind,
-        default if given is None else given,
-        tuple((str(each), str(shown.get(each, each))) for each in schema.get("enum") or () if each is not None),
-        tuple(str(each) for each in schema.get("examples") or ()),
-        str(schema.get("pattern") or "").removeprefix("^").removesuffix("$"),
-        schema.get("minimum"),
-        schema.get("maximum"),
-        schema.get("maxLength"),
-        asked or (not nullable and kind in ("text", "date", "number")),
-        nullable and not asked,
-        bool(schema.get("section")),
+        name=name,
+        title=str(schema.get("title") or name.replace("_", " ").capitalize()),
+        about=str(schema.get("description") or ""),
+        kind=kind,
+        value=default if given is None else given,
+        options=tuple((str(each), str(shown.get(each, each))) for each in schema.get("enum") or () if each is not None),
+        suggestions=tuple(str(each) for each in schema.get("examples") or ()),
+        pattern=str(schema.get("pattern") or "").removeprefix("^").removesuffix("$"),
+        minimum=schema.get("minimum"),
+        maximum=schema.get("maximum"),
+        longest=schema.get("maxLength"),
+        required=asked or (not nullable and kind in ("text", "date", "number")),
+        nullable=nullable and not asked,
+        more=bool(schema.get("section")),
     )
 
 

@@ -115,10 +115,11 @@ class AirflowActivity:
                 .order_by(HITLDetail.created_at)
             ).all()
         waiting: dict[str, list[OpenApproval]] = {}
-        for row in rows:
-            pipeline = row[0].partition("__")[2]
+        for dag_id, run_id, task_id, subject, since in rows:
+            pipeline = dag_id.partition("__")[2]
             if pipeline in pipelines:
-                waiting.setdefault(pipeline, []).append(OpenApproval(*row))
+                approval = OpenApproval(dag_id=dag_id, run_id=run_id, task_id=task_id, subject=subject, since=since)
+                waiting.setdefault(pipeline, []).append(approval)
         return waiting
 
     def nodes(self, dag_id: str, run_id: str) -> Sequence[ModelResult] | None:
@@ -153,15 +154,15 @@ def _attempts(session: Session, runs: Iterable[DagRun]) -> list[Attempt]:
         task, waits = tasks.get((run.dag_id, run.run_id), ("", False))
         attempts.append(
             Attempt(
-                run.dag_id,
-                run.run_id,
-                _day(run),
-                OUTCOMES.get(str(run.state), "running"),
-                _at(run),
-                task,
-                errors.get((run.id, task), ""),
-                run.triggering_user_name or "",
-                waits,
+                dag_id=run.dag_id,
+                run_id=run.run_id,
+                day=_day(run),
+                outcome=OUTCOMES.get(str(run.state), "running"),
+                at=_at(run),
+                task=task,
+                error=errors.get((run.id, task), ""),
+                by=run.triggering_user_name or "",
+                waits=waits,
             )
         )
     return attempts

@@ -38,7 +38,7 @@ class LakeSummary(NamedTuple):
     days: Days
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class OverviewRow:
     """A pipeline. `trend` are the last days' values of `metric`, oldest first; `drift` is ok, watch, alarm or ''."""
 
@@ -115,20 +115,20 @@ def _row(
     metric = shown_metric(spec)
     drift = _drift(days)
     return OverviewRow(
-        spec.name,
-        spec.owner,
-        first_sentence(spec.description),
-        champions[0].version if champions else "",
-        champions[0].effective_from if champions else None,
-        last.day if last else None,
-        _state(last, attempt, spec, today),
-        metric,
-        tuple((row["ds"], value) for row in days or () if (value := number(row.get(metric))) is not None),
-        drift,
-        _drift_sentence(days, drift),
-        next_words(following, sources, spec),
-        waiting,
-        sources.missed.trainings.get(spec.name),
+        name=spec.name,
+        owner=spec.owner,
+        about=first_sentence(spec.description),
+        champion=champions[0].version if champions else "",
+        since=champions[0].effective_from if champions else None,
+        last_day=last.day if last else None,
+        state=_state(last, attempt, spec, today),
+        metric=metric,
+        trend=tuple((row["ds"], value) for row in days or () if (value := number(row.get(metric))) is not None),
+        drift=drift,
+        drift_words=_drift_sentence(days, drift),
+        next_run=next_words(following, sources, spec),
+        waiting=waiting,
+        missed_training=sources.missed.trainings.get(spec.name),
     )
 
 

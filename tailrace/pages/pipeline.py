@@ -42,7 +42,7 @@ class Month:
     days: tuple[CalendarDay, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Version:
     """A registered model version. `decided` is the last decision on it, `inputs` are its pins by role."""
 
@@ -61,7 +61,7 @@ class Version:
     model_digest: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PipelinePage:
     """Everything the page shows. `performance` is None if the pipeline was never monitored."""
 
@@ -96,24 +96,24 @@ def gather(sources: Sources, spec: PipelineSpec, until: dt.date | None = None) -
         counts[day.state.kind] = counts.get(day.state.kind, 0) + 1
     known = [day for day in (*published, *attempts) if days and day < days[0].day]
     return PipelinePage(
-        spec,
-        first_sentence(spec.description),
-        champions[0] if champions else None,
-        next_words(sources.activity.next_runs([spec.name]).get(spec.name), sources, spec),
-        next((day for day in reversed(days) if day.state.kind != "missing"), None),
-        tuple(_months(days)),
-        counts,
-        days[0].day - dt.timedelta(days=1) if known else None,
-        shown_metric(spec),
-        sources.performance(spec.name),
-        decisions,
-        tuple(
+        spec=spec,
+        about=first_sentence(spec.description),
+        champion=champions[0] if champions else None,
+        next_run=next_words(sources.activity.next_runs([spec.name]).get(spec.name), sources, spec),
+        latest=next((day for day in reversed(days) if day.state.kind != "missing"), None),
+        months=tuple(_months(days)),
+        counts=counts,
+        earlier=days[0].day - dt.timedelta(days=1) if known else None,
+        metric=shown_metric(spec),
+        performance=sources.performance(spec.name),
+        decisions=decisions,
+        versions=tuple(
             _version(version, tracked.run(version.run_id), decisions, champions[0] if champions else None)
             for version in tracked.versions
         ),
-        tracked.problem,
-        sources.activity.approvals([spec.name]).get(spec.name, ()),
-        missed.training(sources, spec, tracked),
+        tracker_problem=tracked.problem,
+        approvals=sources.activity.approvals([spec.name]).get(spec.name, ()),
+        missed_training=missed.training(sources, spec, tracked),
     )
 
 
@@ -160,21 +160,21 @@ def _version(
     model = identity.of_version(version)
     own = [decision for decision in decisions if not decision.model.differs(model)]
     return Version(
-        version.version,
-        version.aliases,
-        champion is not None and not champion.model.differs(model),
-        tags.get(run_tags.DAY, ""),
-        run.params.get("candidate", "") if run else "",
-        {
+        version=version.version,
+        aliases=version.aliases,
+        champion=champion is not None and not champion.model.differs(model),
+        trained_as_of=tags.get(run_tags.DAY, ""),
+        candidate=run.params.get("candidate", "") if run else "",
+        metrics={
             name.removeprefix(HOLDOUT): value
             for name, held in (run.metrics if run else {}).items()
             if name.startswith(HOLDOUT) and (value := number(held)) is not None
         },
-        pins.from_tags(tags),
-        tags.get(run_tags.GATE, ""),
-        own[0] if own else None,
-        any(decision.decision != "rejected" for decision in own),
-        version.run_id,
-        run.url if run else "",
-        tags.get(run_tags.MODEL_DIGEST, ""),
+        inputs=pins.from_tags(tags),
+        gate=tags.get(run_tags.GATE, ""),
+        decided=own[0] if own else None,
+        was_champion=any(decision.decision != "rejected" for decision in own),
+        run_id=version.run_id,
+        url=run.url if run else "",
+        model_digest=tags.get(run_tags.MODEL_DIGEST, ""),
     )

@@ -20,7 +20,7 @@ SHOWN_METRICS = ("roc_auc", "log_loss", "brier")
 """Metrics that the table of performance has."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sources:
     """Where the pages' values come from; `now` only says how long ago something was."""
 

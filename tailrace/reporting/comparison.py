@@ -17,7 +17,7 @@ from tailrace.reporting.evaluation import Intervals, ScoredHoldout, calibration_
 Bounds = tuple[float, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ComparedMetric:
     """A metric on the holdout, with 95 % intervals; `difference` is challenger minus champion, in (low, high)."""
 
@@ -30,7 +30,7 @@ class ComparedMetric:
     difference: Bounds | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Slice:
     """The gate's metric on the rows with one value of a column; None where they are all of one class."""
 
@@ -41,7 +41,7 @@ class Slice:
     champion: float | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CalibrationBin:
     """Rows whose score lies in low..high: how many there are, their mean score, and the share that came true."""
 
@@ -63,7 +63,7 @@ class Change:
     challenger: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
     """A challenger, and the champion it was judged against on the same holdout rows, if there was one."""
 
@@ -107,18 +107,20 @@ def compare(
 ) -> Comparison:
     """Everything that differs, in numbers that were computed once; `intervals` are those of both sides."""
     return Comparison(
-        challenger.record.pipeline,
-        challenger.version,
-        challenger.record.run_id,
-        challenger.record.tags[run_tags.DAY],
-        champion.version if champion else None,
-        champion.record.run_id if champion else None,
-        gate_metric,
-        len(challenger.holdout.labels),
-        tuple(_metrics(challenger, champion, intervals)),
-        tuple(_slices(challenger, champion, gate_metric)),
-        tuple(_calibration("challenger", challenger) + (_calibration("champion", champion) if champion else [])),
-        tuple(_changes(challenger, champion)) if champion else (),
+        pipeline=challenger.record.pipeline,
+        version=challenger.version,
+        run_id=challenger.record.run_id,
+        day=challenger.record.tags[run_tags.DAY],
+        champion=champion.version if champion else None,
+        champion_run_id=champion.record.run_id if champion else None,
+        gate_metric=gate_metric,
+        holdout_rows=len(challenger.holdout.labels),
+        metrics=tuple(_metrics(challenger, champion, intervals)),
+        slices=tuple(_slices(challenger, champion, gate_metric)),
+        calibration=tuple(
+            _calibration("challenger", challenger) + (_calibration("champion", champion) if champion else [])
+        ),
+        changes=tuple(_changes(challenger, champion)) if champion else (),
     )
 
 
@@ -128,13 +130,13 @@ def _metrics(challenger: Side, champion: Side | None, intervals: Mapping[str, In
     for metric, greater_is_better in METRICS.items():
         found = intervals[metric]
         yield ComparedMetric(
-            metric,
-            greater_is_better,
-            _known(ours[metric]),
-            _bounds(found.first),
-            _known(theirs.get(metric)),
-            _bounds(found.second),
-            _bounds(found.difference),
+            metric=metric,
+            greater_is_better=greater_is_better,
+            challenger=_known(ours[metric]),
+            challenger_interval=_bounds(found.first),
+            champion=_known(theirs.get(metric)),
+            champion_interval=_bounds(found.second),
+            difference=_bounds(found.difference),
         )
 
 
@@ -143,11 +145,20 @@ def _slices(challenger: Side, champion: Side | None, metric: str) -> Iterator[Sl
     theirs = slice_table(champion.holdout, metric, columns) if champion else []
     of_champion = {(row.column, row.value): row.metric for row in theirs}
     for row in slice_table(challenger.holdout, metric, columns):
-        yield Slice(row.column, row.value, row.rows, row.metric, of_champion.get((row.column, row.value)))
+        yield Slice(
+            column=row.column,
+            value=row.value,
+            rows=row.rows,
+            challenger=row.metric,
+            champion=of_champion.get((row.column, row.value)),
+        )
 
 
 def _calibration(model: str, side: Side) -> list[CalibrationBin]:
-    return [CalibrationBin(model, *found) for found in calibration_bins(side.holdout.labels, side.holdout.scores)]
+    return [
+        CalibrationBin(model=model, low=low, high=high, rows=rows, mean_score=mean, positive_rate=positive)
+        for low, high, rows, mean, positive in calibration_bins(side.holdout.labels, side.holdout.scores)
+    ]
 
 
 def _changes(challenger: Side, champion: Side) -> Iterator[Change]:

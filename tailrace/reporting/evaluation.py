@@ -43,7 +43,7 @@ class ScoredHoldout:
     slices: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SliceRow:
     """A metric on the rows with one value of a column; None where they are all of one class."""
 
@@ -194,7 +194,9 @@ def slice_table(holdout: ScoredHoldout, metric: str, columns: Sequence[str]) -> 
             labels, scores = holdout.labels[chosen], holdout.scores[chosen]
             positives = int(labels.sum())
             value = metrics.measure(labels, scores)[metric] if 0 < positives < len(labels) else None
-            table.append(SliceRow(column, str(values[index]), len(labels), positives, value))
+            table.append(
+                SliceRow(column=column, value=str(values[index]), rows=len(labels), positives=positives, metric=value)
+            )
     return table
 
 

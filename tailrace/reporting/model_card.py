@@ -26,7 +26,7 @@ class Metric:
     high: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelCard:
     """What the card says. Days are included at both ends; `reasons` explain `production_ready`.
 

@@ -21,7 +21,7 @@ from tailrace.training.training_set import TrainingSet
 LIBRARIES = ("scikit-learn", "xgboost", "numpy", "pandas", "pyarrow", "skops")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Judged:
     """A challenger, its scores on the holdout, and the champion it was compared with, if there was one."""
 

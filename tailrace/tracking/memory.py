@@ -22,7 +22,7 @@ from tailrace.tracking import folders, processes
 Status = Literal["running", "finished", "failed", "killed"]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Run:
     pipeline: str
     started_at: dt.datetime
@@ -50,8 +50,8 @@ class MemoryTracker:
                 if other.pipeline == pipeline and other.status == "running":
                     self._close_if_dead(other, run_id)
             self._runs[run_id] = _Run(
-                pipeline,
-                dt.datetime.now(dt.UTC),
+                pipeline=pipeline,
+                started_at=dt.datetime.now(dt.UTC),
                 tags={"tailrace.name": name, **processes.identity(), **tags},
             )
         return run_id

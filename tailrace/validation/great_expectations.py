@@ -98,7 +98,9 @@ class GreatExpectationsValidator:
                 name = f"{first} to {day}" if of_range else str(day)
                 report = self._report(session, judged_by.name, findings, name, day) if self._docs else ""
         results = tuple(ranges.union(finding.by_day) if of_range else finding.by_day[day] for finding in findings)
-        return Verdict(suite, day, count, results, report, first if of_range else None)
+        return Verdict(
+            suite=suite, day=day, rows=count, results=results, report=report, first=first if of_range else None
+        )
 
     def _report(self, session: Session, suite: str, findings: Sequence[_Finding], name: str, day: dt.date) -> str:
         shown = [result for finding in findings for result in finding.shown]

@@ -56,14 +56,14 @@ class MemoryValidator:
         table = _without_nan(rows.read_all().combine_chunks())
         if days == 1:
             results = tuple(_judge(table, item, key) for item in judged_by.expectations)
-            return Verdict(suite, day, table.num_rows, results)
+            return Verdict(suite=suite, day=day, rows=table.num_rows, results=results)
         first = day - dt.timedelta(days=days - 1)
         by_day = _split(table, first, day)
         results = tuple(
             ranges.union({of: _judge(rows_of, item, key) for of, rows_of in by_day.items()})
             for item in judged_by.expectations
         )
-        return Verdict(suite, day, table.num_rows, results, first=first)
+        return Verdict(suite=suite, day=day, rows=table.num_rows, results=results, first=first)
 
 
 def _without_nan(table: pa.Table) -> pa.Table:

@@ -448,10 +448,10 @@ def test_what_is_missing_is_said(lake):
     for call in (lake.read, lake.schema, lake.pin):
         with pytest.raises(UpstreamMissing, match="no table 'features/flight_delay'"):
             call(TABLE)
-    for call in staging_calls(lake, Staged(TABLE, DAY, "r1", 0, 0, "", ())):
+    for call in staging_calls(lake, Staged(table=TABLE, day=DAY, run_id="r1", rows=0, fence=0, digest="", files=())):
         with pytest.raises(StagingGone, match="what run 'r1' staged is no longer there"):
             call()
-    lost = Pin(TABLE, "99", None, None, 1, 1, "")
+    lost = Pin(table=TABLE, version="99", first=None, last=None, rows=1, files=1, digest="")
     with pytest.raises(PinLost, match=r"no table .*It was pinned"):
         lake.read_pin(lost)
     put(lake, rows(1))

@@ -54,7 +54,18 @@ def fill(lake: DeltaLake) -> None:
     put(lake, "features/churn", DAYS[1], EVERY_TYPE.slice(1), run="scheduled__2013-03-02T00:00:00+00:00=2")
     put(lake, "predictions/churn", DAYS[2], EMPTY)
     for version, effective in (("1", DAYS[0]), ("2", DAYS[1]), ("3", DAYS[1])):
-        promotions.record(lake, Promotion("churn", version, effective, INSTANT, "run", "ada", "it is better"))
+        promotions.record(
+            lake,
+            Promotion(
+                pipeline="churn",
+                version=version,
+                effective_from=effective,
+                recorded_at=INSTANT,
+                run_id="run",
+                decided_by="ada",
+                reason="it is better",
+            ),
+        )
 
 
 def put(lake: DeltaLake, table: str, day: dt.date, rows: pa.Table, run: str = "r") -> None:

@@ -24,7 +24,16 @@ def lake(request, tmp_path) -> Lake:
 
 
 def decide(lake: Lake, version: str, clock: dt.timedelta, day: dt.date = MONDAY, decision: str = "promoted") -> None:
-    made = Promotion("churn", version, day, NOON + clock, "run", "ada", "it is better", decision=decision)
+    made = Promotion(
+        pipeline="churn",
+        version=version,
+        effective_from=day,
+        recorded_at=NOON + clock,
+        run_id="run",
+        decided_by="ada",
+        reason="it is better",
+        decision=decision,
+    )
     promotions.record(lake, made)
 
 
@@ -59,7 +68,16 @@ def test_the_day_that_a_version_takes_effect_comes_before_the_order_of_decisions
 
 
 def test_the_airflow_run_of_a_decision_is_known_where_one_made_it(lake):
-    made = Promotion("churn", "1", MONDAY, NOON, "run", "ada", "r", decision="rolled_back")
+    made = Promotion(
+        pipeline="churn",
+        version="1",
+        effective_from=MONDAY,
+        recorded_at=NOON,
+        run_id="run",
+        decided_by="ada",
+        reason="r",
+        decision="rolled_back",
+    )
     promotions.record(lake, made, airflow_run="rollback__churn/manual 1")
     others = replace(made, pipeline="flights"), replace(made, run_id="another"), replace(made, decision="promoted")
     for other in others:

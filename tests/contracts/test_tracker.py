@@ -28,7 +28,9 @@ from tailrace.tracking.mlflow import MlflowTracker
 
 EXAMPLE = pa.table({"hour": [5, 6, None], "carrier": ["UA", None, "AA"]})
 SCORES = pa.array([0.1, 0.5, 0.9])
-PIN = Pin("features/flights", "12", dt.date(2013, 1, 1), None, 4123, 9, "ab" * 32)
+PIN = Pin(
+    table="features/flights", version="12", first=dt.date(2013, 1, 1), last=None, rows=4123, files=9, digest="ab" * 32
+)
 
 
 @pytest.fixture(scope="session")
@@ -159,7 +161,12 @@ def test_long_values_are_kept(tracker: Tracker, pipeline: str) -> None:
 
 def test_pins_come_back(tracker: Tracker, pipeline: str) -> None:
     run_id = tracker.start_run(pipeline, "pins", {})
-    pins = {"features": PIN, "outcomes": Pin("outcomes/flights", "3", None, None, 0, 0, "cd" * 32)}
+    pins = {
+        "features": PIN,
+        "outcomes": Pin(
+            table="outcomes/flights", version="3", first=None, last=None, rows=0, files=0, digest="cd" * 32
+        ),
+    }
     tracker.log_inputs(run_id, pins)
     assert from_tags(tracker.run(run_id).tags) == pins
 

@@ -219,7 +219,13 @@ def test_a_broken_expectation_says_what_was_found_where(
 ) -> None:
     result = judge_one(make, tmp_path, flights(**changes), expectation)
     assert result == ExpectationResult(
-        expectation["type"], column, "critical", False, expected, observed, tuple(bad_rows)
+        expectation=expectation["type"],
+        column=column,
+        severity="critical",
+        success=False,
+        expected=expected,
+        observed=observed,
+        bad_rows=tuple(bad_rows),
     )
 
 

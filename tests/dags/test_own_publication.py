@@ -137,7 +137,17 @@ class TestARollback:
         runs = {known.version: known.run_id for known in tracker.versions("flight_delay")}
         for version, decision in (("1", "promoted"), ("2", "promoted"), ("1", "rolled_back")):
             at = dt.datetime(2013, 3, 10, 8, tzinfo=dt.UTC)
-            row = Promotion("flight_delay", version, DAY, at, runs[version], "ann", "2 drifts", None, decision)
+            row = Promotion(
+                pipeline="flight_delay",
+                version=version,
+                effective_from=DAY,
+                recorded_at=at,
+                run_id=runs[version],
+                decided_by="ann",
+                reason="2 drifts",
+                previous=None,
+                decision=decision,
+            )
             promotions.record(held, row)
         monkeypatch.setattr(task_run, "services", lambda *given: SimpleNamespace(lake=held, tracker=tracker))
         form = {"version": "1", "reason": "2 drifts", "from_day": None, "dry_run": False}

@@ -71,7 +71,9 @@ class Nights:
         return None
 
     def add(self, when: dt.date, outcome: str, at: dt.datetime, task: str = "", error: str = "") -> None:
-        self.attempts[when] = Attempt("predict__churn", f"run-{when}", when, outcome, at, task, error)
+        self.attempts[when] = Attempt(
+            dag_id="predict__churn", run_id=f"run-{when}", day=when, outcome=outcome, at=at, task=task, error=error
+        )
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +114,9 @@ def spec(installed):
 def sources(installed, nights) -> Sources:
     lake = installed[0].lake
     now = dt.datetime.now(dt.UTC)
-    return Sources(CachedLake(lake), CachedTracker(lambda: installed[0].tracker), nights, lambda: now)
+    return Sources(
+        lake=CachedLake(lake), tracker=CachedTracker(lambda: installed[0].tracker), activity=nights, now=lambda: now
+    )
 
 
 def later(sources: Sources, **delta: float) -> dt.datetime:
@@ -657,7 +661,15 @@ class TestWords:
         ],
     )
     def test_why_a_run_stopped(self, task, error, said):
-        attempt = Attempt("predict__churn", "r", TRAINED, "failed", dt.datetime.now(dt.UTC), task, error)
+        attempt = Attempt(
+            dag_id="predict__churn",
+            run_id="r",
+            day=TRAINED,
+            outcome="failed",
+            at=dt.datetime.now(dt.UTC),
+            task=task,
+            error=error,
+        )
         assert labels.reason(attempt) == said
 
     def test_times_are_the_pipelines_own(self):

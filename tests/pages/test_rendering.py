@@ -38,48 +38,108 @@ def harmless(html: str) -> bool:
 def row(**values) -> overview.OverviewRow:
     state = labels.State("published", "published 03:12 by v7")
     made = overview.OverviewRow(
-        "churn", "growth", "Who leaves?", "7", DAY, DAY, state, "roc_auc", (), "", "not measured", "–", 0
+        name="churn",
+        owner="growth",
+        about="Who leaves?",
+        champion="7",
+        since=DAY,
+        last_day=DAY,
+        state=state,
+        metric="roc_auc",
+        trend=(),
+        drift="",
+        drift_words="not measured",
+        next_run="–",
+        waiting=0,
     )
     return replace(made, **values)
 
 
 def empty_page(**values) -> pipeline.PipelinePage:
     spec = get("flight_delay")
-    made = pipeline.PipelinePage(spec, "about", None, "–", None, (), {}, None, "roc_auc", None, (), (), "", ())
+    made = pipeline.PipelinePage(
+        spec=spec,
+        about="about",
+        champion=None,
+        next_run="–",
+        latest=None,
+        months=(),
+        counts={},
+        earlier=None,
+        metric="roc_auc",
+        performance=None,
+        decisions=(),
+        versions=(),
+        tracker_problem="",
+        approvals=(),
+    )
     return replace(made, **values)
 
 
 class TestDay:
     def test_what_people_and_data_wrote_stays_text(self):
-        spec, pin = get("flight_delay"), Pin(EVIL, EVIL, None, None, 1, 1, EVIL)
+        spec, pin = (
+            get("flight_delay"),
+            Pin(table=EVIL, version=EVIL, first=None, last=None, rows=1, files=1, digest=EVIL),
+        )
         commit = Commit(
-            EVIL, DAY, EVIL, NOW, 1, {"model_version": EVIL, "run_id": EVIL, "code_commit": EVIL, "digest": EVIL}
+            table=EVIL,
+            day=DAY,
+            version=EVIL,
+            recorded_at=NOW,
+            rows=1,
+            metadata={"model_version": EVIL, "run_id": EVIL, "code_commit": EVIL, "digest": EVIL},
         )
         measured = DayPerformance(
-            DAY, EVIL, 2, 2, 0.5, 0.5, 0.6, 0.7, 0.2, 0.1, EVIL, 0.3, json.dumps({EVIL: 0.3}), EVIL, EVIL
+            day=DAY,
+            model_version=EVIL,
+            rows=2,
+            known_outcomes=2,
+            base_rate=0.5,
+            mean_score=0.5,
+            roc_auc=0.6,
+            log_loss=0.7,
+            brier=0.2,
+            score_psi=0.1,
+            worst_feature=EVIL,
+            worst_feature_psi=0.3,
+            feature_psi=json.dumps({EVIL: 0.3}),
+            drift=EVIL,
+            note=EVIL,
         )
         page = day.DayPage(
-            spec,
-            DAY,
-            pipeline.CalendarDay(DAY, labels.State("refused", EVIL), EVIL, EVIL),
-            Attempt(EVIL, EVIL, DAY, "failed", NOW, EVIL, EVIL, EVIL),
-            commit,
-            pin,
-            commit,
-            replace(commit, version="2"),
-            (day.SourceDay(DAY, EVIL, since=True),),
-            RunRecord(EVIL, EVIL, "finished", NOW, {}, {}, {"tailrace.day": EVIL}, EVIL),
-            {EVIL: pin},
-            EVIL,
-            (day.Check(EVIL, EVIL, EVIL, passed=False),),
-            asdict(measured),
-            ((EVIL, 0.3),),
-            Histogram((0.0, 1.0), (1.0,)),
-            (day.Earlier(commit, None),),
-            (EVIL, EVIL),
-            {EVIL: EVIL},
-            None,
-            None,
+            spec=spec,
+            day=DAY,
+            state=pipeline.CalendarDay(DAY, labels.State("refused", EVIL), EVIL, EVIL),
+            attempt=Attempt(
+                dag_id=EVIL, run_id=EVIL, day=DAY, outcome="failed", at=NOW, task=EVIL, error=EVIL, by=EVIL
+            ),
+            commit=commit,
+            features=pin,
+            features_commit=commit,
+            features_now=replace(commit, version="2"),
+            source_days=(day.SourceDay(DAY, EVIL, since=True),),
+            training=RunRecord(
+                run_id=EVIL,
+                pipeline=EVIL,
+                status="finished",
+                started_at=NOW,
+                params={},
+                metrics={},
+                tags={"tailrace.day": EVIL},
+                url=EVIL,
+            ),
+            training_pins={EVIL: pin},
+            tracker_problem=EVIL,
+            checks=(day.Check(EVIL, EVIL, EVIL, passed=False),),
+            performance=asdict(measured),
+            feature_psi=((EVIL, 0.3),),
+            histogram=Histogram((0.0, 1.0), (1.0,)),
+            earlier=(day.Earlier(commit, None),),
+            run=(EVIL, EVIL),
+            requested={EVIL: EVIL},
+            before=None,
+            after=None,
         )
         html = show("day", page=page, chart_figure=None, docs={}, may=MAY)
         assert harmless(html)
@@ -142,9 +202,30 @@ class TestPipeline:
         assert html.count('aria-disabled="true"') >= 4
 
     def test_reasons_and_descriptions_stay_text(self):
-        decided = Promotion("churn", "1", DAY, NOW, EVIL, EVIL, EVIL, EVIL)
+        decided = Promotion(
+            pipeline="churn",
+            version="1",
+            effective_from=DAY,
+            recorded_at=NOW,
+            run_id=EVIL,
+            decided_by=EVIL,
+            reason=EVIL,
+            previous=EVIL,
+        )
         version = pipeline.Version(
-            EVIL, (EVIL,), False, EVIL, EVIL, {EVIL: 1.0}, {}, EVIL, decided, True, EVIL, "", EVIL
+            version=EVIL,
+            aliases=(EVIL,),
+            champion=False,
+            trained_as_of=EVIL,
+            candidate=EVIL,
+            metrics={EVIL: 1.0},
+            inputs={},
+            gate=EVIL,
+            decided=decided,
+            was_champion=True,
+            run_id=EVIL,
+            url="",
+            model_digest=EVIL,
         )
         day = pipeline.CalendarDay(DAY, labels.State("refused", EVIL), EVIL, EVIL)
         page = empty_page(
@@ -222,8 +303,28 @@ class TestForms:
 class TestNodes:
     def test_failures_come_first_and_sql_stays_text(self):
         nodes = [
-            ModelResult("good", "model", "success", 1.5, 1000, "OK", "model.a", "select 1", kept=True),
-            ModelResult("bad", "test", "fail", 0.2, None, EVIL, "test.b", EVIL, EVIL),
+            ModelResult(
+                name="good",
+                kind="model",
+                status="success",
+                seconds=1.5,
+                rows=1000,
+                message="OK",
+                unique_id="model.a",
+                sql="select 1",
+                kept=True,
+            ),
+            ModelResult(
+                name="bad",
+                kind="test",
+                status="fail",
+                seconds=0.2,
+                rows=None,
+                message=EVIL,
+                unique_id="test.b",
+                sql=EVIL,
+                log=EVIL,
+            ),
         ]
         html = show("nodes", nodes=nodes, dag_id="warehouse", run_id=EVIL, pipeline="")
         assert harmless(html)
@@ -251,4 +352,7 @@ def test_styles_and_scripts_ask_no_other_site_for_anything():
 
 
 def test_a_commit_that_others_made_can_be_shown():
-    assert labels.served_by(Commit("predictions/churn", DAY, "1", NOW, 10)) == "the champion as of the day"
+    assert (
+        labels.served_by(Commit(table="predictions/churn", day=DAY, version="1", recorded_at=NOW, rows=10))
+        == "the champion as of the day"
+    )

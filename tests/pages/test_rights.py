@@ -473,7 +473,19 @@ class TestMetadata:
         from tailrace.orchestration import task_results
         from tailrace.pages.metadata import _node
 
-        made = ModelResult("a", "model", "success", 0.5, 3, "OK", "model.a", "select 1", "log", ("model.b",), kept=True)
+        made = ModelResult(
+            name="a",
+            kind="model",
+            status="success",
+            seconds=0.5,
+            rows=3,
+            message="OK",
+            unique_id="model.a",
+            sql="select 1",
+            log="log",
+            depends_on=("model.b",),
+            kept=True,
+        )
         (left,) = task_results.plain([made])
         assert _node(left) == made
         assert _node({"name": "a", "kind": "model", "status": "success", "seconds": 0.5, "of_old": 1}).kept is False

@@ -36,7 +36,18 @@ def test_every_table_of_the_pipeline_is_kept_small(services, spec, temporary):
     for table in tables:
         lake.publish(lake.stage(table, DAY, "r", pa.table({"x": [1]}).to_reader()), {})
     for version in ("1", "2"):
-        promotions.record(lake, Promotion("churn", version, DAY, NOW, "run", "ada", "it is better"))
+        promotions.record(
+            lake,
+            Promotion(
+                pipeline="churn",
+                version=version,
+                effective_from=DAY,
+                recorded_at=NOW,
+                run_id="run",
+                decided_by="ada",
+                reason="it is better",
+            ),
+        )
     done = maintenance.maintain(services, spec, dt.timedelta(days=30))
     assert [row["table"] for row in done] == [*tables, promotions.TABLE]
     assert [row.version for row in promotions.decisions(lake, "churn")] == ["2", "1"]

@@ -161,7 +161,7 @@ def _hash(names: Sequence[str], seed: int) -> Column:
 
 def _frame_rows(frame: DataFrame, columns: tuple[str, ...], order: tuple[str, ...]) -> FrameRows:
     count, first, last = frame.agg(F.count("*"), F.min("ds"), F.max("ds")).collect()[0]
-    return FrameRows(frame, columns, order, count, (first, last))
+    return FrameRows(frame=frame, columns=columns, order=order, rows=count, days=(first, last))
 
 
 def _micros(moment: dt.datetime) -> int:

@@ -25,7 +25,7 @@ TIME = "__time"
 FIRST_OF_LAST = "__first_of_last"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FrameRows:
     """Labelled rows of a DataFrame: the feature columns, the labels as `LABEL`, and the columns that order them.
 
@@ -98,7 +98,7 @@ class FrameRows:
         return here.select(_place(names).alias(FIRST_OF_LAST))
 
     def _with(self, frame: DataFrame, rows: int) -> FrameRows:
-        return FrameRows(frame, self.columns, self.order, rows, self.days)
+        return FrameRows(frame=frame, columns=self.columns, order=self.order, rows=rows, days=self.days)
 
 
 def _place(order: Sequence[str]) -> Column:
@@ -121,4 +121,6 @@ def handed_over(session: SparkSession, features: pa.Table, labels: pa.Array) -> 
     # As one chunk: from a table in several chunks, Spark 4.1 drops everything after an empty chunk.
     frame = session.createDataFrame(table.append_column(TIME, micros).combine_chunks())
     unknown = dt.date.min
-    return FrameRows(frame, tuple(table.column_names[:-1]), (TIME,), table.num_rows, (unknown, unknown))
+    return FrameRows(
+        frame=frame, columns=tuple(table.column_names[:-1]), order=(TIME,), rows=table.num_rows, days=(unknown, unknown)
+    )

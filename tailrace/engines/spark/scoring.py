@@ -64,14 +64,14 @@ def score(
     def show(progress: Progress) -> None:
         tell(f"{progress}, {scored.value:,} of {rows.rows:,} rows scored")
 
-    work = _Work(spec, model.digest(), version, rows.schema, shipped, scored)
+    work = _Work(spec=spec, digest=model.digest(), version=version, schema=rows.schema, shipped=shipped, scored=scored)
     with freed(shipped.destroy), spark_errors(doing), progress_reports(spark, show):
         if rows.native is not None:
             return _score_frame(spark, work, tables.read(spark, rows, native_reader), target)
         return _score_parts(spark, work, rows.parts(part_rows(rows.rows, slots)), target)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Work:
     """What the workers receive: the rows' schema, the model's files, the counter of scored rows."""
 

@@ -139,7 +139,7 @@ def _one_by_one(
             started = time.monotonic()
 
             def ended(state: Literal["complete", "failed"], value: float | None = None, **found: str) -> TrialResult:
-                return TrialResult(state, value, found, time.monotonic() - started)
+                return TrialResult(state=state, value=value, found=found, seconds=time.monotonic() - started)
 
             try:
                 with (

@@ -31,7 +31,7 @@ def trees_of(fitted: Any, *, shares: bool, rounded: Callable[[np.ndarray], np.nd
     return _laid_out(nodes, list(fitted.treeWeights), shares, rounded)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Node:
     tree: int
     identity: int
@@ -72,7 +72,19 @@ def _read_nodes(content: bytes) -> list[_Node]:
         _rows, _gain, left, right, feature = source.take("qdiii")
         split = source.doubles()
         (categories,) = source.take("i")
-        nodes.append(_Node(tree, identity, prediction, statistics, left, right, feature, split, categories))
+        nodes.append(
+            _Node(
+                tree=tree,
+                identity=identity,
+                prediction=prediction,
+                statistics=statistics,
+                left=left,
+                right=right,
+                feature=feature,
+                split=split,
+                categories=categories,
+            )
+        )
     if source.at != len(content):
         raise ValueError(
             f"Spark's file of trees has {len(content)} bytes, but only {source.at} of them could be parsed."

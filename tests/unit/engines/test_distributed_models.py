@@ -23,7 +23,14 @@ ROWS = pa.record_batch(
 def encoding(*, one_hot: bool) -> VectorEncoding:
     scaled = {"age": 40.0}, {"age": 10.0}
     centres, scales = scaled if one_hot else ({}, {})
-    return VectorEncoding(FEATURES, {"plan": ["free", "pro"]}, {"age": 45.0}, one_hot, centres, scales)
+    return VectorEncoding(
+        features=FEATURES,
+        categories={"plan": ["free", "pro"]},
+        medians={"age": 45.0},
+        one_hot=one_hot,
+        centres=centres,
+        scales=scales,
+    )
 
 
 def linear() -> LinearModel:

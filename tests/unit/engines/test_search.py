@@ -43,7 +43,11 @@ class Scripted:
         for _ in jobs:
             state = self.states.get(self.count, "complete")
             yield TrialResult(
-                state, float(self.count) if state == "complete" else None, {}, 0.1, ((20, self.count / 10),)
+                state=state,
+                value=float(self.count) if state == "complete" else None,
+                found={},
+                seconds=0.1,
+                reports=((20, self.count / 10),),
             )
             self.count += 1
 
@@ -75,7 +79,7 @@ def test_trials_are_told_while_their_round_still_runs(spec):
     def run(jobs):
         for position, _ in enumerate(jobs):
             assert len(told) == position
-            yield TrialResult("complete", 0.5, {}, 0.1)
+            yield TrialResult(state="complete", value=0.5, found={}, seconds=0.1)
 
     search(spec, seed=1, trials=3, run=run, on_trial=told.append)
     assert len(told) == 3
@@ -97,7 +101,9 @@ def test_what_was_reported_of_pruned_trials_guides_the_search(spec):
             for job in jobs:
                 place = len(seen)
                 seen.append(job.parameters["learning_rate"])
-                yield TrialResult("pruned", None, {}, 0.1, ((30, 0.1 if place == good else 0.9),))
+                yield TrialResult(
+                    state="pruned", value=None, found={}, seconds=0.1, reports=((30, 0.1 if place == good else 0.9),)
+                )
 
         seen: list[float] = []
         with pytest.raises(TrainingFailed, match="none of 20 trials completed"):
@@ -190,7 +196,7 @@ def test_an_error_ends_the_search_without_running_what_is_waiting(spec, rows, la
 
 def test_the_earliest_of_equals_wins(spec):
     def trial(number, value, state="complete"):
-        return Trial(number, "trees", {}, value, state, 0.1)
+        return Trial(number=number, candidate="trees", parameters={}, value=value, state=state, seconds=0.1)
 
     trials = [trial(0, None, "failed"), trial(1, 0.4), trial(2, 0.3), trial(3, 0.3)]
     assert best_of(spec, trials).number == 2

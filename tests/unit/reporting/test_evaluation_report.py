@@ -157,9 +157,16 @@ def test_a_full_report(
 ) -> None:
     labels, _, bad = scored
     trials = [
-        Trial(0, "xgboost", {"depth": 3, "rate": 0.1234567}, 0.5, "complete", 1.25),
-        Trial(1, "xgboost", {"depth": 4}, 0.6, "pruned", 0.5),
-        Trial(2, "<b>logistic</b>", {}, None, "failed", 0.1),
+        Trial(
+            number=0,
+            candidate="xgboost",
+            parameters={"depth": 3, "rate": 0.1234567},
+            value=0.5,
+            state="complete",
+            seconds=1.25,
+        ),
+        Trial(number=1, candidate="xgboost", parameters={"depth": 4}, value=0.6, state="pruned", seconds=0.5),
+        Trial(number=2, candidate="<b>logistic</b>", parameters={}, value=None, state="failed", seconds=0.1),
     ]
     started = time.perf_counter()
     report = write_report(

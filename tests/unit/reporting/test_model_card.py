@@ -29,14 +29,27 @@ CARD = ModelCard(
     holdout_from=dt.date(2013, 2, 21),
     holdout_to=dt.date(2013, 2, 28),
     holdout_rows=7000,
-    pins={"features": Pin("features/flight_delay", "12", dt.date(2013, 1, 1), None, 48234, 59, "ab" * 32)},
+    pins={
+        "features": Pin(
+            table="features/flight_delay",
+            version="12",
+            first=dt.date(2013, 1, 1),
+            last=None,
+            rows=48234,
+            files=59,
+            digest="ab" * 32,
+        )
+    },
     metrics={"roc_auc": Metric(0.71234, 0.7, 0.72), "pr_auc": Metric(float("nan"))},
     production_ready=False,
     reasons=["roc_auc 0.7123 is below the floor 0.75."],
     limitations=["Trained on departures from New York only."],
     libraries={"xgboost": "3.2.0"},
     slice_metric="roc_auc",
-    slices=[SliceRow("origin", "JFK", 2400, 600, 0.7), SliceRow("origin", "LGA", 3, 0, None)],
+    slices=[
+        SliceRow(column="origin", value="JFK", rows=2400, positives=600, metric=0.7),
+        SliceRow(column="origin", value="LGA", rows=3, positives=0, metric=None),
+    ],
 )
 
 

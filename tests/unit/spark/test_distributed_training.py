@@ -242,7 +242,7 @@ def test_a_split_is_the_slice_of_the_sorted_table(engine, kind, monkeypatch):
         order = tuple(table.column_names[:3])
         schema = from_arrow_schema(table.schema, prefer_timestamp_ntz=True)
         frame = engine.session.createDataFrame(table, schema)
-        rows = FrameRows(frame, order, order, table.num_rows, (DAY, DAY))
+        rows = FrameRows(frame=frame, columns=order, order=order, rows=table.num_rows, days=(DAY, DAY))
         in_order = table.sort_by([(name, "ascending") for name in order]).select(order)
         earlier, later = rows.split(share)
         boundary = int(table.num_rows * (1 - share))

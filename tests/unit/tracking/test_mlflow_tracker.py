@@ -141,7 +141,17 @@ def test_two_processes_may_create_everything_at_once(tmp_path: Path) -> None:
 
 def test_trials_are_nested_with_their_parameters(tracker: MlflowTracker, client: MlflowClient, tmp_path: Path) -> None:
     run_id = tracker.start_run("flights", "search", {})
-    tracker.log_trial(run_id, Trial(3, "xgboost", {"depth": 6, "text": "x" * 7000}, 0.41, "pruned", 2.0))
+    tracker.log_trial(
+        run_id,
+        Trial(
+            number=3,
+            candidate="xgboost",
+            parameters={"depth": 6, "text": "x" * 7000},
+            value=0.41,
+            state="pruned",
+            seconds=2.0,
+        ),
+    )
     experiment = client.get_experiment_by_name("flights")
     (child,) = client.search_runs([experiment.experiment_id], f"tags.`mlflow.parentRunId` = '{run_id}'")
     assert child.info.status == "KILLED"
@@ -156,7 +166,15 @@ def test_trials_are_nested_with_their_parameters(tracker: MlflowTracker, client:
 
 def test_pins_are_dataset_inputs(tracker: MlflowTracker, client: MlflowClient) -> None:
     run_id = tracker.start_run("flights", "inputs", {})
-    pin = Pin("features/flights", "12", dt.date(2013, 1, 1), None, 4123, 9, "ab" * 32)
+    pin = Pin(
+        table="features/flights",
+        version="12",
+        first=dt.date(2013, 1, 1),
+        last=None,
+        rows=4123,
+        files=9,
+        digest="ab" * 32,
+    )
     tracker.log_inputs(run_id, {"features": pin})
     (given,) = client.get_run(run_id).inputs.dataset_inputs
     assert (given.dataset.name, given.dataset.digest) == ("features/flights", pin.digest[:36])
@@ -359,7 +377,9 @@ class TestAHomeThatIsElsewhere:
 
     def train(self, tracker: MlflowTracker, model: Path) -> str:
         run_id = tracker.start_run(AWKWARD, "training", {})
-        tracker.log_trial(run_id, Trial(1, "trees", {}, 0.4, "complete", 1.0))
+        tracker.log_trial(
+            run_id, Trial(number=1, candidate="trees", parameters={}, value=0.4, state="complete", seconds=1.0)
+        )
         tracker.log_files(run_id, model, "report")
         tracker.log_model(run_id, model, EXAMPLE, SCORES)
         return run_id

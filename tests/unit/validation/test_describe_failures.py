@@ -11,18 +11,34 @@ from tailrace.validation import describe_failures
 
 RESULTS = (
     ExpectationResult(
-        "expect_column_values_to_not_be_null",
-        "carrier",
-        "critical",
-        False,
-        "not null",
-        "31.2 % null (281 of 901)",
-        ({"flight_key": "UA-1", "carrier": None}, {"flight_key": "UA-2", "carrier": None}),
+        expectation="expect_column_values_to_not_be_null",
+        column="carrier",
+        severity="critical",
+        success=False,
+        expected="not null",
+        observed="31.2 % null (281 of 901)",
+        bad_rows=({"flight_key": "UA-1", "carrier": None}, {"flight_key": "UA-2", "carrier": None}),
     ),
-    ExpectationResult("expect_column_to_exist", "late", "critical", True, "column 'late'", "it is there"),
-    ExpectationResult("expect_table_row_count_to_be_between", None, "warning", False, "row count at most 900", "901"),
+    ExpectationResult(
+        expectation="expect_column_to_exist",
+        column="late",
+        severity="critical",
+        success=True,
+        expected="column 'late'",
+        observed="it is there",
+    ),
+    ExpectationResult(
+        expectation="expect_table_row_count_to_be_between",
+        column=None,
+        severity="warning",
+        success=False,
+        expected="row count at most 900",
+        observed="901",
+    ),
 )
-VERDICT = Verdict("flight_delay/features", dt.date(2013, 1, 15), 901, RESULTS, "/docs/page.html")
+VERDICT = Verdict(
+    suite="flight_delay/features", day=dt.date(2013, 1, 15), rows=901, results=RESULTS, report="/docs/page.html"
+)
 
 
 def test_each_failure_of_the_severity_is_one_line() -> None:
@@ -42,7 +58,7 @@ def test_a_table_expectation_names_no_column() -> None:
 
 
 def test_nothing_is_said_when_nothing_failed() -> None:
-    passed = Verdict("flight_delay/features", dt.date(2013, 1, 15), 901, RESULTS[1:2])
+    passed = Verdict(suite="flight_delay/features", day=dt.date(2013, 1, 15), rows=901, results=RESULTS[1:2])
     assert describe_failures(passed, "critical") == ""
 
 

@@ -147,7 +147,9 @@ def tries(tmp_path: Path) -> Tries:
     (tmp_path / "target" / "manifest.json").write_text("{}")
     tries = Tries(tmp_path / "tries")
     for run_id in ("", RUN):
-        tries.save(run_id, ASKED, [ModelResult("doubled", "model", "error", 0.1)], tmp_path / "target")
+        tries.save(
+            run_id, ASKED, [ModelResult(name="doubled", kind="model", status="error", seconds=0.1)], tmp_path / "target"
+        )
     return tries
 
 
@@ -168,7 +170,12 @@ def test_another_build_starts_anew(tries: Tries, run_id: str, asked: dict[str, A
 
 def test_the_tries_of_old_runs_go(tries: Tries, tmp_path: Path) -> None:
     for number in range(30):
-        tries.save(f"run {number}", ASKED, [ModelResult("doubled", "model", "error", 0.1)], tmp_path / "target")
+        tries.save(
+            f"run {number}",
+            ASKED,
+            [ModelResult(name="doubled", kind="model", status="error", seconds=0.1)],
+            tmp_path / "target",
+        )
 
     assert len(list((tmp_path / "tries").iterdir())) == 20
     assert tries.load("run 29", ASKED) is not None
