@@ -1,4 +1,5 @@
-"""The pages in Airflow's UI: what is gathered for each, how it is shown, and who may see it.
+"""The pages in Airflow's UI: what data each one collects, how it is shown, and who may see it.
 
-`overview`, `pipeline` and `day` gather, `rendering` shows; `metadata`, `access` and `app` alone know Airflow.
+`overview`, `pipeline` and `day` collect, `rendering` shows; only `metadata`, `access`, `app`, `web`, `views`,
+`documents` and `plugin` import Airflow.
 """

@@ -1,4 +1,4 @@
-"""Who may see and do what: Airflow's own users, roles and rights on DAGs."""
+"""Who may see and do what, from Airflow's own users, roles and rights on DAGs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tailrace.lineage import dag_ids
 
 
 def readable(user: Any, pipelines: Sequence[str]) -> set[str]:
-    """The pipelines whose predictions this user may read: those whose predict DAG may be read."""
+    """The pipelines whose predictions this user may read: those whose predict DAG the user may read."""
     dags = {dag_ids.predict(name): name for name in pipelines}
     return {dags[dag_id] for dag_id in _readable_dags(user, set(dags))}
 

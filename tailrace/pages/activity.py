@@ -1,4 +1,4 @@
-"""What Airflow knows of a pipeline's runs, in the pages' own terms."""
+"""Airflow's information about a pipeline's runs, in the terms of the pages."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ RunState = Literal["success", "failed", "running", "queued"]
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """A DAG run that tried to produce a day. `task` and `error` are those of the task that failed, or that runs.
+    """A DAG run that tried to produce a day. `task` and `error` belong to the task that failed or is running.
 
-    `waits`: that task failed, and waits to be tried again.
+    `waits`: that task failed, and will be retried.
     """
 
     dag_id: str
@@ -24,7 +24,7 @@ class Attempt:
     day: dt.date | None
     outcome: RunState
     at: dt.datetime
-    """When it ended; when it started, or was queued, if it has not."""
+    """When it ended; if it has not ended, when it started or was queued."""
     task: str = ""
     error: str = ""
     by: str = ""
@@ -33,7 +33,7 @@ class Attempt:
 
 @dataclass(frozen=True, kw_only=True)
 class OpenApproval:
-    """A task that waits for somebody to decide."""
+    """A task that waits for a person's decision."""
 
     dag_id: str
     run_id: str
@@ -44,7 +44,7 @@ class OpenApproval:
 
 @dataclass(frozen=True)
 class NextRun:
-    """When a DAG runs next by schedule; `missing`: Airflow has no such DAG."""
+    """When a DAG runs next on schedule; `missing`: Airflow has no such DAG."""
 
     at: dt.datetime | None
     paused: bool = False
@@ -63,11 +63,11 @@ class Activity(Protocol):
     """Airflow's metadata, read only."""
 
     def latest(self, pipelines: Sequence[str]) -> Mapping[str, Attempt]:
-        """The last predict run of the newest day, by pipeline; pipelines that never ran are left out, and dry runs."""
+        """The last predict run of the newest day, by pipeline; without dry runs and pipelines that never ran."""
         ...
 
     def by_day(self, pipeline: str) -> Mapping[dt.date, Attempt]:
-        """The last predict run of each day, dry runs aside."""
+        """The last predict run of each day, without dry runs."""
         ...
 
     def next_runs(self, pipelines: Sequence[str]) -> Mapping[str, NextRun]:
@@ -79,11 +79,11 @@ class Activity(Protocol):
         ...
 
     def approvals(self, pipelines: Sequence[str]) -> Mapping[str, Sequence[OpenApproval]]:
-        """What waits for a decision, by pipeline, oldest first."""
+        """The tasks that wait for a decision, by pipeline, oldest first."""
         ...
 
     def nodes(self, dag_id: str, run_id: str) -> Sequence[ModelResult] | None:
-        """What dbt did in a run; None if the run has not built anything with dbt."""
+        """The results of dbt's nodes in a run; None if the run has not built anything with dbt."""
         ...
 
     def form(self, dag_id: str) -> Mapping[str, Mapping[str, Any]] | None:

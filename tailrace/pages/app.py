@@ -1,6 +1,6 @@
 """The web application behind the pages, mounted in Airflow's api-server below /tailrace.
 
-It only reads: what changes something is sent by the browser to Airflow's own REST API.
+It only reads. Actions that change something are sent by the browser to Airflow's own REST API.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ HERE = Path(__file__).parent
 
 
 def installed() -> FastAPI:
-    """The application on the settings of this process's environment.
+    """The application with the settings of this process's environment.
 
-    Where those are wrong or the extra `ui` is not installed, every page says so.
+    If these are wrong, or the extra `ui` is not installed, every page says so.
     """
     try:
         extras.require("Tailrace's part of Airflow's UI", "plotly")
@@ -52,10 +52,10 @@ def installed() -> FastAPI:
     return create(web.AppParts(sources, lambda: services.tracker, configured.data_docs))
 
 
-def create(held: web.AppParts) -> FastAPI:
-    """The application on these sources."""
+def create(parts: web.AppParts) -> FastAPI:
+    """The application with these sources."""
     app = _empty()
-    app.state.held = held
+    app.state.parts = parts
     app.get("/plotly.js")(_plotly)
     app.include_router(views.router)
     app.include_router(documents.router)
@@ -63,7 +63,7 @@ def create(held: web.AppParts) -> FastAPI:
 
 
 def _telling(error: TailraceError) -> FastAPI:
-    """An application that has nothing but this error, for whoever is logged in."""
+    """An application that shows only this error, to every user who is logged in."""
     app = _empty()
 
     @app.get("/{page:path}")
@@ -74,7 +74,7 @@ def _telling(error: TailraceError) -> FastAPI:
 
 
 def _empty() -> FastAPI:
-    """An application without pages: how it answers, and what every page needs."""
+    """An application without pages: its settings, and the routes that every page needs."""
     app = FastAPI(title="Tailrace", docs_url=None, redoc_url=None, openapi_url=None)
     app.middleware("http")(web.guard)
     app.exception_handler(TailraceError)(web.tailrace_error)
@@ -84,7 +84,7 @@ def _empty() -> FastAPI:
 
 
 def _plotly() -> FileResponse:
-    """The plotly.js that the installed package brings."""
+    """The plotly.js file of the installed package."""
     package = importlib.util.find_spec("plotly")
     script = Path(package.origin if package and package.origin else "").parent / "package_data" / "plotly.min.js"
     return FileResponse(script, media_type="text/javascript", headers={"Cache-Control": "private, max-age=86400"})

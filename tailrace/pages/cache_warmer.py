@@ -1,4 +1,4 @@
-"""Reads what a night published as it comes, so that in the morning nobody waits for it."""
+"""Reads what a night publishes into the cache as it arrives, so that nobody has to wait for it in the morning."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SECONDS = 60.0
 
 
 def keep(sources: Sources, seconds: float = SECONDS) -> threading.Event:
-    """Have what the overview shows of lake, landing zone and tracker read now and again, in a thread of its own.
+    """Regularly read what the overview shows of lake, landing zone and tracker, in a thread of its own.
 
     Setting the event ends it.
     """
@@ -43,7 +43,7 @@ def _try(read: Callable[[], object]) -> None:
     try:
         read()
     except TailraceError as error:
-        # Whoever opens a page is told the same.
-        log.info("The pages could not read ahead: %s", error)
+        # A user who opens a page sees the same error.
+        log.info("The pages could not fill their cache: %s", error)
     except Exception:
-        log.exception("The pages could not read ahead.")
+        log.exception("The pages could not fill their cache.")

@@ -31,7 +31,7 @@ PATIENCE_SECONDS = 4.0
 class CachedLake:
     """A `LakeReader` that keeps answers until the table has another head, for `keep` answers at most.
 
-    Of a table that grew, only what is new is read: its latest commits, and the days they published. A head is used
+    From a table that grew, only new data is read: its latest commits, and the days that they published. A head is used
     for `fresh_seconds` before the lake is asked for it again.
     """
 
@@ -42,7 +42,7 @@ class CachedLake:
         self._answers: OrderedDict[Hashable, tuple[str, Any]] = OrderedDict()
         """By table and question, with the head of the table at that time."""
         self._rows: dict[str, dict[dt.date, tuple[str, list[Row]]]] = {}
-        """Of small tables: each day's rows, with the version that published them."""
+        """For small tables: each day's rows, with the version that published them."""
         self._lock = threading.Lock()
         self._computing: WeakValueDictionary[Hashable, Any] = WeakValueDictionary()
         """A lock per question that is being answered: a second caller waits for the first one's answer."""
@@ -53,11 +53,11 @@ class CachedLake:
             self._heads.pop(table, None)
 
     def cached(self, table: str, question: Hashable, compute: Callable[[], Answer], absent: Answer) -> Answer:
-        """The result of `compute`, which depends on the table alone, or `absent` if there is no such table."""
+        """The result of `compute`, which depends only on the table, or `absent` if there is no such table."""
         return self._grown(table, question, lambda _: compute(), absent)
 
     def _grown(self, table: str, question: Hashable, compute: Callable[[Answer], Answer], absent: Answer) -> Answer:
-        """As `cached`; `compute` is given the answer for an earlier head of the table, or `absent`."""
+        """Like `cached`, but `compute` receives the answer for an earlier head of the table, or `absent`."""
         head = self.head(table)
         if head is None:
             return absent
@@ -117,7 +117,7 @@ class CachedLake:
         try:
             return (*self.lake.commits(table, since=known[0].version), *known)
         except UpstreamMissing:
-            # The table was replaced by another: nothing that is known of it holds any more.
+            # The table was replaced by another one: nothing in the cache is valid any more.
             self._rows.pop(table, None)
             return self.lake.commits(table)
 
@@ -144,7 +144,7 @@ class CachedLake:
         version: str | None = None,
         columns: Sequence[str] | None = None,
     ) -> pa.RecordBatchReader:
-        """Only whole tables are kept: they are small where pages read them whole."""
+        """Only complete tables are cached: those that pages read completely are small."""
         if (first, last, version, columns) != (None, None, None, None):
             return self.lake.read(table, first=first, last=last, version=version, columns=columns)
         rows = self.cached(table, "all rows", lambda: self.lake.read(table).read_all(), None)
@@ -176,7 +176,7 @@ class CachedLake:
 
 
 def _read(lake: LakeReader, table: str, days: Sequence[dt.date]) -> dict[dt.date, list[Row]]:
-    """The rows of those days, given in order: neighbouring days are read together."""
+    """The rows of those days, which must be in order: neighbouring days are read together."""
     rows: dict[dt.date, list[Row]] = {}
     for _, group in groupby(enumerate(days), key=lambda each: each[1].toordinal() - each[0]):
         run = [day for _, day in group]
@@ -187,7 +187,7 @@ def _read(lake: LakeReader, table: str, days: Sequence[dt.date]) -> dict[dt.date
 
 @dataclass(frozen=True)
 class Tracked:
-    """A pipeline's versions and training runs, newest first; `problem` says why they are missing or old."""
+    """A pipeline's versions and training runs, newest first; `problem` says why they are missing or outdated."""
 
     versions: tuple[ModelVersion, ...] = ()
     runs: Mapping[str, RunRecord] | None = None
@@ -212,7 +212,7 @@ class CachedTracker:
         self._lock = threading.Lock()
 
     def of(self, pipeline: str) -> Tracked:
-        """A pipeline's versions and training runs, as the tracker says now or said last."""
+        """A pipeline's versions and training runs from the tracker's present or last answer."""
         with self._lock:
             asked_at, known = self._answers.get(pipeline, (float("-inf"), None))
             if known is not None and time.monotonic() - asked_at < self._fresh:
@@ -226,7 +226,7 @@ class CachedTracker:
         with self._lock:
             _, answer = self._answers.get(pipeline, (0.0, None))
             if thread.is_alive():
-                late = "MLflow does not answer; its models and metrics are shown as far as they are known."
+                late = "MLflow does not answer; this page shows its models and metrics as of its last answer."
                 return Tracked(answer.versions, answer.runs, late) if answer else Tracked(problem=late)
             return answer or Tracked()
 
@@ -240,7 +240,7 @@ class CachedTracker:
                 _, before = self._answers.get(pipeline, (0.0, Tracked()))
             answer = Tracked(before.versions, before.runs, str(error))
         except Exception as error:  # noqa: BLE001 - a thread has no caller to raise to
-            answer = Tracked(problem=f"MLflow could not be asked: {type(error).__name__}: {cause_of(error)}")
+            answer = Tracked(problem=f"MLflow cannot be read: {type(error).__name__}: {cause_of(error)}")
         finally:
             with self._lock:
                 self._threads.pop(pipeline, None)

@@ -1,4 +1,4 @@
-"""The specs of all pipelines, read again when their files change."""
+"""The specs of all pipelines; they are read again when their files change."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tailrace.spec import PipelineSpec, registry
 
 
 def read() -> tuple[dict[str, PipelineSpec], dict[str, str]]:
-    """The specs by name, and what is wrong with the other files."""
+    """The specs by name, and the problems of files that are not valid specs."""
     found = {name: _current(name) for name in registry.names()}
     specs = {name: spec for name, spec in found.items() if isinstance(spec, PipelineSpec)}
     return specs, {name: said for name, said in found.items() if isinstance(said, str)}
@@ -34,7 +34,7 @@ def _current(name: str) -> PipelineSpec | str:
 
 @functools.lru_cache(maxsize=500)
 def _read(name: str, file: Path, changed: int) -> PipelineSpec | str:
-    """The spec, or what is wrong with its file, as the file is since that moment (nanoseconds)."""
+    """The spec, or the problem with its file, as the file has been since that time (nanoseconds)."""
     try:
         return registry.get(name)
     except TailraceError as error:

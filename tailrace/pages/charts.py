@@ -1,4 +1,4 @@
-"""Figures for plotly.js. A colour such as '--accent' is the style sheet's, so that charts follow the theme."""
+"""Figures for plotly.js. A colour such as '--accent' comes from the style sheet, so charts follow the theme."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ A_TICK_A_DAY = {"dtick": 86_400_000, "tickformat": "%b %-d<br>%Y"}
 
 
 def performance(rows: Sequence[Mapping[str, Any]], metric: str, promotions: Sequence[Promotion]) -> Figure | None:
-    """The metric over days; None while no outcome is known."""
+    """The metric by day; None while no outcome is known."""
     line = _line(rows, metric, "published predictions", "--accent")
     return _over_days([line], rows, promotions, METRIC_NAMES.get(metric, metric)) if line["x"] else None
 
 
 def drift(rows: Sequence[Mapping[str, Any]], promotions: Sequence[Promotion]) -> Figure | None:
-    """How far scores, and the feature that moved most, are from training; None if it was never measured."""
+    """How far scores, and the feature that moved most, are from training; None if this was never measured."""
     measured = [
         _line(rows, "score_psi", "scores", "--accent"),
         _line(rows, "worst_feature_psi", "the feature that moved most", "--second", "worst_feature"),
@@ -38,26 +38,26 @@ def drift(rows: Sequence[Mapping[str, Any]], promotions: Sequence[Promotion]) ->
     return _over_days(lines, rows, promotions, "population stability index")
 
 
-def histogram(held: Histogram, day: dt.date, version: str) -> Figure:
-    """The day's scores against those of training's holdout."""
-    middles = [(low + high) / 2 for low, high in zip(held.edges[:-1], held.edges[1:], strict=True)]
+def histogram(scores: Histogram, day: dt.date, version: str) -> Figure:
+    """The day's scores compared with those on the training's holdout."""
+    middles = [(low + high) / 2 for low, high in zip(scores.edges[:-1], scores.edges[1:], strict=True)]
     bars: Figure = {
         "type": "bar",
         "name": str(day),
         "x": middles,
-        "y": list(held.shares),
-        "width": held.edges[1] - held.edges[0],
+        "y": list(scores.shares),
+        "width": scores.edges[1] - scores.edges[0],
         "marker": {"color": "--accent-soft", "line": {"color": "--accent", "width": 1}},
         "hovertemplate": "scores about %{x:.2f}: %{y:.1%} of the rows<extra></extra>",
     }
     traces = [bars]
-    if held.training_edges:
+    if scores.training_edges:
         steps: Figure = {
             "type": "scatter",
             "mode": "lines",
             "name": f"training holdout of v{version}",
-            "x": list(held.training_edges),
-            "y": [*held.training_shares, held.training_shares[-1]],
+            "x": list(scores.training_edges),
+            "y": [*scores.training_shares, scores.training_shares[-1]],
             "line": {"shape": "hv", "color": "--second", "width": 2},
             "hoverinfo": "skip",
         }
@@ -87,7 +87,7 @@ def _line(rows: Sequence[Mapping[str, Any]], column: str, name: str, color: str,
 def _over_days(
     lines: Sequence[Figure], rows: Sequence[Mapping[str, Any]], promotions: Sequence[Promotion], title: str
 ) -> Figure:
-    """Lines over days, with a mark where a version became champion."""
+    """Lines by day, with a mark at each day on which a version became champion."""
     first, last = rows[0]["ds"], rows[-1]["ds"]
     marked = {
         each.effective_from: each
@@ -95,7 +95,7 @@ def _over_days(
         if each.decision != "rejected" and first <= each.effective_from <= last
     }
     layout = {
-        # Of a few days Plotly would show the hours.
+        # For a few days, Plotly would show the hours.
         "xaxis": {"type": "date", **(A_TICK_A_DAY if (last - first).days < 10 else {})},
         "yaxis": {"title": {"text": title}},
         "shapes": [
@@ -127,7 +127,7 @@ def _over_days(
 
 
 def _marks(rows: Sequence[Mapping[str, Any]], drift: str, color: str) -> Figure:
-    """A mark on each day whose drift was judged so, at the feature that moved most."""
+    """A mark on each day with this drift level, at the feature that moved most."""
     known = [row for row in rows if row.get("drift") == drift and number(row.get("worst_feature_psi")) is not None]
     return {
         "type": "scatter",

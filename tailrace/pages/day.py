@@ -1,4 +1,4 @@
-"""A day's page: what was published for it, from what, how it was judged, and what it replaced."""
+"""A day's page: what was published for it, from which inputs, the checks, and what it replaced."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tailrace.pages.sources import Sources, number
 from tailrace.spec import PipelineSpec, zone
 
 COMPARED = 5
-"""How many earlier publications are read again and compared; the others are listed."""
+"""How many earlier publications are read again and compared; the others are only listed."""
 BINS = 20
 
 
 @dataclass(frozen=True)
 class Check:
-    """A limit of the audit, in words."""
+    """A limit of the audit, as text."""
 
     name: str
     seen: str
@@ -47,7 +47,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Earlier:
-    """An earlier publication; `difference` is None where it was not compared."""
+    """An earlier publication; `difference` is None if it was not compared."""
 
     commit: Commit
     difference: Difference | None
@@ -55,7 +55,7 @@ class Earlier:
 
 @dataclass(frozen=True)
 class SourceDay:
-    """A day of the source that the features were built from; `since`: other rows of it were landed afterwards."""
+    """A source day that the features were built from; `since`: its rows were landed again with changes."""
 
     day: dt.date
     digest: str
@@ -64,7 +64,7 @@ class SourceDay:
 
 @dataclass(frozen=True)
 class Histogram:
-    """Shares of the rows by score: of the day in equal bins, of training's holdout as density steps, same scale."""
+    """Shares of the rows by score: the day's in equal bins, the holdout's as a density in steps, on one scale."""
 
     edges: tuple[float, ...]
     shares: tuple[float, ...]
@@ -74,9 +74,9 @@ class Histogram:
 
 @dataclass(frozen=True, kw_only=True)
 class DayPage:
-    """Everything the page shows; `commit` is None for a day that is not published.
+    """Everything that the page shows; `commit` is None if the day is not published.
 
-    `features_commit` is what the predictions were made from, `features_now` what the lake holds of the day's features.
+    The predictions were made from `features_commit`; `features_now` is the lake's latest commit of the day's features.
     """
 
     spec: PipelineSpec
@@ -178,7 +178,7 @@ def _source_days(sources: Sources, spec: PipelineSpec, commit: Commit) -> tuple[
 
 
 def _checks(spec: PipelineSpec, metadata: Mapping[str, str]) -> tuple[Check, ...]:
-    """What the audit measured, with the limits in force now."""
+    """The audit's measurements, each with the limit that applies now."""
     audit, checks = spec.audit, []
     nulls, coverage, psi = (_measured(metadata, f"audit_{name}") for name in ("null_share", "coverage", "psi"))
     if nulls is not None:
@@ -192,7 +192,7 @@ def _checks(spec: PipelineSpec, metadata: Mapping[str, str]) -> tuple[Check, ...
         checks.append(Check("Scores moved since training (PSI)", f"{psi:.2f}", limit, psi <= audit.max_psi))
     warnings = metadata.get("audit_warnings")
     if warnings is not None:
-        checks.append(Check("Expectations that warn", warnings or "0", "0 is best", warnings in ("", "0")))
+        checks.append(Check("Expectations with warnings", warnings or "0", "0 is best", warnings in ("", "0")))
     return tuple(checks)
 
 
@@ -215,7 +215,7 @@ def _feature_psi(performance: Mapping[str, Any] | None) -> tuple[tuple[str, floa
 
 
 def _run(metadata: Mapping[str, str]) -> tuple[str, str] | None:
-    """The DAG run that published the day, if Airflow did."""
+    """The DAG run that published the day; None if it was not published from Airflow."""
     dag, _, run = metadata.get("run_id", "").partition("/")
     return (dag, run) if run else None
 
@@ -246,7 +246,7 @@ def _shares(sources: Sources, spec: PipelineSpec, commit: Commit) -> tuple[tuple
 
 
 def _published(sources: Sources, spec: PipelineSpec, commit: Commit, columns: Sequence[str]) -> pa.Table:
-    """The rows of that publication, as they were at its version."""
+    """The rows of that publication, read at its version."""
     return sources.lake.read(
         spec.predictions_table, first=commit.day, last=commit.day, version=commit.version, columns=columns
     ).read_all()
@@ -264,7 +264,7 @@ def _earlier(sources: Sources, spec: PipelineSpec, commit: Commit, of_day: Seque
 
 
 def _difference(sources: Sources, spec: PipelineSpec, before: Commit, now: Commit) -> Difference | None:
-    """None if the earlier rows are no longer there: vacuuming removes old versions."""
+    """None if the earlier rows no longer exist: vacuuming removes old versions."""
     import numpy as np
 
     key, score, decision = list(spec.features.key), spec.predictions.score, spec.predictions.decision

@@ -1,4 +1,4 @@
-"""Documents that others wrote: Data Docs and evaluation reports, shown without scripts and without an origin."""
+"""Documents from other tools: Data Docs and evaluation reports, shown without scripts and without an origin."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fastapi.responses import FileResponse, HTMLResponse
 
 from tailrace.errors import UnknownName
 from tailrace.pages import access, catalog
-from tailrace.pages.web import HeldDep, forbidden
+from tailrace.pages.web import AppPartsDep, forbidden
 
 router = APIRouter()
 
@@ -26,35 +26,36 @@ POLICY = {
 
 
 @router.get("/data-docs/static/{path:path}")
-def show_asset(held: HeldDep, path: str) -> FileResponse:
-    """Style sheets and pictures of Great Expectations' own: a sandboxed page asks for them without a login."""
-    return _file(held.data_docs / "static", path)
+def show_asset(parts: AppPartsDep, path: str) -> FileResponse:
+    """Style sheets and pictures of Great Expectations: a sandboxed page requests them without a login."""
+    return _file(parts.data_docs / "static", path)
 
 
 @router.get("/data-docs/{path:path}")
-def show_data_docs(held: HeldDep, path: str, user: GetUserDep) -> FileResponse:
-    """A validation, for who may read its pipeline; the index, for who may read all of them."""
-    # Whose it is says the place where the file lies, not the path that leads there.
-    place = (held.data_docs / path).resolve()
-    parts = place.relative_to(held.data_docs.resolve()).parts if place.is_relative_to(held.data_docs.resolve()) else ()
+def show_data_docs(parts: AppPartsDep, path: str, user: GetUserDep) -> FileResponse:
+    """A validation, for users who may read its pipeline; the index, for users who may read all pipelines."""
+    # The file's real place says which pipeline it belongs to, not the path in the URL.
+    place = (parts.data_docs / path).resolve()
+    root = parts.data_docs.resolve()
+    folders = place.relative_to(root).parts if place.is_relative_to(root) else ()
     specs, broken = catalog.read()
-    needed = [parts[1]] if parts[:1] == ("validations",) and len(parts) > 1 else [*specs, *broken]
+    needed = [folders[1]] if folders[:1] == ("validations",) and len(folders) > 1 else [*specs, *broken]
     if set(needed) - access.readable(user, needed):
         raise forbidden("these Data Docs")
-    return _file(held.data_docs, path)
+    return _file(parts.data_docs, path)
 
 
 @router.get("/reports/{run_id}")
-def show_report(held: HeldDep, run_id: str, user: GetUserDep) -> HTMLResponse:
+def show_report(parts: AppPartsDep, run_id: str, user: GetUserDep) -> HTMLResponse:
     """The evaluation report of a training run."""
-    # The same answer whether a run may not be read or does not exist: which runs there are is not for everyone.
+    # The same answer for runs without read rights and for runs that do not exist: which runs exist is not public.
     refused = forbidden(f"the report of a training run {run_id!r}, if there is one")
     specs, broken = catalog.read()
     everything = {*specs, *broken}
     allowed = access.readable(user, sorted(everything))
     if not allowed:
         raise refused
-    tracker = held.tracker()
+    tracker = parts.tracker()
     try:
         run = tracker.run(run_id)
     except UnknownName:
@@ -72,5 +73,5 @@ def _file(root: Path, path: str) -> FileResponse:
     """A file below root, and nothing else, wherever the path or a link points."""
     found = (root / path).resolve()
     if not found.is_relative_to(root.resolve()) or found.suffix not in SHOWN or not found.is_file():
-        raise HTTPException(404, "There is no such page in the Data Docs; old validations are not kept for ever.")
+        raise HTTPException(404, "There is no such page in the Data Docs. Old validations are not kept forever.")
     return FileResponse(found, headers=POLICY)

@@ -1,6 +1,6 @@
-"""The forms that the buttons open: Airflow's own parameters of a DAG, filled in as far as the page knows.
+"""The forms that the buttons open: Airflow's own parameters of a DAG, filled in where the page knows the value.
 
-The browser sends them to Airflow's REST API as the user who is logged in; Airflow checks rights and values.
+The browser sends them to Airflow's REST API as the logged-in user; Airflow checks rights and values.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ DAYS = ("day", "first_day")
 
 @dataclass(frozen=True)
 class FormKind:
-    """What a form is called, what it starts, and what it does in a sentence."""
+    """A form's title, the DAG that it starts, and a sentence about what it does."""
 
     title: str
     dag: str
@@ -50,9 +50,9 @@ class Field:
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """A form, ready to be shown. `zone` is the pipeline's, in which a backfill's days begin.
+    """A form, ready to be shown. `zone` is the pipeline's time zone, in which a backfill's days begin.
 
-    `pipeline` is empty where the form is of the DAG for all of them.
+    `pipeline` is empty for a form of the DAG of all pipelines.
     """
 
     action: str
@@ -68,21 +68,21 @@ class Form:
 CATCH_UP = FormKind(
     "Catch up",
     dag_ids.WAREHOUSE,
-    "Lands, builds, validates and takes every night from the first day to the last in one run, for all pipelines. Days "
-    "that are there already stay as they are if the source gives the same. Afterwards, backfill the predictions of "
-    "these days.",
+    "Lands, builds and validates every night from the first day to the last and puts it into the lake, in one run for "
+    "all pipelines. Existing days stay unchanged if the source delivers the same rows. Afterwards, backfill the "
+    "predictions of these days.",
     "Start catching up",
 )
 
 
 def kind_of(action: str, pipeline: str) -> FormKind | None:
-    """What the action is for this pipeline; None if there is no such action."""
+    """The form of this action for this pipeline; None if there is no such action."""
     kinds = {
         "backfill": FormKind(
             "Backfill",
             dag_ids.predict(pipeline),
-            "Predicts every day of a range, oldest first, a few at a time. Days that are published already from the "
-            "same features by the same model are recognised and skipped.",
+            "Predicts every day of a range, oldest first, a few at a time. Days that are already published from the "
+            "same features by the same model are skipped.",
             "Start the backfill",
         ),
         "predict": FormKind(
@@ -94,23 +94,23 @@ def kind_of(action: str, pipeline: str) -> FormKind | None:
         "train": FormKind(
             "Retrain",
             dag_ids.train(pipeline),
-            "Trains a challenger on what was known at the day's first minute, compares it with the champion on the "
-            "same rows, and asks the gate which of them is better.",
+            "Trains a challenger on what was known at the start of the day, compares it with the champion on the "
+            "same rows, and lets the gate decide which of them is better.",
             "Start training",
         ),
         "rollback": FormKind(
             "Roll back",
             dag_ids.rollback(pipeline),
-            "Makes a former champion the champion again. Published days stay as they are until they are predicted "
+            "Makes an earlier champion the champion again. Published days do not change until they are predicted "
             "again.",
             "Roll back",
         ),
         "approve": FormKind(
-            "Ask for approval",
+            "Request approval",
             dag_ids.approve(pipeline),
-            "Asks a person whether a version becomes champion: a card shows it against the champion, and takes the "
-            "answer with a reason.",
-            "Ask for approval",
+            "Asks a person to decide whether a version becomes champion. A card compares it with the champion and "
+            "takes the decision and its reason.",
+            "Request approval",
         ),
     }
     return kinds.get(action)
@@ -123,10 +123,10 @@ def build(
     params: Mapping[str, Mapping[str, Any]],
     given: Mapping[str, str],
 ) -> Form:
-    """The form with the DAG's defaults, or what the page's address gives for a field."""
+    """The form with the DAG's defaults, replaced by values from the page's address where it has them."""
     hidden = DAYS if action == "backfill" else ()
     fields = tuple(
-        _field(name, schema, given.get(name), asked=name == "day" and action in ("predict", "train"))
+        _field(name, schema, given.get(name), must_be_given=name == "day" and action in ("predict", "train"))
         for name, schema in params.items()
         if name not in hidden
     )
@@ -147,16 +147,16 @@ def build_catch_up(params: Mapping[str, Mapping[str, Any]], given: Mapping[str, 
         "first_day": ("First day", "The first night that was missed."),
         "day": ("Last day", "The last night to build. Every night between is built too, oldest first."),
     }
-    asked = [
-        replace(_field(name, params[name], _date(given.get(name)), asked=True), title=title, about=about)
+    limits = [
+        replace(_field(name, params[name], _date(given.get(name)), must_be_given=True), title=title, about=about)
         for name, (title, about) in days.items()
     ]
     others = [_field(name, schema, given.get(name)) for name, schema in params.items() if name not in days]
-    return Form(action="catch_up", pipeline="", kind=CATCH_UP, fields=(*asked, *others), zone="")
+    return Form(action="catch_up", pipeline="", kind=CATCH_UP, fields=(*limits, *others), zone="")
 
 
-def _field(name: str, schema: Mapping[str, Any], given: str | None, *, asked: bool = False) -> Field:
-    """The input; `asked`: it may not be left empty, though Airflow would take that, as of runs that know their day."""
+def _field(name: str, schema: Mapping[str, Any], given: str | None, *, must_be_given: bool = False) -> Field:
+    """The input. `must_be_given`: it must not be empty, although Airflow would accept that for some runs."""
     kinds = schema.get("type", "string")
     types = [kinds] if isinstance(kinds, str) else list(kinds)
     nullable = "null" in types
@@ -182,8 +182,8 @@ def _field(name: str, schema: Mapping[str, Any], given: str | None, *, asked: bo
         minimum=schema.get("minimum"),
         maximum=schema.get("maximum"),
         longest=schema.get("maxLength"),
-        required=asked or (not nullable and kind in ("text", "date", "number")),
-        nullable=nullable and not asked,
+        required=must_be_given or (not nullable and kind in ("text", "date", "number")),
+        nullable=nullable and not must_be_given,
         more=bool(schema.get("section")),
     )
 

@@ -1,4 +1,4 @@
-"""States in words: what became of a day, why a run stopped, when something happened."""
+"""States as text: what happened to a day, why a run stopped, when something happened."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NAMES: dict[str, str] = {
     "running": "running or waiting to run",
     "missing": "not published",
 }
-"""What the colours and signs of the calendar mean."""
+"""The meaning of the calendar's colours and signs."""
 
 SIGNS: dict[str, str] = {
     "published": "✓",
@@ -35,23 +35,23 @@ SIGNS: dict[str, str] = {
 LONGEST = 140
 SERVED_BY = {
     "as-of": "the champion as of the day",
-    "current": "the champion of today, as was asked for",
+    "current": "today's champion, as requested",
 }
 
 
 @dataclass(frozen=True)
 class State:
-    """A kind, which gives colour and sign, and a sentence."""
+    """A kind, which determines colour and sign, and a sentence."""
 
     kind: DayState
     sentence: str
 
 
 def state_of(commit: Commit | None, attempt: Attempt | None, zone: ZoneInfo, today: dt.date) -> State:
-    """What became of a day, from its last publication and its last run."""
+    """What happened to a day, from its last publication and its last run."""
     if attempt is not None and attempt.outcome in ("running", "queued"):
         if attempt.waits:
-            return State("running", f"{attempt.task} waits to be tried again: {short(attempt.error) or 'see its log'}")
+            return State("running", f"{attempt.task} will be retried: {short(attempt.error) or 'see its log'}")
         doing = f"{attempt.task or 'run'} is {attempt.outcome}" if attempt.task else f"a run is {attempt.outcome}"
         return State("running", f"{doing} since {clock(attempt.at, zone, today)}")
     stopped = attempt is not None and attempt.outcome == "failed"
@@ -69,17 +69,17 @@ def state_of(commit: Commit | None, attempt: Attempt | None, zone: ZoneInfo, tod
 
 
 def published(commit: Commit, zone: ZoneInfo, today: dt.date) -> str:
-    """Such as 'published 03:12 by v7'."""
+    """For example 'published 03:12 by v7'."""
     version = commit.metadata.get("model_version")
     return f"published {clock(commit.recorded_at, zone, today)}" + (f" by v{version}" if version else "")
 
 
 def reason(attempt: Attempt) -> str:
-    """Why a run stopped, short: such as 'refused: 31% of the scores are null in audit'."""
-    said = short(attempt.error) or "its log says why"
+    """Why a run stopped, in short: for example 'refused: 31% of the scores are null in audit'."""
+    reason = short(attempt.error) or "its log says why"
     task = attempt.task.rpartition(".")[2]
     refused = "refuse" in attempt.error.lower() or task in ("audit", "validate")
-    return f"{'refused' if refused else 'failed'}{f' in {task}' if task else ''}: {said}"
+    return f"{'refused' if refused else 'failed'}{f' in {task}' if task else ''}: {reason}"
 
 
 def short(error: str) -> str:
@@ -93,15 +93,15 @@ def short(error: str) -> str:
 
 
 def served_by(commit: Commit) -> str:
-    """Which model was asked for, and whether it has seen what the day could not know."""
+    """Which model was requested, and whether it has seen data from after the day's cutoff."""
     choice = commit.metadata.get("model_choice", "as-of")
-    words = SERVED_BY.get(choice, "as was asked for by number")
+    words = SERVED_BY.get(choice, "the version requested by its number")
     ahead = commit.metadata.get("look_ahead") == "true"
     return words + ("; it was trained on later data (look-ahead)" if ahead else "")
 
 
 def clock(moment: dt.datetime, zone: ZoneInfo, today: dt.date) -> str:
-    """The time alone for today, day and time for this year, else the full date too, in the pipeline's zone."""
+    """In the pipeline's time zone: only the time for today, day and time for this year, else the full date and time."""
     local = moment.astimezone(zone)
     if local.date() == today:
         return f"{local:%H:%M}"

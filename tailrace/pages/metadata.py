@@ -28,9 +28,9 @@ from tailrace.orchestration import task_results
 from tailrace.pages.activity import Attempt, NextRun, Night, OpenApproval, RunState
 
 MOST_RUNS = 5000
-"""The newest runs of a DAG that are looked at: years of nights, and their reruns."""
+"""At most this many of a DAG's newest runs are read: years of nights, and their reruns."""
 LONGEST = dt.timedelta(days=400)
-"""Of a run of several days, the days before the last one that are looked at."""
+"""For a run of several days, at most this many days before the last one are considered."""
 OUTCOMES: Mapping[str, RunState] = {"success": "success", "failed": "failed", "queued": "queued"}
 UNFINISHED = (
     TaskInstanceState.RUNNING,
@@ -46,9 +46,9 @@ class AirflowActivity:
     """See `tailrace.pages.activity.Activity`."""
 
     def latest(self, pipelines: Sequence[str]) -> Mapping[str, Attempt]:
-        # Days as text sort as days do. A run whose form names its day may have no partition.
+        # As text, days sort correctly. A run whose form names its day may have no partition.
         day = func.coalesce(DagRun.partition_key, DagRun.conf["day"].as_string())
-        # As text: a cast to a boolean would fail on whatever else a run was given. SQLite says 1.
+        # As text: a cast to a boolean would fail on other values that a run may have received. SQLite returns 1.
         earnest = func.coalesce(cast(DagRun.conf["dry_run"].as_string(), String), "").not_in(("true", "1"))
         days_of = select(DagRun.dag_id, func.max(day).label("day")).group_by(DagRun.dag_id)
         of_these = DagRun.dag_id.in_([dag_ids.predict(name) for name in pipelines])
@@ -124,12 +124,12 @@ class AirflowActivity:
 
     def nodes(self, dag_id: str, run_id: str) -> Sequence[ModelResult] | None:
         with create_session(scoped=False) as session:
-            held: Sequence[Any] = session.scalars(
+            results: Sequence[Any] = session.scalars(
                 select(XComModel.value).where(
                     XComModel.dag_id == dag_id, XComModel.run_id == run_id, XComModel.key == task_results.NODES
                 )
             ).all()
-        return [_node(each) for value in held for each in _loaded(value) or ()] if held else None
+        return [_node(each) for value in results for each in _loaded(value) or ()] if results else None
 
     def form(self, dag_id: str) -> Mapping[str, Mapping[str, Any]] | None:
         with create_session(scoped=False) as session:
@@ -138,19 +138,19 @@ class AirflowActivity:
                 return None
             dumped = {name: param.dump() for name, param in dag.params.items()}
         return {
-            name: {"description": held.get("description"), **held["schema"], "default": _plain(held["value"])}
-            for name, held in dumped.items()
+            name: {"description": param.get("description"), **param["schema"], "default": _plain(param["value"])}
+            for name, param in dumped.items()
         }
 
 
 def _attempts(session: Session, runs: Iterable[DagRun]) -> list[Attempt]:
-    """The runs with the task that failed or runs, and what it said last."""
-    held = list(runs)
-    open_ones = [run for run in held if run.state != "success"]
+    """The runs with the task that failed or is running, and its last message."""
+    every_run = list(runs)
+    open_ones = [run for run in every_run if run.state != "success"]
     tasks = _tasks(session, open_ones)
     errors = _errors(session, [run.id for run in open_ones])
     attempts = []
-    for run in held:
+    for run in every_run:
         task, waits = tasks.get((run.dag_id, run.run_id), ("", False))
         attempts.append(
             Attempt(
@@ -169,7 +169,7 @@ def _attempts(session: Session, runs: Iterable[DagRun]) -> list[Attempt]:
 
 
 def _tasks(session: Session, runs: Sequence[DagRun]) -> dict[tuple[str, str], tuple[str, bool]]:
-    """The first task of each run that failed, or that has not finished; and whether it waits to be tried again."""
+    """The first task of each run that failed or has not finished, and whether it will be retried."""
     wanted = {(run.dag_id, run.run_id) for run in runs}
     rows = session.execute(
         select(TaskInstance.dag_id, TaskInstance.run_id, TaskInstance.task_id, TaskInstance.state)
@@ -197,7 +197,7 @@ def _errors(session: Session, ids: Sequence[int]) -> dict[tuple[int, str], str]:
 
 
 def _loaded(value: Any) -> Any:
-    """An XCom's value: tasks leave it as JSON, Airflow's own code as the JSON's text."""
+    """An XCom's value: tasks store it as JSON, Airflow's own code as the JSON's text."""
     with suppress(ValueError, TypeError):
         return json.loads(value)
     return value
@@ -208,12 +208,12 @@ def _at(run: DagRun) -> dt.datetime:
 
 
 def _is_dry(run: DagRun) -> bool:
-    """Whether nothing was to be published."""
+    """Whether the run was not meant to publish anything."""
     return bool((run.conf or {}).get("dry_run"))
 
 
 def _day(run: DagRun) -> dt.date | None:
-    """The day the run was for: its partition, or what its form said."""
+    """The run's day: its partition, or the day in its form."""
     return _parsed(run.partition_key or (run.conf or {}).get("day"))
 
 
@@ -224,12 +224,12 @@ def _parsed(text: str | None) -> dt.date | None:
 
 
 def _tomorrow() -> dt.date:
-    """The last day that may have begun in some time zone. Runs of later ones failed, and are of no day."""
+    """The latest day that has begun in any time zone. Runs for later days failed; they belong to no day."""
     return dt.datetime.now(dt.UTC).date() + dt.timedelta(days=1)
 
 
 def _span(run: DagRun, latest: dt.date) -> list[dt.date]:
-    """All days the run was for, none if that is after the latest there can be."""
+    """All days of the run; none if that is later than the latest possible day."""
     last = _day(run)
     if last is None or last > latest:
         return []
@@ -240,11 +240,11 @@ def _span(run: DagRun, latest: dt.date) -> list[dt.date]:
 
 
 def _plain(default: Any) -> Any:
-    """The default, or None where the parameter has none: Airflow then holds a marker of its own."""
+    """The default; None if the parameter has none: Airflow then stores a marker object."""
     return default if isinstance(default, str | int | float | bool) else None
 
 
-def _node(held: Mapping[str, Any]) -> ModelResult:
-    """What a task left of a node; a task of an earlier version of Tailrace left less."""
-    known = {each.name: held[each.name] for each in fields(ModelResult) if each.name in held}
+def _node(stored: Mapping[str, Any]) -> ModelResult:
+    """A node's result as a task stored it; tasks of earlier releases of Tailrace stored fewer fields."""
+    known = {each.name: stored[each.name] for each in fields(ModelResult) if each.name in stored}
     return ModelResult(**{**known, "depends_on": tuple(known.get("depends_on", ()))})

@@ -1,4 +1,4 @@
-"""Looks for what an outage left out: nights that were missed, and trainings."""
+"""Looks for nights and trainings that were missed during an outage."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from tailrace.training import missed_trainings
 
 
 def look_for_nights(sources: Sources) -> None:
-    """Remember which nights were missed. Raises LakeUnavailable."""
+    """Find the missed nights and keep them for the pages. Raises LakeUnavailable."""
     found = sources.missed
     found.nights = of_landing(found.landing(), sources.activity.night()) if found.landing else None
 
 
 def look_for_trainings(sources: Sources, specs: Sequence[PipelineSpec]) -> None:
-    """Remember which trainings were missed; the tracker is asked only about those that may be. Raises LakeUnavailable.
+    """Find the missed trainings and keep them; the tracker is read only if one may be missed. Raises LakeUnavailable.
 
-    What was found before stays where the tracker does not answer.
+    If the tracker does not answer, the earlier result is kept.
     """
     found = sources.missed
     for spec in specs:
@@ -45,20 +45,20 @@ def look_for_trainings(sources: Sources, specs: Sequence[PipelineSpec]) -> None:
 
 
 def nights_now(sources: Sources) -> MissedNights | None:
-    """The missed nights, looked for again only if there were some: somebody may have caught up since."""
+    """The missed nights. If there were any, they are looked for again: somebody may have caught up since."""
     if sources.missed.nights is not None:
         try:
             look_for_nights(sources)
         except TailraceError:
-            # the thread that reads ahead logs it; what was found last is still the best answer
+            # the cache warmer logs it; the last result is still the best answer
             return sources.missed.nights
     return sources.missed.nights
 
 
 def of_landing(landing: LandedDays, night: Night) -> MissedNights | None:
-    """The nights without which the next one is refused, by the rule of the build itself. Raises LakeUnavailable.
+    """The nights without which the next one is refused, by the same rule as in the build. Raises LakeUnavailable.
 
-    Without a next night, as after the end of the schedule, only days between landed ones are missed.
+    If there is no next night, for example after the end of the schedule, only days between landed ones are missed.
     """
     landed = landing.last()
     if landed is None:
@@ -68,7 +68,7 @@ def of_landing(landing: LandedDays, night: Night) -> MissedNights | None:
 
 
 def training(sources: Sources, spec: PipelineSpec, tracked: Tracked) -> dt.date | None:
-    """The day of a training that was missed, as `tailrace list` names it; None too where the tracker did not answer.
+    """The day of a missed training, as in `tailrace list`; also None if the tracker did not answer.
 
     Raises LakeUnavailable.
     """

@@ -1,4 +1,4 @@
-"""What was missed: nights that were not landed, and trainings that did not run."""
+"""Missed nights, which were not landed, and missed trainings, which did not run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tailrace.rows import nights
 
 
 class LandedDays(nights.Gaps, Protocol):
-    """What is asked of the landing zone."""
+    """The part of the landing zone that the pages need."""
 
     def last(self) -> dt.date | None:
         """The last day landed of any table. Raises LakeUnavailable."""
@@ -21,7 +21,7 @@ class LandedDays(nights.Gaps, Protocol):
 
 @dataclass(frozen=True)
 class MissedNights:
-    """Nights that have to be caught up, in order, and the last day to build. `building`: a run is under way."""
+    """Nights that must be caught up, in order, and the last day to build. `building`: a run is in progress."""
 
     missed: tuple[dt.date, ...]
     last: dt.date
@@ -43,7 +43,7 @@ class MissedNights:
 
 @dataclass
 class Found:
-    """What was missed when it was last looked for. `made`: by pipeline, a due training that is there."""
+    """What was missed at the last look. `made`: by pipeline, a due training that exists."""
 
     landing: Callable[[], LandedDays] | None = None
     nights: MissedNights | None = None

@@ -1,4 +1,4 @@
-"""The overview: a row for every pipeline that one may read."""
+"""The overview: a row for every pipeline that the user may read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tailrace.pages.sources import Sources, number, shown_metric
 from tailrace.spec import PipelineSpec, zone
 
 Days = Sequence[Mapping[str, Any]] | None
-"""Rows of the table of performance, oldest first; None if there is no such table."""
+"""Rows of the performance table, oldest first; None if there is no such table."""
 TREND_DAYS = 30
 READERS = 8
 DRIFT_WORDS = {
@@ -31,7 +31,7 @@ DRIFT_WORDS = {
 
 
 class LakeSummary(NamedTuple):
-    """The champions, the last publication, and how the days before it turned out."""
+    """The champions, the last publication, and the performance of the days before it."""
 
     champions: Sequence[Promotion]
     last: Commit | None
@@ -40,7 +40,7 @@ class LakeSummary(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class OverviewRow:
-    """A pipeline. `trend` are the last days' values of `metric`, oldest first; `drift` is ok, watch, alarm or ''."""
+    """A pipeline. `trend` has the last days' values of `metric`, oldest first; `drift` is ok, watch, alarm or ''."""
 
     name: str
     owner: str
@@ -60,7 +60,7 @@ class OverviewRow:
 
 @dataclass(frozen=True)
 class Overview:
-    """All rows, the pipelines whose file is wrong with what is wrong, and what nights have to be caught up."""
+    """All rows, the problems of pipeline files by pipeline, and the missed nights that must be caught up."""
 
     rows: tuple[OverviewRow, ...]
     broken: Mapping[str, str]
@@ -70,7 +70,7 @@ class Overview:
 def gather(sources: Sources, specs: Sequence[PipelineSpec], broken: Mapping[str, str]) -> Overview:
     """Raises LakeUnavailable."""
     names = [spec.name for spec in specs]
-    held = of_lake(sources, specs)
+    summaries = of_lake(sources, specs)
     attempts = sources.activity.latest(names)
     next_runs = sources.activity.next_runs(names)
     waiting = sources.activity.approvals(names)
@@ -78,7 +78,7 @@ def gather(sources: Sources, specs: Sequence[PipelineSpec], broken: Mapping[str,
         _row(
             sources,
             spec,
-            held[spec.name],
+            summaries[spec.name],
             attempts.get(spec.name),
             next_runs.get(spec.name),
             len(waiting.get(spec.name, ())),
@@ -89,11 +89,11 @@ def gather(sources: Sources, specs: Sequence[PipelineSpec], broken: Mapping[str,
 
 
 def of_lake(sources: Sources, specs: Sequence[PipelineSpec]) -> dict[str, LakeSummary]:
-    """What the lake says of each pipeline. Raises LakeUnavailable."""
-    # Most of it is waiting for the lake's storage.
+    """The lake's data about each pipeline. Raises LakeUnavailable."""
+    # Most of the time goes into waiting for the lake's storage.
     with ThreadPoolExecutor(READERS) as readers:
-        held = list(readers.map(lambda spec: _of_lake(sources, spec), specs))
-    return {spec.name: each for spec, each in zip(specs, held, strict=True)}
+        summaries = list(readers.map(lambda spec: _of_lake(sources, spec), specs))
+    return {spec.name: each for spec, each in zip(specs, summaries, strict=True)}
 
 
 def _of_lake(sources: Sources, spec: PipelineSpec) -> LakeSummary:
@@ -105,13 +105,13 @@ def _of_lake(sources: Sources, spec: PipelineSpec) -> LakeSummary:
 def _row(
     sources: Sources,
     spec: PipelineSpec,
-    held: LakeSummary,
+    summary: LakeSummary,
     attempt: Attempt | None,
     following: NextRun | None,
     waiting: int,
 ) -> OverviewRow:
     today = sources.today(zone(spec))
-    champions, last, days = held
+    champions, last, days = summary
     metric = shown_metric(spec)
     drift = _drift(days)
     return OverviewRow(
@@ -133,7 +133,7 @@ def _row(
 
 
 def _state(last: Commit | None, attempt: Attempt | None, spec: PipelineSpec, today: dt.date) -> State:
-    """The state of the last published day, or of a later one's run that has not published: with its day in front."""
+    """The state of the last published day; if a later day's run did not publish, that day and its state."""
     where = zone(spec)
     if attempt is None or attempt.outcome == "success" or (last is not None and _is_history(attempt, last)):
         return labels.state_of(last, None, where, today) if last else State("missing", "nothing published yet")
@@ -143,7 +143,7 @@ def _state(last: Commit | None, attempt: Attempt | None, spec: PipelineSpec, tod
 
 
 def _is_history(attempt: Attempt, last: Commit) -> bool:
-    """Whether the run was of a day before the last published one, or had failed before that was published."""
+    """Whether the run was for a day before the last published one, or failed before that was published."""
     of_before = attempt.day is not None and last.day is not None and attempt.day < last.day
     return of_before or (attempt.outcome == "failed" and attempt.at <= last.recorded_at)
 
@@ -153,17 +153,17 @@ def _drift(days: Days) -> str:
 
 
 def _drift_sentence(days: Days, drift: str) -> str:
-    said = DRIFT_WORDS.get(drift, drift)
+    text = DRIFT_WORDS.get(drift, drift)
     if not days or not drift:
-        return said
+        return text
     last, worst = days[-1], number(days[-1].get("worst_feature_psi"))
     if drift != "ok" and last.get("worst_feature") and worst is not None:
-        said += f": {last['worst_feature']} (PSI {worst:.2f})"
-    return f"{said}, as of {last['ds']}"
+        text += f": {last['worst_feature']} (PSI {worst:.2f})"
+    return f"{text}, as of {last['ds']}"
 
 
 def next_words(following: NextRun | None, sources: Sources, spec: PipelineSpec) -> str:
-    """When the pipeline runs next, or why it does not."""
+    """When the pipeline runs next, or why it does not run."""
     if following is None or following.missing:
         return "not in Airflow: its DAG file is missing or broken"
     if following.paused:
@@ -179,5 +179,5 @@ def first_sentence(text: str) -> str:
 
 
 def broken_words(error: TailraceError) -> str:
-    """What is wrong with a pipeline's file, on one line."""
+    """The problem with a pipeline's file, on one line."""
     return " ".join(str(error).split())

@@ -1,4 +1,4 @@
-"""A pipeline's page: its days, how they turned out, and its models."""
+"""A pipeline's page: its days, their performance, and its models."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HOLDOUT = "holdout."
 
 @dataclass(frozen=True)
 class CalendarDay:
-    """A day in the calendar; `hover` says everything about it."""
+    """A day in the calendar; `hover` is the full text about it."""
 
     day: dt.date
     state: State
@@ -35,7 +35,7 @@ class CalendarDay:
 
 @dataclass(frozen=True)
 class Month:
-    """A month of the calendar: its days, and how many places of its first week are empty (weeks begin on Monday)."""
+    """A month of the calendar: its days, and how many cells of its first week are empty (weeks begin on Monday)."""
 
     title: str
     empty: int
@@ -44,7 +44,7 @@ class Month:
 
 @dataclass(frozen=True, kw_only=True)
 class Version:
-    """A registered model version. `decided` is the last decision on it, `inputs` are its pins by role."""
+    """A registered model version. `decided` is the last decision about it, `inputs` are its pins by role."""
 
     version: str
     aliases: tuple[str, ...]
@@ -63,7 +63,7 @@ class Version:
 
 @dataclass(frozen=True, kw_only=True)
 class PipelinePage:
-    """Everything the page shows. `performance` is None if the pipeline was never monitored."""
+    """Everything that the page shows. `performance` is None if the pipeline was never monitored."""
 
     spec: PipelineSpec
     about: str
@@ -83,7 +83,7 @@ class PipelinePage:
 
 
 def gather(sources: Sources, spec: PipelineSpec, until: dt.date | None = None) -> PipelinePage:
-    """The page, with the calendar's last day `until`. Raises LakeUnavailable."""
+    """The page; `until` is the calendar's last day. Raises LakeUnavailable."""
     sources.look_again(spec)
     published = sources.lake.days(spec.predictions_table)
     attempts = sources.activity.by_day(spec.name)
@@ -137,19 +137,19 @@ def _calendar(
 def calendar_day(
     day: dt.date, commit: Commit | None, attempt: Attempt | None, where: ZoneInfo, today: dt.date
 ) -> CalendarDay:
-    """What became of the day, and which model served it."""
+    """What happened to the day, and which model made its predictions."""
     state = labels.state_of(commit, attempt, where, today)
     hover = f"{day:%a} {day}: {state.sentence}"
     if commit is not None:
-        hover += f". Served by {labels.served_by(commit)}. {commit.rows:,} rows"
+        hover += f". Predicted by {labels.served_by(commit)}. {commit.rows:,} rows"
     return CalendarDay(day, state, commit.metadata.get("model_version", "") if commit else "", hover + ".")
 
 
 def _months(days: Sequence[CalendarDay]) -> list[Month]:
     months = []
     for _, group in groupby(days, key=lambda each: (each.day.year, each.day.month)):
-        held = tuple(group)
-        months.append(Month(f"{held[0].day:%B %Y}", held[0].day.weekday(), held))
+        cells = tuple(group)
+        months.append(Month(f"{cells[0].day:%B %Y}", cells[0].day.weekday(), cells))
     return months
 
 
@@ -167,8 +167,8 @@ def _version(
         candidate=run.params.get("candidate", "") if run else "",
         metrics={
             name.removeprefix(HOLDOUT): value
-            for name, held in (run.metrics if run else {}).items()
-            if name.startswith(HOLDOUT) and (value := number(held)) is not None
+            for name, metric in (run.metrics if run else {}).items()
+            if name.startswith(HOLDOUT) and (value := number(metric)) is not None
         },
         inputs=pins.from_tags(tags),
         gate=tags.get(run_tags.GATE, ""),

@@ -1,6 +1,7 @@
 """The pages in Airflow's UI: the menu entry "Models", tabs on DAGs and runs, links on tasks.
 
 Airflow finds it by the entry point `airflow.plugins`. Every Airflow process imports this file; the web application
+is created only in the api-server, when that starts.
 is made in the api-server alone, when that starts.
 """
 
@@ -21,14 +22,14 @@ EMBED = f"{MOUNT.removeprefix('/')}/static/embed.js"
 
 
 class Pages:
-    """The web application of `tailrace.pages.app`, made in a thread: its imports take seconds."""
+    """The web application of `tailrace.pages.app`, created in a thread: its imports take seconds."""
 
     def __init__(self) -> None:
         self._maker = ThreadPoolExecutor(1, thread_name_prefix="tailrace-pages")
         self._made: Future[Any] | None = None
 
     def make(self) -> Future[Any]:
-        """Begin to make it, unless that was begun; what failed is begun again."""
+        """Start creating it, unless that has already started; after a failure it is started again."""
         if self._made is None or (self._made.done() and self._made.exception()):
             self._made = self._maker.submit(_installed)
         return self._made
@@ -48,7 +49,7 @@ PAGES = Pages()
 
 
 class PagesMadeAtStart:
-    """ASGI middleware that changes nothing: Airflow makes it when the api-server starts, and nowhere else."""
+    """ASGI middleware that changes nothing: Airflow creates it only in the api-server, when that starts."""
 
     def __init__(self, app: Any) -> None:
         self._app = app

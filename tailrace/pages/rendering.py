@@ -1,4 +1,4 @@
-"""Fills in the pages' templates. Everything that is not markup of ours is escaped."""
+"""Fills in the pages' templates. Everything except our own markup is escaped."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tailrace.pages import labels
 
 
 def page(template: str, *, mount: str, airflow: str, **values: Any) -> str:
-    """The HTML of a page; `mount` is where the pages are, `airflow` where Airflow's UI is, without a last slash."""
+    """The HTML of a page; `mount` is the pages' path, `airflow` the path of Airflow's UI, without a final slash."""
     return _environment().get_template(f"{template}.html").render(mount=mount, airflow=airflow, **values)
 
 
@@ -27,17 +27,17 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def moment(value: dt.datetime, zone: str) -> str:
-    """Such as '2013-02-10 03:12 EST'."""
+    """For example '2013-02-10 03:12 EST'."""
     return f"{value.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M %Z}"
 
 
 def as_json(value: Any) -> str:
-    """JSON that is safe inside an attribute: the template escapes it like any text."""
+    """JSON that is safe inside an attribute: the template escapes it like other text."""
     return json.dumps(value, default=str, allow_nan=False)
 
 
 def spark_points(trend: list[tuple[dt.date, float]], width: int = 120, height: int = 28) -> str:
-    """The points of a polyline that fills a box of that size; a flat line runs through its middle."""
+    """The points of a polyline that fills a box of that size; a flat line is drawn through its middle."""
     values = [value for _, value in trend]
     low, span = min(values), max(values) - min(values)
     step = (width - 4) / max(len(values) - 1, 1)

@@ -1,4 +1,4 @@
-"""What the pages are gathered from, and small readings that several of them make."""
+"""The sources of the pages' data, and small functions that several pages use to read it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tailrace.pages.missed_work import Found
 from tailrace.spec import PipelineSpec
 
 SHOWN_METRICS = ("roc_auc", "log_loss", "brier")
-"""Metrics that the table of performance has."""
+"""Metrics in the performance table."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """Where the pages' values come from; `now` only says how long ago something was."""
+    """Where the pages' values come from; `now` is only used to say how long ago something happened."""
 
     lake: CachedLake
     tracker: CachedTracker
@@ -31,7 +31,7 @@ class Sources:
     missed: Found = field(default_factory=Found)
 
     def look_again(self, spec: PipelineSpec) -> None:
-        """Have the next questions answered by the tables of a pipeline as they are now: somebody looks at it alone."""
+        """Answer the next questions from the present tables of a pipeline, for a page about this pipeline alone."""
         daily = (spec.features_table, spec.outcomes_table, spec.predictions_table, spec.performance_table)
         self.lake.look_again(*daily, promotions.TABLE)
 
@@ -39,20 +39,20 @@ class Sources:
         return self.now().astimezone(zone).date()
 
     def decisions(self, pipeline: str) -> tuple[Promotion, ...]:
-        """Everything decided on the pipeline's versions, the latest decision first."""
+        """All decisions about the pipeline's versions, latest first."""
         return promotions.decisions(self.lake, pipeline)
 
     def champions(self, pipeline: str) -> tuple[Promotion, ...]:
-        """The pipeline's champions, the latest in force first."""
+        """The pipeline's champions, the one that took effect last first."""
         return promotions.history(self.lake, pipeline)
 
     def performance(self, pipeline: str, first: dt.date | None = None) -> list[Mapping[str, Any]] | None:
-        """How published days turned out, from a day on, oldest first; None if they were never monitored."""
+        """The performance of published days, from a day on, oldest first; None if they were never monitored."""
         return self.lake.rows(f"performance/{pipeline}", first)
 
 
 def shown_metric(spec: PipelineSpec) -> str:
-    """The metric of the gate where performance has it, else the area under the curve."""
+    """The gate's metric if the performance table has it, else the area under the curve."""
     return spec.gate.metric if spec.gate.metric in SHOWN_METRICS else SHOWN_METRICS[0]
 
 

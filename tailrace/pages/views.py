@@ -1,4 +1,4 @@
-"""The pages: each checks rights, gathers, and shows."""
+"""The pages: each one checks rights, collects its data, and shows it."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from tailrace import days
 from tailrace.lineage import dag_ids
 from tailrace.pages import access, catalog, charts, forms, overview, pipeline
 from tailrace.pages import day as day_page
-from tailrace.pages.web import AppParts, HeldDep, ReadableDep, forbidden, shown
+from tailrace.pages.web import AppParts, AppPartsDep, ReadableDep, forbidden, shown
 from tailrace.spec import PipelineSpec
 
 router = APIRouter(prefix="/pages")
 
 
 @router.get("")
-def show_overview(request: Request, held: HeldDep, user: GetUserDep) -> HTMLResponse:
+def show_overview(request: Request, parts: AppPartsDep, user: GetUserDep) -> HTMLResponse:
     """Every pipeline that the user may read."""
     specs, broken = catalog.read()
     allowed = access.readable(user, [*specs, *broken])
     gathered = overview.gather(
-        held.sources,
+        parts.sources,
         [spec for name, spec in specs.items() if name in allowed],
         {name: said for name, said in broken.items() if name in allowed},
     )
@@ -45,18 +45,18 @@ def show_overview(request: Request, held: HeldDep, user: GetUserDep) -> HTMLResp
 
 
 @router.get("/forms/catch_up")
-def show_catch_up(request: Request, held: HeldDep, user: GetUserDep) -> HTMLResponse:
+def show_catch_up(request: Request, parts: AppPartsDep, user: GetUserDep) -> HTMLResponse:
     """The form that builds the nights that were missed; the days that its address gives are filled in."""
-    params = _params(held, user, forms.CATCH_UP.dag, "look at the pages")
+    params = _params(parts, user, forms.CATCH_UP.dag, "look at the pages")
     return shown(request, "form", form=forms.build_catch_up(params, request.query_params))
 
 
 @router.get("/{name}")
 def show_pipeline(
-    request: Request, held: HeldDep, spec: ReadableDep, user: GetUserDep, until: str = ""
+    request: Request, parts: AppPartsDep, spec: ReadableDep, user: GetUserDep, until: str = ""
 ) -> HTMLResponse:
     """One pipeline; `until` is the last day of its calendar."""
-    gathered = pipeline.gather(held.sources, spec, days.parse(until, "until") if until else None)
+    gathered = pipeline.gather(parts.sources, spec, days.parse(until, "until") if until else None)
     rows = gathered.performance or ()
     drawn = {
         "performance": charts.performance(rows, gathered.metric, gathered.decisions) if rows else None,
@@ -66,50 +66,50 @@ def show_pipeline(
 
 
 @router.get("/{name}/forms/{action}")
-def show_form(request: Request, held: HeldDep, spec: ReadableDep, action: str, user: GetUserDep) -> HTMLResponse:
-    """A form that starts a run; what its address gives is filled in."""
+def show_form(request: Request, parts: AppPartsDep, spec: ReadableDep, action: str, user: GetUserDep) -> HTMLResponse:
+    """A form that starts a run; values from the page's address are filled in."""
     kind = forms.kind_of(action, spec.name)
     if kind is None:
         raise HTTPException(404, f"There is no form {action!r}.")
-    params = _params(held, user, kind.dag, f"look at {spec.name}")
+    params = _params(parts, user, kind.dag, f"look at {spec.name}")
     return shown(request, "form", form=forms.build(action, kind, spec, params, request.query_params))
 
 
 @router.get("/{name}/{day}")
-def show_day(request: Request, held: HeldDep, spec: ReadableDep, day: str, user: GetUserDep) -> HTMLResponse:
+def show_day(request: Request, parts: AppPartsDep, spec: ReadableDep, day: str, user: GetUserDep) -> HTMLResponse:
     """One day of a pipeline."""
-    gathered = day_page.gather(held.sources, spec, days.parse(day, "day"))
+    gathered = day_page.gather(parts.sources, spec, days.parse(day, "day"))
     version = gathered.commit.metadata.get("model_version", "") if gathered.commit else ""
     drawn = charts.histogram(gathered.histogram, gathered.day, version) if gathered.histogram else None
     docs = {
         suite: found
         for suite in ("features", "predictions")
-        if (found := newest_validation(held.data_docs, spec.name, suite, str(gathered.day)))
+        if (found := newest_validation(parts.data_docs, spec.name, suite, str(gathered.day)))
     }
     return shown(request, "day", page=gathered, chart_figure=drawn, docs=docs, may=_allowed(user, spec))
 
 
 @router.get("/runs/{dag_id}/{run_id:path}/dbt")
-def show_nodes(request: Request, held: HeldDep, dag_id: str, run_id: str, user: GetUserDep) -> HTMLResponse:
-    """What dbt did in a run."""
+def show_nodes(request: Request, parts: AppPartsDep, dag_id: str, run_id: str, user: GetUserDep) -> HTMLResponse:
+    """The results of dbt's nodes in a run."""
     if not access.may_read_dag(user, dag_id):
         raise forbidden(f"the DAG {dag_id!r}")
-    nodes = held.sources.activity.nodes(dag_id, run_id)
+    nodes = parts.sources.activity.nodes(dag_id, run_id)
     return shown(request, "nodes", nodes=nodes, dag_id=dag_id, run_id=run_id, pipeline=dag_id.partition("__")[2])
 
 
-def _params(held: AppParts, user: GetUserDep, dag: str, may: str) -> Mapping[str, Mapping[str, Any]]:
+def _params(parts: AppParts, user: GetUserDep, dag: str, may: str) -> Mapping[str, Mapping[str, Any]]:
     """The DAG's parameters, for a user who may start runs of it; `may` is what they may do anyway."""
     if not access.may_trigger(user, dag):
         raise HTTPException(403, f"You may {may}, but not start runs of {dag}.")
-    params = held.sources.activity.form(dag)
+    params = parts.sources.activity.form(dag)
     if params is None:
         raise HTTPException(404, f"Airflow has no DAG {dag}. Its import errors, on Airflow's start page, say why.")
     return params
 
 
 def newest_validation(root: Path, pipeline: str, suite: str, day: str) -> str | None:
-    """The path below Data Docs of the newest validation of that suite and day, if there is one."""
+    """The path, below Data Docs, of the newest validation of that suite and day, if there is one."""
     pages = sorted((root / "validations" / pipeline / suite / day).glob("*/*.html"))
     return pages[-1].relative_to(root).as_posix() if pages else None
 

@@ -1,4 +1,4 @@
-"""What every answer shares: where its values come from, its security headers, its errors as pages."""
+"""What all responses share: the source of their values, their security headers, and errors as pages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 )
-"""Plotly writes a style element of its own, so styles may be inline; scripts may not."""
+"""Plotly writes its own style element, so inline styles are allowed; inline scripts are not."""
 
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -37,16 +37,16 @@ TITLES = {401: "You are not logged in", 403: "Not allowed", 404: "Not found"}
 
 @dataclass(frozen=True)
 class AppParts:
-    """What the application was made with."""
+    """The objects that the application was created with."""
 
     sources: Sources
     tracker: Callable[[], Tracker]
     data_docs: Path
 
 
-def held(request: Request) -> AppParts:
-    """What the application was made with."""
-    made_with: AppParts = request.app.state.held
+def app_parts(request: Request) -> AppParts:
+    """The objects that the application was created with."""
+    made_with: AppParts = request.app.state.parts
     return made_with
 
 
@@ -57,11 +57,11 @@ def readable(name: str, user: GetUserDep) -> PipelineSpec:
     try:
         return catalog.get(name)
     except UnknownName as unknown:
-        # Its names are those of all pipelines.
+        # Otherwise the message would list the names of all pipelines.
         raise UnknownName(unknown.kind, name, access.readable(user, unknown.known)) from None
 
 
-HeldDep = Annotated[AppParts, Depends(held)]
+AppPartsDep = Annotated[AppParts, Depends(app_parts)]
 ReadableDep = Annotated[PipelineSpec, Depends(readable)]
 
 
@@ -78,22 +78,22 @@ def shown(request: Request, template: str, status: int = 200, **values: Any) -> 
 def tailrace_error(request: Request, error: Exception) -> HTMLResponse:
     """A Tailrace error as a page."""
     if isinstance(error, UnknownName):
-        return shown(request, "problem", 404, title=TITLES[404], said=str(error), code=404)
+        return shown(request, "problem", 404, title=TITLES[404], message=str(error), code=404)
     asked_wrongly = isinstance(error, BadInput) and not isinstance(error, SettingsError)
     status, title = (400, "This cannot be shown") if asked_wrongly else (503, "There is no data now")
-    return shown(request, "problem", status, title=title, said=str(error), code=status)
+    return shown(request, "problem", status, title=title, message=str(error), code=status)
 
 
 def http_error(request: Request, error: Exception) -> HTMLResponse:
     """A refusal as a page: not logged in, not allowed, not found."""
     assert isinstance(error, StarletteHTTPException)  # noqa: S101  what it is registered for
-    said = "Log in to Airflow, then open this page again." if error.status_code == 401 else str(error.detail)
-    title = TITLES.get(error.status_code, "This did not work")
-    return shown(request, "problem", error.status_code, title=title, said=said, code=error.status_code)
+    message = "Log in to Airflow, then open this page again." if error.status_code == 401 else str(error.detail)
+    title = TITLES.get(error.status_code, "This request failed")
+    return shown(request, "problem", error.status_code, title=title, message=message, code=error.status_code)
 
 
 async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    """Security headers on every answer that has none of its own."""
+    """Security headers on every response that does not set its own."""
     response = await call_next(request)
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)

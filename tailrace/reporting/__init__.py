@@ -1,1 +1,1 @@
-"""From results to files that people read: the evaluation report and the model card."""
+"""Turns results into files for people: the evaluation report and the model card."""

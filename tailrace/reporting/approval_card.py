@@ -10,17 +10,17 @@ from tailrace.reporting.templating import render
 from tailrace.spec import PipelineSpec
 
 SLICES = 30
-"""Slices that are shown, those with most rows first; the evaluation report has all."""
+"""How many slices are shown, largest first; the evaluation report has all of them."""
 
 VERDICTS = {
     "promote": "The gate would promote it.",
     "keep": "The gate would keep the champion.",
-    "refuse": "The gate refuses it: approving it will fail.",
+    "refuse": "The gate refuses it: an approval will fail.",
 }
 
 
 def write(spec: PipelineSpec, compared: Comparison, decision: Decision, links: Mapping[str, str | None]) -> str:
-    """The card; `links` are names and addresses, of which empty ones are left out."""
+    """The card; `links` maps names to addresses, and entries with an empty address are left out."""
     ours = {(one.low, one.high): one for one in compared.calibration if one.model == "challenger"}
     theirs = {(one.low, one.high): one for one in compared.calibration if one.model == "champion"}
     bins: list[tuple[tuple[float, float], CalibrationBin | None, CalibrationBin | None]] = [

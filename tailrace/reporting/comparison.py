@@ -1,4 +1,4 @@
-"""Challenger against champion, as one small document: what a person needs to approve or reject."""
+"""A comparison of challenger and champion in one small document: what a person needs to approve or reject."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ComparedMetric:
 
 @dataclass(frozen=True, kw_only=True)
 class Slice:
-    """The gate's metric on the rows with one value of a column; None where they are all of one class."""
+    """The gate's metric on the rows with one value of a column; None if these rows all have the same class."""
 
     column: str
     value: str
@@ -43,7 +43,7 @@ class Slice:
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationBin:
-    """Rows whose score lies in low..high: how many there are, their mean score, and the share that came true."""
+    """Rows whose score is in low..high: how many there are, their mean score, and the share of true labels."""
 
     model: str
     low: float
@@ -65,7 +65,7 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A challenger, and the champion it was judged against on the same holdout rows, if there was one."""
+    """A challenger, and the champion on the same holdout rows, if there was one."""
 
     pipeline: str
     version: str
@@ -85,16 +85,16 @@ class Comparison:
 
     @classmethod
     def from_json(cls, text: str) -> Comparison:
-        held = json.loads(text)
+        fields = json.loads(text)
         parts = {"metrics": ComparedMetric, "slices": Slice, "calibration": CalibrationBin, "changes": Change}
         for name, part in parts.items():
-            held[name] = tuple(part(**row) for row in held[name])
-        return cls(**held)
+            fields[name] = tuple(part(**row) for row in fields[name])
+        return cls(**fields)
 
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two: its version, its training run, its input columns and their kinds, its scores of the holdout."""
+    """One of the two: its version, training run, input columns with their kinds, and its scores on the holdout."""
 
     version: str
     record: RunRecord
@@ -105,7 +105,7 @@ class Side:
 def compare(
     challenger: Side, champion: Side | None, gate_metric: str, intervals: Mapping[str, Intervals]
 ) -> Comparison:
-    """Everything that differs, in numbers that were computed once; `intervals` are those of both sides."""
+    """Everything that differs, with numbers that were computed only once; `intervals` are those of both sides."""
     return Comparison(
         pipeline=challenger.record.pipeline,
         version=challenger.version,
@@ -179,9 +179,9 @@ def _parameters(record: RunRecord) -> dict[str, str]:
 
 
 def _data(record: RunRecord) -> dict[str, str]:
-    """What a training saw: its window, rows and pins, and the code that made it."""
+    """The data of a training: its window, rows and pins, and the code that made it."""
     seen = {"trained as of": record.tags[run_tags.DAY]}
-    for name, label in (("rows.learning", "rows learned from"), ("rows.holdout", "rows judged on")):
+    for name, label in (("rows.learning", "rows learned from"), ("rows.holdout", "rows of the holdout")):
         if name in record.metrics:
             seen[label] = f"{int(record.metrics[name]):,}"
     for role, pin in pins.from_tags(record.tags).items():

@@ -1,4 +1,4 @@
-"""How good a model is on its holdout, as numbers, and as a report that opens in any browser."""
+"""The quality of a model on its holdout, as numbers, and as a report that opens in any browser."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class ScoredHoldout:
 
 @dataclass(frozen=True, kw_only=True)
 class SliceRow:
-    """A metric on the rows with one value of a column; None where they are all of one class."""
+    """A metric on the rows with one value of a column; None if these rows all have the same class."""
 
     column: str
     value: str
@@ -56,7 +56,7 @@ class SliceRow:
 
 @dataclass(frozen=True)
 class Intervals:
-    """95 % intervals of a metric: of the first model, of the second, and of the first minus the second."""
+    """95 % intervals of a metric: for the first model, for the second, and for the first minus the second."""
 
     first: tuple[float, float]
     second: tuple[float, float] | None = None
@@ -80,14 +80,14 @@ def calibration_error(labels: np.ndarray, scores: np.ndarray) -> float:
     """Expected calibration error: sum over bins of n_bin / n * |positive rate - mean score|.
 
     Ten bins of equal width. Source: Guo et al., On Calibration of Modern Neural Networks (ICML 2017),
-    equation 3, with the probability of the positive class for the confidence.
+    equation 3, with the probability of the positive class as the confidence.
     """
     surplus = np.bincount(_bins(scores), weights=labels.astype(float) - scores, minlength=CALIBRATION_BINS)
     return float(np.abs(surplus).sum() / len(scores))
 
 
 def calibration_bins(labels: np.ndarray, scores: np.ndarray) -> list[tuple[float, float, int, float, float]]:
-    """Of each of ten bins of equal width that has rows: low, high, rows, mean score, positive rate."""
+    """For each of ten bins of equal width that has rows: low, high, rows, mean score, positive rate."""
     bins = _bins(scores)
     rows, score_sums, positives = (
         np.bincount(bins, weights=weights, minlength=CALIBRATION_BINS)
@@ -112,9 +112,9 @@ def _bins(scores: np.ndarray) -> np.ndarray:
 def bootstrap_intervals(
     labels: np.ndarray, a: np.ndarray, b: np.ndarray | None, *, seed: int, rounds: int = 200
 ) -> dict[str, Intervals]:
-    """95 % percentile intervals of each of METRICS over resamples of the rows, the same ones for both models.
+    """95 % percentile intervals of each of METRICS over resamples of the rows; both models use the same resamples.
 
-    Resamples with one class only are left out of the ranking metrics; (NaN, NaN) if that leaves none.
+    Resamples with only one class are left out of the ranking metrics; (NaN, NaN) if none are left.
     Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.
     """
     from scipy.stats import DegenerateDataWarning, bootstrap
@@ -128,9 +128,9 @@ def bootstrap_intervals(
         ours, theirs = ([metric(weights) for metric in metrics] for metrics in (first, second))
         return np.array([*ours, *theirs, *(one - other for one, other in zip(ours, theirs, strict=False))])
 
-    # One resample at a time: together they take rounds times the holdout in memory.
+    # One resample at a time: all together would need rounds times the holdout in memory.
     with warnings.catch_warnings():
-        # About its own interval, where a resample has one class; ours are taken of the distribution.
+        # scikit-learn warns about its own interval if a resample has one class; ours come from the distribution.
         warnings.simplefilter("ignore", DegenerateDataWarning)
         made = bootstrap(
             (np.arange(rows),), statistics, vectorized=False, n_resamples=rounds, batch=1, method="percentile", rng=seed
@@ -149,7 +149,7 @@ def _percentiles(values: np.ndarray) -> tuple[float, float]:
 
 
 def weighted(metric: str, labels: np.ndarray, scores: np.ndarray) -> Callable[[np.ndarray], float]:
-    """The metric as a function of the rows' weights; what does not depend on them is done once.
+    """The metric as a function of the rows' weights; work that does not depend on them is done only once.
 
     Sorting is most of the cost of a ranking metric, and resampling does not change the order.
     """
@@ -185,7 +185,7 @@ def _average_precision(true: np.ndarray, false: np.ndarray) -> float:
 
 
 def slice_table(holdout: ScoredHoldout, metric: str, columns: Sequence[str]) -> list[SliceRow]:
-    """The metric for each value of each column, values with most rows first."""
+    """The metric for each value of each column, values with the most rows first."""
     table = []
     for column in columns:
         values, inverse, counts = np.unique(holdout.slices[column], return_inverse=True, return_counts=True)
@@ -215,11 +215,11 @@ def write_report(
     gate_lines: Sequence[tuple[bool, str]] = (),
     search_metric: str | None = None,
 ) -> Path:
-    """Write `evaluation.html`, which needs no other file, and its pictures as PNG beside it.
+    """Write `evaluation.html`, which needs no other file, and its pictures as PNG files into the same folder.
 
-    `facts` are shown at the top by label, `metric` is the gate's, `interval` that of challenger
-    minus champion, `gate_lines` what the gate checked and whether it passed, `search_metric` what
-    the trials' values are (the gate's metric by default).
+    `facts` (by label) are shown at the top, `metric` is the gate's, `interval` is that of challenger
+    minus champion, `gate_lines` are the gate's checks and whether each passed, `search_metric` is the
+    metric of the trials' values (the gate's metric by default).
     """
     from tailrace.reporting import pictures
 
@@ -266,6 +266,6 @@ def write_report(
 def _side_by_side(
     slices: Mapping[str, list[SliceRow]], challenger: str, champion: str | None
 ) -> list[tuple[SliceRow, float | None]]:
-    """Each slice of the challenger with the champion's metric on the same rows."""
+    """Each slice of the challenger, with the champion's metric on the same rows."""
     theirs = {(row.column, row.value): row.metric for row in slices.get(champion or "", [])}
     return [(row, theirs.get((row.column, row.value))) for row in slices[challenger]]

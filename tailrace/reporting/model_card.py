@@ -1,4 +1,4 @@
-"""The model card: what someone must know before using a model's predictions.
+"""The model card: what people must know before they use a model's predictions.
 
 The sections follow Mitchell et al., Model Cards for Model Reporting (FAT* 2019).
 """
@@ -28,10 +28,10 @@ class Metric:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCard:
-    """What the card says. Days are included at both ends; `reasons` explain `production_ready`.
+    """The content of the card. Ranges of days include both ends; `reasons` explain `production_ready`.
 
-    `features` and `outputs` map columns to (type, meaning); `libraries` distributions to versions;
-    `pins` the role of each table to the bytes the model learned from.
+    `features` and `outputs` map columns to (type, meaning), `libraries` distributions to versions, and
+    `pins` the role of each table to the exact data that the model learned from.
     """
 
     pipeline: str
@@ -61,7 +61,7 @@ class ModelCard:
 
 
 def write_model_card(folder: Path, card: ModelCard) -> Path:
-    """Write `model_card.md` into the folder, creating it; returns its path."""
+    """Write `model_card.md` into the folder, which is created if necessary; returns the file's path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / CARD
     path.write_text(render("model_card.md.j2", card=card), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Gathers what the evaluation report and the model card say about a challenger."""
+"""Collects what the evaluation report and the model card show about a challenger."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LIBRARIES = ("scikit-learn", "xgboost", "numpy", "pandas", "pyarrow", "skops")
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """A challenger, its scores on the holdout, and the champion it was compared with, if there was one."""
+    """A challenger, its scores on the holdout, and the champion that it was compared with, if there was one."""
 
     spec: PipelineSpec
     record: RunRecord
@@ -73,7 +73,7 @@ def _facts(judged: Judged) -> dict[str, str]:
         "Label": f"{spec.outcome.label}: {spec.outcome.description}",
         "Trained as of": record.tags[run_tags.DAY],
         "Learned from": f"{judged.data.learning.rows:,} rows",
-        "Judged on": f"{judged.data.holdout.num_rows:,} rows of the last {spec.window.holdout_days} days",
+        "Evaluated on": f"{judged.data.holdout.num_rows:,} rows of the last {spec.window.holdout_days} days",
         "Estimator": record.params["candidate"],
         "Training run": record.run_id,
         "Code": record.tags[run_tags.GIT_COMMIT],
@@ -117,11 +117,11 @@ def _card(judged: Judged, challenger: ScoredHoldout) -> ModelCard:
         },
         production_ready=judged.decision.verdict == "promote" and spec.gate.approval == "auto",
         reasons=[rule.sentence for rule in judged.decision.rules]
-        + (["A person has to approve it; promotions are in the lake."] if spec.gate.approval == "human" else []),
+        + (["A person has to approve it; the lake records the promotions."] if spec.gate.approval == "human" else []),
         limitations=[
             f"It has seen the outcomes of every day up to {holdout[-1]}: score later days with it.",
-            f"It was chosen among {len(judged.trials)} trials on one split by time, and not refitted on the holdout.",
-            *(f"Not among them: {sentence}." for sentence in not_trained(judged.trials)),
+            f"It was chosen from {len(judged.trials)} trials on one split by time, and not refitted on the holdout.",
+            *(f"Not among these trials: {sentence}." for sentence in not_trained(judged.trials)),
         ],
         libraries={name: installed_version(name) for name in LIBRARIES},
         slice_metric=spec.gate.metric,

@@ -1,6 +1,6 @@
 """The pictures of the evaluation report, drawn without matplotlib's global state.
 
-Each drawing function fills one `Axes`; `draw_all` decides which are worth drawing.
+Each drawing function fills one `Axes`; `draw_all` decides which pictures are useful.
 """
 
 # ruff: noqa: TID253 - a leaf that `write_report` imports when it draws
@@ -37,7 +37,7 @@ DPI = 110
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawn picture: its file, what it shows in words, and its bytes for embedding in a page."""
+    """A finished picture: its file, a description in words, and its bytes for embedding in a page."""
 
     title: str
     file: str
@@ -57,7 +57,7 @@ def draw_all(
     trials: Sequence[Trial],
     search_metric: str,
 ) -> list[Picture]:
-    """Draw what there is data for; the first of `holdouts` is the challenger."""
+    """Draw every picture that has data; the first of `holdouts` is the challenger."""
     challenger = holdouts[0]
     drawn = []
 
@@ -246,13 +246,13 @@ def _colors(count: int) -> list[str]:
 
 
 def _short(name: str) -> str:
-    """The name, cut in length, with no meaning as mathematics to matplotlib."""
+    """The name, shortened, and escaped so that matplotlib does not read it as mathematics."""
     cut = name if len(name) <= NAME_LENGTH else name[: NAME_LENGTH - 1] + "…"
     return cut.replace("$", r"\$")
 
 
 def _thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """At most CURVE_POINTS of a curve's points, ends included: more cannot be seen."""
+    """At most CURVE_POINTS of a curve's points, including both ends: more could not be seen."""
     if len(x) <= CURVE_POINTS:
         return x, y
     kept = np.linspace(0, len(x) - 1, CURVE_POINTS).astype(int)

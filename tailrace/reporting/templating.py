@@ -1,4 +1,4 @@
-"""The templates of this package, filled in."""
+"""Fills in the templates of this package."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 
 def render(template: str, **values: Any) -> str:
-    """A template of `templates/` with these values; HTML is escaped, an unknown value is an error."""
+    """A template of `templates/` with these values; HTML is escaped, and an unknown value is an error."""
     return _environment().get_template(template).render(**values)
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """1,234 for whole numbers of 1 or more in size, 0.1234 for others, a dash for None and NaN."""
+    """1,234 for numbers of 1 or more in size that are integers, 0.1234 for others, a dash for None and NaN."""
     if value is None or math.isnan(value):
         return "–"
     if float(value).is_integer() and abs(value) > 1:
@@ -25,7 +25,7 @@ def number(value: float | None, digits: int = 4) -> str:
 
 
 def cell(value: object) -> str:
-    """Text that stays inside one cell of a Markdown table and brings no markup of its own."""
+    """Text that stays inside one cell of a Markdown table and contains no active markup."""
     text = " ".join(str(value).split())
     for character in "\\`*[]<>|":
         text = text.replace(character, "\\" + character)
@@ -33,7 +33,7 @@ def cell(value: object) -> str:
 
 
 def address(url: str) -> str:
-    """A link's address that cannot end the link or bring markup."""
+    """A link's address that cannot end the link or contain active markup."""
     return quote(url, safe="/:?#@!$&=+,;%~.-_")
 
 

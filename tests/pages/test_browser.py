@@ -120,7 +120,7 @@ class TestReading:
         frame.get_by_role("link", name=re.compile("2013-02-08")).first.click()
         expect(frame.get_by_role("heading", name="flight_delay, 2013-02-08")).to_be_visible()
         expect(frame.locator(".chart .plot-container")).to_be_visible()
-        expect(frame.get_by_text("rows have another score")).to_be_visible()
+        expect(frame.get_by_text("rows have a different score")).to_be_visible()
         # The address can be sent to somebody: it leads here again.
         assert page.url.endswith("/plugin/models/flight_delay/2013-02-08")
         page.reload()
@@ -129,9 +129,9 @@ class TestReading:
     def test_a_day_says_which_of_its_source_days_were_corrected(self, page):
         frame = inside(page, "/plugin/models/flight_delay/2013-02-07", "flight_delay, 2013-02-07")
         expect(frame.locator("#source-days")).to_contain_text("29 days of extracts, 2013-01-10 to 2013-02-07")
-        expect(frame.locator("#source-days")).to_contain_text("1 landed otherwise since")
-        frame.get_by_text("Each with its SHA-256").click()
-        expect(frame.get_by_role("row", name=re.compile("^2013-02-01 "))).to_contain_text("other rows were landed")
+        expect(frame.locator("#source-days")).to_contain_text("1 changed since")
+        frame.get_by_text("SHA-256 of each day").click()
+        expect(frame.get_by_role("row", name=re.compile("^2013-02-01 "))).to_contain_text("landed again with changes")
         expect(frame.get_by_role("row", name=re.compile("^2013-02-02 "))).to_contain_text("the same")
 
     def test_by_keyboard_alone(self, page):
@@ -252,9 +252,9 @@ class TestActing:
 
     def test_approve_then_roll_back(self, page, running, tmp_path):
         frame = inside(page, "/plugin/models/flight_delay", "flight_delay")
-        frame.get_by_role("row", name=re.compile("^v2")).get_by_role("link", name="Ask for approval").click()
+        frame.get_by_role("row", name=re.compile("^v2")).get_by_role("link", name="Request approval").click()
         expect(frame.get_by_label("Training run")).to_have_value("2")
-        frame.get_by_role("button", name="Ask for approval").click()
+        frame.get_by_role("button", name="Request approval").click()
         frame.get_by_role("link", name="Open the run").wait_for()
         self.until(page, "/tailrace/pages/flight_delay", page.get_by_role("link", name="Approve or reject"))
         page.get_by_role("link", name="Approve or reject").click()

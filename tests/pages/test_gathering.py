@@ -162,7 +162,7 @@ class TestOverview:
         nights.add(dt.date(2013, 1, 13), "running", later(sources, minutes=-2), "score", said)
         nights.attempts[dt.date(2013, 1, 13)] = replace(nights.attempts[dt.date(2013, 1, 13)], waits=True)
         (row,) = overview.gather(sources, [spec], {}).rows
-        assert row.state == labels.State("running", f"2013-01-13: score waits to be tried again: {said}")
+        assert row.state == labels.State("running", f"2013-01-13: score will be retried: {said}")
 
     def test_a_running_night_is_running(self, sources, spec, nights):
         nights.add(dt.date(2013, 1, 13), "running", later(sources, minutes=-2), "score")
@@ -199,8 +199,8 @@ class TestPipeline:
 
     def test_hovering_says_who_served_the_day_and_how_it_was_chosen(self, sources, spec):
         (month,) = pipeline.gather(sources, spec).months
-        assert "by v1. Served by the champion as of the day. 150 rows." in month.days[0].hover
-        assert "by v2. Served by as was asked for by number; it was trained on later data (look-ahead)" in (
+        assert "by v1. Predicted by the champion as of the day. 150 rows." in month.days[0].hover
+        assert "by v2. Predicted by the version requested by its number; it was trained on later data (look-ahead)" in (
             month.days[1].hover
         )
 

@@ -144,7 +144,7 @@ class TestDay:
         html = show("day", page=page, chart_figure=None, docs={}, may=MAY)
         assert harmless(html)
         assert html.count("&lt;script&gt;alert(1)") > 10
-        assert "others since" in html
+        assert "newer features" in html
 
 
 class TestOverview:
@@ -175,7 +175,7 @@ class TestOverview:
         html = show("overview", page=page, hidden=0, **rights)
         assert "The nights 2013-03-05 to 2013-03-06 were missed" in html
         assert "missed training 2013-03-05" in html
-        assert "is under way" in html
+        assert "is in progress" in html
         for address in ("/forms/catch_up?first_day=2013-03-05&amp;day=2013-03-08", "/churn/forms/train?day=2013-03-05"):
             assert (f'href="/tailrace/pages{address}"' in html) is may
         assert ("/forms/" in html) is may

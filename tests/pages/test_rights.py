@@ -117,7 +117,7 @@ class TestReading:
         overview = client.get("/tailrace/pages", headers=as_viewer)
         assert overview.status_code == 200
         assert "flight_delay" not in overview.text
-        assert "no pipeline that you may read" in overview.text
+        assert "You may not read any pipeline" in overview.text
 
     @pytest.mark.parametrize("page", ["a validation", "index.html"])
     def test_who_may_not_read_the_dag_reads_no_data_docs(self, client, as_viewer, docs, home, monkeypatch, page):
