@@ -1,1 +1,1 @@
-"""What `make demo` and `make up` run."""
+"""The programs that the Makefile runs: `make demo`, `make up` and others."""

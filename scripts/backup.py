@@ -1,9 +1,10 @@
-"""Copies what `make up` keeps, while it runs: Airflow's metadata, MLflow's registry, the lake, reports, landed files.
+"""Backs up the data of `make up`, also while it runs.
 
-The copies are not of one moment, so their order keeps every reference whole. Who refers is copied before what it
-refers to: Airflow's metadata, then the lake's tables that name model versions (they are cut where they stood), then
-MLflow's database, then its artifacts and the other tables, which only grow. What happened in between is done again by
-the next run, and the same inputs leave the same tables. The warehouse is not copied: dbt builds it from landed files.
+It copies Airflow's metadata, MLflow's registry, the lake, reports and landed files. The copies are made at different
+moments, so references are copied before the data they point to. The order is: Airflow's metadata, the lake's tables
+that name model versions (up to their versions at that moment), MLflow's database, its artifacts, and the other tables,
+which only grow. If a run made something meanwhile, the next run after a restore makes it again, and the same inputs
+give the same tables. The warehouse is not copied, because dbt builds it from the landed files.
 """
 
 from __future__ import annotations
@@ -38,13 +39,13 @@ LOG_ENTRY = re.compile(r"^(\d{20})\.")
 
 
 class CannotBackUp(Exception):
-    """A backup or restore that cannot be; the text says what to do."""
+    """A backup or a restore is not possible. The message says what to do."""
 
 
 def back_up(configured: Settings, target: Path) -> dict[str, Any]:
-    """Copy the installation into a folder that is not there yet; its manifest. Raises CannotBackUp, RuntimeError."""
+    """Copy the installation into a new folder, and return the manifest. Raises CannotBackUp, RuntimeError."""
     if target.exists():
-        raise CannotBackUp(f"{target} is there already; name another folder")
+        raise CannotBackUp(f"{target} exists already; name another folder")
     registry, artifacts, lake = local_parts(configured)
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -75,7 +76,7 @@ def back_up(configured: Settings, target: Path) -> dict[str, Any]:
 
 
 def local_parts(configured: Settings) -> tuple[Path, Path, Path]:
-    """MLflow's database, its artifacts, the lake. Raises CannotBackUp where one is not a file or folder here."""
+    """MLflow's database, its artifacts, the lake. Raises CannotBackUp if one is not on this machine's disk."""
     remote = [
         name
         for name, value in (
@@ -88,14 +89,14 @@ def local_parts(configured: Settings) -> tuple[Path, Path, Path]:
     ]
     if remote:
         raise CannotBackUp(
-            f"{', '.join(remote)} leads to a server, whose own tools make its backup: docs/stack.md has the order"
+            f"{', '.join(remote)} is on a server. Back it up with the server's own tools; docs/stack.md gives the order"
         )
     return Path(configured.tracking_uri.removeprefix("sqlite:///")), Path(configured.artifacts), Path(configured.lake)
 
 
 @contextlib.contextmanager
 def metadata_server(home: Path) -> Iterator[Postgres]:
-    """The metadata's Postgres: the one that runs, else one started for as long as it is needed."""
+    """The metadata's Postgres. If none runs, one is started and stopped afterwards."""
     postgres = Postgres(home / "postgres")
     if any(entry.name == "postgres" and entry.process() for entry in recorded(home / "processes")):
         yield postgres
@@ -108,7 +109,7 @@ def metadata_server(home: Path) -> Iterator[Postgres]:
 
 
 def table_versions(lake: Path) -> list[tuple[Path, int]]:
-    """Each Delta table below the lake, with its newest version now."""
+    """Each Delta table of the lake, with its newest version."""
     return [(log.parent, max(_entries(log))) for log in sorted(lake.rglob("_delta_log")) if _entries(log)]
 
 
@@ -117,12 +118,12 @@ def _entries(log: Path) -> list[int]:
 
 
 def copy_table(source: Path, target: Path, version: int | None) -> None:
-    """Copy a Delta table, up to a version where one is given: its log first, then the files the log names."""
+    """Copy a Delta table: first its log, then the files that the log names. If a version is given, copy up to it."""
     log = target / "_delta_log"
     log.mkdir(parents=True)
     for file in sorted((source / "_delta_log").iterdir()):
         entry = LOG_ENTRY.match(file.name)
-        # _last_checkpoint is a hint that may be newer than the copy; readers do without.
+        # _last_checkpoint is a hint that may be newer than the copy. Readers work without it.
         if entry and (version is None or int(entry[1]) <= version):
             copy_if_there(file, log)
     for each in source.iterdir():
@@ -131,7 +132,7 @@ def copy_table(source: Path, target: Path, version: int | None) -> None:
 
 
 def copy_living(source: Path, target: Path) -> None:
-    """Copy a folder in which runs write and discard meanwhile: what vanishes was of no table, and is left out."""
+    """Copy a folder while runs write to it. A file that disappears belongs to no table and is left out."""
     if not source.is_dir():
         return
     halves = shutil.ignore_patterns("*.partial")
@@ -143,19 +144,19 @@ def copy_living(source: Path, target: Path) -> None:
 
 
 def copy_if_there(source: str | Path, target: str | Path) -> None:
-    """Copy a file, unless it is gone."""
+    """Copy a file, if it still exists."""
     with contextlib.suppress(FileNotFoundError):
         shutil.copy2(source, target)
 
 
 def copy_tree(source: Path, target: Path) -> None:
-    """Copy a folder, if it is there."""
+    """Copy a folder, if it exists."""
     if source.is_dir():
         shutil.copytree(source, target, dirs_exist_ok=True)
 
 
 def copy_sqlite(source: Path, target: Path) -> None:
-    """Copy a SQLite database as one transaction sees it, whoever writes to it."""
+    """Copy a SQLite database as one transaction sees it, while others may write to it."""
     with (
         contextlib.closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as read,
         contextlib.closing(sqlite3.connect(target)) as written,

@@ -1,6 +1,6 @@
 """The heavy test groups of a CI run: those that the last day's commits touch, and one more in rotation.
 
-A group starts only if it can end within LIMIT_MINUTES of the run's start. What is left out is said, with the reason.
+A group starts only if it can end within LIMIT_MINUTES of the run's start. The log names each group left out, and why.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ EVERYTHING = (
     "tailrace/contracts/", "tailrace/spec/", "tailrace/errors.py", "tailrace/work.py", "tailrace/wiring.py",
     "tailrace/settings", "tailrace.toml",
 )  # fmt: skip
-"""What all groups depend on: paths, or the beginnings of paths."""
+"""Paths, or beginnings of paths, on which all groups depend."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +68,14 @@ def touched(changed: Iterable[str]) -> tuple[Group, ...]:
 
 
 def chosen(changed: Iterable[str], day: int) -> Mapping[Group, str]:
-    """The groups to run with the reason of each: those that are touched, then the day's one in rotation."""
+    """The groups to run, each with its reason: first those that a change touches, then the one of the day."""
     reasons = dict.fromkeys(touched(changed), "a change touches it")
     reasons.setdefault(GROUPS[day % len(GROUPS)], "its turn in the rotation")
     return reasons
 
 
 def changed_paths() -> Sequence[str]:
-    """The paths that the commits of the last SINCE before HEAD changed; all tracked paths if history is cut off."""
+    """The paths that commits of the last SINCE before HEAD changed; all tracked paths if history is incomplete."""
     head = _git("log", "-1", "--format=%ct").strip()
     base = _git("log", "-1", "--format=%H", f"--before={int(head) - 24 * 3600}").strip()
     if base:
@@ -84,7 +84,7 @@ def changed_paths() -> Sequence[str]:
 
 
 def main(minutes_gone: float) -> int:
-    """Run the chosen groups while time is left; 1 if one of them failed, after the others have run."""
+    """Run the chosen groups while time is left. Returns 1 if one of them failed; the others run all the same."""
     began = time.monotonic() - 60 * minutes_gone
     reasons = chosen(changed_paths(), int(time.time() // 86_400))
     failed = []

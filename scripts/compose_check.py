@@ -1,8 +1,8 @@
-"""Brings docker-compose.yaml up for real: a night, its optional parts, a backup that is put back; and takes it down.
+"""Tests docker-compose.yaml with real containers: a night, the optional services, a backup and a restore.
 
-Uses the Docker engine that answers; where none does, Debian's is installed and run for as long as the check lasts.
-Where no registry can be reached, the images are built on a base made with debootstrap, and Postgres and the object
-store are stood in for (deploy/compose/stand-ins).
+If no Docker engine answers, Debian's engine is installed, and it runs during this check only. If no registry can be
+reached, the images are built on a base made with debootstrap, and deploy/compose/stand-ins replaces the images of
+Postgres and of the object store.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ TRAINED = dt.date(2013, 2, 12)
 REAL_BASE = "python:3.11.13-slim-bookworm"
 STAND_IN_BASE = "tailrace-stand-in-base:local"
 NEXT_RELEASE = "trixie"
-"""Debian's release that has the plugins compose and buildx; bookworm has the engine alone."""
+"""The Debian release that has the plugins compose and buildx; bookworm has only the engine."""
 PROFILED = ("spark-master", "spark-worker", "spark-history", "jupyter")
-"""Services of profiles that are the project's own images; Prometheus and Grafana are not brought up here."""
+"""The services of profiles that use the project's own images. Prometheus and Grafana are not started here."""
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 ENGINE_SECONDS = 60
 
 
 class NoEngine(Exception):
-    """There is no Docker engine, and none can be had; the text says why."""
+    """There is no Docker engine, and none can be installed. The message says why."""
 
 
 def say(text: str) -> None:
-    """A line with the time since the start."""
+    """Print a line with the time since the start."""
     print(f"{time.monotonic() - STARTED:6.0f} s  {text}", flush=True)
 
 
@@ -57,13 +57,13 @@ STARTED = time.monotonic()
 
 
 class Docker:
-    """The command `docker`, with the environment that leads to an engine and its plugins."""
+    """The command `docker`, with the environment variables that name the engine and its plugins."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self.environment = {**os.environ, **environment}
 
     def __call__(self, *arguments: str) -> str:
-        """What the command prints. Raises RuntimeError with the end of what it said."""
+        """The output of the command. Raises RuntimeError with the end of the output if it fails."""
         command = ["docker", *arguments]
         done = subprocess.run(command, env=self.environment, cwd=REPOSITORY, capture_output=True, text=True)
         if done.returncode:
@@ -83,7 +83,7 @@ def engine(work: Path) -> Iterator[Docker]:
     """An engine with its plugins. Raises NoEngine."""
     docker = Docker({})
     if docker.answers("info"):
-        say(f"the engine that is there: {docker('version', '--format', '{{.Server.Version}}').strip()}")
+        say(f"the engine that runs here: {docker('version', '--format', '{{.Server.Version}}').strip()}")
         with_plugins(docker, work)
         yield docker
         return
@@ -99,7 +99,7 @@ def engine(work: Path) -> Iterator[Docker]:
 
 @contextlib.contextmanager
 def own_engine(work: Path) -> Iterator[Docker]:
-    """A dockerd whose data, socket and processes end with the check."""
+    """A dockerd whose data, socket and processes are removed after the check."""
     folder = work / "engine"
     folder.mkdir()
     address = f"unix://{folder}/docker.sock"
@@ -135,7 +135,7 @@ def with_plugins(docker: Docker, work: Path) -> None:
     if not missing:
         return
     packages = [f"docker-{name}" for name in missing]
-    say(f"{' and '.join(packages)} from Debian {NEXT_RELEASE}, unpacked for this check alone")
+    say(f"{' and '.join(packages)} from Debian {NEXT_RELEASE}, unpacked for this check only")
     plugins = work / "docker" / "cli-plugins"
     plugins.mkdir(parents=True)
     for package in downloaded(packages, work / "apt"):
@@ -170,7 +170,7 @@ def mirror() -> str:
 
 
 def downloaded(packages: Sequence[str], folder: Path) -> list[Path]:
-    """Packages of Debian's next release as files, this machine's own lists untouched. Raises NoEngine."""
+    """Packages of Debian's next release, as files. This machine's own package lists do not change. Raises NoEngine."""
     for name in ("parts", "lists/partial", "cache/archives/partial"):
         (folder / name).mkdir(parents=True)
     keys = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -191,10 +191,10 @@ def downloaded(packages: Sequence[str], folder: Path) -> list[Path]:
 
 
 def base_image(docker: Docker, work: Path) -> str:
-    """The image to build on: python's own, or a stand-in where no registry can be reached."""
+    """The base image: the official python image, or a replacement if no registry can be reached."""
     if docker.answers("pull", "--quiet", REAL_BASE):
         return REAL_BASE
-    say(f"no registry gives {REAL_BASE}: building on a base made with debootstrap, with stand-ins for other images")
+    say(f"no registry gives {REAL_BASE}: building on a base made with debootstrap, and replacing the other images")
     if not shutil.which("debootstrap"):
         install("debootstrap")
     root = work / "base"
@@ -204,7 +204,7 @@ def base_image(docker: Docker, work: Path) -> str:
     )
     if done.returncode:
         raise RuntimeError(f"debootstrap failed: {done.stdout[-2000:]}")
-    # The machine's own certificate authorities: what it downloads from, the build does as well.
+    # The certificate authorities of this machine, so that the build can download from the same servers.
     shutil.copy(CERTIFICATES, root / CERTIFICATES.relative_to("/"))
     variables = [f"ENV {name}={CERTIFICATES}" for name in ("SSL_CERT_FILE", "PIP_CERT")]
     changes = [word for line in variables for word in ("--change", line)]
@@ -215,7 +215,7 @@ def base_image(docker: Docker, work: Path) -> str:
 
 
 def variables(base: str, work: Path) -> dict[str, str]:
-    """What the compose file is given: fresh secrets, free ports, the base."""
+    """The variables of the compose file: new secrets, free ports, the base image."""
     secrets_file = work / "secrets.env"
     make_secrets.write(secrets_file)
     given = dict(re.findall(r"^(\w+)='(.*)'$", secrets_file.read_text(), re.M))
@@ -238,14 +238,14 @@ def variables(base: str, work: Path) -> dict[str, str]:
 
 
 def free_port() -> int:
-    """A port of loopback on which nobody listens."""
+    """A free port on loopback."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def a_night(docker: Docker, given: Mapping[str, str]) -> None:
-    """Warehouse, training and prediction through Airflow's API; what is published, read in a container."""
+    """Run warehouse, training and prediction through Airflow's API. Returns what is published, read in a container."""
     api = airflow(given)
     api.run_day("warehouse", LAST, {"first_day": str(FIRST)})
     say(f"warehouse: {FIRST} to {LAST} landed, built on Postgres, validated, published to the object store")
@@ -261,7 +261,7 @@ def a_night(docker: Docker, given: Mapping[str, str]) -> None:
 
 
 def pages(api: AirflowApi) -> None:
-    """The pages of the plugin, on the lake in the object store."""
+    """Check the plugin's pages, with the lake in the object store."""
     for page, expected in (
         ("", PIPELINE),
         (f"/{PIPELINE}", str(TRAINED)),
@@ -274,27 +274,27 @@ def pages(api: AirflowApi) -> None:
 
 
 def airflow(given: Mapping[str, str]) -> AirflowApi:
-    """The stack's Airflow."""
+    """The REST API of the stack's Airflow."""
     password = json.loads(given["AIRFLOW_PASSWORDS"])["admin"]
     return AirflowApi(f"http://127.0.0.1:{given['AIRFLOW_PORT']}", "admin", password, zone(registry.get(PIPELINE)))
 
 
 def published(docker: Docker, day: dt.date) -> dict[str, Any]:
-    """What `tailrace predictions` says of a day, in a container."""
+    """The output of `tailrace predictions` for a day, run in a container."""
     words = ["exec", "-T", "scheduler", "tailrace", "predictions", PIPELINE, "--date", str(day), "--json"]
     (row,) = json.loads(docker("compose", *words))
     return dict(row)
 
 
 def optional_parts(docker: Docker, given: Mapping[str, str]) -> None:
-    """A day scored on the profile's Spark by Airflow's form, and JupyterLab behind its token."""
+    """Score a day on the profile's Spark from Airflow's form, and check that JupyterLab needs its token."""
     docker("compose", "build", "jupyter")
     docker("compose", "up", "--detach", "--wait", *PROFILED)
     before, api, predict = published(docker, TRAINED), airflow(given), dag_ids.predict(PIPELINE)
     run = api.run_day(predict, TRAINED, {"engine": "spark", "force": True})
     look = "import urllib.request as u; print(u.urlopen('http://spark-master:8080/json/').read().decode())"
     ended = json.loads(docker("compose", "exec", "-T", "scheduler", "python3", "-c", look))["completedapps"]
-    # The same bytes make no commit, so that the version stays.
+    # The same bytes make no commit, so the version stays the same.
     if len(ended) != 1 or published(docker, TRAINED) != before:
         raise RuntimeError(f"the day was scored by {len(ended)} applications of the profile spark, to {before}")
     say("spark: the day scored by the profile's worker, to the same rows")
@@ -308,18 +308,18 @@ def optional_parts(docker: Docker, given: Mapping[str, str]) -> None:
     refused, let_in = httpx.get(jupyter).status_code, httpx.get(jupyter, headers=token).status_code
     if (refused, let_in) != (403, 200):
         raise RuntimeError(f"JupyterLab answers {refused} without its token and {let_in} with it")
-    say("jupyter: lets in whoever has the token, and nobody else")
+    say("jupyter: it accepts requests with the token, and no others")
     docker("compose", "rm", "--stop", "--force", *PROFILED)
 
 
 def lost_and_restored(docker: Docker, given: Mapping[str, str], folder: Path) -> None:
-    """Back up, lose every volume, restore: what was published is there, and nights go on from it."""
+    """Back up, delete every volume and restore. Check what was published, and that the next night works."""
     before = published(docker, TRAINED)
     script(docker, "backup.sh", folder)
     say(f"backed up, {sum(file.stat().st_size for file in folder.iterdir()) / 2**20:,.0f} MiB")
     docker("compose", "down", "--volumes", "--timeout", "20")
     script(docker, "restore.sh", folder)
-    say("every volume lost and restored; every service is healthy")
+    say("every volume deleted and restored; every service is healthy")
     if (after := published(docker, TRAINED)) != before:
         raise RuntimeError(f"restored is {after}, where {before} was published")
     api = airflow(given)
@@ -327,14 +327,14 @@ def lost_and_restored(docker: Docker, given: Mapping[str, str], folder: Path) ->
     taken = api.xcom("warehouse", night, f"{PIPELINE}.snapshot", "tailrace_result")
     if not taken["unchanged"]:
         raise RuntimeError(f"the warehouse, built again from the landed files, gives other features of {LAST}: {taken}")
-    say(f"the warehouse, which no backup holds, built again from the landed files: the same features of {LAST}")
+    say(f"the warehouse, which is not in the backup, built again from the landed files: the same features of {LAST}")
     day = TRAINED + dt.timedelta(days=1)
     api.run_day(dag_ids.predict(PIPELINE), day, {})
     say(f"the restored champion predicted {day}: {published(docker, day)['rows']} rows")
 
 
 def script(docker: Docker, name: str, *arguments: object) -> None:
-    """Run a script of deploy/compose. Raises RuntimeError with the end of what it said."""
+    """Run a script of deploy/compose. Raises RuntimeError with the end of its output."""
     command = [str(REPOSITORY / "deploy" / "compose" / name), *map(str, arguments)]
     done = subprocess.run(command, env=docker.environment, cwd=REPOSITORY, capture_output=True, text=True)
     if done.returncode:
@@ -342,7 +342,7 @@ def script(docker: Docker, name: str, *arguments: object) -> None:
 
 
 def check(docker: Docker, work: Path) -> None:
-    """Build, bring up, run a night, lose it and restore it, take down. Raises RuntimeError with the logs' ends."""
+    """Build, start, run a night, delete and restore it, stop. Raises RuntimeError with the ends of the logs."""
     base = base_image(docker, work)
     given = variables(base, work)
     files = ["docker-compose.yaml", *(["deploy/compose/stand-ins/compose.yaml"] if base == STAND_IN_BASE else [])]
@@ -378,16 +378,16 @@ def refuses_without_secrets(docker: Docker) -> None:
 
 
 def main() -> None:
-    """Run the check; where no engine can be had, say so in one line."""
+    """Run the check. If no engine can be installed, print one line that says so."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="tailrace-compose-", ignore_cleanup_errors=True) as folder:
         try:
             with engine(Path(folder)) as docker:
                 check(docker, Path(folder))
         except NoEngine as reason:
-            print(f"\n##### NOT RUN: docker compose was not brought up: {reason} #####\n", flush=True)
+            print(f"\n##### NOT RUN: docker compose was not started: {reason} #####\n", flush=True)
             return
-    say("docker compose up: built, healthy, one night published, lost and restored")
+    say("docker compose up: built, healthy, one night published, deleted and restored")
 
 
 if __name__ == "__main__":

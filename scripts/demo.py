@@ -1,4 +1,4 @@
-"""Ten weeks of flights through the whole loop, by Airflow's own DAG runs."""
+"""The demo: trains, predicts and publishes on ten weeks of flights, through Airflow's own DAG runs."""
 
 from __future__ import annotations
 
@@ -75,13 +75,13 @@ def main() -> None:
         memory.stop()
     _report(seconds, before)
     console.print(
-        f"{time.monotonic() - started:.0f} s in all; all processes together held {memory.mib:,.0f} MiB at most.\n"
+        f"{time.monotonic() - started:.0f} s in all; the peak memory of all processes was {memory.mib:,.0f} MiB.\n"
     )
     _where_next()
 
 
 class PeakMemory(threading.Thread):
-    """Watches what all processes of the stack hold together, every two seconds."""
+    """Measures the memory of all processes of the stack together, every two seconds."""
 
     def __init__(self, running: stack.Stack) -> None:
         super().__init__(daemon=True)
@@ -117,14 +117,14 @@ def _report(seconds: dict[str, float], before: Commit) -> None:
     console.print(days)
     console.print(_models(services, spec))
     same = _commit(RERUN).version == before.version
-    told = "the same bytes, so no second commit was made." if same else "THE SECOND RUN CHANGED IT."
-    console.print(f"{RERUN} was predicted twice: {told}")
+    result = "the same bytes, so no second commit was made." if same else "THE SECOND RUN CHANGED IT."
+    console.print(f"{RERUN} was predicted twice: {result}")
     if not same:
         raise SystemExit(1)
 
 
 def _models(services: Wiring, spec: PipelineSpec) -> Table:
-    """Each version with its metric on its own holdout, and what the gate said."""
+    """Each version with its metric on its own holdout, and the gate's answer."""
     models = Table(
         "model", "trained as of", "AUC", "champion's AUC", "gate", box=box.SIMPLE, title=f"models/{spec.name}"
     )
@@ -145,7 +145,7 @@ def _models(services: Wiring, spec: PipelineSpec) -> Table:
 def _where_next() -> None:
     configured = settings.load()
     console.print("Where to look next:")
-    console.print("  make up      Airflow and MLflow on this data")
+    console.print("  make up      run Airflow and MLflow on this data")
     console.print(f"  .venv/bin/tailrace predictions {PIPELINE} --date {RERUN}", soft_wrap=True)
     console.print(f"  .venv/bin/tailrace history {PIPELINE}", soft_wrap=True)
     console.print(f"  {configured.data_docs / 'index.html'}", soft_wrap=True)

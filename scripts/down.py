@@ -1,4 +1,4 @@
-"""Ends what `make up` or `make demo` started, wherever it was started."""
+"""Stops what `make up` or `make demo` started, in this terminal or another."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from tailrace import settings
 
 
 def main() -> None:
-    """End it, and say what ran."""
+    """Stop the processes, and print their names."""
     home = settings.load().home / "airflow"
     ended = processes.end(home / "processes")
     (home / "login.json").unlink(missing_ok=True)
-    Console().print(f"Ended: {', '.join(ended)}." if ended else f"Nothing of {home} ran.", soft_wrap=True)
+    Console().print(f"Ended: {', '.join(ended)}." if ended else f"No process of {home} was running.", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Writes .env: the secrets of `docker compose up`, random, readable by their owner alone."""
+"""Writes .env: random secrets for `docker compose up`. Only the owner of the file can read it."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ PASSWORDS = (
 
 
 def made() -> str:
-    """The file's text; every call makes others."""
-    # Hexadecimal: they stand in URLs, in JSON and in Spark's configuration as they are.
+    """The text of the file. Every call makes new secrets."""
+    # Hexadecimal, so that URLs, JSON and Spark's configuration can contain them without escapes.
     values = {name: secrets.token_hex(32) for name in PASSWORDS}
     values["OBJECT_STORE_USER"] = f"tailrace-{secrets.token_hex(4)}"
     values["AIRFLOW_FERNET_KEY"] = Fernet.generate_key().decode()
@@ -46,12 +46,12 @@ def write(path: Path) -> None:
 
 
 def main() -> None:
-    """Write .env beside docker-compose.yaml, unless it is there."""
+    """Write .env next to docker-compose.yaml, unless it exists."""
     path = REPOSITORY / ".env"
     try:
         write(path)
     except FileExistsError:
-        sys.exit(f"{path} is there already, and the stack's volumes were made with it. Remove both, or neither.")
+        sys.exit(f"{path} exists already, and the stack's volumes may use its passwords. Remove both, or neither.")
     print(f"{path} written. Airflow's login is in it: AIRFLOW_PASSWORDS.")
 
 

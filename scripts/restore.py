@@ -1,4 +1,4 @@
-"""Puts a backup back: checked as a whole before anything is touched, then all of it or nothing."""
+"""Restores a backup. Checks all of it before anything is changed; then restores everything or nothing."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from tailrace.settings import Settings
 
 
 def restore(configured: Settings, source: Path, over: bool) -> Path | None:
-    """Put a backup into TAILRACE_HOME; where what was there was moved to, if anything.
+    """Restore a backup into TAILRACE_HOME. Returns the folder to which the old contents were moved, if there were any.
 
-    over: what is in TAILRACE_HOME is moved aside; without it, a home that holds anything is refused.
+    over: move the old contents of TAILRACE_HOME away; without it, a home that is not empty is refused.
     Raises CannotBackUp, RuntimeError.
     """
     manifest = checked(source)
@@ -44,9 +44,9 @@ def restore(configured: Settings, source: Path, over: bool) -> Path | None:
 
 
 def checked(source: Path) -> dict:
-    """The manifest of a whole backup. Raises CannotBackUp listing what is missing or changed."""
+    """The manifest of a complete backup. Raises CannotBackUp listing what is missing or changed."""
     if not (source / MANIFEST).is_file():
-        raise CannotBackUp(f"{source} holds no {MANIFEST}: it is no backup, or one that was broken off")
+        raise CannotBackUp(f"{source} has no {MANIFEST}: it is not a backup, or the backup was interrupted")
     manifest = json.loads((source / MANIFEST).read_text())
     there = {str(path.relative_to(source)) for path in files_of(source)} - {MANIFEST}
     wrong = sorted(there ^ set(manifest["files"]))
@@ -57,14 +57,14 @@ def checked(source: Path) -> dict:
 
 
 def refuse_if_wrong(configured: Settings, manifest: dict, over: bool) -> None:
-    """Raises CannotBackUp with everything that speaks against restoring here."""
+    """Raises CannotBackUp with every reason not to restore here."""
     problems = []
     home = configured.home
     local_parts(configured)
     if any(entry.process() for entry in recorded(home / "airflow" / "processes")):
-        problems.append("Tailrace runs there: make down")
+        problems.append("Tailrace is running there: stop it with make down")
     if home.exists() and any(home.iterdir()) and not over:
-        problems.append(f"{home} is not empty: OVER=yes moves it aside")
+        problems.append(f"{home} is not empty: add OVER=yes to move its contents away")
     problems += [
         f"it was made by {name} {known}, and {importlib.metadata.version(name)} is older: install that or a newer one"
         for name, known in manifest["versions"].items()
@@ -110,8 +110,8 @@ def main() -> None:
         aside = restore(configured, given.source, given.over)
     except (CannotBackUp, RuntimeError) as error:
         sys.exit(f"Nothing was restored: {error}.")
-    told = f" What was there is in {aside}." if aside else ""
-    Console().print(f"{configured.home} is as {given.source} holds it.{told} Now: make up", soft_wrap=True)
+    moved = f" The old contents are in {aside}." if aside else ""
+    Console().print(f"{given.source} was restored into {configured.home}.{moved} Next: make up", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Spark's history server on loopback: what `make up` starts beside Airflow where Spark is the engine."""
+"""Spark's history server on loopback. `make up` starts it next to Airflow if the engine is `spark`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ HOST = "127.0.0.1"
 
 
 def main(port: str) -> None:
-    """Become the server of the event logs that the settings name. Raises SettingsError."""
+    """Replace this process by the history server for the event logs that the settings name. Raises SettingsError."""
     configured = settings.load()
     events = configured.spark.event_log
     if "://" not in events:
-        # Only what is there can be watched.
+        # The history server can watch only a folder that exists.
         Path(events).mkdir(parents=True, exist_ok=True)
         events = Path(events).absolute().as_uri()
     options = {
@@ -25,7 +25,7 @@ def main(port: str) -> None:
         "spark.history.fs.update.interval": "5s",
         "spark.history.fs.cleaner.enabled": "true",
         "spark.history.ui.port": port,
-        # Another port than the one that tasks link to would be none.
+        # Tasks link to this port, so the server must not choose another one.
         "spark.port.maxRetries": "0",
     }
     pyspark = importlib.util.find_spec("pyspark")

@@ -1,8 +1,8 @@
 """Airflow and MLflow on this machine, for the demo and for `make up`.
 
-`airflow standalone` would open its log servers on all addresses, so its four processes are
-started one by one, on loopback only, with a Postgres of their own. Everything lives under TAILRACE_HOME;
-secrets are made at the first start and readable by their owner alone.
+`airflow standalone` would open its log servers on all addresses. So its four processes are
+started one by one, on loopback only, with a Postgres of their own. All files are in TAILRACE_HOME.
+The first start makes the secrets; only their owner can read them.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ SPARK_HISTORY_PORT = 18080
 
 
 class Stack:
-    """The addresses and the login of what is running; `environment` is what its processes were given.
+    """The running processes, their addresses and the login; `environment` has the variables of the processes.
 
-    The ports are wishes: where one is taken or 0, another is found.
+    If a port is 0 or not free, another one is chosen.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Stack:
 
     @contextlib.contextmanager
     def started(self) -> Iterator[Stack]:
-        """Started, and stopped at the end whatever happens."""
+        """The started stack. It is stopped at the end, also after an error."""
         try:
             self.start()
             yield self
@@ -70,17 +70,17 @@ class Stack:
         for name in ("api-server", "dag-processor", "scheduler", "triggerer", "mlflow", *history):
             self.start_one(name)
         self._make_pool()
-        # What runs tasks is asked for them through the api-server: nothing runs before it answers.
+        # Tasks report to the api-server, so nothing else starts before it answers.
         self._await(f"{self.airflow_url}/api/v2/monitor/health", "api-server")
         login = {"url": self.airflow_url, "user": USER, "password": self.password}
         write_private(self._login, json.dumps(login))
 
     def api(self, zone: ZoneInfo) -> AirflowApi:
-        """Its REST API, as the user that it was made with; days are days of this zone."""
+        """Airflow's REST API, with the stack's own user. Days are days of the time zone `zone`."""
         return AirflowApi(self.airflow_url, USER, self.password, zone)
 
     def start_one(self, name: str) -> None:
-        """Start one of the processes, after prepare or when it ended."""
+        """Start one of the processes, after `prepare` or when it has ended."""
         command, *arguments = {
             "api-server": ("airflow", "api-server"),
             "mlflow": ("mlflow", "server", *self._mlflow_arguments()),
@@ -92,7 +92,7 @@ class Stack:
         self.processes.spawn(name, [BIN / command, *arguments], self.environment)
 
     def prepare(self) -> None:
-        """Start the metadata database alone, ready for Airflow's commands. Raises RuntimeError naming the log."""
+        """Start only the metadata database, ready for Airflow's commands. Raises RuntimeError naming the log."""
         self._migrate()
         self._make_pool()
 
@@ -105,7 +105,7 @@ class Stack:
         self._run("pools", "airflow", "pools", "set", "warehouse", "1", "the DuckDB file has one writer")
 
     def restart_database(self) -> None:
-        """Stop the metadata database, whoever uses it, and start it again."""
+        """Stop the metadata database, even while it is in use, and start it again."""
         self.postgres.stop()
         self._start_database()
 
@@ -120,7 +120,7 @@ class Stack:
 
     @property
     def _login(self) -> Path:
-        """What clients on this machine log in with, while the stack runs."""
+        """Write the login that clients on this machine use while the stack runs."""
         return self.home / "login.json"
 
     def _airflow(self, parallelism: int) -> dict[str, str]:
@@ -146,9 +146,9 @@ class Stack:
             "DATABASE__SQL_ALCHEMY_CONN": self.postgres.url("airflow"),
             "DAG_PROCESSOR__REFRESH_INTERVAL": "5",
             "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",
-            # A supervisor looks for its task's end this often, in whole seconds; 5 by default.
+            # How often a supervisor checks whether its task has ended, in whole seconds; 5 by default.
             "WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
-            # On a busy machine an answer may take longer than the 5 seconds it is given by default.
+            # On a busy machine, an answer may take longer than the default limit of 5 seconds.
             "WORKERS__EXECUTION_API_TIMEOUT": "60",
             "USAGE_DATA_COLLECTION__ENABLED": "False",
             "COSMOS__ENABLE_TELEMETRY": "False",
@@ -157,20 +157,20 @@ class Stack:
 
     def _tailrace(self) -> dict[str, str]:
         return {
-            # Airflow's processes may work in any folder.
+            # Airflow's processes may have any working folder.
             "TAILRACE_PROJECT": str(self.configured.project.root),
             "TAILRACE_HOME": str(self.configured.home),
             "TAILRACE_TRACKING_UI": self.mlflow_url,
             **self._spark_history(),
-            # Not an argument: it may hold a password, and arguments are for all to see.
+            # Not as an argument: it may contain a password, and every user of the machine can see arguments.
             "MLFLOW_BACKEND_STORE_URI": self.configured.tracking_uri,
-            # Jobs are for its features around language models: seven idle processes, 250 MiB each.
+            # MLflow needs jobs only for its language model features: seven idle processes of 250 MiB each.
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
         }
 
     def _own_spark_history(self) -> str:
-        """The address of a history server of our own; empty where Spark is not the engine, or there is one already."""
+        """The address of our own history server; empty if the engine is not `spark`, or the settings name a server."""
         wanted = self.configured.engine == "spark" and not self.configured.spark.history
         return f"http://{HOST}:{_free_port(SPARK_HISTORY_PORT)}" if wanted else ""
 
@@ -210,7 +210,7 @@ class Stack:
 
 @contextlib.contextmanager
 def running(parallelism: int = 2) -> Iterator[Stack]:
-    """The stack of `make up`, on the ports its users know."""
+    """The stack of `make up`, on its usual ports."""
     with Stack(settings.load(), parallelism, airflow_port=8080, mlflow_port=5000).started() as stack:
         yield stack
 

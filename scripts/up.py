@@ -1,4 +1,4 @@
-"""Airflow and MLflow on the demo's data, until Ctrl-C."""
+"""Runs Airflow and MLflow on the demo's data, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scripts import stack
 
 
 def main() -> None:
-    """Start, print addresses and login, wait."""
+    """Start the processes, print addresses and login, and wait."""
     console = Console()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt), stack.running() as running:
@@ -19,7 +19,7 @@ def main() -> None:
         console.print(f"MLflow   {running.mlflow_url}")
         if running.spark_history_url:
             console.print(f"Spark    {running.spark_history_url}")
-        console.print("Ctrl-C, or make down elsewhere, stops them all; make logs follows what they say.")
+        console.print("To stop them all: Ctrl-C, or make down in another terminal. To follow the logs: make logs.")
         name = running.processes.wait_for_exit()
         console.print(f"{name} ended; its log is {running.processes.log(name)}", style="red")
 

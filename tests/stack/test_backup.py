@@ -220,6 +220,6 @@ def test_composes_backup_beside_running_nights_restores_alike(tmp_path, spec, mo
         tracker = MlflowTracker(f"sqlite:///{tmp_path / 'dump.db'}", artifacts)
         lake = DeltaLake("s3://tailrace/lake", {"AWS_ALLOW_HTTP": "true"})
         assert refers_to_what_is_there(lake, tracker, services, spec) == 2, "those of before MLflow's dump"
-        with pytest.raises(SystemExit, match="a backup is restored into empty buckets only"):
+        with pytest.raises(SystemExit, match="A backup is restored only into empty buckets"):
             given(monkeypatch, objects.load, saved)
         objects.client.cache_clear()
