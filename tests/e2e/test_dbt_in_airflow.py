@@ -131,6 +131,6 @@ def test_with_a_task_per_model_the_failed_one_is_seen_and_cleared(home, started,
         again.pop("build", None)  # Airflow's mark of a task that the run was first made with
         assert set(again.values()) == {"success"}
         page = api.page(f"/tailrace/pages/runs/warehouse/{run}/dbt")
-        assert "each model is a task of the run instead" in page
+        assert "each model is instead a task of the run" in page
     assert features(home) == before, "the same bytes make no second commit"
     assert LAST in Wiring(home).lake.days(FEATURES)

@@ -65,7 +65,7 @@ class TestARegistryThatWasStartedOver:
         other = start_registry_over(loop, tmp_path)
         with pytest.raises(ModelGone) as refused:
             score.run(loop.work("n"), NEXT, model=model)
-        for part in (champion, other, "started over", "Restore the registry", "tailrace promote churn --run"):
+        for part in (champion, other, "recreated", "Restore the registry", "tailrace promote churn --run"):
             assert part in str(refused.value)
         assert set(loop.services.lake.days("predictions/churn")) == {TRAINED}
 
@@ -99,7 +99,7 @@ class TestARegistryThatWasStartedOver:
         # A later decision gives the number to the model that is gone.
         promotions.record(loop.services.lake, replace(promoted, decision="rejected"))
         assert ways_out(day) == "Restore the registry from a backup."
-        with pytest.raises(ModelGone, match="names two models"):
+        with pytest.raises(ModelGone, match="stands for two models"):
             model_versions.resolve(loop.services, loop.spec, day, "1")
 
     @pytest.mark.parametrize("recorded", [True, False], ids=["", "by an earlier release"])
@@ -207,6 +207,6 @@ def test_what_earlier_releases_recorded_goes_on_working(loop, monkeypatch, reque
 
 @pytest.mark.parametrize("model", ["²", "٣", "0", "01", "-1", "1.0", " 1", "1\n", "", "9" * 5000])
 def test_a_version_is_asked_for_in_ascii_digits(model):
-    with pytest.raises(BadInput, match="ask for 'as-of', 'current' or a version number such as 3"):
+    with pytest.raises(BadInput, match="use 'as-of', 'current' or a version number such as 3"):
         model_versions.check_choice(model)
     assert model_versions.check_choice("12") == "12"
