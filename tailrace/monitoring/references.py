@@ -59,8 +59,8 @@ class Reference:
         """The reference of a column, from its rows and the day of each row; needs at least one row."""
         bare = cls(_edges(column), _values(column), ())
         shares = tuple(shares_of_counts(bare._counts(column)).tolist())
-        whole = cls(bare.edges, bare.values, shares)
-        each_day = [whole.psi(column.filter(pc.equal(days, day))) for day in pc.unique(days)]
+        all_days = cls(bare.edges, bare.values, shares)
+        each_day = [all_days.psi(column.filter(pc.equal(days, day))) for day in pc.unique(days)]
         return cls(bare.edges, bare.values, shares, max(each_day))
 
 

@@ -42,13 +42,13 @@ def maintain(services: Services, spec: PipelineSpec, keep: dt.timedelta) -> list
 
     Temporary folders of runs that were killed longer than `keep` ago are removed; they get a row if there were any.
     """
-    held = _pins(services, spec)
+    pinned = _pins(services, spec)
     done: list[dict[str, object]] = []
     tables = (spec.features_table, spec.outcomes_table, spec.predictions_table, spec.performance_table)
     for table in (*tables, staleness.table(spec), promotions.TABLE):
         if not services.lake.exists(table):
             continue
-        kept = [pin for pin in held if pin.table == table]
+        kept = [pin for pin in pinned if pin.table == table]
         compacted = services.lake.optimize(table)
         deleted = services.lake.vacuum(table, kept, keep)
         done.append({"table": table, "compacted": compacted, "deleted": deleted, "pins kept": len(kept)})

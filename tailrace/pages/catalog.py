@@ -14,7 +14,7 @@ def read() -> tuple[dict[str, PipelineSpec], dict[str, str]]:
     """The specs by name, and the problems of files that are not valid specs."""
     found = {name: _current(name) for name in registry.names()}
     specs = {name: spec for name, spec in found.items() if isinstance(spec, PipelineSpec)}
-    return specs, {name: said for name, said in found.items() if isinstance(said, str)}
+    return specs, {name: problem for name, problem in found.items() if isinstance(problem, str)}
 
 
 def get(name: str) -> PipelineSpec:

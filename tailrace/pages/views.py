@@ -29,7 +29,7 @@ def show_overview(request: Request, parts: AppPartsDep, user: GetUserDep) -> HTM
     gathered = overview.gather(
         parts.sources,
         [spec for name, spec in specs.items() if name in allowed],
-        {name: said for name, said in broken.items() if name in allowed},
+        {name: problem for name, problem in broken.items() if name in allowed},
     )
     if gathered.nights and not access.may_read_dag(user, dag_ids.WAREHOUSE):
         gathered = replace(gathered, nights=None)

@@ -23,7 +23,7 @@ from tailrace.lineage import run_tags
 from tailrace.lineage.pins import to_json, to_tags
 from tailrace.settings import Settings
 from tailrace.tracking import folders, locations, processes
-from tailrace.tracking.mlflow_seam import asks
+from tailrace.tracking.mlflow_seam import mlflow_call
 
 # isort: split
 import mlflow.artifacts
@@ -80,7 +80,7 @@ class MlflowTracker:
         artifacts = None if settings.tracking_uri.startswith("http") else settings.artifacts
         return cls(settings.tracking_uri, artifacts, settings.tracking_ui or None)
 
-    @asks("open a run")
+    @mlflow_call("open a run")
     def start_run(self, pipeline: str, name: str, tags: Mapping[str, str]) -> str:
         experiment_id = self._experiment(pipeline)
         orphans = [(run, why) for run in self._running(experiment_id) if (why := processes.why_dead(run.data.tags))]
@@ -100,13 +100,13 @@ class MlflowTracker:
             self._close(run, why, run_id)
         return run_id
 
-    @asks("close the runs of a lost host")
+    @mlflow_call("close the runs of a lost host")
     def close_runs_of(self, pipeline: str, host: str, why: str) -> None:
         for run in self._running(self._experiment(pipeline)):
             if run.data.tags.get(run_tags.HOST) == host:
                 self._close(run, why, processes.here())
 
-    @asks("record a trial")
+    @mlflow_call("record a trial")
     def log_trial(self, run_id: str, trial: Trial) -> None:
         parent = self._get_run(run_id)
         ended = int(time.time() * 1000)
@@ -122,12 +122,12 @@ class MlflowTracker:
         self._client.set_terminated(child, TRIAL_STATUS[trial.state], end_time=ended)
         self._write(run_id, {}, {}, processes.heartbeat())
 
-    @asks("record the inputs of a run")
+    @mlflow_call("record the inputs of a run")
     def log_inputs(self, run_id: str, pins: Mapping[str, Pin]) -> None:
         self._client.log_inputs(run_id, [_dataset(role, pin) for role, pin in pins.items()])
         self._write(run_id, {}, {}, processes.heartbeat() | to_tags(pins))
 
-    @asks("record parameters, metrics or tags")
+    @mlflow_call("record parameters, metrics or tags")
     def log(
         self,
         run_id: str,
@@ -138,13 +138,13 @@ class MlflowTracker:
     ) -> None:
         self._write(run_id, params or {}, metrics or {}, processes.heartbeat() | dict(tags or {}))
 
-    @asks("store files of a run")
+    @mlflow_call("store files of a run")
     def log_files(self, run_id: str, folder: Path, under: str) -> None:
         folders.require(folder)
         self._client.log_artifacts(run_id, str(folder), under)
         self._write(run_id, {}, {}, processes.heartbeat())
 
-    @asks("register a model")
+    @mlflow_call("register a model")
     def log_model(self, run_id: str, folder: Path, example: pa.Table, predictions: pa.Array) -> str:
         folders.require(folder)
         run = self._get_run(run_id)
@@ -168,15 +168,15 @@ class MlflowTracker:
         self._write(run_id, {}, {}, processes.heartbeat())
         return str(created.version)
 
-    @asks("close a run")
+    @mlflow_call("close a run")
     def end_run(self, run_id: str, status: Literal["finished", "failed"]) -> None:
         self._client.set_terminated(run_id, status.upper())
 
-    @asks("read a run")
+    @mlflow_call("read a run")
     def run(self, run_id: str) -> RunRecord:
         return self._record(self._get_run(run_id))
 
-    @asks("list the runs")
+    @mlflow_call("list the runs")
     def runs(self, pipeline: str) -> tuple[RunRecord, ...]:
         experiment = self._client.get_experiment_by_name(pipeline)
         if experiment is None:
@@ -184,7 +184,7 @@ class MlflowTracker:
         found = self._search_runs(experiment.experiment_id, f"tags.`{run_tags.KIND}` = '{run_tags.TRAINING}'")
         return tuple(self._record(run) for run in found)
 
-    @asks("download files of a run")
+    @mlflow_call("download files of a run")
     def fetch(self, run_id: str, path: str, folder: Path) -> Path:
         self._get_run(run_id)
         parent = Path(path).parent.as_posix()
@@ -194,7 +194,7 @@ class MlflowTracker:
         folder.mkdir(parents=True, exist_ok=True)
         return Path(self._client.download_artifacts(run_id, path, str(folder)))
 
-    @asks("download a model")
+    @mlflow_call("download a model")
     def model_folder(self, pipeline: str, version: str, folder: Path) -> Path:
         found = self._find_version(pipeline, version)
         folder.mkdir(parents=True, exist_ok=True)
@@ -209,7 +209,7 @@ class MlflowTracker:
             files = mlflow_model.saved_files(Path(pyfunc))
             return folders.deliver(files, found.tags[run_tags.MODEL_DIGEST], folder, pipeline, version)
 
-    @asks("list the model versions")
+    @mlflow_call("list the model versions")
     def versions(self, pipeline: str) -> tuple[ModelVersion, ...]:
         aliases = self._aliases(pipeline)
         return tuple(
@@ -224,7 +224,7 @@ class MlflowTracker:
             for version in self._all_versions(pipeline)
         )
 
-    @asks("set an alias")
+    @mlflow_call("set an alias")
     def set_alias(self, pipeline: str, alias: str, version: str) -> None:
         self._find_version(pipeline, version)
         self._client.set_registered_model_alias(pipeline, alias, version)

@@ -47,7 +47,7 @@ def masked(uri: str) -> str:
     return uri.replace(f":{password}@", ":***@") if password else uri
 
 
-def asks(
+def mlflow_call(
     what: str,
 ) -> Callable[[Callable[Concatenate[Self, Arguments], Result]], Callable[Concatenate[Self, Arguments], Result]]:
     """Decorate a tracker's method; error messages say 'could not <what>'.
@@ -58,7 +58,7 @@ def asks(
 
     def decorate(method: Callable[Concatenate[Self, Arguments], Result]) -> Callable[..., Result]:
         @functools.wraps(method)
-        def asking(self: Self, *args: Any, **kwargs: Any) -> Result:
+        def calling(self: Self, *args: Any, **kwargs: Any) -> Result:
             try:
                 return method(self, *args, **kwargs)
             except TailraceError:
@@ -72,7 +72,7 @@ def asks(
                 # Libraries print the URI that they received, so a chained cause would reveal the password.
                 raise _translate(error, what, self.uri) from (None if urlsplit(self.uri).password else error)
 
-        return asking
+        return calling
 
     return decorate
 

@@ -27,26 +27,26 @@ _ROW = "number of the row"
 class ArrowRows:
     """Labelled rows in this process's memory: the feature columns, and the labels as `LABEL`."""
 
-    held: pa.Table
+    contents: pa.Table
     columns: tuple[str, ...]
 
     @property
     def rows(self) -> int:
-        return int(self.held.num_rows)
+        return int(self.contents.num_rows)
 
     def table(self) -> pa.Table:
-        return self.held.select(list(self.columns))
+        return self.contents.select(list(self.columns))
 
     def labels(self) -> pa.Array:
-        return self.held[LABEL].combine_chunks()
+        return self.contents[LABEL].combine_chunks()
 
     def head(self, rows: int) -> pa.Table:
-        nullable = [name for name in self.columns if self.held[name].null_count]
+        nullable = [name for name in self.columns if self.contents[name].null_count]
         return doubles_where_null(self.table().slice(0, rows), nullable)
 
     @property
     def days(self) -> tuple[dt.date, dt.date]:
-        first_and_last = pc.min_max(self.held["ds"]).as_py()
+        first_and_last = pc.min_max(self.contents["ds"]).as_py()
         return first_and_last["min"], first_and_last["max"]
 
 
@@ -135,10 +135,10 @@ def join(spec: PipelineSpec, features: Scan, outcomes: Scan, *, known_by: dt.dat
     labels = in_time.select(key).append_column(LABEL, learnt)
     joined = rows.join(labels.filter(pc.is_valid(labels[LABEL])), keys=key, join_type="inner")
     joined = joined.sort_by([(name, "ascending") for name in (event_time, *key)])
-    held = pc.greater_equal(joined["ds"], pa.scalar(holdout_from))
+    in_holdout = pc.greater_equal(joined["ds"], pa.scalar(holdout_from))
     return Joined(
-        ArrowRows(joined.filter(pc.invert(held)), tuple(spec.features.columns)),
-        joined.filter(held),
+        ArrowRows(joined.filter(pc.invert(in_holdout)), tuple(spec.features.columns)),
+        joined.filter(in_holdout),
         {"features": rows_digest(rows), "outcomes": rows_digest(known)},
     )
 

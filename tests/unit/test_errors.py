@@ -6,7 +6,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from tailrace.errors import TrackerUnavailable, cause_of
-from tailrace.tracking.mlflow_seam import asks
+from tailrace.tracking.mlflow_seam import mlflow_call
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_the_trackers_errors_name_a_cause(said):
     class Tracker:
         uri = "sqlite:////data/mlflow.db"
 
-        @asks("download a model")
+        @mlflow_call("download a model")
         def fail(self):
             raise MlflowException(said)
 

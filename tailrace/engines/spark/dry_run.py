@@ -42,10 +42,10 @@ def fitting(session: SparkSession, spec: PipelineSpec) -> Iterator[SampleFit]:
             place = (candidate.name, rows.num_rows)
             with spark_errors(f"The dry run of {candidate.name}"):
                 if place not in opened:
-                    held = handed_over(session, rows, pa.array(labels, pa.bool_()))
+                    sample = handed_over(session, rows, pa.array(labels, pa.bool_()))
                     # Without the number of workers that the candidate may set: there are too few rows to distribute.
                     plain = replace(candidate, parameters={})
-                    opened[place] = stack.enter_context(distributed.learning(spec, plain, held, seed=SEED, workers=1))
+                    opened[place] = stack.enter_context(distributed.learning(spec, plain, sample, seed=SEED, workers=1))
                 return opened[place]({**_few_of(candidate), **parameters})
 
         yield fitted

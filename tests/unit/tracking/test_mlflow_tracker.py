@@ -27,7 +27,7 @@ from tailrace.errors import BadInput, ModelGone, SignatureMismatch, StorageFull,
 from tailrace.lineage.pins import from_json
 from tailrace.tracking import locations
 from tailrace.tracking.mlflow import MlflowTracker
-from tailrace.tracking.mlflow_seam import asks, masked
+from tailrace.tracking.mlflow_seam import masked, mlflow_call
 from tests.support import mlflow_database
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -312,7 +312,7 @@ def test_a_locked_database_is_said() -> None:
     class Locked:
         uri = "sqlite:////data/mlflow.db"
 
-        @asks("open a run")
+        @mlflow_call("open a run")
         def open(self) -> None:
             raise MlflowException("(sqlite3.OperationalError) database is locked", TEMPORARILY_UNAVAILABLE)
 
@@ -330,7 +330,7 @@ def test_a_full_disk_is_said() -> None:
     class Full:
         uri = "sqlite:////data/mlflow.db"
 
-        @asks("store files of a run")
+        @mlflow_call("store files of a run")
         def store(self) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
