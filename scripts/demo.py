@@ -63,7 +63,9 @@ def main() -> None:
         steps.do(f"train as of {FIRST_TRAINING}", lambda: _train(api, FIRST_TRAINING))
         seconds = steps.do(
             f"backfill predictions {PREDICTED[0]} to {PREDICTED[-1]}",
-            lambda: api.backfill(dag_ids.predict(PIPELINE), PREDICTED[0], PREDICTED[-1], {"model": "as-of"}, at_once=3),
+            lambda: api.backfill(
+                dag_ids.predict(PIPELINE), PREDICTED[0], PREDICTED[-1], conf={"model": "as-of"}, at_once=3
+            ),
         )
         steps.do(
             f"train again as of {SECOND_TRAINING}: challenger meets champion", lambda: _train(api, SECOND_TRAINING)

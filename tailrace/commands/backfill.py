@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 from zoneinfo import ZoneInfo
 
@@ -20,6 +21,13 @@ from tailrace.spec import registry, zone
 
 if TYPE_CHECKING:
     from tailrace.commands.airflow.api import AirflowApi
+
+TAKEN = {
+    "predict": ("model", "engine", "reason", "dry_run", "force"),
+    "train": ("trials", "engine", "reason", "dry_run", "force"),
+    WAREHOUSE: ("reason", "dry_run"),
+}
+"""The options that a backfill hands on to its runs, by the kind of DAG."""
 
 
 def backfill(
@@ -48,6 +56,8 @@ def backfill(
     as_json: options.Json = False,
 ) -> None:
     """Run every day of a range in a running Airflow, and show the progress. The exit code is 1 if a day failed."""
+    from tailrace.commands.airflow import watch
+
     dag, zone = _backfilled(pipeline, train)
     if cancel:
         _cancel(_airflow(zone), dag, as_json)
@@ -69,9 +79,10 @@ def backfill(
             "The warehouse is backfilled one day at a time, because features depend on earlier days. "
             "Leave --at-once out."
         )
-    rows, problems = _run(
-        _airflow(zone), dag, begin, end, conf, at_once, f"{pipeline}{' --train' if train else ''} --cancel"
-    )
+    api = _airflow(zone)
+    with _going_on_in_airflow(api, dag, f"tailrace backfill {pipeline}{' --train' if train else ''} --cancel"):
+        at_once = at_once or limits.AT_ONCE[dag_ids.kind_of(dag)]
+        rows, problems = watch.run(api, dag, begin, end, conf=conf, at_once=at_once)
     output.table(f"backfill {dag} {begin} to {end}", rows, as_json)
     for problem in problems:
         output.error(problem)
@@ -79,18 +90,13 @@ def backfill(
         raise typer.Exit(1)
 
 
-def _run(
-    api: AirflowApi, dag: str, first: dt.date, last: dt.date, conf: Mapping[str, Any], at_once: int | None, cancel: str
-) -> tuple[list[dict[str, Any]], list[str]]:
-    from tailrace.commands.airflow import watch
-
+@contextmanager
+def _going_on_in_airflow(api: AirflowApi, dag: str, cancel: str) -> Iterator[None]:
+    """Ctrl+C ends this command, but not the backfill: say so, and which command does."""
     try:
-        return watch.run(api, dag, first, last, conf, at_once or limits.AT_ONCE[dag_ids.kind_of(dag)])
+        yield
     except KeyboardInterrupt as interrupted:
-        output.warn(
-            f"The backfill goes on in Airflow ({api.url}/dags/{dag}/backfills). "
-            f"Cancel it with: tailrace backfill {cancel}"
-        )
+        output.warn(f"The backfill goes on in Airflow ({api.url}/dags/{dag}/backfills). Cancel it with: {cancel}")
         raise typer.Exit(130) from interrupted
 
 
@@ -150,13 +156,13 @@ def _warehouse_zone() -> ZoneInfo:
 
 def _conf(dag: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
     """The options that were given, as the DAG's parameters; Airflow's form has the defaults. Raises BadInput."""
-    known = {
-        "predict": {"model", "engine", "reason", "dry_run", "force"},
-        "train": {"trials", "engine", "reason", "dry_run", "force"},
-        WAREHOUSE: {"reason", "dry_run"},
-    }[dag_ids.kind_of(dag)]
+    taken = TAKEN[dag_ids.kind_of(dag)]
     conf = {name: value for name, value in chosen.items() if value}
-    unknown = [f"--{name.replace('_', '-')}" for name in conf if name not in known]
-    if unknown:
-        raise BadInput(f"{dag} takes no {' and no '.join(unknown)}.")
+    refused = [_option(name) for name in conf if name not in taken]
+    if refused:
+        raise BadInput(f"{dag} does not take {' or '.join(refused)}; it takes {', '.join(map(_option, taken))}.")
     return conf
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

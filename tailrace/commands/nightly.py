@@ -96,11 +96,11 @@ def _predict(work: Work, day: dt.date, *, model: str, force: bool, dry_run: bool
     """Score, audit and publish one day; returns its row of the table."""
     from tailrace.stages import audit, publish, score
 
-    scored = score.run(work, day, model=model, force=force or dry_run)
+    scored = score.run(work, day, model=model, force=force, dry_run=dry_run)
     row: dict[str, Any] = {"day": day, "rows": scored.rows, "model": scored.model_version, "psi": None}
     if scored.already:
-        held = work.services.lake.days(work.spec.predictions_table)[day]
-        return {**row, "version": held.version, "unchanged": True}
+        commit = work.services.lake.days(work.spec.predictions_table)[day]
+        return {**row, "version": commit.version, "unchanged": True}
     row["psi"] = audit.run(work, day).psi
     if dry_run:
         publish.discard(work, day)

@@ -2,46 +2,44 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from tailrace import days
-from tailrace.champions import model_versions
-from tailrace.commands import options, output, stale_days, training
+from tailrace.commands import options, output, stage_call, stale_days
 from tailrace.errors import BadInput, TailraceError
-from tailrace.lineage import run_tags
 from tailrace.operations import os_errors, people, stage_result_file
 from tailrace.spec import registry
+from tailrace.stages import STAGES
 from tailrace.work import Work
 
-RunId = Annotated[
+Stage = StrEnum("Stage", STAGES)  # type: ignore[misc]
+
+StageModelOption = Annotated[str | None, typer.Option("--model", help=f"score: {options.MODEL} The default is as-of.")]
+TrainingRunOption = Annotated[
+    str | None,
+    typer.Option("--run", help="evaluate, promote: the training run; by default the last one as of the day."),
+]
+DryRunOption = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run", help="train: do not name the version challenger. score: score even if the day is published."
+    ),
+]
+RunIdOption = Annotated[
     str | None, typer.Option("--run-id", help="The staging run: later stages find the staged rows by it.")
 ]
-Asked = Annotated[str, typer.Option("--asked", help="What was requested, as a JSON object; it is recorded.")]
-
-
-class Stage(StrEnum):
-    """The stages `tailrace run` takes."""
-
-    ingest = "ingest"
-    build = "build"
-    validate = "validate"
-    snapshot = "snapshot"
-    train = "train"
-    evaluate = "evaluate"
-    promote = "promote"
-    score = "score"
-    audit = "audit"
-    publish = "publish"
-    monitor = "monitor"
+RequestOption = Annotated[
+    str, typer.Option("--request", help="What was requested, as a JSON object; it is recorded with the results.")
+]
+ResultOption = Annotated[
+    Path | None, typer.Option(help="Also write the result or the error to this file, in at most 4096 bytes.")
+]
 
 
 def run(
@@ -49,80 +47,40 @@ def run(
     pipeline: options.Pipeline,
     date: options.Date,
     to: options.To = None,
-    model: options.ModelOption = model_versions.AS_OF,
+    model: StageModelOption = None,
     trials: options.Trials = None,
-    run_id: RunId = None,
-    training_run: Annotated[
-        str | None,
-        typer.Option("--run", help="The training run to evaluate or promote; by default the last one as of the day."),
-    ] = None,
-    engine: options.EngineOption = None,
+    training_run: TrainingRunOption = None,
     force: options.Force = False,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run", help="Train without naming the version challenger; score even if the day is published."
-        ),
-    ] = False,
-    asked: Asked = "{}",
-    result: Annotated[
-        Path | None, typer.Option(help="Also write the result or the error to this file, in at most 4096 bytes.")
-    ] = None,
+    dry_run: DryRunOption = False,
+    run_id: RunIdOption = None,
+    engine: options.EngineOption = None,
+    request: RequestOption = "{}",
+    result: ResultOption = None,
     as_json: options.Json = False,
 ) -> None:
-    """Run one stage of a pipeline for a day or a range of days. ingest and build work for all pipelines."""
+    """Run one stage of a pipeline for a day or a range of days. ingest and build work for all pipelines.
+
+    --model, --trials, --run, --force and --dry-run are for some stages only; the others refuse them.
+    """
     if result and not result.parent.is_dir():
         raise BadInput(f"--result is {str(result)!r}, but there is no folder {str(result.parent)!r}.")
+    chosen = {"model": model, "trials": trials, "training_run": training_run, "force": force, "dry_run": dry_run}
+    given = {name: value for name, value in chosen.items() if value is not None and value is not False}
     applications: list[str] = []
     with _errors_also_in(result, applications):
-        services, spec = options.services(engine, applications.append), registry.get(pipeline)
+        stage_call.check(stage, given)
+        work = Work(
+            services=options.services(engine, applications.append),
+            spec=registry.get(pipeline, estimators=stage == "train"),
+            run_id=_run_id(run_id),
+            request=_request(request),
+        )
         first, last = options.day_range(date, to)
-        work = Work(services=services, spec=spec, run_id=_run_id(run_id), request=_asked(asked))
-        chosen = Chosen(model=model, trials=trials, training_run=training_run, force=force, dry_run=dry_run)
-        rows = _run_stage(stage, work, first, last, chosen=chosen)
+        rows = _rows(stage_call.call_for_days(stage, work, first, last, given))
     if result:
         stage_result_file.write_result(result, rows, "".join(applications[-1:]))
-    stale_days.warn(stage, services, spec, first, last)
+    stale_days.warn(stage, work.services, work.spec, first, last)
     output.table(f"{stage.value} {pipeline}", rows, as_json)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Chosen:
-    """What `tailrace run` was asked for besides the stage, the pipeline and the days."""
-
-    model: str
-    trials: int | None
-    training_run: str | None
-    force: bool
-    dry_run: bool
-
-
-def _run_stage(stage: Stage, work: Work, first: dt.date, last: dt.date, *, chosen: Chosen) -> list[Any]:
-    from tailrace.stages import audit, build, evaluate, ingest, monitor, promote, publish, score, snapshot, validate
-
-    if stage is Stage.ingest:
-        return [ingest.run(work.services, first, last)]
-    if stage is Stage.build:
-        return [build.brief(node) for node in build.run(work.services, first, last).nodes]
-    if stage is Stage.validate:
-        return [validate.run(work, first, last)]
-
-    def training_run(day: dt.date) -> str:
-        return _latest_run(work, day) if chosen.training_run is None else chosen.training_run
-
-    each_day: dict[Stage, Callable[[dt.date], Any]] = {
-        Stage.snapshot: lambda day: snapshot.run(work, day),
-        Stage.train: lambda day: training.train_with_progress(
-            work, day, trials=chosen.trials, force=chosen.force, challenge=not chosen.dry_run
-        ),
-        Stage.evaluate: lambda day: evaluate.run(work, training_run(day)),
-        Stage.promote: lambda day: promote.run(work, training_run(day), recorded_at=options.now()),
-        Stage.score: lambda day: score.run(work, day, model=chosen.model, force=chosen.force or chosen.dry_run),
-        Stage.audit: lambda day: audit.run(work, day),
-        Stage.publish: lambda day: publish.run(work, day),
-        Stage.monitor: lambda day: monitor.run(work, day),
-    }
-    return [each_day[stage](day) for day in days.span(first, last)]
 
 
 @contextmanager
@@ -137,26 +95,19 @@ def _errors_also_in(file: Path | None, applications: Sequence[str]) -> Iterator[
         raise
 
 
-def _asked(text: str) -> dict[str, str]:
+def _rows(results: Sequence[Any]) -> list[Any]:
+    """The rows that show the results: those of the result's own `summary`, else the result itself."""
+    return [row for result in results for row in (result.summary() if hasattr(result, "summary") else [result])]
+
+
+def _request(text: str) -> dict[str, str]:
     try:
-        held = json.loads(text)
+        request = json.loads(text)
     except (ValueError, RecursionError):
-        held = None
-    if not isinstance(held, dict):
-        raise BadInput(f"--asked is {text!r}; it must be a JSON object.")
-    return {people.plain_text(name): people.plain_text(value) for name, value in held.items()}
-
-
-def _latest_run(work: Work, day: dt.date) -> str:
-    """The last finished training run as of a day. Raises BadInput if there is none."""
-    spec = work.spec
-    for record in work.services.tracker.runs(spec.name):
-        if record.status == "finished" and record.tags.get(run_tags.DAY) == str(day):
-            return record.run_id
-    raise BadInput(
-        f"{spec.name} has no finished training run as of {day}; "
-        f"run one with: tailrace run train {spec.name} --date {day}."
-    )
+        request = None
+    if not isinstance(request, dict):
+        raise BadInput(f"--request is {text!r}; it must be a JSON object.")
+    return {people.plain_text(name): people.plain_text(value) for name, value in request.items()}
 
 
 def _run_id(given: str | None) -> str:

@@ -122,7 +122,7 @@ def train(run: TaskRun) -> Sequence[Any]:
         trials=requested.trials,
         on_trial=_log_trial,
         force=requested.force,
-        challenge=not requested.dry_run,
+        dry_run=requested.dry_run,
     )
     return [trained]
 
@@ -180,9 +180,11 @@ def score(run: TaskRun) -> Sequence[Any]:
     from tailrace.stages import score as stage
 
     requested, work = run.request, run.work
-    force = requested.force or requested.dry_run
     _warn(staleness.warning(work.services, work.spec, requested.first, requested.last))
-    return [stage.run(work, day, model=requested.model, force=force) for day in requested.span]
+    return [
+        stage.run(work, day, model=requested.model, force=requested.force, dry_run=requested.dry_run)
+        for day in requested.span
+    ]
 
 
 def _last_report(run: TaskRun, rows: Rows) -> Links:

@@ -23,6 +23,10 @@ class Built:
     def statuses(self) -> Mapping[str, int]:
         return dict(Counter(node.status for node in self.nodes))
 
+    def summary(self) -> list[dict[str, Any]]:
+        """A row for each node, without SQL and log."""
+        return [brief(node) for node in self.nodes]
+
 
 def run(
     services: Services,

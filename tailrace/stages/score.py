@@ -45,11 +45,12 @@ def run(
     *,
     model: str = model_versions.AS_OF,
     force: bool = False,
+    dry_run: bool = False,
 ) -> Scored:
     """Stage the day's predictions, unless they are published from these very features by this very version.
 
-    `force` scores them all the same. The request goes into the commit.
-    Raises UpstreamMissing, NoChampion, UnknownName, ModelGone, SignatureMismatch, StorageFull.
+    `force` and `dry_run`, of which nothing will be published, score them all the same. The request goes into the
+    commit. Raises UpstreamMissing, NoChampion, UnknownName, ModelGone, SignatureMismatch, StorageFull.
     """
     services, spec, run_id = work.services, work.spec, work.run_id
     lake = services.lake
@@ -60,7 +61,7 @@ def run(
         )
     chosen = model_versions.resolve(services, spec, day, model)
     pin = lake.pin(spec.features_table, first=day, last=day)
-    if not force and (held := _published(work, day, chosen.model, pin)) is not None:
+    if not (force or dry_run) and (held := _published(work, day, chosen.model, pin)) is not None:
         by = held.metadata["run_id"]
         already = (
             f"{spec.predictions_table} of {day} is already published by {by} from the same "

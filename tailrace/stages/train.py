@@ -61,11 +61,11 @@ def run(
     trials: int | None = None,
     on_trial: Callable[[Trial], None] = lambda trial: None,
     force: bool = False,
-    challenge: bool = True,
+    dry_run: bool = False,
 ) -> TrainingResult:
     """Train as of `day`, unless a registered version has the same inputs; `force` trains all the same.
 
-    `challenge=False` registers the version without naming it challenger. The request goes into the training
+    With `dry_run` the version is registered but not named challenger. The request goes into the training
     run's tags, or those of the earlier run that stands. Raises UpstreamMissing, LookAhead, TrainingFailed,
     TrackerUnavailable.
     """
@@ -76,7 +76,7 @@ def run(
     inputs = inputs_of(spec, day, digests=data.digests, seed=seed, trials=budget)
     tracker = services.tracker
     if not force and (earlier := _earlier(work, inputs)) is not None:
-        if challenge:
+        if not dry_run:
             # It may have been trained by a dry run.
             tracker.set_alias(spec.name, model_versions.CHALLENGER, earlier.version)
         if work.request:
@@ -110,7 +110,7 @@ def run(
             metrics=metrics,
             params={"trials": budget, "seed": seed},
         )
-        if challenge:
+        if not dry_run:
             tracker.set_alias(spec.name, model_versions.CHALLENGER, version)
     except BaseException:
         # If the tracker is what failed, the next run closes this one.

@@ -112,22 +112,22 @@ def context(**params):
         (
             "score",
             {"model": "as-of", "engine": "spark", "force": True},
-            ["--model", "as-of", "--engine", "spark", "--force"],
+            ["--engine", "spark", "--model", "as-of", "--force"],
         ),
         ("train", {"trials": 5, "dry_run": True}, ["--trials", "5", "--dry-run"]),
-        ("evaluate", {"trials": None}, ["--run", "r1"]),
+        ("evaluate", {"trials": 5, "force": True, "dry_run": True}, ["--run", "r1"]),
     ],
 )
-def test_a_pod_runs_what_the_run_was_asked_for(in_pods, stage, params, more):
+def test_a_pod_runs_what_was_requested_of_the_options_its_stage_takes(in_pods, stage, params, more):
     task = tasks()[stage]
     task.training_run = "r1" if stage == "evaluate" else None
-    *command, flag, asked, last = task.arguments(context(reason="say 'why'; $HOME", **params))
+    *command, flag, requested, last = task.arguments(context(reason="say 'why'; $HOME", **params))
     assert command == [
         *("tailrace", "run", stage, "flight_delay", "--date", "2013-03-10"),
         *("--run-id", "predict__flight_delay/backfill 1", *more),
     ]
-    assert (flag, last) == ("--asked", "--json")
-    assert json.loads(asked)["reason"] == "say 'why'; $HOME"
+    assert (flag, last) == ("--request", "--json")
+    assert json.loads(requested)["reason"] == "say 'why'; $HOME"
 
 
 def test_a_pod_scores_a_range_and_must_hand_back_every_day(in_pods, monkeypatch):

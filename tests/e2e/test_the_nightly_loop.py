@@ -28,7 +28,7 @@ def test_dags_test_published_the_day(home):
 
 def test_a_backfill_and_a_trigger_give_the_same_tables(home, api):
     before = published(home)
-    api.backfill(PREDICT, TRAINED, NEXT, {"model": "as-of"}, at_once=2)
+    api.backfill(PREDICT, TRAINED, NEXT, conf={"model": "as-of"}, at_once=2)
     after = published(home)
     assert list(after) == [TRAINED, NEXT]
     assert after[TRAINED] == before[TRAINED], "the same bytes make no commit"

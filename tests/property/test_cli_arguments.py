@@ -97,8 +97,8 @@ COMMANDS = [
     wrong(f"{RUN} --to=WRONG", NOT_A_DAY | st.dates(max_value=dt.date(2013, 1, 31)).map(str)),
     wrong(f"{RUN} --model=WRONG", NOT_A_MODEL),
     wrong(f"{RUN} --engine=WRONG", NOT_AN_ENGINE),
-    wrong(f"{RUN} --trials=WRONG", NOT_A_COUNT),
-    wrong(f"{RUN} --asked=WRONG", NOT_AN_OBJECT),
+    wrong(f"run train {PIPELINE} {NIGHT} --trials=WRONG", NOT_A_COUNT),
+    wrong(f"{RUN} --request=WRONG", NOT_AN_OBJECT),
     wrong(f"{RUN} --result=/nowhere/WRONG/x", TEXT.map(lambda text: text.replace("/", ""))),
     wrong(f"run evaluate {PIPELINE} {NIGHT} --run=WRONG", TEXT),
     wrong("warehouse --date=WRONG", NOT_A_DAY),
@@ -204,14 +204,14 @@ def test_what_people_write_is_kept_on_one_line_that_can_be_stored_and_shown(said
     assert [letter for letter in said if letter.isalnum()][:50] == [letter for letter in kept if letter.isalnum()][:50]
 
 
-def test_reasons_and_what_was_asked_are_cleaned_where_they_enter(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reasons_and_requests_are_cleaned_where_they_enter(monkeypatch: pytest.MonkeyPatch) -> None:
     kept: dict[str, object] = {}
-    monkeypatch.setattr(nightly, "_predict", lambda *given, **more: kept.update(given[4]) or {"day": DAY})
+    monkeypatch.setattr(nightly, "_predict", lambda work, *given, **more: kept.update(work.request) or {"day": DAY})
     monkeypatch.setenv("LOGNAME", "an\x1b[31mn")
     with pytest.raises(SystemExit, match="0"):
         call(["predict", PIPELINE, f"--date={DAY}", "--reason=two\nlines \x1b[2J\u202ehere\ud800"])
     assert kept == {"triggered_by": "an[31mn", "reason": "two lines [2Jhere", "model": "as-of"}
-    assert stages._asked('{"reason": "a\\u001b[0m b\\n c"}') == {"reason": "a[0m b c"}
+    assert stages._request('{"reason": "a\\u001b[0m b\\n c"}') == {"reason": "a[0m b c"}
 
 
 def test_a_file_where_a_folder_should_be_is_said_in_a_sentence(

@@ -125,7 +125,7 @@ def test_a_training_that_is_recognised_keeps_both_requests(loop):
 def test_a_training_for_the_eyes_alone_names_no_challenger(loop):
     services, spec = loop.services, loop.spec
     loop.take()
-    train.run(work(services, spec), TRAINED, seed=1, challenge=False)
+    train.run(work(services, spec), TRAINED, seed=1, dry_run=True)
     (version,) = services.tracker.versions(spec.name)
     assert version.aliases == ()
     # In earnest it is not trained once more, but it is the challenger now.

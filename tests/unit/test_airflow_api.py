@@ -90,7 +90,7 @@ def api(answers, monkeypatch) -> AirflowApi:
 
 def test_a_day_whose_night_is_under_way_is_told_as_left_out(api, answers):
     answers.under_way = {"2013-02-03": "scheduled__3", "2013-02-09": "scheduled__9"}
-    rows, why = watch.run(api, "train__x", *DAYS, CONF, 1)
+    rows, why = watch.run(api, "train__x", *DAYS, conf=CONF, at_once=1)
     assert [(row["day"], row["state"]) for row in rows] == [
         ("2013-02-02", "success"),
         ("2013-02-03", "left out"),
@@ -101,7 +101,7 @@ def test_a_day_whose_night_is_under_way_is_told_as_left_out(api, answers):
 
 
 def test_a_backfill_that_leaves_nothing_out_says_nothing(api):
-    rows, why = watch.run(api, "train__x", *DAYS, CONF, 1)
+    rows, why = watch.run(api, "train__x", *DAYS, conf=CONF, at_once=1)
     assert [row["state"] for row in rows] == ["success"] * 3
     assert why == []
 
@@ -109,12 +109,12 @@ def test_a_backfill_that_leaves_nothing_out_says_nothing(api):
 def test_runs_that_were_not_given_the_parameters_end_it(api, answers):
     answers.conf = {}
     with pytest.raises(Refused, match="did not hand its parameters on to the runs of 2013-02-02, 2013-02-03"):
-        watch.run(api, "train__x", *DAYS, CONF, 1)
+        watch.run(api, "train__x", *DAYS, conf=CONF, at_once=1)
     assert answers.cancelled
 
 
 def test_a_run_of_an_earlier_backfill_that_was_cleared_since_is_not_one_of_its_own(api, answers):
-    started = api.start_backfill("train__x", *DAYS, CONF, 1)
+    started = api.start_backfill("train__x", *DAYS, conf=CONF, at_once=1)
     answers.conf = {"trials": 16}
     answers.made.append(answers.run("backfill_2013-01-09", "2013-01-09", "running"))
     assert [run.day for run in api.follow(started)] == ["2013-02-02", "2013-02-03", "2013-02-04"]

@@ -93,10 +93,10 @@ class AirflowApi(Connection):
         return {name: address for name, address in links.items() if address}
 
     def backfill(
-        self, dag: str, first: dt.date, last: dt.date, conf: Mapping[str, Any], at_once: int
+        self, dag: str, first: dt.date, last: dt.date, *, conf: Mapping[str, Any], at_once: int
     ) -> dict[str, float]:
         """Backfill a range of days and wait for it; the seconds each day's run took. Raises DagRunFailed."""
-        started = self.start_backfill(dag, first, last, conf, at_once)
+        started = self.start_backfill(dag, first, last, conf=conf, at_once=at_once)
         runs = self.follow(started)
         failed = [run for run in runs if run.state == "failed"]
         if failed:
@@ -104,7 +104,7 @@ class AirflowApi(Connection):
         return {run.day: run.seconds or 0.0 for run in runs}
 
     def start_backfill(
-        self, dag: str, first: dt.date, last: dt.date, conf: Mapping[str, Any], at_once: int
+        self, dag: str, first: dt.date, last: dt.date, *, conf: Mapping[str, Any], at_once: int
     ) -> Backfill:
         """Start a backfill of a range of days, whose runs are given every parameter of the DAG.
 

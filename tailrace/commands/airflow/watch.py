@@ -15,14 +15,14 @@ RESULT_TASKS = {"predict": ("publish", "score"), "train": ("train",), "warehouse
 
 
 def run(
-    api: AirflowApi, dag: str, first: dt.date, last: dt.date, conf: Mapping[str, Any], at_once: int
+    api: AirflowApi, dag: str, first: dt.date, last: dt.date, *, conf: Mapping[str, Any], at_once: int
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Backfill the days and show the progress; a row per day, and a sentence for each that failed or was left out.
 
     Raises BadInput, Unavailable, Refused; after KeyboardInterrupt the backfill goes on in Airflow.
     """
     unfinished = api.unfinished_runs(dag, first, last)
-    started = api.start_backfill(dag, first, last, conf, at_once)
+    started = api.start_backfill(dag, first, last, conf=conf, at_once=at_once)
     runs = _watch(api, started)
     left_out = {day: run for day, run in unfinished.items() if day not in {each.day for each in runs}}
     rows = [_row(api, dag, each) for each in runs] + [_left_out(day) for day in left_out]

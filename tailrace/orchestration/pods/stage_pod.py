@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowRescheduleException
 
-from tailrace import extras, settings
+from tailrace import extras, settings, stages
 from tailrace.errors import ClusterRefused, QuotaUsedUp, TailraceError, TrackerUnavailable
 from tailrace.operations.stage_result_file import StageFailed
 from tailrace.orchestration import request, task_results
@@ -128,16 +128,24 @@ class StagePod(BaseOperator):
         days = self._days(requested)
         command += ["--date", str(days[0]), *(["--to", str(days[-1])] if len(days) > 1 else [])]
         command += ["--run-id", request.run_id(context)]
+        command += ["--engine", requested.engine] if requested.engine else []
+        command += self._options(requested)
+        return [*command, "--request", json.dumps(requested.record()), "--json"]
+
+    def _options(self, requested: request.Request) -> list[str]:
+        """What the run chose of the options that the stage takes."""
         chosen = {
-            "--model": requested.params.get("model"),
-            "--trials": requested.trials,
-            "--engine": requested.engine,
-            "--run": self.training_run,
+            "model": requested.params.get("model"),
+            "trials": requested.trials,
+            "training_run": self.training_run,
+            "force": requested.force,
+            "dry_run": requested.dry_run,
         }
-        command += [word for name, value in chosen.items() if value for word in (name, str(value))]
-        command += ["--force"] if requested.force else []
-        command += ["--dry-run"] if requested.dry_run else []
-        return [*command, "--asked", json.dumps(requested.record()), "--json"]
+        words: list[str] = []
+        for name in stages.options_of(self.task_id):
+            if value := chosen[name]:
+                words += [stages.OPTIONS[name]] if value is True else [stages.OPTIONS[name], str(value)]
+        return words
 
     def _days(self, requested: request.Request) -> list[Any]:
         """Of a range, only scoring works day by day; a training has one day."""
