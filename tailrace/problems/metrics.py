@@ -1,4 +1,4 @@
-"""What predicted probabilities are judged by."""
+"""Metrics of predicted probabilities."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 METRICS = {"roc_auc": True, "pr_auc": True, "log_loss": False, "brier": False}
-"""Metric name -> whether more is better. A spec's gate and search take these names."""
+"""Metric name -> whether higher is better. A spec's gate and search use these names."""
 
 
 def measure(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
     """Every metric of scores (float, 0..1) against boolean labels of the same length.
 
-    roc_auc and pr_auc (average precision) are NaN where the labels hold one class only.
+    roc_auc and pr_auc (average precision) are NaN if all labels have the same class.
     """
     from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score
 
@@ -30,7 +30,7 @@ def measure(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Distribution:
-    """A distribution as shares of its own deciles: `edges` ascending, one more share than edges."""
+    """A distribution as the shares of its deciles: `edges` are ascending, and there is one more share than edges."""
 
     edges: tuple[float, ...]
     shares: tuple[float, ...]
@@ -46,15 +46,15 @@ class Distribution:
 
     @classmethod
     def from_json(cls, text: str) -> Distribution:
-        held = json.loads(text)
-        return cls(tuple(held["edges"]), tuple(held["shares"]))
+        fields = json.loads(text)
+        return cls(tuple(fields["edges"]), tuple(fields["shares"]))
 
 
 def population_stability_index(expected: Distribution, observed: np.ndarray) -> float:
     """How far scores moved: sum over bins of (o - e) * ln(o / e), with o and e the bins' shares.
 
-    Source: Siddiqi, Credit Risk Scorecards (2006), chapter 10; below 0.1 is commonly read as stable,
-    above 0.25 as shifted. Empty bins count as half a row.
+    Source: Siddiqi, Credit Risk Scorecards (2006), chapter 10; values below 0.1 are commonly read as
+    stable, above 0.25 as shifted. Empty bins count as half a row.
     """
     return index_of_shares(np.array(expected.shares), _shares(np.array(expected.edges), observed))
 

@@ -144,7 +144,7 @@ def test_numbers_that_no_model_takes_are_named_with_their_keys(engine, spec, row
 def test_numbers_that_no_model_takes_are_not_learned_from(learner, spec, rows):
     table, labels = rows[0].slice(0, 400), rows[1].slice(0, 400)
     wrong = replaced(replaced(table, "age", 3, float("inf")), "visits", 5, 2**60)
-    with pytest.raises(SignatureMismatch, match="The rows that churn learns from hold numbers") as raised:
+    with pytest.raises(SignatureMismatch, match="The rows that churn learns from have numbers") as raised:
         train(learner, spec, (wrong, labels))
     assert "column 'age': 1 of 400" in str(raised.value)
     assert "column 'visits': 1 of 400" in str(raised.value)

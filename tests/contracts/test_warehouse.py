@@ -451,7 +451,7 @@ def test_a_file_that_another_process_holds_is_busy(site: Site) -> None:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
         for use in (lambda: site.warehouse.read(FEATURES, LAST, []), lambda: site.warehouse.build(LAST, LAST)):
-            with pytest.raises(WarehouseBusy, match=f"held by process {holder.pid}"):
+            with pytest.raises(WarehouseBusy, match=f"in use by process {holder.pid}"):
                 use()
         holder.communicate(b"\n", timeout=60)
 

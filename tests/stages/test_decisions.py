@@ -172,7 +172,7 @@ class TestTheCard:
             "version 1",
             "95 % intervals",
             "plan = pro",
-            "came true",
+            "true share",
             "within 3 days",
             "2013-01-11",
         ):

@@ -5,7 +5,7 @@ function themed(value) {
   if (typeof value === "string") return value.startsWith("--") ? resolved(value) : value;
   if (Array.isArray(value)) return value.map(themed);
   if (value && typeof value === "object") {
-    return Object.fromEntries(Object.entries(value).map(([key, held]) => [key, themed(held)]));
+    return Object.fromEntries(Object.entries(value).map(([key, part]) => [key, themed(part)]));
   }
   return value;
 }
@@ -118,7 +118,7 @@ function request(form) {
 function sentence(status, answer) {
   const detail = answer?.detail ?? answer?.title;
   if (Array.isArray(detail)) return detail.map((each) => `${each.loc?.at(-1) ?? ""}: ${each.msg}`).join(" ");
-  if (status === 401) return "You are not logged in any more. Log in to Airflow and try again.";
+  if (status === 401) return "You are no longer logged in. Log in to Airflow and try again.";
   if (status === 403) return "You have no right to start this. Ask an administrator of Airflow for it.";
   return typeof detail === "string" ? detail : JSON.stringify(detail ?? answer);
 }
@@ -161,7 +161,7 @@ async function send(form) {
     status.append(link);
     link.focus();
   } catch (error) {
-    say(`Airflow could not be reached: ${error.message}. Nothing was started as far as is known.`, "error");
+    say(`Airflow could not be reached: ${error.message}. Probably nothing was started.`, "error");
     button.disabled = false;
   }
 }
@@ -197,12 +197,12 @@ function followAddress() {
       top.history.replaceState(top.history.state, "", `${menu}${rest}${location.search}`);
     }
   } catch {
-    // Another site's frame: neither its theme nor its address is ours.
+    // A frame of another site: its theme and address cannot be read.
   }
 }
 
 followAddress();
-// Plotly is large: everything else works before it is there.
+// Plotly is large: everything else works before it has loaded.
 addEventListener("load", drawAll);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
 document.querySelectorAll(".calendar").forEach(calendar);

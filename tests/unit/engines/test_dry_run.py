@@ -134,7 +134,7 @@ def test_further_sets_of_a_cluster_candidate_are_tried_while_there_is_time(spec,
             {"n_neighbors": 9999},
             "cannot be scored with: Expected n_neighbors",
         ),
-        (GAUSSIAN.estimator, GAUSSIAN.parameters, "cannot be stored: The fitted pipeline holds types that Tailrace"),
+        (GAUSSIAN.estimator, GAUSSIAN.parameters, "cannot be stored: The fitted pipeline contains types that Tailrace"),
     ],
 )
 def test_a_candidate_that_fails_is_named_with_its_step(spec, estimator, parameters, expected):
