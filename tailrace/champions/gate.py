@@ -47,6 +47,7 @@ class Decision:
 def decide(
     gate: Gate,
     labels: np.ndarray,
+    *,
     challenger: np.ndarray,
     champion: np.ndarray | None,
     slices: Mapping[str, np.ndarray],

@@ -101,7 +101,7 @@ def run(
             ReproducedValue(role, record.tags[f"{run_tags.INPUT}{role}"], why) for role, why in unreadable.items()
         ]
         return made(inputs=tuple(inputs), results=())
-    loaded = training_set.load(services.lake, services.engine, spec, day, chosen)
+    loaded = training_set.load(services.lake, services.engine, spec, day, pins=chosen)
     seed, trials = int(record.tags[run_tags.INPUT + "seed"]), int(record.tags[run_tags.INPUT + "trials"])
     trained, scores = fit_best(services, spec, loaded, seed=seed, trials=trials, on_trial=on_trial)
     metrics = measure(holdout_labels(loaded), scores)

@@ -60,12 +60,12 @@ def run(work: Work, training_run: str) -> Evaluated:
     champion_version = against.version if against and not gone else None
     champion = model_versions.load(services, spec, champion_version) if champion_version else None
     both = _with_features_of(work, champion) if champion else spec
-    data = training_set.load(services.lake, services.engine, both, day, pins.from_tags(record.tags))
+    data = training_set.load(services.lake, services.engine, both, day, pins=pins.from_tags(record.tags))
     labels = holdout_labels(data)
     scores = predict(challenger, data.holdout)
     champion_scores = predict(champion, data.holdout) if champion else None
     slices = _slices(spec, data)
-    decision = gate.decide(spec.gate, labels, scores, champion_scores, slices)
+    decision = gate.decide(spec.gate, labels, challenger=scores, champion=champion_scores, slices=slices)
     if gone:
         decision = gate.left_to_a_person(decision, f"{gone} {_by_hand(spec, training_run)}")
     intervals = bootstrap_intervals(labels, scores, champion_scores, seed=int(record.tags[run_tags.INPUT + "seed"]))

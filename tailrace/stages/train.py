@@ -72,7 +72,7 @@ def run(
     services, spec = work.services, work.spec
     budget = trials or spec.search.trials
     pins = training_set.pin_inputs(services.lake, spec, day)
-    data = training_set.load(services.lake, services.engine, spec, day, pins)
+    data = training_set.load(services.lake, services.engine, spec, day, pins=pins)
     inputs = inputs_of(spec, day, digests=data.digests, seed=seed, trials=budget)
     tracker = services.tracker
     if not force and (earlier := _earlier(work, inputs)) is not None:

@@ -100,7 +100,7 @@ def pin_inputs(lake: LakeReader, spec: PipelineSpec, day: dt.date) -> dict[str, 
     return pins
 
 
-def load(lake: LakeReader, engine: Engine, spec: PipelineSpec, day: dt.date, pins: Mapping[str, Pin]) -> TrainingSet:
+def load(lake: LakeReader, engine: Engine, spec: PipelineSpec, day: dt.date, *, pins: Mapping[str, Pin]) -> TrainingSet:
     """The training set as of `day` from pinned inputs. Raises LookAhead, KeysRepeated, TrainingFailed, PinLost."""
     key, features, outcome = spec.features.key, spec.features, spec.outcome
     feature_columns = [*key, "ds", features.event_time, features.known_at, *features.columns]

@@ -72,7 +72,7 @@ def filled(spec, *corrections: dict) -> MemoryLake:
 def labels(spec, engine, lake, day: dt.date) -> dict[str, bool]:
     """The labels of the holdout, by key, training as of a day."""
     pins = training_set.pin_inputs(lake, spec, day)
-    holdout = training_set.load(lake, engine, spec, day, pins).holdout
+    holdout = training_set.load(lake, engine, spec, day, pins=pins).holdout
     return dict(zip(holdout["customer"].to_pylist(), holdout[LABEL].to_pylist(), strict=True))
 
 

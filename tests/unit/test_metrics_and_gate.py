@@ -20,41 +20,46 @@ GATE = Gate(metric="roc_auc", floor=0.6, slices=("plan",))
 
 
 def test_the_first_good_model_is_promoted():
-    assert decide(GATE, LABELS, GOOD, None, SLICES).verdict == "promote"
+    assert decide(GATE, LABELS, challenger=GOOD, champion=None, slices=SLICES).verdict == "promote"
 
 
 def test_a_model_below_the_floor_is_refused_and_told_how_far_off():
-    decision = decide(GATE, LABELS, BAD, None, SLICES)
+    decision = decide(GATE, LABELS, challenger=BAD, champion=None, slices=SLICES)
     assert decision.verdict == "refuse"
     assert "at least 0.6 is needed" in decision.broken()[0]
 
 
 def test_an_equal_model_does_not_replace_the_champion():
-    assert decide(GATE, LABELS, GOOD, GOOD, SLICES).verdict == "keep"
+    assert decide(GATE, LABELS, challenger=GOOD, champion=GOOD, slices=SLICES).verdict == "keep"
 
 
 def test_a_margin_is_needed_in_full():
     better = np.clip(LABELS * 0.42 + (GOOD - LABELS * 0.4), 0, 1)
-    assert decide(GATE, LABELS, better, GOOD, SLICES).verdict == "promote"
-    assert decide(Gate(floor=0.6, margin=0.3), LABELS, better, GOOD, SLICES).verdict == "keep"
+    assert decide(GATE, LABELS, challenger=better, champion=GOOD, slices=SLICES).verdict == "promote"
+    assert (
+        decide(Gate(floor=0.6, margin=0.3), LABELS, challenger=better, champion=GOOD, slices=SLICES).verdict == "keep"
+    )
 
 
 def test_a_slice_that_falls_keeps_the_champion():
     # Better overall, much worse for the free plan.
     worse_for_free = np.where(SLICES["plan"] == "free", np.where(RANDOM.random(2000) < 0.5, GOOD, BAD), LABELS * 1.0)
-    decision = decide(GATE, LABELS, worse_for_free, GOOD, SLICES)
+    decision = decide(GATE, LABELS, challenger=worse_for_free, champion=GOOD, slices=SLICES)
     assert decision.verdict == "keep"
     assert any("plan = free" in sentence for sentence in decision.broken())
 
 
 def test_less_is_better_for_losses():
     gate = Gate(metric="log_loss", floor=0.7)
-    assert decide(gate, LABELS, GOOD, np.full(2000, 0.5), SLICES).verdict == "promote"
-    assert decide(Gate(metric="log_loss", floor=0.1), LABELS, GOOD, None, SLICES).verdict == "refuse"
+    assert decide(gate, LABELS, challenger=GOOD, champion=np.full(2000, 0.5), slices=SLICES).verdict == "promote"
+    assert (
+        decide(Gate(metric="log_loss", floor=0.1), LABELS, challenger=GOOD, champion=None, slices=SLICES).verdict
+        == "refuse"
+    )
 
 
 def test_a_decision_survives_the_tracker():
-    decision = decide(GATE, LABELS, GOOD, BAD, SLICES)
+    decision = decide(GATE, LABELS, challenger=GOOD, champion=BAD, slices=SLICES)
     assert Decision.from_json(decision.to_json()) == decision
 
 

@@ -117,7 +117,7 @@ def elsewhere(monkeypatch):
 
 
 def load(lake, engine, spec):
-    return training_set.load(lake, engine, spec, DAY, training_set.pin_inputs(lake, spec, DAY))
+    return training_set.load(lake, engine, spec, DAY, pins=training_set.pin_inputs(lake, spec, DAY))
 
 
 def changed(table: pa.Table, **columns: pa.Array) -> pa.Table:
