@@ -39,7 +39,7 @@ FEW = {"n_estimators": 5, "max_iter": 50, "numTrees": 5, "maxIter": 5}
 
 SEED = 0
 FIT, PREDICT, STORE = "cannot be fitted", "cannot be scored with", "cannot be stored"
-OTHERWISE = "would be trained otherwise than the spec says"
+OTHERWISE = "would not be trained as the spec says"
 
 
 @dataclass(frozen=True)

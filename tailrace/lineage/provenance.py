@@ -16,7 +16,7 @@ from tailrace.settings import find_project
 
 UNKNOWN = "unknown"
 REQUEST_NOTE = "request_"
-"""Before the names of a request's fields in a commit's metadata."""
+"""Prefix of the names of a request's fields in a commit's metadata."""
 
 
 @functools.cache

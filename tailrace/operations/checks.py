@@ -15,7 +15,7 @@ SUITES = ("features", "outcomes", "predictions")
 
 
 def check_all(services: Services, note: Callable[[str], None] = log.info) -> list[dict[str, object]]:
-    """A row per pipeline; `note` is given a sentence for what could not be checked here, which is no problem.
+    """A row per pipeline; `note` receives a sentence for each thing that could not be checked here.
 
     Raises SpecError with the problems of all specs, candidates and suites together.
     """

@@ -79,8 +79,8 @@ def tailrace_error(request: Request, error: Exception) -> HTMLResponse:
     """A Tailrace error as a page."""
     if isinstance(error, UnknownName):
         return shown(request, "problem", 404, title=TITLES[404], message=str(error), code=404)
-    asked_wrongly = isinstance(error, BadInput) and not isinstance(error, SettingsError)
-    status, title = (400, "This cannot be shown") if asked_wrongly else (503, "There is no data now")
+    bad_request = isinstance(error, BadInput) and not isinstance(error, SettingsError)
+    status, title = (400, "This cannot be shown") if bad_request else (503, "No data is available now")
     return shown(request, "problem", status, title=title, message=str(error), code=status)
 
 

@@ -112,7 +112,7 @@ class Landing:
         """Remove partial files of writers that were killed; returns how many. Raises LakeUnavailable."""
         before, removed = dt.datetime.now(dt.UTC) - older_than, 0
         for table in self.schemas:
-            with self._reading(f"what was left behind of {table}"):
+            with self._reading(f"the unfinished files of {table}"):
                 for partial in self._files.glob(f"{self._path}/{table}/ds=*/part-0.parquet.*.partial"):
                     if self._files.modified(partial) < before:
                         self._files.rm(partial)

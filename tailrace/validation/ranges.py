@@ -93,5 +93,5 @@ def _observed(failed: Mapping[dt.date, ExpectationResult]) -> str:
     days = list(failed)
     rest = days[DAYS_DETAILED:]
     detailed = [f"{failed[day].observed} on {day}" for day in days[:DAYS_DETAILED]]
-    others = [f"not as expected either on {ranges(rest, ' to ')}"] if rest else []
+    others = [f"also not as expected on {ranges(rest, ' to ')}"] if rest else []
     return "; ".join([*detailed, *others])

@@ -63,7 +63,7 @@ def observed_columns(missing: Sequence[str], unexpected: Sequence[str]) -> str:
     if missing:
         parts.append(f"missing {', '.join(sorted(missing))}")
     if unexpected:
-        parts.append(f"also {', '.join(sorted(unexpected))}")
+        parts.append(f"unexpected {', '.join(sorted(unexpected))}")
     return "; ".join(parts) or "those columns"
 
 

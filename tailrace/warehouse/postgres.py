@@ -165,7 +165,7 @@ class PostgresWarehouse(DbtWarehouse):
     def _ready(self, first: dt.date, last: dt.date) -> Iterator[None]:
         """Take the lock for building in this database, on any host, and copy the days."""
         with closing(self._connect()) as connection:
-            with self._translated(f"copying what was landed for {first}..{last}"):
+            with self._translated(f"copying the landed files of {first}..{last}"):
                 self._lock(connection)
                 self._copy(connection, first - self._look_back, last)
             self._session = connection
@@ -266,7 +266,7 @@ class PostgresWarehouse(DbtWarehouse):
         """The error if a message says that the server is down or rejects this installation."""
         for message in messages:
             if _LOST_LOCK in message:
-                return self._lock_is_lost("seen before a day was replaced")
+                return self._lock_is_lost("noticed before a day was replaced")
             if _TURNED_AWAY.search(message):
                 return self._turned_away(message)
             if _GONE.search(message):

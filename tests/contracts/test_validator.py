@@ -196,7 +196,7 @@ BROKEN = [
         expect("table_columns_to_match_set", column_set=["flight_key", "speed"], exact_match=False),
         None,
         "at least the columns flight_key, speed",
-        "missing speed; also departure, distance, known_at, late, origin",
+        "missing speed; unexpected departure, distance, known_at, late, origin",
         [],
     ),
 ]
@@ -297,7 +297,7 @@ def test_a_range_names_the_days_that_fail_and_what_was_found(make: Callable[[Pat
     assert observed == {
         0: "100 % null (10 of 10) on 2013-01-16; 90 % null (9 of 10) on 2013-01-18",
         10: "100 % not as expected (10 of 10) on 2013-01-15; 100 % not as expected (10 of 10) on 2013-01-16; "
-        "100 % not as expected (10 of 10) on 2013-01-18; not as expected either on 2013-01-19",
+        "100 % not as expected (10 of 10) on 2013-01-18; also not as expected on 2013-01-19",
         12: "0 on 2013-01-17",
         13: "column 'speed' is missing",
     }

@@ -31,7 +31,7 @@ class Progress:
     """Failed attempts; Spark repeats them."""
 
     def __str__(self) -> str:
-        failures = f", {self.failed} failed and tried again" if self.failed else ""
+        failures = f", {self.failed} failed and were repeated" if self.failed else ""
         return f"{self.stage}: {self.done} of {self.total} tasks done{failures}"
 
 

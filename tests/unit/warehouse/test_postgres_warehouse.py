@@ -338,7 +338,7 @@ def test_a_statement_that_the_server_stops_is_worth_a_retry(blocked: Site, limit
     blocked.server.execute(f"alter role {blocked.made.user} set {limit} = '100ms'")
     with pytest.raises(Unavailable, match=f"stopped a statement while reading flights of {DAY}: .*{said}"):
         blocked.warehouse().read("flights", DAY, [])
-    with pytest.raises(Unavailable, match=f"stopped a statement while copying what was landed for {DAY}.*{said}"):
+    with pytest.raises(Unavailable, match=f"stopped a statement while copying the landed files of {DAY}.*{said}"):
         blocked.warehouse().build(DAY, DAY)
 
 
