@@ -228,7 +228,7 @@ class TestRefusals:
             score.run(work(services, spec, "p"), LATER)
         with pytest.raises(UnknownName, match="version of model churn '9'"):
             score.run(work(services, spec, "p"), LATER, model="9")
-        with pytest.raises(BadInput, match="ask for 'as-of', 'current' or a version number"):
+        with pytest.raises(BadInput, match="use 'as-of', 'current' or a version number"):
             score.run(work(services, spec, "p"), LATER, model="latest")
         with pytest.raises(UnknownName):
             evaluate.run(work(services, spec), "nothing")
