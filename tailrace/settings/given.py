@@ -19,11 +19,7 @@ class Given:
 
     def __init__(self, environment: Mapping[str, str], file: Mapping[str, str], problems: list[str]) -> None:
         self._texts = {**file, **environment}
-        self._labels = {
-            setting.variable: project_file.label(setting.key)
-            for setting in every_setting()
-            if setting.variable in file and setting.variable not in environment
-        }
+        self._in_file = file.keys() - environment.keys()
         self.problems = problems
 
     def __contains__(self, variable: str) -> bool:
@@ -35,7 +31,9 @@ class Given:
 
     def label(self, variable: str) -> str:
         """The setting as messages name it: its variable, or its key in tailrace.toml if it is set there."""
-        return self._labels.get(variable, variable)
+        if variable not in self._in_file:
+            return variable
+        return next(project_file.label(one.key) for one in every_setting() if one.variable == variable)
 
     def wrong(self, variable: str, said: str) -> None:
         """Add the problem that the setting, named first, has."""

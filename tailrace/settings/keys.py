@@ -60,10 +60,16 @@ def every_setting() -> tuple[Setting, ...]:
     )
 
 
+@functools.cache
+def by_key() -> Mapping[str, Setting]:
+    return {setting.key: setting for setting in every_setting()}
+
+
 def _setting(key: str, variable: str, annotation: str) -> Setting:
     return Setting(variable, key, _TYPES.get(annotation, str), key in _PLACES, key in _SECRETS)
 
 
+@functools.cache
 def variables() -> tuple[str, ...]:
     """The names of all variables that set something."""
     return (f"{PREFIX}PROJECT", *(setting.variable for setting in every_setting()))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tailrace.errors import did_you_mean
-from tailrace.settings.keys import TABLES, Setting, every_setting
+from tailrace.settings.keys import TABLES, Setting, by_key
 from tailrace.settings.locations import sqlite_file
 from tailrace.settings.project import FILE, Project
 
@@ -47,7 +47,7 @@ def label(key: str) -> str:
 
 def read(project: Project, problems: list[str]) -> dict[str, str]:
     """The settings of the project's file, each as the text its variable would hold; what is wrong goes to problems."""
-    texts, known = {}, {setting.key: setting for setting in every_setting()}
+    texts, known = {}, by_key()
     for key, value in _entries(_document(project.file, problems), problems):
         setting = known.get(key)
         if setting is None:
