@@ -101,8 +101,8 @@ def _slices(
             rules.append(
                 Rule(
                     gain >= -gate.slice_tolerance,
-                    f"{gate.metric} for {column} = {value} ({rows.sum()} rows) is {gain:+.4f} against the champion's; "
-                    f"it may fall by {gate.slice_tolerance:g} at most.",
+                    f"{gate.metric} for {column} = {value} ({rows.sum()} rows) is {gain:+.4f} compared with the "
+                    f"champion's; it may be worse by {gate.slice_tolerance:g} at most.",
                 )
             )
     return rules

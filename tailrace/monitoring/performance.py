@@ -57,7 +57,9 @@ def with_outcomes(lake: LakeReader, spec: PipelineSpec, day: dt.date) -> pa.Tabl
     predictions = lake.read(spec.predictions_table, first=day, last=day, columns=[*key, score]).read_all()
     last = day + dt.timedelta(days=outcome.lag_days + LATE_DAYS)
     if missing := completeness.missing_outcomes(lake, spec, day + dt.timedelta(days=1), last):
-        raise UpstreamMissing(f"{spec.name}: how {day} turned out cannot be measured: {completeness.sentence(missing)}")
+        raise UpstreamMissing(
+            f"{spec.name}: the predictions of {day} cannot be evaluated: {completeness.sentence(missing)}"
+        )
     columns = [*key, outcome.known_at, outcome.label]
     outcomes = lake.read(spec.outcomes_table, first=day, last=last, columns=columns).read_all()
     refuse_repeated_outcomes(spec, outcomes)

@@ -20,7 +20,7 @@ def look_ahead(spec: PipelineSpec, late: int, examples: Sequence[Mapping[str, An
         for row in examples
     )
     return LookAhead(
-        f"{spec.features_table}: {late} rows carry values that were not known when predictions were due, "
+        f"{spec.features_table}: {late} rows contain values that were not known when predictions were due, "
         f"for example {shown}. Correct {spec.name}_features in dbt so that "
         f"{spec.features.known_at} is at most 00:00 {spec.schedule.timezone} of ds, and build these days again."
     )

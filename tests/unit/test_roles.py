@@ -189,7 +189,7 @@ def test_look_ahead_is_refused_as_such_and_unknown_moments_with_it(spec):
     late = pa.array([DUE, DUE + dt.timedelta(seconds=1), None], TIME)
     error = refusal(spec, features(known_at=late), outcomes())
     assert isinstance(error, LookAhead)
-    assert "2 rows carry values that were not known when predictions were due" in str(error)
+    assert "2 rows contain values that were not known when predictions were due" in str(error)
 
 
 def test_all_that_is_wrong_with_both_tables_is_told_at_once(spec):
@@ -207,7 +207,7 @@ def test_all_that_is_wrong_with_both_tables_is_told_at_once(spec):
         "1 keys (customer) appear more than once",
         "feature 'age' is inf",
         "feature 'visits' is string",
-        "3 rows carry values that were not known",
+        "3 rows contain values that were not known",
         "key 'customer' is string in churn_features and int64",
         "label 'left' is 2, 3 in 2 rows",
         "churn_outcomes: 'known_at' is date32[day]",

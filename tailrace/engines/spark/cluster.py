@@ -170,7 +170,7 @@ def _refused_requests(settings: SparkSettings) -> list[str]:
         message = found[2]
         if pod_states.exceeds_quota(message) and pod_states.never_fits(message):
             raise ClusterRefused(
-                f"An executor asks for more than the whole quota of the namespace {settings.namespace!r} ({message}); "
+                f"An executor requests more than the total quota of the namespace {settings.namespace!r} ({message}); "
                 "ask for smaller executors (TAILRACE_SPARK_EXECUTOR_CORES, TAILRACE_SPARK_EXECUTOR_MEMORY), or raise "
                 "deploy/kubernetes/base/quota.yaml."
             )

@@ -94,8 +94,8 @@ def _opened(log: str) -> TextIO:
         raise SettingsError(
             "Spark cannot start:",
             [
-                f"TAILRACE_SPARK_LOG is {log!r} and cannot be written ({error.strerror}); name a file in a folder that "
-                "can, or - for standard error."
+                f"TAILRACE_SPARK_LOG is {log!r} and cannot be written ({error.strerror}); name a file in a writable "
+                "folder, or - for standard error."
             ],
         ) from error
 

@@ -113,8 +113,8 @@ def _kubernetes(settings: SparkSettings) -> list[str]:
         problems.append(f"TAILRACE_SPARK_POD_TEMPLATE is {settings.pod_template!r}, and there is no such file.")
     elif settings.pod_template and not isinstance(_pod_spec(settings.pod_template), dict):
         problems.append(
-            f"TAILRACE_SPARK_POD_TEMPLATE is {settings.pod_template!r}, which is no pod in YAML; take "
-            "deploy/kubernetes/base/pod-templates/executor.yaml as it is, or as a start."
+            f"TAILRACE_SPARK_POD_TEMPLATE is {settings.pod_template!r}, which is not a pod in YAML; use "
+            "deploy/kubernetes/base/pod-templates/executor.yaml, unchanged or as a template."
         )
     return problems
 
@@ -148,8 +148,8 @@ def _sizes(settings: SparkSettings) -> list[str]:
         )
     if settings.node_memory and executor_bytes(settings) > bytes_of(settings.node_memory):
         problems.append(
-            f"An executor takes {size_text(executor_bytes(settings))} (TAILRACE_SPARK_EXECUTOR_MEMORY "
-            f"{settings.executor_memory} and what comes on top) and the largest node has {settings.node_memory} "
+            f"An executor needs {size_text(executor_bytes(settings))} (TAILRACE_SPARK_EXECUTOR_MEMORY "
+            f"{settings.executor_memory} plus the overhead) and the largest node has {settings.node_memory} "
             "(TAILRACE_SPARK_NODE_MEMORY): no executor would ever start; ask for less."
         )
     return problems
@@ -159,14 +159,14 @@ def _barrier(settings: SparkSettings, workers: int) -> list[str]:
     problems = []
     if settings.dynamic_allocation:
         problems.append(
-            "TAILRACE_SPARK_DYNAMIC_ALLOCATION is on and a candidate trains distributed: its tasks start all at "
-            "once or never, which Spark refuses with executors that come and go; switch it off."
+            "TAILRACE_SPARK_DYNAMIC_ALLOCATION is on and a candidate trains distributed: its tasks all "
+            "start at once or not at all, and Spark refuses this if the number of executors varies; switch it off."
         )
     slots = slots_of(settings)
     if workers > slots:
         problems.append(
             f"A candidate trains on {workers} workers and {settings.master} runs {slots} tasks at once: it would "
-            "wait for ever; use fewer workers, or raise TAILRACE_SPARK_EXECUTORS or TAILRACE_SPARK_EXECUTOR_CORES."
+            "wait forever; use fewer workers, or raise TAILRACE_SPARK_EXECUTORS or TAILRACE_SPARK_EXECUTOR_CORES."
         )
     return problems
 

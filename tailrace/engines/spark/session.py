@@ -132,8 +132,8 @@ def _prepare_event_log(place: str) -> None:
         raise SettingsError(
             "Spark cannot start:",
             [
-                f"TAILRACE_SPARK_EVENT_LOG is {place!r} and cannot be written ({error.strerror}); name a folder that "
-                "can, or leave it empty for none."
+                f"TAILRACE_SPARK_EVENT_LOG is {place!r} and cannot be written ({error.strerror}); name a "
+                "writable folder, or leave it empty for no event log."
             ],
         ) from error
 

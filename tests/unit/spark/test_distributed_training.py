@@ -327,7 +327,7 @@ def test_what_was_not_known_and_what_repeats_is_refused_in_the_same_words(engine
     put(lake, spec.features_table, dt.date(2013, 3, 11), late)
     here, there = refusals(LookAhead)
     assert here == there
-    assert "2 rows carry values" in here
+    assert "2 rows contain values" in here
 
 
 def test_candidates_of_both_kinds_are_searched_reproduced_and_score_without_spark(engine, spec, lake, tmp_path):

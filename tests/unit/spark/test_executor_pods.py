@@ -63,5 +63,5 @@ def test_executors_wait_for_the_quota_unless_it_can_never_hold_them(monkeypatch)
         return cluster.why_none(SETTINGS, "spark-1")
 
     assert why_none(5) == [f"quota: {said.format(5)}"]
-    with pytest.raises(ClusterRefused, match="asks for more than the whole quota of the namespace 'team'"):
+    with pytest.raises(ClusterRefused, match="requests more than the total quota of the namespace 'team'"):
         why_none(12)

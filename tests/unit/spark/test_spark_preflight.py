@@ -49,7 +49,7 @@ def test_each_problem_is_a_sentence(settings, words):
 
 
 def test_more_workers_than_tasks_at_once_would_wait_for_ever():
-    assert "wait for ever" in preflight.problems_of(LOCAL, distributed=True, workers=3)[0]
+    assert "wait forever" in preflight.problems_of(LOCAL, distributed=True, workers=3)[0]
     assert preflight.problems_of(LOCAL, distributed=False, workers=3) == []
 
 
@@ -118,7 +118,7 @@ def test_executors_hand_over_for_as_long_as_their_template_says(tmp_path):
 def test_a_template_that_is_no_pod_is_said(tmp_path):
     (tmp_path / "pod.yaml").write_text("[")
     problems = preflight.problems_of(replace(KUBERNETES, pod_template=str(tmp_path / "pod.yaml")))
-    assert any("which is no pod in YAML" in problem for problem in problems)
+    assert any("which is not a pod in YAML" in problem for problem in problems)
 
 
 def test_who_authenticates_encrypts():
