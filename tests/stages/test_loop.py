@@ -384,7 +384,7 @@ class TestReproduce:
 class TestTraining:
     def test_a_failed_training_is_closed_as_failed(self, loop, services, spec, monkeypatch):
         loop.take()
-        monkeypatch.setattr(train, "fit", _raise)
+        monkeypatch.setattr(train, "fit_best", _raise)
         with pytest.raises(RuntimeError):
             loop.train(TRAINED)
         (record,) = services.tracker.runs(spec.name)
