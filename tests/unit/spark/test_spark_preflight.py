@@ -37,7 +37,7 @@ def test_good_settings_have_no_problems():
         (replace(KUBERNETES, driver_host=""), "TAILRACE_SPARK_DRIVER_HOST is not set"),
         (replace(KUBERNETES, pod_template="/none.yaml"), "there is no such file"),
         (replace(KUBERNETES, executor_cores=8, node_cores=4), "no executor would ever start"),
-        (replace(KUBERNETES, executor_memory="3g", node_memory="4g"), "takes 4.2 GiB"),
+        (replace(KUBERNETES, executor_memory="3g", node_memory="4g"), "needs 4.2 GiB"),
         (replace(KUBERNETES, dynamic_allocation=True), "switch it off"),
         (replace(LOCAL, native_reader="delta"), "no delta-spark jar is configured"),
     ],
