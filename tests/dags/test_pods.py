@@ -143,10 +143,10 @@ def test_a_pod_scores_a_range_and_must_hand_back_every_day(in_pods, monkeypatch)
 
 
 def configured(**fields):
-    return PodSettings(image="registry.example/tailrace:1", namespace="ml", template=DRIVER_TEMPLATE, **fields)
+    return PodSettings(image="registry.example/tailrace:1", namespace="ml", **fields)
 
 
-def test_the_pod_is_the_template_with_image_and_command():
+def test_the_pod_is_the_librarys_template_with_image_and_command():
     template = yaml.safe_load(DRIVER_TEMPLATE.read_text())
     pod = pod_run.manifest(configured(), ["tailrace", "run"])
     container, before = pod["spec"]["containers"][0], template["spec"]["containers"][0]
