@@ -159,7 +159,7 @@ def test_a_model_of_another_version_that_works_is_loaded_with_a_warning(logistic
     with caplog.at_level(logging.WARNING, "tailrace"):
         assert models.load(tmp_path).predict(batch).equals(logistic.predict(batch))
     (warning,) = caplog.messages
-    assert f"was stored with scikit-learn 1.8.9; here are scikit-learn {sklearn.__version__}" in warning
+    assert f"was stored with scikit-learn 1.8.9; scikit-learn {sklearn.__version__} is installed here" in warning
 
 
 @pytest.mark.parametrize(
