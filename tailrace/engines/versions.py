@@ -53,7 +53,7 @@ def load(folder: Path, description: Mapping[str, Any], read: Callable[[], Model]
         raise SignatureMismatch(_sentence(folder, here, stored, other, error)) from error
     if other:
         log.warning(
-            "The model in %s was stored with %s; %s is installed here. It still loads and predicts; train it again soon.",
+            "The model in %s was stored with %s; %s is installed here. It still loads and predicts. Train it again.",
             folder,
             _listed(other),
             _listed({name: here.get(name, MISSING) for name in other}),
