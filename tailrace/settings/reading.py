@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping
 from dataclasses import fields
@@ -35,11 +36,36 @@ from tailrace.settings.keys import variables
 from tailrace.settings.locations import SQLITE, URL, location, server, tracking_uri, warehouse
 from tailrace.settings.project import Project, find_project
 
+OTHER_VARIABLES = ("JAVA_HOME", "PGPASSWORD", "HOME")
+"""What the settings depend on besides our own variables; HOME for paths that begin with `~`."""
+
 
 def load(environment: Mapping[str, str] = os.environ) -> Settings:
-    """The settings of the project. Raises SettingsError listing everything that is wrong."""
+    """The settings of the project. Raises SettingsError listing everything that is wrong.
+
+    They are read again only if a variable, the working folder or tailrace.toml has changed: a DAG file asks for them
+    several times for each pipeline.
+    """
     problems: list[str] = []
     project = _project(environment, problems)
+    relevant = {name: text for name, text in environment.items() if name.startswith(PREFIX) or name in OTHER_VARIABLES}
+    if problems:
+        return _read(relevant, project, problems)
+    return _unchanged(tuple(sorted(relevant.items())), project, _stamp(project), os.getcwd())  # noqa: PTH109 - faster
+
+
+def _stamp(project: Project) -> tuple[int, int]:
+    """What changes when the project's file does."""
+    status = os.stat(project.file)  # noqa: PTH116
+    return status.st_mtime_ns, status.st_size
+
+
+@functools.lru_cache(maxsize=8)
+def _unchanged(environment: tuple[tuple[str, str], ...], project: Project, stamp: object, folder: str) -> Settings:
+    return _read(dict(environment), project, [])
+
+
+def _read(environment: Mapping[str, str], project: Project, problems: list[str]) -> Settings:
     in_file = {} if problems else project_file.read(project, problems)
     given = Given(_set(environment, problems), in_file, problems)
     home, java_home = _home(given, project), environment.get("JAVA_HOME", "")

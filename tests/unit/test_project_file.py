@@ -210,3 +210,12 @@ def test_the_documented_settings_are_those_there_are():
         table, _, name = key.partition(".")
         if re.fullmatch(r"`[\w*\[\]]+`", documented) and name and not documented.startswith("`TAILRACE"):
             assert documented.strip("`") == str(getattr(defaults[table], name)).lower(), key
+
+
+def test_an_edited_file_is_read_again(tmp_path, monkeypatch):
+    project = new_project(tmp_path, monkeypatch, 'zone = "Europe/Berlin"\n')
+    assert settings.load() is settings.load()
+    project.file.write_text('zone = "Asia/Tokyo"\n')
+    assert settings.load().zone == "Asia/Tokyo"
+    monkeypatch.setenv("TAILRACE_ZONE", "Europe/Paris")
+    assert settings.load().zone == "Europe/Paris"
