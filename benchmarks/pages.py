@@ -35,7 +35,7 @@ from scripts.postgres import Postgres
 from tailrace.champions import promotions
 from tailrace.champions.promotions import Promotion
 from tailrace.lake.delta import DeltaLake
-from tailrace.lineage import dag_ids, pins
+from tailrace.lineage import dag_ids, pins, xcom_keys
 from tailrace.settings import find_project
 from tailrace.spec import PipelineSpec, registry
 from tailrace.stages import monitor
@@ -243,8 +243,6 @@ def _seed_airflow(specs: Sequence[PipelineSpec]) -> None:
     from airflow.utils.session import create_session
     from sqlalchemy import insert, select
 
-    from tailrace.orchestration import task_results
-
     db.initdb()
     at = dt.datetime.now(dt.UTC)
     with create_session(scoped=False) as session:
@@ -259,7 +257,7 @@ def _seed_airflow(specs: Sequence[PipelineSpec]) -> None:
             session.execute(insert(DagRun), runs)
             session.execute(insert(TaskInstance), [task for run in runs for task in _tasks(run)])
             last = session.scalar(select(DagRun.id).where(DagRun.dag_id == dag).order_by(DagRun.id.desc()))
-            said = {"key": task_results.ERROR, "value": json.dumps(REFUSED), "timestamp": at, "map_index": -1}
+            said = {"key": xcom_keys.ERROR, "value": json.dumps(REFUSED), "timestamp": at, "map_index": -1}
             where = {"dag_run_id": last, "dag_id": dag, "run_id": runs[-1]["run_id"], "task_id": "audit"}
             session.execute(insert(XComModel), [{**where, **said}])
 

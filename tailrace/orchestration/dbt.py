@@ -9,6 +9,7 @@ from typing import Any
 
 from tailrace import extras, settings
 from tailrace.contracts import ModelResult
+from tailrace.lineage import xcom_keys
 from tailrace.orchestration import task_results, tasks
 from tailrace.orchestration.stage_task import stage_task
 from tailrace.orchestration.task_run import TaskRun
@@ -53,5 +54,5 @@ def _show(run: TaskRun, nodes: list[ModelResult]) -> None:
         log.info("An earlier try of this run built %d of the %d nodes; the rest is built now.", kept, len(nodes))
     for line in task_results.lines([brief(node) for node in nodes]):
         log.info("%s", line)
-    run.context["ti"].xcom_push(task_results.NODES, task_results.plain(nodes))
+    run.context["ti"].xcom_push(xcom_keys.NODES, task_results.plain(nodes))
     run.link({task_results.DBT: task_results.dbt_nodes(run.context["dag_run"])})

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from airflow.sdk import BaseOperatorLink
 
+from tailrace.lineage import xcom_keys
 from tailrace.orchestration import task_results
 
 
@@ -44,7 +45,7 @@ def _left(ti_key: Any, name: str) -> Any:
     from airflow.utils.session import create_session
 
     wanted = XComModel.get_many(
-        key=task_results.LINK + name,
+        key=xcom_keys.LINK + name,
         run_id=ti_key.run_id,
         dag_ids=ti_key.dag_id,
         task_ids=ti_key.task_id,

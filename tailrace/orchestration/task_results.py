@@ -15,16 +15,8 @@ from urllib.parse import quote
 from airflow.sdk.exceptions import AirflowSkipException
 
 from tailrace import settings
+from tailrace.lineage import xcom_keys
 from tailrace.operations import os_errors
-
-RESULT = "tailrace_result"
-"""XCom: the fields of the stage's result; a list of them where a task worked day by day."""
-LINK = "tailrace_link."
-"""Before the name of a link, an XCom each: a URL, or a path below Airflow's own address."""
-ERROR = "tailrace_error"
-"""XCom: the sentence that a failed task ended with."""
-NODES = "tailrace_nodes"
-"""XCom of the task `build`: what became of each dbt node."""
 
 MLFLOW_RUN, REPORT, SPARK = "MLflow run", "Evaluation report", "Spark history"
 DATA_DOCS, OUTCOMES_DOCS = "Data Docs", "Data Docs of outcomes"
@@ -49,14 +41,16 @@ def leave(context: Any, result: Any, links: Mapping[str, str | None] | None = No
         log.info("%s", line)
     if begun := getattr(context["ti"], "start_date", None):
         log.info("done in %.1f s", (dt.datetime.now(dt.UTC) - begun).total_seconds())
-    context["ti"].xcom_push(RESULT, plain(result[0] if isinstance(result, list) and len(result) == 1 else result))
+    context["ti"].xcom_push(
+        xcom_keys.RESULT, plain(result[0] if isinstance(result, list) and len(result) == 1 else result)
+    )
     keep_links(context, links or {})
 
 
 def skip(context: Any, sentence: str, links: Mapping[str, str | None] | None = None) -> NoReturn:
     """End the task as skipped, leaving the sentence that says why, and the links that lead somewhere."""
     log.info("%s", sentence)
-    context["ti"].xcom_push(RESULT, {"skipped": sentence})
+    context["ti"].xcom_push(xcom_keys.RESULT, {"skipped": sentence})
     keep_links(context, links or {})
     raise AirflowSkipException(sentence)
 
@@ -67,7 +61,7 @@ def say_why(context: Any) -> None:
     if error is None:
         return
     sentence = said_by(error)
-    context["ti"].xcom_push(ERROR, sentence)
+    context["ti"].xcom_push(xcom_keys.ERROR, sentence)
     if report := NAMED_REPORT.search(sentence):
         keep_links(context, {DATA_DOCS: data_docs(report["page"], settings.load().data_docs)})
     log.info(END_OF_GROUP)
@@ -78,7 +72,7 @@ def keep_links(context: Any, links: Mapping[str, str | None]) -> None:
     """Keep the links that lead somewhere, beside those that the task has left before."""
     for name, address in links.items():
         if address:
-            context["ti"].xcom_push(LINK + name, address)
+            context["ti"].xcom_push(xcom_keys.LINK + name, address)
 
 
 def said_by(error: BaseException) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from tailrace.contracts import Trial
 from tailrace.errors import AuditFailed
+from tailrace.lineage import xcom_keys
 from tailrace.operations import limits
 from tailrace.orchestration import assets, task_results
 from tailrace.orchestration.stage_task import stage_task
@@ -128,7 +129,7 @@ def train(run: TaskRun) -> Sequence[Any]:
 
 
 def _evaluation_pages(run: TaskRun, rows: Rows) -> Links:
-    training_run_page = task_results.LINK + task_results.MLFLOW_RUN
+    training_run_page = xcom_keys.LINK + task_results.MLFLOW_RUN
     return {
         task_results.MLFLOW_RUN: run.context["ti"].xcom_pull(task_ids="train", key=training_run_page),
         task_results.REPORT: task_results.evaluation_report(str(rows[0]["training_run"])),

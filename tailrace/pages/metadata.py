@@ -23,8 +23,7 @@ from sqlalchemy.orm import Session
 
 from tailrace import days
 from tailrace.contracts import ModelResult
-from tailrace.lineage import dag_ids
-from tailrace.orchestration import task_results
+from tailrace.lineage import dag_ids, xcom_keys
 from tailrace.pages.activity import Attempt, NextRun, Night, OpenApproval, RunState
 
 MOST_RUNS = 5000
@@ -126,7 +125,7 @@ class AirflowActivity:
         with create_session(scoped=False) as session:
             results: Sequence[Any] = session.scalars(
                 select(XComModel.value).where(
-                    XComModel.dag_id == dag_id, XComModel.run_id == run_id, XComModel.key == task_results.NODES
+                    XComModel.dag_id == dag_id, XComModel.run_id == run_id, XComModel.key == xcom_keys.NODES
                 )
             ).all()
         return [_node(each) for value in results for each in _loaded(value) or ()] if results else None
@@ -190,7 +189,7 @@ def _tasks(session: Session, runs: Sequence[DagRun]) -> dict[tuple[str, str], tu
 def _errors(session: Session, ids: Sequence[int]) -> dict[tuple[int, str], str]:
     rows = session.execute(
         select(XComModel.dag_run_id, XComModel.task_id, XComModel.value).where(
-            XComModel.dag_run_id.in_(ids), XComModel.key == task_results.ERROR
+            XComModel.dag_run_id.in_(ids), XComModel.key == xcom_keys.ERROR
         )
     )
     return {(row.dag_run_id, row.task_id): str(_loaded(row.value)) for row in rows}

@@ -15,7 +15,8 @@ from airflow.sdk.execution_time.context import OutletEventAccessors, set_current
 from tailrace.champions import promotions
 from tailrace.champions.promotions import Promotion
 from tailrace.lake.memory import MemoryLake
-from tailrace.orchestration import dags, task_results, task_run
+from tailrace.lineage import xcom_keys
+from tailrace.orchestration import dags, task_run
 from tailrace.spec import registry
 from tailrace.tracking.memory import MemoryTracker
 
@@ -79,7 +80,7 @@ def test_what_the_run_published_before_is_announced(lake, context):
     run_task("audit", context, staged=STAGED)
     left = run_task("publish", context, staged=STAGED)
     (commit,) = lake.commits("predictions/flight_delay")
-    assert (left[task_results.RESULT]["version"], left[task_results.RESULT]["unchanged"]) == (commit.version, True)
+    assert (left[xcom_keys.RESULT]["version"], left[xcom_keys.RESULT]["unchanged"]) == (commit.version, True)
     (asset,) = context["outlet_events"]
     extra = context["outlet_events"][asset].extra
     assert (extra["version"], extra["model_version"], extra["rows"]) == (commit.version, "3", 2)

@@ -16,7 +16,7 @@ from kubernetes import client as k8s
 from kubernetes.client.exceptions import ApiException
 
 from tailrace import errors, settings
-from tailrace.lineage import run_tags
+from tailrace.lineage import run_tags, xcom_keys
 from tailrace.operations import stage_result_file
 from tailrace.orchestration import task_results
 from tailrace.orchestration.dags import pipeline_dags
@@ -137,7 +137,7 @@ def test_a_pod_scores_a_range_and_must_hand_back_every_day(in_pods, monkeypatch)
     assert task.arguments(asked)[4:8] == ["--date", "2013-03-08", "--to", "2013-03-10"]
     rows = [{"pipeline": "flight_delay", "day": f"2013-03-{day:02}", "already": ""} for day in (8, 9, 10)]
     assert task._returned(asked, rows) == {"days": ["2013-03-08", "2013-03-09", "2013-03-10"], "own": [], "already": []}
-    assert kept[task_results.RESULT] == rows
+    assert kept[xcom_keys.RESULT] == rows
     with pytest.raises(errors.ClusterRefused, match="handed back 2 results for 3 days"):
         task._returned(asked, rows[:2])
 
@@ -347,7 +347,7 @@ def test_a_task_links_to_the_spark_application_of_its_pod_however_that_ends(in_p
     expected = pytest.raises(errors.JobFailed, match=r"It failed\.") if failure else nullcontext()
     with expected:
         task._linked(asked, running, lambda: running._end(failure, {}))
-    assert kept == {task_results.LINK + task_results.SPARK: "http://spark.example:18080/history/spark-1/"}
+    assert kept == {xcom_keys.LINK + task_results.SPARK: "http://spark.example:18080/history/spark-1/"}
 
 
 def test_the_connection_says_where_the_cluster_is_whatever_kubeconfig_says(monkeypatch, tmp_path):

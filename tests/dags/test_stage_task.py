@@ -10,6 +10,7 @@ import pytest
 from airflow.sdk import DAG
 from airflow.sdk.execution_time.context import set_current_context
 
+from tailrace.lineage import xcom_keys
 from tailrace.orchestration import assets, task_results
 from tailrace.orchestration.dags import pipeline_dags
 from tailrace.orchestration.stage_task import stage_task
@@ -57,8 +58,8 @@ def test_what_the_function_returns_is_kept_linked_and_handed_on(made, left):
     with set_current_context(context):
         assert made.python_callable("churn", staged={"rows": 3}) == 3
     assert left == {
-        task_results.RESULT: {"pipeline": "churn", "rows": 3},
-        task_results.LINK + task_results.DBT: "pages/churn",
+        xcom_keys.RESULT: {"pipeline": "churn", "rows": 3},
+        xcom_keys.LINK + task_results.DBT: "pages/churn",
     }
 
 

@@ -13,7 +13,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 
 from tailrace import errors, settings
-from tailrace.commands.airflow import api
+from tailrace.lineage import xcom_keys
 from tailrace.orchestration import links, task_results, task_run
 
 DAY = dt.date(2013, 3, 10)
@@ -48,9 +48,7 @@ def context(left):
 
 def links_of(left):
     return {
-        key.removeprefix(task_results.LINK): address
-        for key, address in left.items()
-        if key.startswith(task_results.LINK)
+        key.removeprefix(xcom_keys.LINK): address for key, address in left.items() if key.startswith(xcom_keys.LINK)
     }
 
 
@@ -59,7 +57,7 @@ def test_why_is_said_where_the_settings_are_what_is_wrong(context, left, caplog,
     with pytest.raises(errors.SettingsError) as raised:
         settings.load()
     task_results.say_why(context | {"exception": raised.value})
-    assert left == {task_results.ERROR: str(raised.value)}
+    assert left == {xcom_keys.ERROR: str(raised.value)}
     assert caplog.records[-1].getMessage() == str(raised.value)
 
 
@@ -68,7 +66,7 @@ def test_a_result_is_kept_in_json_terms_and_told_in_aligned_lines(context, left,
         task_results.leave(
             context, Result(), {task_results.MLFLOW_RUN: "", task_results.PUBLISHED_DAY: "tailrace/pages/x/2013-03-10"}
         )
-    kept = left[task_results.RESULT]
+    kept = left[xcom_keys.RESULT]
     assert json.loads(json.dumps(kept)) == kept
     assert (kept["day"], kept["psi"], kept["part"]) == ("2013-03-10", None, {"version": "3"})
     assert links_of(left) == {task_results.PUBLISHED_DAY: "tailrace/pages/x/2013-03-10"}
@@ -108,7 +106,7 @@ def test_a_failed_try_ends_with_its_sentence(context, left, caplog, tmp_path, mo
     sentence = f"Refused:\n  - 31% null scores. Data Docs: {page}"
     with caplog.at_level(logging.INFO, logger="tailrace"):
         task_results.say_why(context | {"exception": errors.AuditFailed(sentence)})
-    assert left[task_results.ERROR] == sentence
+    assert left[xcom_keys.ERROR] == sentence
     assert links_of(left) == {task_results.DATA_DOCS: "tailrace/data-docs/validations/x%20y/page.html"}
     assert caplog.records[-1].getMessage() == sentence
 
@@ -133,7 +131,7 @@ def test_what_is_not_meant_for_people_gets_its_class_in_front(error, said):
 def test_a_skipped_task_leaves_why(context, left):
     with pytest.raises(AirflowSkipException, match="Dry run"):
         task_results.skip(context, "Dry run: nothing was published.")
-    assert left[task_results.RESULT] == {"skipped": "Dry run: nothing was published."}
+    assert left[xcom_keys.RESULT] == {"skipped": "Dry run: nothing was published."}
 
 
 @pytest.mark.parametrize(
@@ -180,7 +178,3 @@ def test_links_lead_to_web_pages_alone(monkeypatch, address, expected):
 
 def test_there_is_a_link_of_every_name():
     assert {link.name for link in links.LINKS} == set(task_results.LINK_NAMES)
-
-
-def test_the_command_line_reads_the_keys_that_tasks_write():
-    assert (api.RESULT, api.ERROR) == (task_results.RESULT, task_results.ERROR)

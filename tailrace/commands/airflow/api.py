@@ -12,12 +12,11 @@ from zoneinfo import ZoneInfo
 
 from tailrace.commands.airflow.connection import Connection
 from tailrace.errors import BadInput, Refused
+from tailrace.lineage import xcom_keys
 
 FINAL = ("success", "failed")
 PAGE = 100
 SECONDS_BETWEEN_LOOKS = 0.5
-RESULT, ERROR = "tailrace_result", "tailrace_error"
-"""The XComs in which a task leaves its result, and the sentence it failed with."""
 
 
 class DagRunFailed(Refused):
@@ -71,7 +70,7 @@ class AirflowApi(Connection):
         for task in self.tasks(dag, run_id):
             if task["state"] == "failed":
                 lines.append(f"{task['task_id']} (try {task['try_number']} of {task['max_tries'] + 1}):")
-                sentence = self.xcom(dag, run_id, task["task_id"], ERROR)
+                sentence = self.xcom(dag, run_id, task["task_id"], xcom_keys.ERROR)
                 log = f"{_tasks(dag, run_id)}/{task['task_id']}/logs/{task['try_number']}"
                 lines += [str(sentence)] if sentence else self._logged_errors(log)
         return "\n".join(lines)

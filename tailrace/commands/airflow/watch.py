@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tailrace.commands import output
-from tailrace.commands.airflow.api import ERROR, FINAL, RESULT, AirflowApi, Backfill, DayRun
+from tailrace.commands.airflow.api import FINAL, AirflowApi, Backfill, DayRun
+from tailrace.lineage import xcom_keys
 from tailrace.lineage.dag_ids import kind_of
 
 RESULT_TASKS = {"predict": ("publish", "score"), "train": ("train",), "warehouse": ()}
@@ -52,7 +53,7 @@ def _watch(api: AirflowApi, backfill: Backfill) -> list[DayRun]:
 
 
 def _row(api: AirflowApi, dag: str, run: DayRun) -> dict[str, Any]:
-    results = [api.xcom(dag, run.id, task, RESULT) for task in RESULT_TASKS[kind_of(dag)]]
+    results = [api.xcom(dag, run.id, task, xcom_keys.RESULT) for task in RESULT_TASKS[kind_of(dag)]]
     result: Mapping[str, Any] = next((each for each in results if isinstance(each, dict) and "skipped" not in each), {})
     return {
         "day": run.day,
@@ -71,7 +72,7 @@ def _left_out(day: str) -> dict[str, Any]:
 def _why_failed(api: AirflowApi, dag: str, run: DayRun) -> str:
     """The sentence of the task that failed; a run that was cancelled while it waited has none."""
     failed = [task["task_id"] for task in api.tasks(dag, run.id) if task["state"] == "failed"]
-    sentences = [api.xcom(dag, run.id, task, ERROR) for task in failed]
+    sentences = [api.xcom(dag, run.id, task, xcom_keys.ERROR) for task in failed]
     return next(
         (str(each) for each in sentences if each),
         "the run failed before a task could give a reason; see it in Airflow.",

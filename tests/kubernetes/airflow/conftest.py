@@ -101,6 +101,7 @@ class Installation:
         return dag
 
     def _ended(self, instances: list[Any], before: int) -> Ended:
+        from tailrace.lineage import xcom_keys
         from tailrace.orchestration import task_results
 
         return Ended(
@@ -108,7 +109,7 @@ class Installation:
             {ti.task_id: ti.try_number for ti in instances},
             {ti.task_id: ti.xcom_pull(task_ids=ti.task_id) for ti in instances},
             {
-                ti.task_id: ti.xcom_pull(task_ids=ti.task_id, key=task_results.LINK + task_results.SPARK)
+                ti.task_id: ti.xcom_pull(task_ids=ti.task_id, key=xcom_keys.LINK + task_results.SPARK)
                 for ti in instances
             },
             self.created() - before,

@@ -1,0 +1,12 @@
+"""The keys of the XComs that a task leaves for people. Airflow's history has them: never change one."""
+
+from __future__ import annotations
+
+RESULT = "tailrace_result"
+"""The fields of the stage's result; a list of them if a task worked day by day."""
+LINK = "tailrace_link."
+"""Before the name of a link, one XCom each: a URL, or a path below Airflow's own address."""
+ERROR = "tailrace_error"
+"""The sentence that a failed task ended with."""
+NODES = "tailrace_nodes"
+"""Of the task `build`: the result of each dbt node."""
