@@ -23,3 +23,10 @@ class NightsFirst(PriorityWeightStrategy):
         """The weight: at least `BEFORE_BACKFILLS`, but for a backfill."""
         weight = get_airflow_priority_weight_strategies()["downstream"]().get_weight(ti)
         return weight if ti.run_id.startswith("backfill__") else weight + BEFORE_BACKFILLS
+
+
+NightsFirstOfEarlierReleases = type("NightsFirst", (NightsFirst,), {"__module__": "pipelines.orchestration.priority"})
+"""The same under the name that earlier releases gave it: Airflow keeps it in the versions of DAGs that it stored then.
+
+Without it the pages of their runs could not be opened, and such a run could not go on.
+"""

@@ -15,7 +15,7 @@ from airflow.plugins_manager import AirflowPlugin
 
 from tailrace.orchestration import links
 from tailrace.orchestration.backfill_guard import BackfillDoor
-from tailrace.orchestration.priority import NightsFirst
+from tailrace.orchestration.priority import NightsFirst, NightsFirstOfEarlierReleases
 
 MOUNT = "/tailrace"
 EMBED = f"{MOUNT.removeprefix('/')}/static/embed.js"
@@ -74,4 +74,4 @@ class TailracePlugin(AirflowPlugin):
         {"name": "dbt", "bundle_url": EMBED, "destination": "dag_run", "url_route": "dbt"},
     ]
     global_operator_extra_links = list(links.LINKS)  # noqa: RUF012
-    priority_weight_strategies = [NightsFirst]  # noqa: RUF012
+    priority_weight_strategies = [NightsFirst, NightsFirstOfEarlierReleases]  # noqa: RUF012
