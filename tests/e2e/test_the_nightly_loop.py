@@ -111,7 +111,7 @@ def test_the_command_line_says_what_is_wrong(home):
     for command, code, sentence in (
         (["predict", "flight_dely", "--date", "2013-02-12"], 2, "Did you mean 'flight_delay'?"),
         (["predict", "flight_delay", "--date", "2013-02-31"], 2, "write a day of the calendar"),
-        (["predict", "flight_delay", "--date", "2013-02-12", "--model", "newest"], 2, "ask for 'as-of'"),
+        (["predict", "flight_delay", "--date", "2013-02-12", "--model", "newest"], 2, "use 'as-of'"),
         (["predict", "flight_delay", "--date", "2013-02-01"], 1, "no model was champion on 2013-02-01"),
         (["predictions", "flight_delay", "--date", "2013-01-20"], 1, "has no published predictions of 2013-01-20"),
         (["run", "ingest", "flight_delay", "--date", "2015-01-01"], 2, "its calendar goes from"),

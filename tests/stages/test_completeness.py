@@ -85,7 +85,7 @@ def test_a_day_taken_by_half_is_found_by_the_monitor_and_by_predictions(loop, se
         lambda: monitor.run(work(services, spec, "m"), dt.date(2013, 1, 10)),
     ):
         with pytest.raises(
-            UpstreamMissing, match=rf"2013-01-10 turned .* outcomes/churn of {half} is .* --date {half}\."
+            UpstreamMissing, match=rf"the predictions of 2013-01-10 .* outcomes/churn of {half} is .* --date {half}\."
         ):
             read()
     assert not services.lake.exists(spec.performance_table)
