@@ -51,7 +51,15 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
     relevant = {name: text for name, text in environment.items() if name.startswith(PREFIX) or name in OTHER_VARIABLES}
     if problems:
         return _read(relevant, project, problems)
-    return _unchanged(tuple(sorted(relevant.items())), project, _stamp(project), os.getcwd())  # noqa: PTH109 - faster
+    return _unchanged(tuple(sorted(relevant.items())), project, _stamp(project), _folder())
+
+
+def _folder() -> str:
+    """The working folder; empty if it was removed, which matters only to a relative path."""
+    try:
+        return os.getcwd()  # noqa: PTH109 - faster
+    except OSError:
+        return ""
 
 
 def _stamp(project: Project) -> tuple[int, int]:

@@ -219,3 +219,12 @@ def test_an_edited_file_is_read_again(tmp_path, monkeypatch):
     assert settings.load().zone == "Asia/Tokyo"
     monkeypatch.setenv("TAILRACE_ZONE", "Europe/Paris")
     assert settings.load().zone == "Europe/Paris"
+
+
+def test_a_removed_working_folder_is_no_error_where_the_project_is_named(tmp_path, monkeypatch):
+    new_project(tmp_path / "project", monkeypatch, 'zone = "Europe/Berlin"\n')
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert settings.load().zone == "Europe/Berlin"
