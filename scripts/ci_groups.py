@@ -52,7 +52,7 @@ GROUPS = (
     ),
     Group(
         "test-services",
-        14,
+        20,
         ("tailrace/tracking/", "tailrace/warehouse/", "tailrace/lake/", "tailrace/sources/", "scripts/", "dbt/",
          "tests/stack/", "tests/object_store.py", "tests/postgres.py"),
     ),
