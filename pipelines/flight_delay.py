@@ -1,7 +1,8 @@
-"""Predicts which of a day's flights out of New York will arrive late.
+"""Which of the day's flights out of New York will arrive late?
 
-The label is true for a flight that arrives at least 15 minutes late, or that is cancelled or diverted.
-Predictions for the flights scheduled on a day are due at 00:00 of that day, New York time.
+The label is true for a flight that arrives 15 minutes late or more, and for one that is
+cancelled or diverted. Predictions for the flights scheduled on a day are due at its first
+minute, New York time.
 """
 
 import datetime as dt

@@ -226,7 +226,7 @@ def variables(base: str, work: Path) -> dict[str, str]:
         | {
             "BASE_IMAGE": base,
             "BUILD_NETWORK": "host",
-            "COMPOSE_REPOSITORY_NAME": f"tailrace-check-{os.getpid()}",
+            "COMPOSE_PROJECT_NAME": f"tailrace-check-{os.getpid()}",
             "MOTO_VERSION": importlib.metadata.version("moto"),
             "TAILRACE_IMAGE": "tailrace:check",
             "JUPYTER_IMAGE": "tailrace-jupyter:check",

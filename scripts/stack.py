@@ -120,7 +120,7 @@ class Stack:
 
     @property
     def _login(self) -> Path:
-        """Write the login that clients on this machine use while the stack runs."""
+        """The file with the login that clients on this machine use while the stack runs."""
         return self.home / "login.json"
 
     def _airflow(self, parallelism: int) -> dict[str, str]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from tailrace.errors import NotInstalled
+from tailrace.settings.fields import MODELS, PODS
 
 if TYPE_CHECKING:
     from tailrace.settings import Settings
@@ -47,6 +48,12 @@ def chosen(settings: Settings) -> Iterator[tuple[str, str, tuple[str, ...]]]:
             yield "engine", "The engine 'spark' on Kubernetes (TAILRACE_SPARK_MASTER=k8s://...)", ("kubernetes",)
     if settings.use.warehouse == "postgres" or (settings.warehouse_is_postgres and not settings.use.warehouse):
         yield "warehouse", "A Postgres warehouse (TAILRACE_WAREHOUSE=postgresql://...)", POSTGRES_WAREHOUSE
+    if settings.tasks == PODS:
+        yield "tasks", "Tasks in pods (TAILRACE_TASKS=pods)", ("airflow.providers.cncf.kubernetes", "kubernetes")
+    if settings.dbt_tasks == MODELS:
+        yield "dbt_tasks", "A task for each dbt model (TAILRACE_DBT_TASKS=models)", ("cosmos",)
+    if settings.use.tracker == "mlflow" and settings.tracking_uri.startswith("postgresql"):
+        yield "tracker", "MLflow's registry in Postgres (TAILRACE_TRACKING_URI=postgresql://...)", ("psycopg2",)
     own_artefacts = settings.use.tracker == "mlflow" and not settings.tracking_uri.startswith("http")
     if own_artefacts and settings.artifacts.startswith("s3://"):
         yield "tracker", "MLflow's artefacts on S3 (TAILRACE_ARTIFACTS=s3://...)", ("boto3",)

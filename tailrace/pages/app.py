@@ -35,10 +35,10 @@ def installed() -> FastAPI:
     try:
         extras.require("Tailrace's part of Airflow's UI", "plotly")
         configured = settings.load()
+        services = Wiring(configured)
+        lake = services.watched_lake
     except BadInput as error:
         return _telling(error)
-    services = Wiring(configured)
-    lake = services.watched_lake
     # Asking an object store for the head of a table costs a request.
     fresh = FRESH_SECONDS if "://" in configured.lake else 0.0
     sources = Sources(

@@ -2,7 +2,6 @@
 
 Airflow finds it by the entry point `airflow.plugins`. Every Airflow process imports this file; the web application
 is created only in the api-server, when that starts.
-is made in the api-server alone, when that starts.
 """
 
 from __future__ import annotations

@@ -15,6 +15,8 @@ from tailrace.settings.locations import sqlite_file
 from tailrace.settings.project import FILE, Project
 
 _LINE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
+TWICE = "Cannot overwrite a value"
+"""How tomllib begins its sentence about a key that is there already."""
 _PASSWORD = re.compile(r"://[^/@\s]*:[^/@\s]+@")
 _NO_RELATIVE_PATH = re.compile(r"~|-$|[A-Za-z][A-Za-z0-9+._-]*:|(databricks|databricks-uc|uc)$")
 """A home, standard error, a URL, or what MLflow knows by one word."""
@@ -67,8 +69,12 @@ def _document(file: Path, problems: list[str]) -> Mapping[str, Any]:
         return tomllib.loads(content.decode())
     except tomllib.TOMLDecodeError as error:
         said, where = str(error), _LINE.search(str(error))
-        line = (where and where[1]) or content.strip().count(b"\n") + 1
-        problems.append(f"{file}, line {line}, is not TOML: {_LINE.sub('', said)}.")
+        line = int((where and where[1]) or content.strip().count(b"\n") + 1)
+        if TWICE in said:
+            key = content.decode().splitlines()[line - 1].partition("=")[0].strip()
+            problems.append(f"{file}, line {line}: {key} is set a second time; remove one of the two.")
+        else:
+            problems.append(f"{file}, line {line}, is not TOML: {_LINE.sub('', said)}.")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         problems.append(f"{file}, line {line}, is not TOML: it is not in UTF-8.")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts import make_secrets
+from scripts import compose_check, make_secrets
 from tailrace.settings import find_project
 
 TEXT = (find_project().root / "docker-compose.yaml").read_text()
@@ -77,3 +77,10 @@ def test_no_secret_has_a_default() -> None:
     secret = re.compile(r"PASSWORD|SECRET|TOKEN|_KEY|_USERS?$")
     assert {name for name, kind, _ in VARIABLE.findall(TEXT) if secret.search(name) and kind != "?"} == set()
     assert not re.search(r"(?i)(password|secret|token): *[\"']?[a-z0-9]", TEXT), "a secret stands in the file"
+
+
+def test_the_check_works_on_a_project_of_its_own(tmp_path) -> None:
+    """It removes all volumes at its end: never those of a stack that somebody uses."""
+    own = compose_check.variables("base", tmp_path)["COMPOSE_PROJECT_NAME"]
+    assert own.startswith("tailrace-check-")
+    assert yaml.safe_load(TEXT)["name"] != own

@@ -54,11 +54,28 @@ def test_every_target_is_one_of_the_makefile():
 def test_what_does_not_fit_is_left_out_and_said(monkeypatch, capsys):
     ran = []
     monkeypatch.setattr(ci_groups, "changed_paths", lambda: ["uv.lock"])
-    monkeypatch.setattr(ci_groups.subprocess, "run", lambda command, **_: ran.append(command[1]) or _Ended())
+    monkeypatch.setattr(ci_groups, "_failure", lambda target, seconds: ran.append(target) or "")
     assert ci_groups.main(minutes_gone=ci_groups.LIMIT_MINUTES - 21) == 0
     assert ran == ["test-compose", "test-airflow", "test-services"]
     assert "NOT RUN: make test-spark, which takes 26 minutes; 54 had gone by" in capsys.readouterr().out
 
 
-class _Ended:
-    returncode = 0
+def test_what_a_change_touches_comes_before_the_groups_turn(monkeypatch):
+    ran = []
+    monkeypatch.setattr(ci_groups, "changed_paths", lambda: ["tailrace/engines/spark/trees.py"])
+    monkeypatch.setattr(ci_groups.time, "time", lambda: 0.0)
+    monkeypatch.setattr(ci_groups, "_failure", lambda target, seconds: ran.append(target) or "")
+    ci_groups.main(minutes_gone=0)
+    assert ran == ["test-spark", "test-compose"]
+
+
+def test_a_failed_group_fails_the_run_after_the_others_have_run(monkeypatch, capsys):
+    monkeypatch.setattr(ci_groups, "changed_paths", lambda: ["uv.lock"])
+    monkeypatch.setattr(ci_groups, "_failure", lambda target, seconds: "ended with code 2" if "spark" in target else "")
+    assert ci_groups.main(minutes_gone=0) == 1
+    assert "FAILED: make test-spark ended with code 2" in capsys.readouterr().out
+
+
+def test_every_room_of_the_library_is_tested_by_a_group():
+    rooms = [path for path in (ROOT / "tailrace").iterdir() if path.is_dir() and path.name != "__pycache__"]
+    assert [room.name for room in rooms if not touched([f"tailrace/{room.name}/any.py"])] == []

@@ -155,7 +155,7 @@ def test_a_wrong_value_is_named_by_its_key(refused, text, said):
     [
         ("seed =\n", r"tailrace\.toml, line 1, is not TOML: Invalid value\."),
         ("seed = 1\nzone = 'x", r"tailrace\.toml, line 2, is not TOML: \w"),
-        ("seed = 1\nseed = 2", r"tailrace\.toml, line 2, is not TOML: Cannot overwrite a value\."),
+        ("seed = 1\nseed = 2", r"tailrace\.toml, line 2: seed is set a second time; remove one of the two\."),
         ("a = " + "[" * 9999, r"tailrace\.toml"),
     ],
 )
