@@ -259,6 +259,8 @@ def publish(run: TaskRun, staged: Mapping[str, Any]) -> Sequence[Any]:
             "No second event is made.",
             _published_page(run, rows),
         )
+    # Before the event: if that fails, the failed task still leads to the day that it published.
+    run.link(_published_page(run, rows))
     run.announce(
         [one.day for one in made],
         {
