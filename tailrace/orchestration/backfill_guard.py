@@ -24,8 +24,8 @@ OLDEST_FIRST = ("warehouse",)
 """Kinds whose days build on those before."""
 A_DAY = dt.timedelta(days=1)
 """Today ends that much later at the most, in whatever zone it is meant."""
-LONGEST = dt.timedelta(days=1000)
-"""Of a range: Airflow makes a run for each day before it answers."""
+MOST_DAYS = 1000
+"""Days of a range: Airflow creates a run for each of them before it answers."""
 LARGEST = 1 << 20
 """Bytes of a request's body that are looked at; a larger one is no backfill of ours."""
 
@@ -78,9 +78,8 @@ def problems(body: bytes) -> Iterator[str]:
     first, last = _moment(asked.get("from_date")), _moment(asked.get("to_date"))
     if last and last > dt.datetime.now(dt.UTC) + A_DAY:
         yield f"The range ends {last.date()}, in the future, where its runs would wait: end it today (to_date)."
-    if first and last and last - first > LONGEST:
-        days = (last - first).days
-        yield f"The range has {days:,} days; a backfill takes {LONGEST.days:,} at most. Look at its years."
+    if first and last and (days := (last - first).days + 1) > MOST_DAYS:
+        yield f"The range has {days:,} days; a backfill takes at most {MOST_DAYS:,}. Check the years of the two dates."
     if first and first.time() != dt.time():
         yield (
             f"The range begins at {first:%H:%M} of {first.date()}. Its bounds are days of the pipeline's time zone, "

@@ -32,7 +32,8 @@ def client():
     [
         ({"max_active_runs": 5}, "At most 4 runs of a backfill of predict__x"),
         ({"max_active_runs": "50"}, "not 50"),
-        ({"from_date": "1913-01-01", "to_date": "2013-02-01"}, "has 36,556 days; a backfill takes 1,000 at most"),
+        ({"from_date": "1913-01-01", "to_date": "2013-02-01"}, "has 36,557 days; a backfill takes at most 1,000"),
+        ({"from_date": "2010-05-08", "to_date": "2013-02-01"}, "has 1,001 days"),
         ({"from_date": "2013-02-10T05:00:00Z"}, "begins at 05:00 of 2013-02-10. Its bounds are days"),
         ({"max_active_runs": None, "dag_run_conf": None}, "tick 'Override parameters on existing runs'"),
         ({"dag_id": "train__x"}, "At most 1 runs"),
