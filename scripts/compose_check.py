@@ -265,7 +265,7 @@ def pages(api: AirflowApi) -> None:
     for page, expected in (
         ("", PIPELINE),
         (f"/{PIPELINE}", str(TRAINED)),
-        (f"/{PIPELINE}/{TRAINED}", "What it was made from"),
+        (f"/{PIPELINE}/{TRAINED}", "<h2>Inputs</h2>"),
     ):
         html = api.page(f"/tailrace/pages{page}")
         if expected not in html:
