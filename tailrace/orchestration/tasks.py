@@ -225,7 +225,6 @@ def _published_page(run: TaskRun, rows: Rows) -> Links:
 
 
 @stage_task(
-    links=_published_page,
     outlet=assets.predictions,
     reads_own_events=True,
     execution_timeout=dt.timedelta(minutes=30),
@@ -252,15 +251,15 @@ def publish(run: TaskRun, staged: Mapping[str, Any]) -> Sequence[Any]:
         }
         for one in made
     ]
-    last = made[-1]
+    last, page = made[-1], _published_page(run, rows)
     if run.announced(last.commit.recorded_at, version=last.commit.version):
         run.skip(
             f"Version {last.commit.version} of {work.spec.predictions_table} is announced by this run already. "
             "No second event is made.",
-            _published_page(run, rows),
+            page,
         )
     # Before the event: if that fails, the failed task still leads to the day that it published.
-    run.link(_published_page(run, rows))
+    run.link(page)
     run.announce(
         [one.day for one in made],
         {

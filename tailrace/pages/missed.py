@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from typing import cast
 
-from tailrace.contracts import Lake
 from tailrace.errors import TailraceError
 from tailrace.pages.activity import Night
 from tailrace.pages.caching import Tracked
@@ -30,7 +28,7 @@ def look_for_trainings(sources: Sources, specs: Sequence[PipelineSpec]) -> None:
     """
     found = sources.missed
     for spec in specs:
-        due = missed_trainings.due(cast(Lake, sources.lake), spec)
+        due = missed_trainings.due(sources.lake, spec)
         if due is None or found.made.get(spec.name) == due:
             found.trainings.pop(spec.name, None)
             continue
@@ -72,7 +70,7 @@ def training(sources: Sources, spec: PipelineSpec, tracked: Tracked) -> dt.date 
 
     Raises LakeUnavailable.
     """
-    due = missed_trainings.due(cast(Lake, sources.lake), spec)
+    due = missed_trainings.due(sources.lake, spec)
     if due is None or tracked.problem or missed_trainings.made((tracked.runs or {}).values(), due):
         return None
     return due

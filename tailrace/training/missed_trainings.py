@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from croniter import croniter
 
-from tailrace.contracts import Lake, RunRecord, Services
+from tailrace.contracts import LakeReader, RunRecord, Services
 from tailrace.lineage import run_tags
 from tailrace.spec import PipelineSpec, zone
 
@@ -21,7 +21,7 @@ def missed(services: Services, spec: PipelineSpec) -> dt.date | None:
     return None if day is None or made(services.tracker.runs(spec.name), day) else day
 
 
-def due(lake: Lake, spec: PipelineSpec) -> dt.date | None:
+def due(lake: LakeReader, spec: PipelineSpec) -> dt.date | None:
     """The last scheduled day that can be trained on: its outcomes are published.
 
     None for a pipeline without a schedule, and before its first day; days before the schedule's start or after its end
