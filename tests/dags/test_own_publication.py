@@ -16,7 +16,7 @@ from tailrace.champions import promotions
 from tailrace.champions.promotions import Promotion
 from tailrace.lake.memory import MemoryLake
 from tailrace.lineage import xcom_keys
-from tailrace.orchestration import dags, task_run
+from tailrace.orchestration import dags, task_results, task_run
 from tailrace.spec import registry
 from tailrace.tracking.memory import MemoryTracker
 
@@ -81,6 +81,7 @@ def test_what_the_run_published_before_is_announced(lake, context):
     left = run_task("publish", context, staged=STAGED)
     (commit,) = lake.commits("predictions/flight_delay")
     assert (left[xcom_keys.RESULT]["version"], left[xcom_keys.RESULT]["unchanged"]) == (commit.version, True)
+    assert left[xcom_keys.LINK + task_results.PUBLISHED_DAY].endswith(f"#version-{commit.version}")
     (asset,) = context["outlet_events"]
     extra = context["outlet_events"][asset].extra
     assert (extra["version"], extra["model_version"], extra["rows"]) == (commit.version, "3", 2)
