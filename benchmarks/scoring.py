@@ -95,8 +95,8 @@ def _spec() -> Any:
         features=Features(("key",), "event_time", dict.fromkeys(COLUMNS, "numeric")),
         outcome=Outcome("label"),
         candidates=(Candidate("trees", "xgboost.XGBClassifier"),),
-        window=Window(2, 1),
-        schedule=Schedule(None, None),
+        window=Window(days=2, holdout_days=1),
+        schedule=Schedule(train=None, predict=None),
     )
 
 

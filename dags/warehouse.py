@@ -18,5 +18,11 @@ from tailrace.spec import Schedule
 
 dag = warehouse_dag(
     __doc__,
-    Schedule(None, "15 0 * * *", "America/New_York", start=dt.date(2013, 1, 1), end=dt.date(2013, 12, 31)),
+    Schedule(
+        train=None,
+        predict="15 0 * * *",
+        timezone="America/New_York",
+        start=dt.date(2013, 1, 1),
+        end=dt.date(2013, 12, 31),
+    ),
 )

@@ -27,7 +27,7 @@ WAREHOUSE = "warehouse"
 """The name of the warehouse's own DAG."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PipelineSpec:
     """One pipeline, from its warehouse tables to its published predictions."""
 

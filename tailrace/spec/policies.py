@@ -18,7 +18,7 @@ PROBABILITY_METRICS = ("roc_auc", "pr_auc", "brier")
 APPROVALS = ("auto", "human")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Gate:
     """When a challenger replaces the champion.
 
@@ -61,7 +61,7 @@ class Gate:
                 yield f"gate.slices has {column!r}, which is {kind}; only categorical features have values to slice by."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Predictions:
     """The columns that are published, besides key, event time and model version."""
 
@@ -74,7 +74,7 @@ class Predictions:
         yield from share("predictions.threshold", self.threshold)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Audit:
     """What staged predictions must be like to be published.
 
@@ -98,7 +98,7 @@ class Audit:
             yield f"audit.psi_rows is {self.psi_rows}; at least 1 is needed."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Monitor:
     """When a published day's features or scores are said to drift, by their population stability index (PSI).
 

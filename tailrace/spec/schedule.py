@@ -13,7 +13,7 @@ from croniter import CroniterBadDateError, croniter
 from tailrace.errors import did_you_mean
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Schedule:
     """Cron expressions, read in the pipeline's own time zone.
 

@@ -121,7 +121,7 @@ def candidate_problems(candidates: tuple[Candidate, ...], features: Features) ->
         yield from candidate.problems(features)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SearchBudget:
     """How long to search: trials over all candidates, and seconds after which none is started."""
 
@@ -140,7 +140,7 @@ class SearchBudget:
         yield from one_of("search.metric", self.metric, GATE_METRICS)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Window:
     """Days of features to learn from, of which the last `holdout_days` are kept for the gate."""
 

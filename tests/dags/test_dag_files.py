@@ -144,7 +144,7 @@ def test_a_broken_spec_breaks_only_its_own_file(tmp_path, monkeypatch):
         factory.pipeline_dags("bad", "")
     from tailrace.spec import Schedule
 
-    warehouse = factory.warehouse_dag("", Schedule(None, None))
+    warehouse = factory.warehouse_dag("", Schedule(train=None, predict=None))
     assert {"bad.snapshot", "good.snapshot"} <= set(warehouse.task_dict)
     assert "ingest" not in warehouse.task_dict, "this project has no sources"
 

@@ -24,8 +24,8 @@ SPEC = PipelineSpec(
     features=Features(("customer",), "event_time", {"plan": "categorical", "age": "numeric", "visits": "numeric"}),
     outcome=Outcome("left"),
     candidates=(Candidate("trees", "xgboost.XGBClassifier", {"n_estimators": 10}),),
-    window=Window(2, 1),
-    schedule=Schedule(None, None),
+    window=Window(days=2, holdout_days=1),
+    schedule=Schedule(train=None, predict=None),
 )
 
 

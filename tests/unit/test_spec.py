@@ -70,7 +70,7 @@ def with_columns(spec: PipelineSpec, columns: dict[str, str]) -> PipelineSpec:
         (lambda s: with_candidate(s, estimator="xgboost.XGBRegressor"), "gives no probabilities"),
         (lambda s: replace(s, owner=" "), "owner is empty"),
         (lambda s: replace(s, candidates=()), "candidates is empty"),
-        (lambda s: replace(s, window=Window(5, 5)), "more days than the holdout's"),
+        (lambda s: replace(s, window=Window(days=5, holdout_days=5)), "more days than the holdout's"),
         (lambda s: replace(s, gate=Gate(metric="roc_acu")), "Did you mean 'roc_auc'?"),
         (lambda s: replace(s, gate=Gate(floor=1.2)), "gate.floor is 1.2; it must be between 0 and 1"),
         (lambda s: replace(s, gate=Gate(slices=("plam",))), "Did you mean 'plan'?"),
@@ -187,8 +187,11 @@ def with_key(spec: PipelineSpec, *key: object, **changes: object) -> PipelineSpe
             "search.trials is True; it must be a whole",
         ),
         (lambda s: replace(s, search=replace(s.search, trials=10**400)), "at most 1,000,000 is possible"),
-        (lambda s: replace(s, window=Window(2.5, 1)), "window.days is 2.5; it must be a whole"),
-        (lambda s: replace(s, window=Window(10**9, 1)), "window.days is 1000000000; at most 36,525 is possible"),
+        (lambda s: replace(s, window=Window(days=2.5, holdout_days=1)), "window.days is 2.5; it must be a whole"),
+        (
+            lambda s: replace(s, window=Window(days=10**9, holdout_days=1)),
+            "window.days is 1000000000; at most 36,525 is possible",
+        ),
         (lambda s: replace(s, gate=Gate(slices=["plan"])), "gate.slices is ['plan']; it must be a tuple"),
         (lambda s: replace(s, gate=Gate(slices=("plan", []))), "gate.slices[1] is []; it must be a text"),
         (lambda s: replace(s, gate=Gate(margin=float("inf"))), "gate.margin is inf; it must be a finite number"),
@@ -229,7 +232,13 @@ def test_a_label_may_have_the_name_of_the_decision_and_names_with_brackets_suit_
 
 
 def test_a_wrong_type_hides_no_problem_of_another_field(spec):
-    wrong = replace(spec, search=replace(spec.search, trials="16"), owner="", window=Window(1, 1), gate=Gate(floor=7))
+    wrong = replace(
+        spec,
+        search=replace(spec.search, trials="16"),
+        owner="",
+        window=Window(days=1, holdout_days=1),
+        gate=Gate(floor=7),
+    )
     problems = problems_of(wrong)
     assert [said for said in ("search.trials", "owner", "window.days", "gate.floor") if said in str(problems)] == [
         "search.trials",
@@ -240,7 +249,9 @@ def test_a_wrong_type_hides_no_problem_of_another_field(spec):
 
 
 def test_all_problems_come_at_once(spec):
-    wrong = replace(spec, owner="", window=Window(1, 0), candidates=(), gate=Gate(metric="auc", floor=7))
+    wrong = replace(
+        spec, owner="", window=Window(days=1, holdout_days=0), candidates=(), gate=Gate(metric="auc", floor=7)
+    )
     assert len(problems_of(wrong)) >= 4
 
 
