@@ -176,7 +176,9 @@ def _tailrace(folder: Path, size: int) -> float:
     started = time.perf_counter()
     model = engine.load(folder / "model")
     features = lake.scan(lake.pin(f"features/{size}", first=DAY, last=DAY))
-    staged = engine.score(spec, model, "1", features, lake.target(f"predictions/{size}", DAY, "bench"))
+    staged = engine.score(
+        spec, model, version="1", rows=features, target=lake.target(f"predictions/{size}", DAY, "bench")
+    )
     lake.publish(staged, {})
     seconds = time.perf_counter() - started
     assert staged.rows == size

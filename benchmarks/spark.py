@@ -155,7 +155,9 @@ def _spark(folder: Path, size: int) -> dict[str, float]:
     opened = time.perf_counter()
     model = engine.load(folder / "model")
     features = lake.scan(lake.pin(f"features/{size}", first=scoring.DAY, last=scoring.DAY))
-    staged = engine.score(spec, model, "1", features, lake.target(f"predictions/{size}", scoring.DAY, "bench-spark"))
+    staged = engine.score(
+        spec, model, version="1", rows=features, target=lake.target(f"predictions/{size}", scoring.DAY, "bench-spark")
+    )
     lake.publish(staged, {})
     seconds = time.perf_counter() - opened
     assert staged.rows == size

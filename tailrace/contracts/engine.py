@@ -167,7 +167,7 @@ class Engine(Protocol):
         """A model as `Model.save` wrote it. Raises SignatureMismatch on an unknown kind."""
         ...
 
-    def score(self, spec: PipelineSpec, model: Model, version: str, rows: Scan, target: Target) -> Staged:
+    def score(self, spec: PipelineSpec, model: Model, *, version: str, rows: Scan, target: Target) -> Staged:
         """Stage the prediction columns of every row; memory does not grow with rows.
 
         Raises SignatureMismatch naming every feature that the rows lack, and what staging raises.

@@ -112,7 +112,7 @@ def _fits(spec: PipelineSpec, on_cluster: SampleFit | None) -> Iterator[tuple[Ca
     """The candidates that can be tried here, each with the function that fits it."""
 
     def here(candidate: Candidate, parameters: Mapping[str, Any], rows: pa.Table, labels: np.ndarray) -> Model:
-        return fit(spec, candidate, parameters, rows, labels, seed=SEED, threads=1)
+        return fit(spec, candidate, parameters, rows=rows, labels=labels, seed=SEED, threads=1)
 
     for candidate in spec.candidates:
         if not is_distributed(candidate):

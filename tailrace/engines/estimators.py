@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,16 @@ Report = Callable[[int, float], None]
 REPORT_EVERY = 10
 PATIENCE = 30
 """After how many boosting rounds without a better metric a trial stops, unless the candidate sets a number."""
+
+
+@dataclass(frozen=True)
+class TrialRows:
+    """The rows that trials learn from, and the later rows on which they are compared; labels are booleans."""
+
+    rows: pa.Table
+    labels: np.ndarray
+    watch: pa.Table
+    watch_labels: np.ndarray
 
 
 def is_xgboost(candidate: Candidate) -> bool:
@@ -48,25 +60,25 @@ def fit(
     spec: PipelineSpec,
     candidate: Candidate,
     parameters: Mapping[str, Any],
+    *,
     rows: pa.Table,
     labels: np.ndarray,
-    *,
     seed: int,
     threads: int,
 ) -> Fitted:
     """The candidate with these parameters (fixed ones included), fitted on all rows."""
     if is_xgboost(candidate):
-        rounds, settings = _xgboost_settings(candidate, parameters, seed, threads)
+        rounds, settings = _xgboost_settings(candidate, parameters, seed=seed, threads=threads)
         features, categories = spec.features.columns, categories_of(rows, spec.features.of_kind("categorical"))
         import xgboost
 
         booster = xgboost.train(
             settings,
-            _quantile_matrix(rows, labels, features, categories, threads, settings),
+            _quantile_matrix(rows, labels, features=features, categories=categories, settings=settings),
             num_boost_round=rounds,
         )
         return XgboostModel(booster, features, categories)
-    pipeline = _sklearn_pipeline(spec, candidate, parameters, seed, threads)
+    pipeline = _sklearn_pipeline(spec, candidate, parameters, seed=seed, threads=threads)
     pipeline.fit(frame(rows, spec.features.columns), labels)
     if not hasattr(pipeline, "predict_proba"):
         name = candidate.estimator.rpartition(".")[2]
@@ -81,10 +93,7 @@ def fit_watched(
     spec: PipelineSpec,
     candidate: Candidate,
     parameters: Mapping[str, Any],
-    rows: pa.Table,
-    labels: np.ndarray,
-    watch: pa.Table,
-    watch_labels: np.ndarray,
+    data: TrialRows,
     *,
     seed: int,
     report: Report,
@@ -95,14 +104,15 @@ def fit_watched(
     on how many trials run in parallel.
     """
     if not is_xgboost(candidate):
-        return fit(spec, candidate, parameters, rows, labels, seed=seed, threads=1), {}
+        return fit(spec, candidate, parameters, rows=data.rows, labels=data.labels, seed=seed, threads=1), {}
     import xgboost
 
-    rounds, settings = _xgboost_settings(candidate, parameters, seed, threads=1)
+    rounds, settings = _xgboost_settings(candidate, parameters, seed=seed, threads=1)
     settings["eval_metric"] = XGBOOST_METRICS[spec.search.metric]
-    features, categories = spec.features.columns, categories_of(rows, spec.features.of_kind("categorical"))
-    training = _quantile_matrix(rows, labels, features, categories, 1, settings)
-    watched = _quantile_matrix(watch, watch_labels, features, categories, 1, settings, ref=training)
+    features, categories = spec.features.columns, categories_of(data.rows, spec.features.of_kind("categorical"))
+    drawn = functools.partial(_quantile_matrix, features=features, categories=categories, settings=settings)
+    training = drawn(data.rows, data.labels)
+    watched = drawn(data.watch, data.watch_labels, ref=training)
     booster = xgboost.train(
         settings,
         training,
@@ -128,7 +138,7 @@ def _counts_rounds(candidate: Candidate) -> bool:
 
 
 def _xgboost_settings(
-    candidate: Candidate, parameters: Mapping[str, Any], seed: int, threads: int
+    candidate: Candidate, parameters: Mapping[str, Any], *, seed: int, threads: int
 ) -> tuple[int, dict[str, Any]]:
     """The boosting rounds, and the parameters under the names of XGBoost's native interface."""
     estimator = _estimator_class(candidate)(**parameters)
@@ -142,9 +152,9 @@ def _xgboost_settings(
 def _quantile_matrix(
     rows: pa.Table,
     labels: np.ndarray,
+    *,
     features: Mapping[str, str],
     categories: Mapping[str, list[str]],
-    threads: int,
     settings: Mapping[str, Any],
     ref: Any = None,
 ) -> Any:
@@ -156,7 +166,7 @@ def _quantile_matrix(
         feature_names=list(features),
         feature_types=["c" if name in categories else "q" for name in features],
         enable_categorical=True,
-        nthread=threads,
+        nthread=settings["nthread"],
         max_bin=settings.get("max_bin"),
         ref=ref,
     )
@@ -176,7 +186,7 @@ def _reporter(report: Report) -> Any:
 
 
 def _sklearn_pipeline(
-    spec: PipelineSpec, candidate: Candidate, parameters: Mapping[str, Any], seed: int, threads: int
+    spec: PipelineSpec, candidate: Candidate, parameters: Mapping[str, Any], *, seed: int, threads: int
 ) -> Any:
     """The preprocessing that the estimator needs, followed by the estimator."""
     from sklearn.compose import ColumnTransformer

@@ -58,8 +58,8 @@ class LocalEngine:
     def load(self, folder: Path) -> Model:
         return models.load(folder)
 
-    def score(self, spec: PipelineSpec, model: Model, version: str, rows: Scan, target: Target) -> Staged:
-        return target.write(score_stream(spec, model, version, rows.reader(), self.cores))
+    def score(self, spec: PipelineSpec, model: Model, *, version: str, rows: Scan, target: Target) -> Staged:
+        return target.write(score_stream(spec, model, version, rows.reader(), workers=self.cores))
 
 
 def _refuse_distributed(spec: PipelineSpec) -> None:

@@ -80,5 +80,5 @@ class MemoryEngine:
             raise SignatureMismatch(f"The model in {folder} is of kind {description['kind']!r}, not {BaseRate.kind!r}.")
         return BaseRate(description["rate"], description["features"])
 
-    def score(self, spec: PipelineSpec, model: Model, version: str, rows: Scan, target: Target) -> Staged:
+    def score(self, spec: PipelineSpec, model: Model, *, version: str, rows: Scan, target: Target) -> Staged:
         return target.write(score_stream(spec, model, version, rows.reader()))

@@ -55,7 +55,7 @@ def prediction_schema(spec: PipelineSpec, features: pa.Schema) -> pa.Schema:
 
 
 def score_stream(
-    spec: PipelineSpec, model: Model, version: str, rows: pa.RecordBatchReader, workers: int = 1
+    spec: PipelineSpec, model: Model, version: str, rows: pa.RecordBatchReader, *, workers: int = 1
 ) -> pa.RecordBatchReader:
     """Scores batch after batch, ahead of the reader, so that memory does not grow with the number of rows.
 

@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from tailrace.contracts import Trial, not_trained
 from tailrace.engines.encoding import check_numbers
-from tailrace.engines.estimators import Fitted, fit, fit_watched
+from tailrace.engines.estimators import Fitted, TrialRows, fit, fit_watched
 from tailrace.engines.library_errors import error_text
 from tailrace.errors import TrainingFailed
 from tailrace.problems.metrics import METRICS, measure
@@ -58,16 +58,6 @@ class Job:
 
 Run = Callable[[Sequence[Job]], Iterable[TrialResult]]
 """Runs jobs, in parallel or not, and returns their outcomes in the jobs' order."""
-
-
-@dataclass(frozen=True)
-class TrialRows:
-    """The rows that trials learn from, and the later rows on which they are compared; labels are booleans."""
-
-    rows: pa.Table
-    labels: np.ndarray
-    watch: pa.Table
-    watch_labels: np.ndarray
 
 
 def trial_rows(spec: PipelineSpec, rows: pa.Table, labels: np.ndarray) -> TrialRows:
@@ -164,7 +154,9 @@ def refit(spec: PipelineSpec, best: Trial, rows: pa.Table, labels: np.ndarray, *
     """
     candidate = next(candidate for candidate in spec.candidates if candidate.name == best.candidate)
     with one_thread():
-        return fit(spec, candidate, best.parameters, rows.combine_chunks(), labels, seed=seed, threads=threads)
+        return fit(
+            spec, candidate, best.parameters, rows=rows.combine_chunks(), labels=labels, seed=seed, threads=threads
+        )
 
 
 def run_job(spec: PipelineSpec, data: TrialRows, seed: int, job: Job) -> TrialResult:
@@ -187,17 +179,7 @@ def run_job(spec: PipelineSpec, data: TrialRows, seed: int, job: Job) -> TrialRe
             raise optuna.TrialPruned
 
     try:
-        model, found = fit_watched(
-            spec,
-            job.candidate,
-            job.parameters,
-            data.rows,
-            data.labels,
-            data.watch,
-            data.watch_labels,
-            seed=seed,
-            report=report,
-        )
+        model, found = fit_watched(spec, job.candidate, job.parameters, data, seed=seed, report=report)
         scores = np.concatenate([model.predict(batch).to_numpy() for batch in data.watch.to_batches()])
         return ended("complete", measure(data.watch_labels, scores)[spec.search.metric], **found)
     except optuna.TrialPruned:

@@ -84,7 +84,7 @@ def run(
     fitted = model_versions.load(services, spec, chosen.version)
     rows = lake.scan(pin, [*spec.features.key, spec.features.event_time, "ds", *_inputs(work)])
     target = lake.target(spec.predictions_table, day, run_id)
-    staged = services.engine.score(spec, fitted, chosen.version, rows, target)
+    staged = services.engine.score(spec, fitted, version=chosen.version, rows=rows, target=target)
     lake.annotate(
         staged,
         {

@@ -63,7 +63,7 @@ def score(engine, spec, model, version, lake, features):
     """What is published of scoring a day of features that are in the lake."""
     lake.publish(lake.stage("features", DAY, "r", features.to_reader()), {})
     scan = lake.scan(lake.pin("features", first=DAY, last=DAY))
-    lake.publish(engine.score(spec, model, version, scan, lake.target("predictions", DAY, "p")), {})
+    lake.publish(engine.score(spec, model, version=version, rows=scan, target=lake.target("predictions", DAY, "p")), {})
     return lake.read("predictions").read_all()
 
 

@@ -32,7 +32,9 @@ SPEC = PipelineSpec(
 def main(root: str, model: str, run_id: str, *killed: str) -> None:
     lake, engine = DeltaLake(root), SparkEngine(SparkSettings(master="local[2]", driver_memory="512m"))
     scan = lake.scan(lake.pin("features", first=DAY, last=DAY))
-    staged = engine.score(SPEC, engine.load(Path(model)), "2", scan, lake.target("predictions", DAY, run_id))
+    staged = engine.score(
+        SPEC, engine.load(Path(model)), version="2", rows=scan, target=lake.target("predictions", DAY, run_id)
+    )
     print("staged", flush=True)
     if killed:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -42,7 +42,12 @@ def test_the_day_stays_as_it_was_and_the_rerun_publishes_it_once(tmp_path: Path)
     model.mkdir()
     trained.model.save(model)
     scan = lake.scan(lake.pin("features"))
-    lake.publish(LocalEngine(cores=1).score(SPEC, trained.model, "1", scan, lake.target("predictions", DAY, "old")), {})
+    lake.publish(
+        LocalEngine(cores=1).score(
+            SPEC, trained.model, version="1", rows=scan, target=lake.target("predictions", DAY, "old")
+        ),
+        {},
+    )
     before = lake.read("predictions").read_all()
 
     killed = driver(lake.tables.root, model, "night", "kill")

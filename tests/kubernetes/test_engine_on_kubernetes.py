@@ -106,7 +106,9 @@ def test_it_trains_the_model_that_one_machine_trains(engine, spec, rows):
 def test_an_executor_dies_in_the_middle_and_the_rows_are_the_same(cluster, engine, spec, rows, filled, tmp_path):
     model = trained(LocalEngine(), spec, rows).model
     scan = filled.scan(filled.pin("features", first=DAY, last=DAY))
-    filled.publish(LocalEngine().score(spec, model, "1", scan, filled.target("expected", DAY, "local")), {})
+    filled.publish(
+        LocalEngine().score(spec, model, version="1", rows=scan, target=filled.target("expected", DAY, "local")), {}
+    )
     started, go_on = tmp_path / "started", tmp_path / "go-on"
     started.mkdir()
 
@@ -120,7 +122,7 @@ def test_an_executor_dies_in_the_middle_and_the_rows_are_the_same(cluster, engin
     with ThreadPoolExecutor(1) as pool:
         killing = pool.submit(kill_one)
         waiting = held_up(scan, started, go_on)
-        staged = engine.score(spec, model, "1", waiting, filled.target("predictions", DAY, "spark"))
+        staged = engine.score(spec, model, version="1", rows=waiting, target=filled.target("predictions", DAY, "spark"))
         assert killing.result()
     filled.publish(staged, {})
     assert filled.read("predictions").read_all().equals(filled.read("expected").read_all())
@@ -146,7 +148,7 @@ def test_an_executor_out_of_memory_is_said_with_the_setting_to_raise(cluster, en
         try:
             with pytest.raises(OutOfMemory) as raised:
                 scan = held_up(filled.scan(filled.pin("features")), started, never)
-                engine.score(spec, model, "1", scan, filled.target("predictions", DAY, "starved"))
+                engine.score(spec, model, version="1", rows=scan, target=filled.target("predictions", DAY, "starved"))
         finally:
             done.set()
         starving.result()

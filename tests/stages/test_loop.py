@@ -408,7 +408,7 @@ class Forgetful(LocalEngine):
         super().__init__()
         self.drop = drop
 
-    def score(self, spec, model, version, rows, target):
+    def score(self, spec, model, *, version, rows, target):
         table = score_stream(spec, model, version, rows.reader()).read_all()
         keep = pa.array([number % 10 >= 3 for number in range(table.num_rows)])
         scores = pc.if_else(keep, table["score"], pa.scalar(None, pa.float64()))

@@ -105,12 +105,20 @@ class SparkEngine:
     def load(self, folder: Path) -> Model:
         return models.load(folder)
 
-    def score(self, spec: PipelineSpec, model: Model, version: str, rows: Scan, target: Target) -> Staged:
+    def score(self, spec: PipelineSpec, model: Model, *, version: str, rows: Scan, target: Target) -> Staged:
         from tailrace.engines.spark.scoring import score
 
-        slots = preflight.slots_of(self.settings)
-        reader = self.settings.native_reader
-        return score(self.session, slots, spec, model, version, rows, target, self._tell, reader)
+        return score(
+            self.session,
+            spec,
+            model,
+            version=version,
+            rows=rows,
+            target=target,
+            slots=preflight.slots_of(self.settings),
+            native_reader=self.settings.native_reader,
+            tell=self._tell,
+        )
 
     def _check(self, spec: PipelineSpec) -> None:
         """Refuse candidates that this cluster cannot train before any work is sent."""

@@ -46,14 +46,15 @@ def part_rows(rows: int, slots: int) -> int:
 
 def score(
     spark: SparkSession,
-    slots: int,
     spec: PipelineSpec,
     model: Model,
+    *,
     version: str,
     rows: Scan,
     target: Target,
-    tell: Callable[[str], None],
+    slots: int,
     native_reader: str = "",
+    tell: Callable[[str], None],
 ) -> Staged:
     """Stage the predictions for all rows. Raises SignatureMismatch, and the errors of reading, staging and Spark."""
     check_columns(model.features, rows.schema)

@@ -64,7 +64,7 @@ def one_machine(spec, tried, error=None):
         tried.append((candidate.name, parameters, rows.num_rows))
         if error is not None:
             raise error
-        return fit(spec, spec.candidates[0], spec.candidates[0].parameters, rows, labels, seed=1, threads=1)
+        return fit(spec, spec.candidates[0], spec.candidates[0].parameters, rows=rows, labels=labels, seed=1, threads=1)
 
     return fitted
 

@@ -40,7 +40,7 @@ def candidate(estimator: str, parameters=None, search=None, name="it") -> Candid
 
 def fitted(spec, rows, it: Candidate, **parameters):
     table, labels = rows
-    return fit(spec, it, {**it.parameters, **parameters}, table, labels.to_numpy(False), seed=1, threads=1)
+    return fit(spec, it, {**it.parameters, **parameters}, rows=table, labels=labels.to_numpy(False), seed=1, threads=1)
 
 
 def trained(spec, rows, *candidates, trials=1):

@@ -51,7 +51,7 @@ XGBOOST = {
 def fitted(spec, estimator, parameters):
     table, labels = churn_rows(200)
     labels = labels.to_numpy(zero_copy_only=False)
-    return fit(spec, Candidate("it", estimator, parameters), parameters, table, labels, seed=1, threads=1)
+    return fit(spec, Candidate("it", estimator, parameters), parameters, rows=table, labels=labels, seed=1, threads=1)
 
 
 @pytest.fixture

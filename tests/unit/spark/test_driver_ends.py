@@ -49,11 +49,11 @@ def test_a_jvm_that_ends_while_rows_are_scored_is_said_and_nothing_is_staged(eng
             return lake.target("predictions", DAY, "p").write_parts(schema, killed)
 
     with pytest.raises(ClusterUnavailable, match=SAID):
-        engine.score(spec, model, "1", scan, Target())
+        engine.score(spec, model, version="1", rows=scan, target=Target())
     with pytest.raises(StagingGone):
         lake.staged("predictions", DAY, "p")
     with pytest.raises(ClusterUnavailable, match=SAID):
-        engine.score(spec, model, "1", scan, Target())
+        engine.score(spec, model, version="1", rows=scan, target=Target())
     labels = pa.array(rows[1]).to_numpy(zero_copy_only=False)
     with pytest.raises(ClusterUnavailable, match=SAID), in_tasks(session, spec, rows[0], labels, seed=1, tell=str):
         pass

@@ -67,7 +67,7 @@ def test_workers_score_with_the_credentials_of_their_own_environment(services, s
     model = LocalEngine().train(spec, held, seed=1, trials=3, on_trial=lambda trial: None).model
     scan = lake.scan(lake.pin("features", first=DAY, last=DAY))
     for name, engine in (("expected", LocalEngine()), ("predictions", services.engine)):
-        lake.publish(engine.score(spec, model, "1", scan, lake.target(name, DAY, name)), {})
+        lake.publish(engine.score(spec, model, version="1", rows=scan, target=lake.target(name, DAY, name)), {})
     assert lake.read("predictions").read_all().equals(lake.read("expected").read_all())
     assert any(b"s3://lake/tailrace" in pickled for pickled in sent), "the parts are among what was seen"
     assert not [pickled for pickled in sent if HUSHED.encode() in pickled]

@@ -161,12 +161,17 @@ def scan_of(lake):
 
 def expected(lake, spec, model) -> pa.Table:
     """The predictions of one machine."""
-    lake.publish(LocalEngine().score(spec, model, "1", scan_of(lake), lake.target("expected", DAY, "local")), {})
+    lake.publish(
+        LocalEngine().score(spec, model, version="1", rows=scan_of(lake), target=lake.target("expected", DAY, "local")),
+        {},
+    )
     return lake.read("expected").read_all()
 
 
 def test_its_rows_are_those_of_one_machine(engine, spec, model, lake):
-    lake.publish(engine.score(spec, model, "1", scan_of(lake), lake.target("predictions", DAY, "p")), {})
+    lake.publish(
+        engine.score(spec, model, version="1", rows=scan_of(lake), target=lake.target("predictions", DAY, "p")), {}
+    )
     scored = lake.read("predictions").read_all()
     assert scored.num_rows == 300_000
     assert scored.equals(expected(lake, spec, model))
@@ -203,7 +208,7 @@ def test_a_speculative_copy_of_a_slow_task_leaves_no_second_copy_of_its_rows(eng
             return lake.target("predictions", DAY, "p").write_parts(schema, all_written)
 
     found: list[str] = []
-    staged = engine.score(spec, model, "1", scan_of(lake), Target())
+    staged = engine.score(spec, model, version="1", rows=scan_of(lake), target=Target())
     assert other.exists(), "Spark made a second attempt"
     numbers = sorted(name.rpartition("/")[2].split("-")[1] for name in found)
     assert numbers == ["00000", "00001", "00001"], "both attempts wrote their rows"

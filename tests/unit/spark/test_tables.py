@@ -272,12 +272,24 @@ def test_rows_of_a_native_reader_are_scored_as_any_others(spark, delta_format, s
     for day in (DAY, NEXT):
         lake.publish(lake.stage(spec.features_table, day, "r", keyed(features, day).to_reader()), {})
     plain = lake.pin(spec.features_table, first=DAY, last=DAY)
-    expected = LocalEngine().score(spec, model, "1", lake.scan(plain), lake.target("local", DAY, "r"))
+    expected = LocalEngine().score(
+        spec, model, version="1", rows=lake.scan(plain), target=lake.target("local", DAY, "r")
+    )
     delete_rows(tmp_path / spec.features_table, f"ds={DAY}", [1, 7])
     native = lake.scan(lake.pin(spec.features_table, first=DAY, last=DAY))
     assert native.native is not None
     told = []
-    staged = scoring.score(spark, 2, spec, model, "1", native, lake.target("p", DAY, "r"), told.append, "delta")
+    staged = scoring.score(
+        spark,
+        spec,
+        model,
+        version="1",
+        rows=native,
+        target=lake.target("p", DAY, "r"),
+        slots=2,
+        native_reader="delta",
+        tell=told.append,
+    )
     assert staged.rows == 398
     wanted = lake.read_staged(expected).read_all().to_pylist()
     by_key = {row["customer"]: row for row in lake.read_staged(staged).read_all().to_pylist()}

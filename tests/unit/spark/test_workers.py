@@ -73,7 +73,16 @@ def test_scoring_leaves_a_worker_that_starts_the_next_task_at_once(unsettled, sp
     lake = DeltaLake(str(tmp_path / "lake"))
     lake.publish(lake.stage("features", DAY, "r", keyed(rows[0], DAY).to_reader()), {})
     scan = lake.scan(lake.pin("features", first=DAY, last=DAY))
-    scoring.score(unsettled, 1, spec, model, "1", scan, lake.target("p", DAY, "r"), lambda text: None)
+    scoring.score(
+        unsettled,
+        spec,
+        model,
+        version="1",
+        rows=scan,
+        target=lake.target("p", DAY, "r"),
+        slots=1,
+        tell=lambda text: None,
+    )
     assert left(unsettled) == (0, True)
 
 

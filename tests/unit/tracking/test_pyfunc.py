@@ -38,7 +38,7 @@ def served(request, spec, rows, tmp_path: Path):
     columns = {**spec.features.columns, "seats": "numeric"}
     spec = replace(spec, features=replace(spec.features, columns=columns))
     candidate = spec.candidates[request.param]
-    model = fit(spec, candidate, candidate.parameters, table, labels.to_numpy(False), seed=1, threads=1)
+    model = fit(spec, candidate, candidate.parameters, rows=table, labels=labels.to_numpy(False), seed=1, threads=1)
     held = table.append_column(LABEL, labels)
     example = example_of(TrainingSet(ArrowRows(held.slice(0, 200), tuple(columns)), held.slice(200), {}, {}))
     folder = tmp_path / "saved"
