@@ -169,14 +169,14 @@ def _publish_day(lake: DeltaLake, spec: PipelineSpec, offset: int) -> None:
     when = FIRST + dt.timedelta(days=offset)
     sources = {when - dt.timedelta(days=back): f"{offset - back:016x}" for back in range(LOOK_BACK, -1, -1)}
     features, predictions = _rows(spec, when)
-    _publish(lake, spec.features_table, when, features, pins.source_note(sources))
+    _publish(lake, spec.features_table, when, rows=features, metadata=pins.source_note(sources))
     pin = pins.to_json(lake.pin(spec.features_table, first=when, last=when))
     held = {"model_version": "1", "model_choice": "as-of", "audit": "passed", "audit_warnings": "0"}
-    _publish(lake, spec.predictions_table, when, predictions, {**held, "features_pin": pin})
-    _publish(lake, f"performance/{spec.name}", when, _performance(offset), {})
+    _publish(lake, spec.predictions_table, when, rows=predictions, metadata={**held, "features_pin": pin})
+    _publish(lake, f"performance/{spec.name}", when, rows=_performance(offset), metadata={})
 
 
-def _publish(lake: DeltaLake, table: str, when: dt.date, rows: pa.Table, metadata: Mapping[str, str]) -> None:
+def _publish(lake: DeltaLake, table: str, when: dt.date, *, rows: pa.Table, metadata: Mapping[str, str]) -> None:
     lake.publish(lake.stage(table, when, f"predict/run-{when}", rows.to_reader()), metadata)
 
 

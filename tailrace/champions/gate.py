@@ -56,7 +56,7 @@ def decide(
     rules = [_floor(gate, labels, challenger)]
     if champion is not None:
         rules.append(_margin(gate, labels, challenger, champion))
-        rules += _slices(gate, labels, challenger, champion, slices)
+        rules += _slices(gate, labels, challenger, champion=champion, slices=slices)
     if any(rule.fatal and not rule.passed for rule in rules):
         return Decision("refuse", tuple(rules))
     return Decision("promote" if all(rule.passed for rule in rules) else "keep", tuple(rules))
@@ -87,7 +87,7 @@ def _margin(gate: Gate, labels: np.ndarray, challenger: np.ndarray, champion: np
 
 
 def _slices(
-    gate: Gate, labels: np.ndarray, challenger: np.ndarray, champion: np.ndarray, slices: Mapping[str, np.ndarray]
+    gate: Gate, labels: np.ndarray, challenger: np.ndarray, *, champion: np.ndarray, slices: Mapping[str, np.ndarray]
 ) -> list[Rule]:
     rules = []
     for column in gate.slices:

@@ -180,7 +180,7 @@ def _ways_out(services: Services, spec: PipelineSpec, day: dt.date | None) -> st
     past = promotions.history(services.lake, spec.name)
     known = {each.version: identity.of_version(each) for each in services.tracker.versions(spec.name)}
     there = [row for row in past if row.version in known and not known[row.version].differs(row.model)]
-    number = _number_for(services, spec, there, known, day)
+    number = _number_for(services, spec, there, known=known, day=day)
     if there and not there[0].model.differs(past[0].model):
         # Today's champion exists, but a former one is missing: no rollback or training brings the former one back.
         return f"Restore the registry from a backup{f', or score the day with {number}' if number else ''}."
@@ -201,6 +201,7 @@ def _number_for(
     services: Services,
     spec: PipelineSpec,
     there: Sequence[Promotion],
+    *,
     known: Mapping[str, Identity],
     day: dt.date | None,
 ) -> str:

@@ -58,7 +58,7 @@ def warehouse(
                 )
                 advance(f"{spec.name} {day}")
     for spec in specs:
-        stale_days.warn("build", services, spec, first, last)
+        stale_days.warn("build", services, spec, first=first, last=last)
     output.table("Warehouse", rows, as_json)
     if problems:
         raise SpecError(
@@ -82,7 +82,7 @@ def predict(
     model_versions.check_choice(model)
     request = options.request(reason=reason, engine=engine, model=model)
     first, last = options.day_range(date, to)
-    stale_days.warn("score", services, spec, first, last)
+    stale_days.warn("score", services, spec, first=first, last=last)
     rows = []
     with output.steps("predict", (last - first).days + 1) as advance:
         for day in days.span(first, last):

@@ -29,7 +29,7 @@ def check(stage: str, chosen: Mapping[str, Any]) -> None:
     raise BadInput(f"The stage {stage} does not take {' or '.join(refused)}; it takes {takes}.")
 
 
-def call_for_days(stage: str, work: Work, first: dt.date, last: dt.date, chosen: Mapping[str, Any]) -> list[Any]:
+def call_for_days(stage: str, work: Work, *, first: dt.date, last: dt.date, chosen: Mapping[str, Any]) -> list[Any]:
     """The stage's results: one for the whole range if the stage takes ranges, else one for each day."""
     takes = inspect.signature(stages.entry(stage)).parameters
     if "first" in takes:

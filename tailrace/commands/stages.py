@@ -76,10 +76,10 @@ def run(
             request=_request(request),
         )
         first, last = options.day_range(date, to)
-        rows = _rows(stage_call.call_for_days(stage, work, first, last, given))
+        rows = _rows(stage_call.call_for_days(stage, work, first=first, last=last, chosen=given))
     if result:
         stage_result_file.write_result(result, rows, "".join(applications[-1:]))
-    stale_days.warn(stage, work.services, work.spec, first, last)
+    stale_days.warn(stage, work.services, work.spec, first=first, last=last)
     output.table(f"{stage.value} {pipeline}", rows, as_json)
 
 

@@ -9,7 +9,7 @@ from tailrace.contracts import Services
 from tailrace.spec import PipelineSpec
 
 
-def warn(stage: str, services: Services, spec: PipelineSpec, first: dt.date, last: dt.date) -> None:
+def warn(stage: str, services: Services, spec: PipelineSpec, *, first: dt.date, last: dt.date) -> None:
     """Warn about the days the stage uses or skips that were made from other rows than those landed now."""
     from tailrace.rows import staleness
     from tailrace.training import training_set

@@ -35,7 +35,7 @@ def train(
     services, spec = options.services(engine), registry.get(pipeline, estimators=True)
     request = options.request(reason=reason, engine=engine)
     work = Work(services=services, spec=spec, run_id=options.new_run_id(), request=request)
-    stale_days.warn("train", services, spec, day, day)
+    stale_days.warn("train", services, spec, first=day, last=day)
     trained = stage_call.call("train", work, day=day, trials=trials, force=force, dry_run=dry_run)
     evaluated = stage_call.call("evaluate", work, training_run=trained.training_run)
     if dry_run:

@@ -53,6 +53,9 @@ class Failed:
 
 Tried = tuple[Mapping[str, Any], Failed | None]
 
+Sample = tuple[pa.Table, np.ndarray]
+"""Rows to learn from, and their labels."""
+
 SampleFit = Callable[[Candidate, Mapping[str, Any], pa.Table, np.ndarray], Model]
 """Fits a candidate with these parameters (fixed ones included) on rows and their labels, which are booleans."""
 
@@ -159,10 +162,10 @@ def _common(tried: Sequence[Tried]) -> Failed | None:
 
 
 def _tried(spec: PipelineSpec, candidate: Candidate, drawn: Mapping[str, Any], fitted: SampleFit) -> Failed | None:
-    failed = _attempt(candidate, drawn, fitted, *_made_up(spec, SMALL))
+    failed = _attempt(candidate, drawn, fitted, _made_up(spec, SMALL))
     if failed is None or failed.step in (STORE, OTHERWISE):
         return failed
-    return _attempt(candidate, drawn, fitted, *_made_up(spec, LARGER))
+    return _attempt(candidate, drawn, fitted, _made_up(spec, LARGER))
 
 
 def _refused(candidate: Candidate, fitted: SampleFit, rows: pa.Table, labels: np.ndarray) -> list[Failed]:
@@ -171,7 +174,7 @@ def _refused(candidate: Candidate, fitted: SampleFit, rows: pa.Table, labels: np
     refusing = {STORE}
     if is_distributed(candidate):
         sets, refusing = _as_time_allows(sets), {STORE, PREDICT}
-    tried = [(drawn, _attempt(candidate, drawn, fitted, rows, labels)) for drawn in sets]
+    tried = [(drawn, _attempt(candidate, drawn, fitted, (rows, labels))) for drawn in sets]
     bad = [(drawn, failed) for drawn, failed in tried if failed is not None and failed.step in refusing]
     if len(bad) == len(tried):
         return [Failed({}, bad[0][1].step, bad[0][1].message)]
@@ -184,11 +187,10 @@ def _refused(candidate: Candidate, fitted: SampleFit, rows: pa.Table, labels: np
     ]
 
 
-def _attempt(
-    candidate: Candidate, drawn: Mapping[str, Any], fitted: SampleFit, rows: pa.Table, labels: np.ndarray
-) -> Failed | None:
+def _attempt(candidate: Candidate, drawn: Mapping[str, Any], fitted: SampleFit, sample: Sample) -> Failed | None:
     """Fit, predict, save, load and predict again. Raises errors that are not its fault, such as an outage."""
     parameters = {name: _few(name, value) for name, value in {**candidate.parameters, **drawn}.items()}
+    rows, labels = sample
     step = FIT
     try:
         with one_thread():
@@ -287,7 +289,7 @@ def _values(domain: Domain) -> list[Any]:
     return list(domain.options) if isinstance(domain, Choice) else [domain.low]
 
 
-def _made_up(spec: PipelineSpec, count: int) -> tuple[pa.Table, np.ndarray]:
+def _made_up(spec: PipelineSpec, count: int) -> Sample:
     """Rows of the kinds in the spec, with missing values, rare and frequent categories, and labels of both classes."""
     random = np.random.default_rng(SEED)
     labels = np.arange(count) % 3 == 0

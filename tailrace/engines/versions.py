@@ -50,7 +50,7 @@ def load(folder: Path, description: Mapping[str, Any], read: Callable[[], Model]
     except TailraceError:
         raise
     except Exception as error:
-        raise SignatureMismatch(_sentence(folder, here, stored, other, error)) from error
+        raise SignatureMismatch(_sentence(folder, here=here, stored=stored, other=other, error=error)) from error
     if other:
         log.warning(
             "The model in %s was stored with %s; %s is installed here. It still loads and predicts. Train it again.",
@@ -62,7 +62,7 @@ def load(folder: Path, description: Mapping[str, Any], read: Callable[[], Model]
 
 
 def _sentence(
-    folder: Path, here: Mapping[str, str], stored: Mapping[str, str], other: Mapping[str, str], error: Exception
+    folder: Path, *, here: Mapping[str, str], stored: Mapping[str, str], other: Mapping[str, str], error: Exception
 ) -> str:
     what = error_text(error)
     if other:

@@ -25,7 +25,7 @@ _AT_ONCE = 8
 
 
 def data_files(
-    store: TableFiles, folder: str, schema: pa.Schema, day: dt.date, where: str, doing: str
+    store: TableFiles, folder: str, schema: pa.Schema, *, day: dt.date, where: str, doing: str
 ) -> tuple[DataFile, ...]:
     """The files with rows that a writer left in the folder, by name; everything else in it is deleted.
 

@@ -86,7 +86,7 @@ class _Target:
         with tempfile.TemporaryDirectory(prefix="tailrace-staging-") as folder:
             write(f"{folder}/rows")
             store = TableFiles(folder, None)
-            files = foreign.data_files(store, "rows", kept, self.day, where, f"Staging {where}")
+            files = foreign.data_files(store, "rows", kept, day=self.day, where=where, doing=f"Staging {where}")
             pieces = [RowGroups(file.path, file.rows) for file in files]
             batches = parquet.batches(store, pieces, kept, f"Reading {where}")
             return self.write(pa.RecordBatchReader.from_batches(kept, batches))

@@ -84,7 +84,7 @@ class MemoryTable:
             version=self._add_version(contents),
             recorded_at=manifests.now(),
             rows=rows,
-            metadata=commit_metadata(metadata, day, run_id, rows, digest),
+            metadata=commit_metadata(metadata, day=day, run_id=run_id, rows=rows, digest=digest),
         )
         self.written_at = made.recorded_at
         self.commits.insert(0, made)

@@ -56,7 +56,7 @@ class DataWriter:
     Only one row group is in memory; a file is finished once it passes 512 MiB.
     """
 
-    def __init__(self, files: TableFiles, folder: str, schema: pa.Schema, doing: str, prefix: str = "part") -> None:
+    def __init__(self, files: TableFiles, folder: str, schema: pa.Schema, *, doing: str, prefix: str = "part") -> None:
         self._files, self._folder, self._schema, self._doing, self._prefix = files, folder, schema, doing, prefix
         self._paths: list[str] = []
         self._done: list[DataFile] = []

@@ -142,7 +142,7 @@ class FilePartWriter:
         conformed = (accepted.conform(batch, self.schema, self.day, self.where) for batch in rows)
         with (
             self.place.opened() as store,
-            DataWriter(store, self.folder, self.schema, self.doing, prefix) as writer,
+            DataWriter(store, self.folder, self.schema, doing=self.doing, prefix=prefix) as writer,
         ):
             for group in accepted.row_groups(conformed):
                 writer.write(group)

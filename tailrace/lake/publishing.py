@@ -113,7 +113,7 @@ class DeltaPublisher(DeltaReader):
         with storage_errors(doing):
             store = self.tables.files(table, create=True)
         record_id = uuid.uuid4().hex
-        with DataWriter(store, f"append-{record_id[:8]}", schema, doing) as writer:
+        with DataWriter(store, f"append-{record_id[:8]}", schema, doing=doing) as writer:
             for group in accepted.groups(rows.to_reader(), schema, None, doing):
                 writer.write(group)
             files = writer.finish()

@@ -57,13 +57,15 @@ class Record:
             version=str(self.version),
             recorded_at=self.recorded_at,
             rows=self.rows,
-            metadata=commit_metadata(self.metadata, self.day, self.run_id, self.rows, self.digest),
+            metadata=commit_metadata(
+                self.metadata, day=self.day, run_id=self.run_id, rows=self.rows, digest=self.digest
+            ),
             unchanged=unchanged,
         )
 
 
 def commit_metadata(
-    metadata: Mapping[str, str], day: dt.date | None, run_id: str, rows: int, digest: str
+    metadata: Mapping[str, str], *, day: dt.date | None, run_id: str, rows: int, digest: str
 ) -> dict[str, str]:
     """The caller's metadata with the lake's own keys: rows, digest, and for a day ds and run_id."""
     own = {"rows": str(rows), "digest": digest}

@@ -52,7 +52,7 @@ class DeltaTarget:
     def write(self, rows: pa.RecordBatchReader) -> Staged:
         layout = self._begin(rows.schema)
         store = self.tables.files(self.table)
-        with DataWriter(store, layout.folder, layout.schema, self.doing) as writer:
+        with DataWriter(store, layout.folder, layout.schema, doing=self.doing) as writer:
             for group in accepted.groups(rows, layout.schema, self.day, self.where):
                 writer.write(group)
             return self._finish(layout, writer.finish())
@@ -75,7 +75,9 @@ class DeltaTarget:
         store = self.tables.files(self.table)
         with self._cleared_on_failure(layout.folder):
             write(f"{self.tables.uri(self.table)}/{layout.folder}")
-            files = foreign.data_files(store, layout.folder, layout.schema, self.day, self.where, self.doing)
+            files = foreign.data_files(
+                store, layout.folder, layout.schema, day=self.day, where=self.where, doing=self.doing
+            )
             return self._finish(layout, files)
 
     def _begin(self, given: pa.Schema) -> _Layout:

@@ -50,7 +50,7 @@ class DeltaUpkeep(DeltaReader):
         if not paths <= {file.path for file in current.active()}:
             return 0
         record_id = uuid.uuid4().hex
-        files = _rewritten(store, replaced, current.schema, record_id, doing)
+        files = _rewritten(store, replaced, current.schema, record_id=record_id, doing=doing)
         place = 0 if day else max(current.history.order(paths).values(), default=0)
         checksums = {file.path: file.sha256 for file in files}
         record = Record(kind="optimize", id=record_id, files=checksums, day=day, number=place)
@@ -131,13 +131,13 @@ def _is_misplaced(path: str) -> bool:
 
 
 def _rewritten(
-    store: TableFiles, replaced: list[ActiveFile], schema: pa.Schema, record_id: str, doing: str
+    store: TableFiles, replaced: list[ActiveFile], schema: pa.Schema, *, record_id: str, doing: str
 ) -> tuple[DataFile, ...]:
     """The rows of these files in new ones."""
     day = replaced[0].day
     folder = f"{f'{DAY_COLUMN}={day}/' if day else ''}compact-{record_id[:8]}"
     pieces = [RowGroups(file.path, file.rows) for file in replaced]
-    with DataWriter(store, folder, schema, doing) as writer:
+    with DataWriter(store, folder, schema, doing=doing) as writer:
         for group in row_groups(parquet.batches(store, pieces, schema, doing)):
             writer.write(group)
         return writer.finish()

@@ -20,15 +20,15 @@ A_TICK_A_DAY = {"dtick": 86_400_000, "tickformat": "%b %-d<br>%Y"}
 
 def performance(rows: Sequence[Mapping[str, Any]], metric: str, promotions: Sequence[Promotion]) -> Figure | None:
     """The metric by day; None while no outcome is known."""
-    line = _line(rows, metric, "published predictions", "--accent")
+    line = _line(rows, metric, "published predictions", color="--accent")
     return _over_days([line], rows, promotions, METRIC_NAMES.get(metric, metric)) if line["x"] else None
 
 
 def drift(rows: Sequence[Mapping[str, Any]], promotions: Sequence[Promotion]) -> Figure | None:
     """How far scores, and the feature that moved most, are from training; None if this was never measured."""
     measured = [
-        _line(rows, "score_psi", "scores", "--accent"),
-        _line(rows, "worst_feature_psi", "the feature that moved most", "--second", "worst_feature"),
+        _line(rows, "score_psi", "scores", color="--accent"),
+        _line(rows, "worst_feature_psi", "the feature that moved most", color="--second", detail="worst_feature"),
     ]
     drawn = [line for line in measured if line["x"]]
     if not drawn:
@@ -70,7 +70,7 @@ def histogram(scores: Histogram, day: dt.date, version: str) -> Figure:
     return {"data": traces, "layout": layout}
 
 
-def _line(rows: Sequence[Mapping[str, Any]], column: str, name: str, color: str, detail: str = "") -> Figure:
+def _line(rows: Sequence[Mapping[str, Any]], column: str, name: str, *, color: str, detail: str = "") -> Figure:
     known = [(row["ds"], value, row) for row in rows if (value := number(row.get(column))) is not None]
     return {
         "type": "scatter",

@@ -109,7 +109,7 @@ def gather(sources: Sources, spec: PipelineSpec, day: dt.date) -> DayPage:
     commit = published.get(day)
     attempts = sources.activity.by_day(spec.name)
     attempt = attempts.get(day)
-    state = calendar_day(day, commit, attempt, zone(spec), sources.today(zone(spec)))
+    state = calendar_day(day, commit=commit, attempt=attempt, where=zone(spec), today=sources.today(zone(spec)))
     metadata: Mapping[str, str] = commit.metadata if commit else {}
     tracked = sources.tracker.of(spec.name)
     training = tracked.run(identity.training_run(commit, tracked.versions)) if commit else None

@@ -120,6 +120,7 @@ def build(
     action: str,
     kind: FormKind,
     spec: PipelineSpec,
+    *,
     params: Mapping[str, Mapping[str, Any]],
     given: Mapping[str, str],
 ) -> Form:

@@ -78,10 +78,10 @@ def gather(sources: Sources, specs: Sequence[PipelineSpec], broken: Mapping[str,
         _row(
             sources,
             spec,
-            summaries[spec.name],
-            attempts.get(spec.name),
-            next_runs.get(spec.name),
-            len(waiting.get(spec.name, ())),
+            summary=summaries[spec.name],
+            attempt=attempts.get(spec.name),
+            following=next_runs.get(spec.name),
+            waiting=len(waiting.get(spec.name, ())),
         )
         for spec in specs
     ]
@@ -105,6 +105,7 @@ def _of_lake(sources: Sources, spec: PipelineSpec) -> LakeSummary:
 def _row(
     sources: Sources,
     spec: PipelineSpec,
+    *,
     summary: LakeSummary,
     attempt: Attempt | None,
     following: NextRun | None,

@@ -87,7 +87,7 @@ def gather(sources: Sources, spec: PipelineSpec, until: dt.date | None = None) -
     sources.look_again(spec)
     published = sources.lake.days(spec.predictions_table)
     attempts = sources.activity.by_day(spec.name)
-    days = _calendar(sources, spec, published, attempts, until)
+    days = _calendar(sources, spec, published=published, attempts=attempts, until=until)
     champions = sources.champions(spec.name)
     tracked = sources.tracker.of(spec.name)
     decisions = sources.decisions(spec.name)
@@ -120,6 +120,7 @@ def gather(sources: Sources, spec: PipelineSpec, until: dt.date | None = None) -
 def _calendar(
     sources: Sources,
     spec: PipelineSpec,
+    *,
     published: Mapping[dt.date, Commit],
     attempts: Mapping[dt.date, Attempt],
     until: dt.date | None,
@@ -131,11 +132,14 @@ def _calendar(
     first = max(min(known), last - dt.timedelta(days=CALENDAR_DAYS - 1))
     where, today = zone(spec), sources.today(zone(spec))
     span = (first + dt.timedelta(days=offset) for offset in range((last - first).days + 1))
-    return [calendar_day(day, published.get(day), attempts.get(day), where, today) for day in span]
+    return [
+        calendar_day(day, commit=published.get(day), attempt=attempts.get(day), where=where, today=today)
+        for day in span
+    ]
 
 
 def calendar_day(
-    day: dt.date, commit: Commit | None, attempt: Attempt | None, where: ZoneInfo, today: dt.date
+    day: dt.date, *, commit: Commit | None, attempt: Attempt | None, where: ZoneInfo, today: dt.date
 ) -> CalendarDay:
     """What happened to the day, and which model made its predictions."""
     state = labels.state_of(commit, attempt, where, today)

@@ -72,7 +72,7 @@ def show_form(request: Request, parts: AppPartsDep, spec: ReadableDep, action: s
     if kind is None:
         raise HTTPException(404, f"There is no form {action!r}.")
     params = _params(parts, user, kind.dag, f"look at {spec.name}")
-    return shown(request, "form", form=forms.build(action, kind, spec, params, request.query_params))
+    return shown(request, "form", form=forms.build(action, kind, spec, params=params, given=request.query_params))
 
 
 @router.get("/{name}/{day}")

@@ -61,8 +61,8 @@ def draw_all(
     challenger = holdouts[0]
     drawn = []
 
-    def add(title: str, file: str, alt: str, draw: Callable[[Axes], None], height: float = 3.6) -> None:
-        drawn.append(_save(folder, title, file, alt, draw, height))
+    def add(title: str, file: str, alt: str, draw: Callable[[Axes], None], *, height: float = 3.6) -> None:
+        drawn.append(_save(folder, title=title, file=file, alt=alt, draw=draw, height=height))
 
     values = ", ".join(f"{name} {measured[name]['roc_auc']:.3f}" for name in measured)
     if _both_classes(challenger[1]):
@@ -93,7 +93,7 @@ def draw_all(
             "importance.png",
             f"The {shown} features with the largest share in the model's decisions.",
             lambda axes: bars_of_importance(axes, importance),
-            _height(shown),
+            height=_height(shown),
         )
     rows = slices[challenger[0]]
     if any(value is not None for _, value, _ in rows):
@@ -103,7 +103,7 @@ def draw_all(
             "slices.png",
             f"{metric} for each of the {shown} largest slices of the holdout.",
             lambda axes: dots_of_slices(axes, slices, metric),
-            _height(shown),
+            height=_height(shown),
         )
     if any(trial.value is not None for trial in trials):
         add(
@@ -211,7 +211,7 @@ def search_history(axes: Axes, trials: Sequence[Trial], metric: str) -> None:
     _legend_below(axes)
 
 
-def _save(folder: Path, title: str, file: str, alt: str, draw: Callable[[Axes], None], height: float) -> Picture:
+def _save(folder: Path, *, title: str, file: str, alt: str, draw: Callable[[Axes], None], height: float) -> Picture:
     figure = Figure(figsize=(5.6, height), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()

@@ -47,8 +47,8 @@ def check_joinable(spec: PipelineSpec, features: pa.Table, outcomes: pa.Table) -
         *_key_types(spec, features.schema, outcomes.schema),
         *_missing_keys(spec, spec.features_table, features),
         *_missing_keys(spec, spec.outcomes_table, outcomes),
-        *_moments(spec, spec.features_table, features, "known_at", spec.features.known_at, nulls=True),
-        *_moments(spec, spec.outcomes_table, labelled.select([*key, known_at]), "known_at", known_at),
+        *_moments(spec, spec.features_table, rows=features, role="known_at", name=spec.features.known_at, nulls=True),
+        *_moments(spec, spec.outcomes_table, rows=labelled.select([*key, known_at]), role="known_at", name=known_at),
         *_numbers(spec, spec.features_table, features),
     ]
     _raise(f"{spec.name}: rows of the lake cannot be used for training.", problems)
@@ -155,8 +155,8 @@ def _of_features(spec: PipelineSpec, where: str, rows: pa.Table) -> Iterator[Tai
         yield from absent
         return
     yield from _keys(spec, where, rows, refusals.repeated_keys)
-    yield from _moments(spec, where, rows, "the event time", features.event_time, nulls=True)
-    wrong_type = list(_moments(spec, where, rows, "known_at", features.known_at, nulls=True))
+    yield from _moments(spec, where, rows=rows, role="the event time", name=features.event_time, nulls=True)
+    wrong_type = list(_moments(spec, where, rows=rows, role="known_at", name=features.known_at, nulls=True))
     # Rows without this time are reported together with those that are too late.
     yield from wrong_type or look_ahead(spec, rows)
     for name, kind in features.columns.items():
@@ -174,7 +174,7 @@ def _of_outcomes(spec: PipelineSpec, where: str, rows: pa.Table) -> Iterator[Tai
         return
     # A corrected outcome has the same key and a later known_at.
     yield from _keys(spec, where, rows, refusals.repeated_outcomes, known_at)
-    yield from _moments(spec, where, rows, "known_at", known_at)
+    yield from _moments(spec, where, rows=rows, role="known_at", name=known_at)
     yield from _label_problems(spec, where, rows[label], rows)
 
 
@@ -228,7 +228,7 @@ def _key_types(spec: PipelineSpec, features: pa.Schema, outcomes: pa.Schema) -> 
 
 
 def _moments(
-    spec: PipelineSpec, where: str, rows: pa.Table, role: str, name: str, *, nulls: bool = False
+    spec: PipelineSpec, where: str, *, rows: pa.Table, role: str, name: str, nulls: bool = False
 ) -> Iterator[ContractBroken]:
     column = rows[name]
     if not pa.types.is_timestamp(column.type) or column.type.tz is None:

@@ -35,7 +35,7 @@ def note_unchanged(lake: Lake, spec: PipelineSpec, commit: Commit, sources: Mapp
     lake.append(table(spec), pa.Table.from_pylist([row], _SCHEMA), {"pipeline": spec.name, "stage": "snapshot"})
 
 
-def stale(lake: LakeReader, warehouse: Warehouse, spec: PipelineSpec, first: dt.date, last: dt.date) -> Stale:
+def stale(lake: LakeReader, warehouse: Warehouse, spec: PipelineSpec, *, first: dt.date, last: dt.date) -> Stale:
     """The published days first..last whose features were made from rows that have changed, each with its source days.
 
     Raises LandingRefused, LakeUnavailable.
@@ -59,7 +59,7 @@ def warning(services: Services, spec: PipelineSpec, first: dt.date, last: dt.dat
     It never raises an error of ours: a warning must not stop the work that it is about.
     """
     try:
-        found = stale(services.lake, services.warehouse, spec, first, last)
+        found = stale(services.lake, services.warehouse, spec, first=first, last=last)
     except TailraceError as error:
         return (
             f"Could not check whether the features of {spec.name} were made from the rows that are landed now: {error}"

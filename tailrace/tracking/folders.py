@@ -24,7 +24,7 @@ def digest(folder: Path) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def deliver(source: Path, expected: str, folder: Path, pipeline: str, version: str) -> Path:
+def deliver(source: Path, expected: str, *, folder: Path, pipeline: str, version: str) -> Path:
     """Copy a model's files to `<folder>/<pipeline>-<version>` if their digest is the expected one.
 
     Raises Refused, and leaves `folder` unchanged, if they are not the files that were logged.

@@ -137,7 +137,9 @@ class MemoryTracker:
     def model_folder(self, pipeline: str, version: str, folder: Path) -> Path:
         found = self._find_version(pipeline, version)
         folder.mkdir(parents=True, exist_ok=True)
-        return folders.deliver(self._model(found), found.tags[run_tags.MODEL_DIGEST], folder, pipeline, version)
+        return folders.deliver(
+            self._model(found), found.tags[run_tags.MODEL_DIGEST], folder=folder, pipeline=pipeline, version=version
+        )
 
     def versions(self, pipeline: str) -> tuple[ModelVersion, ...]:
         with self._lock:

@@ -154,7 +154,9 @@ class MlflowTracker:
             return str(version.version)
         with tempfile.TemporaryDirectory(prefix="tailrace-tracking-") as scratch:
             pyfunc = Path(scratch) / "pyfunc"
-            mlflow_model.write_pyfunc(folder, pyfunc, self.loader_module, example, predictions)
+            mlflow_model.write_pyfunc(
+                folder, pyfunc, loader_module=self.loader_module, example=example, predictions=predictions
+            )
             model = self._upload(run, pyfunc)
         versions = {f"library.{name}": version for name, version in mlflow_model.library_versions().items()}
         created = self._client.create_model_version(
@@ -207,7 +209,9 @@ class MlflowTracker:
                 self._refuse_if_gone(pipeline, version, found.source)
                 raise
             files = mlflow_model.saved_files(Path(pyfunc))
-            return folders.deliver(files, found.tags[run_tags.MODEL_DIGEST], folder, pipeline, version)
+            return folders.deliver(
+                files, found.tags[run_tags.MODEL_DIGEST], folder=folder, pipeline=pipeline, version=version
+            )
 
     @mlflow_call("list the model versions")
     def versions(self, pipeline: str) -> tuple[ModelVersion, ...]:

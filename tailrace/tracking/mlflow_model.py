@@ -26,7 +26,7 @@ def library_versions() -> dict[str, str]:
     return {"tailrace": __version__} | {name: installed_version(name) for name in LIBRARIES}
 
 
-def write_pyfunc(source: Path, target: Path, loader_module: str, example: pa.Table, predictions: pa.Array) -> None:
+def write_pyfunc(source: Path, target: Path, *, loader_module: str, example: pa.Table, predictions: pa.Array) -> None:
     """Write the folder `target`, which `mlflow.pyfunc.load_model` reads; it contains a copy of `source`.
 
     Raises SignatureMismatch if MLflow has no name for the type of one of the example's columns.

@@ -46,7 +46,7 @@ def project(docs: Path | None) -> DataContextConfig:
 
 
 def publish(
-    context: EphemeralDataContext, outcome: ExpectationSuiteValidationResult, name: str, day: dt.date, batch: str
+    context: EphemeralDataContext, outcome: ExpectationSuiteValidationResult, *, name: str, day: dt.date, batch: str
 ) -> str:
     """Write the page and the index, replacing an earlier page of that suite, name and day; returns the page's path."""
     run_id = RunIdentifier(run_name=name, run_time=dt.datetime(day.year, day.month, day.day, tzinfo=dt.UTC))

@@ -96,16 +96,16 @@ class GreatExpectationsValidator:
                     else _judge_day(session, judged_by, day, rows_in_db)
                 )
                 name = f"{first} to {day}" if of_range else str(day)
-                report = self._report(session, judged_by.name, findings, name, day) if self._docs else ""
+                report = self._report(session, judged_by.name, findings, name=name, day=day) if self._docs else ""
         results = tuple(ranges.union(finding.by_day) if of_range else finding.by_day[day] for finding in findings)
         return Verdict(
             suite=suite, day=day, rows=count, results=results, report=report, first=first if of_range else None
         )
 
-    def _report(self, session: Session, suite: str, findings: Sequence[_Finding], name: str, day: dt.date) -> str:
+    def _report(self, session: Session, suite: str, findings: Sequence[_Finding], *, name: str, day: dt.date) -> str:
         shown = [result for finding in findings for result in finding.shown]
         outcome = gx_session.outcome_of(suite, shown, suite)
-        return data_docs.publish(session.context, outcome, name, day, f"{gx_session.DATASOURCE}-{suite}")
+        return data_docs.publish(session.context, outcome, name=name, day=day, batch=f"{gx_session.DATASOURCE}-{suite}")
 
 
 def _quickly(rows: pa.Table, expectations: Sequence[suites.Expectation]) -> list[str]:
@@ -131,7 +131,7 @@ def _loaded(rows: pa.Table) -> Iterator[Path]:
 def _judge_day(session: Session, suite: suites.Suite, day: dt.date, rows: _Rows) -> list[_Finding]:
     found = _judge(session, judging.TABLE, suite.expectations, rows)
     return [
-        _Finding({day: _result(session, item, result, rows, judging.TABLE)}, [result])
+        _Finding({day: _result(session, item, result, rows, table=judging.TABLE)}, [result])
         for item, result in zip(suite.expectations, found, strict=True)
     ]
 
@@ -151,9 +151,9 @@ def _judge_range(session: Session, suite: suites.Suite, rows: _Rows) -> list[_Fi
     last = max(rows.views)
     for day, view in rows.views.items():
         doubtful = {number: item for number, item in waiting.items() if day == last or day not in clear[number]}
-        found = _judge(session, view, list(doubtful.values()), rows, str(day))
+        found = _judge(session, view, list(doubtful.values()), rows, note=str(day))
         for (number, item), result in zip(doubtful.items(), found, strict=True):
-            findings[number].by_day[day] = _result(session, item, result, rows, view)
+            findings[number].by_day[day] = _result(session, item, result, rows, table=view)
             findings[number].shown.append(result)
     return [_Finding(finding.by_day, _worth_showing(finding.shown)) for finding in findings]
 
@@ -171,7 +171,7 @@ def _judge_at_once(
 
 
 def _judge(
-    session: Session, table: str, expectations: Sequence[suites.Expectation], rows: _Rows, note: str = ""
+    session: Session, table: str, expectations: Sequence[suites.Expectation], rows: _Rows, *, note: str = ""
 ) -> list[GxResult]:
     results = session.judge(table, expectations, note)
     for item, result in zip(expectations, results, strict=True):
@@ -195,12 +195,12 @@ def _worth_showing(results: list[GxResult]) -> list[GxResult]:
 
 
 def _result(
-    session: Session, item: suites.Expectation, result: GxResult, rows: _Rows, table: str = judging.TABLE
+    session: Session, item: suites.Expectation, result: GxResult, rows: _Rows, *, table: str = judging.TABLE
 ) -> ExpectationResult:
     judged = words.judged_columns(item.kwargs)
     missing = _missing(item, rows)
     success = bool(result.success)
-    bad_rows = () if success or missing else _bad_rows(session, item, result, rows, table)
+    bad_rows = () if success or missing else _bad_rows(session, item, result, rows, table=table)
     return ExpectationResult(
         expectation=item.type,
         column=", ".join(judged) or None,
@@ -239,7 +239,7 @@ def _raised(information: Mapping[str, Any]) -> str:
 
 
 def _bad_rows(
-    session: Session, item: suites.Expectation, result: GxResult, rows: _Rows, table: str
+    session: Session, item: suites.Expectation, result: GxResult, rows: _Rows, *, table: str
 ) -> Iterable[Mapping[str, Any]]:
     if item.type != screening.OWN_SQL or "observed_value" not in result.result:
         return result.result.get("partial_unexpected_index_list") or ()

@@ -91,6 +91,7 @@ def _not_null(table: pa.Table, column: str, mostly: float = 1) -> Bad:
 def _between(
     table: pa.Table,
     column: str,
+    *,
     min_value: float | str | None = None,
     max_value: float | str | None = None,
     strict_min: bool = False,
@@ -129,7 +130,7 @@ def _unique(table: pa.Table, column: str, mostly: float = 1) -> Bad:
     return _bad_among(pc.is_valid(values), pc.is_in(values, value_set=once), mostly)
 
 
-def _greater(table: pa.Table, column_A: str, column_B: str, or_equal: bool = False, mostly: float = 1) -> Bad:
+def _greater(table: pa.Table, column_A: str, column_B: str, *, or_equal: bool = False, mostly: float = 1) -> Bad:
     good = (pc.greater_equal if or_equal else pc.greater)(table[column_A], table[column_B])
     either = pc.or_(pc.is_valid(table[column_A]), pc.is_valid(table[column_B]))
     return _bad_among(either, pc.fill_null(good, True), mostly)

@@ -27,14 +27,14 @@ class DuckDBWarehouse(DbtWarehouse):
     target = "duckdb"
 
     def __init__(
-        self, database: Path, project: Path, landing: Landed, work: Path, look_back_days: int = LOOK_BACK_DAYS
+        self, database: Path, *, project: Path, landing: Landed, work: Path, look_back_days: int = LOOK_BACK_DAYS
     ) -> None:
         super().__init__(project, landing, work, look_back_days)
         self._database = database.absolute()
 
     @classmethod
     def from_settings(cls, settings: Settings, *, landing: Landed) -> DuckDBWarehouse:
-        return cls(Path(settings.warehouse), settings.dbt_project, landing, settings.work / "dbt")
+        return cls(Path(settings.warehouse), project=settings.dbt_project, landing=landing, work=settings.work / "dbt")
 
     @property
     def name(self) -> str:

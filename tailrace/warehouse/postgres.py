@@ -88,6 +88,7 @@ class PostgresWarehouse(DbtWarehouse):
     def __init__(
         self,
         url: str,
+        *,
         password: str,
         project: Path,
         landing: Readable,
@@ -105,8 +106,13 @@ class PostgresWarehouse(DbtWarehouse):
 
     @classmethod
     def from_settings(cls, settings: Settings, *, landing: Readable) -> PostgresWarehouse:
-        work = settings.work / "dbt"
-        return cls(settings.warehouse, settings.warehouse_password, settings.dbt_project, landing, work)
+        return cls(
+            settings.warehouse,
+            password=settings.warehouse_password,
+            project=settings.dbt_project,
+            landing=landing,
+            work=settings.work / "dbt",
+        )
 
     @property
     def name(self) -> str:
@@ -228,11 +234,11 @@ class PostgresWarehouse(DbtWarehouse):
         for (table, day), mark in self._landing.marks(first, last).items():
             landed[table][day] = mark
         for table in self._files.schemas:
-            self._copy_table(connection, table, landed[table], first, last)
+            self._copy_table(connection, table, landed=landed[table], first=first, last=last)
             connection.commit()
 
     def _copy_table(
-        self, connection: Any, table: str, landed: Mapping[dt.date, str], first: dt.date, last: dt.date
+        self, connection: Any, table: str, *, landed: Mapping[dt.date, str], first: dt.date, last: dt.date
     ) -> None:
         name, columns = f"{LANDING}.{quoted(table)}", self._files.columns(table)
         if _columns(connection, name) != columns:

@@ -57,7 +57,7 @@ class Site:
 
     @property
     def warehouse(self) -> DuckDBWarehouse:
-        return DuckDBWarehouse(self.database, PROJECT, self.landing, self.folder / "work")
+        return DuckDBWarehouse(self.database, project=PROJECT, landing=self.landing, work=self.folder / "work")
 
     def landed(self, table: str, day: dt.date) -> Path:
         return self.folder / "landing" / table / f"ds={day}" / "part-0.parquet"
@@ -93,7 +93,9 @@ def site(built: Site, tmp_path: Path) -> Iterator[Site]:
 def on_postgres(built: Site, postgres: Server) -> PostgresWarehouse:
     """The same days of the same project, built on Postgres."""
     made = postgres.database("warehouse")
-    warehouse = PostgresWarehouse(made.url, made.password, PROJECT, built.landing, built.folder / "work-postgres")
+    warehouse = PostgresWarehouse(
+        made.url, password=made.password, project=PROJECT, landing=built.landing, work=built.folder / "work-postgres"
+    )
     warehouse.build(FIRST, LAST)
     return warehouse
 

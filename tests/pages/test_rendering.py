@@ -266,7 +266,10 @@ class TestForms:
         spec = get("flight_delay")
         kind = forms.kind_of("predict", spec.name)
         assert kind is not None
-        html = show("form", form=forms.build("predict", kind, spec, self.PARAMS, {"day": "2013-03-05", "model": EVIL}))
+        html = show(
+            "form",
+            form=forms.build("predict", kind, spec, params=self.PARAMS, given={"day": "2013-03-05", "model": EVIL}),
+        )
         assert harmless(html)
         for said in (
             'type="date" data-param="day" data-kind="date"',
@@ -295,7 +298,7 @@ class TestForms:
         spec = get("flight_delay")
         kind = forms.kind_of("backfill", spec.name)
         assert kind is not None
-        form = forms.build("backfill", kind, spec, self.PARAMS, {"from": "2013-03-01", "to": EVIL})
+        form = forms.build("backfill", kind, spec, params=self.PARAMS, given={"from": "2013-03-01", "to": EVIL})
         assert [field.name for field in form.fields] == ["model", "trials", "engine", "force", "reason"]
         assert (form.first, form.last, form.zone) == ("2013-03-01", "", "America/New_York")
 

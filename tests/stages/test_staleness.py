@@ -42,7 +42,9 @@ def test_the_days_that_looked_back_on_a_repaired_day_are_named_until_they_are_ma
     loop.take(dt.date(2013, 1, 4), LAST, run="again")
     assert staleness.warning(services, spec, FIRST, LAST) == "", "though not a row of theirs is another"
     landed(services)
-    assert set(staleness.stale(services.lake, services.warehouse, spec, FIRST, LAST)) == set(days.span(REPAIRED, LAST))
+    assert set(staleness.stale(services.lake, services.warehouse, spec, first=FIRST, last=LAST)) == set(
+        days.span(REPAIRED, LAST)
+    )
 
 
 def test_taking_the_same_again_keeps_no_notes(loop: Loop, services, spec):

@@ -77,7 +77,7 @@ def _wait_for_slots(context: SparkContext, settings: SparkSettings, slots: int, 
             reported = [*([ends.last] if ends.last else []), *reasons]
             why = "; ".join(reported) or _last_warning() or "no reason was reported"
             kind = QuotaUsedUp if any(pod_states.exceeds_quota(reason) for reason in reasons) else ClusterUnavailable
-            raise kind(_too_few(settings, slots, got, executors, why))
+            raise kind(_too_few(settings, slots, got=got, executors=executors, why=why))
         time.sleep(POLL_SECONDS)
 
 
@@ -90,7 +90,7 @@ def end_at_start(settings: SparkSettings, ends: executor_pods.Ends) -> str:
     )
 
 
-def _too_few(settings: SparkSettings, slots: int, got: int, executors: int, why: str) -> str:
+def _too_few(settings: SparkSettings, slots: int, *, got: int, executors: int, why: str) -> str:
     """The sentence for executors that did not start in time."""
     size = f"{settings.executor_cores} cores and {settings.executor_memory}"
     wait = settings.executor_wait_seconds

@@ -56,7 +56,7 @@ def learning(spec: PipelineSpec, candidate: Candidate, rows: FrameRows, *, seed:
     `workers` is the number of tasks that run at once: XGBoost trains in one stage with that many tasks.
     """
     if candidate.estimator.startswith("xgboost."):
-        encoded, fit, convert = _xgboost(spec, candidate, rows, seed, workers)
+        encoded, fit, convert = _xgboost(spec, candidate, rows, seed=seed, slots=workers)
     else:
         encoded, fit, convert = _spark_ml(spec, candidate, rows, seed)
     encoded.persist()
@@ -127,7 +127,7 @@ def _judging(model: Model) -> InWorkers:
     return judge
 
 
-def _xgboost(spec: PipelineSpec, candidate: Candidate, rows: FrameRows, seed: int, slots: int) -> Parts:
+def _xgboost(spec: PipelineSpec, candidate: Candidate, rows: FrameRows, *, seed: int, slots: int) -> Parts:
     from xgboost.spark import SparkXGBClassifier
 
     features = spec.features.columns

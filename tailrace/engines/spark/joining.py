@@ -44,11 +44,11 @@ def join(
     """`Engine.join` on the cluster. Raises LookAhead, KeysRepeated, and the errors of reading and of `spark_errors`."""
     with spark_errors(f"Joining {spec.features_table} and {spec.outcomes_table}"):
         rows, known = (tables.read(session, scan, native_reader) for scan in (features, outcomes))
-        return _join(spec, rows, known, known_by, holdout_from)
+        return _join(spec, rows, known, known_by=known_by, holdout_from=holdout_from)
 
 
 def _join(
-    spec: PipelineSpec, rows: DataFrame, known: DataFrame, known_by: dt.datetime, holdout_from: dt.date
+    spec: PipelineSpec, rows: DataFrame, known: DataFrame, *, known_by: dt.datetime, holdout_from: dt.date
 ) -> Joined:
     refuse_broken_contracts(spec, rows, known)
     refuse_look_ahead(spec, rows)

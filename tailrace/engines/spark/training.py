@@ -107,7 +107,9 @@ def _searching(
         if len(together) < len(spec.candidates):
             in_task = stack.enter_context(in_tasks(session, spec, rows.table(), _labels(rows), seed=seed, tell=tell))
         if together:
-            on_all = stack.enter_context(_one_by_one(session, spec, framed(session, rows), seed, slots, tell))
+            on_all = stack.enter_context(
+                _one_by_one(session, spec, framed(session, rows), seed=seed, slots=slots, tell=tell)
+            )
 
         def run(jobs: Sequence[Job]) -> list[TrialResult]:
             single = [job for job in jobs if not is_distributed(job.candidate)]
@@ -119,7 +121,7 @@ def _searching(
 
 @contextmanager
 def _one_by_one(
-    session: SparkSession, spec: PipelineSpec, rows: FrameRows, seed: int, slots: int, tell: Tell
+    session: SparkSession, spec: PipelineSpec, rows: FrameRows, *, seed: int, slots: int, tell: Tell
 ) -> Iterator[Callable[[Job], TrialResult]]:
     """Runs a distributed candidate's trial on all executors together.
 

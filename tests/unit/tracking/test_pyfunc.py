@@ -45,7 +45,9 @@ def served(request, spec, rows, tmp_path: Path):
     folder.mkdir()
     model.save(folder)
     scores = model.predict(example.combine_chunks().to_batches()[0])
-    mlflow_model.write_pyfunc(folder, tmp_path / "pyfunc", "tailrace.engines.pyfunc", example, scores)
+    mlflow_model.write_pyfunc(
+        folder, tmp_path / "pyfunc", loader_module="tailrace.engines.pyfunc", example=example, predictions=scores
+    )
     return model, mlflow.pyfunc.load_model(str(tmp_path / "pyfunc"))
 
 

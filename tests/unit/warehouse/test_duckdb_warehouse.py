@@ -69,7 +69,9 @@ def warehouse(folder: Path, landing: Sound | None = None, **models: str) -> Duck
     for name, sql in models.items():
         kind = "tests" if name.startswith("assert_") else "models"
         (project / kind / f"{name}.sql").write_text(sql)
-    return DuckDBWarehouse(folder / "data" / "tiny.duckdb", project, landing or Sound(), folder / "work")
+    return DuckDBWarehouse(
+        folder / "data" / "tiny.duckdb", project=project, landing=landing or Sound(), work=folder / "work"
+    )
 
 
 def test_a_build_gives_a_result_per_node(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

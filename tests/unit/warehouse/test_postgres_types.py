@@ -118,7 +118,9 @@ def database(postgres: Server) -> Database:
 @pytest.fixture(scope="module")
 def warehouse(database: Database, tmp_path_factory: pytest.TempPathFactory) -> PostgresWarehouse:
     folder = tmp_path_factory.mktemp("types")
-    return PostgresWarehouse(database.url, database.password, folder, Landing(str(folder), {}), folder)
+    return PostgresWarehouse(
+        database.url, password=database.password, project=folder, landing=Landing(str(folder), {}), work=folder
+    )
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +146,11 @@ def on_duckdb(tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
     folder = tmp_path_factory.mktemp("duckdb")
     with duckdb.connect(folder / "w.duckdb") as connection:
         connection.execute(f"create table t as select date '{DAY}' as ds, {columns([value for value, _, _ in BOTH])}")
-    return DuckDBWarehouse(folder / "w.duckdb", folder, Landing(str(folder), {}), folder).read("t", DAY, []).read_all()
+    return (
+        DuckDBWarehouse(folder / "w.duckdb", project=folder, landing=Landing(str(folder), {}), work=folder)
+        .read("t", DAY, [])
+        .read_all()
+    )
 
 
 @pytest.fixture(scope="module")

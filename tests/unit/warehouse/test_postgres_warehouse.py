@@ -56,7 +56,13 @@ class Site:
 
     def warehouse(self, **changes: str) -> PostgresWarehouse:
         made = replace(self.made, **changes)
-        return PostgresWarehouse(made.url, made.password, self.folder / "project", self.landing, self.folder / "work")
+        return PostgresWarehouse(
+            made.url,
+            password=made.password,
+            project=self.folder / "project",
+            landing=self.landing,
+            work=self.folder / "work",
+        )
 
     def land(self, day: dt.date, *flights: str) -> None:
         rows = [

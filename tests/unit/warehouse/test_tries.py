@@ -69,7 +69,7 @@ class Site:
         """The names of the nodes that this try built; `heard` holds every node's result."""
         self.heard.clear()
         project, work = self.folder / "project", self.folder / "work"
-        tiny = DuckDBWarehouse(self.folder / "tiny.duckdb", project, Landing(), work)
+        tiny = DuckDBWarehouse(self.folder / "tiny.duckdb", project=project, landing=Landing(), work=work)
         return {node.name for node in tiny.build(DAY, DAY, RUN, self.heard.append) if not node.kept}
 
 
