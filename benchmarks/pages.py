@@ -157,7 +157,7 @@ def _seed_lake(lake: DeltaLake, root: Path, specs: Sequence[PipelineSpec]) -> No
                 version="1",
                 effective_from=FIRST,
                 recorded_at=now,
-                run_id="run",
+                training_run="run",
                 decided_by="gate",
                 reason="it is better",
             ),
@@ -226,10 +226,10 @@ def _seed_tracker(spec: PipelineSpec) -> None:
     client = MlflowClient(os.environ["TAILRACE_TRACKING_URI"], os.environ["TAILRACE_TRACKING_URI"])
     client.create_registered_model(spec.name)
     for number in range(3):
-        run_id = tracker.start_run(spec.name, f"training {number}", {"tailrace.day": str(FIRST)})
-        tracker.log(run_id, metrics={f"holdout.metric_{each}": 0.1 * each for each in range(10)})
-        tracker.end_run(run_id, "finished")
-        client.create_model_version(spec.name, f"runs:/{run_id}/model", run_id)
+        training_run = tracker.start_run(spec.name, f"training {number}", {"tailrace.day": str(FIRST)})
+        tracker.log(training_run, metrics={f"holdout.metric_{each}": 0.1 * each for each in range(10)})
+        tracker.end_run(training_run, "finished")
+        client.create_model_version(spec.name, f"runs:/{training_run}/model", training_run)
 
 
 def _seed_airflow(specs: Sequence[PipelineSpec]) -> None:

@@ -130,9 +130,9 @@ def _models(services: Wiring, spec: PipelineSpec) -> Table:
     models = Table(
         "model", "trained as of", "AUC", "champion's AUC", "gate", box=box.SIMPLE, title=f"models/{spec.name}"
     )
-    records = {record.run_id: record for record in services.tracker.runs(spec.name)}
+    records = {record.training_run: record for record in services.tracker.runs(spec.name)}
     for version in reversed(services.tracker.versions(spec.name)):
-        record = records[version.run_id]
+        record = records[version.training_run]
         compared = record.metrics.get("champion.roc_auc")
         models.add_row(
             f"v{version.version}",

@@ -84,7 +84,7 @@ def numbered(services: Services, spec: PipelineSpec, version: str) -> ModelVersi
 
 def record_of(services: Services, spec: PipelineSpec, version: str) -> RunRecord:
     """The training run of a version. Raises UnknownName."""
-    return services.tracker.run(numbered(services, spec, version).run_id)
+    return services.tracker.run(numbered(services, spec, version).training_run)
 
 
 def registered(services: Services, spec: PipelineSpec, model: Identity, day: dt.date | None = None) -> Identity:
@@ -106,15 +106,15 @@ def made_by(services: Services, spec: PipelineSpec, commit: Commit, model: Ident
     recorded = identity.of_commit(commit.metadata)
     if recorded.version != model.version or recorded.differs(model):
         return False
-    return bool(recorded.run_id) or identity.made_by_number(commit, model, services.tracker.versions(spec.name))
+    return bool(recorded.training_run) or identity.made_by_number(commit, model, services.tracker.versions(spec.name))
 
 
 def trained_by(services: Services, spec: PipelineSpec, commit: Commit) -> RunRecord:
     """The training run of the model that made a commit's predictions. Raises ModelGone if it is no longer known."""
     recorded = identity.of_commit(commit.metadata)
-    if run_id := identity.training_run(commit, services.tracker.versions(spec.name)):
+    if training_run := identity.training_run(commit, services.tracker.versions(spec.name)):
         with contextlib.suppress(UnknownName):
-            return services.tracker.run(run_id)
+            return services.tracker.run(training_run)
     found = _found(services, spec, recorded.version)
     again = f"tailrace predict {spec.name} --date {commit.day} --model N"
     way_out = f"Restore the registry from a backup, or predict the day with a version that is there: {again}."
@@ -140,7 +140,7 @@ def _explicit(services: Services, spec: PipelineSpec, day: dt.date, version: str
 
 def _trained(services: Services, model: Identity) -> dt.date | None:
     """The day as of which a model was trained."""
-    day = services.tracker.run(model.run_id).tags.get(run_tags.DAY)
+    day = services.tracker.run(model.training_run).tags.get(run_tags.DAY)
     return dt.date.fromisoformat(day) if day else None
 
 
@@ -151,7 +151,7 @@ def _refuse_second_meaning(services: Services, spec: PipelineSpec, model: Identi
         raise ModelGone(
             f"{spec.name}: {_missing(last, model)} So the number {model.version} stands for two models. Restore the "
             "registry that was used before, or decide about the model that is there now, which assigns it the number: "
-            f"tailrace promote {spec.name} --run {model.run_id} --reason '...'."
+            f"tailrace promote {spec.name} --run {model.training_run} --reason '...'."
         )
 
 
@@ -215,4 +215,4 @@ def _number_for(
     model = known[fitting.version]
     trained = _trained(services, model) if day else None
     ahead = f"; it was trained as of {trained}, so it looks ahead" if day and trained and trained > day else ""
-    return f"another model: --model {model.version} (training run {model.run_id}{ahead})"
+    return f"another model: --model {model.version} (training run {model.training_run}{ahead})"

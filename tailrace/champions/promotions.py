@@ -10,9 +10,9 @@ machines, but the table has one order. A rejected version has a row too, which c
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -40,6 +40,9 @@ SCHEMA = pa.schema(
     ]
 )
 
+FIELDS = {"run_id": "training_run"}
+"""Columns that have another name than their field; the table keeps the names it was made with."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Promotion:
@@ -52,7 +55,7 @@ class Promotion:
     version: str
     effective_from: dt.date
     recorded_at: dt.datetime
-    run_id: str
+    training_run: str
     decided_by: str
     reason: str
     previous: str | None = None
@@ -61,12 +64,22 @@ class Promotion:
     @property
     def model(self) -> Identity:
         """The model that was decided about, without the digest."""
-        return Identity(self.version, self.run_id or "")
+        return Identity(self.version, self.training_run or "")
+
+
+def as_row(promotion: Promotion) -> dict[str, Any]:
+    """The decision under the table's names: its column `run_id` holds the training run."""
+    fields = asdict(promotion)
+    return {name: fields[FIELDS.get(name, name)] for name in SCHEMA.names}
+
+
+def _of_row(row: Mapping[str, Any]) -> Promotion:
+    return Promotion(**{FIELDS.get(name, name): value for name, value in row.items()})
 
 
 def record(lake: LakePublisher, promotion: Promotion, digest: str = "", airflow_run: str = "") -> None:
     """Append a decision about the model with that digest. Records the Airflow run that made it, if there was one."""
-    rows = pa.Table.from_pylist([asdict(promotion)], schema=SCHEMA)
+    rows = pa.Table.from_pylist([as_row(promotion)], schema=SCHEMA)
     model = identity.notes(replace(promotion.model, digest=digest))
     metadata = {"pipeline": promotion.pipeline, "decision": promotion.decision, **model}
     by_airflow = {AIRFLOW_RUN: airflow_run} if airflow_run else {}
@@ -88,14 +101,14 @@ def decisions(lake: LakeReader, pipeline: str) -> tuple[Promotion, ...]:
         return ()
     rows = lake.read(TABLE).read_all().filter(pc.field("pipeline") == pipeline).to_pylist()
     # Tables of earlier releases have no column `decision`: they contained only promotions.
-    decided = [Promotion(**{**row, "decision": row.get("decision") or "promoted"}) for row in rows]
+    decided = [_of_row({**row, "decision": row.get("decision") or "promoted"}) for row in rows]
     return tuple(reversed(decided))
 
 
 def with_digest(lake: LakeReader, model: Identity) -> Identity:
     """The model with its digest, if a decision about it recorded the digest."""
-    recorded = (identity.of_commit(commit.metadata) for commit in lake.commits(TABLE)) if model.run_id else ()
-    return next((known for known in recorded if known.digest and known.run_id == model.run_id), model)
+    recorded = (identity.of_commit(commit.metadata) for commit in lake.commits(TABLE)) if model.training_run else ()
+    return next((known for known in recorded if known.digest and known.training_run == model.training_run), model)
 
 
 def history(lake: LakeReader, pipeline: str) -> tuple[Promotion, ...]:

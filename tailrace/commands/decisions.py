@@ -72,4 +72,4 @@ def rollback(
 
 
 def _run_of_version(services: Services, spec: PipelineSpec, version: str) -> str:
-    return model_versions.record_of(services, spec, version).run_id
+    return model_versions.record_of(services, spec, version).training_run

@@ -72,7 +72,7 @@ def _latest_training_run(work: Work, day: dt.date) -> str:
     """The last finished training run as of a day. Raises BadInput if there is none."""
     for record in work.services.tracker.runs(work.spec.name):
         if record.status == "finished" and record.tags.get(run_tags.DAY) == str(day):
-            return record.run_id
+            return record.training_run
     raise BadInput(
         f"{work.spec.name} has no finished training run as of {day}; "
         f"run one with: tailrace run train {work.spec.name} --date {day}."

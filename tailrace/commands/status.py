@@ -61,7 +61,8 @@ def history(pipeline: options.Pipeline, as_json: options.Json = False) -> None:
     from tailrace.champions import promotions
 
     spec = registry.get(pipeline)
-    output.table(f"Promotions of {pipeline}", list(promotions.decisions(options.services().lake, spec.name)), as_json)
+    decided = promotions.decisions(options.services().lake, spec.name)
+    output.table(f"Promotions of {pipeline}", [promotions.as_row(each) for each in decided], as_json)
 
 
 def _overview(services: Services, spec: PipelineSpec) -> dict[str, Any]:

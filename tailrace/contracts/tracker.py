@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class RunRecord:
     """A training run as the tracker remembers it."""
 
-    run_id: str
+    training_run: str
     pipeline: str
     status: Literal["running", "finished", "failed", "killed"]
     started_at: dt.datetime
@@ -35,7 +35,7 @@ class ModelVersion:
 
     pipeline: str
     version: str
-    run_id: str
+    training_run: str
     created_at: dt.datetime
     aliases: tuple[str, ...]
     tags: Mapping[str, str]
@@ -52,34 +52,34 @@ class Tracker(Protocol):
         """Close the pipeline's open runs that were started on a host which is gone."""
         ...
 
-    def log_trial(self, run_id: str, trial: Trial) -> None:
-        """Record a trial as a run nested in run_id."""
+    def log_trial(self, training_run: str, trial: Trial) -> None:
+        """Record a trial as a run nested in the training run."""
         ...
 
-    def log_inputs(self, run_id: str, pins: Mapping[str, Pin]) -> None:
+    def log_inputs(self, training_run: str, pins: Mapping[str, Pin]) -> None:
         """Record lake pins as the run's dataset inputs, by role (features, outcomes)."""
         ...
 
     def log(
         self,
-        run_id: str,
+        training_run: str,
         *,
         params: Mapping[str, Any] | None = None,
         metrics: Mapping[str, float] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None: ...
 
-    def log_files(self, run_id: str, folder: Path, under: str) -> None:
+    def log_files(self, training_run: str, folder: Path, under: str) -> None:
         """Store every file of a folder as artefacts of the run."""
         ...
 
-    def log_model(self, run_id: str, folder: Path, example: pa.Table, predictions: pa.Array) -> str:
+    def log_model(self, training_run: str, folder: Path, example: pa.Table, predictions: pa.Array) -> str:
         """Register a saved model with signature and input example; its version. Logged twice: same version."""
         ...
 
-    def end_run(self, run_id: str, status: Literal["finished", "failed"]) -> None: ...
+    def end_run(self, training_run: str, status: Literal["finished", "failed"]) -> None: ...
 
-    def run(self, run_id: str) -> RunRecord:
+    def run(self, training_run: str) -> RunRecord:
         """Raises UnknownName."""
         ...
 
@@ -87,7 +87,7 @@ class Tracker(Protocol):
         """Training runs (not trials), newest first."""
         ...
 
-    def fetch(self, run_id: str, path: str, folder: Path) -> Path:
+    def fetch(self, training_run: str, path: str, folder: Path) -> Path:
         """Download an artefact (a file or a folder) of a run into `folder`. Raises UnknownName."""
         ...
 

@@ -20,26 +20,26 @@ SHOWN = 12
 
 @dataclass(frozen=True)
 class Identity:
-    """A model version; `run_id` and `digest` are empty if an earlier release of Tailrace did not record them."""
+    """A model version; `training_run` and `digest` are empty if an earlier release of Tailrace did not record them."""
 
     version: str
-    run_id: str = ""
+    training_run: str = ""
     digest: str = ""
 
     def differs(self, other: Identity) -> bool:
         """Whether these are two different models, judged by the fields that both have."""
-        pairs = (self.version, other.version), (self.run_id, other.run_id), (self.digest, other.digest)
+        pairs = (self.version, other.version), (self.training_run, other.training_run), (self.digest, other.digest)
         return any(mine != theirs for mine, theirs in pairs if mine and theirs)
 
     def __str__(self) -> str:
-        known = [f"training run {self.run_id}"] if self.run_id else []
+        known = [f"training run {self.training_run}"] if self.training_run else []
         known += [f"model digest {self.digest[:SHOWN]}"] if self.digest else []
         return f"version {self.version}" + (f" ({', '.join(known)})" if known else "")
 
 
 def of_version(known: ModelVersion) -> Identity:
     """The model that is registered under this number."""
-    return Identity(known.version, known.run_id, known.tags.get(run_tags.MODEL_DIGEST, ""))
+    return Identity(known.version, known.training_run, known.tags.get(run_tags.MODEL_DIGEST, ""))
 
 
 def of_commit(metadata: Mapping[str, str]) -> Identity:
@@ -49,16 +49,16 @@ def of_commit(metadata: Mapping[str, str]) -> Identity:
 
 def notes(model: Identity) -> dict[str, str]:
     """The model as metadata for a commit."""
-    return {VERSION: model.version, RUN: model.run_id, DIGEST: model.digest}
+    return {VERSION: model.version, RUN: model.training_run, DIGEST: model.digest}
 
 
 def training_run(commit: Commit, registered: Iterable[ModelVersion]) -> str:
     """The training run of the model that made a commit; empty if it is no longer known."""
     recorded = of_commit(commit.metadata)
-    if recorded.run_id:
-        return recorded.run_id
+    if recorded.training_run:
+        return recorded.training_run
     there = _numbered(recorded.version, registered)
-    return there.run_id if there and _is_before(there, commit) else ""
+    return there.training_run if there and _is_before(there, commit) else ""
 
 
 def made_by_number(commit: Commit, model: Identity, registered: Iterable[ModelVersion]) -> bool:
@@ -69,7 +69,7 @@ def made_by_number(commit: Commit, model: Identity, registered: Iterable[ModelVe
     there = _numbered(model.version, registered)
     if there is None:
         return True
-    return _is_before(there, commit) == (model.run_id in ("", there.run_id))
+    return _is_before(there, commit) == (model.training_run in ("", there.training_run))
 
 
 def _numbered(version: str, registered: Iterable[ModelVersion]) -> ModelVersion | None:

@@ -28,6 +28,8 @@ log = logging.getLogger("tailrace")
 APPROVE, REJECT = "Approve", "Reject"
 """The two options for which Airflow shows two buttons."""
 NOBODY = "airflow"
+TRAINING_RUN = "run_id"
+"""The key of the training run in the event of a new champion, as earlier releases of Tailrace wrote it."""
 """Who decided where Airflow knows no user, such as on its own command line."""
 CLOCKS = dt.timedelta(minutes=1)
 """By how much a worker's clock and the scheduler's may differ where a decision names no run."""
@@ -80,13 +82,16 @@ def promote(run: TaskRun, training_run: str) -> Sequence[Any]:
 
 def _champion(version: str, trained: RunRecord) -> dict[str, str]:
     """What the event of a new champion says: who it is, and the pins of what it was trained on."""
-    about = {"model_version": version, "run_id": trained.run_id}
+    about = {"model_version": version, TRAINING_RUN: trained.training_run}
     return about | {f"{role}_pin": pins.to_json(pin) for role, pin in pins.from_tags(trained.tags).items()}
 
 
 def _links(trained: RunRecord) -> Links:
     """Where to read about the version that is decided on."""
-    return {task_results.MLFLOW_RUN: trained.url, task_results.REPORT: task_results.evaluation_report(trained.run_id)}
+    return {
+        task_results.MLFLOW_RUN: trained.url,
+        task_results.REPORT: task_results.evaluation_report(trained.training_run),
+    }
 
 
 def _ask(pipeline: str, training_run: str) -> None:
@@ -194,7 +199,7 @@ def decide(run: TaskRun, answer: Mapping[str, Any]) -> Sequence[Any]:
     run.link(_links(trained))
     decided = carry_out(
         work,
-        trained.run_id,
+        trained.training_run,
         recorded_at=dt.datetime.fromisoformat(answer["decided_at"]),
         decided_by=answer["decided_by"],
         reason=answer["reason"],
@@ -254,7 +259,7 @@ def roll_back(run: TaskRun) -> Sequence[Any]:
 
 def _owes_event(run: TaskRun, own: Promotion) -> bool:
     """Whether this run did not announce its decision: the try that made it ended before Airflow knew of it."""
-    return not run.announced(own.recorded_at, run_id=own.run_id)
+    return not run.announced(own.recorded_at, **{TRAINING_RUN: own.training_run})
 
 
 def _looks_own(context: Mapping[str, Any], decision: Promotion, who: str, reason: str) -> bool:

@@ -193,8 +193,8 @@ class Tracked:
     runs: Mapping[str, RunRecord] | None = None
     problem: str = ""
 
-    def run(self, run_id: str) -> RunRecord | None:
-        return (self.runs or {}).get(run_id)
+    def run(self, training_run: str) -> RunRecord | None:
+        return (self.runs or {}).get(training_run)
 
 
 class CachedTracker:
@@ -233,7 +233,7 @@ class CachedTracker:
     def _refresh(self, pipeline: str) -> None:
         try:
             tracker = self._tracker()
-            runs = {run.run_id: run for run in tracker.runs(pipeline)}
+            runs = {run.training_run: run for run in tracker.runs(pipeline)}
             answer = Tracked(tracker.versions(pipeline), runs)
         except TailraceError as error:
             with self._lock:

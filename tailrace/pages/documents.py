@@ -45,11 +45,11 @@ def show_data_docs(parts: AppPartsDep, path: str, user: GetUserDep) -> FileRespo
     return _file(parts.data_docs, path)
 
 
-@router.get("/reports/{run_id}")
-def show_report(parts: AppPartsDep, run_id: str, user: GetUserDep) -> HTMLResponse:
+@router.get("/reports/{training_run}")
+def show_report(parts: AppPartsDep, training_run: str, user: GetUserDep) -> HTMLResponse:
     """The evaluation report of a training run."""
     # The same answer for runs without read rights and for runs that do not exist: which runs exist is not public.
-    refused = forbidden(f"the report of a training run {run_id!r}, if there is one")
+    refused = forbidden(f"the report of a training run {training_run!r}, if there is one")
     specs, broken = catalog.read()
     everything = {*specs, *broken}
     allowed = access.readable(user, sorted(everything))
@@ -57,7 +57,7 @@ def show_report(parts: AppPartsDep, run_id: str, user: GetUserDep) -> HTMLRespon
         raise refused
     tracker = parts.tracker()
     try:
-        run = tracker.run(run_id)
+        run = tracker.run(training_run)
     except UnknownName:
         if allowed < everything:
             raise refused from None
@@ -65,7 +65,7 @@ def show_report(parts: AppPartsDep, run_id: str, user: GetUserDep) -> HTMLRespon
     if run.pipeline not in access.readable(user, [run.pipeline]):
         raise refused
     with tempfile.TemporaryDirectory(prefix="tailrace-report-") as folder:
-        html = tracker.fetch(run_id, REPORT, Path(folder)).read_text()
+        html = tracker.fetch(training_run, REPORT, Path(folder)).read_text()
     return HTMLResponse(html, headers=POLICY)
 
 

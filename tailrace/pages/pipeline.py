@@ -56,7 +56,7 @@ class Version:
     gate: str
     decided: Promotion | None
     was_champion: bool
-    run_id: str
+    training_run: str
     url: str
     model_digest: str
 
@@ -108,7 +108,7 @@ def gather(sources: Sources, spec: PipelineSpec, until: dt.date | None = None) -
         performance=sources.performance(spec.name),
         decisions=decisions,
         versions=tuple(
-            _version(version, tracked.run(version.run_id), decisions, champions[0] if champions else None)
+            _version(version, tracked.run(version.training_run), decisions, champions[0] if champions else None)
             for version in tracked.versions
         ),
         tracker_problem=tracked.problem,
@@ -178,7 +178,7 @@ def _version(
         gate=tags.get(run_tags.GATE, ""),
         decided=own[0] if own else None,
         was_champion=any(decision.decision != "rejected" for decision in own),
-        run_id=version.run_id,
+        training_run=version.training_run,
         url=run.url if run else "",
         model_digest=tags.get(run_tags.MODEL_DIGEST, ""),
     )

@@ -63,16 +63,20 @@ class Change:
     challenger: str
 
 
+STORED = {"training_run": "run_id", "champion_training_run": "champion_run_id"}
+"""Fields that the stored file has under another name, as earlier releases of Tailrace wrote them."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
     """A challenger, and the champion on the same holdout rows, if there was one."""
 
     pipeline: str
     version: str
-    run_id: str
+    training_run: str
     day: str
     champion: str | None
-    champion_run_id: str | None
+    champion_training_run: str | None
     gate_metric: str
     holdout_rows: int
     metrics: tuple[ComparedMetric, ...]
@@ -81,11 +85,12 @@ class Comparison:
     changes: tuple[Change, ...]
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=1)
+        return json.dumps({STORED.get(name, name): value for name, value in asdict(self).items()}, indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> Comparison:
-        fields = json.loads(text)
+        stored = json.loads(text)
+        fields = {name: stored[STORED.get(name, name)] for name in cls.__dataclass_fields__}
         parts = {"metrics": ComparedMetric, "slices": Slice, "calibration": CalibrationBin, "changes": Change}
         for name, part in parts.items():
             fields[name] = tuple(part(**row) for row in fields[name])
@@ -109,10 +114,10 @@ def compare(
     return Comparison(
         pipeline=challenger.record.pipeline,
         version=challenger.version,
-        run_id=challenger.record.run_id,
+        training_run=challenger.record.training_run,
         day=challenger.record.tags[run_tags.DAY],
         champion=champion.version if champion else None,
-        champion_run_id=champion.record.run_id if champion else None,
+        champion_training_run=champion.record.training_run if champion else None,
         gate_metric=gate_metric,
         holdout_rows=len(challenger.holdout.labels),
         metrics=tuple(_metrics(challenger, champion, intervals)),

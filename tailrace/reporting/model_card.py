@@ -40,7 +40,7 @@ class ModelCard:
     users: str
     owner: str
     kind: str
-    run_id: str
+    training_run: str
     features: Mapping[str, tuple[str, str]]
     outputs: Mapping[str, tuple[str, str]]
     input_format: str

@@ -75,7 +75,7 @@ def _facts(judged: Judged) -> dict[str, str]:
         "Learned from": f"{judged.data.learning.rows:,} rows",
         "Evaluated on": f"{judged.data.holdout.num_rows:,} rows of the last {spec.window.holdout_days} days",
         "Estimator": record.params["candidate"],
-        "Training run": record.run_id,
+        "Training run": record.training_run,
         "Code": record.tags[run_tags.GIT_COMMIT],
     }
 
@@ -93,7 +93,7 @@ def _card(judged: Judged, challenger: ScoredHoldout) -> ModelCard:
         users=f"Readers of the lake table {spec.predictions_table}",
         owner=spec.owner,
         kind=f"{record.params['candidate']} ({judged.model.kind})",
-        run_id=record.run_id,
+        training_run=record.training_run,
         features={name: (kind, shares.get(name, "-")) for name, kind in spec.features.columns.items()},
         outputs={
             spec.predictions.score: ("double", f"probability that {spec.outcome.label}: {spec.outcome.description}"),

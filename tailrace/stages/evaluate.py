@@ -133,7 +133,9 @@ def comparison_of(services: Services, training_run: str) -> Comparison:
 def model_of(work: Work, training_run: str) -> Identity:
     """The model version that a training run registered. Raises UnknownName."""
     spec = work.spec
-    versions = {version.run_id: identity.of_version(version) for version in work.services.tracker.versions(spec.name)}
+    versions = {
+        version.training_run: identity.of_version(version) for version in work.services.tracker.versions(spec.name)
+    }
     if training_run not in versions:
         raise UnknownName(f"training run of {spec.name} with a registered model", training_run, versions)
     return versions[training_run]

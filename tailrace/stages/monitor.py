@@ -136,11 +136,11 @@ def _trained(work: Work, commit: Commit, seen: dict[str, _Trained]) -> _Trained:
         record = model_versions.trained_by(services, work.spec, commit)
     except ModelGone as gone:
         return _Trained(None, None, f"Drift is not known: {gone}")
-    if record.run_id not in seen:
+    if record.training_run not in seen:
         scores = record.tags.get(run_tags.HOLDOUT_SCORES)
         known = Distribution.from_json(scores) if scores else None
-        seen[record.run_id] = _Trained(references.of_run(services.tracker, record.run_id), known)
-    return seen[record.run_id]
+        seen[record.training_run] = _Trained(references.of_run(services.tracker, record.training_run), known)
+    return seen[record.training_run]
 
 
 def _of_day(work: Work, day: dt.date, version: str, trained: _Trained) -> DayPerformance:

@@ -113,7 +113,7 @@ def run(
             version=version,
             effective_from=effective_from,
             recorded_at=recorded_at,
-            run_id=training_run,
+            training_run=training_run,
             decided_by=decided_by,
             reason=why,
             previous=at.champion,
@@ -158,7 +158,7 @@ def approve(work: Work, training_run: str, *, recorded_at: dt.datetime, decided_
         version=version,
         effective_from=at.trained,
         recorded_at=recorded_at,
-        run_id=training_run,
+        training_run=training_run,
         decided_by=decided_by,
         reason=reason,
         previous=at.champion,
@@ -199,7 +199,7 @@ def reject(work: Work, training_run: str, *, recorded_at: dt.datetime, decided_b
         version=version,
         effective_from=at.trained,
         recorded_at=recorded_at,
-        run_id=training_run,
+        training_run=training_run,
         decided_by=decided_by,
         reason=reason,
         previous=at.champion,
@@ -262,7 +262,7 @@ def roll_back(
         version=version,
         effective_from=effective_from,
         recorded_at=recorded_at,
-        run_id=model.run_id,
+        training_run=model.training_run,
         decided_by=decided_by,
         reason=reason,
         previous=previous.version,
@@ -284,7 +284,7 @@ def roll_back(
 def run_of(work: Work, named: str) -> str:
     """The training run that is named by its id or by its model version's number. Raises UnknownName."""
     spec = work.spec
-    runs = {known.version: known.run_id for known in work.services.tracker.versions(spec.name)}
+    runs = {known.version: known.training_run for known in work.services.tracker.versions(spec.name)}
     if named in runs.values():
         return named
     if named not in runs:
@@ -358,7 +358,7 @@ def _refuse_far_ahead(work: Work, day: dt.date, recorded_at: dt.datetime) -> Non
 def _refuse_overtaken(work: Work, training_run: str, model: Identity, at: _Standing) -> None:
     services, spec = work.services, work.spec
     compared = comparison_of(services, training_run)
-    shown = Identity(compared.champion, compared.champion_run_id or "") if compared.champion else None
+    shown = Identity(compared.champion, compared.champion_training_run or "") if compared.champion else None
     now = champion_against(work, at.trained, model)
     if now and model_versions.why_gone(services, spec, now):
         now = None

@@ -79,7 +79,7 @@ def run(
             own=by == run_id,
         )
     used = model_versions.registered(services, spec, chosen.model, day)
-    trained = services.tracker.run(used.run_id)
+    trained = services.tracker.run(used.training_run)
     expected = model_versions.holdout_scores(trained, chosen.version)
     fitted = model_versions.load(services, spec, chosen.version)
     rows = lake.scan(pin, [*spec.features.key, spec.features.event_time, "ds", *_inputs(work)])

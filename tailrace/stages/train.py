@@ -183,15 +183,15 @@ def _tags(spec: PipelineSpec, day: dt.date, inputs: Mapping[str, str]) -> dict[s
 def _earlier(work: Work, inputs: Mapping[str, str]) -> TrainingResult | None:
     """The finished run that had the same inputs, if there is one and its version is registered."""
     services, spec = work.services, work.spec
-    versions = {version.run_id: version.version for version in services.tracker.versions(spec.name)}
+    versions = {version.training_run: version.version for version in services.tracker.versions(spec.name)}
     for record in services.tracker.runs(spec.name):
         same = all(record.tags.get(f"{run_tags.INPUT}{name}") == value for name, value in inputs.items())
-        if record.status == "finished" and record.run_id in versions and same:
+        if record.status == "finished" and record.training_run in versions and same:
             return TrainingResult(
                 pipeline=spec.name,
                 day=dt.date.fromisoformat(record.tags[run_tags.DAY]),
-                training_run=record.run_id,
-                version=versions[record.run_id],
+                training_run=record.training_run,
+                version=versions[record.training_run],
                 candidate=record.params["candidate"],
                 metrics={
                     name.removeprefix("holdout."): value for name, value in record.metrics.items() if "holdout." in name

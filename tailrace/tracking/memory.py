@@ -44,17 +44,17 @@ class MemoryTracker:
         self._lock = threading.RLock()
 
     def start_run(self, pipeline: str, name: str, tags: Mapping[str, str]) -> str:
-        run_id = uuid.uuid4().hex
+        training_run = uuid.uuid4().hex
         with self._lock:
             for other in self._runs.values():
                 if other.pipeline == pipeline and other.status == "running":
-                    self._close_if_dead(other, run_id)
-            self._runs[run_id] = _Run(
+                    self._close_if_dead(other, training_run)
+            self._runs[training_run] = _Run(
                 pipeline=pipeline,
                 started_at=dt.datetime.now(dt.UTC),
                 tags={"tailrace.name": name, **processes.identity(), **tags},
             )
-        return run_id
+        return training_run
 
     def close_runs_of(self, pipeline: str, host: str, why: str) -> None:
         with self._lock:
@@ -62,45 +62,45 @@ class MemoryTracker:
                 if (run.pipeline, run.status, run.tags[run_tags.HOST]) == (pipeline, "running", host):
                     self._close(run, why, processes.here())
 
-    def log_trial(self, run_id: str, trial: Trial) -> None:
+    def log_trial(self, training_run: str, trial: Trial) -> None:
         with self._lock:
-            self._find(run_id).tags.update(processes.heartbeat())
-            self.trials.setdefault(run_id, []).append(trial)
+            self._find(training_run).tags.update(processes.heartbeat())
+            self.trials.setdefault(training_run, []).append(trial)
 
-    def log_inputs(self, run_id: str, pins: Mapping[str, Pin]) -> None:
-        self.log(run_id, tags=to_tags(pins))
+    def log_inputs(self, training_run: str, pins: Mapping[str, Pin]) -> None:
+        self.log(training_run, tags=to_tags(pins))
 
     def log(
         self,
-        run_id: str,
+        training_run: str,
         *,
         params: Mapping[str, Any] | None = None,
         metrics: Mapping[str, float] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
         with self._lock:
-            run = self._find(run_id)
+            run = self._find(training_run)
             run.params.update({name: str(value) for name, value in (params or {}).items()})
             run.metrics.update({name: float(value) for name, value in (metrics or {}).items()})
             run.tags.update({**processes.heartbeat(), **(tags or {})})
 
-    def log_files(self, run_id: str, folder: Path, under: str) -> None:
+    def log_files(self, training_run: str, folder: Path, under: str) -> None:
         folders.require(folder)
-        self._find(run_id).tags.update(processes.heartbeat())
-        shutil.copytree(folder, self._artefacts(run_id) / under, dirs_exist_ok=True)
+        self._find(training_run).tags.update(processes.heartbeat())
+        shutil.copytree(folder, self._artefacts(training_run) / under, dirs_exist_ok=True)
 
-    def log_model(self, run_id: str, folder: Path, example: pa.Table, predictions: pa.Array) -> str:
+    def log_model(self, training_run: str, folder: Path, example: pa.Table, predictions: pa.Array) -> str:
         folders.require(folder)
         with self._lock:
-            run = self._find(run_id)
+            run = self._find(training_run)
             known = self._versions.setdefault(run.pipeline, [])
             for version in known:
-                if version.run_id == run_id:
+                if version.training_run == training_run:
                     return version.version
             created = ModelVersion(
                 pipeline=run.pipeline,
                 version=str(len(known) + 1),
-                run_id=run_id,
+                training_run=training_run,
                 created_at=dt.datetime.now(dt.UTC),
                 aliases=(),
                 tags={run_tags.MODEL_DIGEST: folders.digest(folder)},
@@ -109,23 +109,25 @@ class MemoryTracker:
             known.append(created)
             return created.version
 
-    def end_run(self, run_id: str, status: Literal["finished", "failed"]) -> None:
-        self._find(run_id).status = status
+    def end_run(self, training_run: str, status: Literal["finished", "failed"]) -> None:
+        self._find(training_run).status = status
 
-    def run(self, run_id: str) -> RunRecord:
-        return self._record(run_id, self._find(run_id))
+    def run(self, training_run: str) -> RunRecord:
+        return self._record(training_run, self._find(training_run))
 
     def runs(self, pipeline: str) -> tuple[RunRecord, ...]:
         with self._lock:
-            mine = [(run_id, run) for run_id, run in self._runs.items() if run.pipeline == pipeline]
-        return tuple(self._record(run_id, run) for run_id, run in reversed(mine))
+            mine = [(training_run, run) for training_run, run in self._runs.items() if run.pipeline == pipeline]
+        return tuple(self._record(training_run, run) for training_run, run in reversed(mine))
 
-    def fetch(self, run_id: str, path: str, folder: Path) -> Path:
-        self._find(run_id)
-        root = self._artefacts(run_id)
+    def fetch(self, training_run: str, path: str, folder: Path) -> Path:
+        self._find(training_run)
+        root = self._artefacts(training_run)
         source = root / path
         if not source.exists():
-            raise UnknownName(f"artefact of run {run_id}", path, [str(p.relative_to(root)) for p in root.rglob("*")])
+            raise UnknownName(
+                f"artefact of run {training_run}", path, [str(p.relative_to(root)) for p in root.rglob("*")]
+            )
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
@@ -153,10 +155,10 @@ class MemoryTracker:
         with self._lock:
             self._aliases.setdefault(pipeline, {})[alias] = self._find_version(pipeline, version).version
 
-    def _find(self, run_id: str) -> _Run:
-        if run_id not in self._runs:
-            raise UnknownName("run", run_id, self._runs)
-        return self._runs[run_id]
+    def _find(self, training_run: str) -> _Run:
+        if training_run not in self._runs:
+            raise UnknownName("run", training_run, self._runs)
+        return self._runs[training_run]
 
     def _find_version(self, pipeline: str, version: str) -> ModelVersion:
         known = {found.version: found for found in self._versions.get(pipeline, [])}
@@ -173,15 +175,15 @@ class MemoryTracker:
         run.status = "killed"
         run.tags.update({run_tags.CLOSED_BECAUSE: why, run_tags.CLOSED_BY: closed_by})
 
-    def _artefacts(self, run_id: str) -> Path:
-        return self.folder / "runs" / run_id
+    def _artefacts(self, training_run: str) -> Path:
+        return self.folder / "runs" / training_run
 
     def _model(self, version: ModelVersion) -> Path:
         return self.folder / "models" / version.pipeline / version.version
 
-    def _record(self, run_id: str, run: _Run) -> RunRecord:
+    def _record(self, training_run: str, run: _Run) -> RunRecord:
         return RunRecord(
-            run_id=run_id,
+            training_run=training_run,
             pipeline=run.pipeline,
             status=run.status,
             started_at=run.started_at,

@@ -84,7 +84,7 @@ class MlflowTracker:
     def start_run(self, pipeline: str, name: str, tags: Mapping[str, str]) -> str:
         experiment_id = self._experiment(pipeline)
         orphans = [(run, why) for run in self._running(experiment_id) if (why := processes.why_dead(run.data.tags))]
-        run_id = self._client.create_run(
+        training_run = self._client.create_run(
             experiment_id,
             run_name=name,
             # In the same call as the run: code that lists runs in between would read a run without its day.
@@ -95,10 +95,10 @@ class MlflowTracker:
                 **_all_fitting(tags),
             },
         ).info.run_id
-        self._write(run_id, {}, {}, {name: tag for name, tag in tags.items() if len(tag) > MAX_TAG_VAL_LENGTH})
+        self._write(training_run, {}, {}, {name: tag for name, tag in tags.items() if len(tag) > MAX_TAG_VAL_LENGTH})
         for run, why in orphans:
-            self._close(run, why, run_id)
-        return run_id
+            self._close(run, why, training_run)
+        return training_run
 
     @mlflow_call("close the runs of a lost host")
     def close_runs_of(self, pipeline: str, host: str, why: str) -> None:
@@ -107,10 +107,10 @@ class MlflowTracker:
                 self._close(run, why, processes.here())
 
     @mlflow_call("record a trial")
-    def log_trial(self, run_id: str, trial: Trial) -> None:
-        parent = self._get_run(run_id)
+    def log_trial(self, training_run: str, trial: Trial) -> None:
+        parent = self._get_run(training_run)
         ended = int(time.time() * 1000)
-        tags = {MLFLOW_PARENT_RUN_ID: run_id, run_tags.KIND: run_tags.TRIAL, run_tags.TRIAL_STATE: trial.state}
+        tags = {MLFLOW_PARENT_RUN_ID: training_run, run_tags.KIND: run_tags.TRIAL, run_tags.TRIAL_STATE: trial.state}
         child = self._client.create_run(
             parent.info.experiment_id,
             start_time=ended - int(trial.seconds * 1000),
@@ -120,37 +120,37 @@ class MlflowTracker:
         metrics = {"seconds": trial.seconds} | ({"value": trial.value} if trial.value is not None else {})
         self._write(child, {"candidate": trial.candidate, **trial.parameters}, metrics, {})
         self._client.set_terminated(child, TRIAL_STATUS[trial.state], end_time=ended)
-        self._write(run_id, {}, {}, processes.heartbeat())
+        self._write(training_run, {}, {}, processes.heartbeat())
 
     @mlflow_call("record the inputs of a run")
-    def log_inputs(self, run_id: str, pins: Mapping[str, Pin]) -> None:
-        self._client.log_inputs(run_id, [_dataset(role, pin) for role, pin in pins.items()])
-        self._write(run_id, {}, {}, processes.heartbeat() | to_tags(pins))
+    def log_inputs(self, training_run: str, pins: Mapping[str, Pin]) -> None:
+        self._client.log_inputs(training_run, [_dataset(role, pin) for role, pin in pins.items()])
+        self._write(training_run, {}, {}, processes.heartbeat() | to_tags(pins))
 
     @mlflow_call("record parameters, metrics or tags")
     def log(
         self,
-        run_id: str,
+        training_run: str,
         *,
         params: Mapping[str, Any] | None = None,
         metrics: Mapping[str, float] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        self._write(run_id, params or {}, metrics or {}, processes.heartbeat() | dict(tags or {}))
+        self._write(training_run, params or {}, metrics or {}, processes.heartbeat() | dict(tags or {}))
 
     @mlflow_call("store files of a run")
-    def log_files(self, run_id: str, folder: Path, under: str) -> None:
+    def log_files(self, training_run: str, folder: Path, under: str) -> None:
         folders.require(folder)
-        self._client.log_artifacts(run_id, str(folder), under)
-        self._write(run_id, {}, {}, processes.heartbeat())
+        self._client.log_artifacts(training_run, str(folder), under)
+        self._write(training_run, {}, {}, processes.heartbeat())
 
     @mlflow_call("register a model")
-    def log_model(self, run_id: str, folder: Path, example: pa.Table, predictions: pa.Array) -> str:
+    def log_model(self, training_run: str, folder: Path, example: pa.Table, predictions: pa.Array) -> str:
         folders.require(folder)
-        run = self._get_run(run_id)
+        run = self._get_run(training_run)
         pipeline = run.data.tags[run_tags.PIPELINE]
         self._registered_model(pipeline)
-        for version in self._search_versions(f"name = '{pipeline}' and run_id = '{run_id}'"):
+        for version in self._search_versions(f"name = '{pipeline}' and run_id = '{training_run}'"):
             return str(version.version)
         with tempfile.TemporaryDirectory(prefix="tailrace-tracking-") as scratch:
             pyfunc = Path(scratch) / "pyfunc"
@@ -163,20 +163,20 @@ class MlflowTracker:
             pipeline,
             # Not models:/<id>, which MLflow's SQL store resolves against its global tracking URI.
             source=model.artifact_location,
-            run_id=run_id,
+            run_id=training_run,
             model_id=model.model_id,
             tags={run_tags.MODEL_DIGEST: folders.digest(folder), **versions},
         )
-        self._write(run_id, {}, {}, processes.heartbeat())
+        self._write(training_run, {}, {}, processes.heartbeat())
         return str(created.version)
 
     @mlflow_call("close a run")
-    def end_run(self, run_id: str, status: Literal["finished", "failed"]) -> None:
-        self._client.set_terminated(run_id, status.upper())
+    def end_run(self, training_run: str, status: Literal["finished", "failed"]) -> None:
+        self._client.set_terminated(training_run, status.upper())
 
     @mlflow_call("read a run")
-    def run(self, run_id: str) -> RunRecord:
-        return self._record(self._get_run(run_id))
+    def run(self, training_run: str) -> RunRecord:
+        return self._record(self._get_run(training_run))
 
     @mlflow_call("list the runs")
     def runs(self, pipeline: str) -> tuple[RunRecord, ...]:
@@ -187,14 +187,14 @@ class MlflowTracker:
         return tuple(self._record(run) for run in found)
 
     @mlflow_call("download files of a run")
-    def fetch(self, run_id: str, path: str, folder: Path) -> Path:
-        self._get_run(run_id)
+    def fetch(self, training_run: str, path: str, folder: Path) -> Path:
+        self._get_run(training_run)
         parent = Path(path).parent.as_posix()
-        listed = [file.path for file in self._client.list_artifacts(run_id, None if parent == "." else parent)]
+        listed = [file.path for file in self._client.list_artifacts(training_run, None if parent == "." else parent)]
         if path.rstrip("/") not in listed:
-            raise UnknownName(f"artefact of run {run_id}", path, listed)
+            raise UnknownName(f"artefact of run {training_run}", path, listed)
         folder.mkdir(parents=True, exist_ok=True)
-        return Path(self._client.download_artifacts(run_id, path, str(folder)))
+        return Path(self._client.download_artifacts(training_run, path, str(folder)))
 
     @mlflow_call("download a model")
     def model_folder(self, pipeline: str, version: str, folder: Path) -> Path:
@@ -220,7 +220,7 @@ class MlflowTracker:
             ModelVersion(
                 pipeline=pipeline,
                 version=str(version.version),
-                run_id=version.run_id or "",
+                training_run=version.run_id or "",
                 created_at=_moment(version.creation_timestamp),
                 aliases=tuple(sorted(alias for alias, number in aliases.items() if number == str(version.version))),
                 tags=dict(version.tags),
@@ -380,7 +380,7 @@ class MlflowTracker:
         info = run.info
         page = f"/#/experiments/{info.experiment_id}/runs/{info.run_id}"
         return RunRecord(
-            run_id=info.run_id,
+            training_run=info.run_id,
             pipeline=run.data.tags.get(run_tags.PIPELINE, ""),
             status=STATUS[info.status],
             started_at=_moment(info.start_time),

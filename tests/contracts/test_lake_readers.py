@@ -61,7 +61,7 @@ def fill(lake: DeltaLake) -> None:
                 version=version,
                 effective_from=effective,
                 recorded_at=INSTANT,
-                run_id="run",
+                training_run="run",
                 decided_by="ada",
                 reason="it is better",
             ),

@@ -29,7 +29,7 @@ def decide(lake: Lake, version: str, clock: dt.timedelta, day: dt.date = MONDAY,
         version=version,
         effective_from=day,
         recorded_at=NOON + clock,
-        run_id="run",
+        training_run="run",
         decided_by="ada",
         reason="it is better",
         decision=decision,
@@ -73,13 +73,17 @@ def test_the_airflow_run_of_a_decision_is_known_where_one_made_it(lake):
         version="1",
         effective_from=MONDAY,
         recorded_at=NOON,
-        run_id="run",
+        training_run="run",
         decided_by="ada",
         reason="r",
         decision="rolled_back",
     )
     promotions.record(lake, made, airflow_run="rollback__churn/manual 1")
-    others = replace(made, pipeline="flights"), replace(made, run_id="another"), replace(made, decision="promoted")
+    others = (
+        replace(made, pipeline="flights"),
+        replace(made, training_run="another"),
+        replace(made, decision="promoted"),
+    )
     for other in others:
         promotions.record(lake, other)
     assert promotions.airflow_run(lake, made) == "rollback__churn/manual 1"
@@ -87,3 +91,12 @@ def test_the_airflow_run_of_a_decision_is_known_where_one_made_it(lake):
     # As on the command line, or by an earlier release.
     promotions.record(lake, made)
     assert promotions.airflow_run(lake, made) == ""
+
+
+def test_the_table_keeps_the_names_of_its_columns(lake):
+    """Other readers know the training run as `run_id`, and so does a table that an earlier release made."""
+    decide(lake, "1", dt.timedelta(0))
+    (row,) = lake.read(promotions.TABLE).read_all().to_pylist()
+    assert row["run_id"] == "run"
+    (decided,) = promotions.decisions(lake, "churn")
+    assert (decided.training_run, promotions.as_row(decided)) == ("run", row)

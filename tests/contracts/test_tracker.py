@@ -111,11 +111,13 @@ def trial(number: int, **changes: object) -> Trial:
 
 def test_a_run_is_remembered(tracker: Tracker, pipeline: str) -> None:
     before = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=1)
-    run_id = tracker.start_run(pipeline, "2013-03-01", {"day": "2013-03-01"})
-    assert tracker.run(run_id).status == "running"
-    tracker.log(run_id, params={"seed": 7}, metrics={"roc_auc": 0.75, "undefined": math.nan}, tags={"commit": "abc"})
-    tracker.end_run(run_id, "finished")
-    record = tracker.run(run_id)
+    training_run = tracker.start_run(pipeline, "2013-03-01", {"day": "2013-03-01"})
+    assert tracker.run(training_run).status == "running"
+    tracker.log(
+        training_run, params={"seed": 7}, metrics={"roc_auc": 0.75, "undefined": math.nan}, tags={"commit": "abc"}
+    )
+    tracker.end_run(training_run, "finished")
+    record = tracker.run(training_run)
     assert (record.pipeline, record.status, record.params) == (pipeline, "finished", {"seed": "7"})
     assert record.metrics["roc_auc"] == 0.75
     assert math.isnan(record.metrics["undefined"])
@@ -131,7 +133,10 @@ def test_runs_are_listed_newest_first_without_trials(tracker: Tracker, pipeline:
     tracker.log_trial(first, trial(2, state="pruned", parameters={"long": "x" * 20_000}))
     tracker.end_run(first, "failed")
     second = tracker.start_run(pipeline, "second", {})
-    assert [(run.run_id, run.status) for run in tracker.runs(pipeline)] == [(second, "running"), (first, "failed")]
+    assert [(run.training_run, run.status) for run in tracker.runs(pipeline)] == [
+        (second, "running"),
+        (first, "failed"),
+    ]
 
 
 def test_an_unknown_run_is_named(tracker: Tracker, pipeline: str, tmp_path: Path, model: Path) -> None:
@@ -152,36 +157,36 @@ def test_an_unknown_run_is_named(tracker: Tracker, pipeline: str, tmp_path: Path
 
 
 def test_long_values_are_kept(tracker: Tracker, pipeline: str) -> None:
-    run_id = tracker.start_run(pipeline, "long", {"tag": "t" * 9_000})
-    tracker.log(run_id, params={f"p{i}": i for i in range(150)} | {"long": "x" * 7_000})
-    params = tracker.run(run_id).params
+    training_run = tracker.start_run(pipeline, "long", {"tag": "t" * 9_000})
+    tracker.log(training_run, params={f"p{i}": i for i in range(150)} | {"long": "x" * 7_000})
+    params = tracker.run(training_run).params
     assert len(params) == 151
     assert params["long"].startswith("x" * 5_000)
 
 
 def test_pins_come_back(tracker: Tracker, pipeline: str) -> None:
-    run_id = tracker.start_run(pipeline, "pins", {})
+    training_run = tracker.start_run(pipeline, "pins", {})
     pins = {
         "features": PIN,
         "outcomes": Pin(
             table="outcomes/flights", version="3", first=None, last=None, rows=0, files=0, digest="cd" * 32
         ),
     }
-    tracker.log_inputs(run_id, pins)
-    assert from_tags(tracker.run(run_id).tags) == pins
+    tracker.log_inputs(training_run, pins)
+    assert from_tags(tracker.run(training_run).tags) == pins
 
 
 def test_files_are_stored_and_fetched(tracker: Tracker, pipeline: str, tmp_path: Path, model: Path) -> None:
-    run_id = tracker.start_run(pipeline, "files", {})
-    tracker.log_files(run_id, model, "report")
-    whole = tracker.fetch(run_id, "report", tmp_path / "whole")
+    training_run = tracker.start_run(pipeline, "files", {})
+    tracker.log_files(training_run, model, "report")
+    whole = tracker.fetch(training_run, "report", tmp_path / "whole")
     assert contents(whole) == contents(model)
-    one = tracker.fetch(run_id, "report/parts/trees.ubj", tmp_path / "one")
+    one = tracker.fetch(training_run, "report/parts/trees.ubj", tmp_path / "one")
     assert one.read_bytes() == bytes(range(256))
     with pytest.raises(UnknownName, match=r"modle\.json"):
-        tracker.fetch(run_id, "report/modle.json", tmp_path / "none")
+        tracker.fetch(training_run, "report/modle.json", tmp_path / "none")
     with pytest.raises(BadInput, match="no folder"):
-        tracker.log_files(run_id, tmp_path / "absent", "report")
+        tracker.log_files(training_run, tmp_path / "absent", "report")
 
 
 def test_a_model_is_registered_once_per_run(tracker: Tracker, pipeline: str, tmp_path: Path, model: Path) -> None:
@@ -191,7 +196,7 @@ def test_a_model_is_registered_once_per_run(tracker: Tracker, pipeline: str, tmp
     assert tracker.log_model(first, model, EXAMPLE, SCORES) == "1"
     (model / "model.json").write_text('{"kind": "other"}')
     assert tracker.log_model(second, model, EXAMPLE, SCORES) == "2"
-    assert [(v.version, v.run_id, v.pipeline) for v in tracker.versions(pipeline)] == [
+    assert [(v.version, v.training_run, v.pipeline) for v in tracker.versions(pipeline)] == [
         ("2", second, pipeline),
         ("1", first, pipeline),
     ]
@@ -261,7 +266,7 @@ def test_a_run_whose_process_died_is_closed(tracker: Tracker, pipeline: str) -> 
     silent = tracker.start_run(pipeline, "silent", {run_tags.HOST: "elsewhere", run_tags.HEARTBEAT: hour_ago})
     busy = tracker.start_run(pipeline, "busy", {run_tags.HOST: "elsewhere"})
     mine = tracker.start_run(pipeline, "mine", {})
-    statuses = {run.run_id: run.status for run in tracker.runs(pipeline)}
+    statuses = {run.training_run: run.status for run in tracker.runs(pipeline)}
     assert statuses == {orphan: "killed", silent: "killed", busy: "running", mine: "running"}
     assert str(ended.pid) in tracker.run(orphan).tags["tailrace.closed_because"]
     assert "elsewhere" in tracker.run(silent).tags["tailrace.closed_because"]
@@ -274,7 +279,7 @@ def test_the_open_runs_of_a_host_that_is_gone_are_closed(tracker: Tracker, pipel
     tracker.end_run(done, "finished")
     other = tracker.start_run(pipeline, "other", {run_tags.HOST: "train-pod-2"})
     tracker.close_runs_of(pipeline, "train-pod-1", "Its pod was deleted.")
-    assert {run.run_id: run.status for run in tracker.runs(pipeline)} == {
+    assert {run.training_run: run.status for run in tracker.runs(pipeline)} == {
         lost: "killed",
         done: "finished",
         other: "running",
@@ -285,11 +290,11 @@ def test_the_open_runs_of_a_host_that_is_gone_are_closed(tracker: Tracker, pipel
 def test_a_log_call_is_a_sign_of_life(tracker: Tracker, pipeline: str) -> None:
     old = {run_tags.HOST: "elsewhere", run_tags.HEARTBEAT: "2013-01-01T00:00:00+00:00"}
     signs: list[Callable[[str], object]] = [
-        lambda run_id: tracker.log(run_id, metrics={"rows": 1}),
-        lambda run_id: tracker.log_trial(run_id, trial(0)),
-        lambda run_id: tracker.log_inputs(run_id, {"features": PIN}),
+        lambda training_run: tracker.log(training_run, metrics={"rows": 1}),
+        lambda training_run: tracker.log_trial(training_run, trial(0)),
+        lambda training_run: tracker.log_inputs(training_run, {"features": PIN}),
     ]
     for sign in signs:
-        run_id = tracker.start_run(pipeline, "old", old)
-        sign(run_id)
-        assert tracker.run(run_id).tags[run_tags.HEARTBEAT] > "2014"
+        training_run = tracker.start_run(pipeline, "old", old)
+        sign(training_run)
+        assert tracker.run(training_run).tags[run_tags.HEARTBEAT] > "2014"

@@ -136,7 +136,7 @@ class TestARollback:
             if len(tracker.versions("flight_delay")) < int(version):
                 run_id = tracker.start_run("flight_delay", version, {"tailrace.day": str(DAY)})
                 tracker.log_model(run_id, tmp_path / "model", pa.table({"hour": [1]}), pa.array([0.5]))
-        runs = {known.version: known.run_id for known in tracker.versions("flight_delay")}
+        runs = {known.version: known.training_run for known in tracker.versions("flight_delay")}
         for version, decision in (("1", "promoted"), ("2", "promoted"), ("1", "rolled_back")):
             at = dt.datetime(2013, 3, 10, 8, tzinfo=dt.UTC)
             row = Promotion(
@@ -144,7 +144,7 @@ class TestARollback:
                 version=version,
                 effective_from=DAY,
                 recorded_at=at,
-                run_id=runs[version],
+                training_run=runs[version],
                 decided_by="ann",
                 reason="2 drifts",
                 previous=None,

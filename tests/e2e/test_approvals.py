@@ -186,7 +186,7 @@ def champion(home: settings.Settings) -> list[str]:
 
 
 def run_of(home: settings.Settings, version: str) -> str:
-    return next(one.run_id for one in Wiring(home).tracker.versions("churn") if one.version == version)
+    return next(one.training_run for one in Wiring(home).tracker.versions("churn") if one.version == version)
 
 
 def test_nobody_answers_and_that_is_a_rejection(home, people):

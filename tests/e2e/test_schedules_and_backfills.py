@@ -211,7 +211,7 @@ def test_every_task_links_to_what_it_made_or_judged(home, running, api):
     run = api.run_day(PREDICT, NEXT, {"force": True, "model": "1"})
     links = {task: api.links(PREDICT, run, task) for task in ("score", "audit", "publish")}
     version = api.xcom(PREDICT, run, "publish", "tailrace_result")["version"]
-    (trained,) = [one.run_id for one in Wiring(home).tracker.versions("flight_delay") if one.version == "1"]
+    (trained,) = [one.training_run for one in Wiring(home).tracker.versions("flight_delay") if one.version == "1"]
     mlflow, validations = running.mlflow_url, f"{running.airflow_url}/tailrace/data-docs/validations/flight_delay"
     assert links["score"].keys() == {"MLflow run"}
     assert links["score"]["MLflow run"].startswith(mlflow)
@@ -368,7 +368,7 @@ def test_trainings_are_backfilled_on_the_days_they_are_scheduled(home, api):
     assert len(below) < len(states), "a month of winter may be below the gate's floor, not every one"
     tracker = Wiring(home).tracker
     made = [version for version in tracker.versions("flight_delay") if version.version not in before]
-    tags = [tracker.run(version.run_id).tags for version in made]
+    tags = [tracker.run(version.training_run).tags for version in made]
     assert sorted(each["tailrace.day"] for each in tags) == mondays
     assert {each["tailrace.request.reason"] for each in tags} == {"what would have been"}
     assert {each["tailrace.request.trials"] for each in tags} == {"2"}

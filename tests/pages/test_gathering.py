@@ -228,9 +228,9 @@ class TestPipeline:
     def test_a_registry_that_was_started_over_shows_its_version_1_as_what_it_is(self, sources, spec, tmp_path):
         assert day.gather(sources, spec, TRAINED).training is not None
         tracker = MemoryTracker(tmp_path / "tracker")
-        run_id = tracker.start_run("churn", "other", {"tailrace.day": str(TRAINED)})
+        training_run = tracker.start_run("churn", "other", {"tailrace.day": str(TRAINED)})
         (tmp_path / "model").mkdir()
-        tracker.log_model(run_id, tmp_path / "model", pa.table({"visits": [1]}), pa.array([0.5]))
+        tracker.log_model(training_run, tmp_path / "model", pa.table({"visits": [1]}), pa.array([0.5]))
         started_over = replace(sources, tracker=CachedTracker(lambda: tracker))
         page = pipeline.gather(started_over, spec)
         (shown,) = page.versions

@@ -120,7 +120,7 @@ class TestDay:
             features_now=replace(commit, version="2"),
             source_days=(day.SourceDay(DAY, EVIL, since=True),),
             training=RunRecord(
-                run_id=EVIL,
+                training_run=EVIL,
                 pipeline=EVIL,
                 status="finished",
                 started_at=NOW,
@@ -207,7 +207,7 @@ class TestPipeline:
             version="1",
             effective_from=DAY,
             recorded_at=NOW,
-            run_id=EVIL,
+            training_run=EVIL,
             decided_by=EVIL,
             reason=EVIL,
             previous=EVIL,
@@ -223,7 +223,7 @@ class TestPipeline:
             gate=EVIL,
             decided=decided,
             was_champion=True,
-            run_id=EVIL,
+            training_run=EVIL,
             url="",
             model_digest=EVIL,
         )

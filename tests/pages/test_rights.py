@@ -312,18 +312,18 @@ class TestDocuments:
         from tailrace.tracking.mlflow import MlflowTracker
 
         tracker = MlflowTracker(f"sqlite:///{home / 'mlflow.db'}", str(home / "artifacts"))
-        run_id = tracker.start_run("flight_delay", "one", {})
+        training_run = tracker.start_run("flight_delay", "one", {})
         (home / "report").mkdir()
         (home / "report" / "evaluation.html").write_text("<p>a report</p>")
-        tracker.log_files(run_id, home / "report", "evaluation")
-        answer = client.get(f"/tailrace/reports/{run_id}", headers=as_viewer)
+        tracker.log_files(training_run, home / "report", "evaluation")
+        answer = client.get(f"/tailrace/reports/{training_run}", headers=as_viewer)
         assert (answer.status_code, answer.text) == (200, "<p>a report</p>")
         assert answer.headers["content-security-policy"].startswith("sandbox")
         assert client.get("/tailrace/reports/nowhere", headers=as_viewer).status_code == 404
         from airflow.api_fastapi.app import get_auth_manager
 
         monkeypatch.setattr(type(get_auth_manager()), "is_authorized_dag", lambda self, **asked: False)
-        assert client.get(f"/tailrace/reports/{run_id}", headers=as_viewer).status_code == 403
+        assert client.get(f"/tailrace/reports/{training_run}", headers=as_viewer).status_code == 403
 
     @pytest.mark.parametrize("readable", ["nothing", "another pipeline"])
     def test_who_may_not_read_everything_learns_of_no_run(self, client, as_viewer, home, monkeypatch, readable):
@@ -333,7 +333,7 @@ class TestDocuments:
         from tailrace.tracking.mlflow import MlflowTracker
 
         tracker = MlflowTracker(f"sqlite:///{home / 'mlflow.db'}", str(home / "artifacts"))
-        run_id = tracker.start_run("flight_delay", "secret", {})
+        training_run = tracker.start_run("flight_delay", "secret", {})
         specs, broken = catalog.read()
         monkeypatch.setattr(catalog, "read", lambda: ({**specs, "other": specs["flight_delay"]}, broken))
 
@@ -342,12 +342,12 @@ class TestDocuments:
 
         monkeypatch.setattr(type(get_auth_manager()), "is_authorized_dag", one_or_none)
         said = {}
-        for asked in (run_id, "0" * 32, f"{run_id[:-1]}x"):
+        for asked in (training_run, "0" * 32, f"{training_run[:-1]}x"):
             answer = client.get(f"/tailrace/reports/{asked}", headers=as_viewer)
             said[asked] = (answer.status_code, answer.text.replace(asked, "RUN"))
-            assert run_id not in answer.text.replace(asked, "RUN")
-        assert set(said.values()) == {said[run_id]}
-        assert said[run_id][0] == 403
+            assert training_run not in answer.text.replace(asked, "RUN")
+        assert set(said.values()) == {said[training_run]}
+        assert said[training_run][0] == 403
 
     def test_an_unknown_pipeline_names_only_those_that_may_be_read(self, client, as_viewer, monkeypatch):
         from airflow.api_fastapi.app import get_auth_manager

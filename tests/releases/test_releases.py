@@ -89,7 +89,7 @@ def test_published_days_are_recognised(home):
 def test_the_spec_has_the_digest_that_was_recorded_and_the_run_is_reproduced(home):
     (record,) = open_services().tracker.runs("flight_delay")
     assert record.tags[run_tags.SPEC_DIGEST] == registry.get("flight_delay").digest()
-    rows = tailrace("reproduce", record.run_id)
+    rows = tailrace("reproduce", record.training_run)
     different = [row["what"] for row in rows["rows"] if not row["same"]]
     # the code and the lock are those of the new release
     assert set(different) <= {"code", "lock"}

@@ -71,18 +71,18 @@ def at_work(monkeypatch: pytest.MonkeyPatch) -> Callable[[Installation, object],
 
 def refers_to_what_is_there(lake: DeltaLake, tracker: MlflowTracker, services: Installation, spec) -> int:
     """How many model versions there are, after every reference between them, tables and pins was followed."""
-    known = {version.version: version.run_id for version in tracker.versions("churn")}
+    known = {version.version: version.training_run for version in tracker.versions("churn")}
     decided = promotions.decisions(lake, "churn")
-    assert {(row.version, row.run_id) for row in decided} <= set(known.items())
+    assert {(row.version, row.training_run) for row in decided} <= set(known.items())
     for table in (spec.predictions_table, spec.performance_table):
         named = set(lake.read(table).read_all()["model_version"].to_pylist())
         assert named <= known.keys(), f"{table} names versions that the registry does not know"
     for commit in lake.commits(spec.predictions_table):
         assert lake.read_pin(pins.from_json(commit.metadata["features_pin"])).read_all().num_rows == commit.rows
     restored = replace(services, lake=lake, tracker=tracker)
-    for version, run_id in known.items():
+    for version, training_run in known.items():
         model_versions.load(restored, spec, version)
-        for pin in pins.from_tags(tracker.run(run_id).tags).values():
+        for pin in pins.from_tags(tracker.run(training_run).tags).values():
             assert lake.read_pin(pin).read_all().num_rows == pin.rows
     return len(known)
 

@@ -144,7 +144,7 @@ def test_the_loop_on_real_services_predicts_what_the_embedded_one_does(embedded,
     assert ours.equals(theirs)
     (version,) = Wiring(services.configured).tracker.versions(PIPELINE)
     assert version.version == "1"
-    run = MlflowClient(services.configured.tracking_uri).get_run(version.run_id)
+    run = MlflowClient(services.configured.tracking_uri).get_run(version.training_run)
     assert run.info.artifact_uri.startswith("mlflow-artifacts:"), "clients write to the server, not to its store"
     assert objects(services.running.environment).list_objects_v2(Bucket="mlflow")["KeyCount"] > 3
 

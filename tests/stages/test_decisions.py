@@ -48,10 +48,12 @@ def challenge(loop, day: dt.date, seed: int = 7) -> str:
     return trained.training_run
 
 
-def answer(loop, run_id: str, kind: str = "approve", who: str = "ada", reason: str = "it is better", hours: int = 0):
+def answer(
+    loop, training_run: str, kind: str = "approve", who: str = "ada", reason: str = "it is better", hours: int = 0
+):
     decide = {"approve": promote.approve, "reject": promote.reject}[kind]
     at = AT + dt.timedelta(hours=hours)
-    return decide(loop.work(), run_id, recorded_at=at, decided_by=who, reason=reason)
+    return decide(loop.work(), training_run, recorded_at=at, decided_by=who, reason=reason)
 
 
 def champion(services) -> list[str]:
@@ -74,8 +76,8 @@ class TestApproval:
         assert promotions.as_of(promotions.history(services.lake, "churn"), FIRST).version == "1"
 
     def test_rejected_leaves_the_alias_and_writes_a_row(self, approvals, services):
-        run_id = challenge(approvals, SECOND)
-        decided = answer(approvals, run_id, "reject", reason="it drifts")
+        training_run = challenge(approvals, SECOND)
+        decided = answer(approvals, training_run, "reject", reason="it drifts")
         assert (decided.outcome, decided.effective_from) == ("rejected", None)
         assert rows(services)[1:] == [("2", "rejected", "ada", "it drifts")]
         assert champion(services) == ["1"]
@@ -83,26 +85,26 @@ class TestApproval:
         assert approvals.predict(THIRD).model_version == "1"
 
     def test_what_was_rejected_is_not_asked_again(self, approvals):
-        run_id = challenge(approvals, SECOND)
-        answer(approvals, run_id, "reject", reason="it drifts")
-        again = promote.run(approvals.work(), run_id, recorded_at=AT)
+        training_run = challenge(approvals, SECOND)
+        answer(approvals, training_run, "reject", reason="it drifts")
+        again = promote.run(approvals.work(), training_run, recorded_at=AT)
         assert (again.outcome, again.reason) == ("rejected", "Version 2 was rejected by ada: it drifts")
 
     def test_of_two_answers_one_counts(self, approvals, services):
-        run_id = challenge(approvals, SECOND)
-        answer(approvals, run_id)
-        second = answer(approvals, run_id, who="bob", hours=1)
+        training_run = challenge(approvals, SECOND)
+        answer(approvals, training_run)
+        second = answer(approvals, training_run, who="bob", hours=1)
         assert second.reason.startswith("Version 2 became champion, from 2013-01-11 on (decided by ada).")
         with pytest.raises(BadInput, match=r"cannot be rejected any more\. .*decided by ada.*tailrace rollback churn"):
-            answer(approvals, run_id, "reject", who="eve", hours=2)
+            answer(approvals, training_run, "reject", who="eve", hours=2)
         assert len(rows(services)) == 2
 
     def test_two_rejections_are_one_row_and_a_person_may_think_again(self, approvals, services):
-        run_id = challenge(approvals, SECOND)
-        answer(approvals, run_id, "reject")
-        assert "was rejected by ada" in answer(approvals, run_id, "reject", who="bob", hours=1).reason
+        training_run = challenge(approvals, SECOND)
+        answer(approvals, training_run, "reject")
+        assert "was rejected by ada" in answer(approvals, training_run, "reject", who="bob", hours=1).reason
         assert len(rows(services)) == 2
-        assert answer(approvals, run_id, who="bob", hours=2).outcome == "promoted"
+        assert answer(approvals, training_run, who="bob", hours=2).outcome == "promoted"
         assert [row[1] for row in rows(services)] == ["promoted", "rejected", "promoted"]
 
     @pytest.mark.parametrize("later", [SECOND, THIRD], ids=["of the same day", "of a later day"])
@@ -120,16 +122,16 @@ class TestApproval:
 
     def test_nobody_approves_what_the_gate_refuses(self, approvals, spec):
         approvals.spec = replace(spec, gate=Gate(floor=0.99, approval="human"))
-        run_id = approvals.train(SECOND, seed=7).training_run
-        evaluate.run(approvals.work(), run_id)
+        training_run = approvals.train(SECOND, seed=7).training_run
+        evaluate.run(approvals.work(), training_run)
         with pytest.raises(GateRefused, match=r"at least 0\.99 is needed"):
-            answer(approvals, run_id)
+            answer(approvals, training_run)
 
     def test_the_alias_is_set_again_if_the_tracker_was_away(self, approvals, services):
-        run_id = challenge(approvals, SECOND)
-        answer(approvals, run_id)
+        training_run = challenge(approvals, SECOND)
+        answer(approvals, training_run)
         services.tracker.set_alias("churn", "champion", "1")
-        answer(approvals, run_id)
+        answer(approvals, training_run)
         assert champion(services) == ["2"]
 
     def test_a_user_called_gate_is_a_person(self, approvals, services):
@@ -137,21 +139,25 @@ class TestApproval:
         assert champion(services) == ["2"]
 
     def test_a_challenger_is_named_by_its_run_or_its_version(self, approvals, services, spec):
-        run_id = challenge(approvals, SECOND)
-        assert promote.run_of(work(services, spec), "2") == promote.run_of(work(services, spec), run_id) == run_id
+        training_run = challenge(approvals, SECOND)
+        assert (
+            promote.run_of(work(services, spec), "2")
+            == promote.run_of(work(services, spec), training_run)
+            == training_run
+        )
         with pytest.raises(UnknownName, match="There is no version or training run of churn '7'"):
             promote.run_of(work(services, spec), "7")
 
 
 class TestTheCard:
-    def card(self, loop, run_id: str) -> tuple[Comparison, str]:
-        compared = evaluate.comparison_of(loop.services, run_id)
-        decision = evaluate.decision_of(loop.services, run_id)
+    def card(self, loop, training_run: str) -> tuple[Comparison, str]:
+        compared = evaluate.comparison_of(loop.services, training_run)
+        decision = evaluate.decision_of(loop.services, training_run)
         return compared, approval_card.write(loop.spec, compared, decision, {"MLflow run": "http://mlflow/1"})
 
     def test_it_shows_what_a_person_needs(self, approvals):
         champion = promotions.history(approvals.services.lake, "churn")[0]
-        first = evaluate.comparison_of(approvals.services, champion.run_id)
+        first = evaluate.comparison_of(approvals.services, champion.training_run)
         assert (first.champion, first.changes) == (None, ())
         compared, card = self.card(approvals, challenge(approvals, SECOND))
         assert (compared.version, compared.champion, compared.holdout_rows) == ("2", "1", 300)
@@ -233,11 +239,11 @@ class TestRollback:
         assert approvals.predict(THIRD).model_version == "1"
 
     def test_nobody_takes_over_far_ahead(self, approvals, services):
-        run_id = challenge(approvals, SECOND)
+        training_run = challenge(approvals, SECOND)
         far = dt.date(2130, 1, 1)
         with pytest.raises(BadInput, match=r"from 2130-01-01 on: that is far ahead.*Name a day up to 2013-03-01"):
-            promote.run(approvals.work(), run_id, recorded_at=AT, decided_by="ada", reason="r", takes_over=far)
-        answer(approvals, run_id)
+            promote.run(approvals.work(), training_run, recorded_at=AT, decided_by="ada", reason="r", takes_over=far)
+        answer(approvals, training_run)
         with pytest.raises(BadInput, match="from 2130-01-01 on: that is far ahead"):
             self.back(approvals, "1", far)
         assert champion(services) == ["2"]

@@ -137,9 +137,9 @@ class TestNoLookAhead:
         with pytest.raises(NoChampion, match=r"2013-01-08.*first one took effect on 2013-01-09"):
             loop.predict(dt.date(2013, 1, 8))
         loop.spec = replace(spec, gate=Gate(metric="log_loss", floor=1.0))
-        run_id = loop.train(LATER, seed=7).training_run
-        evaluate.run(loop.work(), run_id)
-        promote.run(loop.work(), run_id, recorded_at=dt.datetime(2013, 3, 1, tzinfo=dt.UTC), decided_by="ada")
+        training_run = loop.train(LATER, seed=7).training_run
+        evaluate.run(loop.work(), training_run)
+        promote.run(loop.work(), training_run, recorded_at=dt.datetime(2013, 3, 1, tzinfo=dt.UTC), decided_by="ada")
         assert loop.predict(dt.date(2013, 1, 11)).model_version == "1"
         assert loop.predict(LATER).model_version == "2"
         explicit = loop.predict(dt.date(2013, 1, 11), run="explicit", model="2")
@@ -270,8 +270,8 @@ class TestPromotion:
         kept = loop.challenge(LATER)
         assert kept.outcome == "kept"
         assert "at least 0.9 better is needed" in kept.reason
-        run_id = loop.train(LATER).training_run
-        by_hand = promote.run(loop.work(), run_id, recorded_at=_later(), decided_by="ada", reason="fresher")
+        training_run = loop.train(LATER).training_run
+        by_hand = promote.run(loop.work(), training_run, recorded_at=_later(), decided_by="ada", reason="fresher")
         assert (by_hand.outcome, by_hand.previous) == ("promoted", "1")
         latest = promotions.history(services.lake, spec.name)[0]
         assert (latest.decided_by, latest.reason, latest.effective_from) == ("ada", "fresher", LATER)
@@ -312,11 +312,11 @@ class TestPromotion:
     def test_a_model_below_the_floor_is_promoted_by_nobody(self, loop, services, spec):
         loop.take()
         loop.spec = replace(spec, gate=replace(spec.gate, floor=0.99))
-        run_id = loop.train(TRAINED).training_run
-        evaluate.run(loop.work(), run_id)
+        training_run = loop.train(TRAINED).training_run
+        evaluate.run(loop.work(), training_run)
         for who in ("gate", "ada"):
             with pytest.raises(GateRefused, match=r"at least 0\.99 is needed"):
-                promote.run(loop.work(), run_id, recorded_at=_later(), decided_by=who)
+                promote.run(loop.work(), training_run, recorded_at=_later(), decided_by=who)
         assert promotions.history(services.lake, spec.name) == ()
 
     def test_a_human_gate_waits_for_a_person(self, loop, services, spec):
@@ -330,9 +330,9 @@ class TestPromotion:
     def test_the_report_and_the_card_are_kept_with_the_run(self, loop, services, tmp_path):
         loop.take()
         loop.challenge(TRAINED)
-        run_id = loop.train(TRAINED).training_run
-        page = services.tracker.fetch(run_id, "evaluation/evaluation.html", tmp_path).read_text()
-        card = services.tracker.fetch(run_id, "evaluation/model_card.md", tmp_path).read_text()
+        training_run = loop.train(TRAINED).training_run
+        page = services.tracker.fetch(training_run, "evaluation/evaluation.html", tmp_path).read_text()
+        card = services.tracker.fetch(training_run, "evaluation/model_card.md", tmp_path).read_text()
         assert "challenger v1" in page
         assert "Ready for production: yes" in card
         assert "features/churn" in card
@@ -341,36 +341,36 @@ class TestPromotion:
 class TestReproduce:
     def test_a_run_is_reproduced_from_its_pins(self, loop, services, spec):
         loop.take()
-        run_id = loop.train(TRAINED).training_run
-        found = reproduce.run(services, spec, run_id)
+        training_run = loop.train(TRAINED).training_run
+        found = reproduce.run(services, spec, training_run)
         assert found.same, found.sentence()
         assert found.changed_since == ()
 
     def test_after_one_source_row_changed_that_input_is_named(self, loop, services, spec):
         loop.take()
-        run_id = loop.train(TRAINED).training_run
+        training_run = loop.train(TRAINED).training_run
         features = services.tables["churn_features"]
         visits = pc.if_else(pc.equal(features["customer"], "2013-01-05-00000"), 99, features["visits"])
         services.rebuild(churn_features=features.set_column(2, "visits", visits))
         loop.take(run="changed")
-        pinned = reproduce.run(services, spec, run_id)
+        pinned = reproduce.run(services, spec, training_run)
         assert pinned.same, "the pinned bytes are still there"
         assert len(pinned.changed_since) == 1
         assert "features/churn of 2013-01-05" in pinned.changed_since[0]
-        current = reproduce.run(services, spec, run_id, data="current")
+        current = reproduce.run(services, spec, training_run, data="current")
         assert not current.same
         assert current.first_difference.name == "features"
 
     def test_another_spec_is_the_first_difference(self, loop, services, spec):
         loop.take()
-        run_id = loop.train(TRAINED).training_run
+        training_run = loop.train(TRAINED).training_run
         columns = {name: kind for name, kind in spec.features.columns.items() if name != "visits"}
         edited = replace(spec, features=replace(spec.features, columns=columns))
-        assert reproduce.run(services, edited, run_id).first_difference.name == "spec"
+        assert reproduce.run(services, edited, training_run).first_difference.name == "spec"
 
     def test_pins_survive_optimize_and_vacuum(self, loop, services, spec):
         loop.take()
-        run_id = loop.train(TRAINED).training_run
+        training_run = loop.train(TRAINED).training_run
         features = services.tables["churn_features"]
         services.rebuild(churn_features=features.set_column(2, "visits", pc.add(features["visits"], 1)))
         loop.take(run="changed")
@@ -378,7 +378,7 @@ class TestReproduce:
             "features/churn",
             "outcomes/churn",
         }
-        assert reproduce.run(services, spec, run_id).same
+        assert reproduce.run(services, spec, training_run).same
 
 
 class TestTraining:

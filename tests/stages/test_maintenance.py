@@ -43,7 +43,7 @@ def test_every_table_of_the_pipeline_is_kept_small(services, spec, temporary):
                 version=version,
                 effective_from=DAY,
                 recorded_at=NOW,
-                run_id="run",
+                training_run="run",
                 decided_by="ada",
                 reason="it is better",
             ),

@@ -35,7 +35,7 @@ def champion(loop, monkeypatch):
     loop.take(dt.date(2013, 1, 3), LATER)
     loop.challenge(TRAINED)
     loop.predict(TRAINED)
-    return promotions.history(loop.services.lake, "churn")[0].run_id
+    return promotions.history(loop.services.lake, "churn")[0].training_run
 
 
 def start_registry_over(loop, tmp_path) -> str:
@@ -46,13 +46,13 @@ def start_registry_over(loop, tmp_path) -> str:
     return trained.training_run
 
 
-def by_hand(loop, run_id: str) -> promote.Promoted:
+def by_hand(loop, training_run: str) -> promote.Promoted:
     """What the messages name: a person promotes what could not be compared."""
-    evaluate.run(loop.work(), run_id)
-    decided = promote.run(loop.work(), run_id, recorded_at=AT)
+    evaluate.run(loop.work(), training_run)
+    decided = promote.run(loop.work(), training_run, recorded_at=AT)
     assert decided.outcome == "kept"
-    assert f"tailrace promote churn --run {run_id} --reason" in decided.reason
-    return promote.run(loop.work(), run_id, recorded_at=AT, decided_by="ada", reason="MLflow is new")
+    assert f"tailrace promote churn --run {training_run} --reason" in decided.reason
+    return promote.run(loop.work(), training_run, recorded_at=AT, decided_by="ada", reason="MLflow is new")
 
 
 def as_earlier_releases_recorded(monkeypatch) -> None:
@@ -72,7 +72,7 @@ class TestARegistryThatWasStartedOver:
     def test_a_person_promotes_what_is_there_and_days_are_scored_by_it(self, loop, champion, tmp_path):
         other = start_registry_over(loop, tmp_path)
         assert by_hand(loop, other).outcome == "promoted"
-        assert [row.run_id for row in promotions.history(loop.services.lake, "churn")] == [other, champion]
+        assert [row.training_run for row in promotions.history(loop.services.lake, "churn")] == [other, champion]
         loop.predict(NEXT)
         metadata = loop.services.lake.days("predictions/churn")[NEXT].metadata
         (known,) = loop.services.tracker.versions("churn")
@@ -82,7 +82,7 @@ class TestARegistryThatWasStartedOver:
     def test_a_day_of_before_its_championship_is_offered_a_number_that_means_it(self, loop, champion, tmp_path):
         trained = start_registry_over(loop, tmp_path)
         gone, promoted = identity.Identity("1", champion), promotions.history(loop.services.lake, "churn")[0]
-        other = replace(promoted, run_id=trained, effective_from=NEXT)
+        other = replace(promoted, training_run=trained, effective_from=NEXT)
         promotions.record(loop.services.lake, other)
 
         def ways_out(day: dt.date) -> str:
@@ -93,7 +93,7 @@ class TestARegistryThatWasStartedOver:
         number = f"--model 1 (training run {trained}"
         offered = f"Restore the registry from a backup, or score the day with another model: {number}"
         assert ways_out(TRAINED) == f"{offered})."
-        assert model_versions.resolve(loop.services, loop.spec, TRAINED, "1").model.run_id == trained
+        assert model_versions.resolve(loop.services, loop.spec, TRAINED, "1").model.training_run == trained
         day = TRAINED - dt.timedelta(days=1)
         assert ways_out(day) == f"{offered}; it was trained as of {TRAINED}, so it looks ahead)."
         # A later decision gives the number to the model that is gone.
@@ -162,9 +162,9 @@ class TestAVersionThatWasDeleted:
         held[:] = [known for known in held if known.version != version]
 
     def test_a_former_champion_takes_over(self, loop, champion, services):
-        run_id = train.run(loop.work(), NEXT, seed=3).training_run
-        evaluate.run(loop.work(), run_id)
-        promote.run(loop.work(), run_id, recorded_at=AT, decided_by="ada", reason="r")
+        training_run = train.run(loop.work(), NEXT, seed=3).training_run
+        evaluate.run(loop.work(), training_run)
+        promote.run(loop.work(), training_run, recorded_at=AT, decided_by="ada", reason="r")
         self.delete(services, "2")
         with pytest.raises(
             ModelGone,

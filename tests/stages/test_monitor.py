@@ -115,7 +115,7 @@ def test_a_feature_that_moved_is_an_alarm_and_named(published, services, spec, n
 
 def test_the_thresholds_are_the_specs(published, services, spec):
     strict = replace(spec, monitor=Monitor(watch_psi=1e-9, alarm_psi=1e9))
-    held = references.of_run(services.tracker, model_versions.record_of(services, spec, "1").run_id)
+    held = references.of_run(services.tracker, model_versions.record_of(services, spec, "1").training_run)
     assert all(reference.usual > 0 for reference in held.features.values())
     with_features(published, NEXT, "age", lambda column: pc.add(column, 30.0))
     published.take(NEXT, NEXT, run="moved")
@@ -127,7 +127,7 @@ def test_the_thresholds_are_the_specs(published, services, spec):
 
 
 def test_a_model_without_references_says_so(published, services, spec, monkeypatch):
-    monkeypatch.setattr(references, "of_run", lambda tracker, run_id: None)
+    monkeypatch.setattr(references, "of_run", lambda tracker, training_run: None)
     done = monitor.run(work(services, spec, "m"), NEXT)
     assert done.drift is None
     assert "Version 1 was trained without keeping what its features were like" in done.note
@@ -137,8 +137,8 @@ def test_a_model_without_references_says_so(published, services, spec, monkeypat
 
 
 def test_a_run_without_the_artifact_has_no_references(services):
-    run_id = services.tracker.start_run("churn", "old", {})
-    assert references.of_run(services.tracker, run_id) is None
+    training_run = services.tracker.start_run("churn", "old", {})
+    assert references.of_run(services.tracker, training_run) is None
 
 
 def test_empty_and_missing_days(published, services, spec):

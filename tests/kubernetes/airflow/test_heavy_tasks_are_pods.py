@@ -63,7 +63,7 @@ def test_a_training_hands_its_run_to_the_tasks_after_it(installation, champion):
     assert champion.states == {"train": "success", "evaluate": "success", "promote": "success"}
     assert champion.pods_created == 2
     services = Wiring(settings.load(installation.environment))
-    assert champion.returned["train"] == services.tracker.versions("flight_delay")[0].run_id
+    assert champion.returned["train"] == services.tracker.versions("flight_delay")[0].training_run
     assert not installation.cluster.pods()
     assert not installation.cluster.refused("airflow-worker"), "the role of deploy/kubernetes is enough"
 

@@ -84,11 +84,11 @@ def test_a_killed_run_and_its_trials_are_closed_by_the_next(
         import signal, sys
         from tailrace.tracking.mlflow import MlflowTracker
         tracker = MlflowTracker(sys.argv[1], None)
-        run_id = tracker.start_run("flights", "victim", {})
+        training_run = tracker.start_run("flights", "victim", {})
         client = tracker._client
-        experiment = client.get_run(run_id).info.experiment_id
-        client.create_run(experiment, tags={"mlflow.parentRunId": run_id, "tailrace.kind": "trial"})
-        print(run_id, flush=True)
+        experiment = client.get_run(training_run).info.experiment_id
+        client.create_run(experiment, tags={"mlflow.parentRunId": training_run, "tailrace.kind": "trial"})
+        print(training_run, flush=True)
         signal.pause()
         """,
         uri,
@@ -100,7 +100,7 @@ def test_a_killed_run_and_its_trials_are_closed_by_the_next(
     victim.send_signal(signal.SIGKILL)
     victim.wait()
     following = tracker.start_run("flights", "following", {})
-    assert {run.run_id: run.status for run in tracker.runs("flights")} == {
+    assert {run.training_run: run.status for run in tracker.runs("flights")} == {
         dead: "killed",
         beside: "running",
         following: "running",
@@ -122,8 +122,8 @@ def test_two_processes_may_create_everything_at_once(tmp_path: Path) -> None:
         from tailrace.tracking.mlflow import MlflowTracker
         tracker = MlflowTracker(sys.argv[1], sys.argv[2])
         sys.stdin.readline()
-        run_id = tracker.start_run("flights", "together", {})
-        print(tracker.log_model(run_id, Path(sys.argv[3]), pa.table({"hour": [1]}), pa.array([0.5])))
+        training_run = tracker.start_run("flights", "together", {})
+        print(tracker.log_model(training_run, Path(sys.argv[3]), pa.table({"hour": [1]}), pa.array([0.5])))
         """
     folder = tmp_path / "saved"
     folder.mkdir()
@@ -140,9 +140,9 @@ def test_two_processes_may_create_everything_at_once(tmp_path: Path) -> None:
 
 
 def test_trials_are_nested_with_their_parameters(tracker: MlflowTracker, client: MlflowClient, tmp_path: Path) -> None:
-    run_id = tracker.start_run("flights", "search", {})
+    training_run = tracker.start_run("flights", "search", {})
     tracker.log_trial(
-        run_id,
+        training_run,
         Trial(
             number=3,
             candidate="xgboost",
@@ -153,7 +153,7 @@ def test_trials_are_nested_with_their_parameters(tracker: MlflowTracker, client:
         ),
     )
     experiment = client.get_experiment_by_name("flights")
-    (child,) = client.search_runs([experiment.experiment_id], f"tags.`mlflow.parentRunId` = '{run_id}'")
+    (child,) = client.search_runs([experiment.experiment_id], f"tags.`mlflow.parentRunId` = '{training_run}'")
     assert child.info.status == "KILLED"
     assert child.info.end_time - child.info.start_time == 2000
     assert child.data.tags["tailrace.trial_state"] == "pruned"
@@ -165,7 +165,7 @@ def test_trials_are_nested_with_their_parameters(tracker: MlflowTracker, client:
 
 
 def test_pins_are_dataset_inputs(tracker: MlflowTracker, client: MlflowClient) -> None:
-    run_id = tracker.start_run("flights", "inputs", {})
+    training_run = tracker.start_run("flights", "inputs", {})
     pin = Pin(
         table="features/flights",
         version="12",
@@ -175,8 +175,8 @@ def test_pins_are_dataset_inputs(tracker: MlflowTracker, client: MlflowClient) -
         files=9,
         digest="ab" * 32,
     )
-    tracker.log_inputs(run_id, {"features": pin})
-    (given,) = client.get_run(run_id).inputs.dataset_inputs
+    tracker.log_inputs(training_run, {"features": pin})
+    (given,) = client.get_run(training_run).inputs.dataset_inputs
     assert (given.dataset.name, given.dataset.digest) == ("features/flights", pin.digest[:36])
     assert from_json(given.dataset.source) == pin
     assert json.loads(given.dataset.profile)["num_rows"] == 4123
@@ -211,9 +211,9 @@ def test_mlflow_itself_loads_the_model(uri: str, tmp_path: Path, model: Path, mo
         (tmp_path / file).write_text((PROJECT / file).read_text())
     monkeypatch.chdir(tmp_path)
     tracker = MlflowTracker(uri, str(tmp_path / "artifacts"), loader_module="constant_loader")
-    run_id = tracker.start_run("flights", "model", {})
+    training_run = tracker.start_run("flights", "model", {})
     started = time.perf_counter()
-    tracker.log_model(run_id, model, EXAMPLE, SCORES)
+    tracker.log_model(training_run, model, EXAMPLE, SCORES)
     assert time.perf_counter() - started < 2
     tracker.set_alias("flights", "champion", "1")
 
@@ -232,18 +232,18 @@ def test_mlflow_itself_loads_the_model(uri: str, tmp_path: Path, model: Path, mo
 
 def test_an_input_that_mlflow_has_no_type_for_is_named(tracker: MlflowTracker, model: Path) -> None:
     example = pa.table({"hour": [1], "weather": [{"wind": 2}]})
-    run_id = tracker.start_run("flights", "model", {})
+    training_run = tracker.start_run("flights", "model", {})
     with pytest.raises(SignatureMismatch, match="weather"):
-        tracker.log_model(run_id, model, example, pa.array([0.5]))
+        tracker.log_model(training_run, model, example, pa.array([0.5]))
     assert tracker.versions("flights") == ()
 
 
 def test_a_failed_upload_leaves_no_version(uri: str, tmp_path: Path, model: Path, client: MlflowClient) -> None:
     (tmp_path / "occupied").write_text("a file where the artefacts' folder should be")
     tracker = MlflowTracker(uri, str(tmp_path / "occupied"))
-    run_id = tracker.start_run("flights", "model", {})
+    training_run = tracker.start_run("flights", "model", {})
     with pytest.raises(TrackerUnavailable, match="could not register a model"):
-        tracker.log_model(run_id, model, EXAMPLE, SCORES)
+        tracker.log_model(training_run, model, EXAMPLE, SCORES)
     assert tracker.versions("flights") == ()
     experiment = client.get_experiment_by_name("flights")
     (left,) = client.search_logged_models([experiment.experiment_id])
@@ -251,17 +251,20 @@ def test_a_failed_upload_leaves_no_version(uri: str, tmp_path: Path, model: Path
 
 
 def test_links_and_places(tracker: MlflowTracker, client: MlflowClient, tmp_path: Path) -> None:
-    run_id = tracker.start_run("flights", "place", {})
+    training_run = tracker.start_run("flights", "place", {})
     experiment = client.get_experiment_by_name("flights")
-    assert tracker.run(run_id).url == f"http://127.0.0.1:5000/#/experiments/{experiment.experiment_id}/runs/{run_id}"
+    assert (
+        tracker.run(training_run).url
+        == f"http://127.0.0.1:5000/#/experiments/{experiment.experiment_id}/runs/{training_run}"
+    )
     assert experiment.artifact_location == f"{tmp_path}/artifacts/flights"
 
 
 def test_a_deleted_experiment_is_restored(tracker: MlflowTracker, client: MlflowClient) -> None:
     tracker.start_run("flights", "before", {})
     client.delete_experiment(client.get_experiment_by_name("flights").experiment_id)
-    run_id = tracker.start_run("flights", "after", {})
-    assert run_id in [run.run_id for run in tracker.runs("flights")]
+    training_run = tracker.start_run("flights", "after", {})
+    assert training_run in [run.training_run for run in tracker.runs("flights")]
 
 
 @pytest.fixture
@@ -321,9 +324,9 @@ def test_a_locked_database_is_said() -> None:
 
 
 def test_what_mlflow_does_not_accept_is_bad_input(tracker: MlflowTracker) -> None:
-    run_id = tracker.start_run("flights", "names", {})
+    training_run = tracker.start_run("flights", "names", {})
     with pytest.raises(BadInput, match="could not record parameters, metrics or tags"):
-        tracker.log(run_id, metrics={"what?!": 1.0})
+        tracker.log(training_run, metrics={"what?!": 1.0})
 
 
 def test_a_full_disk_is_said() -> None:
@@ -354,12 +357,12 @@ AWKWARD = "models"
 """A pipeline's name that is a folder of MLflow's, too."""
 
 
-def paths(client: MlflowClient, run_id: str, version: str) -> list[str]:
+def paths(client: MlflowClient, training_run: str, version: str) -> list[str]:
     """Where MLflow says that a run's files and a version's are."""
     found = client.get_model_version(AWKWARD, version)
-    models = client.search_logged_models([client.get_run(run_id).info.experiment_id])
+    models = client.search_logged_models([client.get_run(training_run).info.experiment_id])
     of_model = [model.artifact_location for model in models if model.model_id == found.model_id]
-    return [client.get_run(run_id).info.artifact_uri, found.source, *of_model]
+    return [client.get_run(training_run).info.artifact_uri, found.source, *of_model]
 
 
 class TestAHomeThatIsElsewhere:
@@ -376,19 +379,19 @@ class TestAHomeThatIsElsewhere:
         return MlflowTracker(f"sqlite:///{home}/mlflow.db", str(artifacts or home / "artifacts"))
 
     def train(self, tracker: MlflowTracker, model: Path) -> str:
-        run_id = tracker.start_run(AWKWARD, "training", {})
+        training_run = tracker.start_run(AWKWARD, "training", {})
         tracker.log_trial(
-            run_id, Trial(number=1, candidate="trees", parameters={}, value=0.4, state="complete", seconds=1.0)
+            training_run, Trial(number=1, candidate="trees", parameters={}, value=0.4, state="complete", seconds=1.0)
         )
-        tracker.log_files(run_id, model, "report")
-        tracker.log_model(run_id, model, EXAMPLE, SCORES)
-        return run_id
+        tracker.log_files(training_run, model, "report")
+        tracker.log_model(training_run, model, EXAMPLE, SCORES)
+        return training_run
 
-    def sound(self, tracker: MlflowTracker, run_id: str, version: str, below: Path, out: Path) -> None:
+    def sound(self, tracker: MlflowTracker, training_run: str, version: str, below: Path, out: Path) -> None:
         """Whether report and model of a run are found, and recorded below that folder."""
-        assert tracker.fetch(run_id, "report/model.json", out).read_text() == "0.5"
+        assert tracker.fetch(training_run, "report/model.json", out).read_text() == "0.5"
         assert (tracker.model_folder(AWKWARD, version, out) / "model.json").read_text() == "0.5"
-        assert all(path.startswith(f"{below}/") for path in paths(tracker._client, run_id, version))
+        assert all(path.startswith(f"{below}/") for path in paths(tracker._client, training_run, version))
 
     def test_a_moved_one_finds_its_models_and_writes_nothing_to_the_old_place(
         self, home: Path, tmp_path: Path, model: Path
@@ -416,8 +419,8 @@ class TestAHomeThatIsElsewhere:
         first = self.train(self.at(home), model)
         tracker = self.at(home, tmp_path / "larger disk")
         second = self.train(tracker, model)
-        for run_id, version, below in ((first, "1", home / "artifacts"), (second, "2", tmp_path / "larger disk")):
-            self.sound(tracker, run_id, version, below, tmp_path / "out")
+        for training_run, version, below in ((first, "1", home / "artifacts"), (second, "2", tmp_path / "larger disk")):
+            self.sound(tracker, training_run, version, below, tmp_path / "out")
         (home / "artifacts" / AWKWARD).rename(tmp_path / "aside")
         shutil.copytree(tmp_path / "aside", tmp_path / "larger disk" / AWKWARD, dirs_exist_ok=True)
         self.sound(self.at(home, tmp_path / "larger disk"), first, "1", tmp_path / "larger disk", tmp_path / "out")
