@@ -15,13 +15,14 @@ help: ## list these commands
 
 setup: $(READY) ## make the environment in .venv, from uv.lock
 
-$(READY): uv.lock pyproject.toml
+$(READY): uv.lock pyproject.toml pipelines/sources/texts_archive.py
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "Tailrace needs Python 3.11 to 3.13; $(PYTHON) is " + sys.version.split()[0] + ". Name another with: make PYTHON=python3.12 ...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 		echo "$(PYTHON) cannot make virtual environments; on Debian: apt-get install python3-venv"; exit 1; }
 	@UV=$$(command -v uv || true); \
 	if [ -z "$$UV" ]; then $(BIN)/python -m pip install --quiet uv && UV=$(BIN)/uv; fi; \
 	VIRTUAL_ENV=$(VENV) "$$UV" sync --frozen --inexact --all-extras --python $(BIN)/python
+	@$(BIN)/python -m pipelines.sources.texts_archive || echo "The rest of the environment is ready."
 	@touch $@
 
 demo: $(READY) ## train, predict and publish on ten weeks of flights, on Airflow (about 3 minutes)
