@@ -4,9 +4,9 @@ The texts are 10,605 snippets of film reviews, 5,190 of New York Times editorial
 tweets. At least 15 people rated each from -4 (very negative) to 4 (very positive); see Hutto and Gilbert, "VADER: A
 Parsimonious Rule-based Model for Sentiment Analysis of Social Media Text", ICWSM 2014.
 
-The texts have no dates. This source gives them dates by a fixed rule: in the order of the SHA-256 of their ids, 65 a
-day arrive for the days from 2014-01-01. The texts for a day arrive on the evening before, from 18:00 UTC, one every
-five minutes. The ratings of a text are known 18 hours after it arrived.
+The texts have no dates. This source gives them dates by a fixed rule: in the order of the SHA-256 of their ids, 120 a
+day arrive for the days from 2014-01-01. The texts for a day arrive on the evening before, one every three minutes from
+18:00 UTC. The ratings of a text are known 18 hours after it arrived.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from pipelines.sources import texts_archive
 from tailrace.days import cutoff
 from tailrace.errors import OutOfCalendar, UnknownName
 
-TEXTS_A_DAY = 65
+TEXTS_A_DAY = 120
 FIRST_DAY = dt.date(2014, 1, 1)
-LAST_DAY = dt.date(2015, 1, 1)
-"""The last texts are those of 2014-12-31; their ratings are in this day's extract."""
+LAST_DAY = dt.date(2014, 7, 18)
+"""The last texts are those of 2014-07-17; their ratings are in this day's extract."""
 
 _UTC = ZoneInfo("UTC")
 _TIMESTAMP = pa.timestamp("us", tz="UTC")
 _FIRST_ARRIVAL = dt.datetime(2013, 12, 31, 18, tzinfo=_UTC)
-_BETWEEN_ARRIVALS = dt.timedelta(minutes=5)
+_BETWEEN_ARRIVALS = dt.timedelta(minutes=3)
 _RATED_AFTER = dt.timedelta(hours=18)
 _GENRES = {
     "editorial": "nytEditorialSnippets",

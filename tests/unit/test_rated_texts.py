@@ -34,7 +34,7 @@ def test_every_extract_has_the_declared_columns(source: RatedTexts) -> None:
     for table, schema in source.tables.items():
         rows = source.extract(table, DAY)
         assert rows.schema == schema
-        assert rows.num_rows == 65
+        assert rows.num_rows == 120
         assert rows.drop_null() == rows
 
 
@@ -69,12 +69,12 @@ def test_every_genre_is_on_every_day_and_ratings_are_between_their_ends(source: 
 
 
 def test_a_day_has_the_same_texts_wherever_it_is_extracted(source: RatedTexts) -> None:
-    assert source.extract("texts", DAY)["text_id"].to_pylist()[:2] == ["film/9215", "editorial/406_8"]
+    assert source.extract("texts", DAY)["text_id"].to_pylist()[:2] == ["product/166_2", "film/5175"]
 
 
-@pytest.mark.parametrize("day", [dt.date(2013, 12, 31), dt.date(2015, 1, 2)])
+@pytest.mark.parametrize("day", [dt.date(2013, 12, 31), dt.date(2014, 7, 19)])
 def test_a_day_outside_the_calendar_is_refused(source: RatedTexts, day: dt.date) -> None:
-    with pytest.raises(OutOfCalendar, match=f"no texts of {day}: its calendar runs from 2014-01-01 to 2015-01-01"):
+    with pytest.raises(OutOfCalendar, match=f"no texts of {day}: its calendar runs from 2014-01-01 to 2014-07-18"):
         source.extract("texts", day)
 
 
