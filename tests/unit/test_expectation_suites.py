@@ -23,6 +23,7 @@ from tailrace.operations import checks
 from tailrace.validation import words
 from tailrace.validation.great_expectations import GreatExpectationsValidator
 from tailrace.validation.memory import MemoryValidator
+from tests.suite_faults import faults, replace, with_value
 
 EXPECTATIONS = Path(__file__).parents[2] / "expectations"
 SUITES = ("features", "outcomes", "predictions")
@@ -112,38 +113,6 @@ def content(suite: str) -> dict[str, Any]:
     return loaded
 
 
-def replace(table: pa.Table, column: str, values: pa.Array | pa.ChunkedArray) -> pa.Table:
-    return table.set_column(table.schema.get_field_index(column), column, values)
-
-
-def with_value(table: pa.Table, column: str, value: Any, row: int = 0) -> pa.Table:
-    """The table with `value` in one row of a column, which becomes a float column for a float."""
-    values = table[column].combine_chunks()
-    kind = pa.float64() if isinstance(value, float) else values.type
-    mask = pa.array(np.arange(len(values)) == row)
-    return replace(table, column, pc.replace_with_mask(values.cast(kind), mask, pa.array([value], kind)))
-
-
-def faults(suite: str, table: pa.Table, expectation: Mapping[str, Any]) -> list[pa.Table]:
-    """Tables that each break this expectation in one row, by the least that breaks it."""
-    kwargs = expectation["kwargs"]
-    match expectation["type"]:
-        case "expect_column_values_to_not_be_null":
-            return [with_value(table, kwargs["column"], None)]
-        case "expect_column_values_to_be_unique":
-            return [with_value(table, kwargs["column"], table[kwargs["column"]][1].as_py())]
-        case "expect_column_values_to_be_in_set":
-            return [with_value(table, kwargs["column"], "XXX")]
-        case "expect_column_values_to_be_between":
-            broken = [(kwargs.get("min_value"), -0.5), (kwargs.get("max_value"), 0.5)]
-            return [with_value(table, kwargs["column"], end + step) for end, step in broken if end is not None]
-        case "expect_column_pair_values_a_to_be_greater_than_b":
-            return [with_value(table, kwargs["column_A"], table[kwargs["column_B"]][1].as_py(), row=1)]
-        case "expect_table_columns_to_match_set":
-            return [table.drop_columns([column]) for column in kwargs["column_set"]]
-    raise AssertionError(f"no fault is planted for {expectation['type']} of {suite}")
-
-
 CRITICAL = [
     (suite, position)
     for suite in SUITES
@@ -190,7 +159,7 @@ def test_both_validators_agree_on_an_ordinary_day(real: GreatExpectationsValidat
 def test_every_critical_expectation_catches_its_fault(case: tuple[str, int]) -> None:
     suite, position = case
     expectation = content(suite)["expectations"][position]
-    for broken in faults(suite, ordinary(suite), expectation):
+    for broken in faults(ordinary(suite), expectation):
         result = judge(MemoryValidator(EXPECTATIONS), suite, broken).results[position]
         assert (result.expectation, result.severity) == (expectation["type"], "critical")
         assert not result.success, result
@@ -203,7 +172,7 @@ def test_the_real_validator_catches_the_faults_of_all_columns(real: GreatExpecta
     for position, expectation in enumerate(content(suite)["expectations"]):
         column = expectation["kwargs"].get("column") or expectation["kwargs"].get("column_A")
         if column and expectation["severity"] == "critical":
-            broken = [(position, table) for table in faults(suite, ordinary(suite), expectation)]
+            broken = [(position, table) for table in faults(ordinary(suite), expectation)]
             waiting.setdefault(column, []).extend(broken)
     while any(waiting.values()):
         rows, planted = ordinary(suite), set()
