@@ -93,9 +93,12 @@ class Wiring:
 
     @cached_property
     def landing(self) -> Landing:
+        from tailrace.sources.calendars import by_table
         from tailrace.sources.landing import Landing
 
-        return Landing(self.settings.landing, self.source.tables if self.settings.sources else {})
+        if not self.settings.sources:
+            return Landing(self.settings.landing, {})
+        return Landing(self.settings.landing, self.source.tables, calendars=by_table(self.source))
 
     @cached_property
     def warehouse(self) -> DbtWarehouse:

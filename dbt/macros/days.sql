@@ -1,13 +1,14 @@
 {#
-    The first and the last day of this build, from BUILD_FIRST_DAY and BUILD_LAST_DAY. Both are included. They are
-    environment variables, not dbt vars, because a changed var makes dbt parse the whole project again.
+    The first and the last day of this build, from BUILD_FIRST_DAY and BUILD_LAST_DAY. Both are included. If they are
+    not set, dbt builds a day long ago, of which nothing is landed. They are environment variables, not dbt vars,
+    because a changed var makes dbt parse the whole project again.
 #}
 {% macro first_day() -%}
-    date '{{ env_var("BUILD_FIRST_DAY", "2013-01-01") }}'
+    date '{{ env_var("BUILD_FIRST_DAY", "1900-01-01") }}'
 {%- endmacro %}
 
 {% macro last_day() -%}
-    date '{{ env_var("BUILD_LAST_DAY", "2013-01-07") }}'
+    date '{{ env_var("BUILD_LAST_DAY", "1900-01-01") }}'
 {%- endmacro %}
 
 {% macro built_days(column="ds") -%}
@@ -19,7 +20,10 @@
     {{ column }} between {{ first_day() }} - {{ look_back }} and {{ last_day() }}
 {%- endmacro %}
 
-{# 00:00 of the day in New York. Everything that is used for the day was known by this moment. #}
-{% macro cutoff(day) -%}
-    timezone('America/New_York', ({{ day }})::timestamp)
+{#
+    00:00 of the day in a time zone, such as America/New_York: that of the pipeline's schedule. Everything that the
+    pipeline uses for the day was known by this moment.
+#}
+{% macro cutoff(day, zone) -%}
+    timezone('{{ zone }}', ({{ day }})::timestamp)
 {%- endmacro %}

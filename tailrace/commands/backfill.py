@@ -13,10 +13,10 @@ import typer
 from tailrace import days, settings
 from tailrace.champions import model_versions
 from tailrace.commands import options, output
-from tailrace.errors import BadInput, SpecError
+from tailrace.errors import BadInput
 from tailrace.lineage import dag_ids
 from tailrace.lineage.dag_ids import WAREHOUSE
-from tailrace.operations import limits
+from tailrace.operations import limits, warehouse_days
 from tailrace.spec import registry, zone
 
 if TYPE_CHECKING:
@@ -134,24 +134,7 @@ def _backfilled(pipeline: str, train: bool) -> tuple[str, ZoneInfo]:
         return (dag_ids.train if train else dag_ids.predict)(spec.name), zone(spec)
     if train:
         raise BadInput("The warehouse is not trained; name a pipeline, or leave --train out.")
-    return WAREHOUSE, _warehouse_zone()
-
-
-def _warehouse_zone() -> ZoneInfo:
-    """The time zone of the warehouse's days: the setting, else that of all pipelines. Raises BadInput."""
-    if configured := settings.load().zone:
-        return ZoneInfo(configured)
-    specs, problems = registry.load(estimators=False)
-    zones = {zone(spec) for spec in specs}
-    if not zones:
-        raise SpecError("No pipeline says in which time zone the warehouse's days are:", problems)
-    if len(zones) > 1:
-        raise BadInput(
-            f"The pipelines are in several time zones ({', '.join(sorted(map(str, zones)))}), so it is not clear in "
-            "which the warehouse's days are. Say it in tailrace.toml, such as: "
-            f'zone = "{min(map(str, zones))}" (or set TAILRACE_ZONE).'
-        )
-    return zones.pop()
+    return WAREHOUSE, warehouse_days.zone()
 
 
 def _conf(dag: str, chosen: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from tailrace import days
 from tailrace.champions import model_versions
 from tailrace.commands import options, output, stale_days
 from tailrace.errors import SpecError
+from tailrace.rows import scheduled_days
 from tailrace.spec import registry
 from tailrace.work import Work
 
@@ -32,20 +33,26 @@ def warehouse(
     services = options.services()
     specs, problems = registry.load(estimators=False) if pipeline is None else ((registry.get(pipeline),), ())
     first, last = options.day_range(date, to)
-    with output.steps("warehouse", 2 + len(specs) * ((last - first).days + 2)) as advance:
+    # a pipeline that is named is loaded whatever its schedule says
+    spans = [(spec, (first, last) if pipeline else scheduled_days.of(spec, first, last)) for spec in specs]
+    if absent := [spec for spec, span in spans if span is None]:
+        output.warn(scheduled_days.sentence(absent, first, last))
+    concerned = [(spec, *span) for spec, span in spans if span is not None]
+    with output.steps("warehouse", 2 + sum(2 + (ends - begins).days for _, begins, ends in concerned)) as advance:
         if services.settings.sources:
             ingest.run(services, first, last)
         advance(f"landed {first} to {last}" if services.settings.sources else "no sources to land from")
-        build.run(services, first, last)
+        others = [name for name in scheduled_days.absent(first, last) if name != pipeline]
+        build.run(services, first, last, absent=others)
         advance("built")
         rows = []
-        for spec in specs:
+        for spec, begins, ends in concerned:
             work = Work(services=services, spec=spec, run_id=options.new_run_id(), request=request)
-            validated = validate.run(work, first, last)
+            validated = validate.run(work, begins, ends)
             advance(f"{spec.name} validated")
             for warning in validated.warnings:
                 output.warn(warning)
-            for day in () if dry_run else days.span(first, last):
+            for day in () if dry_run else days.span(begins, ends):
                 taken = snapshot.run(work, day)
                 rows.append(
                     {
@@ -57,8 +64,8 @@ def warehouse(
                     }
                 )
                 advance(f"{spec.name} {day}")
-    for spec in specs:
-        stale_days.warn("build", services, spec, first=first, last=last)
+    for spec, begins, ends in concerned:
+        stale_days.warn("build", services, spec, first=begins, last=ends)
     output.table("Warehouse", rows, as_json)
     if problems:
         raise SpecError(

@@ -13,9 +13,10 @@ from tailrace.commands import options, output
 from tailrace.contracts import Trial
 from tailrace.errors import BadInput
 from tailrace.lineage import run_tags
+from tailrace.rows import scheduled_days
 from tailrace.work import Work
 
-SUPPLIED = ("work", "services", "first", "last", "day", "training_run", "seed", "recorded_at")
+SUPPLIED = ("work", "services", "first", "last", "absent", "day", "training_run", "seed", "recorded_at")
 """What a stage may require without its being an option of the command."""
 
 
@@ -50,6 +51,7 @@ def call(stage: str, work: Work, **given: Any) -> Any:
         "services": lambda: work.services,
         "seed": lambda: settings.load().seed,
         "recorded_at": options.now,
+        "absent": lambda: scheduled_days.absent(given["first"], given["last"]),
     }
     given = {name: value() for name, value in available.items() if name in takes} | given
     if "on_trial" not in takes:

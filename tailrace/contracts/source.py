@@ -23,7 +23,10 @@ class Source(Protocol):
 
     @property
     def calendar(self) -> tuple[dt.date, dt.date]:
-        """First and last day there is an extract of."""
+        """First and last day there is an extract of.
+
+        A source whose tables have different calendars also has `calendars`, a mapping of table to first and last day.
+        """
         ...
 
     def extract(self, table: str, day: dt.date) -> pa.Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -41,9 +41,12 @@ class Warehouse(Protocol):
         last: dt.date,
         run_id: str = "",
         on_node: Callable[[ModelResult], None] = lambda node: None,
+        *,
+        without: Collection[str] = (),
     ) -> tuple[ModelResult, ...]:
         """Build and test every model for the days first..last, in one dbt invocation.
 
+        `without` names marts that are not needed: they are left out, with what only they are made from.
         Where an earlier try of the same run failed on the same days and files, only what failed and what depends on
         it is built. `on_node` is given every node's result, also where the build fails.
 

@@ -12,11 +12,11 @@ import pyarrow.compute as pc
 from tailrace.contracts import Commit, LakeReader
 from tailrace.errors import UpstreamMissing
 from tailrace.problems.metrics import measure
-from tailrace.rows import completeness, roles
+from tailrace.rows import completeness, roles, scheduled_days
 from tailrace.spec import PipelineSpec
 from tailrace.training.training_set import last_known, refuse_repeated_outcomes
 
-LATE_DAYS = 7
+LATE_DAYS = scheduled_days.LATE_DAYS
 """How long, after the spec's lag, the monitor still looks for new outcomes of a day."""
 
 

@@ -21,7 +21,7 @@ from airflow.sdk import (
 from tailrace import settings
 from tailrace.errors import UpstreamMissing
 from tailrace.lineage import dag_ids
-from tailrace.operations import limits
+from tailrace.operations import limits, warehouse_days
 from tailrace.orchestration import assets, dbt, decisions, forms, monitoring, task_results, tasks
 from tailrace.orchestration.priority import NightsFirst
 from tailrace.spec import PipelineSpec, Schedule, registry
@@ -84,11 +84,14 @@ OLDEST_FIRST = (
 )
 
 
-def warehouse_dag(doc: str | None, schedule: Schedule) -> DAG:
+def warehouse_dag(doc: str | None, nightly: str | Schedule) -> DAG:
     """The DAG that lands, builds, validates and snapshots a day, for every pipeline of the catalog.
 
-    It runs at the schedule's `predict` time: before the pipelines' own. A project without sources lands nothing.
+    It runs at the cron expression `nightly`, in the zone of tailrace.toml, from the first to the last day of any
+    pipeline's schedule; or at the `predict` time of a schedule of its own. A project without sources lands nothing.
+    Raises BadInput, SpecError if it is not clear in which zone it runs.
     """
+    schedule = warehouse_days.schedule(nightly) if isinstance(nightly, str) else nightly
     with DAG(
         "warehouse",
         schedule=_daily(schedule.predict, schedule),

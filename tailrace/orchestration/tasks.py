@@ -49,11 +49,15 @@ def _reports(run: TaskRun, rows: Rows) -> Links:
 
 @stage_task(links=_reports, pool=WAREHOUSE_POOL, execution_timeout=dt.timedelta(hours=2))
 def validate(run: TaskRun) -> Sequence[Any]:
-    """Judge features and outcomes of the days by their expectation suites."""
+    """Judge features and outcomes of the days by their expectation suites; skipped if none of them concerns it."""
+    from tailrace.rows import scheduled_days
     from tailrace.stages import validate as stage
 
-    first, last = run.request.first, run.request.last
-    return [stage.run(run.work, first, last)]
+    requested = run.request
+    concerned = scheduled_days.of(run.spec, requested.first, requested.last)
+    if concerned is None:
+        run.skip(scheduled_days.sentence([run.spec], requested.first, requested.last))
+    return [stage.run(run.work, *concerned)]
 
 
 def _lake_page(run: TaskRun, rows: Rows) -> Links:
@@ -63,13 +67,18 @@ def _lake_page(run: TaskRun, rows: Rows) -> Links:
 @stage_task(links=_lake_page, outlet=assets.features, pool=WAREHOUSE_POOL, execution_timeout=dt.timedelta(hours=2))
 def snapshot(run: TaskRun) -> Sequence[Any]:
     """Take features and outcomes of the days into the lake."""
-    from tailrace.rows import staleness
+    from tailrace import days
+    from tailrace.rows import scheduled_days, staleness
     from tailrace.stages import snapshot as stage
 
-    first, last = run.request.first, run.request.last
+    requested = run.request
+    concerned = scheduled_days.of(run.spec, requested.first, requested.last)
+    if concerned is None:
+        run.skip(scheduled_days.sentence([run.spec], requested.first, requested.last))
+    first, last = concerned
     if run.request.dry_run:
         run.skip(f"Dry run: {first} to {last} is built and valid, and not in the lake.")
-    taken = [stage.run(run.work, day) for day in run.request.span]
+    taken = [stage.run(run.work, day) for day in days.span(first, last)]
     _warn(staleness.warning_after(run.services, run.spec, last))
     run.announce(
         [one.day for one in taken],

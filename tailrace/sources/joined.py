@@ -1,4 +1,4 @@
-"""Several sources combined: each table is extracted by the source that has it."""
+"""Several sources combined: each table is extracted by the source that has it, on the days that this source has."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import pyarrow as pa
 
 from tailrace.contracts import Source
 from tailrace.errors import SettingsError, UnknownName
+from tailrace.sources import calendars
 
 
 class JoinedSource:
-    """The tables of all sources, for the days that each of them has.
+    """The tables of all sources, each for the days that its source has: the calendars may be years apart.
 
     Raises SettingsError if two of them have a table of the same name.
     """
@@ -34,8 +35,9 @@ class JoinedSource:
         self._owners = {table: sources[found[0]] for table, found in owners.items()}
         self.name = ", ".join(source.name for source in sources.values())
         self.tables = {table: source.tables[table] for table, source in self._owners.items()}
-        calendars = [source.calendar for source in sources.values()]
-        self.calendar = max(first for first, _ in calendars), min(last for _, last in calendars)
+        self.calendars = {table: calendars.by_table(source)[table] for table, source in self._owners.items()}
+        ends = self.calendars.values()
+        self.calendar = min(first for first, _ in ends), max(last for _, last in ends)
 
     def extract(self, table: str, day: dt.date) -> pa.Table:
         """The day's rows of a table. Raises OutOfCalendar, UnknownName."""

@@ -31,6 +31,7 @@ from tailrace.errors import (
     UpstreamMissing,
 )
 from tailrace.lineage.digests import rows_digest
+from tailrace.sources.calendars import Calendar
 
 LANDED_AT = pa.field("_landed_at", pa.timestamp("us", tz="UTC"))
 """The time at which a row was landed, for checks of freshness; no model uses it."""
@@ -47,13 +48,22 @@ def _utc_now() -> dt.datetime:
 
 
 class Landing:
-    """Landed extracts of the tables in `schemas`, which gives the columns of each table."""
+    """Landed extracts of the tables in `schemas`, which gives the columns of each table.
+
+    `calendars` gives the first and last day that a table's source has; a table without one has every day.
+    """
 
     def __init__(
-        self, root: str, schemas: Mapping[str, pa.Schema], clock: Callable[[], dt.datetime] = _utc_now
+        self,
+        root: str,
+        schemas: Mapping[str, pa.Schema],
+        clock: Callable[[], dt.datetime] = _utc_now,
+        *,
+        calendars: Mapping[str, Calendar] | None = None,
     ) -> None:
         self.root = root.rstrip("/")
         self.schemas = schemas
+        self._calendars = calendars or {}
         self._clock = clock
         self._files, self._path = fsspec.core.url_to_fs(self.root)
         self._digests: dict[tuple[str, dt.date], tuple[str, str]] = {}
@@ -129,15 +139,22 @@ class Landing:
         return max((day for table in self.schemas for day in self.days(table)), default=None)
 
     def gaps(self, first: dt.date, last: dt.date) -> tuple[dt.date, ...]:
-        """Which of the days first..last lack a table's file; none if nothing was landed at all yet.
+        """Which of the days first..last lack a table's file that its source has.
 
+        The days of a table count from its first landed one: a new table does not ask for days before it.
         Raises LakeUnavailable.
         """
-        landed = [set(self.days(table)) for table in self.schemas]
-        if not any(landed):
-            return ()
-        begun = min(set().union(*landed))
-        return tuple(day for day in span(max(first, begun), last) if any(day not in days for days in landed))
+        found: set[dt.date] = set()
+        for table in self.schemas:
+            if landed := set(self.days(table)):
+                due = self._due(table, max(first, min(landed)), last)
+                found |= due - landed
+        return tuple(sorted(found))
+
+    def _due(self, table: str, first: dt.date, last: dt.date) -> set[dt.date]:
+        """Those of the days first..last that the table's source has."""
+        begins, ends = self._calendars.get(table, (first, last))
+        return set(span(max(first, begins), min(last, ends)))
 
     def marks(self, first: dt.date, last: dt.date) -> Mapping[tuple[str, dt.date], str]:
         """For each landed table and day, a mark that changes when it is landed again.
@@ -182,18 +199,23 @@ class Landing:
         return {key: self._digests[key][1] for key in marks}
 
     def empty(self, first: dt.date, last: dt.date) -> Mapping[dt.date, tuple[str, ...]]:
-        """The tables that were landed without rows, by day; days without such tables are left out.
+        """The tables that have no rows of a day, by day; days without such tables are left out.
 
+        They were landed without rows, or their source does not have the day.
         Raises LandingRefused naming a damaged file, UpstreamMissing, LakeUnavailable.
         """
         landed = sorted((day, table) for table, day in self.marks(first, last))
         with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
             rows = list(pool.map(lambda key: self._rows(key[1], key[0]), landed))
-        empty: dict[dt.date, tuple[str, ...]] = {}
+        empty = {day: set(self.schemas) - set(self._tables_of(day)) for day in span(first, last)}
         for (day, table), count in zip(landed, rows, strict=True):
             if count == 0:
-                empty[day] = (*empty.get(day, ()), table)
-        return empty
+                empty[day].add(table)
+        return {day: tuple(sorted(tables)) for day, tables in empty.items() if tables}
+
+    def _tables_of(self, day: dt.date) -> list[str]:
+        """The tables whose source has the day, in order."""
+        return [table for table in sorted(self.schemas) if self._due(table, day, day)]
 
     def _rows(self, table: str, day: dt.date) -> int:
         with self._reading(f"{table} of {day}"), self._files.open(self._file(table, day), "rb") as file:
@@ -235,7 +257,7 @@ class Landing:
         return rows.append_column(DAY, pa.repeat(pa.scalar(day, DAY.type), rows.num_rows))
 
     def check(self, first: dt.date, last: dt.date) -> None:
-        """Check that every table has an undamaged file for each of the days first..last.
+        """Check that every table has an undamaged file for each of the days first..last that its source has.
 
         Every file is read once, so that any damage is found here and not in the middle of a build. Raises
         UpstreamMissing naming every absent table and day, LandingRefused naming every unreadable file and every column
@@ -246,7 +268,7 @@ class Landing:
         problems = [
             f"{table} of {day}: {problem}"
             for table in sorted(self.schemas)
-            for day in span(first, last)
+            for day in sorted(self._due(table, first, last))
             for problem in self._content(table, day)[1]
         ]
         if problems:
@@ -255,8 +277,14 @@ class Landing:
             raise LandingRefused(f"{_listed(heading, problems)}\n{remedy}")
 
     def _check_presence(self, first: dt.date, last: dt.date) -> None:
-        wanted = set(span(first, last))
-        absent = {table: sorted(wanted.difference(self.days(table))) for table in sorted(self.schemas)}
+        nobodys = [day for day in span(first, last) if self.schemas and not self._tables_of(day)]
+        if nobodys:
+            raise UpstreamMissing(
+                f"No source has an extract of {ranges(nobodys, ' to ')}, so there is nothing to build from. Name days "
+                "that the calendar of a source has."
+            )
+        due = {table: self._due(table, first, last) for table in sorted(self.schemas)}
+        absent = {table: sorted(days.difference(self.days(table))) for table, days in due.items()}
         problems = [f"{table}: {ranges(days)}" for table, days in absent.items() if days]
         if problems:
             days = sorted(set().union(*absent.values()))

@@ -1,10 +1,13 @@
-"""Build the warehouse's tables of the days with dbt, in one invocation."""
+"""Build the warehouse's tables of the days with dbt, in one invocation.
+
+The tables of pipelines that none of the days concerns are left out.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,14 +36,17 @@ def run(
     first: dt.date,
     last: dt.date,
     *,
+    absent: Collection[str] = (),
     run_id: str = "",
     on_node: Callable[[ModelResult], None] = lambda node: None,
 ) -> Built:
     """Build the days; where an earlier try of the same run failed, only what failed and what depends on it.
 
-    `on_node` is given every node's result, also where the build fails. Raises what `Warehouse.build` raises.
+    `absent` are the pipelines that none of the days concerns, as `scheduled_days.absent` finds them. `on_node` is given
+    every node's result, also where the build fails. Raises what `Warehouse.build` raises.
     """
-    return Built(first, last, services.warehouse.build(first, last, run_id, on_node))
+    without = [f"{pipeline}_{part}" for pipeline in absent for part in ("features", "outcomes")]
+    return Built(first, last, services.warehouse.build(first, last, run_id, on_node, without=without))
 
 
 def brief(node: ModelResult) -> dict[str, Any]:

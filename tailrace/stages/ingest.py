@@ -1,8 +1,12 @@
-"""Land the source's extract of each day, replacing what was landed before."""
+"""Land the sources' extracts of each day, replacing what was landed before.
+
+On a day, the tables are landed whose source has that day.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,11 +15,12 @@ import pyarrow as pa
 from tailrace import days
 from tailrace.contracts import Services, Source
 from tailrace.errors import BadInput, LandingRefused, OutOfCalendar
+from tailrace.sources import calendars
 
 
 @dataclass(frozen=True)
 class Ingested:
-    """Rows landed for the days first..last, by table."""
+    """Rows landed for the days first..last, by table; a table whose source has none of the days is left out."""
 
     first: dt.date
     last: dt.date
@@ -26,12 +31,12 @@ def run(services: Services, first: dt.date, last: dt.date) -> Ingested:
     """Raises OutOfCalendar before anything is landed, LandingRefused before anything of a day is, StorageFull."""
     source, landing = services.source, services.landing
     _check_calendar(services, first, last)
-    rows = dict.fromkeys(source.tables, 0)
+    rows: dict[str, int] = {}
     for day in days.span(first, last):
-        extracts = {table: source.extract(table, day) for table in source.tables}
+        extracts = {table: source.extract(table, day) for table in calendars.tables_of(source, day)}
         _refuse_empty(source, day, extracts, first)
         for table, extract in extracts.items():
-            rows[table] += landing.write(table, day, extract)
+            rows[table] = rows.get(table, 0) + landing.write(table, day, extract)
     return Ingested(first, last, rows)
 
 
@@ -50,12 +55,23 @@ def _refuse_empty(source: Source, day: dt.date, extracts: Mapping[str, pa.Table]
 
 def _check_calendar(services: Services, first: dt.date, last: dt.date) -> None:
     """Of a range, no day is landed if one cannot be."""
-    begins, ends = services.source.calendar
+    source = services.source
     if first > last:
         raise BadInput(f"The range goes from {first} to {last}; its first day must not be after its last.")
-    if first < begins or last > ends:
-        days_named = str(first) if first == last else f"{first} to {last}"
+    absent = [day for day in days.span(first, last) if not calendars.tables_of(source, day)]
+    if absent:
         raise OutOfCalendar(
-            f"{services.source.name} has no extract of {days_named}; its calendar goes from {begins} to {ends}. "
-            "Nothing was landed."
+            f"{source.name} has no extract of {days.ranges(absent, ' to ')}; {_calendars(source)}. Nothing was landed."
         )
+
+
+def _calendars(source: Source) -> str:
+    """The calendar of the source, or of each of its tables if they differ."""
+    tables = defaultdict(list)
+    for table, calendar in calendars.by_table(source).items():
+        tables[calendar].append(table)
+    if len(tables) == 1:
+        return "its calendar goes from {} to {}".format(*source.calendar)
+    return "it has " + " and ".join(
+        f"{', '.join(sorted(names))} from {first} to {last}" for (first, last), names in sorted(tables.items())
+    )

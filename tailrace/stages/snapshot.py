@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tailrace.contracts import Commit
 from tailrace.errors import UpstreamMissing, ValidationFailed
 from tailrace.lineage import pins, provenance
-from tailrace.rows import roles, staleness
+from tailrace.rows import roles, scheduled_days, staleness
 from tailrace.work import Work
 
 
@@ -66,6 +66,8 @@ def _reasons(work: Work, day: dt.date, rows: Mapping[str, int]) -> dict[str, str
         return {}
     if empty == ["outcomes"] and _is_before_outcomes(work, day):
         return {spec.outcomes_table: "no outcomes of the first features are known yet"}
+    if len(empty) == len(tables) and scheduled_days.of(spec, day, day) is None:
+        raise UpstreamMissing(f"{scheduled_days.sentence([spec], day, day)} The warehouse has no rows of it.")
     recorded = work.services.warehouse.built(day) or {}
     reasons = {part: recorded.get(f"{spec.name}_{part}") for part in empty}
     unbuilt = [f"{spec.name}_{part}" for part, reason in reasons.items() if reason is None]

@@ -11,7 +11,7 @@ import re
 import tempfile
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, chdir, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from tailrace.contracts import ModelResult
 from tailrace.days import span
 from tailrace.errors import BuildFailed, StorageFull, TailraceError, UpstreamMissing, WarehouseBusy
 from tailrace.rows import nights
+from tailrace.warehouse import graph
 from tailrace.warehouse.tries import Tries
 
 _FAILED = {"error", "fail", "runtime error"}
@@ -109,8 +110,13 @@ class DbtWarehouse(ABC):
         last: dt.date,
         run_id: str = "",
         on_node: Callable[[ModelResult], None] = lambda node: None,
+        *,
+        without: Collection[str] = (),
     ) -> tuple[ModelResult, ...]:
         """Build and test every model for the days first..last, in one dbt invocation.
+
+        `without` names marts that are not needed: they are left out, with what only they are made from and what is
+        made from them.
 
         Landed files of those days are checked before dbt starts, so a damaged file changes nothing. Of the days in
         the look-back, all since the first day ever landed must have been landed. `rows` counts the built days of a
@@ -125,9 +131,9 @@ class DbtWarehouse(ABC):
         """
         days = _named(first, last)
         with self._prepared(first, last), self._building():
-            scope = self._scope(first, last)
+            scope = self._scope(first, last, without)
             before = self._tries.load(run_id, scope)
-            run = self._invoke(first, last, self._tries.again(before) if before else [])
+            run = self._invoke(first, last, self._tries.again(before) if before else [], without)
             error = self._complaint(run.messages) or self._full(run.messages, days) or self._failed(run, days)
             error = error or self._lost_lock()
             counted = error is None or isinstance(error, BuildFailed)
@@ -285,12 +291,13 @@ class DbtWarehouse(ABC):
         """Always the same folder: dbt caches the parsed project there."""
         return self._work / "target"
 
-    def _scope(self, first: dt.date, last: dt.date) -> dict[str, Any]:
+    def _scope(self, first: dt.date, last: dt.date, without: Collection[str]) -> dict[str, Any]:
         """Describes what a build builds: only a try with the same description is resumed."""
         marks = self._landing.marks(first - self._look_back, last)
         return {
             "database": self.name,
             "days": [str(first), str(last)],
+            "without": sorted(without),
             "landed": sorted([table, str(day), mark] for (table, day), mark in marks.items()),
         }
 
@@ -326,24 +333,37 @@ class DbtWarehouse(ABC):
                 ) from error
             yield
 
-    def _invoke(self, first: dt.date, last: dt.date, selection: Sequence[str]) -> _Run:
+    def _invoke(self, first: dt.date, last: dt.date, selection: Sequence[str], without: Collection[str]) -> _Run:
         logs: dict[str, list[str]] = defaultdict(list)
+        variables = {**self.variables(first, last), **self._secrets(), **self._lock_variables()}
+        # unit tests test the SQL, not the data: they run when the SQL changes
+        command = ["build", "--exclude-resource-type", "unit_test", *selection]
+        manifest = None
         try:
+            if without:
+                parsed = self._dbt(["parse"], variables, self._target_folder, lambda event: None)
+                if not parsed.success:
+                    return _Run(parsed, (), logs)
+                manifest = parsed.result
+                left_out = graph.only_for(without, manifest.nodes)
+                command += ["--exclude", *left_out] if left_out else []
             outcome = self._dbt(
-                # unit tests test the SQL, not the data: they run when the SQL changes
-                ["build", "--exclude-resource-type", "unit_test", *selection],
-                {**self.variables(first, last), **self._secrets(), **self._lock_variables()},
-                self._target_folder,
-                lambda event: _collect(event, logs),
+                command, variables, self._target_folder, lambda event: _collect(event, logs), manifest=manifest
             )
         finally:
             self._release()
         return _Run(outcome, tuple(getattr(outcome.result, "results", None) or ()), logs)
 
     def _dbt(
-        self, command: Sequence[str], variables: Mapping[str, str], target: Path, hear: Callable[[Any], None]
+        self,
+        command: Sequence[str],
+        variables: Mapping[str, str],
+        target: Path,
+        hear: Callable[[Any], None],
+        *,
+        manifest: Any = None,
     ) -> Any:
-        """Run dbt in this process, quietly; returns its outcome."""
+        """Run dbt in this process, quietly; returns its outcome. With a `manifest` dbt does not parse the project."""
         from dbt.cli.main import dbtRunner
 
         arguments = [
@@ -358,7 +378,7 @@ class DbtWarehouse(ABC):
         ]
         # dbt changes into the project's folder
         with environment(variables), chdir(self._project):
-            return dbtRunner(callbacks=[hear]).invoke(arguments)
+            return dbtRunner(manifest=manifest, callbacks=[hear]).invoke(arguments)
 
     def _rows(self, run: _Run, first: dt.date, last: dt.date) -> Mapping[str, int]:
         """The row count of each built table: the days' rows for a mart, all rows for a working table or seed."""

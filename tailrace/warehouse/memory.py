@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -38,6 +38,8 @@ class MemoryWarehouse:
         last: dt.date,
         run_id: str = "",
         on_node: Callable[[ModelResult], None] = lambda node: None,
+        *,
+        without: Collection[str] = (),
     ) -> tuple[ModelResult, ...]:
         """Counts the rows of the days and records the days; there is nothing to build."""
         results = tuple(
@@ -50,9 +52,11 @@ class MemoryWarehouse:
                 unique_id=f"model.memory.{name}",
             )
             for name, rows in sorted(self._tables.items())
+            if name not in without
         )
         for day in span(first, last):
-            self._built[day] = dict.fromkeys(self._tables, self._empty.get(day, ""))
+            built = dict.fromkeys((result.name for result in results), self._empty.get(day, ""))
+            self._built[day] = {**self._built.get(day, {}), **built}
         for result in results:
             on_node(result)
         return results

@@ -298,6 +298,35 @@ def test_days_before_the_first_one_landed_are_no_gap(landing: Landing, tmp_path:
     assert landing.last() == NEXT
 
 
+def test_the_days_of_a_table_that_is_new_count_from_its_first_one(root: str) -> None:
+    landing = Landing(root, SCHEMAS)
+    for day in (DAY, NEXT):
+        landing.write("planes", day, planes(100))
+    assert landing.gaps(DAY, NEXT) == (), "airlines has no day yet"
+    landing.write("airlines", NEXT, airlines())
+    assert landing.gaps(DAY, NEXT) == ()
+    third = NEXT + dt.timedelta(days=1)
+    landing.write("planes", third, planes(100))
+    assert landing.gaps(DAY, third) == (third,), "and now it is missed"
+
+
+def test_only_the_days_of_its_calendar_are_wanted_of_a_table(root: str) -> None:
+    third, fourth = (NEXT + dt.timedelta(days=n) for n in (1, 2))
+    landing = Landing(root, SCHEMAS, calendars={"planes": (DAY, NEXT), "airlines": (NEXT, third)})
+    landing.write("planes", DAY, planes(100))
+    landing.check(DAY, DAY)
+    with pytest.raises(UpstreamMissing, match=rf"(?s)airlines: {NEXT}\.\.{third}.*planes: {NEXT}\n.*ingest for {NEXT}"):
+        landing.check(DAY, third)
+    with pytest.raises(UpstreamMissing, match=f"^No source has an extract of {fourth}, so there is nothing to build"):
+        landing.check(third, fourth)
+    landing.write("planes", NEXT, planes(0).slice(0, 0))
+    for day in (NEXT, third):
+        landing.write("airlines", day, airlines())
+    landing.check(DAY, third)
+    assert landing.gaps(DAY, fourth) == ()
+    assert landing.empty(DAY, third) == {DAY: ("airlines",), NEXT: ("planes",), third: ("planes",)}
+
+
 def test_an_unknown_table_is_refused(landing: Landing) -> None:
     with pytest.raises(UnknownName, match="Did you mean 'planes'"):
         landing.write("plane", DAY, planes(1))

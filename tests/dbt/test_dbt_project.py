@@ -84,19 +84,19 @@ def test_models_tests_and_unit_tests_pass(built: dict[str, Any]) -> None:
 
 
 FAULTS = {
-    "known_by_cutoff_flight_delay_features_known_at": (
+    "known_by_cutoff_flight_delay_features_known_at__America_New_York": (
         "update flight_delay_features set known_at = known_at + interval 1 minute where departure_hour = 6"
     ),
     "unique_flight_delay_features_flight_key": ("insert into flight_delay_features from flight_delay_features limit 1"),
     "within_flight_delay_features_weekday__7__1": "update flight_delay_features set weekday = 0 where carrier = 'B6'",
-    "known_by_cutoff_flight_delay_outcomes_known_at": (
+    "known_by_cutoff_flight_delay_outcomes_known_at__America_New_York": (
         "update flight_delay_outcomes set known_at = known_at + interval 2 days where cancelled"
     ),
-    "known_after_previous_cutoff_flight_delay_outcomes_known_at": (
+    "known_after_previous_cutoff_flight_delay_outcomes_known_at__America_New_York": (
         "update flight_delay_outcomes set known_at = known_at - interval 3 days where diverted"
     ),
     "unique_flight_delay_outcomes_flight_key": ("insert into flight_delay_outcomes from flight_delay_outcomes limit 1"),
-    "on_local_day_flight_delay_outcomes_scheduled_departure__flight_day": (
+    "on_local_day_flight_delay_outcomes_scheduled_departure__flight_day__America_New_York": (
         "update flight_delay_outcomes set flight_day = flight_day - 1 where flight_key like '%/UA/%'"
     ),
     "outcomes_are_of_scheduled_flights": (

@@ -196,7 +196,7 @@ class TestActing:
             expect(row.get_by_role("cell", name=said, exact=True)).to_be_visible()
         row.get_by_text("Compiled SQL").click()
         expect(row.locator("pre").first).to_contain_text("known_at")
-        frame.get_by_label("Find").fill("int_days")
+        frame.get_by_label("Find").fill("int_flights__days")
         expect(frame.get_by_role("row", name=re.compile("^stg_airlines "))).to_be_hidden()
 
     def test_predict_a_day_by_form(self, page, running):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tailrace import settings
-from tailrace.errors import BadInput, SettingsError
+from tailrace.errors import BadInput, LandingRefused, SettingsError
 from tailrace.lake.memory import MemoryLake
 from tailrace.stages import ingest
 from tailrace.wiring import IMPLEMENTATIONS, Wiring
@@ -116,11 +116,25 @@ def test_all_parts_that_cannot_be_loaded_are_said(wired):
 
 def test_the_tables_of_several_sources_are_landed_together(wired):
     services = wired('sources = ["own_parts:orders", "own_parts:weather"]')
-    assert services.source.calendar == (DAY, dt.date(2024, 1, 3))
+    assert services.source.calendar == (dt.date(2024, 1, 1), dt.date(2024, 1, 9))
     assert ingest.run(services, DAY, DAY).rows == {"orders": 1, "refunds": 1, "weather": 1}
     assert services.landing.days("weather") == (DAY,)
-    with pytest.raises(BadInput, match="2024-01-01"):
+
+
+def test_a_source_is_landed_on_the_days_of_its_own_calendar(wired):
+    services = wired('sources = ["own_parts:orders", "own_parts:weather"]')
+    with pytest.raises(LandingRefused, match="gave no rows of weather for 2024-01-04, so"):
+        ingest.run(services, dt.date(2024, 1, 4), dt.date(2024, 1, 4))
+    with pytest.raises(LandingRefused, match="gave no rows of orders, refunds for 2024-01-01, so"):
         ingest.run(services, dt.date(2024, 1, 1), DAY)
+    with pytest.raises(BadInput) as refused:
+        ingest.run(services, DAY, dt.date(2024, 1, 11))
+    assert str(refused.value) == (
+        "memory, memory has no extract of 2024-01-10 to 2024-01-11; it has orders, refunds from 2024-01-01 to "
+        "2024-01-03 and weather from 2024-01-02 to 2024-01-09. Nothing was landed."
+    )
+    ingest.run(services, DAY, DAY)
+    assert services.landing.gaps(DAY, dt.date(2024, 1, 11)) == tuple(dt.date(2024, 1, day) for day in range(3, 10))
 
 
 def test_a_table_of_two_sources_is_refused(wired):

@@ -73,7 +73,7 @@ judged as (
         scheduled_departure,
         arrived_at,
         -- the outcome of a flight that has not landed by the end of its day is known at that moment at the earliest
-        greatest(arrived_at, {{ cutoff('flight_day + 1') }}) as known_at,
+        greatest(arrived_at, {{ cutoff('flight_day + 1', flights_zone()) }}) as known_at,
         arrival_delay_minutes,
         not departed as cancelled,
         departed and arrival_delay_minutes is null as diverted

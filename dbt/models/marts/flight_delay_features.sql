@@ -1,6 +1,6 @@
 with days as (
 
-    select * from {{ ref('int_days') }}
+    select * from {{ ref('int_flights__days') }}
 
 ),
 

@@ -1,6 +1,6 @@
-{# Rows whose moment, in New York local time, is on another day than `day`. #}
-{% test on_local_day(model, column_name, day) %}
+{# Rows whose moment, in the local time of the zone, is on another day than `day`. #}
+{% test on_local_day(model, column_name, day, zone) %}
     select *
     from {{ model }}
-    where timezone('America/New_York', {{ column_name }})::date != {{ day }}
+    where timezone('{{ zone }}', {{ column_name }})::date != {{ day }}
 {% endtest %}

@@ -255,6 +255,29 @@ def test_the_days_of_each_mart_are_recorded_with_the_reason_why_one_may_be_empty
     assert tiny.built(LATER) == tiny.built(DAY)
 
 
+def test_marts_that_are_not_needed_are_left_out_with_what_only_they_are_made_from(tmp_path: Path) -> None:
+    def made_from(*models: str) -> str:
+        return SOUND + "".join(f"-- {{{{ ref('{model}') }}}}\n" for model in models)
+
+    table = "{{ config(materialized='table') }} select 1 as one"
+    tiny = warehouse(
+        tmp_path,
+        days=table,
+        gates=table,
+        planes=table,
+        flights=made_from("days", "planes"),
+        delays=made_from("days", "gates"),
+        report=made_from("delays"),
+        census=made_from("planes"),
+        assert_gates="select * from {{ ref('gates') }} where one is null",
+        assert_days="select * from {{ ref('days') }} where one is null",
+    )
+    built = {result.name for result in tiny.build(DAY, DAY, without=["delays", "no_such_mart"])}
+    assert built == {"days", "planes", "flights", "census", "assert_days"}
+    assert set(tiny.built(DAY) or {}) == {"flights", "census"}
+    assert {result.name for result in tiny.build(LATER, LATER, without=["no_such_mart"])} > built
+
+
 def test_what_was_built_is_recorded_where_another_model_failed(tmp_path: Path) -> None:
     broken = "{{ config(materialized='incremental') }} select no_such_column from (select 1 as one)"
     tiny = warehouse(tmp_path, flights=SOUND, gates=broken)

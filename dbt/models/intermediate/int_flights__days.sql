@@ -7,5 +7,5 @@ with days as (
 
 select
     ds,
-    {{ cutoff('ds') }} as cutoff
+    {{ cutoff('ds', flights_zone()) }} as cutoff
 from days
