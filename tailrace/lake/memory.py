@@ -67,6 +67,20 @@ class _PartWriter:
 
 
 @dataclass(frozen=True)
+class _Begun:
+    """A staging that has begun: its rows get the schema and the fence that the table had then."""
+
+    table: MemoryTable
+    day: dt.date
+    schema: pa.Schema
+    fence: int
+
+    @property
+    def where(self) -> str:
+        return f"{self.table.name} of {self.day}"
+
+
+@dataclass(frozen=True)
 class _Target:
     lake: MemoryLake
     table: str
@@ -77,19 +91,20 @@ class _Target:
         return self.lake.stage(self.table, self.day, self.run_id, rows)
 
     def write_parts(self, schema: pa.Schema, write: Callable[[PartWriter], Iterable[pa.Table]]) -> Staged:
+        begun = self.lake.begin(self.table, self.day, schema)
         parts = [schema.empty_table(), *write(_PartWriter())]
-        return self.write(pa.concat_tables(parts).to_reader())
+        return self.lake.finish(begun, self.run_id, pa.concat_tables(parts).to_reader())
 
     def write_files(self, schema: pa.Schema, write: Callable[[str], None]) -> Staged:
-        where = f"{self.table} of {self.day}"
-        kept = self.lake.accepting(self.table, schema, where).schema
+        begun = self.lake.begin(self.table, self.day, schema)
+        kept, where = begun.schema, begun.where
         with tempfile.TemporaryDirectory(prefix="tailrace-staging-") as folder:
             write(f"{folder}/rows")
             store = TableFiles(folder, None)
             files = foreign.data_files(store, "rows", kept, day=self.day, where=where, doing=f"Staging {where}")
             pieces = [RowGroups(file.path, file.rows) for file in files]
             batches = parquet.batches(store, pieces, kept, f"Reading {where}")
-            return self.write(pa.RecordBatchReader.from_batches(kept, batches))
+            return self.lake.finish(begun, self.run_id, pa.RecordBatchReader.from_batches(kept, batches))
 
 
 class MemoryLake:
@@ -154,7 +169,7 @@ class MemoryLake:
             raise PinLost(f"{error} It was pinned: start again from a new pin.") from error
         if known.pin_digest(names) != pin.digest:
             raise PinLost(f"{pin.table} version {pin.version} does not hold what was pinned.")
-        return _Scan(known.rows(names, columns))
+        return _Scan(known.rows(names, columns, pin.version))
 
     def read_pin(self, pin: Pin, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
         return self.scan(pin, columns).reader()
@@ -179,30 +194,38 @@ class MemoryLake:
         return _Target(self, table, day, run_id)
 
     def stage(self, table: str, day: dt.date, run_id: str, rows: pa.RecordBatchReader) -> Staged:
-        where = f"{table} of {day}"
-        known = self.accepting(table, rows.schema, where)
-        fence = known.publications.get(day, 0)
-        groups = accepted.groups(rows, known.schema, day, where)
-        written = pa.concat_tables([known.schema.empty_table(), *groups])
-        self._tables.setdefault(table, known)
-        earlier = known.stagings.get((day, run_id))
-        files = (known.store(f"ds={day}", written),) if written.num_rows else ()
-        staged = Staged(
-            table=table, day=day, run_id=run_id, rows=written.num_rows, fence=fence, digest=digest(written), files=files
-        )
-        known.stagings[day, run_id] = staged
-        if earlier is not None:
-            known.delete_unpublished(earlier)
-        return staged
+        return self.finish(self.begin(table, day, rows.schema), run_id, rows)
 
-    def accepting(self, table: str, given: pa.Schema, where: str) -> MemoryTable:
-        """The table that rows of a day can be staged in, or a new one. Raises SchemaMismatch if they do not fit."""
+    def begin(self, table: str, day: dt.date, given: pa.Schema) -> _Begun:
+        """Begin to stage a day of a table, which is made by `finish` if it is new. Raises SchemaMismatch."""
+        where = f"{table} of {day}"
         schema = accepted.with_day(accepted.lake_schema(given, where))
         known = self._tables.get(table) or MemoryTable(name=table, schema=schema, daily=True)
         if not known.daily:
             raise SchemaMismatch(f"{table} is not partitioned by 'ds', so no day of it can be replaced.")
         accepted.check_same(schema, known.schema, where)
-        return known
+        return _Begun(known, day, known.schema, known.publications.get(day, 0))
+
+    def finish(self, begun: _Begun, run_id: str, rows: pa.RecordBatchReader) -> Staged:
+        """Stage the rows in place of what the run had staged before."""
+        day, groups = begun.day, accepted.groups(rows, begun.schema, begun.day, begun.where)
+        written = pa.concat_tables([begun.schema.empty_table(), *groups])
+        known = self._tables.setdefault(begun.table.name, begun.table)
+        earlier = known.stagings.get((day, run_id))
+        files = (known.store(f"ds={day}", written),) if written.num_rows else ()
+        staged = Staged(
+            table=known.name,
+            day=day,
+            run_id=run_id,
+            rows=written.num_rows,
+            fence=begun.fence,
+            digest=digest(written),
+            files=files,
+        )
+        known.stagings[day, run_id] = staged
+        if earlier is not None:
+            known.delete_unpublished(earlier)
+        return staged
 
     def staged(self, table: str, day: dt.date, run_id: str) -> Staged:
         known = self._tables.get(table)
@@ -269,6 +292,12 @@ class MemoryLake:
         block = known.store("append", kept)
         contents: Contents = {None: (*known.contents.get(None, ()), block)}
         return known.commit(contents, rows=kept.num_rows, digest=digest(kept), metadata=metadata)
+
+    def add_columns(self, table: str, columns: pa.Schema) -> None:
+        doing = f"Adding columns to {table}"
+        kept, known = accepted.lake_schema(columns, doing), self._tables.get(table)
+        if known is not None:
+            known.add_columns(accepted.added(kept, known.schema, doing))
 
     # ------------------------------------------------------------ upkeep
 

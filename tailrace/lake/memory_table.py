@@ -12,6 +12,7 @@ import pyarrow as pa
 from tailrace.contracts import Commit, Staged
 from tailrace.errors import BadInput, PinLost, UnknownName, UpstreamMissing
 from tailrace.lake import manifests
+from tailrace.lake import rows as accepted
 from tailrace.lake.records import commit_metadata
 
 Contents = Mapping[dt.date | None, tuple[str, ...]]
@@ -22,6 +23,7 @@ Contents = Mapping[dt.date | None, tuple[str, ...]]
 class MemoryTable:
     """`versions` maps each version to its contents, oldest first, None once vacuumed; `blocks` maps names to rows.
 
+    `schema` is that of the latest version, `schemas` has those of all. A block keeps the columns it was written with.
     `publications` counts the publications of each day; `commits` has the newest first.
     """
 
@@ -29,6 +31,7 @@ class MemoryTable:
     schema: pa.Schema
     daily: bool
     versions: dict[str, Contents | None] = field(default_factory=dict)
+    schemas: dict[str, pa.Schema] = field(default_factory=dict)
     blocks: dict[str, pa.Table] = field(default_factory=dict)
     commits: list[Commit] = field(default_factory=list)
     publications: dict[dt.date, int] = field(default_factory=dict)
@@ -94,7 +97,15 @@ class MemoryTable:
         """Versions are no numbers, nor do they sort: other code must not rely on what Delta's look like."""
         version = "v-" + hashlib.sha256(f"{self.name} {len(self.versions)}".encode()).hexdigest()[:8]
         self.versions[version] = contents
+        self.schemas[version] = self.schema
         return version
+
+    def add_columns(self, columns: pa.Schema) -> None:
+        """Make a version with these columns too; nothing happens if there are none."""
+        if columns.names:
+            self.schema = pa.schema([*self.schema, *columns])
+            self._add_version(self.contents)
+            self.written_at = manifests.now()
 
     def names(self, version: str, first: dt.date | None, last: dt.date | None) -> list[str]:
         """The blocks of those days at a version, by day. Raises UpstreamMissing, PinLost, BadInput."""
@@ -109,14 +120,15 @@ class MemoryTable:
             raise PinLost(f"Reading {self.name}: {', '.join(lost)} is gone. Run its day again.")
         return names
 
-    def rows(self, names: Iterable[str], columns: Sequence[str] | None = None) -> pa.Table:
-        """The rows of these blocks. Raises UnknownName."""
-        chosen = list(columns) if columns is not None else self.schema.names
+    def rows(self, names: Iterable[str], columns: Sequence[str] | None = None, version: str | None = None) -> pa.Table:
+        """The rows of these blocks, with the columns that the table had at that version. Raises UnknownName."""
+        schema = self.schemas[version or self.head]
+        chosen = list(columns) if columns is not None else schema.names
         for name in chosen:
-            if name not in self.schema.names:
-                raise UnknownName(f"column of {self.name}", name, self.schema.names)
-        tables = [self.schema.empty_table(), *(self.blocks[name] for name in names)]
-        return pa.concat_tables(tables).select(chosen)
+            if name not in schema.names:
+                raise UnknownName(f"column of {self.name}", name, schema.names)
+        written = (batch for name in names for batch in self.blocks[name].to_batches())
+        return pa.Table.from_batches((accepted.completed(batch, schema) for batch in written), schema).select(chosen)
 
     def pin_digest(self, names: Iterable[str]) -> str:
         """SHA-256 over the names of these blocks and the digests of their rows."""

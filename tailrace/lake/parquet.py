@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tailrace.lake.files import Sink, TableFiles, Tap, content_errors, storage_errors
+from tailrace.lake.rows import completed
 
 FILE_BYTES = 512 << 20
 BATCH_ROWS = 65_536
@@ -130,6 +131,7 @@ class DataWriter:
 def batches(files: TableFiles, pieces: Iterable[RowGroups], schema: pa.Schema, doing: str) -> Iterator[pa.RecordBatch]:
     """The pieces' rows in order, with the schema's columns: at most 65,536 rows a batch, one row group in memory.
 
+    A column that a file does not have is null: the table gained it after the file was written.
     Raises PinLost naming a file that is gone or corrupt, LakeUnavailable.
     """
     for piece in pieces:
@@ -139,7 +141,7 @@ def batches(files: TableFiles, pieces: Iterable[RowGroups], schema: pa.Schema, d
             for group in groups:
                 for batch in file.iter_batches(BATCH_ROWS, row_groups=[group], columns=schema.names):
                     # Some writers put more into a file's schema than the table's has: metadata, required columns.
-                    yield pa.RecordBatch.from_arrays([batch.column(name) for name in schema.names], schema=schema)
+                    yield completed(batch, schema)
 
 
 def row_groups_of(files: TableFiles, path: str, doing: str) -> list[RowGroups]:

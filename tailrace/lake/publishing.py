@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import pyarrow as pa
-from deltalake import Transaction
+from deltalake import Schema, Transaction
 
 from tailrace.contracts import Commit, Staged
 from tailrace.errors import PublishConflict, SchemaMismatch
@@ -108,7 +108,8 @@ class DeltaPublisher(DeltaReader):
     def append(self, table: str, rows: pa.Table, metadata: Mapping[str, str]) -> Commit:
         doing = f"Appending to {table}"
         given = accepted.lake_schema(rows.schema, doing)
-        schema = self.schema(table) if self.exists(table) else given
+        begun = self.schema(table) if self.exists(table) else None
+        schema = begun or given
         accepted.check_same(given, schema, doing)
         with storage_errors(doing):
             store = self.tables.files(table, create=True)
@@ -117,22 +118,45 @@ class DeltaPublisher(DeltaReader):
             for group in accepted.groups(rows.to_reader(), schema, None, doing):
                 writer.write(group)
             files = writer.finish()
-            accepted.check_same(given, self.tables.create(table, schema, []), doing)
-            current = self.tables.open(table)
-            if current.partition_columns:
+            accepted.check_written(given, begun, self.tables.create(table, schema, []), doing)
+            if self.tables.open(table).partition_columns:
                 raise SchemaMismatch(f"{doing}: the table is replaced by day, so it cannot be appended to.")
         record = _append_record(record_id, files, metadata)
-        before = current.number
         # From here on a failure leaves the files: the commit may have been made all the same.
         with storage_errors(doing):
-            current.delta.create_write_transaction(
-                transactions.adds(files, {}),
-                "append",
-                current.delta.schema(),
-                [],
-                commit_properties=transactions.properties(record),
-            )
-            return transactions.committed(store, table, record, before)
+            for attempt in transactions.attempts():
+                with attempt:
+                    return self._append_once(table, record, files)
+        raise AssertionError("unreachable: the last attempt raises")
+
+    def _append_once(self, table: str, record: Record, files: Iterable[DataFile]) -> Commit:
+        current = self.tables.open(table)
+        before = current.number
+        current.delta.create_write_transaction(
+            transactions.adds(files, {}),
+            "append",
+            current.delta.schema(),
+            [],
+            commit_properties=transactions.properties(record),
+        )
+        return transactions.committed(current.files, table, record, before)
+
+    def add_columns(self, table: str, columns: pa.Schema) -> None:
+        doing = f"Adding columns to {table}"
+        kept = accepted.lake_schema(columns, doing)
+        with storage_errors(doing):
+            for attempt in transactions.attempts():
+                with attempt:
+                    self._add_columns_once(table, kept, doing)
+
+    def _add_columns_once(self, table: str, columns: pa.Schema, doing: str) -> None:
+        if not self.exists(table):
+            return
+        current = self.tables.open(table)
+        new = accepted.added(columns, current.schema, doing)
+        if new.names:
+            # Without a record of the lake's own: it is no publication. Delta refuses it if the table changed meanwhile.
+            current.delta.alter.add_columns(list(Schema.from_arrow(new).fields))
 
     def _manifest(self, table: str, day: dt.date, run_id: str) -> Manifest | None:
         with storage_errors(f"Looking for staged rows of {table} of {day}"):

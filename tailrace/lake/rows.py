@@ -51,6 +51,15 @@ def check_same(got: pa.Schema, table: pa.Schema, where: str) -> None:
         raise SchemaMismatch(_sentences(f"{where}: the rows do not fit the table.", problems))
 
 
+def check_written(got: pa.Schema, begun: pa.Schema | None, table: pa.Schema, where: str) -> None:
+    """Like `check_same`, for rows whose writing began when the table had the schema `begun`, or did not exist.
+
+    Columns that the table gained since may be missing: they are null in these rows.
+    """
+    gained = set(table.names) - set(begun.names) if begun is not None else set()
+    check_same(got, pa.schema([field for field in table if field.name in got.names or field.name not in gained]), where)
+
+
 def differences(got: pa.Schema, table: pa.Schema) -> list[str]:
     """A sentence for every missing, unexpected and changed column."""
     problems = [
@@ -64,6 +73,36 @@ def differences(got: pa.Schema, table: pa.Schema) -> list[str]:
         elif field.type != table.field(field.name).type:
             problems.append(f"column {field.name!r} is {field.type}, in the table {table.field(field.name).type}")
     return problems
+
+
+def added(columns: pa.Schema, table: pa.Schema, where: str) -> pa.Schema:
+    """Those of the columns that the table does not have yet.
+
+    Raises SchemaMismatch naming each column that the table has with another type, or with other upper and lower case.
+    """
+    new, problems, known = [], [], {name.lower(): name for name in table.names}
+    for field in columns:
+        if field.name in table.names:
+            if field.type != table.field(field.name).type:
+                problems.append(f"column {field.name!r} is {field.type}, in the table {table.field(field.name).type}")
+        elif (same := known.setdefault(field.name.lower(), field.name)) != field.name:
+            problems.append(f"column {field.name!r} differs from {same!r} in upper and lower case only")
+        else:
+            new.append(field)
+    if problems:
+        raise SchemaMismatch(
+            _sentences(f"{where}: the table's own columns cannot change. Choose other names.", problems)
+        )
+    return pa.schema(new)
+
+
+def completed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The schema's columns of the batch, null where the batch was written before the table had the column."""
+    there = set(batch.schema.names)
+    columns = [
+        batch.column(field.name) if field.name in there else pa.nulls(batch.num_rows, field.type) for field in schema
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def conform(batch: pa.RecordBatch, schema: pa.Schema, day: dt.date | None, where: str) -> pa.RecordBatch:

@@ -24,11 +24,15 @@ from tailrace.lake.tables import Tables
 
 @dataclass(frozen=True, kw_only=True)
 class _Layout:
-    """Where a staging's files are written, and in which form: `given` is the rows' schema, `schema` the table's."""
+    """Where a staging's files are written, and in which form: `given` is the rows' schema, `schema` the files'.
+
+    `begun` is the schema of the table when staging began; None if there was no table.
+    """
 
     folder: str
     given: pa.Schema
     schema: pa.Schema
+    begun: pa.Schema | None
     fence: int
 
 
@@ -83,21 +87,21 @@ class DeltaTarget:
     def _begin(self, given: pa.Schema) -> _Layout:
         """Check the schema against the table, if there is one, and choose a folder. Raises SchemaMismatch."""
         given = accepted.with_day(accepted.lake_schema(given, self.where))
-        fence, schema = 0, given
+        fence, begun = 0, None
         if self.tables.exists(self.table):
             current = self.tables.open(self.table)
-            fence, schema = current.publications(self.day), current.daily_schema()
-            accepted.check_same(given, schema, self.where)
+            fence, begun = current.publications(self.day), current.daily_schema()
+            accepted.check_same(given, begun, self.where)
         with storage_errors(self.doing):
             self.tables.files(self.table, create=True)
         # No `=` below the day: readers that take such folders for partitions would miss their column in the table.
         folder = f"ds={self.day}/run-{manifests.safe_name(self.run_id)}-{uuid.uuid4().hex[:8]}"
-        return _Layout(folder=folder, given=given, schema=schema, fence=fence)
+        return _Layout(folder=folder, given=given, schema=begun or given, begun=begun, fence=fence)
 
     def _finish(self, layout: _Layout, files: tuple[DataFile, ...]) -> Staged:
         """Record the files as staged by the run, in place of what it had staged before."""
         schema = self.tables.create(self.table, layout.schema, [accepted.DAY_COLUMN])
-        accepted.check_same(layout.given, schema, self.where)
+        accepted.check_written(layout.given, layout.begun, schema, self.where)
         store = self.tables.files(self.table)
         staged = Staged(
             table=self.table,

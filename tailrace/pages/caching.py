@@ -41,8 +41,8 @@ class CachedLake:
         self._heads: dict[str, tuple[float, str | None]] = {}
         self._answers: OrderedDict[Hashable, tuple[str, Any]] = OrderedDict()
         """By table and question, with the head of the table at that time."""
-        self._rows: dict[str, dict[dt.date, tuple[str, list[Row]]]] = {}
-        """For small tables: each day's rows, with the version that published them."""
+        self._rows: dict[str, tuple[pa.Schema, dict[dt.date, tuple[str, list[Row]]]]] = {}
+        """For small tables: the schema they were read with; each day's rows, with the version that published them."""
         self._lock = threading.Lock()
         self._computing: WeakValueDictionary[Hashable, Any] = WeakValueDictionary()
         """A lock per question that is being answered: a second caller waits for the first one's answer."""
@@ -121,18 +121,27 @@ class CachedLake:
             self._rows.pop(table, None)
             return self.lake.commits(table)
 
+    def schema(self, table: str) -> pa.Schema:
+        schema = self.cached(table, "schema", lambda: self.lake.schema(table), None)
+        if schema is None:
+            raise UpstreamMissing(f"The lake has no table {table!r} yet.")
+        return schema
+
     def rows(self, table: str, first: dt.date | None = None) -> list[Row] | None:
         """A small daily table's rows from a day on, by day; None if there is no such table."""
         if not self.exists(table):
             return None
         with self._turn((table, "rows")):
-            published, known = self.days(table), self._rows.get(table, {})
+            schema, published = self.schema(table), self.days(table)
+            read_with, known = self._rows.get(table, (schema, {}))
+            if read_with != schema:
+                known = {}  # the table gained columns: rows that were read before lack them
             kept = {day: read for day, read in known.items() if day in published and read[0] == published[day].version}
             wanted = [day for day in published if first is None or first <= day]
             if missing := [day for day in wanted if day not in kept]:
                 rows = _read(self.lake, table, missing)
                 kept |= {day: (published[day].version, rows.get(day, [])) for day in missing}
-                self._rows[table] = kept
+                self._rows[table] = (schema, kept)
             return [row for day in wanted for row in kept[day][1]]
 
     def read(
@@ -156,9 +165,6 @@ class CachedLake:
 
     def came_after(self, table: str, version: str, other: str) -> bool:
         return self.lake.came_after(table, version, other)
-
-    def schema(self, table: str) -> pa.Schema:
-        return self.lake.schema(table)
 
     def pin(
         self, table: str, *, first: dt.date | None = None, last: dt.date | None = None, version: str | None = None

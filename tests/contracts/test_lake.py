@@ -7,6 +7,7 @@ import datetime as dt
 import pickle
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -540,6 +541,154 @@ def test_vacuum_leaves_alone_what_is_younger_than_a_day(lake, clock):
         with pytest.raises(StagingGone):
             call()
     assert values(lake.read(TABLE)) == [1]
+
+
+# ---------------------------------------------------------------- columns that a table gains
+
+NOTED = pa.schema({"note": pa.string(), "seats": pa.int32()})
+
+
+def noted(*values: float) -> pa.Table:
+    """Rows of a table that gained the columns of `NOTED`."""
+    texts = pa.array([f"n{i}" for i in range(len(values))], pa.string())
+    return rows(*values, note=texts, seats=pa.array(range(len(values)), pa.int32()))
+
+
+def notes(reader: pa.RecordBatchReader) -> list[tuple]:
+    """x, note and seats of each row."""
+    read = reader.read_all()
+    return sorted(zip(*(read[name].to_pylist() for name in ("x", "note", "seats")), strict=True))
+
+
+def test_a_column_that_a_table_gains_is_null_in_the_rows_before(lake, reopen):
+    put(lake, rows(1, 2))
+    reopen().add_columns(TABLE, NOTED)
+    put(lake, noted(3), day=NEXT)
+    before, after = [(1, None, None), (2, None, None)], [(3, "n0", 0)]
+    assert lake.schema(TABLE).names == ["key", "x", "ds", "note", "seats"]
+    assert lake.schema(TABLE).field("seats") == pa.field("seats", pa.int32())
+    assert lake.read(TABLE).read_all().schema == lake.schema(TABLE)
+    assert notes(lake.read(TABLE, first=DAY, last=DAY)) == before
+    assert notes(lake.read(TABLE, first=NEXT)) == after
+    assert lake.read(TABLE, last=DAY, columns=["seats"]).read_all().to_pylist() == [{"seats": None}] * 2
+    scan = lake.scan(lake.pin(TABLE), ["note", "x", "seats"])
+    assert (scan.native, scan.rows, scan.schema.names) == (None, 3, ["note", "x", "seats"])
+    parts = [pickle.loads(pickle.dumps(part)) for part in scan.parts(1)]
+    read = pa.Table.from_batches([batch for part in parts for batch in part.batches()])
+    assert notes(read.to_reader()) == notes(scan.reader()) == before + after
+    with pytest.raises(SchemaMismatch, match=r"(?s)'note' of the table is missing.*'seats' of the table is missing"):
+        stage(lake, rows(4), run="r2")
+
+
+def test_gaining_columns_is_a_version_and_no_publication(lake, reopen):
+    watching = reopen()
+    first = put(lake, rows(1))
+    staged = stage(lake, rows(2), run="r2", day=NEXT)
+    assert watching.commits(TABLE) == (first,)
+    lake.add_columns(TABLE, NOTED)
+    head = lake.head(TABLE)
+    assert head == watching.head(TABLE) == lake.pin(TABLE).version != first.version
+    assert lake.came_after(TABLE, head, first.version)
+    assert lake.commits(TABLE) == watching.commits(TABLE) == (first,)
+    assert lake.commits(TABLE, since=head) == ()
+    assert notes(lake.read_staged(staged)) == [(2, None, None)]
+    second = lake.publish(staged, {})
+    assert lake.days(TABLE) == {DAY: first, NEXT: second}
+    assert watching.commits(TABLE, since=head) == (second,)
+    assert notes(lake.read(TABLE)) == [(1, None, None), (2, None, None)]
+    assert put(lake, noted(1), run="r3").rows == 1, "the fence did not move"
+
+
+def test_pins_keep_the_columns_they_were_made_with_and_upkeep_the_rows(lake, clock):
+    put(lake, rows(1, 2))
+    old = lake.pin(TABLE)
+    lake.add_columns(TABLE, NOTED)
+    put(lake, noted(7), day=NEXT)
+    new, before, commits = lake.pin(TABLE), lake.read(TABLE).read_all(), lake.commits(TABLE)
+    assert lake.pin(TABLE, last=DAY).digest == old.digest
+    lake.optimize(TABLE)
+    assert lake.optimize(TABLE) == 0
+    clock.ahead = dt.timedelta(days=2)
+    lake.vacuum(TABLE, keep=[old, new], older_than=dt.timedelta(0))
+    assert lake.read(TABLE).read_all().equals(before)
+    assert lake.commits(TABLE) == commits
+    for reader in (lake.read_pin(old), lake.read(TABLE, version=old.version)):
+        assert reader.read_all().column_names == ["key", "x", "ds"]
+    with pytest.raises(UnknownName, match="column of features/flight_delay 'note'"):
+        lake.read_pin(old, ["note"])
+    assert notes(lake.read_pin(new)) == [(1, None, None), (2, None, None), (7, "n0", 0)]
+    assert put(lake, noted(7), day=NEXT, run="r2").unchanged
+
+
+def test_a_table_that_is_appended_to_gains_columns(lake):
+    lake.append("promotions", rows(1), {})
+    lake.add_columns("promotions", NOTED)
+    lake.append("promotions", noted(2), {})
+    lake.optimize("promotions")
+    assert lake.read("promotions").read_all()["note"].to_pylist() == [None, "n0"]
+
+
+def test_nothing_happens_if_all_columns_are_there_or_there_is_no_table(lake):
+    lake.add_columns(TABLE, NOTED)
+    assert not lake.exists(TABLE)
+    put(lake, rows(1))
+    head = lake.head(TABLE)
+    for columns in (lake.schema(TABLE), pa.schema({"key": pa.large_string()}), pa.schema([])):
+        lake.add_columns(TABLE, columns)
+    assert lake.head(TABLE) == head
+    lake.add_columns(TABLE, pa.schema([*NOTED, lake.schema(TABLE).field("x")]))
+    assert lake.schema(TABLE).names == ["key", "x", "ds", "note", "seats"]
+
+
+def test_columns_that_cannot_be_added_are_refused_together(lake):
+    put(lake, rows(1))
+    head = lake.head(TABLE)
+    wrong = pa.schema({"x": pa.int64(), "KEY": pa.string(), "new": pa.string(), "New": pa.int8()})
+    with pytest.raises(SchemaMismatch) as caught:
+        lake.add_columns(TABLE, wrong)
+    message = str(caught.value)
+    assert "Adding columns to features/flight_delay" in message
+    assert "'x' is int64, in the table double" in message
+    assert "'KEY' differs from 'key' in upper and lower case only" in message
+    assert "'New' differs from 'new' in upper and lower case only" in message
+    with pytest.raises(SchemaMismatch, match=r"(?s)'a' is list.*'b' is null: .*'b' appears twice"):
+        lake.add_columns(TABLE, pa.schema([("a", pa.list_(pa.int64())), ("b", pa.null()), ("b", pa.int64())]))
+    assert lake.head(TABLE) == head
+
+
+def test_a_staging_that_began_before_the_table_gained_columns_is_published(lake, reopen):
+    put(lake, rows(1))
+
+    def batches():
+        yield from rows(2).to_batches()
+        reopen().add_columns(TABLE, NOTED)
+        yield from rows(3).to_batches()
+
+    def write(writer):
+        reopen().add_columns(TABLE, pa.schema({"by": pa.string()}))
+        return [writer.write(0, noted(4).to_reader())]
+
+    lake.publish(lake.stage(TABLE, NEXT, "r2", pa.RecordBatchReader.from_batches(rows(2).schema, batches())), {})
+    lake.publish(lake.target(TABLE, DAY, "r3").write_parts(noted(4).schema, write), {})
+    assert lake.schema(TABLE).names == ["key", "x", "ds", "note", "seats", "by"]
+    assert notes(lake.read(TABLE)) == [(2, None, None), (3, None, None), (4, "n0", 0)]
+
+
+def test_writers_that_add_the_same_columns_and_publish_at_once_all_succeed(lake, reopen):
+    for day in (DAY, NEXT):
+        put(lake, rows(0), day=day)
+
+    def widen_and_publish(day: dt.date) -> Commit:
+        own = reopen()
+        own.add_columns(TABLE, NOTED)
+        return put(own, noted(1), day=day, run="again")
+
+    with ThreadPoolExecutor(2 if isinstance(lake, DeltaLake) else 1) as pool:
+        made = list(pool.map(widen_and_publish, (DAY, NEXT)))
+    assert lake.schema(TABLE).names == ["key", "x", "ds", "note", "seats"]
+    assert list(lake.days(TABLE).values()) == made
+    assert len(lake.commits(TABLE)) == 4
+    assert notes(lake.read(TABLE)) == [(1, "n0", 0)] * 2
 
 
 # ---------------------------------------------------------------- parts: what many processes read and write

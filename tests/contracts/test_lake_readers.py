@@ -45,12 +45,15 @@ EMPTY = PREDICTIONS.schema.empty_table()
 
 
 def fill(lake: DeltaLake) -> None:
-    """Days that were published, published again, published empty, and compacted; and a table that is appended to."""
+    """Days published, published again, empty, or before the table gained columns; and a table that is appended to."""
     for day in DAYS:
         put(lake, "features/churn", day, EVERY_TYPE)
         put(lake, "outcomes/churn", day, EVERY_TYPE.select(["key", "yes", "at"]))
         put(lake, "predictions/churn", day, PREDICTIONS)
         put(lake, "performance/churn", day, pa.table({"metric": ["auc"], "value": [0.75]}))
+    lake.add_columns("performance/churn", pa.schema({"rows": pa.int64(), "note": pa.string()}))
+    late = pa.table({"metric": ["auc", "brier"], "value": [0.5, 0.25], "rows": [7, None], "note": [None, "few rows"]})
+    put(lake, "performance/churn", DAYS[2], late, run="late")
     put(lake, "features/churn", DAYS[1], EVERY_TYPE.slice(1), run="scheduled__2013-03-02T00:00:00+00:00=2")
     put(lake, "predictions/churn", DAYS[2], EMPTY)
     for version, effective in (("1", DAYS[0]), ("2", DAYS[1]), ("3", DAYS[1])):

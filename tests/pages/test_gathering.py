@@ -535,6 +535,17 @@ class TestReads:
         assert cached.commits("t") == other.commits("t")
         assert said(cached) == ["of another table"]
 
+    def test_days_read_before_the_table_gained_a_column_have_it_too(self, grown):
+        counted, cached, lake = grown
+        assert said(cached) == ["at first", "again", "at first", "new"]
+        lake.add_columns("t", pa.schema({"note": pa.string()}))
+        assert cached.schema("t") == lake.schema("t")
+        assert [row["note"] for row in cached.rows("t")] == [None] * 4
+        assert cached.commits("t") == lake.commits("t")
+        counted.asked.clear()
+        assert said(cached) == ["at first", "again", "at first", "new"]
+        assert counted.asked == {}
+
     def test_days_that_nobody_asked_for_are_not_read(self, grown):
         counted, cached, _ = grown
         assert said(cached, dt.date(2013, 1, 3)) == ["at first", "new"]

@@ -17,7 +17,7 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from tailrace.contracts import Commit
-from tailrace.errors import BadInput, LakeUnavailable, PinLost, StagingGone, UpstreamMissing
+from tailrace.errors import BadInput, LakeUnavailable, PinLost, SchemaMismatch, StagingGone, UpstreamMissing
 from tailrace.lake import parquet, upkeep
 from tailrace.lake import rows as accepted
 from tailrace.lake.delta import DeltaLake
@@ -77,6 +77,79 @@ def test_a_compaction_and_a_publication_at_once_never_double_the_rows(lake, smal
     assert lake.read("t").read_all()["n"].to_pylist() == [1]
 
 
+COLUMNS = pa.schema({"note": pa.string()})
+RACES = {
+    "the same columns": lambda lake: lake.add_columns("t", COLUMNS),
+    "other columns": lambda lake: lake.add_columns("t", pa.schema({"by": pa.string()})),
+    "a publication": lambda lake: put(lake, 3, "r2"),
+}
+
+
+@pytest.mark.parametrize("other", RACES.values(), ids=RACES.keys())
+def test_columns_are_added_whatever_is_committed_meanwhile(lake, monkeypatch, other):
+    put(lake, 2, "r1")
+    after_opening(monkeypatch, lambda: other(lake))
+    lake.add_columns("t", COLUMNS)
+    assert {"n", "ds", "note"} <= set(lake.schema("t").names)
+    assert lake.read("t").read_all()["note"].null_count == lake.read("t").read_all().num_rows
+    assert len(lake.commits("t")) == (2 if other is RACES["a publication"] else 1)
+    assert int(lake.head("t")) == (2 if other is RACES["the same columns"] else 3), "no commit is made twice"
+
+
+def test_columns_of_another_type_added_meanwhile_are_refused(lake, monkeypatch):
+    put(lake, 2, "r1")
+    after_opening(monkeypatch, lambda: lake.add_columns("t", pa.schema({"note": pa.int64()})))
+    with pytest.raises(SchemaMismatch, match="'note' is string, in the table int64"):
+        lake.add_columns("t", COLUMNS)
+
+
+@pytest.mark.parametrize("write", ["publish", "append", "optimize"])
+def test_what_is_committed_while_a_table_gains_columns_keeps_them(lake, small_files, monkeypatch, write):
+    table = "a" if write == "append" else "t"
+    put(lake, 35, "r1")
+    lake.append("a", pa.table({"n": [0, 1]}), {})
+    staged = lake.stage("t", DAY, "r2", pa.table({"n": [1, 2]}).to_reader())
+    actions = {
+        "publish": lambda: lake.publish(staged, {}),
+        "append": lambda: lake.append("a", pa.table({"n": [2]}), {}),
+        "optimize": lambda: lake.optimize("t"),
+    }
+    commit, raced = DeltaTable.create_write_transaction, []
+
+    def after_gaining_columns(self, *arguments, **options):
+        if not raced:
+            raced.append(True)
+            lake.add_columns(table, COLUMNS)
+        return commit(self, *arguments, **options)
+
+    monkeypatch.setattr(DeltaTable, "create_write_transaction", after_gaining_columns)
+    done = actions[write]()
+    assert lake.schema(table).field("note").type == pa.string()
+    read = lake.read(table).read_all()
+    assert read["n"].to_pylist() == {"publish": [1, 2], "append": [0, 1, 2], "optimize": list(range(35))}[write]
+    assert read["note"].null_count == read.num_rows
+    if write == "optimize":
+        assert done == 0, "left for the next time"
+        assert lake.optimize("t") > 0
+        assert lake.read(table).read_all().equals(read)
+    else:
+        assert lake.commits(table)[0] == done
+
+
+def after_opening(monkeypatch, race) -> None:
+    """Let `race` happen once, after the table was opened."""
+    open_table, raced = Tables.open, []
+
+    def opened_before(self, *arguments, **options):
+        opened = open_table(self, *arguments, **options)
+        if not raced:
+            raced.append(True)
+            race()
+        return opened
+
+    monkeypatch.setattr(Tables, "open", opened_before)
+
+
 def test_an_append_during_a_compaction_comes_after_the_rows_that_were_compacted(lake, monkeypatch):
     for number in (1, 2):
         lake.append("a", pa.table({"n": [number]}), {})
@@ -129,6 +202,27 @@ def test_every_one_of_concurrent_publications_is_given_its_own_version(tmp_path)
         assert commit.metadata["by"] == run
         log = tmp_path / commit.table / "_delta_log" / f"{int(commit.version):020d}.json"
         assert f'\\"by\\": \\"{run}\\"' in log.read_text()
+
+
+def test_gained_columns_survive_checkpoints(lake, tmp_path):
+    first, pin = put(lake, 2, "r1"), lake.pin("t")
+    lake.add_columns("t", COLUMNS)
+    lake.append("a", pa.table({"n": [1]}), {})
+    for number in range(12):
+        lake.add_columns("a", pa.schema({f"c{number}": pa.string()}))
+    whole = pa.table({"n": [2], **{f"c{number}": ["x"] for number in range(12)}})
+    appended = lake.append("a", whole, {})
+    DeltaTable(str(tmp_path / "t")).create_checkpoint()
+    assert list((tmp_path / "a" / "_delta_log").glob("*.checkpoint.parquet"))
+    again = DeltaLake(str(tmp_path))
+    assert again.commits("t") == (first,)
+    assert again.commits("a")[0] == appended
+    assert len(again.commits("a")) == 2
+    assert again.commits("a", since=again.commits("a")[1].version) == (appended,)
+    assert again.read("a").read_all()["c11"].to_pylist() == [None, "x"]
+    assert again.schema("t").names == ["n", "ds", "note"]
+    assert again.read_pin(pin).read_all().column_names == ["n", "ds"]
+    assert again.read("t").read_all()["note"].to_pylist() == [None, None]
 
 
 def test_history_survives_a_checkpoint(lake, tmp_path):
@@ -424,6 +518,23 @@ def test_a_file_that_bounds_some_columns_only_is_rewritten_once(lake, tmp_path):
     assert found() == 2
     assert lake.optimize("t") == 0
     assert lake.read("t").read_all().drop_columns("ds").equals(rows)
+
+
+def test_after_upkeep_a_filter_on_a_gained_column_finds_the_rows_before(lake, tmp_path):
+    day = pa.table({"k": [1, 2], "x": [0.5, 1.5]})
+    lake.publish(lake.stage("t", DAY, "r", day.to_reader()), {})
+    for column in ("note", "by"):
+        lake.add_columns("t", pa.schema({column: pa.string()}))
+    after = day.append_column("note", pa.array(["a", None])).append_column("by", pa.array(["b", "c"]))
+    lake.publish(lake.stage("t", DAY + dt.timedelta(days=1), "r", after.to_reader()), {})
+    before = lake.read("t").read_all()
+    assert lake.optimize("t") == 1
+    dataset = DeltaTable(str(tmp_path / "t")).to_pyarrow_dataset()
+    for column, nulls in (("note", 3), ("by", 2)):
+        assert dataset.to_table(filter=pc.field(column).is_null()).num_rows == nulls
+        assert dataset.to_table(filter=pc.field(column).is_valid()).num_rows == 4 - nulls
+    assert lake.read("t").read_all().equals(before)
+    assert lake.optimize("t") == 0
 
 
 def test_a_file_with_nan_or_of_a_writer_that_does_not_say_has_no_bounds(lake, tmp_path):

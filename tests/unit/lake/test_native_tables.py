@@ -41,6 +41,7 @@ def test_without_a_native_reader_every_use_is_refused(plain, tmp_path):
         lambda: plain.days("t"),
         lambda: plain.publish(staged, {}),
         lambda: plain.stage("t", DAY, "r3", pa.table({"n": [1]}).to_reader()),
+        lambda: plain.add_columns("t", pa.schema({"m": pa.int64()})),
         lambda: plain.optimize("t"),
         lambda: plain.vacuum("t"),
         lambda: plain.scan(replace(pin, version="3")),
@@ -86,6 +87,7 @@ def test_a_native_reader_does_not_write(native, tmp_path):
     uses = [
         lambda: native.publish(staged, {}),
         lambda: native.stage("t", DAY, "r3", pa.table({"n": [1]}).to_reader()),
+        lambda: native.add_columns("t", pa.schema({"m": pa.int64()})),
         lambda: native.optimize("t"),
         lambda: native.vacuum("t"),
     ]
