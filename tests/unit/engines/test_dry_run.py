@@ -128,7 +128,7 @@ def test_further_sets_of_a_cluster_candidate_are_tried_while_there_is_time(spec,
         (LOGISTIC, {"C": -1}, "cannot be fitted: The 'C' parameter"),
         (XGB, {"max_depth": "x"}, "cannot be fitted: Invalid Parameter format for max_depth"),
         (XGB, {"booster": "gblinear"}, "cannot be fitted: Not implemented for `QuantileDMatrix`"),
-        (XGB, {"rate_drop": 0.1}, "not be trained as the spec says: XGBoost does not use 'rate_drop'"),
+        (XGB, {"huber_slope": 2.0}, "not be trained as the spec says: XGBoost does not use 'huber_slope'"),
         (
             "sklearn.neighbors.KNeighborsClassifier",
             {"n_neighbors": 9999},
