@@ -179,7 +179,9 @@ sound = SimpleNamespace(
     marks=lambda first, last: {},
     empty=lambda first, last: {},
 )
-tiny = DuckDBWarehouse(folder / "data" / "tiny.duckdb", folder / "project", sound, folder / "work")
+tiny = DuckDBWarehouse(
+    folder / "data" / "tiny.duckdb", project=folder / "project", landing=sound, work=folder / "work"
+)
 print("ready", flush=True)
 input()
 try:
