@@ -21,6 +21,12 @@ from tailrace.spec import PipelineSpec
 from tailrace.work import Work
 
 
+def marts_of_others(pipeline: str) -> list[str]:
+    """The marts of this repository's other pipelines, for a build that has only this pipeline's landed files."""
+    marts = Path(__file__).resolve().parents[1] / "dbt" / "models" / "marts"
+    return sorted(file.stem for file in marts.glob("*.sql") if not file.stem.startswith(f"{pipeline}_"))
+
+
 def churn_rows(rows: int, seed: int = 0) -> tuple[pa.Table, pa.Array]:
     """Feature columns and boolean labels that depend on all three of them, with nulls in `age`."""
     random = np.random.default_rng(seed)

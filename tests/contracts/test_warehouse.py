@@ -25,6 +25,7 @@ from tailrace.warehouse.duckdb import DuckDBWarehouse
 from tailrace.warehouse.memory import MemoryWarehouse
 from tailrace.warehouse.postgres import PostgresWarehouse
 from tests.postgres import Server, postgres
+from tests.support import marts_of_others
 
 __all__ = ["postgres"]
 
@@ -38,6 +39,7 @@ NEXT = LAST + dt.timedelta(days=1)
 FEATURES, OUTCOMES = "flight_delay_features", "flight_delay_outcomes"
 ORDER = {FEATURES: ["scheduled_departure", "flight_key"], OUTCOMES: ["flight_key"]}
 TIMESTAMP = pa.timestamp("us", tz="UTC")
+OTHERS = marts_of_others("flight_delay")
 NOTHING_LANDED = "the landed files of arrivals have no rows"
 
 
@@ -74,7 +76,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Site:
     for table in TABLES:
         for day in span(FIRST, NEXT):
             site.landing.write(table, day, source.extract(table, day))
-    site.warehouse.build(FIRST, LAST)
+    site.warehouse.build(FIRST, LAST, without=OTHERS)
     return site
 
 
@@ -96,7 +98,7 @@ def on_postgres(built: Site, postgres: Server) -> PostgresWarehouse:
     warehouse = PostgresWarehouse(
         made.url, password=made.password, project=PROJECT, landing=built.landing, work=built.folder / "work-postgres"
     )
-    warehouse.build(FIRST, LAST)
+    warehouse.build(FIRST, LAST, without=OTHERS)
     return warehouse
 
 
@@ -109,7 +111,7 @@ def warehouse(request: pytest.FixtureRequest, built: Site) -> Warehouse:
     days = list(span(FIRST, LAST))
     tables = {table: pa.concat_tables([built.rows(table, day) for day in days]) for table in ORDER}
     held = MemoryWarehouse(tables, built.warehouse.sources(NEXT), {FIRST: NOTHING_LANDED})
-    held.build(FIRST, LAST)
+    held.build(FIRST, LAST, without=OTHERS)
     return held
 
 
@@ -162,7 +164,7 @@ def test_a_table_that_was_never_built_is_missing(warehouse: Warehouse) -> None:
 
 
 def test_building_tells_the_rows_of_the_days(warehouse: Warehouse) -> None:
-    results = {result.name: result for result in warehouse.build(LAST, LAST)}
+    results = {result.name: result for result in warehouse.build(LAST, LAST, without=OTHERS)}
 
     for table, order in ORDER.items():
         assert results[table].kind == "model"
@@ -178,7 +180,10 @@ def test_the_days_built_are_recorded_with_the_reason_why_one_may_be_empty(wareho
 
 
 def test_both_databases_tell_the_rows_of_every_table(built: Site, on_postgres: PostgresWarehouse) -> None:
-    ours, theirs = ({node.unique_id: node for node in one.build(LAST, LAST)} for one in (built.warehouse, on_postgres))
+    ours, theirs = (
+        {node.unique_id: node for node in one.build(LAST, LAST, without=OTHERS)}
+        for one in (built.warehouse, on_postgres)
+    )
     assert {name: node.rows for name, node in ours.items()} == {name: node.rows for name, node in theirs.items()}
     told = {node.name: node.rows for node in ours.values()}
     assert told["int_flights__days"] == 1
@@ -294,7 +299,7 @@ def test_a_flight_without_a_tail_number_looks_like_the_others_of_the_plane_that_
 def test_building_a_day_touches_that_day_only(site: Site) -> None:
     before = {(table, day): site.rows(table, day) for table in ORDER for day in span(FIRST, LAST)}
 
-    results = {result.name: result for result in site.warehouse.build(NEXT, NEXT)}
+    results = {result.name: result for result in site.warehouse.build(NEXT, NEXT, without=OTHERS)}
 
     scheduled = pq.read_metadata(site.landed("schedules", NEXT)).num_rows
     assert results[FEATURES].rows == site.rows(FEATURES, NEXT).num_rows == scheduled
@@ -308,7 +313,7 @@ def test_a_day_is_the_same_however_often_and_with_whatever_later_days_it_is_buil
     for table in TABLES:
         shutil.rmtree(site.landed(table, NEXT).parent)
 
-    site.warehouse.build(LAST, LAST)
+    site.warehouse.build(LAST, LAST, without=OTHERS)
 
     assert {table: site.rows(table, LAST) for table in ORDER} == before
 
@@ -333,7 +338,7 @@ def test_source_days_reach_as_far_back_as_the_features_look(built: Site) -> None
 def test_a_day_landed_again_with_fewer_rows_is_replaced_whole(site: Site) -> None:
     site.landing.write("schedules", LAST, TABLES["schedules"].empty_table())
 
-    results = {result.name: result for result in site.warehouse.build(LAST, LAST)}
+    results = {result.name: result for result in site.warehouse.build(LAST, LAST, without=OTHERS)}
 
     assert results[FEATURES].rows == site.rows(FEATURES, LAST).num_rows == 0
     assert site.rows(OUTCOMES, LAST).num_rows > 0
@@ -347,7 +352,7 @@ def test_an_observation_from_the_future_stops_the_build(site: Site) -> None:
     site.landing.write("weather", LAST, weather.set_column(column, weather.schema.field(column), ahead))
 
     with pytest.raises(BuildFailed) as failure:
-        site.warehouse.build(LAST, LAST)
+        site.warehouse.build(LAST, LAST, without=OTHERS)
 
     message = str(failure.value)
     assert "test known_by_cutoff_stg_weather_observed_at" in message
@@ -394,7 +399,7 @@ def test_a_landing_that_is_not_sound_changes_nothing(
     damage(site)
 
     with pytest.raises(error, match=message):
-        site.warehouse.build(LAST, LAST)
+        site.warehouse.build(LAST, LAST, without=OTHERS)
 
     assert site.database.read_bytes() == before
 
@@ -407,7 +412,7 @@ def test_a_night_that_was_never_landed_is_not_looked_over(site: Site) -> None:
         shutil.rmtree(site.landed(table, skipped).parent)
 
     with pytest.raises(UpstreamMissing, match=f"not landed: {skipped}. .*warehouse --date {skipped} --to {LAST};"):
-        site.warehouse.build(LAST, LAST)
+        site.warehouse.build(LAST, LAST, without=OTHERS)
 
     assert site.database.read_bytes() == before
 
@@ -427,7 +432,7 @@ def test_a_day_landed_again_is_replaced_whole_on_both(site: Site, on_postgres: P
     site.landing.write("schedules", LAST, schedules.slice(0, 100))
 
     for warehouse in (site.warehouse, on_postgres):
-        results = {result.name: result for result in warehouse.build(LAST, LAST)}
+        results = {result.name: result for result in warehouse.build(LAST, LAST, without=OTHERS)}
         assert results[FEATURES].rows == 100
 
     assert on_postgres.read(FEATURES, LAST, ORDER[FEATURES]).read_all() == site.rows(FEATURES, LAST)
@@ -438,7 +443,7 @@ def test_a_day_landed_again_is_replaced_whole_on_both(site: Site, on_postgres: P
 
 
 def test_the_file_is_free_after_a_build_and_after_a_read(site: Site) -> None:
-    site.warehouse.build(LAST, LAST)
+    site.warehouse.build(LAST, LAST, without=OTHERS)
     reader = site.warehouse.read(FEATURES, LAST, [])
 
     script = f"import duckdb; duckdb.connect({str(site.database)!r}).execute('create table t as select 1')"
@@ -452,7 +457,10 @@ def test_a_file_that_another_process_holds_is_busy(site: Site) -> None:
     with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
-        for use in (lambda: site.warehouse.read(FEATURES, LAST, []), lambda: site.warehouse.build(LAST, LAST)):
+        for use in (
+            lambda: site.warehouse.read(FEATURES, LAST, []),
+            lambda: site.warehouse.build(LAST, LAST, without=OTHERS),
+        ):
             with pytest.raises(WarehouseBusy, match=f"in use by process {holder.pid}"):
                 use()
         holder.communicate(b"\n", timeout=60)

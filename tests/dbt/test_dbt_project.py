@@ -9,20 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 import yaml
 from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.cli.main import dbtRunner
 
+from tailrace.contracts import Source
 from tailrace.days import span
 from tailrace.sources.landing import Landing
 from pipelines.sources.nycflights13 import TABLES, NycFlights
+from pipelines.sources.rated_texts import RatedTexts
 
 # the suite shares one build, so one process runs it
 
 PROJECT = Path(__file__).resolve().parents[2] / "dbt"
 FIRST, LAST = dt.date(2013, 1, 3), dt.date(2013, 1, 5)
+
+SOURCES: dict[Callable[[Path], Source], dt.date] = {NycFlights: FIRST, RatedTexts: dt.date(2014, 3, 3)}
+"""Each source, with the day of its calendar that is landed as the first one."""
 
 Dbt = Callable[..., dict[str, Any]]
 
@@ -30,11 +36,23 @@ Dbt = Callable[..., dict[str, Any]]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("dbt")
-    source, landing = NycFlights(folder / "cache"), Landing(str(folder / "landing"), TABLES)
-    for table in TABLES:
-        for day in span(FIRST, LAST):
-            landing.write(table, day, source.extract(table, day))
+    for make, first in SOURCES.items():
+        source = make(folder / "cache")
+        landing, later = Landing(str(folder / "landing"), source.tables), first - FIRST
+        for table in source.tables:
+            for day in span(FIRST, LAST):
+                landing.write(table, day, _as_of(day, source.extract(table, day + later), later))
     return folder
+
+
+def _as_of(day: dt.date, rows: pa.Table, later: dt.timedelta) -> pa.Table:
+    """Rows of a day so much later, with their times moved to the day: one build has the days of all sources."""
+    if not later:
+        return rows
+    for place, field in enumerate(rows.schema):
+        if pa.types.is_temporal(field.type):
+            rows = rows.set_column(place, field, pc.subtract(rows[field.name], pa.scalar(later)).cast(field.type))
+    return rows
 
 
 @pytest.fixture(scope="module")
