@@ -122,6 +122,7 @@ def _prepare(folder: Path, sizes: list[int]) -> None:
     import xgboost
 
     from tailrace.engines.xgboost_models import XgboostModel
+    from tailrace.problems.binary import Binary
 
     random = np.random.default_rng(0)
     matrix = random.random((100_000, len(COLUMNS)), dtype=np.float32)
@@ -132,7 +133,7 @@ def _prepare(folder: Path, sizes: list[int]) -> None:
         num_boost_round=200,
     )
     (folder / "model").mkdir()
-    XgboostModel(booster, dict.fromkeys(COLUMNS, "numeric"), {}).save(folder / "model")
+    XgboostModel(booster, dict.fromkeys(COLUMNS, "numeric"), {}, Binary()).save(folder / "model")
     mlflow.pyfunc.save_model(
         folder / "pyfunc",
         loader_module="tailrace.engines.pyfunc",

@@ -10,6 +10,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tailrace.problems.binary import Binary
+    from tailrace.problems.multiclass import Multiclass
+    from tailrace.problems.regression import Regression
     from tailrace.spec import (
         Audit,
         Candidate,
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Audit",
+    "Binary",
     "Candidate",
     "Choice",
     "Features",
@@ -38,9 +42,11 @@ __all__ = [
     "Gate",
     "IntRange",
     "Monitor",
+    "Multiclass",
     "Outcome",
     "PipelineSpec",
     "Predictions",
+    "Regression",
     "Schedule",
     "SearchBudget",
     "Window",
@@ -49,10 +55,19 @@ __all__ = [
 ]
 
 
+_ELSEWHERE = {
+    "Binary": "tailrace.problems.binary",
+    "Multiclass": "tailrace.problems.multiclass",
+    "Regression": "tailrace.problems.regression",
+    "open_services": "tailrace.wiring",
+}
+"""The module of each name that is not in tailrace.spec."""
+
+
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module("tailrace.wiring" if name == "open_services" else "tailrace.spec"), name)
+    value = getattr(importlib.import_module(_ELSEWHERE.get(name, "tailrace.spec")), name)
     globals()[name] = value
     return value
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 import numpy as np
 
-from tailrace.problems.metrics import METRICS, measure
+from tailrace.problems import Problem
+from tailrace.problems.metrics import METRICS
 from tailrace.spec import Gate
 
 GateVerdict = Literal["promote", "keep", "refuse"]
@@ -44,19 +45,37 @@ class Decision:
         return [rule.sentence for rule in self.rules if not rule.passed]
 
 
-def decide(
-    gate: Gate,
-    labels: np.ndarray,
-    *,
-    challenger: np.ndarray,
-    champion: np.ndarray | None,
-    slices: Mapping[str, np.ndarray],
-) -> Decision:
-    """Compare the scores of challenger and champion (None: there is no champion yet) on the same holdout rows."""
-    rules = [_floor(gate, labels, challenger)]
-    if champion is not None:
-        rules.append(_margin(gate, labels, challenger, champion))
-        rules += _slices(gate, labels, challenger, champion=champion, slices=slices)
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """The holdout's encoded labels and the predictions to compare; `champion` is None if there is none yet."""
+
+    problem: Problem
+    labels: np.ndarray
+    challenger: np.ndarray
+    champion: np.ndarray | None = None
+    baseline: np.ndarray | None = None
+    """The predictions of the baseline that `Gate.beat` names."""
+
+    def of(self, rows: np.ndarray) -> Scores:
+        """The same for some of the rows."""
+        champion, baseline = (None if each is None else each[rows] for each in (self.champion, self.baseline))
+        ours = {"labels": self.labels[rows], "challenger": self.challenger[rows]}
+        return replace(self, **ours, champion=champion, baseline=baseline)
+
+    def gain(self, metric: str, other: np.ndarray) -> float:
+        """By how much the challenger's metric is better than that of other predictions."""
+        ours, theirs = (self.problem.value(metric, self.labels, each) for each in (self.challenger, other))
+        return METRICS[metric].gain(ours, theirs)
+
+
+def decide(gate: Gate, scores: Scores, slices: Mapping[str, np.ndarray]) -> Decision:
+    """Compare challenger, baseline and champion on the same holdout rows; `slices` has columns to slice them by."""
+    rules = _limits(gate, scores)
+    if gate.beat is not None and scores.baseline is not None:
+        rules.append(_baseline(gate, scores, scores.baseline))
+    if scores.champion is not None:
+        rules.append(_margin(gate, scores.gain(gate.metric, scores.champion)))
+        rules += _slices(gate, scores, slices)
     if any(rule.fatal and not rule.passed for rule in rules):
         return Decision("refuse", tuple(rules))
     return Decision("promote" if all(rule.passed for rule in rules) else "keep", tuple(rules))
@@ -68,15 +87,32 @@ def left_to_a_person(decision: Decision, why: str) -> Decision:
     return Decision(verdict, (*decision.rules, Rule(False, why)))
 
 
-def _floor(gate: Gate, labels: np.ndarray, scores: np.ndarray) -> Rule:
-    value = measure(labels, scores)[gate.metric]
-    needed = "at least" if METRICS[gate.metric] else "at most"
-    passed = value >= gate.floor if METRICS[gate.metric] else value <= gate.floor
-    return Rule(bool(passed), f"{gate.metric} on the holdout is {value:.4f}; {needed} {gate.floor:g} is needed.", True)
+def _limits(gate: Gate, scores: Scores) -> list[Rule]:
+    metric = METRICS[gate.metric]
+    value = scores.problem.value(gate.metric, scores.labels, scores.challenger)
+    return [
+        Rule(
+            bool(metric.reaches(value, limit)),
+            f"{gate.metric} on the holdout is {value:.4f}; {words} {limit:g} is needed.",
+            True,
+        )
+        for limit, words in ((gate.floor, "at least"), (gate.ceiling, "at most"))
+        if limit is not None
+    ]
 
 
-def _margin(gate: Gate, labels: np.ndarray, challenger: np.ndarray, champion: np.ndarray) -> Rule:
-    gain = _gain(gate, labels, challenger, champion)
+def _baseline(gate: Gate, scores: Scores, baseline: np.ndarray) -> Rule:
+    theirs = scores.problem.value(gate.metric, scores.labels, baseline)
+    gain = scores.gain(gate.metric, baseline)
+    return Rule(
+        bool(gain > 0),
+        f"{gate.metric} is {abs(gain):.4f} {'better' if gain > 0 else 'worse'} than that of the baseline "
+        f"{gate.beat} ({theirs:.4f}); it must be better.",
+        True,
+    )
+
+
+def _margin(gate: Gate, gain: float) -> Rule:
     passed = gain > gate.margin if gate.margin == 0 else gain >= gate.margin
     needed = "more than 0" if gate.margin == 0 else f"at least {gate.margin:g}"
     return Rule(
@@ -86,16 +122,15 @@ def _margin(gate: Gate, labels: np.ndarray, challenger: np.ndarray, champion: np
     )
 
 
-def _slices(
-    gate: Gate, labels: np.ndarray, challenger: np.ndarray, *, champion: np.ndarray, slices: Mapping[str, np.ndarray]
-) -> list[Rule]:
+def _slices(gate: Gate, scores: Scores, slices: Mapping[str, np.ndarray]) -> list[Rule]:
     rules = []
     for column in gate.slices:
         for value in np.unique(slices[column]):
             rows = slices[column] == value
-            if rows.sum() < gate.slice_rows:
+            of_slice = scores.of(rows)
+            if rows.sum() < gate.slice_rows or of_slice.champion is None:
                 continue
-            gain = _gain(gate, labels[rows], challenger[rows], champion[rows])
+            gain = of_slice.gain(gate.metric, of_slice.champion)
             if math.isnan(gain):
                 continue
             rules.append(
@@ -106,8 +141,3 @@ def _slices(
                 )
             )
     return rules
-
-
-def _gain(gate: Gate, labels: np.ndarray, challenger: np.ndarray, champion: np.ndarray) -> float:
-    sign = 1 if METRICS[gate.metric] else -1
-    return sign * (measure(labels, challenger)[gate.metric] - measure(labels, champion)[gate.metric])

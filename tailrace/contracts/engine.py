@@ -13,6 +13,7 @@ from tailrace.contracts.lake import Scan, Staged, Target
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from tailrace.problems import Problem
     from tailrace.spec import PipelineSpec
 
 
@@ -52,8 +53,13 @@ class Model(Protocol):
         """Input columns and their kinds, in the model's order."""
         ...
 
-    def predict(self, rows: pa.RecordBatch) -> pa.Array:
-        """Probability of the positive class for each row, float64 in 0..1. Pure."""
+    @property
+    def problem(self) -> Problem:
+        """The kind of question that it answers."""
+        ...
+
+    def predict(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        """The problem's raw columns, float64: for `Binary` the probability of true. Pure."""
         ...
 
     def save(self, folder: Path) -> None:

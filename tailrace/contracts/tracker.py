@@ -73,7 +73,7 @@ class Tracker(Protocol):
         """Store every file of a folder as artefacts of the run."""
         ...
 
-    def log_model(self, training_run: str, folder: Path, example: pa.Table, predictions: pa.Array) -> str:
+    def log_model(self, training_run: str, folder: Path, example: pa.Table, predictions: pa.Table) -> str:
         """Register a saved model with signature and input example; its version. Logged twice: same version."""
         ...
 

@@ -13,8 +13,9 @@ import numpy as np
 import pyarrow as pa
 
 from tailrace.engines.encoding import check_numbers
-from tailrace.engines.signatures import DESCRIPTION, check_columns
+from tailrace.engines.signatures import DESCRIPTION, PROBLEM, check_columns, identity, problem_of
 from tailrace.engines.vectors import VectorEncoding
+from tailrace.problems import Problem, as_batch
 
 ARRAYS = "model.npz"
 Link = Literal["share", "log_odds"]
@@ -27,27 +28,29 @@ class NotConverted(ValueError):
 class _VectorModel:
     """What all models on encoded vectors share.
 
-    A subclass provides its arrays, and the probabilities (float64) for a matrix of vectors.
+    A subclass provides its arrays, and the predictions (float64) for a matrix of vectors.
     """
 
     kind: ClassVar[str]
 
-    def __init__(self, encoding: VectorEncoding) -> None:
-        self.encoding = encoding
+    def __init__(self, encoding: VectorEncoding, problem: Problem) -> None:
+        self.encoding, self.problem = encoding, problem
         self.features = dict(encoding.features)
 
-    def predict(self, rows: pa.RecordBatch) -> pa.Array:
+    def predict(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         check_columns(self.features, rows.schema)
         check_numbers(rows, [name for name, kind in self.features.items() if kind == "numeric"])
-        return pa.array(self.probabilities(self.encoding.matrix(rows)), pa.float64())
+        return as_batch(self.problem, self.predicted(self.encoding.matrix(rows)))
 
     def save(self, folder: Path) -> None:
-        description = {"kind": self.kind, "encoding": self.encoding.described(), **self.settings()}
+        described = {"kind": self.kind, PROBLEM: self.problem.described(), "encoding": self.encoding.described()}
+        description = {**described, **self.settings()}
         (folder / DESCRIPTION).write_text(json.dumps(description, indent=2))
         np.savez_compressed(folder / ARRAYS, allow_pickle=False, **self.arrays())
 
     def digest(self) -> str:
-        digest = hashlib.sha256(json.dumps([self.encoding.described(), self.settings()], sort_keys=True).encode())
+        said = [self.encoding.described(), self.settings(), *identity(self.problem)]
+        digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
         # JSON sorts its keys, so the order of the features, which is that of the vectors, is hashed separately.
         digest.update(json.dumps(list(self.features)).encode())
         for name, array in self.arrays().items():
@@ -63,7 +66,7 @@ class _VectorModel:
         total = sum(shares.values()) or 1.0
         return {name: share / total for name, share in shares.items()}
 
-    def probabilities(self, vectors: np.ndarray) -> np.ndarray:
+    def predicted(self, vectors: np.ndarray) -> np.ndarray:
         raise NotImplementedError
 
     def weights(self) -> np.ndarray:
@@ -82,11 +85,11 @@ class LinearModel(_VectorModel):
 
     kind = "spark_linear"
 
-    def __init__(self, encoding: VectorEncoding, coefficients: np.ndarray, intercept: float) -> None:
-        super().__init__(encoding)
+    def __init__(self, encoding: VectorEncoding, problem: Problem, coefficients: np.ndarray, intercept: float) -> None:
+        super().__init__(encoding, problem)
         self.coefficients, self.intercept = coefficients, intercept
 
-    def probabilities(self, vectors: np.ndarray) -> np.ndarray:
+    def predicted(self, vectors: np.ndarray) -> np.ndarray:
         return logistic(vectors @ self.coefficients + self.intercept)
 
     def weights(self) -> np.ndarray:
@@ -142,11 +145,13 @@ class TreesModel(_VectorModel):
 
     kind = "spark_trees"
 
-    def __init__(self, encoding: VectorEncoding, trees: Trees, link: Link, decreases: np.ndarray) -> None:
-        super().__init__(encoding)
+    def __init__(
+        self, encoding: VectorEncoding, problem: Problem, trees: Trees, *, link: Link, decreases: np.ndarray
+    ) -> None:
+        super().__init__(encoding, problem)
         self.trees, self.link, self.decreases = trees, link, decreases
 
-    def probabilities(self, vectors: np.ndarray) -> np.ndarray:
+    def predicted(self, vectors: np.ndarray) -> np.ndarray:
         total = self.trees.sum(vectors)
         # Friedman (1999), "Greedy Function Approximation", section 4.5: the sum is half the log-odds.
         return logistic(2 * total) if self.link == "log_odds" else total / len(self.trees.roots)
@@ -172,10 +177,10 @@ def logistic(margin: np.ndarray) -> np.ndarray:
 
 def load(folder: Path, description: Mapping[str, Any]) -> LinearModel | TreesModel:
     """The model that `save` stored in the same folder as this description."""
-    encoding = VectorEncoding(**description["encoding"])
+    encoding, problem = VectorEncoding(**description["encoding"]), problem_of(description)
     with np.load(folder / ARRAYS, allow_pickle=False) as stored:
         arrays = {name: stored[name] for name in stored.files}
     if description["kind"] == LinearModel.kind:
-        return LinearModel(encoding, arrays["coefficients"], float(arrays["intercept"][0]))
+        return LinearModel(encoding, problem, arrays["coefficients"], float(arrays["intercept"][0]))
     decreases = arrays.pop("decreases")
-    return TreesModel(encoding, Trees(**arrays), description["link"], decreases)
+    return TreesModel(encoding, problem, Trees(**arrays), link=description["link"], decreases=decreases)

@@ -26,6 +26,7 @@ from tailrace.engines.estimators import fit, is_distributed, is_xgboost
 from tailrace.engines.library_errors import NO_CANDIDATES_FAULT, error_text
 from tailrace.engines.search import Job, one_thread
 from tailrace.engines.xgboost_models import XgboostModel
+from tailrace.problems import Problem, as_array
 from tailrace.spec import Candidate, Choice, Domain, PipelineSpec
 
 SMALL, LARGER = 240, 2000
@@ -57,7 +58,7 @@ Sample = tuple[pa.Table, np.ndarray]
 """Rows to learn from, and their labels."""
 
 SampleFit = Callable[[Candidate, Mapping[str, Any], pa.Table, np.ndarray], Model]
-"""Fits a candidate with these parameters (fixed ones included) on rows and their labels, which are booleans."""
+"""Fits a candidate with these parameters (fixed ones included) on rows and their encoded labels."""
 
 
 def problems(spec: PipelineSpec, on_cluster: SampleFit | None = None) -> list[str]:
@@ -94,7 +95,7 @@ def refusals(
     Errors during fitting are left to the trial itself: it may only need more rows than these. A distributed candidate
     is also refused if its model cannot predict, because its trials take long.
     """
-    rows, labels = _some(rows, labels)
+    rows, labels = _some(spec.problem, rows, labels)
     refused: dict[str, list[Failed]] = {}
     with warnings.catch_warnings(action="ignore"):  # a dry run is too short to converge
         for candidate, fitted in _fits(spec, on_cluster):
@@ -197,13 +198,13 @@ def _attempt(candidate: Candidate, drawn: Mapping[str, Any], fitted: SampleFit, 
             model = fitted(candidate, parameters, rows, labels)
             step = PREDICT
             batch = rows.combine_chunks().to_batches()[0]
-            scores = model.predict(batch)
-            if np.isnan(scores.to_numpy()).any():
+            predicted = model.predict(batch)
+            if np.isnan(as_array(predicted)).any():
                 return Failed(drawn, step, "some of its predictions are NaN")
             model.importance()
             step = STORE
             loaded = _stored_and_loaded(model)
-            if not loaded.predict(batch).equals(scores) or loaded.digest() != model.digest():
+            if not loaded.predict(batch).equals(predicted) or loaded.digest() != model.digest():
                 return Failed(drawn, step, "after storing and loading it, it is a different model")
     except NO_CANDIDATES_FAULT:
         raise
@@ -290,9 +291,9 @@ def _values(domain: Domain) -> list[Any]:
 
 
 def _made_up(spec: PipelineSpec, count: int) -> Sample:
-    """Rows of the kinds in the spec, with missing values, rare and frequent categories, and labels of both classes."""
+    """Rows of the kinds in the spec, with missing values, rare and frequent categories, and labels of all values."""
     random = np.random.default_rng(SEED)
-    labels = np.arange(count) % 3 == 0
+    labels = spec.problem.made_up_labels(count)
     columns: dict[str, pa.Array] = {}
     for place, (name, kind) in enumerate(spec.features.columns.items()):
         missing = random.random(count) < 0.1
@@ -301,7 +302,8 @@ def _made_up(spec: PipelineSpec, count: int) -> Sample:
         elif kind == "categorical":
             values = [f"value {int(number)}" for number in np.minimum(random.geometric(0.2, count), 30)]
         else:
-            values = [f"text about {'one' if label else 'another'} of {number}" for number, label in enumerate(labels)]
+            about = [spec.problem.label_words(label) for label in labels]
+            values = [f"text about {what} of {number}" for number, what in enumerate(about)]
         columns[name] = pa.array(
             [None if gone else value for value, gone in zip(values, missing, strict=True)],
             pa.float64() if kind == "numeric" else pa.string(),
@@ -309,11 +311,13 @@ def _made_up(spec: PipelineSpec, count: int) -> Sample:
     return pa.table(columns), labels
 
 
-def _some(rows: pa.Table, labels: np.ndarray) -> tuple[pa.Table, np.ndarray]:
-    """Rows spread over the table, with both classes if the table has both."""
+def _some(problem: Problem, rows: pa.Table, labels: np.ndarray) -> tuple[pa.Table, np.ndarray]:
+    """Rows spread over the table, with every label that the problem lists and the table has."""
+    listed = problem.label_values
+    strata = [np.arange(len(labels))] if listed is None else [np.flatnonzero(labels == label) for label in listed]
     chosen = [
-        positions[np.unique(np.linspace(0, len(positions) - 1, SMALL // 2).astype(int))]
-        for positions in (np.flatnonzero(labels), np.flatnonzero(~labels))
+        positions[np.unique(np.linspace(0, len(positions) - 1, SMALL // len(strata)).astype(int))]
+        for positions in strata
         if len(positions)
     ]
     order = np.sort(np.concatenate(chosen)) if chosen else np.array([], dtype=int)

@@ -16,7 +16,9 @@ import pyarrow as pa
 from tailrace.engines.encoding import categories_of, matrix
 from tailrace.engines.sklearn_models import SklearnModel, frame
 from tailrace.engines.xgboost_models import XgboostModel
-from tailrace.spec import XGBOOST_METRICS, Candidate, PipelineSpec
+from tailrace.problems import Problem
+from tailrace.problems.metrics import METRICS
+from tailrace.spec import Candidate, PipelineSpec
 from tailrace.spec.parameters import is_splitter
 
 Fitted = XgboostModel | SklearnModel
@@ -24,13 +26,16 @@ Report = Callable[[int, float], None]
 """Called with (boosting rounds done, metric on the validation rows); may raise to stop the fit."""
 
 REPORT_EVERY = 10
+RISING = frozenset({"auc", "aucpr"})
+"""XGBoost's metrics of which more is better."""
+
 PATIENCE = 30
 """After how many boosting rounds without a better metric a trial stops, unless the candidate sets a number."""
 
 
 @dataclass(frozen=True)
 class TrialRows:
-    """The rows that trials learn from, and the later rows on which they are compared; labels are booleans."""
+    """The rows that trials learn from, and the later rows on which they are compared; labels are encoded."""
 
     rows: pa.Table
     labels: np.ndarray
@@ -68,7 +73,7 @@ def fit(
 ) -> Fitted:
     """The candidate with these parameters (fixed ones included), fitted on all rows."""
     if is_xgboost(candidate):
-        rounds, settings = _xgboost_settings(candidate, parameters, seed=seed, threads=threads)
+        rounds, settings = _xgboost_settings(spec.problem, candidate, parameters, seed=seed, threads=threads)
         features, categories = spec.features.columns, categories_of(rows, spec.features.of_kind("categorical"))
         import xgboost
 
@@ -77,16 +82,15 @@ def fit(
             _quantile_matrix(rows, labels, features=features, categories=categories, settings=settings),
             num_boost_round=rounds,
         )
-        return XgboostModel(booster, features, categories)
+        return XgboostModel(booster, features, categories, spec.problem)
     pipeline = _sklearn_pipeline(spec, candidate, parameters, seed=seed, threads=threads)
     pipeline.fit(frame(rows, spec.features.columns), labels)
-    if not hasattr(pipeline, "predict_proba"):
-        name = candidate.estimator.rpartition(".")[2]
-        raise ValueError(f"{name} gives no probabilities with these parameters (it has no predict_proba).")
+    if lacking := spec.problem.lacks(pipeline):
+        raise ValueError(f"{candidate.estimator.rpartition('.')[2]} {lacking}.")
     if "n_jobs" in pipeline[-1].get_params():
         # With threads, a forest adds its votes in random order, so that scores would differ in their last digits.
         pipeline[-1].set_params(n_jobs=None)
-    return SklearnModel(pipeline, spec.features.columns)
+    return SklearnModel(pipeline, spec.features.columns, spec.problem)
 
 
 def fit_watched(
@@ -107,8 +111,10 @@ def fit_watched(
         return fit(spec, candidate, parameters, rows=data.rows, labels=data.labels, seed=seed, threads=1), {}
     import xgboost
 
-    rounds, settings = _xgboost_settings(candidate, parameters, seed=seed, threads=1)
-    settings["eval_metric"] = XGBOOST_METRICS[spec.search.metric]
+    rounds, settings = _xgboost_settings(spec.problem, candidate, parameters, seed=seed, threads=1)
+    settings["eval_metric"] = watched_by = spec.problem.xgboost_metric(spec.search.metric)
+    # Trials that report another metric than they are compared by report it so that better is better in both.
+    sign = 1 if METRICS[spec.search.metric].greater_is_better == (watched_by in RISING) else -1
     features, categories = spec.features.columns, categories_of(data.rows, spec.features.of_kind("categorical"))
     drawn = functools.partial(_quantile_matrix, features=features, categories=categories, settings=settings)
     training = drawn(data.rows, data.labels)
@@ -119,10 +125,10 @@ def fit_watched(
         num_boost_round=rounds,
         evals=[(watched, "watch")],
         verbose_eval=False,
-        callbacks=[*_early_stopping(parameters), _reporter(report)],
+        callbacks=[*_early_stopping(parameters), _reporter(lambda step, value: report(step, sign * value))],
     )
     found = {"n_estimators": booster.num_boosted_rounds()} if _counts_rounds(candidate) else {}
-    return XgboostModel(booster, features, categories), found
+    return XgboostModel(booster, features, categories, spec.problem), found
 
 
 def _early_stopping(parameters: Mapping[str, Any]) -> list[Any]:
@@ -138,14 +144,15 @@ def _counts_rounds(candidate: Candidate) -> bool:
 
 
 def _xgboost_settings(
-    candidate: Candidate, parameters: Mapping[str, Any], *, seed: int, threads: int
+    problem: Problem, candidate: Candidate, parameters: Mapping[str, Any], *, seed: int, threads: int
 ) -> tuple[int, dict[str, Any]]:
     """The boosting rounds, and the parameters under the names of XGBoost's native interface."""
-    estimator = _estimator_class(candidate)(**parameters)
+    objective = parameters.get("objective", problem.xgboost_objectives[0])
+    estimator = _estimator_class(candidate)(**{**parameters, "objective": objective})
     settings = {name: value for name, value in estimator.get_xgb_params().items() if value is not None}
     settings.pop("n_jobs", None)
     seed = settings.pop("random_state", seed)
-    settings |= {"objective": "binary:logistic", "seed": seed, "nthread": threads}
+    settings |= {"seed": seed, "nthread": threads, **problem.xgboost_settings()}
     return estimator.get_num_boosting_rounds(), settings
 
 

@@ -9,7 +9,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from tailrace.contracts import Model
 from tailrace.engines.encoding import check_numbers
@@ -22,10 +21,10 @@ T = TypeVar("T")
 
 
 def score_batch(spec: PipelineSpec, model: Model, version: str, rows: pa.RecordBatch) -> pa.RecordBatch:
-    """The published columns of a batch: key, event time, score, decision, model version, ds. A pure function."""
+    """The published columns of a batch: key, event time, the problem's columns, model version, ds. A pure function."""
     schema = prediction_schema(spec, rows.schema)
     try:
-        scores = model.predict(rows)
+        raw = model.predict(rows)
     except SignatureMismatch:
         # The same check again, with the rows' keys, which the model does not know.
         numeric = [name for name, kind in model.features.items() if kind == "numeric"]
@@ -33,8 +32,7 @@ def score_batch(spec: PipelineSpec, model: Model, version: str, rows: pa.RecordB
         raise
     columns = [rows.column(name) for name in (*spec.features.key, spec.features.event_time)]
     columns += [
-        scores,
-        pc.greater_equal(scores, spec.predictions.threshold),
+        *spec.problem.published(spec.predictions, raw),
         pa.repeat(version, rows.num_rows),
         rows.column("ds"),
     ]
@@ -43,14 +41,12 @@ def score_batch(spec: PipelineSpec, model: Model, version: str, rows: pa.RecordB
 
 def prediction_schema(spec: PipelineSpec, features: pa.Schema) -> pa.Schema:
     """The schema of the predictions table for this schema of features."""
+    names = [name for _, name in spec.problem.published_names(spec.predictions)]
+    types = spec.problem.published_types(spec.predictions)
     return pa.schema(
         [features.field(name) for name in (*spec.features.key, spec.features.event_time)]
-        + [
-            pa.field(spec.predictions.score, pa.float64()),
-            pa.field(spec.predictions.decision, pa.bool_()),
-            pa.field("model_version", pa.string()),
-            features.field("ds"),
-        ]
+        + [pa.field(name, kind) for name, kind in zip(names, types, strict=True)]
+        + [pa.field("model_version", pa.string()), features.field("ds")]
     )
 
 

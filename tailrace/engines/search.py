@@ -8,6 +8,7 @@ depend only on its candidate's finished rounds, never on which parallel trial wa
 from __future__ import annotations
 
 import functools
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,8 +25,9 @@ from tailrace.contracts import Trial, not_trained
 from tailrace.engines.encoding import check_numbers
 from tailrace.engines.estimators import Fitted, TrialRows, fit, fit_watched
 from tailrace.engines.library_errors import error_text
+from tailrace.engines.signatures import predictions
 from tailrace.errors import TrainingFailed
-from tailrace.problems.metrics import METRICS, measure
+from tailrace.problems.metrics import METRICS
 from tailrace.rows import refusals
 from tailrace.spec import Candidate, Choice, FloatRange, IntRange, PipelineSpec
 
@@ -63,15 +65,15 @@ Run = Callable[[Sequence[Job]], Iterable[TrialResult]]
 def trial_rows(spec: PipelineSpec, rows: pa.Table, labels: np.ndarray) -> TrialRows:
     """The rows split in two; they are sorted by time.
 
-    Raises TrainingFailed if a part has only one class, SignatureMismatch if it has numbers that no model accepts.
+    Raises TrainingFailed if a part teaches nothing, SignatureMismatch if it has numbers that no model accepts.
     """
     check_numbers(rows, spec.features.of_kind("numeric"), where=f"The rows that {spec.name} learns from")
     boundary = int(rows.num_rows * (1 - WATCH_SHARE))
     one_batch = rows.combine_chunks()  # the size of a batch shows in the last digits of what is predicted for it
     parts = TrialRows(one_batch.slice(0, boundary), labels[:boundary], one_batch.slice(boundary), labels[boundary:])
     for name, part in (("learning", parts.labels), ("comparison", parts.watch_labels)):
-        if part.all() or not part.any():
-            raise refusals.one_class(spec, len(part), name)
+        if why := spec.problem.unlearnable(np.unique(part).tolist()):
+            raise refusals.unlearnable(spec, len(part), name, why)
     return parts
 
 
@@ -142,7 +144,7 @@ def search(
 
 def best_of(spec: PipelineSpec, trials: Sequence[Trial]) -> Trial:
     """The completed trial with the best metric; the earliest if several are equal."""
-    sign = 1 if METRICS[spec.search.metric] else -1
+    sign = 1 if METRICS[spec.search.metric].greater_is_better else -1
     complete = [trial for trial in trials if trial.state == "complete" and trial.value is not None]
     return max(complete, key=lambda trial: (sign * trial.value, -trial.number))  # type: ignore[operator]
 
@@ -180,8 +182,10 @@ def run_job(spec: PipelineSpec, data: TrialRows, seed: int, job: Job) -> TrialRe
 
     try:
         model, found = fit_watched(spec, job.candidate, job.parameters, data, seed=seed, report=report)
-        scores = np.concatenate([model.predict(batch).to_numpy() for batch in data.watch.to_batches()])
-        return ended("complete", measure(data.watch_labels, scores)[spec.search.metric], **found)
+        value = spec.problem.value(spec.search.metric, data.watch_labels, predictions(model, data.watch))
+        if math.isnan(value):
+            return ended("failed", error=f"{spec.search.metric} is not defined on the comparison rows")
+        return ended("complete", value, **found)
     except optuna.TrialPruned:
         return ended("pruned")
     except Exception as error:  # noqa: BLE001 - whatever a library raises on unsuitable parameters
@@ -247,7 +251,7 @@ _OPTUNA_STATES = {
 def _study(spec: PipelineSpec, seed: int) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna.create_study(
-        direction="maximize" if METRICS[spec.search.metric] else "minimize",
+        direction="maximize" if METRICS[spec.search.metric].greater_is_better else "minimize",
         sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=ROUND * 2),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=ROUND, n_warmup_steps=20),
     )

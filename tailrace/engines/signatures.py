@@ -1,4 +1,4 @@
-"""The description stored with every model (its kind and libraries), and the check of the columns that it receives."""
+"""What every stored model says of itself, the check of the columns that it receives, and its predictions."""
 
 from __future__ import annotations
 
@@ -7,19 +7,48 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
+from tailrace.contracts import Model
 from tailrace.engines import versions
 from tailrace.errors import SignatureMismatch, did_you_mean
+from tailrace.problems import Problem, as_array, from_description
 from tailrace.rows import roles
 
 DESCRIPTION = "model.json"
 
 
-def describe(folder: Path, kind: str, **description: Any) -> None:
-    """Write the model's kind, the libraries that it was made with, and what loading this kind needs."""
-    recorded = {"kind": kind, versions.RECORDED: versions.installed(kind), **description}
-    (folder / DESCRIPTION).write_text(json.dumps(recorded, indent=2, sort_keys=False))
+PROBLEM = "problem"
+"""The key of the problem in a model's description. Releases up to 0.1 did not write it: their models are binary."""
+
+
+def describe(folder: Path, model: Model, **description: Any) -> None:
+    """Write the model's kind, its problem, the libraries that it was made with, and what loading this kind needs."""
+    recorded = {"kind": model.kind, versions.RECORDED: versions.installed(model.kind)}
+    said = {**recorded, PROBLEM: model.problem.described(), **description}
+    (folder / DESCRIPTION).write_text(json.dumps(said, indent=2, sort_keys=False))
+
+
+def problem_of(description: Mapping[str, Any]) -> Problem:
+    """The problem that the stored model answers."""
+    return from_description(description.get(PROBLEM))
+
+
+def identity(problem: Problem) -> list[dict[str, Any]]:
+    """What a model's digest says of its problem: nothing for the one that all models of release 0.1 had."""
+    return [] if problem == from_description(None) else [problem.described()]
+
+
+def no_predictions(problem: Problem) -> pa.RecordBatch:
+    """The predictions for no rows."""
+    return pa.RecordBatch.from_pylist([], pa.schema([pa.field(name, pa.float64()) for name in problem.raw_columns]))
+
+
+def predictions(model: Model, rows: pa.Table) -> np.ndarray:
+    """A model's predictions for rows, in their order: shape (rows,), or (rows, raw columns) if there are several."""
+    batches = [model.predict(batch) for batch in rows.to_batches()] or [no_predictions(model.problem)]
+    return as_array(pa.Table.from_batches(batches))
 
 
 def check_columns(features: Mapping[str, str], schema: pa.Schema) -> None:

@@ -12,8 +12,9 @@ import pyarrow as pa
 
 from tailrace.engines.encoding import check_numbers, to_numpy
 from tailrace.engines.fingerprint import fingerprint
-from tailrace.engines.signatures import check_columns, describe
+from tailrace.engines.signatures import check_columns, describe, identity, no_predictions, problem_of
 from tailrace.errors import SignatureMismatch
+from tailrace.problems import Problem, as_batch
 from tailrace.rows import roles
 
 TRUSTED = frozenset(
@@ -51,17 +52,16 @@ class SklearnModel:
 
     kind = "sklearn"
 
-    def __init__(self, pipeline: Any, features: Mapping[str, str]) -> None:
-        self.pipeline = pipeline
+    def __init__(self, pipeline: Any, features: Mapping[str, str], problem: Problem) -> None:
+        self.pipeline, self.problem = pipeline, problem
         self.features = dict(features)
 
-    def predict(self, rows: pa.RecordBatch) -> pa.Array:
+    def predict(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         check_columns(self.features, rows.schema)
         if rows.num_rows == 0:
             # scikit-learn refuses to transform zero rows.
-            return pa.array([], pa.float64())
-        positive = list(self.pipeline.classes_).index(True)
-        return pa.array(self.pipeline.predict_proba(frame(rows, self.features))[:, positive].astype(np.float64))
+            return no_predictions(self.problem)
+        return as_batch(self.problem, self.problem.of_estimator(self.pipeline, frame(rows, self.features)))
 
     def save(self, folder: Path) -> None:
         import skops.io
@@ -69,11 +69,11 @@ class SklearnModel:
         dumped = skops.io.dumps(self.pipeline)
         _refuse_unknown(skops.io.get_untrusted_types(data=dumped), "The fitted pipeline")
         (folder / "model.skops").write_bytes(dumped)
-        describe(folder, kind=self.kind, features=self.features)
+        describe(folder, self, features=self.features)
 
     def digest(self) -> str:
         # A skops file contains memory addresses and times, so its bytes differ from run to run.
-        return fingerprint([self.pipeline, list(self.features.items())])
+        return fingerprint([self.pipeline, list(self.features.items()), *identity(self.problem)])
 
     def former_digest(self) -> str:
         """The digest that releases up to 0.1 recorded: of a pickle, so it changes once the model was stored."""
@@ -99,7 +99,7 @@ class SklearnModel:
 
 def load(folder: Path, description: Mapping[str, Any]) -> SklearnModel:
     """The model that `save` stored with this description. Raises SignatureMismatch for types that are not trusted."""
-    return SklearnModel(_load_skops(folder / "model.skops"), description["features"])
+    return SklearnModel(_load_skops(folder / "model.skops"), description["features"], problem_of(description))
 
 
 def frame(rows: pa.Table | pa.RecordBatch, features: Mapping[str, str]) -> Any:

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from tailrace.engines.encoding import matrix
-from tailrace.engines.signatures import check_columns, describe
+from tailrace.engines.signatures import check_columns, describe, identity, no_predictions, problem_of
+from tailrace.problems import Problem, as_batch
 
 
 class XgboostModel:
@@ -20,25 +20,26 @@ class XgboostModel:
 
     kind = "xgboost"
 
-    def __init__(self, booster: Any, features: Mapping[str, str], categories: Mapping[str, Sequence[str]]) -> None:
-        self.booster = booster
+    def __init__(
+        self, booster: Any, features: Mapping[str, str], categories: Mapping[str, Sequence[str]], problem: Problem
+    ) -> None:
+        self.booster, self.problem = booster, problem
         self.features = dict(features)
         self.categories = {name: list(values) for name, values in categories.items()}
 
-    def predict(self, rows: pa.RecordBatch) -> pa.Array:
+    def predict(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         check_columns(self.features, rows.schema)
         if rows.num_rows == 0:
-            return pa.array([], pa.float64())
+            return no_predictions(self.problem)
         encoded = matrix(rows, list(self.features), self.categories)
-        scores = self.booster.inplace_predict(encoded, validate_features=False)
-        return pa.array(scores.astype(np.float64))
+        return as_batch(self.problem, self.booster.inplace_predict(encoded, validate_features=False))
 
     def save(self, folder: Path) -> None:
         self.booster.save_model(folder / "model.ubj")
-        describe(folder, kind=self.kind, features=self.features, categories=self.categories)
+        describe(folder, self, features=self.features, categories=self.categories)
 
     def digest(self) -> str:
-        description = json.dumps([self.features, self.categories], sort_keys=True).encode()
+        description = json.dumps([self.features, self.categories, *identity(self.problem)], sort_keys=True).encode()
         return hashlib.sha256(bytes(self.booster.save_raw("ubj")) + description).hexdigest()
 
     def importance(self) -> Mapping[str, float]:
@@ -54,4 +55,4 @@ def load(folder: Path, description: Mapping[str, Any]) -> XgboostModel:
 
     # Batches are scored in parallel, each on one thread: several threads on one batch would wait for each other.
     booster = xgboost.Booster({"nthread": 1}, model_file=folder / "model.ubj")
-    return XgboostModel(booster, description["features"], description["categories"])
+    return XgboostModel(booster, description["features"], description["categories"], problem_of(description))

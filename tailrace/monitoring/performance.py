@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from tailrace.contracts import Commit, LakeReader
 from tailrace.errors import UpstreamMissing
-from tailrace.problems.metrics import measure
 from tailrace.rows import completeness, roles, scheduled_days
 from tailrace.spec import PipelineSpec
 from tailrace.training.training_set import last_known, refuse_repeated_outcomes
+
+FORMER_METRICS = ("roc_auc", "log_loss", "brier")
+"""Columns of the performance tables that release 0.1 made."""
 
 LATE_DAYS = scheduled_days.LATE_DAYS
 """How long, after the spec's lag, the monitor still looks for new outcomes of a day."""
@@ -30,6 +35,18 @@ class DayReport:
     metrics: Mapping[str, float]
 
 
+def in_present_form(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the performance table with its `metrics` as a mapping, whichever release wrote it.
+
+    Release 0.1 had a column for each metric, and `base_rate` for the mean label.
+    """
+    found = {name: value for name, value in row.items() if name not in (*FORMER_METRICS, "base_rate", "metrics")}
+    if row.get("metrics") is not None:
+        return {**found, "metrics": json.loads(row["metrics"])}
+    metrics = {name: row[name] for name in FORMER_METRICS if row.get(name) is not None}
+    return {**found, "mean_label": row.get("base_rate"), "metrics": metrics}
+
+
 def day_report(lake: LakeReader, spec: PipelineSpec, day: dt.date) -> DayReport:
     """The predictions of a day compared with its outcomes. Raises UpstreamMissing."""
     published = lake.days(spec.predictions_table)
@@ -42,19 +59,24 @@ def day_report(lake: LakeReader, spec: PipelineSpec, day: dt.date) -> DayReport:
     judged = with_outcomes(lake, spec, day)
     metrics = {}
     if judged.num_rows:
-        labels = judged[spec.outcome.label].to_numpy()
-        metrics = measure(labels, judged[spec.predictions.score].to_numpy())
+        metrics = spec.problem.measure(*labels_and_predictions(spec, judged))
     return DayReport(day, published[day], judged.num_rows, metrics)
+
+
+def labels_and_predictions(spec: PipelineSpec, judged: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+    """The encoded labels and the predictions of the rows that `with_outcomes` found."""
+    return judged[spec.outcome.label].to_numpy(), spec.problem.of_published(spec.predictions, judged)
 
 
 def with_outcomes(lake: LakeReader, spec: PipelineSpec, day: dt.date) -> pa.Table:
     """The day's predictions whose last known outcome has a label, with that label; empty if there are none.
 
-    The label is a boolean. Raises KeysRepeated, ContractBroken, and UpstreamMissing naming days whose outcomes are not
+    The label is encoded. Raises KeysRepeated, ContractBroken, and UpstreamMissing naming days whose outcomes are not
     published although later ones are.
     """
-    key, score, outcome = list(spec.features.key), spec.predictions.score, spec.outcome
-    predictions = lake.read(spec.predictions_table, first=day, last=day, columns=[*key, score]).read_all()
+    key, outcome = list(spec.features.key), spec.outcome
+    needed = spec.problem.needed_columns(spec.predictions)
+    predictions = lake.read(spec.predictions_table, first=day, last=day, columns=[*key, *needed]).read_all()
     last = day + dt.timedelta(days=outcome.lag_days + LATE_DAYS)
     if missing := completeness.missing_outcomes(lake, spec, day + dt.timedelta(days=1), last):
         raise UpstreamMissing(
@@ -66,6 +88,8 @@ def with_outcomes(lake: LakeReader, spec: PipelineSpec, day: dt.date) -> pa.Tabl
     known = last_known(spec, outcomes)
     labels = roles.labels(spec, spec.outcomes_table, known[outcome.label])
     joined = predictions.join(known.select(key).append_column(outcome.label, labels), keys=key, join_type="inner")
-    # A score that is NaN counts as missing, like a null.
-    missing = pc.or_(pc.is_null(joined[outcome.label]), pc.is_null(joined[score], nan_is_null=True))
+    # A prediction that is NaN counts as missing, like a null.
+    missing = pc.is_null(joined[outcome.label])
+    for name in needed:
+        missing = pc.or_(missing, pc.is_null(joined[name], nan_is_null=True))
     return joined.filter(pc.invert(missing))

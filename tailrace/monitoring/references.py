@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from tailrace.contracts import LakeReader, Pin, Services, Tracker
 from tailrace.errors import UnknownName
-from tailrace.problems.metrics import index_of_shares, shares_of_counts
+from tailrace.problems.distributions import index_of_shares, shares_of_counts
 from tailrace.rows import roles
 from tailrace.spec import PipelineSpec
 
@@ -55,9 +55,12 @@ class Reference:
         return np.append(np.bincount(bins, minlength=size), len(column) - len(known))
 
     @classmethod
-    def of(cls, column: pa.ChunkedArray, days: pa.ChunkedArray) -> Reference:
-        """The reference of a column, from its rows and the day of each row; needs at least one row."""
-        bare = cls(_edges(column), _values(column), ())
+    def of(cls, column: pa.ChunkedArray, days: pa.ChunkedArray, *, edges: tuple[float, ...] = ()) -> Reference:
+        """The reference of a column, from its rows and the day of each row; needs at least one row.
+
+        Without `edges`, numbers are counted in bins between their quantiles.
+        """
+        bare = cls(edges or _edges(column), _values(column), ())
         shares = tuple(shares_of_counts(bare._counts(column)).tolist())
         all_days = cls(bare.edges, bare.values, shares)
         each_day = [all_days.psi(column.filter(pc.equal(days, day))) for day in pc.unique(days)]
@@ -93,12 +96,12 @@ def keep(
 ) -> None:
     """Store with a training run the distributions of its features over the window and of its scores on the holdout.
 
-    `holdout` has the feature columns and `ds`; `scores` are in the same order.
+    `holdout` has the feature columns and `ds`; `scores` are what drift is told by, in the same order.
     """
     rows = _window(services.lake, spec, features, holdout)
     made = References(
         {name: Reference.of(comparable(spec, rows, name), rows["ds"]) for name in spec.features.columns},
-        Reference.of(pa.chunked_array([pa.array(scores, pa.float64())]), holdout["ds"]),
+        Reference.of(pa.chunked_array([pa.array(scores, pa.float64())]), holdout["ds"], edges=spec.problem.drift_edges),
     )
     with tempfile.TemporaryDirectory(prefix="tailrace-references-") as folder:
         Path(folder, FILE).write_text(made.to_json())

@@ -12,7 +12,6 @@ from tailrace.contracts import Pin, RunRecord, Services, Trial
 from tailrace.engines.models import digest_to_compare
 from tailrace.errors import BadInput, PinLost
 from tailrace.lineage import pins, run_tags
-from tailrace.problems.metrics import measure
 from tailrace.spec import PipelineSpec
 from tailrace.stages.train import fit_best, holdout_labels, inputs_of
 from tailrace.training import training_set
@@ -104,7 +103,7 @@ def run(
     loaded = training_set.load(services.lake, services.engine, spec, day, pins=chosen)
     seed, trials = int(record.tags[run_tags.INPUT + "seed"]), int(record.tags[run_tags.INPUT + "trials"])
     trained, scores = fit_best(services, spec, loaded, seed=seed, trials=trials, on_trial=on_trial)
-    metrics = measure(holdout_labels(loaded), scores)
+    metrics = spec.problem.measure(holdout_labels(loaded), scores)
     recorded = record.tags[run_tags.MODEL_DIGEST]
     now = inputs_of(spec, day, digests=loaded.digests, seed=seed, trials=trials)
     return made(

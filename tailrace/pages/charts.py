@@ -9,19 +9,19 @@ from typing import Any
 from tailrace.champions.promotions import Promotion
 from tailrace.pages.day import Histogram
 from tailrace.pages.sources import number
+from tailrace.problems.metrics import METRICS
 
 Figure = dict[str, Any]
-
-METRIC_NAMES = {"roc_auc": "AUC (higher is better)", "log_loss": "log loss (lower is better)"}
-METRIC_NAMES["brier"] = "Brier score (lower is better)"
 
 A_TICK_A_DAY = {"dtick": 86_400_000, "tickformat": "%b %-d<br>%Y"}
 
 
 def performance(rows: Sequence[Mapping[str, Any]], metric: str, promotions: Sequence[Promotion]) -> Figure | None:
     """The metric by day; None while no outcome is known."""
-    line = _line(rows, metric, "published predictions", color="--accent")
-    return _over_days([line], rows, promotions, METRIC_NAMES.get(metric, metric)) if line["x"] else None
+    by_day = [{**row, metric: row["metrics"].get(metric)} for row in rows]
+    line = _line(by_day, metric, "published predictions", color="--accent")
+    title = f"{METRICS[metric].title} ({METRICS[metric].direction})"
+    return _over_days([line], rows, promotions, title) if line["x"] else None
 
 
 def drift(rows: Sequence[Mapping[str, Any]], promotions: Sequence[Promotion]) -> Figure | None:

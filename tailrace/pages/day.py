@@ -40,7 +40,7 @@ class Difference:
     added: int
     removed: int
     rescored: int
-    flipped: int
+    flipped: int | None
     mean_move: float
     largest_move: float
 
@@ -267,21 +267,21 @@ def _difference(sources: Sources, spec: PipelineSpec, before: Commit, now: Commi
     """None if the earlier rows no longer exist: vacuuming removes old versions."""
     import numpy as np
 
-    key, score, decision = list(spec.features.key), spec.predictions.score, spec.predictions.decision
+    key, score, decision = list(spec.features.key), spec.predictions.score, spec.problem.decision_of(spec.predictions)
+    columns = [*key, score, *([decision] if decision else [])]
     try:
-        old = _published(sources, spec, before, [*key, score, decision])
-        new = _published(sources, spec, now, [*key, score, decision])
+        old, new = (_published(sources, spec, each, columns) for each in (before, now))
     except TailraceError:
         return None
     both = new.join(old, keys=key, join_type="inner", right_suffix="_before")
     moves = np.abs(both[score].to_numpy() - both[f"{score}_before"].to_numpy())
     moves = moves[np.isfinite(moves)]
-    flipped = both[decision].to_pylist()
+    decided = both.select([decision, f"{decision}_before"]).to_pylist() if decision else []
     return Difference(
         added=new.num_rows - both.num_rows,
         removed=old.num_rows - both.num_rows,
         rescored=int((moves > 1e-9).sum()),
-        flipped=sum(a != b for a, b in zip(flipped, both[f"{decision}_before"].to_pylist(), strict=True)),
+        flipped=sum(len(set(row.values())) > 1 for row in decided) if decision else None,
         mean_move=float(moves.mean()) if len(moves) else 0.0,
         largest_move=float(moves.max()) if len(moves) else 0.0,
     )

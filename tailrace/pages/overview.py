@@ -15,7 +15,7 @@ from tailrace.pages import labels, missed
 from tailrace.pages.activity import Attempt, NextRun
 from tailrace.pages.labels import State
 from tailrace.pages.missed_work import MissedNights
-from tailrace.pages.sources import Sources, number, shown_metric
+from tailrace.pages.sources import Sources, number
 from tailrace.spec import PipelineSpec, zone
 
 Days = Sequence[Mapping[str, Any]] | None
@@ -113,7 +113,7 @@ def _row(
 ) -> OverviewRow:
     today = sources.today(zone(spec))
     champions, last, days = summary
-    metric = shown_metric(spec)
+    metric = spec.gate.metric
     drift = _drift(days)
     return OverviewRow(
         name=spec.name,
@@ -124,13 +124,18 @@ def _row(
         last_day=last.day if last else None,
         state=_state(last, attempt, spec, today),
         metric=metric,
-        trend=tuple((row["ds"], value) for row in days or () if (value := number(row.get(metric))) is not None),
+        trend=_trend(days, metric),
         drift=drift,
         drift_words=_drift_sentence(days, drift),
         next_run=next_words(following, sources, spec),
         waiting=waiting,
         missed_training=sources.missed.trainings.get(spec.name),
     )
+
+
+def _trend(days: Days, metric: str) -> tuple[tuple[dt.date, float], ...]:
+    values = ((row["ds"], number(row["metrics"].get(metric))) for row in days or ())
+    return tuple((day, value) for day, value in values if value is not None)
 
 
 def _state(last: Commit | None, attempt: Attempt | None, spec: PipelineSpec, today: dt.date) -> State:

@@ -16,7 +16,7 @@ from tailrace.pages import labels, missed
 from tailrace.pages.activity import Attempt, OpenApproval
 from tailrace.pages.labels import State
 from tailrace.pages.overview import first_sentence, next_words
-from tailrace.pages.sources import Sources, number, shown_metric
+from tailrace.pages.sources import Sources, number
 from tailrace.spec import PipelineSpec, zone
 
 CALENDAR_DAYS = 400
@@ -104,7 +104,7 @@ def gather(sources: Sources, spec: PipelineSpec, until: dt.date | None = None) -
         months=tuple(_months(days)),
         counts=counts,
         earlier=days[0].day - dt.timedelta(days=1) if known else None,
-        metric=shown_metric(spec),
+        metric=spec.gate.metric,
         performance=sources.performance(spec.name),
         decisions=decisions,
         versions=tuple(

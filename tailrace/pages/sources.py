@@ -11,13 +11,11 @@ from zoneinfo import ZoneInfo
 
 from tailrace.champions import promotions
 from tailrace.champions.promotions import Promotion
+from tailrace.monitoring.performance import in_present_form
 from tailrace.pages.activity import Activity
 from tailrace.pages.caching import CachedLake, CachedTracker
 from tailrace.pages.missed_work import Found
 from tailrace.spec import PipelineSpec
-
-SHOWN_METRICS = ("roc_auc", "log_loss", "brier")
-"""Metrics in the performance table."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,12 +46,8 @@ class Sources:
 
     def performance(self, pipeline: str, first: dt.date | None = None) -> list[Mapping[str, Any]] | None:
         """The performance of published days, from a day on, oldest first; None if they were never monitored."""
-        return self.lake.rows(f"performance/{pipeline}", first)
-
-
-def shown_metric(spec: PipelineSpec) -> str:
-    """The gate's metric if the performance table has it, else the area under the curve."""
-    return spec.gate.metric if spec.gate.metric in SHOWN_METRICS else SHOWN_METRICS[0]
+        rows = self.lake.rows(f"performance/{pipeline}", first)
+        return None if rows is None else [in_present_form(row) for row in rows]
 
 
 def number(value: Any) -> float | None:

@@ -1,73 +1,87 @@
-"""Metrics of predicted probabilities."""
+"""The one list of metrics: their names, directions and bounds. The problem kinds compute their values."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
-
-import numpy as np
-
-METRICS = {"roc_auc": True, "pr_auc": True, "log_loss": False, "brier": False}
-"""Metric name -> whether higher is better. A spec's gate and search use these names."""
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 
-def measure(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
-    """Every metric of scores (float, 0..1) against boolean labels of the same length.
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A measure of predictions against labels.
 
-    roc_auc and pr_auc (average precision) are NaN if all labels have the same class.
+    `greater_is_better` is None for a metric that only describes, such as a mean error: nothing is chosen by it.
+    `bounds` are the lowest and the highest possible value. `chance` is the value of a model that has learned nothing,
+    if it is the same for all data. `xgboost` is XGBoost's name for the metric, or for the nearest one that it has.
     """
-    from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score
 
-    both = 0 < labels.sum() < len(labels)
-    clipped = np.clip(scores, 1e-7, 1 - 1e-7)
-    return {
-        "roc_auc": float(roc_auc_score(labels, scores)) if both else float("nan"),
-        "pr_auc": float(average_precision_score(labels, scores)) if both else float("nan"),
-        "log_loss": float(log_loss(labels, clipped, labels=[False, True])),
-        "brier": float(brier_score_loss(labels, clipped)),
-    }
+    name: str
+    title: str
+    greater_is_better: bool | None
+    bounds: tuple[float, float] = (0.0, math.inf)
+    chance: float | None = None
+    xgboost: str = ""
 
+    @property
+    def direction(self) -> str:
+        """What is good, in words; empty for a metric that only describes."""
+        if self.greater_is_better is None:
+            return ""
+        return "higher is better" if self.greater_is_better else "lower is better"
 
-@dataclass(frozen=True)
-class Distribution:
-    """A distribution as the shares of its deciles: `edges` are ascending, and there is one more share than edges."""
+    def reaches(self, value: float, limit: float) -> bool:
+        """Whether a value is at least as good as the limit; False for NaN."""
+        return value >= limit if self.greater_is_better else value <= limit
 
-    edges: tuple[float, ...]
-    shares: tuple[float, ...]
-
-    @classmethod
-    def of(cls, scores: np.ndarray, bins: int = 10) -> Distribution:
-        """The scores' quantile bins; equal quantiles become one edge."""
-        edges = np.unique(np.quantile(scores, np.linspace(0, 1, bins + 1)[1:-1]))
-        return cls(tuple(edges.tolist()), tuple(_shares(edges, scores).tolist()))
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> Distribution:
-        fields = json.loads(text)
-        return cls(tuple(fields["edges"]), tuple(fields["shares"]))
+    def gain(self, value: float, other: float) -> float:
+        """By how much a value is better than another one."""
+        return value - other if self.greater_is_better else other - value
 
 
-def population_stability_index(expected: Distribution, observed: np.ndarray) -> float:
-    """How far scores moved: sum over bins of (o - e) * ln(o / e), with o and e the bins' shares.
-
-    Source: Siddiqi, Credit Risk Scorecards (2006), chapter 10; values below 0.1 are commonly read as
-    stable, above 0.25 as shifted. Empty bins count as half a row.
-    """
-    return index_of_shares(np.array(expected.shares), _shares(np.array(expected.edges), observed))
-
-
-def index_of_shares(before: np.ndarray, after: np.ndarray) -> float:
-    """The population stability index of the same bins' shares, none of them zero."""
-    return float(np.sum((after - before) * np.log(after / before)))
-
-
-def shares_of_counts(counts: np.ndarray) -> np.ndarray:
-    """Shares of rows in bins; an empty bin counts as half a row."""
-    return np.maximum(counts, 0.5) / counts.sum()
-
-
-def _shares(edges: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    return shares_of_counts(np.bincount(np.searchsorted(edges, scores, side="right"), minlength=len(edges) + 1))
+METRICS: Mapping[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric(
+            name="roc_auc",
+            title="area under the ROC curve",
+            greater_is_better=True,
+            bounds=(0, 1),
+            chance=0.5,
+            xgboost="auc",
+        ),
+        Metric(name="pr_auc", title="average precision", greater_is_better=True, bounds=(0, 1), xgboost="aucpr"),
+        Metric(name="log_loss", title="log loss", greater_is_better=False, xgboost="logloss"),
+        Metric(name="brier", title="Brier score", greater_is_better=False, bounds=(0, 1), xgboost="rmse"),
+        Metric(name="accuracy", title="accuracy", greater_is_better=True, bounds=(0, 1), xgboost="merror"),
+        Metric(name="macro_f1", title="macro F1", greater_is_better=True, bounds=(0, 1), xgboost="mlogloss"),
+        Metric(
+            name="roc_auc_ovr",
+            title="area under the ROC curve, each class against the rest",
+            greater_is_better=True,
+            bounds=(0, 1),
+            chance=0.5,
+            xgboost="auc",
+        ),
+        Metric(name="mae", title="mean absolute error", greater_is_better=False, xgboost="mae"),
+        Metric(name="rmse", title="root mean squared error", greater_is_better=False, xgboost="rmse"),
+        Metric(
+            name="r2",
+            title="share of the variance explained (R²)",
+            greater_is_better=True,
+            bounds=(-math.inf, 1),
+            chance=0.0,
+            xgboost="rmse",
+        ),
+        Metric(
+            name="poisson_deviance",
+            title="mean Poisson deviance",
+            greater_is_better=False,
+            xgboost="poisson-nloglik",
+        ),
+        Metric(name="pinball", title="mean pinball loss", greater_is_better=False, xgboost="mae"),
+        Metric(name="bias", title="mean error", greater_is_better=None, bounds=(-math.inf, math.inf)),
+        Metric(name="coverage", title="share of labels inside the interval", greater_is_better=None, bounds=(0, 1)),
+    )
+}
+"""Every metric by its name. A spec's gate and search, the reports and the pages use these names."""

@@ -35,6 +35,7 @@ def write(spec: PipelineSpec, compared: Comparison, decision: Decision, links: M
         slices=sorted(compared.slices, key=lambda row: -row.rows)[:SLICES],
         more_slices=max(0, len(compared.slices) - SLICES),
         bins=bins,
+        calibration=spec.problem.calibration_words,
         links={name: address for name, address in links.items() if address},
         days=f"{spec.gate.approval_days:g}",
     )

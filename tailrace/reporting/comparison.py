@@ -11,8 +11,9 @@ import numpy as np
 
 from tailrace.contracts import RunRecord
 from tailrace.lineage import pins, run_tags
-from tailrace.problems.metrics import METRICS, measure
-from tailrace.reporting.evaluation import Intervals, ScoredHoldout, calibration_bins, slice_table
+from tailrace.problems.metrics import METRICS
+from tailrace.reporting.evaluation import Intervals, ScoredHoldout, slice_table
+from tailrace.spec import PipelineSpec
 
 Bounds = tuple[float, float]
 
@@ -22,7 +23,7 @@ class ComparedMetric:
     """A metric on the holdout, with 95 % intervals; `difference` is challenger minus champion, in (low, high)."""
 
     metric: str
-    greater_is_better: bool
+    greater_is_better: bool | None
     challenger: float | None
     challenger_interval: Bounds | None
     champion: float | None = None
@@ -32,7 +33,7 @@ class ComparedMetric:
 
 @dataclass(frozen=True, kw_only=True)
 class Slice:
-    """The gate's metric on the rows with one value of a column; None if these rows all have the same class."""
+    """The gate's metric on the rows with one value of a column; None if it is not defined for them."""
 
     column: str
     value: str
@@ -43,7 +44,10 @@ class Slice:
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationBin:
-    """Rows whose score is in low..high: how many there are, their mean score, and the share of true labels."""
+    """Rows whose prediction is in low..high: how many, their mean prediction, and what was observed on average.
+
+    For a yes/no question these are the mean score and the share of true labels, whence the fields' names.
+    """
 
     model: str
     low: float
@@ -108,9 +112,10 @@ class Side:
 
 
 def compare(
-    challenger: Side, champion: Side | None, gate_metric: str, intervals: Mapping[str, Intervals]
+    spec: PipelineSpec, challenger: Side, champion: Side | None, intervals: Mapping[str, Intervals]
 ) -> Comparison:
     """Everything that differs, with numbers that were computed only once; `intervals` are those of both sides."""
+    gate_metric = spec.gate.metric
     return Comparison(
         pipeline=challenger.record.pipeline,
         version=challenger.version,
@@ -130,19 +135,22 @@ def compare(
 
 
 def _metrics(challenger: Side, champion: Side | None, intervals: Mapping[str, Intervals]) -> Iterator[ComparedMetric]:
-    ours = measure(challenger.holdout.labels, challenger.holdout.scores)
-    theirs = measure(champion.holdout.labels, champion.holdout.scores) if champion else {}
-    for metric, greater_is_better in METRICS.items():
-        found = intervals[metric]
+    ours, theirs = (_measured(side) if side else {} for side in (challenger, champion))
+    for name, value in ours.items():
+        found = intervals[name]
         yield ComparedMetric(
-            metric=metric,
-            greater_is_better=greater_is_better,
-            challenger=_known(ours[metric]),
+            metric=name,
+            greater_is_better=METRICS[name].greater_is_better,
+            challenger=_known(value),
             challenger_interval=_bounds(found.first),
-            champion=_known(theirs.get(metric)),
+            champion=_known(theirs.get(name)),
             champion_interval=_bounds(found.second),
             difference=_bounds(found.difference),
         )
+
+
+def _measured(side: Side) -> dict[str, float]:
+    return side.holdout.problem.measure(side.holdout.labels, side.holdout.scores)
 
 
 def _slices(challenger: Side, champion: Side | None, metric: str) -> Iterator[Slice]:
@@ -160,9 +168,12 @@ def _slices(challenger: Side, champion: Side | None, metric: str) -> Iterator[Sl
 
 
 def _calibration(model: str, side: Side) -> list[CalibrationBin]:
+    holdout = side.holdout
     return [
-        CalibrationBin(model=model, low=low, high=high, rows=rows, mean_score=mean, positive_rate=positive)
-        for low, high, rows, mean, positive in calibration_bins(side.holdout.labels, side.holdout.scores)
+        CalibrationBin(
+            model=model, low=one.low, high=one.high, rows=one.rows, mean_score=one.predicted, positive_rate=one.observed
+        )
+        for one in holdout.problem.calibration(holdout.labels, holdout.scores)
     ]
 
 

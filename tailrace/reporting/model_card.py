@@ -57,6 +57,7 @@ class ModelCard:
     limitations: Sequence[str]
     libraries: Mapping[str, str]
     slice_metric: str = ""
+    slice_heading: str = ""
     slices: Sequence[SliceRow] = field(default_factory=tuple)
 
 

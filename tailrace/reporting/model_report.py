@@ -12,7 +12,6 @@ from tailrace.champions.gate import Decision
 from tailrace.contracts import Model, RunRecord, Trial, not_trained
 from tailrace.lineage import run_tags
 from tailrace.lineage.libraries import installed_version
-from tailrace.problems.metrics import measure
 from tailrace.reporting.evaluation import Intervals, ScoredHoldout, slice_table, write_report
 from tailrace.reporting.model_card import Metric, ModelCard, write_model_card
 from tailrace.spec import PipelineSpec
@@ -34,6 +33,7 @@ class Judged:
     scores: np.ndarray
     champion: str | None
     champion_scores: np.ndarray | None
+    baseline: np.ndarray | None
     slices: Mapping[str, np.ndarray]
     decision: Decision
     trials: Sequence[Trial]
@@ -53,6 +53,7 @@ def write(folder: Path, judged: Judged) -> None:
         metric=judged.spec.gate.metric,
         challenger=challenger,
         champion=champion,
+        baselines=[] if judged.baseline is None else [_holdout(judged, judged.spec.gate.beat or "", judged.baseline)],
         interval=judged.intervals[judged.spec.gate.metric].difference,
         importance=judged.model.importance(),
         trials=judged.trials,
@@ -63,7 +64,7 @@ def write(folder: Path, judged: Judged) -> None:
 
 
 def _holdout(judged: Judged, name: str, scores: np.ndarray) -> ScoredHoldout:
-    return ScoredHoldout(name, judged.labels, scores, judged.slices)
+    return ScoredHoldout(name, judged.spec.problem, judged.labels, scores, judged.slices)
 
 
 def _facts(judged: Judged) -> dict[str, str]:
@@ -96,8 +97,7 @@ def _card(judged: Judged, challenger: ScoredHoldout) -> ModelCard:
         training_run=record.training_run,
         features={name: (kind, shares.get(name, "-")) for name, kind in spec.features.columns.items()},
         outputs={
-            spec.predictions.score: ("double", f"probability that {spec.outcome.label}: {spec.outcome.description}"),
-            spec.predictions.decision: ("boolean", f"the probability is {spec.predictions.threshold:g} or more"),
+            **spec.problem.output_words(spec.predictions, f"{spec.outcome.label}: {spec.outcome.description}"),
             "model_version": ("string", "the version that scored the row"),
         },
         input_format=(
@@ -113,7 +113,7 @@ def _card(judged: Judged, challenger: ScoredHoldout) -> ModelCard:
         pins=data.pins,
         metrics={
             name: Metric(value, *judged.intervals[name].first)
-            for name, value in measure(judged.labels, judged.scores).items()
+            for name, value in spec.problem.measure(judged.labels, judged.scores).items()
         },
         production_ready=judged.decision.verdict == "promote" and spec.gate.approval == "auto",
         reasons=[rule.sentence for rule in judged.decision.rules]
@@ -125,5 +125,6 @@ def _card(judged: Judged, challenger: ScoredHoldout) -> ModelCard:
         ],
         libraries={name: installed_version(name) for name in LIBRARIES},
         slice_metric=spec.gate.metric,
+        slice_heading=spec.problem.slice_heading,
         slices=slice_table(challenger, spec.gate.metric, list(judged.slices)),
     )

@@ -7,6 +7,7 @@ Each drawing function fills one `Axes`; `draw_all` decides which pictures are us
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,8 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from tailrace.contracts import Trial
+from tailrace.problems import Problem
+from tailrace.problems.metrics import METRICS
 
 ScoredRows = tuple[str, np.ndarray, np.ndarray]
 
@@ -48,6 +51,7 @@ class Picture:
 def draw_all(
     folder: Path,
     *,
+    problem: Problem,
     holdouts: Sequence[ScoredRows],
     metric: str,
     measured: Mapping[str, Mapping[str, float]],
@@ -64,21 +68,10 @@ def draw_all(
     def add(title: str, file: str, alt: str, draw: Callable[[Axes], None], *, height: float = 3.6) -> None:
         drawn.append(_save(folder, title=title, file=file, alt=alt, draw=draw, height=height))
 
-    values = ", ".join(f"{name} {measured[name]['roc_auc']:.3f}" for name in measured)
-    if _both_classes(challenger[1]):
-        add("ROC", "roc.png", f"ROC curves; areas: {values}.", lambda axes: roc(axes, holdouts))
-        add(
-            "Precision and recall",
-            "precision_recall.png",
-            "Precision against recall for each model.",
-            lambda axes: precision_recall(axes, holdouts),
-        )
-    add(
-        "Calibration",
-        "calibration.png",
-        "Observed share of positives against predicted probability, with a histogram of the scores.",
-        lambda axes: calibration(axes, holdouts),
-    )
+    for name in problem.pictures:
+        own = OWN[name]
+        if own.when(challenger[1]):
+            add(own.title, own.file, own.alt, functools.partial(own.draw, problem=problem, holdouts=holdouts))
     if champion:
         add(
             "Champion against challenger",
@@ -115,7 +108,7 @@ def draw_all(
     return drawn
 
 
-def roc(axes: Axes, holdouts: Sequence[ScoredRows]) -> None:
+def roc(axes: Axes, problem: Problem, holdouts: Sequence[ScoredRows]) -> None:
     for (name, labels, scores), color in zip(holdouts, _colors(len(holdouts)), strict=True):
         false, true, _ = roc_curve(labels, scores)
         axes.plot(*_thinned(false, true), color=color, label=_short(name))
@@ -124,7 +117,7 @@ def roc(axes: Axes, holdouts: Sequence[ScoredRows]) -> None:
     _legend(axes)
 
 
-def precision_recall(axes: Axes, holdouts: Sequence[ScoredRows]) -> None:
+def precision_recall(axes: Axes, problem: Problem, holdouts: Sequence[ScoredRows]) -> None:
     for (name, labels, scores), color in zip(holdouts, _colors(len(holdouts)), strict=True):
         precision, recall, _ = precision_recall_curve(labels, scores)
         axes.plot(*_thinned(recall, precision), color=color, label=_short(name), drawstyle="steps-post")
@@ -133,7 +126,7 @@ def precision_recall(axes: Axes, holdouts: Sequence[ScoredRows]) -> None:
     _legend(axes)
 
 
-def calibration(axes: Axes, holdouts: Sequence[ScoredRows]) -> None:
+def calibration(axes: Axes, problem: Problem, holdouts: Sequence[ScoredRows]) -> None:
     for (name, labels, scores), color in zip(holdouts, _colors(len(holdouts)), strict=True):
         observed, predicted = calibration_curve(labels, scores, n_bins=CALIBRATION_BINS)
         axes.plot(predicted, observed, color=color, marker="o", markersize=3.5, label=_short(name))
@@ -148,7 +141,7 @@ def calibration(axes: Axes, holdouts: Sequence[ScoredRows]) -> None:
 
 
 def comparison(axes: Axes, names: Sequence[str], measured: Mapping[str, Mapping[str, float]]) -> None:
-    metrics = [name for name in ("roc_auc", "pr_auc", "log_loss", "brier") if name in measured[names[0]]]
+    metrics = [name for name in METRICS if name in measured[names[0]]]
     positions = np.arange(len(metrics))
     width = 0.8 / len(names)
     for index, (name, color) in enumerate(zip(names, COLORS, strict=False)):
@@ -233,8 +226,8 @@ def _legend_below(axes: Axes) -> None:
 
 
 def _direction(metric: str) -> str:
-    better = {"log_loss": "lower", "brier": "lower"}.get(metric, "higher")
-    return f"{metric}\n({better} is better)"
+    direction = METRICS[metric].direction
+    return f"{metric}\n({direction})" if direction else metric
 
 
 def _height(lines: int) -> float:
@@ -261,3 +254,43 @@ def _thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _both_classes(labels: np.ndarray) -> bool:
     return 0 < int(labels.sum()) < len(labels)
+
+
+def _always(labels: np.ndarray) -> bool:
+    return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnPicture:
+    """A picture that only some problem kinds have; it is drawn `when` the holdout's labels allow it."""
+
+    title: str
+    file: str
+    alt: str
+    draw: Callable[..., None]
+    when: Callable[[np.ndarray], bool] = _always
+
+
+OWN: Mapping[str, OwnPicture] = {
+    "roc": OwnPicture(
+        title="ROC",
+        file="roc.png",
+        alt="True positive rate against false positive rate for each model.",
+        draw=roc,
+        when=_both_classes,
+    ),
+    "precision_recall": OwnPicture(
+        title="Precision and recall",
+        file="precision_recall.png",
+        alt="Precision against recall for each model.",
+        draw=precision_recall,
+        when=_both_classes,
+    ),
+    "calibration": OwnPicture(
+        title="Calibration",
+        file="calibration.png",
+        alt="What was observed against the predicted probability, with a histogram of the scores.",
+        draw=calibration,
+    ),
+}
+"""By the names in `Problem.pictures`."""

@@ -54,9 +54,9 @@ def _key(spec: PipelineSpec, row: Mapping[str, Any], separator: str) -> str:
     return separator.join(str(row[column]) for column in spec.features.key)
 
 
-def one_class(spec: PipelineSpec, rows: int, part: str) -> TrainingFailed:
-    """All rows to learn from, or to compare trials on, have the same label."""
+def unlearnable(spec: PipelineSpec, rows: int, part: str, why: str) -> TrainingFailed:
+    """The rows to learn from, or to compare trials on, teach nothing; `why` is what `Problem.unlearnable` says."""
     return TrainingFailed(
-        f"{spec.name}: the {rows} {part} rows have only one class of {spec.outcome.label!r}; "
+        f"{spec.name}: the {rows} {part} rows {why} of {spec.outcome.label!r}; "
         "train on a longer window, or as of a day with more known outcomes."
     )

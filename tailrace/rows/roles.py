@@ -55,12 +55,9 @@ def check_joinable(spec: PipelineSpec, features: pa.Table, outcomes: pa.Table) -
 
 
 def labels(spec: PipelineSpec, where: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The labels as booleans, null if the outcome is unknown. Only here do 0 and 1 become false and true.
-
-    Raises ContractBroken.
-    """
+    """The labels as `Problem.encoded` gives them, null if the outcome is unknown. Raises ContractBroken."""
     _raise(f"{spec.name}: labels of the lake cannot be used.", list(_label_problems(spec, where, column)))
-    return column.cast(pa.bool_())
+    return spec.problem.encoded(column)
 
 
 def as_text(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
@@ -247,21 +244,18 @@ def _moments(
 def _label_problems(
     spec: PipelineSpec, where: str, column: pa.ChunkedArray, rows: pa.Table | None = None
 ) -> Iterator[ContractBroken]:
-    rule = "a label is a boolean, or 0 or 1 as an integer, and null while the outcome is unknown"
-    name = spec.outcome.label
-    if pa.types.is_boolean(column.type):
+    name, problem = spec.outcome.label, spec.problem
+    wrong = problem.wrong_labels(column)
+    if wrong is None:
         return
-    if not pa.types.is_integer(column.type):
-        yield ContractBroken(f"{where}: label {name!r} is {column.type}; {rule}. Cast it in dbt, such as {name} = 1.")
+    if wrong.rows is None:
+        yield ContractBroken(f"{where}: label {name!r} is {wrong.what}; {problem.label_rule}. Cast it in dbt.")
         return
-    wrong = pc.and_(pc.is_valid(column), pc.invert(pc.is_in(column, pa.array([0, 1], column.type))))
-    if pc.any(wrong).as_py():
-        found = sorted(pc.unique(column.filter(wrong)).to_pylist())
-        shown = ", ".join(map(str, found[: refusals.EXAMPLES]))
-        example = _example(rows, wrong, spec.features.key) if rows is not None else ""
-        yield ContractBroken(
-            f"{where}: label {name!r} is {shown} in {_rows(wrong)}{example}; {rule}. Correct it in dbt."
-        )
+    example = _example(rows, wrong.rows, spec.features.key) if rows is not None else ""
+    yield ContractBroken(
+        f"{where}: label {name!r} is {wrong.what} in {_rows(wrong.rows)}{example}; {problem.label_rule}. "
+        "Correct it in dbt."
+    )
 
 
 def _numbers(spec: PipelineSpec, where: str, rows: pa.Table) -> Iterator[ContractBroken]:

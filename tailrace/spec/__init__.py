@@ -5,8 +5,7 @@ runs, `policies` what is demanded of models and predictions, `pipeline` the whol
 """
 
 from tailrace.spec.columns import LABEL, Features, Outcome
-from tailrace.spec.estimators import XGBOOST_METRICS
-from tailrace.spec.pipeline import PipelineSpec, problems_of, zone
+from tailrace.spec.pipeline import PipelineSpec, content_of, problems_of, zone
 from tailrace.spec.policies import Audit, Gate, Monitor, Predictions
 from tailrace.spec.schedule import Schedule
 from tailrace.spec.training import (
@@ -25,7 +24,6 @@ __all__ = [
     "LABEL",
     "MOST_DAYS",
     "MOST_TRIALS",
-    "XGBOOST_METRICS",
     "Audit",
     "Candidate",
     "Choice",
@@ -41,6 +39,7 @@ __all__ = [
     "Schedule",
     "SearchBudget",
     "Window",
+    "content_of",
     "problems_of",
     "zone",
 ]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tailrace.errors import did_you_mean
-from tailrace.spec.checks import by_case
+from tailrace.problems import Problem
+from tailrace.problems.binary import Binary
+from tailrace.spec.checks import LATER, by_case
 
 COLUMN_KINDS = ("numeric", "categorical", "text")
 LABEL = "__label"
@@ -56,8 +58,10 @@ class Features:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The columns of `<pipeline>_outcomes`: the boolean label, and when it became known.
+    """The columns of `<pipeline>_outcomes`: the label, and when it became known.
 
+    `problem` is the kind of question: `Binary()` (is the label true?), `Multiclass(classes)` (which class is it?) or
+    `Regression()` (how much is it?).
     `lag_days`: outcomes of a day are known at the cutoff so many days later, most of them at least;
     the training window ends that many days before the day of training.
     """
@@ -66,3 +70,4 @@ class Outcome:
     known_at: str = "known_at"
     description: str = ""
     lag_days: int = 1
+    problem: Problem = field(default=Binary(), metadata=LATER)

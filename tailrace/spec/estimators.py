@@ -12,29 +12,19 @@ from typing import Any
 
 from tailrace import extras
 from tailrace.errors import did_you_mean
-from tailrace.spec.training import Candidate
+from tailrace.problems import Problem
+from tailrace.spec.training import Candidate, SearchBudget
 
 ESTIMATOR_PACKAGES = ("sklearn.", "xgboost.", "pyspark.")
 CLUSTER_PACKAGES = ("xgboost.spark.", "pyspark.")
-CLUSTER_ESTIMATORS = (
-    "xgboost.spark.SparkXGBClassifier",
-    "pyspark.ml.classification.LogisticRegression",
-    "pyspark.ml.classification.RandomForestClassifier",
-    "pyspark.ml.classification.GBTClassifier",
-)
-"""What can train on a cluster's executors together; its models score without Spark."""
-
 OWN_PARAMETERS = re.compile(
     r".*(Col|_col|_cols)|family|feature_names|feature_types|missing|objective|early_stopping_rounds|.*repartition.*"
 )
 """Parameters of those that Tailrace sets: what they read and predict, and how rows are dealt out."""
 
-XGBOOST_METRICS = {"log_loss": "logloss", "roc_auc": "auc", "pr_auc": "aucpr", "brier": "rmse"}
-"""XGBoost's names for the metrics of a search."""
-
 XGBOOST_SETS: Mapping[str, tuple[object, str]] = {
-    "objective": ("binary:logistic", "the predictions are probabilities"),
-    "eval_metric": (XGBOOST_METRICS, "search.metric says what trials are compared by"),
+    "eval_metric": (None, "search.metric says what trials are compared by"),
+    "num_class": (None, "outcome.problem says which classes there are"),
     "missing": (math.nan, "nulls are what is missing; make such values null in dbt"),
     "enable_categorical": (True, "features.columns says which columns are categories"),
     "feature_types": (None, "features.columns says which columns are categories"),
@@ -46,18 +36,19 @@ XGBOOST_SETS: Mapping[str, tuple[object, str]] = {
 """Parameters of XGBoost that Tailrace sets, with what they are and why: others would be recorded and not in force."""
 
 
-def estimator_problems(candidates: tuple[Candidate, ...], metric: str) -> Iterator[str]:
+def estimator_problems(candidates: tuple[Candidate, ...], search: SearchBudget, problem: Problem) -> Iterator[str]:
     """A sentence for each estimator that cannot train, and for each parameter that it does not have or Tailrace sets.
 
     Imports the estimators' libraries, which takes seconds.
     """
+    metric = problem.xgboost_metric(search.metric) if search.metric in problem.metrics else None
     for candidate in candidates:
         where = candidate.where
         if not candidate.estimator.startswith(ESTIMATOR_PACKAGES):
             yield f"{where}.estimator {candidate.estimator!r} is not of scikit-learn, XGBoost or Spark."
             continue
         if candidate.estimator.startswith(CLUSTER_PACKAGES):
-            yield from _cluster_estimator(where, candidate, metric)
+            yield from _cluster_estimator(where, candidate, problem, metric)
             continue
         module_name, _, class_name = candidate.estimator.rpartition(".")
         try:
@@ -72,21 +63,35 @@ def estimator_problems(candidates: tuple[Candidate, ...], metric: str) -> Iterat
                 f"{where}.estimator: {module_name} has no estimator {class_name!r}.{did_you_mean(class_name, classes)}"
             )
             continue
-        if not hasattr(estimator, "predict_proba"):
-            yield f"{where}.estimator: {class_name} gives no probabilities; use a classifier with predict_proba."
+        if wrong := _unfit(estimator, problem):
+            yield f"{where}.estimator: {class_name} {wrong}."
             continue
         known = set(inspect.signature(estimator).parameters) | set(_parameters(estimator, candidate))
         yield from _unknown_parameters(where, candidate, known)
         if candidate.estimator.startswith("xgboost."):
-            yield from _not_in_force(where, candidate, metric, known)
+            yield from _not_in_force(candidate, problem, metric, known)
 
 
-def _cluster_estimator(where: str, candidate: Candidate, metric: str) -> Iterator[str]:
+def _unfit(estimator: Any, problem: Problem) -> str:
+    """Why the class cannot answer the question, as the rest of a sentence; empty if it can."""
+    from sklearn.base import ClassifierMixin, RegressorMixin
+
+    mixin = {"classifier": ClassifierMixin, "regressor": RegressorMixin}[problem.estimators]
+    if not issubclass(estimator, mixin):
+        return f"is no {problem.estimators}, and outcome.problem is {type(problem).__name__}; use one"
+    if problem.estimators == "classifier" and not hasattr(estimator, "predict_proba"):
+        return "gives no probabilities; use a classifier with predict_proba"
+    return ""
+
+
+def _cluster_estimator(where: str, candidate: Candidate, problem: Problem, metric: str | None) -> Iterator[str]:
     """The class is looked at, never made: making one takes a JVM."""
-    if candidate.estimator not in CLUSTER_ESTIMATORS:
+    known_estimators = problem.spark_estimators
+    if candidate.estimator not in known_estimators:
         yield (
-            f"{where}.estimator {candidate.estimator!r} is none of those that train on a cluster: "
-            f"{', '.join(CLUSTER_ESTIMATORS)}.{did_you_mean(candidate.estimator, CLUSTER_ESTIMATORS)}"
+            f"{where}.estimator {candidate.estimator!r} is none of those that train on a cluster for outcome.problem "
+            f"{type(problem).__name__}: {', '.join(known_estimators)}."
+            f"{did_you_mean(candidate.estimator, known_estimators)}"
         )
         return
     if sentence := extras.absent(f"{where}.estimator {candidate.estimator!r}", "pyspark"):
@@ -100,7 +105,7 @@ def _cluster_estimator(where: str, candidate: Candidate, metric: str) -> Iterato
     known = {name for name in known if not OWN_PARAMETERS.fullmatch(name)}
     yield from _unknown_parameters(where, candidate, known)
     if candidate.estimator.startswith("xgboost."):
-        yield from _not_in_force(where, candidate, metric, known)
+        yield from _not_in_force(candidate, problem, metric, known)
 
 
 def _unknown_parameters(where: str, candidate: Candidate, known: set[str]) -> Iterator[str]:
@@ -110,16 +115,32 @@ def _unknown_parameters(where: str, candidate: Candidate, known: set[str]) -> It
             yield f"{where}.{part}: {class_name} has no parameter {parameter!r}.{did_you_mean(parameter, known)}"
 
 
-def _not_in_force(where: str, candidate: Candidate, metric: str, known: set[str]) -> Iterator[str]:
+def _not_in_force(candidate: Candidate, problem: Problem, metric: str | None, known: set[str]) -> Iterator[str]:
     """Parameters of the estimator that Tailrace would override in silence."""
-    for parameter in sorted(set(XGBOOST_SETS) & known & {*candidate.parameters, *candidate.search}):
+    where, given = candidate.where, {*candidate.parameters, *candidate.search}
+    for parameter in sorted(set(XGBOOST_SETS) & (known | {"num_class"}) & given):
         value, reason = XGBOOST_SETS[parameter]
-        if value is XGBOOST_METRICS:
-            value = XGBOOST_METRICS.get(metric)
+        value = metric if parameter == "eval_metric" else value
         if parameter in candidate.search or repr(candidate.parameters[parameter]) != repr(value):
             part = "search" if parameter in candidate.search else "parameters"
             instead = "" if value is None else f" to {value!r}"
             yield f"{where}.{part}: Tailrace sets {parameter!r}{instead} ({reason}); leave it out."
+    yield from _objective(candidate, problem)
+
+
+def _objective(candidate: Candidate, problem: Problem) -> Iterator[str]:
+    where = candidate.where
+    if "objective" in candidate.search:
+        yield f"{where}.search has 'objective'; name a candidate for each objective, so that the winner's is plain."
+    objective, allowed = (
+        candidate.parameters.get("objective", problem.xgboost_objectives[0]),
+        problem.xgboost_objectives,
+    )
+    if objective not in allowed:
+        yield (
+            f"{where}.parameters: objective is {objective!r}; for outcome.problem {problem!r} it is one of "
+            f"{', '.join(allowed)}, by default the first."
+        )
 
 
 def _parameters(estimator: Any, candidate: Candidate) -> list[str]:

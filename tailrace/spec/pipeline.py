@@ -10,10 +10,12 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
 from zoneinfo import ZoneInfo
 
-from tailrace.spec.checks import by_case
+from tailrace.problems import Problem
+from tailrace.spec.checks import LATER, by_case
 from tailrace.spec.columns import RESERVED, Features, Outcome
 from tailrace.spec.estimators import estimator_problems
 from tailrace.spec.field_types import wrong_fields
@@ -45,6 +47,20 @@ class PipelineSpec:
     audit: Audit = Audit()
     monitor: Monitor = Monitor()
 
+    def __post_init__(self) -> None:
+        """Fill in the problem's own metrics. Fields of a wrong type stay: `problems_of` says so."""
+        if not (isinstance(self.outcome, Outcome) and isinstance(self.outcome.problem, Problem)):
+            return
+        if isinstance(self.gate, Gate):
+            object.__setattr__(self, "gate", self.gate.completed(self.problem))
+        if isinstance(self.search, SearchBudget) and not self.search.metric:
+            object.__setattr__(self, "search", replace(self.search, metric=self.problem.search_metric))
+
+    @property
+    def problem(self) -> Problem:
+        """The kind of question."""
+        return self.outcome.problem
+
     @property
     def features_table(self) -> str:
         return f"features/{self.name}"
@@ -63,7 +79,19 @@ class PipelineSpec:
 
     def digest(self) -> str:
         """SHA-256 of everything the spec says."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True, default=described).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(content_of(self), sort_keys=True, default=described).encode()).hexdigest()
+
+
+def content_of(value: Any) -> Any:
+    """What a part of a spec says, as dicts and lists for JSON."""
+    if isinstance(value, Problem):
+        return value.described()
+    if is_dataclass(value):
+        held = [(each, getattr(value, each.name)) for each in fields(value)]
+        return {each.name: content_of(it) for each, it in held if not (each.metadata == LATER and it == each.default)}
+    if isinstance(value, Mapping):
+        return {name: content_of(it) for name, it in value.items()}
+    return [content_of(it) for it in value] if isinstance(value, list | tuple) else value
 
 
 def problems_of(spec: PipelineSpec, *, estimators: bool = True) -> list[str]:
@@ -100,13 +128,14 @@ def _columns(spec: PipelineSpec) -> Iterator[str]:
     features, outcome, predictions = spec.features, spec.outcome, spec.predictions
     key = [("features.key", name) for name in dict.fromkeys(features.key)]
     event_time, label = ("features.event_time", features.event_time), ("outcome.label", outcome.label)
-    score, decision = ("predictions.score", predictions.score), ("predictions.decision", predictions.decision)
+    published = spec.problem.published_names(predictions)
+    needed = spec.problem.needed_columns(predictions)
     own = [("", name) for name in sorted(RESERVED)]
     tables = {
         "features": [*own, *key, event_time, ("features.known_at", features.known_at)],
         "outcomes": [*own, *key, ("outcome.known_at", outcome.known_at), label],
-        "predictions": [*own, ("", "model_version"), *key, event_time, score, decision],
-        "predictions with their outcomes": [*key, score, label],
+        "predictions": [*own, ("", "model_version"), *key, event_time, *published],
+        "predictions with their outcomes": [*key, *(each for each in published if each[1] in needed), label],
     }
     said = set()
     for table, columns in tables.items():
@@ -133,7 +162,7 @@ def _shared(where: str, name: str, other: str, table: str) -> str:
 
 
 def _estimators(spec: PipelineSpec) -> Iterator[str]:
-    return estimator_problems(spec.candidates, spec.search.metric)
+    return estimator_problems(spec.candidates, spec.search, spec.problem)
 
 
 _CHECKS: Mapping[Callable[[PipelineSpec], Iterator[str]], tuple[str, ...]] = {
@@ -141,13 +170,14 @@ _CHECKS: Mapping[Callable[[PipelineSpec], Iterator[str]], tuple[str, ...]] = {
     lambda spec: spec.features.problems(spec.outcome): ("features", "outcome"),
     _columns: ("features", "outcome", "predictions"),
     lambda spec: spec.window.problems(spec.outcome): ("window", "outcome"),
-    lambda spec: spec.search.problems(): ("search",),
-    lambda spec: spec.gate.problems(spec.features): ("gate", "features"),
+    lambda spec: spec.problem.problems(): ("outcome",),
+    lambda spec: spec.search.problems(spec.problem): ("search", "outcome"),
+    lambda spec: spec.gate.problems(spec.features, spec.problem): ("gate", "features", "outcome"),
     lambda spec: spec.schedule.problems(): ("schedule",),
-    lambda spec: spec.predictions.problems(): ("predictions",),
+    lambda spec: spec.problem.publication_problems(spec.predictions): ("predictions", "outcome"),
     lambda spec: spec.audit.problems(): ("audit",),
     lambda spec: spec.monitor.problems(): ("monitor",),
     lambda spec: candidate_problems(spec.candidates, spec.features): ("candidates", "features"),
-    _estimators: ("candidates", "search"),
+    _estimators: ("candidates", "search", "outcome"),
 }
 """Each check with the fields that it reads."""

@@ -5,16 +5,17 @@ Each policy lists its own problems.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from tailrace.errors import did_you_mean
-from tailrace.spec.checks import one_of, share
+from tailrace.problems import Problem
+from tailrace.problems.metrics import METRICS, Metric
+from tailrace.spec.checks import LATER, one_of, share
 from tailrace.spec.columns import Features
 
-GATE_METRICS = ("roc_auc", "pr_auc", "log_loss", "brier")
-PROBABILITY_METRICS = ("roc_auc", "pr_auc", "brier")
 APPROVALS = ("auto", "human")
 
 
@@ -22,35 +23,68 @@ APPROVALS = ("auto", "human")
 class Gate:
     """When a challenger replaces the champion.
 
-    It must reach `floor` on the holdout, beat the champion's metric by `margin`, and fall below
-    the champion by at most `slice_tolerance` on every value of `slices` with `slice_rows` rows or more.
+    On the holdout its `metric` must be at least `floor`, or at most `ceiling` if lower is better, better than the
+    baseline `beat`, and better than the champion's by `margin`. It may be worse than the champion's by at most
+    `slice_tolerance` on every value of `slices` with `slice_rows` rows or more.
     With `approval` "human" a person then decides; whom nobody answers for `approval_days` days is rejected.
+
+    `metric` is by default the problem's own, such as roc_auc for `Binary`. A limit is needed unless `beat` is given; it
+    is by default the value of a model that has learned nothing, for a metric that has one (0.5 for roc_auc).
     """
 
-    metric: str = "roc_auc"
-    floor: float = 0.5
+    metric: str = ""
+    floor: float | None = None
     margin: float = 0.0
     slices: tuple[str, ...] = ()
     slice_tolerance: float = 0.05
     slice_rows: int = 200
     approval: Literal["auto", "human"] = "auto"
     approval_days: float = 3
+    ceiling: float | None = field(default=None, metadata=LATER)
+    beat: str | None = field(default=None, metadata=LATER)
 
-    def problems(self, features: Features) -> Iterator[str]:
+    def completed(self, problem: Problem) -> Gate:
+        """With the problem's own metric and its usual limit, where the spec says nothing of them."""
+        name = self.metric or problem.gate_metric
+        chance = METRICS[name].chance if name in METRICS else None
+        if chance is None or (self.floor, self.ceiling, self.beat) != (None, None, None):
+            return replace(self, metric=name)
+        return replace(self, metric=name, floor=chance)
+
+    def problems(self, features: Features, problem: Problem) -> Iterator[str]:
         """A sentence for each thing that is wrong."""
-        yield from one_of("gate.metric", self.metric, GATE_METRICS)
+        yield from one_of("gate.metric", self.metric, problem.metrics)
         yield from one_of("gate.approval", self.approval, APPROVALS)
-        if self.metric in PROBABILITY_METRICS:
-            yield from share("gate.floor", self.floor)
-            yield from share("gate.margin", self.margin)
-            yield from share("gate.slice_tolerance", self.slice_tolerance)
-        elif min(self.floor, self.margin, self.slice_tolerance) < 0:
-            yield "gate.floor, gate.margin and gate.slice_tolerance must not be negative."
+        if self.metric in problem.metrics:
+            yield from self._limits(METRICS[self.metric])
+        if self.beat is not None:
+            yield from problem.baseline_problems(self.beat, features.columns)
         if not 0 < self.approval_days <= 365:
             yield f"gate.approval_days is {self.approval_days}; it must be more than 0 days, and at most 365."
         if self.slice_rows < 1:
             yield f"gate.slice_rows is {self.slice_rows}; at least 1 is needed."
         yield from self._slices(features.columns)
+
+    def _limits(self, metric: Metric) -> Iterator[str]:
+        low, high = metric.bounds
+        if self.floor is not None and not metric.greater_is_better:
+            yield f"gate.floor is {self.floor}, but lower is better for {metric.name}; say gate.ceiling instead."
+        if self.ceiling is not None and metric.greater_is_better:
+            yield f"gate.ceiling is {self.ceiling}, but higher is better for {metric.name}; say gate.floor instead."
+        if (self.floor, self.ceiling, self.beat) == (None, None, None):
+            limit = "floor" if metric.greater_is_better else "ceiling"
+            yield (
+                f"gate has no limit for {metric.name}, so any first model would become champion; give gate.{limit} or "
+                "gate.beat."
+            )
+        for name, given in (("floor", self.floor), ("ceiling", self.ceiling)):
+            if given is not None and not low <= given <= high:
+                yield f"gate.{name} is {given}; {metric.name} is always {_between(low, high)}."
+        for name, step in (("margin", self.margin), ("slice_tolerance", self.slice_tolerance)):
+            if math.isfinite(high - low):
+                yield from share(f"gate.{name}", step)
+            elif step < 0:
+                yield f"gate.{name} is {step}; it must not be negative."
 
     def _slices(self, kinds: Mapping[str, str]) -> Iterator[str]:
         for column in self.slices:
@@ -61,17 +95,24 @@ class Gate:
                 yield f"gate.slices has {column!r}, which is {kind}; only categorical features have values to slice by."
 
 
+def _between(low: float, high: float) -> str:
+    if math.isinf(low):
+        return f"{high:g} or less"
+    return f"{low:g} or more" if math.isinf(high) else f"between {low:g} and {high:g}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """The columns that are published, besides key, event time and model version."""
+    """The columns that are published, besides key, event time and model version.
+
+    `score` is the probability or the number that is predicted. `decision` is whether the probability is `threshold` or
+    more, or the predicted class. Several classes, and the ends of an interval, have columns named after the score:
+    `<score>_<class>`, `<score>_low`, `<score>_high`.
+    """
 
     score: str = "score"
     decision: str = "decision"
     threshold: float = 0.5
-
-    def problems(self) -> Iterator[str]:
-        """A sentence for each thing that is wrong with the threshold; names are judged among all columns."""
-        yield from share("predictions.threshold", self.threshold)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tailrace.problems import Problem
 from tailrace.spec.checks import at_most, one_of
 from tailrace.spec.columns import Features, Outcome
 from tailrace.spec.parameters import unrecordable
-from tailrace.spec.policies import GATE_METRICS
 
 MOST_DAYS = 36_525
 """A hundred years: further back no calendar goes."""
@@ -123,13 +123,16 @@ def candidate_problems(candidates: tuple[Candidate, ...], features: Features) ->
 
 @dataclass(frozen=True, kw_only=True)
 class SearchBudget:
-    """How long to search: trials over all candidates, and seconds after which none is started."""
+    """How long to search: trials over all candidates, and seconds after which none is started.
+
+    Trials are compared by `metric`, by default the problem's own: log_loss for `Binary`.
+    """
 
     trials: int = 20
     seconds: int = 3600
-    metric: str = "log_loss"
+    metric: str = ""
 
-    def problems(self) -> Iterator[str]:
+    def problems(self, problem: Problem) -> Iterator[str]:
         """A sentence for each thing that is wrong."""
         if self.trials < 1:
             yield f"search.trials is {self.trials}; at least 1 is needed."
@@ -137,7 +140,7 @@ class SearchBudget:
             yield f"search.seconds is {self.seconds}; at least 1 is needed."
         yield from at_most("search.trials", self.trials, MOST_TRIALS)
         yield from at_most("search.seconds", self.seconds, MOST_SECONDS)
-        yield from one_of("search.metric", self.metric, GATE_METRICS)
+        yield from one_of("search.metric", self.metric, problem.metrics)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,12 +8,13 @@ import tempfile
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from tailrace.contracts import Staged, Verdict
 from tailrace.errors import AuditFailed
 from tailrace.lineage import pins
-from tailrace.problems.metrics import Distribution, population_stability_index
+from tailrace.problems.distributions import Distribution, population_stability_index
 from tailrace.spec import PipelineSpec
 from tailrace.validation import describe_failures
 from tailrace.work import Work
@@ -86,13 +87,13 @@ def _null_share(staged: Staged, nulls: int) -> float:
 
 
 def _scores(work: Work, staged: Staged) -> tuple[int, np.ndarray]:
-    """How many scores are null or NaN, and the others: 8 bytes a row in memory."""
+    """How many scores are null or NaN, and the numbers that drift is told by: 8 bytes a row in memory."""
+    problem, columns = work.spec.problem, work.spec.predictions
     nulls, parts = 0, [np.empty(0)]
     for batch in work.services.lake.read_staged(staged):
-        column = batch.column(work.spec.predictions.score)
-        usable = pc.fill_null(pc.invert(pc.is_nan(column)), False)
-        nulls += batch.num_rows - pc.sum(usable).as_py() if batch.num_rows else 0
-        parts.append(column.filter(usable).to_numpy(zero_copy_only=False))
+        rows = pa.Table.from_batches([batch])
+        nulls += pc.sum(pc.is_null(rows[columns.score], nan_is_null=True)).as_py() or 0
+        parts.append(problem.drift_values(rows[problem.drift_column(columns)]))
     return nulls, np.concatenate(parts)
 
 
@@ -166,7 +167,7 @@ def _beyond_limits(
         problems.append(f"{staged.rows} predictions for {due} feature rows: some are there twice.")
     if psi is not None and audit.max_psi is not None and not psi <= audit.max_psi:
         problems.append(
-            f"scores moved away from the training holdout's: population stability index {psi:.2f}, "
+            f"predictions moved away from the training holdout's: population stability index {psi:.2f}, "
             f"at most {audit.max_psi:g} is accepted."
         )
     return problems

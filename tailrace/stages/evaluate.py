@@ -14,16 +14,17 @@ import numpy as np
 from tailrace.champions import gate, model_versions, promotions
 from tailrace.champions.gate import Decision
 from tailrace.contracts import Model, Services, Trial
+from tailrace.engines.encoding import to_numpy
+from tailrace.engines.signatures import predictions
 from tailrace.errors import UnknownName
 from tailrace.lineage import identity, pins, run_tags
 from tailrace.lineage.identity import Identity
-from tailrace.problems.metrics import measure
 from tailrace.reporting import comparison, model_report
 from tailrace.reporting.comparison import Comparison, Side
 from tailrace.reporting.evaluation import ScoredHoldout, bootstrap_intervals
 from tailrace.reporting.model_report import Judged
 from tailrace.spec import PipelineSpec
-from tailrace.stages.train import TRIALS, holdout_labels, predict
+from tailrace.stages.train import TRIALS, holdout_labels
 from tailrace.training import training_set
 from tailrace.training.training_set import TrainingSet
 from tailrace.work import Work
@@ -62,21 +63,26 @@ def run(work: Work, training_run: str) -> Evaluated:
     both = _with_features_of(work, champion) if champion else spec
     data = training_set.load(services.lake, services.engine, both, day, pins=pins.from_tags(record.tags))
     labels = holdout_labels(data)
-    scores = predict(challenger, data.holdout)
-    champion_scores = predict(champion, data.holdout) if champion else None
+    scores = predictions(challenger, data.holdout)
+    champion_scores = predictions(champion, data.holdout) if champion else None
     slices = _slices(spec, data)
-    decision = gate.decide(spec.gate, labels, challenger=scores, champion=champion_scores, slices=slices)
+    baseline = _baseline(spec, data)
+    compared_by = gate.Scores(
+        problem=spec.problem, labels=labels, challenger=scores, champion=champion_scores, baseline=baseline
+    )
+    decision = gate.decide(spec.gate, compared_by, slices)
     if gone:
         decision = gate.left_to_a_person(decision, f"{gone} {_by_hand(spec, training_run)}")
-    intervals = bootstrap_intervals(labels, scores, champion_scores, seed=int(record.tags[run_tags.INPUT + "seed"]))
-    metrics = measure(labels, scores)
-    champion_metrics = measure(labels, champion_scores) if champion_scores is not None else None
+    seed = int(record.tags[run_tags.INPUT + "seed"])
+    intervals = bootstrap_intervals(spec.problem, labels, scores, champion_scores, seed=seed)
+    metrics = spec.problem.measure(labels, scores)
+    champion_metrics = spec.problem.measure(labels, champion_scores) if champion_scores is not None else None
     theirs = None
     if champion_version is not None and champion is not None and champion_scores is not None:
-        holdout = ScoredHoldout("champion", labels, champion_scores, slices)
+        holdout = ScoredHoldout("champion", spec.problem, labels, champion_scores, slices)
         theirs = _side(work, champion_version, champion, holdout)
-    ours = _side(work, version, challenger, ScoredHoldout("challenger", labels, scores, slices))
-    compared = comparison.compare(ours, theirs, spec.gate.metric, intervals)
+    ours = _side(work, version, challenger, ScoredHoldout("challenger", spec.problem, labels, scores, slices))
+    compared = comparison.compare(spec, ours, theirs, intervals)
     with tempfile.TemporaryDirectory(prefix="tailrace-evaluate-") as scratch:
         folder = Path(scratch)
         (folder / DECISION).write_text(decision.to_json())
@@ -91,6 +97,7 @@ def run(work: Work, training_run: str) -> Evaluated:
             scores=scores,
             champion=champion_version,
             champion_scores=champion_scores,
+            baseline=baseline,
             slices=slices,
             decision=decision,
             trials=_trials(services, training_run),
@@ -177,6 +184,13 @@ def _slices(spec: PipelineSpec, data: TrainingSet) -> dict[str, np.ndarray]:
         column: np.asarray(data.holdout[column].cast("string").fill_null("(none)").to_pylist(), dtype=str)
         for column in columns
     }
+
+
+def _baseline(spec: PipelineSpec, data: TrainingSet) -> np.ndarray | None:
+    """The predictions of the baseline that the gate names for the holdout."""
+    if spec.gate.beat is None:
+        return None
+    return spec.problem.baseline(spec.gate.beat, to_numpy(data.learning.labels()), data.holdout)
 
 
 def _trials(services: Services, training_run: str) -> list[Trial]:

@@ -20,7 +20,7 @@ from tailrace.errors import ModelGone, UpstreamMissing
 from tailrace.lineage import provenance, run_tags
 from tailrace.monitoring import performance, references
 from tailrace.monitoring.references import References
-from tailrace.problems.metrics import Distribution, measure, population_stability_index
+from tailrace.problems.distributions import Distribution, population_stability_index
 from tailrace.spec import Monitor, PipelineSpec
 from tailrace.work import Work
 
@@ -31,11 +31,9 @@ SCHEMA = pa.schema(
         pa.field("model_version", pa.string()),
         pa.field("rows", pa.int64()),
         pa.field("known_outcomes", pa.int64()),
-        pa.field("base_rate", pa.float64()),
+        pa.field("mean_label", pa.float64()),
         pa.field("mean_score", pa.float64()),
-        pa.field("roc_auc", pa.float64()),
-        pa.field("log_loss", pa.float64()),
-        pa.field("brier", pa.float64()),
+        pa.field("metrics", pa.string()),
         pa.field("score_psi", pa.float64()),
         pa.field("worst_feature", pa.string()),
         pa.field("worst_feature_psi", pa.float64()),
@@ -48,8 +46,9 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True, kw_only=True)
 class DayPerformance:
-    """A published day. Metrics are None while no outcome of it is known, drift where it cannot be told (`note`).
+    """A published day. Drift is None where it cannot be told (`note`).
 
+    `metrics` is a JSON object of those metrics of the problem that are defined for the day's known outcomes;
     `feature_psi` is a JSON object of the population stability index of each feature; the worst feature is the one
     that goes furthest beyond what single days of the training window showed.
     """
@@ -58,11 +57,9 @@ class DayPerformance:
     model_version: str
     rows: int
     known_outcomes: int
-    base_rate: float | None
+    mean_label: float | None
     mean_score: float | None
-    roc_auc: float | None
-    log_loss: float | None
-    brier: float | None
+    metrics: str
     score_psi: float | None
     worst_feature: str | None
     worst_feature_psi: float | None
@@ -145,23 +142,23 @@ def _trained(work: Work, commit: Commit, seen: dict[str, _Trained]) -> _Trained:
 
 def _of_day(work: Work, day: dt.date, version: str, trained: _Trained) -> DayPerformance:
     services, spec = work.services, work.spec
-    score = spec.predictions.score
-    scores = services.lake.read(spec.predictions_table, first=day, last=day, columns=[score]).read_all()[score]
-    known = scores.filter(pc.invert(pc.is_null(scores, nan_is_null=True))).to_numpy()
+    problem, score = spec.problem, spec.predictions.score
+    columns = list(dict.fromkeys([score, problem.drift_column(spec.predictions)]))
+    rows = services.lake.read(spec.predictions_table, first=day, last=day, columns=columns).read_all()
+    scores = rows[score].filter(pc.invert(pc.is_null(rows[score], nan_is_null=True)))
     judged = performance.with_outcomes(services.lake, spec, day)
-    labels = judged[spec.outcome.label].to_numpy()
-    metrics = measure(labels, judged[score].to_numpy()) if len(labels) else {}
-    moved = _moved(work, day, version=version, trained=trained, scores=known)
+    labels, predictions = performance.labels_and_predictions(spec, judged)
+    metrics = problem.measure(labels, predictions) if len(labels) else {}
+    told_by = problem.drift_values(rows[problem.drift_column(spec.predictions)])
+    moved = _moved(work, day, version=version, trained=trained, scores=told_by)
     return DayPerformance(
         day=day,
         model_version=version,
-        rows=len(scores),
+        rows=rows.num_rows,
         known_outcomes=len(labels),
-        base_rate=float(labels.mean()) if len(labels) else None,
-        mean_score=float(known.mean()) if len(known) else None,
-        roc_auc=_known(metrics.get("roc_auc")),
-        log_loss=_known(metrics.get("log_loss")),
-        brier=_known(metrics.get("brier")),
+        mean_label=problem.mean_label(labels),
+        mean_score=pc.mean(scores).as_py(),
+        metrics=json.dumps({name: value for name, value in metrics.items() if math.isfinite(value)}),
         score_psi=moved.score_psi,
         worst_feature=moved.worst_feature,
         worst_feature_psi=moved.worst_feature_psi,
@@ -219,19 +216,22 @@ def _light(monitor: Monitor, beyond: float) -> Drift:
 def _publish(work: Work, found: DayPerformance) -> Commit:
     services, spec, run_id = work.services, work.spec, work.run_id
     fields = {name: value for name, value in asdict(found).items() if name != "day"}
-    rows = pa.Table.from_pylist([fields], schema=SCHEMA)
-    staged = services.lake.stage(spec.performance_table, found.day, run_id, rows.to_reader())
+    table = spec.performance_table
+    # Release 0.1 had a column for each metric of a yes/no question, which stay empty from now on.
+    schema = services.lake.schema(table) if services.lake.exists(table) else SCHEMA
+    if not set(SCHEMA.names) <= set(schema.names):
+        services.lake.add_columns(table, SCHEMA)
+        schema = services.lake.schema(table)
+    rows = pa.Table.from_pylist([fields], schema=pa.schema([field for field in schema if field.name != "ds"]))
+    staged = services.lake.stage(table, found.day, run_id, rows.to_reader())
     notes = {**provenance.code(), **provenance.request_notes(work.request)}
     metadata = {"pipeline": spec.name, "stage": "monitor", "run_id": run_id, **notes}
     return services.lake.publish(staged, metadata)
-
-
-def _known(value: float | None) -> float | None:
-    return None if value is None or math.isnan(value) else value
 
 
 def rows_of(services: Services, spec: PipelineSpec) -> list[Mapping[str, object]]:
     """The performance table, a mapping per published day, oldest first; empty while nothing was monitored."""
     if not services.lake.exists(spec.performance_table):
         return []
-    return services.lake.read(spec.performance_table).read_all().sort_by("ds").to_pylist()
+    rows = services.lake.read(spec.performance_table).read_all().sort_by("ds").to_pylist()
+    return [performance.in_present_form(row) for row in rows]

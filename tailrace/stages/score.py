@@ -5,14 +5,14 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from tailrace.champions import model_versions
 from tailrace.contracts import Commit, Pin
 from tailrace.errors import UpstreamMissing
 from tailrace.lineage import identity, pins, provenance
 from tailrace.lineage.identity import Identity
-from tailrace.spec import PipelineSpec
+from tailrace.spec import PipelineSpec, content_of
 from tailrace.work import Work
 
 PREDICTIONS_DIGEST = "predictions_digest"
@@ -114,7 +114,8 @@ def run(
 
 def predictions_digest(spec: PipelineSpec) -> str:
     """SHA-256 of what the spec says of the columns that are published."""
-    said = [asdict(spec.predictions), spec.features.key, spec.features.event_time, sorted(spec.features.columns)]
+    said = [content_of(spec.predictions), spec.features.key, spec.features.event_time, sorted(spec.features.columns)]
+    said += [it for name, it in content_of(spec.outcome).items() if name == "problem"]
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 

@@ -18,10 +18,11 @@ import pyarrow as pa
 from tailrace.champions import model_versions
 from tailrace.contracts import Model, Services, Trained, Trial
 from tailrace.engines.encoding import doubles_where_null
+from tailrace.engines.signatures import predictions
 from tailrace.errors import TrackerUnavailable
 from tailrace.lineage import provenance, run_tags
 from tailrace.monitoring import references
-from tailrace.problems.metrics import Distribution, measure
+from tailrace.problems.distributions import Distribution
 from tailrace.spec import PipelineSpec
 from tailrace.training import training_set
 from tailrace.training.training_set import TrainingSet
@@ -92,14 +93,14 @@ def run(
             on_trial(trial)
 
         trained, scores = fit_best(services, spec, data, seed=seed, trials=budget, on_trial=record)
-        metrics = measure(holdout_labels(data), scores)
+        metrics = spec.problem.measure(holdout_labels(data), scores)
         references.keep(
             services,
             spec,
             training_run,
             features=pins["features"],
             holdout=data.holdout,
-            scores=scores,
+            scores=spec.problem.drift_of(scores),
         )
         version = _register(
             work,
@@ -140,16 +141,20 @@ def fit_best(
     trials: int,
     on_trial: Callable[[Trial], None] = lambda trial: None,
 ) -> tuple[Trained, np.ndarray]:
-    """The best model of a search on the learning rows, and its scores of the holdout, float64."""
+    """The best model of a search on the learning rows, and its predictions for the holdout."""
     trained = services.engine.train(spec, data.learning, seed=seed, trials=trials, on_trial=on_trial)
     for sentence in trained.not_trained:
         log.warning("%s: candidate %s", spec.name, sentence)
-    return trained, predict(trained.model, data.holdout)
+    return trained, predictions(trained.model, data.holdout)
 
 
-def predict(model: Model, rows: pa.Table) -> np.ndarray:
-    """Scores of rows, float64, in their order."""
-    return np.concatenate([model.predict(batch).to_numpy(zero_copy_only=False) for batch in rows.to_batches()])
+def example_predictions(model: Model, rows: pa.Table) -> pa.Table:
+    """The raw columns for a few rows, as the model's signature is to declare them."""
+    return pa.Table.from_batches([model.predict(batch) for batch in rows.combine_chunks().to_batches()])
+
+
+def _distribution(spec: PipelineSpec, scores: np.ndarray) -> Distribution:
+    return Distribution.of(spec.problem.drift_of(scores), edges=spec.problem.drift_edges)
 
 
 def inputs_of(
@@ -227,7 +232,7 @@ def _register(
         tags={
             run_tags.MODEL_DIGEST: model.digest(),
             run_tags.MODEL_KIND: model.kind,
-            run_tags.HOLDOUT_SCORES: Distribution.of(scores).to_json(),
+            run_tags.HOLDOUT_SCORES: _distribution(work.spec, scores).to_json(),
         },
     )
     example = example_of(data)
@@ -238,7 +243,7 @@ def _register(
         (search / Path(TRIALS).name).write_text(json.dumps([asdict(trial) for trial in trained.trials], default=str))
         tracker.log_files(training_run, search, Path(TRIALS).parent.name)
         model.save(saved)
-        return tracker.log_model(training_run, saved, example, pa.array(predict(model, example)))
+        return tracker.log_model(training_run, saved, example, example_predictions(model, example))
 
 
 def example_of(data: TrainingSet) -> pa.Table:
@@ -248,5 +253,5 @@ def example_of(data: TrainingSet) -> pa.Table:
 
 
 def holdout_labels(data: TrainingSet) -> np.ndarray:
-    """The holdout's labels, bool, in the order of its scores."""
+    """The holdout's encoded labels, in the order of its scores."""
     return data.holdout_labels.to_numpy(zero_copy_only=False)

@@ -89,7 +89,7 @@ class MemoryTracker:
         self._find(training_run).tags.update(processes.heartbeat())
         shutil.copytree(folder, self._artefacts(training_run) / under, dirs_exist_ok=True)
 
-    def log_model(self, training_run: str, folder: Path, example: pa.Table, predictions: pa.Array) -> str:
+    def log_model(self, training_run: str, folder: Path, example: pa.Table, predictions: pa.Table) -> str:
         folders.require(folder)
         with self._lock:
             run = self._find(training_run)

@@ -145,7 +145,7 @@ class MlflowTracker:
         self._write(training_run, {}, {}, processes.heartbeat())
 
     @mlflow_call("register a model")
-    def log_model(self, training_run: str, folder: Path, example: pa.Table, predictions: pa.Array) -> str:
+    def log_model(self, training_run: str, folder: Path, example: pa.Table, predictions: pa.Table) -> str:
         folders.require(folder)
         run = self._get_run(training_run)
         pipeline = run.data.tags[run_tags.PIPELINE]

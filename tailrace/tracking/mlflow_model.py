@@ -26,7 +26,7 @@ def library_versions() -> dict[str, str]:
     return {"tailrace": __version__} | {name: installed_version(name) for name in LIBRARIES}
 
 
-def write_pyfunc(source: Path, target: Path, *, loader_module: str, example: pa.Table, predictions: pa.Array) -> None:
+def write_pyfunc(source: Path, target: Path, *, loader_module: str, example: pa.Table, predictions: pa.Table) -> None:
     """Write the folder `target`, which `mlflow.pyfunc.load_model` reads; it contains a copy of `source`.
 
     Raises SignatureMismatch if MLflow has no name for the type of one of the example's columns.
@@ -36,7 +36,7 @@ def write_pyfunc(source: Path, target: Path, *, loader_module: str, example: pa.
         path=str(target),
         loader_module=loader_module,
         data_path=str(source),
-        signature=ModelSignature(inputs=_schema(rows), outputs=_schema(pa.table({"score": predictions}))),
+        signature=ModelSignature(inputs=_schema(rows), outputs=_schema(predictions)),
         input_example=rows.slice(0, EXAMPLE_ROWS).to_pandas(),
         pip_requirements=[f"{name}=={version}" for name, version in library_versions().items()],
     )

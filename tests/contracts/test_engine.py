@@ -92,7 +92,7 @@ def test_scores_are_the_published_columns_in_order(engine, spec, rows, lake):
     whole = score(engine, spec, model, "3", lake, table)
     assert whole.schema.names == ["customer", "event_time", "score", "decision", "model_version", "ds"]
     assert whole["customer"].equals(table["customer"])
-    assert whole["score"].combine_chunks().equals(model.predict(table.combine_chunks().to_batches()[0]))
+    assert whole["score"].combine_chunks().equals(model.predict(table.combine_chunks().to_batches()[0])["score"])
     assert pc.all(pc.equal(whole["decision"], pc.greater_equal(whole["score"], 0.5))).as_py()
     assert set(whole["model_version"].to_pylist()) == {"3"}
 
@@ -160,7 +160,7 @@ def test_missing_values_are_no_such_numbers(engine, spec, rows):
             "visits": pa.array([None, None], pa.int64()),
         }
     )
-    scores = model.predict(missing)
+    scores = model.predict(missing)["score"]
     assert scores[0] == scores[1]
     assert scores.null_count == 0
 
@@ -231,7 +231,7 @@ def test_an_unseen_category_and_a_null_are_scored(learner, spec, rows):
         odd = pa.record_batch(
             {"plan": pa.array(["gold", None]), "age": pa.array([None, 30.0]), "visits": pa.array([3, None])}
         )
-        assert model.predict(odd).null_count == 0
+        assert model.predict(odd)["score"].null_count == 0
 
 
 def test_a_failing_trial_ends_alone(learner, spec, rows):
@@ -263,7 +263,7 @@ def test_numbers_beyond_float32_are_learned_from_and_scored(learner, spec, rows)
     trees = replace(spec, candidates=spec.candidates[2:])
     trained = train(learner, trees, (big, labels), trials=1)
     assert trained.best.state == "complete"
-    assert trained.model.predict(big.to_batches()[0]).null_count == 0
+    assert trained.model.predict(big.to_batches()[0])["score"].null_count == 0
 
 
 def test_a_function_that_reads_files_is_not_loaded(learner, spec, rows, tmp_path):

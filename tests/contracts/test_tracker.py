@@ -27,7 +27,7 @@ from tailrace.tracking.memory import MemoryTracker
 from tailrace.tracking.mlflow import MlflowTracker
 
 EXAMPLE = pa.table({"hour": [5, 6, None], "carrier": ["UA", None, "AA"]})
-SCORES = pa.array([0.1, 0.5, 0.9])
+SCORES = pa.table({"score": [0.1, 0.5, 0.9]})
 PIN = Pin(
     table="features/flights", version="12", first=dt.date(2013, 1, 1), last=None, rows=4123, files=9, digest="ab" * 32
 )

@@ -135,7 +135,7 @@ class TestARollback:
         for version in ("1", "2", "1"):
             if len(tracker.versions("flight_delay")) < int(version):
                 run_id = tracker.start_run("flight_delay", version, {"tailrace.day": str(DAY)})
-                tracker.log_model(run_id, tmp_path / "model", pa.table({"hour": [1]}), pa.array([0.5]))
+                tracker.log_model(run_id, tmp_path / "model", pa.table({"hour": [1]}), pa.table({"score": [0.5]}))
         runs = {known.version: known.training_run for known in tracker.versions("flight_delay")}
         for version, decision in (("1", "promoted"), ("2", "promoted"), ("1", "rolled_back")):
             at = dt.datetime(2013, 3, 10, 8, tzinfo=dt.UTC)

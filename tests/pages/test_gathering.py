@@ -230,7 +230,7 @@ class TestPipeline:
         tracker = MemoryTracker(tmp_path / "tracker")
         training_run = tracker.start_run("churn", "other", {"tailrace.day": str(TRAINED)})
         (tmp_path / "model").mkdir()
-        tracker.log_model(training_run, tmp_path / "model", pa.table({"visits": [1]}), pa.array([0.5]))
+        tracker.log_model(training_run, tmp_path / "model", pa.table({"visits": [1]}), pa.table({"score": [0.5]}))
         started_over = replace(sources, tracker=CachedTracker(lambda: tracker))
         page = pipeline.gather(started_over, spec)
         (shown,) = page.versions

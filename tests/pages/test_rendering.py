@@ -12,6 +12,7 @@ import pytest
 
 from tailrace.champions.promotions import Promotion
 from tailrace.contracts import Commit, ModelResult, Pin, RunRecord
+from tailrace.monitoring.performance import in_present_form
 from tailrace.pages import charts, day, forms, labels, missed_work, overview, pipeline, rendering
 from tailrace.pages.activity import Attempt
 from tailrace.pages.day import Histogram
@@ -95,11 +96,9 @@ class TestDay:
             model_version=EVIL,
             rows=2,
             known_outcomes=2,
-            base_rate=0.5,
+            mean_label=0.5,
             mean_score=0.5,
-            roc_auc=0.6,
-            log_loss=0.7,
-            brier=0.2,
+            metrics=json.dumps({EVIL: 0.6}),
             score_psi=0.1,
             worst_feature=EVIL,
             worst_feature_psi=0.3,
@@ -132,7 +131,7 @@ class TestDay:
             training_pins={EVIL: pin},
             tracker_problem=EVIL,
             checks=(day.Check(EVIL, EVIL, EVIL, passed=False),),
-            performance=asdict(measured),
+            performance=in_present_form(asdict(measured)),
             feature_psi=((EVIL, 0.3),),
             histogram=Histogram((0.0, 1.0), (1.0,)),
             earlier=(day.Earlier(commit, None),),
@@ -237,7 +236,9 @@ class TestPipeline:
             tracker_problem=EVIL,
             counts={"refused": 1},
         )
-        figure = charts.performance([{"ds": DAY, "roc_auc": 0.5, "model_version": EVIL}], "roc_auc", (decided,))
+        figure = charts.performance(
+            [{"ds": DAY, "metrics": {"roc_auc": 0.5}, "model_version": EVIL}], "roc_auc", (decided,)
+        )
         html = show("pipeline", page=page, charts={"performance": figure, "drift": None}, may=MAY)
         assert harmless(html)
 

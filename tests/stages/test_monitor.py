@@ -62,9 +62,9 @@ def test_outcomes_are_found_as_they_become_known(published, services, spec):
     assert (done.days, done.changed, done.outcomes) == (2, 2, 150)
     before = performance(published)
     assert before[TRAINED]["known_outcomes"] == 150
-    assert before[TRAINED]["roc_auc"] > 0.6
-    assert 0 < before[TRAINED]["base_rate"] < 1
-    assert (before[NEXT]["known_outcomes"], before[NEXT]["roc_auc"], before[NEXT]["base_rate"]) == (0, None, None)
+    assert before[TRAINED]["metrics"]["roc_auc"] > 0.6
+    assert 0 < before[TRAINED]["mean_label"] < 1
+    assert (before[NEXT]["known_outcomes"], before[NEXT]["metrics"], before[NEXT]["mean_label"]) == (0, {}, None)
     assert before[NEXT]["mean_score"] > 0
     published.take(AFTER, AFTER)
     published.predict(AFTER)
@@ -168,7 +168,7 @@ def test_a_large_window_is_looked_at_evenly(loop, services, spec, monkeypatch):
     monkeypatch.setattr(
         references.Reference,
         "of",
-        classmethod(lambda cls, column, days: seen.append(days) or references.Reference((), (), (1.0,))),
+        classmethod(lambda cls, column, days, **_: seen.append(days) or references.Reference((), (), (1.0,))),
     )
     loop.train(TRAINED)
     counted = seen[0].value_counts().to_pylist()

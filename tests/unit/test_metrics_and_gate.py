@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tailrace.champions.gate import Decision, decide
-from tailrace.problems.metrics import Distribution, measure, population_stability_index
+from tailrace.champions.gate import Decision, Scores, decide
+from tailrace.problems.binary import Binary
+from tailrace.problems.distributions import Distribution, population_stability_index
 from tailrace.spec import Gate
 
 RANDOM = np.random.default_rng(5)
@@ -19,52 +20,52 @@ SLICES = {"plan": np.where(np.arange(2000) % 2 == 0, "free", "pro")}
 GATE = Gate(metric="roc_auc", floor=0.6, slices=("plan",))
 
 
+def decided(gate: Gate, challenger: np.ndarray, champion: np.ndarray | None) -> Decision:
+    scores = Scores(problem=Binary(), labels=LABELS, challenger=challenger, champion=champion)
+    return decide(gate, scores, SLICES)
+
+
 def test_the_first_good_model_is_promoted():
-    assert decide(GATE, LABELS, challenger=GOOD, champion=None, slices=SLICES).verdict == "promote"
+    assert decided(GATE, GOOD, None).verdict == "promote"
 
 
 def test_a_model_below_the_floor_is_refused_and_told_how_far_off():
-    decision = decide(GATE, LABELS, challenger=BAD, champion=None, slices=SLICES)
+    decision = decided(GATE, BAD, None)
     assert decision.verdict == "refuse"
     assert "at least 0.6 is needed" in decision.broken()[0]
 
 
 def test_an_equal_model_does_not_replace_the_champion():
-    assert decide(GATE, LABELS, challenger=GOOD, champion=GOOD, slices=SLICES).verdict == "keep"
+    assert decided(GATE, GOOD, GOOD).verdict == "keep"
 
 
 def test_a_margin_is_needed_in_full():
     better = np.clip(LABELS * 0.42 + (GOOD - LABELS * 0.4), 0, 1)
-    assert decide(GATE, LABELS, challenger=better, champion=GOOD, slices=SLICES).verdict == "promote"
-    assert (
-        decide(Gate(floor=0.6, margin=0.3), LABELS, challenger=better, champion=GOOD, slices=SLICES).verdict == "keep"
-    )
+    assert decided(GATE, better, GOOD).verdict == "promote"
+    assert decided(Gate(metric="roc_auc", floor=0.6, margin=0.3), better, GOOD).verdict == "keep"
 
 
 def test_a_slice_that_falls_keeps_the_champion():
     # Better overall, much worse for the free plan.
     worse_for_free = np.where(SLICES["plan"] == "free", np.where(RANDOM.random(2000) < 0.5, GOOD, BAD), LABELS * 1.0)
-    decision = decide(GATE, LABELS, challenger=worse_for_free, champion=GOOD, slices=SLICES)
+    decision = decided(GATE, worse_for_free, GOOD)
     assert decision.verdict == "keep"
     assert any("plan = free" in sentence for sentence in decision.broken())
 
 
 def test_less_is_better_for_losses():
-    gate = Gate(metric="log_loss", floor=0.7)
-    assert decide(gate, LABELS, challenger=GOOD, champion=np.full(2000, 0.5), slices=SLICES).verdict == "promote"
-    assert (
-        decide(Gate(metric="log_loss", floor=0.1), LABELS, challenger=GOOD, champion=None, slices=SLICES).verdict
-        == "refuse"
-    )
+    gate = Gate(metric="log_loss", ceiling=0.7)
+    assert decided(gate, GOOD, np.full(2000, 0.5)).verdict == "promote"
+    assert decided(Gate(metric="log_loss", ceiling=0.1), GOOD, None).verdict == "refuse"
 
 
 def test_a_decision_survives_the_tracker():
-    decision = decide(GATE, LABELS, challenger=GOOD, champion=BAD, slices=SLICES)
+    decision = decided(GATE, GOOD, BAD)
     assert Decision.from_json(decision.to_json()) == decision
 
 
 def test_one_class_has_no_ranking_metric():
-    assert np.isnan(measure(np.zeros(5, bool), np.linspace(0, 1, 5))["roc_auc"])
+    assert np.isnan(Binary().measure(np.zeros(5, bool), np.linspace(0, 1, 5))["roc_auc"])
 
 
 @given(st.lists(st.floats(0, 1), min_size=20, max_size=200))

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import from_arrow_schema
 
 from tailrace.contracts import Model
 from tailrace.engines.distributed_models import LinearModel, NotConverted, TreesModel
@@ -31,6 +31,7 @@ from tailrace.engines.spark.rows import FrameRows
 from tailrace.engines.spark.trees import trees_of
 from tailrace.engines.vectors import VectorEncoding
 from tailrace.engines.xgboost_models import XgboostModel
+from tailrace.problems import Problem, as_array
 from tailrace.spec import LABEL, Candidate, PipelineSpec
 
 Fit = Callable[[Mapping[str, Any]], Model]
@@ -44,9 +45,6 @@ Parts = tuple[DataFrame, Callable[[Mapping[str, Any]], Any], Callable[[Any], Mod
 
 WORKER_ROWS = 1000
 """An XGBoost worker without rows fails; a worker with fewer rows than this is not worth starting."""
-
-BUCKETS = 1_000_000
-"""The number of score bins for ranking metrics."""
 
 
 @contextmanager
@@ -81,48 +79,28 @@ def workers_of(candidate: Candidate, rows: int, slots: int) -> int:
 
 
 def measured(rows: FrameRows, model: Model) -> dict[str, float]:
-    """Every metric of a model's scores of the rows, computed on the executors: no row comes to the driver.
+    """Every metric of a model's predictions for the rows, computed on the executors: no row comes to the driver.
 
-    Log loss and Brier score are exact; for roc_auc and pr_auc, scores count as equal within one in a million.
+    Means are exact; for ranking metrics, scores count as equal within one in a million.
     """
-    from sklearn.metrics import average_precision_score, roc_auc_score
-
-    schema = "score bigint, positive bigint, log_loss double, brier double"
-    counted = (
-        in_workers(rows.frame, [*rows.columns, LABEL], _judging(model), schema)
-        .groupBy("score")
-        .agg(F.count("*").alias("rows"), *[F.sum(name).alias(name) for name in ("positive", "log_loss", "brier")])
+    few = model.problem.made_up_labels(2)
+    tallied = pa.table(model.problem.tally(few, np.zeros((2, len(model.problem.raw_columns))).squeeze()))
+    names = [name for name in tallied.column_names if name != "group"]
+    added = (
+        in_workers(rows.frame, [*rows.columns, LABEL], _judging(model), from_arrow_schema(tallied.schema))
+        .groupBy("group")
+        .agg(*[F.sum(name).alias(name) for name in names])
         .toArrow()
-        .sort_by("score")
+        .sort_by("group")
     )
-    score, positive = counted["score"].to_numpy(), counted["positive"].to_numpy()
-    negative = counted["rows"].to_numpy() - positive
-    labels = np.repeat([True, False], len(score))
-    ranked, weights = np.tile(score, 2), np.concatenate([positive, negative])
-    both = positive.sum() > 0 and negative.sum() > 0
-    total = int(weights.sum())
-    return {
-        "roc_auc": float(roc_auc_score(labels, ranked, sample_weight=weights)) if both else float("nan"),
-        "pr_auc": float(average_precision_score(labels, ranked, sample_weight=weights)) if both else float("nan"),
-        # Rounded, because a cluster adds its partial sums in random order.
-        "log_loss": round(math.fsum(counted["log_loss"].to_pylist()) / total, 12),
-        "brier": round(math.fsum(counted["brier"].to_pylist()) / total, 12),
-    }
+    return model.problem.of_tally(added)
 
 
 def _judging(model: Model) -> InWorkers:
     def judge(batches: Batches) -> Batches:
         for batch in batches:
-            scores = model.predict(batch).to_numpy(zero_copy_only=False)
             labels = batch.column(LABEL).to_numpy(zero_copy_only=False)
-            clipped = np.clip(scores, 1e-7, 1 - 1e-7)
-            columns = {
-                "score": np.rint(scores * BUCKETS).astype(np.int64),
-                "positive": labels.astype(np.int64),
-                "log_loss": -np.log(np.where(labels, clipped, 1 - clipped)),
-                "brier": (clipped - labels) ** 2,
-            }
-            yield pa.record_batch(columns)
+            yield pa.record_batch(model.problem.tally(labels, as_array(model.predict(batch))))
 
     return judge
 
@@ -151,7 +129,7 @@ def _xgboost(spec: PipelineSpec, candidate: Candidate, rows: FrameRows, *, seed:
         booster = fitted.get_booster()
         booster.set_param({"nthread": 1})
         booster.feature_names = list(features)
-        return XgboostModel(booster, features, codes)
+        return XgboostModel(booster, features, codes, spec.problem)
 
     return encoded, fit, convert
 
@@ -174,10 +152,12 @@ def _spark_ml(spec: PipelineSpec, candidate: Candidate, rows: FrameRows, seed: i
             settings["maxBins"] = max(most, settings.get("maxBins", estimator.getOrDefault("maxBins")))
         return estimator.setParams(**settings).fit(encoded)
 
-    return encoded, fit, lambda fitted: model_of(fitted, encoding, digits=DIGITS)
+    return encoded, fit, lambda fitted: model_of(fitted, encoding, spec.problem, digits=DIGITS)
 
 
-def model_of(fitted: Any, encoding: VectorEncoding, *, digits: int | None = None) -> LinearModel | TreesModel:
+def model_of(
+    fitted: Any, encoding: VectorEncoding, problem: Problem, *, digits: int | None = None
+) -> LinearModel | TreesModel:
     """A fitted Spark ML model, converted so that it works without Spark.
 
     If a number of digits is given, sums of floats are rounded to that many significant digits, so that the order in
@@ -185,11 +165,12 @@ def model_of(fitted: Any, encoding: VectorEncoding, *, digits: int | None = None
     """
     if hasattr(fitted, "coefficients"):
         coefficients = _rounded(fitted.coefficients.toArray(), digits)
-        return LinearModel(encoding, coefficients, float(_rounded(np.array([fitted.intercept]), digits)[0]))
+        intercept = float(_rounded(np.array([fitted.intercept]), digits)[0])
+        return LinearModel(encoding, problem, coefficients, intercept)
     boosted = type(fitted).__name__.startswith("GBT")
     trees = trees_of(fitted, shares=not boosted, rounded=lambda values: _rounded(values, digits if boosted else None))
     decreases = _rounded(fitted.featureImportances.toArray(), digits)
-    return TreesModel(encoding, trees, "log_odds" if boosted else "share", decreases)
+    return TreesModel(encoding, problem, trees, link="log_odds" if boosted else "share", decreases=decreases)
 
 
 def _rounded(numbers: np.ndarray, digits: int | None) -> np.ndarray:

@@ -132,8 +132,8 @@ def _one_by_one(
     with ExitStack() as stack:
         stack.enter_context(spark_errors(doing))
         learn, watch = rows.split(WATCH_SHARE)
-        _refuse_one_class(spec, learn, "learning")
-        _refuse_one_class(spec, watch, "comparison")
+        _refuse_unlearnable(spec, learn, "learning")
+        _refuse_unlearnable(spec, watch, "comparison")
         fits: dict[str, Fit] = {}
 
         def run(job: Job) -> TrialResult:
@@ -166,6 +166,8 @@ def _labels(rows: LabelledRows) -> np.ndarray:
     return to_numpy(rows.labels())
 
 
-def _refuse_one_class(spec: PipelineSpec, rows: FrameRows, name: str) -> None:
-    if rows.frame.select(F.col(LABEL)).distinct().count() < 2:
-        raise refusals.one_class(spec, rows.rows, name)
+def _refuse_unlearnable(spec: PipelineSpec, rows: FrameRows, name: str) -> None:
+    most = len(spec.problem.label_values or (0, 1))
+    seen = [row[LABEL] for row in rows.frame.select(F.col(LABEL)).distinct().limit(most).collect()]
+    if why := spec.problem.unlearnable(seen):
+        raise refusals.unlearnable(spec, rows.rows, name, why)

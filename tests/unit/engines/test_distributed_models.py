@@ -13,6 +13,7 @@ from tailrace.engines import models
 from tailrace.engines.distributed_models import LinearModel, Trees, TreesModel, logistic
 from tailrace.engines.vectors import VectorEncoding
 from tailrace.errors import SignatureMismatch
+from tailrace.problems.binary import Binary
 
 FEATURES = {"plan": "categorical", "age": "numeric"}
 ROWS = pa.record_batch(
@@ -34,7 +35,7 @@ def encoding(*, one_hot: bool) -> VectorEncoding:
 
 
 def linear() -> LinearModel:
-    return LinearModel(encoding(one_hot=True), np.array([1.0, -1.0, 0.5]), 0.25)
+    return LinearModel(encoding(one_hot=True), Binary(), np.array([1.0, -1.0, 0.5]), 0.25)
 
 
 def trees(link="log_odds") -> TreesModel:
@@ -50,7 +51,7 @@ def trees(link="log_odds") -> TreesModel:
         subset=np.array([0, -1, -1, -1, -1, -1]),
         subsets=np.array([[True, False, False]]),
     )
-    return TreesModel(encoding(one_hot=False), laid_out, link, np.array([3.0, 1.0]))
+    return TreesModel(encoding(one_hot=False), Binary(), laid_out, link=link, decreases=np.array([3.0, 1.0]))
 
 
 def test_a_category_has_a_column_and_a_number_is_scaled():
@@ -63,13 +64,13 @@ def test_for_trees_a_category_has_a_code_and_unseen_ones_share_one():
 
 def test_a_linear_model_predicts_the_logistic_of_its_sum():
     expected = [1 / (1 + np.exp(-margin)) for margin in (0.75, -0.25, 0.5, 0.5)]
-    assert linear().predict(ROWS).to_pylist() == pytest.approx(expected)
+    assert linear().predict(ROWS)["score"].to_pylist() == pytest.approx(expected)
 
 
 def test_trees_are_walked_by_code_and_by_threshold():
     sums = np.array([0.1, 0.3, 0.2, 0.2]) + 0.5 * 0.4
-    assert trees().predict(ROWS).to_numpy() == pytest.approx(1 / (1 + np.exp(-2 * sums)))
-    assert trees("share").predict(ROWS).to_numpy() == pytest.approx(sums / 2)
+    assert trees().predict(ROWS)["score"].to_numpy() == pytest.approx(1 / (1 + np.exp(-2 * sums)))
+    assert trees("share").predict(ROWS)["score"].to_numpy() == pytest.approx(sums / 2)
 
 
 def test_the_logistic_does_not_overflow():

@@ -91,7 +91,7 @@ def test_what_cannot_be_scored_with_on_a_cluster_is_refused(spec, rows):
         replace(spec, candidates=(FOREST,)),
         table,
         labels.to_numpy(zero_copy_only=False),
-        lambda *args: BaseRate(float("nan"), spec.features.columns),
+        lambda *args: BaseRate(spec.problem, [float("nan")], spec.features.columns),
     )
     assert refused(Job(FOREST, FOREST.parameters)) == "some of its predictions are NaN"
 

@@ -122,7 +122,7 @@ def test_estimators_that_take_no_sparse_rows_are_given_none_when_categories_wide
     wide = pa.table({"plan": pa.array([f"plan {number % 12}" for number in range(300)]), "age": rows[0]["age"]})
     two = replace(spec, features=replace(spec.features, columns={"plan": "categorical", "age": "numeric"}))
     bayes = candidate("sklearn.naive_bayes.GaussianNB")
-    assert fitted(two, (wide, rows[1]), bayes).predict(wide.to_batches()[0]).null_count == 0
+    assert fitted(two, (wide, rows[1]), bayes).predict(wide.to_batches()[0])["score"].null_count == 0
 
 
 @pytest.mark.parametrize(

@@ -19,16 +19,10 @@ from sklearn.metrics import (  # noqa: TID253 - the reference to compare with
 )
 
 from tailrace.contracts import Trial
-from tailrace.reporting.evaluation import (
-    METRICS,
-    ScoredHoldout,
-    bootstrap_intervals,
-    calibration_error,
-    measure,
-    slice_table,
-    weighted,
-    write_report,
-)
+from tailrace.problems.binary import Binary
+from tailrace.problems.metrics import METRICS
+from tailrace.problems.probabilities import calibration_error
+from tailrace.reporting.evaluation import ScoredHoldout, bootstrap_intervals, slice_table, write_report
 
 SKLEARN = {
     "roc_auc": roc_auc_score,
@@ -54,12 +48,12 @@ def challenger(scored: tuple[np.ndarray, np.ndarray, np.ndarray]) -> ScoredHoldo
     labels, good, _ = scored
     origins = np.array(["JFK", "LGA", "EWR"])[np.arange(len(labels)) % 3]
     carriers = np.where(np.arange(len(labels)) < 5, "$<i>", "UA")
-    return ScoredHoldout("challenger v3", labels, good, {"origin": origins, "carrier": carriers})
+    return ScoredHoldout("challenger v3", Binary(), labels, good, {"origin": origins, "carrier": carriers})
 
 
 def test_measures_are_the_known_ones(scored: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
     labels, good, _ = scored
-    measured = measure(labels, good)
+    measured = Binary().figures(labels, good)
     for name, function in SKLEARN.items():
         assert measured[name] == pytest.approx(function(labels, good), abs=1e-6)
     assert measured["rows"] == 3000
@@ -68,7 +62,7 @@ def test_measures_are_the_known_ones(scored: tuple[np.ndarray, np.ndarray, np.nd
 
 
 def test_one_class_has_no_ranking() -> None:
-    measured = measure(np.ones(4, bool), np.array([0.1, 0.2, 0.3, 1.0]))
+    measured = Binary().figures(np.ones(4, bool), np.array([0.1, 0.2, 0.3, 1.0]))
     assert math.isnan(measured["roc_auc"])
     assert math.isnan(measured["pr_auc"])
     assert math.isfinite(measured["log_loss"])
@@ -81,33 +75,37 @@ def test_calibration_error_by_hand() -> None:
     assert calibration_error(labels, scores) == pytest.approx((2 * 0.25 + 0.15) / 4)
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", Binary().metrics)
 def test_weights_count_rows(metric: str, scored: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
     labels, good, _ = scored
     weights = np.random.default_rng(3).integers(0, 4, len(labels))
     repeated = np.repeat(np.arange(len(labels)), weights)
     clipped = np.clip(good, 1e-7, 1 - 1e-7)
     expected = SKLEARN[metric](labels[repeated], clipped[repeated])
-    assert weighted(metric, labels, good)(weights) == pytest.approx(expected, rel=1e-9)
+    assert Binary().weighted(metric, labels, good)(weights) == pytest.approx(expected, rel=1e-9)
 
 
 def test_the_intervals_hold_the_values_and_their_difference(scored: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
     labels, good, bad = scored
-    found = bootstrap_intervals(labels, good, bad, seed=1)
-    assert list(found) == list(METRICS)
+    found = bootstrap_intervals(Binary(), labels, good, bad, seed=1)
+    assert list(found) == list(Binary().metrics)
     for metric, intervals in found.items():
-        ours, theirs = measure(labels, good)[metric], measure(labels, bad)[metric]
+        ours, theirs = Binary().figures(labels, good)[metric], Binary().figures(labels, bad)[metric]
         for value, (low, high) in (
             (ours, intervals.first),
             (theirs, intervals.second),
             (ours - theirs, intervals.difference),
         ):
             assert low < value < high
-        assert (intervals.difference[0] > 0) == METRICS[metric], "the good model is better beyond doubt"
-    assert found == bootstrap_intervals(labels, good, bad, seed=1)
-    assert found != bootstrap_intervals(labels, good, bad, seed=2)
-    assert {intervals.difference for intervals in bootstrap_intervals(labels, good, good, seed=1).values()} == {(0, 0)}
-    alone = bootstrap_intervals(labels, good, None, seed=1)
+        assert (intervals.difference[0] > 0) == METRICS[metric].greater_is_better, (
+            "the good model is better beyond doubt"
+        )
+    assert found == bootstrap_intervals(Binary(), labels, good, bad, seed=1)
+    assert found != bootstrap_intervals(Binary(), labels, good, bad, seed=2)
+    assert {
+        intervals.difference for intervals in bootstrap_intervals(Binary(), labels, good, good, seed=1).values()
+    } == {(0, 0)}
+    alone = bootstrap_intervals(Binary(), labels, good, None, seed=1)
     assert {name: intervals.first for name, intervals in alone.items()} == {
         name: intervals.first for name, intervals in found.items()
     }
@@ -115,7 +113,7 @@ def test_the_intervals_hold_the_values_and_their_difference(scored: tuple[np.nda
 
 
 def test_the_interval_of_one_class_is_unknown() -> None:
-    found = bootstrap_intervals(np.zeros(5, bool), np.arange(5) / 5, np.ones(5), seed=1)
+    found = bootstrap_intervals(Binary(), np.zeros(5, bool), np.arange(5) / 5, np.ones(5), seed=1)
     assert all(math.isnan(bound) for bound in found["roc_auc"].difference)
     assert all(math.isfinite(bound) for bound in found["brier"].difference)
 
@@ -123,13 +121,14 @@ def test_the_interval_of_one_class_is_unknown() -> None:
 def test_slices(challenger: ScoredHoldout) -> None:
     holdout = ScoredHoldout(
         "one",
+        Binary(),
         challenger.labels,
         challenger.scores,
         challenger.slices | {"rare": np.where(challenger.labels, "late", "punctual")},
     )
     table = slice_table(holdout, "roc_auc", ["origin", "rare"])
     assert [(row.column, row.rows) for row in table[:3]] == [("origin", 1000)] * 3
-    assert sum(row.positives for row in table[:3]) == challenger.labels.sum()
+    assert sum(int(row.labels) for row in table[:3]) == challenger.labels.sum()
     jfk = challenger.slices["origin"] == "JFK"
     expected = roc_auc_score(challenger.labels[jfk], challenger.scores[jfk])
     assert {row.value: row.metric for row in table}["JFK"] == pytest.approx(expected)
@@ -175,8 +174,8 @@ def test_a_full_report(
         facts={"Owner": "<img src=x onerror=alert(1)>"},
         metric="roc_auc",
         challenger=challenger,
-        champion=ScoredHoldout("champion v2", labels, bad, challenger.slices),
-        baselines=[ScoredHoldout("dummy", labels, np.full(len(labels), 0.3))],
+        champion=ScoredHoldout("champion v2", Binary(), labels, bad, challenger.slices),
+        baselines=[ScoredHoldout("dummy", Binary(), labels, np.full(len(labels), 0.3))],
         interval=(0.01, 0.02),
         importance={f"feature_{i}": 1 / 30 for i in range(30)},
         trials=trials,
@@ -218,7 +217,7 @@ def test_a_full_report(
 
 
 def test_a_first_model_with_nothing_to_compare(tmp_path: Path) -> None:
-    holdout = ScoredHoldout("only", np.zeros(30, bool), np.linspace(0, 1, 30))
+    holdout = ScoredHoldout("only", Binary(), np.zeros(30, bool), np.linspace(0, 1, 30))
     report = write_report(tmp_path, pipeline="flights", facts={}, metric="log_loss", challenger=holdout)
     assert {path.name for path in tmp_path.iterdir()} == {"evaluation.html", "calibration.png"}
     assert "nan" not in Page(report.read_text()).text.lower()

@@ -47,8 +47,8 @@ CARD = ModelCard(
     libraries={"xgboost": "3.2.0"},
     slice_metric="roc_auc",
     slices=[
-        SliceRow(column="origin", value="JFK", rows=2400, positives=600, metric=0.7),
-        SliceRow(column="origin", value="LGA", rows=3, positives=0, metric=None),
+        SliceRow(column="origin", value="JFK", rows=2400, labels="600", metric=0.7),
+        SliceRow(column="origin", value="LGA", rows=3, labels="0", metric=None),
     ],
 )
 

@@ -10,7 +10,7 @@ import pytest
 
 from tailrace.engines import models
 from tailrace.engines.spark.session import open_session
-from tailrace.problems.metrics import measure
+from tailrace.problems.binary import Binary
 from tailrace.settings import SparkSettings
 from tailrace.spec import LABEL, Candidate
 from tailrace.training.training_set import ArrowRows
@@ -48,7 +48,7 @@ def rows(session, table):
 
 
 def scores(model, table):
-    return model.predict(table.combine_chunks().to_batches()[0]).to_numpy()
+    return model.predict(table.combine_chunks().to_batches()[0])["score"].to_numpy()
 
 
 @pytest.mark.parametrize("candidate", SPARK_ML, ids=lambda candidate: candidate.name)
@@ -64,7 +64,7 @@ def test_a_model_predicts_what_spark_predicts_and_is_stored(session, spec, rows,
     estimator = getattr(classification, candidate.estimator.rpartition(".")[2])
     fitted = estimator(featuresCol=FEATURES, labelCol=LABEL).setParams(**candidate.parameters).fit(frame)
     expected = fitted.transform(frame).select(vector_to_array("probability")[1].alias("p")).toArrow()["p"].to_numpy()
-    model = model_of(fitted, encoding)
+    model = model_of(fitted, encoding, Binary())
     np.testing.assert_allclose(scores(model, table), expected, rtol=0, atol=1e-12)
     model.save(tmp_path)
     loaded = models.load(tmp_path)
@@ -92,7 +92,7 @@ def test_the_same_rows_give_the_same_model_and_metrics(spec, rows, table, candid
     model = fit(spec, rows, candidate)
     shuffled = replace(rows, frame=rows.frame.orderBy("visits").repartition(5))
     assert fit(spec, shuffled, candidate).digest() == model.digest()
-    here = measure(table[LABEL].to_numpy(), scores(model, table))
+    here = Binary().measure(table[LABEL].to_numpy(), scores(model, table))
     assert measured(rows, model) == pytest.approx(here, abs=1e-5)
     assert here["roc_auc"] > 0.75
     assert rows.frame.sparkSession.sparkContext._jsc.getPersistentRDDs().isEmpty()
@@ -110,7 +110,7 @@ def test_xgboost_trains_on_two_workers_together(session, spec, rows, table, tmp_
     assert tracker.getStageInfo(max(last.stageIds)).numCompletedTasks == 2
     model.save(tmp_path)
     learned = scores(models.load(tmp_path), table)
-    assert measure(table[LABEL].to_numpy(), learned)["roc_auc"] > 0.75
+    assert Binary().measure(table[LABEL].to_numpy(), learned)["roc_auc"] > 0.75
     halved = replace(rows, frame=rows.frame.sample(0.5, seed=1))
     apart = [np.abs(learned - scores(fit(spec, of, alone), table)).mean() for of in (rows, halved)]
     assert apart[0] < 0.01 < apart[1]

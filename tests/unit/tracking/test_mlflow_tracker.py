@@ -40,7 +40,7 @@ EXAMPLE = pa.table(
         "note": pa.array([None, None], pa.string()),
     }
 )
-SCORES = pa.array([0.25, 0.75])
+SCORES = pa.table({"score": [0.25, 0.75]})
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_two_processes_may_create_everything_at_once(tmp_path: Path) -> None:
         tracker = MlflowTracker(sys.argv[1], sys.argv[2])
         sys.stdin.readline()
         training_run = tracker.start_run("flights", "together", {})
-        print(tracker.log_model(training_run, Path(sys.argv[3]), pa.table({"hour": [1]}), pa.array([0.5])))
+        print(tracker.log_model(training_run, Path(sys.argv[3]), pa.table({"hour": [1]}), pa.table({"score": [0.5]})))
         """
     folder = tmp_path / "saved"
     folder.mkdir()
@@ -234,7 +234,7 @@ def test_an_input_that_mlflow_has_no_type_for_is_named(tracker: MlflowTracker, m
     example = pa.table({"hour": [1], "weather": [{"wind": 2}]})
     training_run = tracker.start_run("flights", "model", {})
     with pytest.raises(SignatureMismatch, match="weather"):
-        tracker.log_model(training_run, model, example, pa.array([0.5]))
+        tracker.log_model(training_run, model, example, pa.table({"score": [0.5]}))
     assert tracker.versions("flights") == ()
 
 

@@ -44,7 +44,7 @@ def served(request, spec, rows, tmp_path: Path):
     folder = tmp_path / "saved"
     folder.mkdir()
     model.save(folder)
-    scores = model.predict(example.combine_chunks().to_batches()[0])
+    scores = pa.Table.from_batches([model.predict(example.combine_chunks().to_batches()[0])])
     mlflow_model.write_pyfunc(
         folder, tmp_path / "pyfunc", loader_module="tailrace.engines.pyfunc", example=example, predictions=scores
     )
@@ -58,7 +58,7 @@ def test_whole_numbers_are_doubles_where_nulls_occur(served):
 
 def test_its_signature_takes_the_rows_it_was_trained_on(served, rows):
     model, loaded = served
-    expected = model.predict(rows[0].combine_chunks().to_batches()[0]).to_numpy()
+    expected = model.predict(rows[0].combine_chunks().to_batches()[0])["score"].to_numpy()
     assert np.array_equal(loaded.predict(rows[0].to_pandas()), expected)
     nullable = rows[0].to_pandas().astype({"visits": "Int32"})
     assert np.array_equal(loaded.predict(nullable), expected)
@@ -73,7 +73,7 @@ def test_the_scoring_server_answers_as_the_batch_does(served, rows, first):
         json.dumps({"dataframe_split": split}), "application/json", loaded, loaded.metadata.get_input_schema()
     )
     assert answer.status == 200, answer.response
-    expected = model.predict(some.combine_chunks().to_batches()[0]).to_pylist()
+    expected = model.predict(some.combine_chunks().to_batches()[0])["score"].to_pylist()
     assert json.loads(answer.response)["predictions"] == expected
 
 

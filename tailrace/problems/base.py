@@ -1,0 +1,288 @@
+"""The interface of a problem kind: all that depends on the kind of question that a pipeline asks.
+
+A kind is imported wherever a spec is, for each parse of a DAG file, so this package imports NumPy and Arrow only where
+numbers are computed. Labels and predictions are NumPy arrays with one entry for each row: predictions have the shape
+(rows,) if the kind has one raw column, else (rows, columns).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+
+from tailrace.errors import did_you_mean
+from tailrace.problems.metrics import METRICS, Metric
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+SCORE = "score"
+"""The raw column of a kind that predicts one number."""
+
+
+class Publication(Protocol):
+    """What a spec says about the published columns."""
+
+    @property
+    def score(self) -> str: ...
+
+    @property
+    def decision(self) -> str: ...
+
+    @property
+    def threshold(self) -> float: ...
+
+
+class Bin(NamedTuple):
+    """Rows whose prediction is in low..high: how many, their mean prediction, and what was observed on average."""
+
+    low: float
+    high: float
+    rows: int
+    predicted: float
+    observed: float
+
+
+class WrongLabels(NamedTuple):
+    """What is wrong with a column of labels, and in which rows; `rows` is None if it is the column's type."""
+
+    what: str
+    rows: Any = None
+
+
+@dataclass(frozen=True)
+class Problem(ABC):
+    """One kind of question. What differs between kinds is a method here; nothing asks which kind it is."""
+
+    kind: ClassVar[str]
+    estimators: ClassVar[str]
+    """What scikit-learn calls estimators that answer it: classifier or regressor."""
+    spark_estimators: ClassVar[tuple[str, ...]]
+    """The estimators that a cluster's executors can train together."""
+    xgboost_objectives: ClassVar[tuple[str, ...]]
+    """XGBoost's objectives that a candidate may choose from; the first one is the default unless the kind says more."""
+    search_metric: ClassVar[str]
+    gate_metric: ClassVar[str]
+    baselines: ClassVar[tuple[str, ...]]
+    """What a gate may demand that a model beats, by name."""
+    pictures: ClassVar[tuple[str, ...]]
+    """The pictures of the evaluation report that only this kind has, by their names in `reporting.pictures`."""
+    label_rule: ClassVar[str]
+    """Which labels are allowed, as the end of a sentence."""
+    slice_heading: ClassVar[str]
+    """What `slice_words` tells about the labels of a slice."""
+    calibration_words: ClassVar[tuple[str, str, str, str]]
+    """A sentence on the table of `calibration`, and its headings: the bins, the mean prediction, what was observed."""
+
+    # What a spec may say
+
+    @property
+    @abstractmethod
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics by which models can be compared."""
+
+    @property
+    def described_by(self) -> tuple[str, ...]:
+        """Metrics that are measured too, and by which nothing is chosen."""
+        return ()
+
+    def problems(self) -> Iterator[str]:
+        """A sentence for each thing that is wrong with the problem's own fields."""
+        yield from ()
+
+    def publication_problems(self, columns: Publication) -> Iterator[str]:
+        """A sentence for each thing that is wrong with what is said about the published columns."""
+        yield from ()
+
+    def baseline_problems(self, name: str, features: Mapping[str, str]) -> Iterator[str]:
+        """A sentence if a gate cannot compare with this baseline; `features` maps columns to kinds."""
+        if name not in self.baselines:
+            yield (
+                f"gate.beat is {name!r}; it must be one of {', '.join(self.baselines)}."
+                f"{did_you_mean(name, self.baselines)}"
+            )
+
+    @abstractmethod
+    def published_names(self, columns: Publication) -> list[tuple[str, str]]:
+        """The published columns in their order: the part of the spec that names it, and the column's name."""
+
+    def described(self) -> dict[str, Any]:
+        """The kind and its fields, in a form for JSON: `problems.from_description` reads it."""
+        return {"kind": self.kind, **asdict(self)}
+
+    # Labels
+
+    @abstractmethod
+    def wrong_labels(self, column: pa.ChunkedArray) -> WrongLabels | None:
+        """What is wrong with the labels of a table, if anything is; a null means that the outcome is unknown."""
+
+    @abstractmethod
+    def encoded(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
+        """Right labels in the one form in which models learn from them; null stays null."""
+
+    @property
+    def label_values(self) -> tuple[Any, ...] | None:
+        """Every encoded label that there is; None if any number may be one."""
+        return None
+
+    @abstractmethod
+    def unlearnable(self, seen: Sequence[Any]) -> str:
+        """Why rows teach nothing whose encoded labels are only these, as the rest of a sentence; empty if they do."""
+
+    @abstractmethod
+    def made_up_labels(self, rows: int) -> np.ndarray:
+        """Encoded labels for a dry run, of all values if there are only some."""
+
+    # Predictions
+
+    @property
+    @abstractmethod
+    def raw_columns(self) -> tuple[str, ...]:
+        """The columns that a model predicts, all float64."""
+
+    @abstractmethod
+    def of_estimator(self, estimator: Any, rows: Any) -> np.ndarray:
+        """The predictions of a fitted scikit-learn estimator for a data frame."""
+
+    def bounded(self, predictions: np.ndarray) -> np.ndarray:
+        """Predictions inside the problem's bounds, where an estimator may go beyond them."""
+        return predictions
+
+    def lacks(self, estimator: Any) -> str:
+        """What a fitted scikit-learn estimator lacks to answer the question, as the rest of a sentence; or empty."""
+        return ""
+
+    def xgboost_settings(self) -> dict[str, Any]:
+        """Parameters that XGBoost needs besides its objective."""
+        return {}
+
+    def xgboost_metric(self, metric: str) -> str:
+        """XGBoost's name for a metric, or for the nearest one that it has."""
+        return METRICS[metric].xgboost
+
+    @abstractmethod
+    def published_types(self, columns: Publication) -> tuple[pa.DataType, ...]:
+        """The Arrow types of the published columns."""
+
+    @abstractmethod
+    def published(self, columns: Publication, raw: pa.RecordBatch) -> list[pa.Array]:
+        """The published columns of a batch of a model's predictions."""
+
+    def needed_columns(self, columns: Publication) -> list[str]:
+        """The published columns that `of_published` reads."""
+        return [name for _, name in self.published_names(columns)]
+
+    @abstractmethod
+    def of_published(self, columns: Publication, rows: pa.Table) -> np.ndarray:
+        """The predictions from their published columns."""
+
+    def decision_of(self, columns: Publication) -> str | None:
+        """The published column that holds a decision, if the kind decides."""
+        return columns.decision
+
+    @abstractmethod
+    def output_words(self, columns: Publication, label: str) -> dict[str, tuple[str, str]]:
+        """The type and the meaning of each published column; `label` says what the label means."""
+
+    # Drift
+
+    def drift_column(self, columns: Publication) -> str:
+        """The published column by which predictions are said to have moved."""
+        return columns.score
+
+    def drift_values(self, column: pa.ChunkedArray) -> np.ndarray:
+        """That column without nulls and NaN, as float64."""
+        import pyarrow.compute as pc
+
+        return column.filter(pc.invert(pc.is_null(column, nan_is_null=True))).to_numpy()
+
+    def drift_of(self, predictions: np.ndarray) -> np.ndarray:
+        """The same numbers from a model's predictions."""
+        return self.scores(predictions)
+
+    @property
+    def drift_edges(self) -> tuple[float, ...]:
+        """The edges of the bins for these numbers; empty: quantiles."""
+        return ()
+
+    @abstractmethod
+    def scores(self, predictions: np.ndarray) -> np.ndarray:
+        """The number that is published as the score, shape (rows,)."""
+
+    # Numbers about predictions
+
+    @property
+    def measured(self) -> tuple[Metric, ...]:
+        """All metrics of this kind, in the order in which they are shown."""
+        return tuple(METRICS[name] for name in (*self.metrics, *self.described_by))
+
+    def measure(self, labels: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
+        """Every metric of the predictions; NaN where these rows do not define it."""
+        return {metric.name: self.value(metric.name, labels, predictions) for metric in self.measured}
+
+    @abstractmethod
+    def value(self, metric: str, labels: np.ndarray, predictions: np.ndarray) -> float:
+        """One metric; NaN where these rows do not define it."""
+
+    @abstractmethod
+    def weighted(self, metric: str, labels: np.ndarray, predictions: np.ndarray) -> Callable[[np.ndarray], float]:
+        """The metric as a function of the rows' weights; work that does not depend on them is done only once."""
+
+    def figures(self, labels: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
+        """The metrics, and what else the evaluation report shows."""
+        return self.measure(labels, predictions) | {"rows": float(len(labels))}
+
+    @abstractmethod
+    def calibration(self, labels: np.ndarray, predictions: np.ndarray) -> list[Bin]:
+        """Predictions against what was observed; the bins depend on the labels only, so that models share them."""
+
+    @abstractmethod
+    def baseline(self, name: str, learned: np.ndarray, rows: pa.Table) -> np.ndarray:
+        """The baseline's predictions for rows with feature columns; `learned` are the labels of the learning rows."""
+
+    @abstractmethod
+    def tally(self, labels: np.ndarray, predictions: np.ndarray) -> dict[str, np.ndarray]:
+        """Columns to add up by `group`, from which `of_tally` computes the metrics of all rows together."""
+
+    @abstractmethod
+    def of_tally(self, added: pa.Table) -> dict[str, float]:
+        """`measure` from the added columns, sorted by `group`; ranking metrics round scores to one in a million."""
+
+    # Words
+
+    @abstractmethod
+    def mean_label(self, labels: np.ndarray) -> float | None:
+        """The mean of the labels, if they have one."""
+
+    @abstractmethod
+    def known_words(self, mean_label: float | None, mean_score: float | None) -> str:
+        """What the known outcomes of a day were like compared with the predictions; empty if nothing is known."""
+
+    @abstractmethod
+    def slice_words(self, labels: np.ndarray) -> str:
+        """What the labels of a slice are like."""
+
+    def label_words(self, label: Any) -> str:
+        """An encoded label, for people."""
+        return str(label)
+
+
+def not_among(column: pa.ChunkedArray, values: Sequence[Any]) -> WrongLabels | None:
+    """The labels that are none of these values."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    wrong = pc.and_(pc.is_valid(column), pc.invert(pc.is_in(column, pa.array(values, column.type))))
+    if not pc.any(wrong).as_py():
+        return None
+    found = sorted(pc.unique(column.filter(wrong)).to_pylist())
+    return WrongLabels(", ".join(map(str, found[:3])), wrong)
+
+
+def no_probabilities(estimator: Any) -> str:
+    """What a fitted classifier lacks to give probabilities, as the rest of a sentence; or empty."""
+    given = hasattr(estimator, "predict_proba")
+    return "" if given else "gives no probabilities with these parameters (it has no predict_proba)"

@@ -1,0 +1,332 @@
+"""How much: a number, and on request an interval around it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from tailrace.errors import did_you_mean
+from tailrace.problems.base import SCORE, Bin, Problem, Publication, WrongLabels
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+LINKS = ("identity", "log")
+LARGEST_WHOLE = 2**53
+LEAST = 1e-6
+"""The least prediction that the Poisson deviance is computed with: at 0 it is infinite."""
+
+BINS = 10
+SUMS = ("error", "absolute", "squared", "label", "label_squared", "poisson_deviance", "pinball", "coverage")
+LOW, HIGH = "low", "high"
+
+
+@dataclass(frozen=True)
+class Regression(Problem):
+    """A label that is a number.
+
+    `link` "log" is for counts and amounts: labels are not negative, XGBoost learns the logarithm of their mean, and a
+    prediction below 0 is published as 0. With `intervals`, such as (0.1, 0.9), these two quantiles of the label are
+    predicted too. Predictions have the shape (rows,), with intervals (rows, 3): the value, the low and the high end.
+    """
+
+    link: Literal["identity", "log"] = "identity"
+    intervals: tuple[float, ...] | None = None
+
+    kind: ClassVar[str] = "regression"
+    estimators: ClassVar[str] = "regressor"
+    spark_estimators: ClassVar[tuple[str, ...]] = (
+        "xgboost.spark.SparkXGBRegressor",
+        "pyspark.ml.regression.LinearRegression",
+        "pyspark.ml.regression.RandomForestRegressor",
+        "pyspark.ml.regression.GBTRegressor",
+    )
+    search_metric: ClassVar[str] = "rmse"
+    gate_metric: ClassVar[str] = "mae"
+    baselines: ClassVar[tuple[str, ...]] = ("mean", "median")
+    slice_heading: ClassVar[str] = "Mean label"
+    calibration_words: ClassVar[tuple[str, str, str, str]] = (
+        "The mean of what came, by what was predicted: the closer to the mean prediction, the better.",
+        "Prediction",
+        "mean prediction",
+        "mean label",
+    )
+
+    @property
+    def pictures(self) -> tuple[str, ...]:  # type: ignore[override]
+        return ("observed", "residuals", "coverage") if self.intervals else ("observed", "residuals")
+
+    @property
+    def xgboost_objectives(self) -> tuple[str, ...]:  # type: ignore[override]
+        if self.link == "log":
+            return ("count:poisson", "reg:tweedie", "reg:gamma")
+        return ("reg:squarederror", "reg:absoluteerror", "reg:pseudohubererror", "reg:squaredlogerror")
+
+    @property
+    def label_rule(self) -> str:  # type: ignore[override]
+        least = ", 0 or more where the link is 'log'" if self.link == "log" else ""
+        return f"a label is a finite number{least}, and null while the outcome is unknown"
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        poisson = ("poisson_deviance",) if self.link == "log" else ()
+        return ("mae", "rmse", "r2", *poisson, *(("pinball",) if self.intervals else ()))
+
+    @property
+    def described_by(self) -> tuple[str, ...]:
+        return ("bias", "coverage") if self.intervals else ("bias",)
+
+    def problems(self) -> Iterator[str]:
+        where = "outcome.problem"
+        if self.link not in LINKS:
+            nearest = did_you_mean(self.link, LINKS)
+            yield f"{where}.link is {self.link!r}; it must be one of {', '.join(LINKS)}.{nearest}"
+        if self.intervals is None:
+            return
+        wrong = [quantile for quantile in self.intervals if not 0 < quantile < 1]
+        for quantile in wrong:
+            yield f"{where}.intervals has {quantile}; a quantile is more than 0 and less than 1."
+        if len(self.intervals) != 2 or (not wrong and self.intervals[0] >= self.intervals[1]):
+            yield (
+                f"{where}.intervals is {self.intervals!r}; it must be two quantiles, the lower one first, such as "
+                "(0.1, 0.9)."
+            )
+
+    def publication_problems(self, columns: Publication) -> Iterator[str]:
+        if columns.threshold != 0.5:
+            yield (
+                f"predictions.threshold is {columns.threshold}, and nothing would use it: a number is published "
+                "as it is. Leave it out."
+            )
+        if columns.decision != "decision":
+            yield (
+                f"predictions.decision is {columns.decision!r}, and nothing would be published as it: a regression "
+                "decides nothing. Leave it out."
+            )
+
+    def baseline_problems(self, name: str, features: Mapping[str, str]) -> Iterator[str]:
+        kind = features.get(name)
+        if kind == "numeric" or (kind is None and name in self.baselines):
+            return
+        if kind is not None:
+            yield f"gate.beat is {name!r}, which is {kind}; only a numeric feature can be compared with the label."
+            return
+        known = [*self.baselines, *(each for each, its_kind in features.items() if its_kind == "numeric")]
+        yield (
+            f"gate.beat is {name!r}; it must be {' or '.join(self.baselines)}, or a numeric feature."
+            f"{did_you_mean(name, known)}"
+        )
+
+    def published_names(self, columns: Publication) -> list[tuple[str, str]]:
+        ends = (LOW, HIGH) if self.intervals else ()
+        return [
+            ("predictions.score", columns.score),
+            *((f"predictions.score with '_{end}'", f"{columns.score}_{end}") for end in ends),
+        ]
+
+    def wrong_labels(self, column: pa.ChunkedArray) -> WrongLabels | None:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        kind = column.type
+        if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
+            return WrongLabels(str(kind))
+        numbers = column.cast(pa.float64(), safe=False)
+        right = pc.is_finite(numbers)
+        if not pa.types.is_floating(kind):
+            right = pc.less_equal(pc.abs(numbers), pa.scalar(float(LARGEST_WHOLE)))
+        if self.link == "log":
+            right = pc.and_(right, pc.greater_equal(numbers, pa.scalar(0.0)))
+        wrong = pc.and_(pc.is_valid(column), pc.invert(pc.fill_null(right, True)))
+        if not pc.any(wrong).as_py():
+            return None
+        return WrongLabels(", ".join(dict.fromkeys(map(str, column.filter(wrong)[:3].to_pylist()))), wrong)
+
+    def encoded(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
+        import pyarrow as pa
+
+        # Whole numbers that float64 cannot represent are refused by `wrong_labels`; digits of a decimal are rounded.
+        return column.cast(pa.float64(), safe=False)
+
+    def unlearnable(self, seen: Sequence[Any]) -> str:
+        return "" if len(seen) > 1 else f"have only one value ({', '.join(f'{each:g}' for each in seen)})"
+
+    def made_up_labels(self, rows: int) -> np.ndarray:
+        import numpy as np
+
+        return (np.arange(rows) * 7 % 23).astype(float)
+
+    @property
+    def raw_columns(self) -> tuple[str, ...]:
+        return (SCORE, LOW, HIGH) if self.intervals else (SCORE,)
+
+    def of_estimator(self, estimator: Any, rows: Any) -> np.ndarray:
+        import numpy as np
+
+        return np.asarray(estimator.predict(rows), dtype=np.float64).reshape(-1)
+
+    def bounded(self, predictions: np.ndarray) -> np.ndarray:
+        return predictions.clip(min=0) if self.link == "log" else predictions
+
+    def published_types(self, columns: Publication) -> tuple[pa.DataType, ...]:
+        import pyarrow as pa
+
+        return (pa.float64(),) * len(self.raw_columns)
+
+    def published(self, columns: Publication, raw: pa.RecordBatch) -> list[pa.Array]:
+        return [raw.column(name) for name in self.raw_columns]
+
+    def of_published(self, columns: Publication, rows: pa.Table) -> np.ndarray:
+        import numpy as np
+
+        found = [rows[name].to_numpy() for name in self.needed_columns(columns)]
+        return np.column_stack(found) if self.intervals else found[0]
+
+    def decision_of(self, columns: Publication) -> str | None:
+        return None
+
+    def output_words(self, columns: Publication, label: str) -> dict[str, tuple[str, str]]:
+        words = {columns.score: ("double", f"what is expected of {label}")}
+        for end, quantile in zip((LOW, HIGH), self.intervals or (), strict=False):
+            words[f"{columns.score}_{end}"] = ("double", f"in {quantile:.0%} of cases it is this or less")
+        return words
+
+    def scores(self, predictions: np.ndarray) -> np.ndarray:
+        return predictions if predictions.ndim == 1 else predictions[:, 0]
+
+    def value(self, metric: str, labels: np.ndarray, predictions: np.ndarray) -> float:
+        import numpy as np
+
+        return self.weighted(metric, labels, predictions)(np.ones(len(labels)))
+
+    def weighted(self, metric: str, labels: np.ndarray, predictions: np.ndarray) -> Callable[[np.ndarray], float]:
+        import numpy as np
+
+        parts = self._parts(labels, predictions)
+
+        def mean(of: np.ndarray, weights: np.ndarray) -> float:
+            return float(np.average(of, weights=weights)) if len(of) and weights.sum() else math.nan
+
+        def value(weights: np.ndarray) -> float:
+            if metric == "rmse":
+                return math.sqrt(mean(parts["squared"], weights))
+            if metric == "r2":
+                return _r2(*(mean(parts[name], weights) for name in ("squared", "label", "label_squared")))
+            return mean(parts[_SUM_OF.get(metric, metric)], weights)
+
+        return value
+
+    def calibration(self, labels: np.ndarray, predictions: np.ndarray) -> list[Bin]:
+        import numpy as np
+
+        scores = self.scores(predictions)
+        inner = np.unique(np.quantile(labels, np.linspace(0, 1, BINS + 1)[1:-1]))
+        edges = [-math.inf, *inner.tolist(), math.inf]
+        place = np.searchsorted(inner, scores, side="right")
+        return [
+            Bin(
+                edges[one],
+                edges[one + 1],
+                int((place == one).sum()),
+                float(scores[place == one].mean()),
+                float(labels[place == one].mean()),
+            )
+            for one in np.unique(place).tolist()
+        ]
+
+    def baseline(self, name: str, learned: np.ndarray, rows: pa.Table) -> np.ndarray:
+        """A feature's value, and where it is missing the mean of the labels learned from."""
+        import numpy as np
+        import pyarrow as pa
+
+        if name not in rows.column_names:
+            middle = np.median(learned) if name == "median" else learned.mean()
+            return np.full(rows.num_rows, float(middle))
+        values = rows[name].cast(pa.float64(), safe=False).to_numpy()
+        return np.where(np.isnan(values), learned.mean(), values)
+
+    def tally(self, labels: np.ndarray, predictions: np.ndarray) -> dict[str, np.ndarray]:
+        import numpy as np
+
+        ones = np.ones(len(labels), dtype=np.int64)
+        return {"group": ones * 0, "rows": ones, **self._parts(labels, predictions)}
+
+    def of_tally(self, added: pa.Table) -> dict[str, float]:
+        rows = added["rows"][0].as_py()
+        # Rounded, because a cluster adds its partial sums in random order.
+        mean = {name: round(added[name][0].as_py() / rows, 12) for name in SUMS}
+        found = {
+            **mean,
+            "mae": mean["absolute"],
+            "bias": mean["error"],
+            "rmse": math.sqrt(mean["squared"]),
+            "r2": round(_r2(mean["squared"], mean["label"], mean["label_squared"]), 9),
+        }
+        return {metric.name: found[metric.name] for metric in self.measured}
+
+    def _parts(self, labels: np.ndarray, predictions: np.ndarray) -> dict[str, np.ndarray]:
+        """What each row adds to the sums that the metrics are computed from."""
+        import numpy as np
+
+        scores = self.scores(predictions)
+        error, nothing = scores - labels, np.full(len(labels), math.nan)
+        low, high = (predictions[:, 1], predictions[:, 2]) if predictions.ndim == 2 else (nothing, nothing)
+        lower, upper = self.intervals or (0.5, 0.5)
+        return {
+            "error": error,
+            "absolute": np.abs(error),
+            "squared": error**2,
+            "label": labels,
+            "label_squared": labels**2,
+            "poisson_deviance": _poisson_deviance(labels, scores) if self.link == "log" else nothing,
+            "pinball": (_pinball(labels, low, lower) + _pinball(labels, high, upper)) / 2,
+            "coverage": np.where(np.isnan(low), math.nan, (low <= labels) & (labels <= high)),
+        }
+
+    def mean_label(self, labels: np.ndarray) -> float | None:
+        return float(labels.mean()) if len(labels) else None
+
+    def known_words(self, mean_label: float | None, mean_score: float | None) -> str:
+        if mean_label is None:
+            return ""
+        return f"{mean_label:.4g} on average; {'–' if mean_score is None else f'{mean_score:.4g}'} was predicted"
+
+    def slice_words(self, labels: np.ndarray) -> str:
+        return f"{labels.mean():.4g}"
+
+    def label_words(self, label: Any) -> str:
+        return f"{label:g}"
+
+
+_SUM_OF = {"mae": "absolute", "bias": "error"}
+
+
+def _r2(squared: float, label: float, label_squared: float) -> float:
+    """1 - (mean squared error) / (variance of the labels); NaN if all labels are equal."""
+    variance = label_squared - label**2
+    return 1 - squared / variance if variance > 1e-12 * max(label_squared, 1e-300) else math.nan
+
+
+def _pinball(labels: np.ndarray, predicted: np.ndarray, quantile: float) -> np.ndarray:
+    """The loss whose expectation a quantile minimises. Source: Koenker and Bassett (1978), Econometrica 46(1)."""
+    import numpy as np
+
+    missed = labels - predicted
+    losses: np.ndarray = np.maximum(quantile * missed, (quantile - 1) * missed)
+    return losses
+
+
+def _poisson_deviance(labels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """2 * (y * ln(y / p) - y + p), with p at least `LEAST`; the first term is 0 for y = 0.
+
+    Source: McCullagh and Nelder, Generalized Linear Models (1989), section 2.3.
+    """
+    import numpy as np
+
+    inside = np.maximum(predicted, LEAST)
+    ratio = np.divide(labels, inside, out=np.ones(len(labels)), where=labels > 0)
+    deviance: np.ndarray = 2 * (labels * np.log(ratio) - labels + inside)
+    return deviance
