@@ -93,7 +93,7 @@ def _spec() -> Any:
         owner="bench",
         description="",
         features=Features(("key",), "event_time", dict.fromkeys(COLUMNS, "numeric")),
-        outcome=Outcome("label"),
+        outcome=Outcome(label="label"),
         candidates=(Candidate("trees", "xgboost.XGBClassifier"),),
         window=Window(days=2, holdout_days=1),
         schedule=Schedule(train=None, predict=None),

@@ -57,7 +57,7 @@ class Regression(Problem):
 
     @property
     def pictures(self) -> tuple[str, ...]:  # type: ignore[override]
-        return ("observed", "residuals", "coverage") if self.intervals else ("observed", "residuals")
+        return ("observed", "residuals")
 
     @property
     def xgboost_objectives(self) -> tuple[str, ...]:  # type: ignore[override]

@@ -19,7 +19,7 @@ from tailrace.reporting.templating import render
 REPORT = "evaluation.html"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ScoredHoldout:
     """One model's predictions for the holdout, in `scores`; all arrays have one entry per row.
 

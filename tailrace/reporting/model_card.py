@@ -18,7 +18,7 @@ CARD = "model_card.md"
 
 
 @dataclass(frozen=True)
-class Metric:
+class CardMetric:
     """A metric on the holdout, with its 95 % interval if it is known."""
 
     value: float
@@ -51,7 +51,7 @@ class ModelCard:
     holdout_to: dt.date
     holdout_rows: int
     pins: Mapping[str, Pin]
-    metrics: Mapping[str, Metric]
+    metrics: Mapping[str, CardMetric]
     production_ready: bool
     reasons: Sequence[str]
     limitations: Sequence[str]

@@ -13,7 +13,7 @@ from tailrace.contracts import Model, RunRecord, Trial, not_trained
 from tailrace.lineage import run_tags
 from tailrace.lineage.libraries import installed_version
 from tailrace.reporting.evaluation import Intervals, ScoredHoldout, slice_table, write_report
-from tailrace.reporting.model_card import Metric, ModelCard, write_model_card
+from tailrace.reporting.model_card import CardMetric, ModelCard, write_model_card
 from tailrace.spec import PipelineSpec
 from tailrace.training.training_set import TrainingSet
 
@@ -64,7 +64,9 @@ def write(folder: Path, judged: Judged) -> None:
 
 
 def _holdout(judged: Judged, name: str, scores: np.ndarray) -> ScoredHoldout:
-    return ScoredHoldout(name, judged.spec.problem, judged.labels, scores, judged.slices)
+    return ScoredHoldout(
+        name=name, problem=judged.spec.problem, labels=judged.labels, scores=scores, slices=judged.slices
+    )
 
 
 def _facts(judged: Judged) -> dict[str, str]:
@@ -112,7 +114,7 @@ def _card(judged: Judged, challenger: ScoredHoldout) -> ModelCard:
         holdout_rows=data.holdout.num_rows,
         pins=data.pins,
         metrics={
-            name: Metric(value, *judged.intervals[name].first)
+            name: CardMetric(value, *judged.intervals[name].first)
             for name, value in spec.problem.measure(judged.labels, judged.scores).items()
         },
         production_ready=judged.decision.verdict == "promote" and spec.gate.approval == "auto",

@@ -20,7 +20,6 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from sklearn.calibration import calibration_curve
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from tailrace.contracts import Trial
@@ -33,7 +32,6 @@ COLORS = ("#2563eb", "#d97706", "#6b7280", "#059669", "#9333ea", "#dc2626")
 TOP_FEATURES = 20
 TOP_SLICES = 24
 CURVE_POINTS = 500
-CALIBRATION_BINS = 10
 NAME_LENGTH = 34
 DPI = 110
 
@@ -127,16 +125,75 @@ def precision_recall(axes: Axes, problem: Problem, holdouts: Sequence[ScoredRows
 
 
 def calibration(axes: Axes, problem: Problem, holdouts: Sequence[ScoredRows]) -> None:
-    for (name, labels, scores), color in zip(holdouts, _colors(len(holdouts)), strict=True):
-        observed, predicted = calibration_curve(labels, scores, n_bins=CALIBRATION_BINS)
-        axes.plot(predicted, observed, color=color, marker="o", markersize=3.5, label=_short(name))
+    for (name, labels, predictions), color in zip(holdouts, _colors(len(holdouts)), strict=True):
+        bins = problem.calibration(labels, predictions)
+        axes.plot(
+            [each.predicted for each in bins],
+            [each.observed for each in bins],
+            color=color,
+            marker="o",
+            markersize=3.5,
+            label=_short(name),
+        )
     axes.plot([0, 1], [0, 1], color="#9ca3af", linewidth=0.8, linestyle="--")
     axes.set(xlabel="Predicted probability", ylabel="Observed share", xlim=(0, 1), ylim=(0, 1.01))
     histogram = axes.twinx()
-    shares = np.ones(len(holdouts[0][2])) / len(holdouts[0][2])
-    histogram.hist(holdouts[0][2], bins=20, range=(0, 1), weights=shares, color=COLORS[0], alpha=0.15)
+    scores = problem.scores(holdouts[0][2])
+    shares = np.ones(len(scores)) / len(scores)
+    histogram.hist(scores, bins=20, range=(0, 1), weights=shares, color=COLORS[0], alpha=0.15)
     histogram.set(ylabel="Share of rows (bars)", ylim=(0, 1))
     histogram.spines[["top"]].set_visible(False)
+    _legend(axes)
+
+
+def confusion(axes: Axes, problem: Problem, holdouts: Sequence[ScoredRows]) -> None:
+    _, labels, predictions = holdouts[0]
+    names = [problem.label_words(label) for label in problem.label_values or ()]
+    counts = np.zeros((len(names), len(names)))
+    np.add.at(counts, (labels, predictions.argmax(axis=1)), 1)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for row, column in np.ndindex(*shares.shape):
+        dark = shares[row, column] > 0.5
+        text = f"{shares[row, column]:.0%}"
+        axes.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
+    axes.set_xticks(range(len(names)), [_short(name) for name in names], fontsize=8)
+    axes.set_yticks(range(len(names)), [_short(name) for name in names], fontsize=8)
+    axes.set(xlabel="Predicted class", ylabel="Class")
+
+
+def per_class(axes: Axes, problem: Problem, holdouts: Sequence[ScoredRows]) -> None:
+    codes = problem.label_values or ()
+    places, width = np.arange(len(codes)), 0.8 / len(holdouts)
+    for index, ((name, labels, predictions), color) in enumerate(zip(holdouts, _colors(len(holdouts)), strict=True)):
+        best = predictions.argmax(axis=1)
+        right = [2 * ((labels == code) & (best == code)).sum() for code in codes]
+        total = [(labels == code).sum() + (best == code).sum() for code in codes]
+        f1 = [float(a / b) if b else 0.0 for a, b in zip(right, total, strict=True)]
+        bars = axes.bar(places + (index - (len(holdouts) - 1) / 2) * width, f1, width, color=color, label=_short(name))
+        axes.bar_label(bars, fmt="%.2f", fontsize=7, padding=2)
+    axes.set_xticks(places, [_short(problem.label_words(code)) for code in codes], fontsize=8)
+    axes.set(ylabel="F1", ylim=(0, 1.25))
+    _legend(axes, "upper right")
+
+
+def observed(axes: Axes, problem: Problem, holdouts: Sequence[ScoredRows]) -> None:
+    for (name, labels, predictions), color in zip(holdouts, _colors(len(holdouts)), strict=True):
+        bins = problem.calibration(labels, predictions)
+        predicted, seen = [each.predicted for each in bins], [each.observed for each in bins]
+        axes.plot(predicted, seen, color=color, marker="o", markersize=3.5, label=_short(name))
+    low, high = axes.get_xlim()
+    axes.plot([low, high], [low, high], color="#9ca3af", linewidth=0.8, linestyle="--")
+    axes.set(xlabel="Mean prediction", ylabel="Mean label")
+    _legend(axes)
+
+
+def residuals(axes: Axes, problem: Problem, holdouts: Sequence[ScoredRows]) -> None:
+    for (name, labels, predictions), color in zip(holdouts, _colors(len(holdouts)), strict=True):
+        errors = problem.scores(predictions) - labels
+        axes.hist(errors, bins=40, color=color, histtype="step", label=_short(name))
+    axes.axvline(0, color="#9ca3af", linewidth=0.8, linestyle="--")
+    axes.set(xlabel="Prediction minus label", ylabel="Rows")
     _legend(axes)
 
 
@@ -291,6 +348,24 @@ OWN: Mapping[str, OwnPicture] = {
         file="calibration.png",
         alt="What was observed against the predicted probability, with a histogram of the scores.",
         draw=calibration,
+    ),
+    "confusion": OwnPicture(
+        title="Confusion",
+        file="confusion.png",
+        alt="For the rows of each class, the share that the challenger predicts as each class.",
+        draw=confusion,
+    ),
+    "per_class": OwnPicture(
+        title="F1 of each class", file="per_class.png", alt="The F1 of each class for each model.", draw=per_class
+    ),
+    "observed": OwnPicture(
+        title="Predicted and observed",
+        file="observed.png",
+        alt="The mean label against the mean prediction, in ten bins of the prediction.",
+        draw=observed,
+    ),
+    "residuals": OwnPicture(
+        title="Errors", file="residuals.png", alt="How many rows have which error, for each model.", draw=residuals
     ),
 }
 """By the names in `Problem.pictures`."""

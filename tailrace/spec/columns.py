@@ -56,7 +56,7 @@ class Features:
             yield f"features.key names {column!r} {self.key.count(column)} times; once is enough."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """The columns of `<pipeline>_outcomes`: the label, and when it became known.
 

@@ -51,9 +51,9 @@ class PipelineSpec:
         """Fill in the problem's own metrics. Fields of a wrong type stay: `problems_of` says so."""
         if not (isinstance(self.outcome, Outcome) and isinstance(self.outcome.problem, Problem)):
             return
-        if isinstance(self.gate, Gate):
+        if isinstance(self.gate, Gate) and isinstance(self.gate.metric, str):
             object.__setattr__(self, "gate", self.gate.completed(self.problem))
-        if isinstance(self.search, SearchBudget) and not self.search.metric:
+        if isinstance(self.search, SearchBudget) and isinstance(self.search.metric, str) and not self.search.metric:
             object.__setattr__(self, "search", replace(self.search, metric=self.problem.search_metric))
 
     @property

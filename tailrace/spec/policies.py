@@ -47,7 +47,7 @@ class Gate:
         """With the problem's own metric and its usual limit, where the spec says nothing of them."""
         name = self.metric or problem.gate_metric
         chance = METRICS[name].chance if name in METRICS else None
-        if chance is None or (self.floor, self.ceiling, self.beat) != (None, None, None):
+        if chance is None or any(each is not None for each in (self.floor, self.ceiling, self.beat)):
             return replace(self, metric=name)
         return replace(self, metric=name, floor=chance)
 

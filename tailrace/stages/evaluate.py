@@ -77,11 +77,12 @@ def run(work: Work, training_run: str) -> Evaluated:
     intervals = bootstrap_intervals(spec.problem, labels, scores, champion_scores, seed=seed)
     metrics = spec.problem.measure(labels, scores)
     champion_metrics = spec.problem.measure(labels, champion_scores) if champion_scores is not None else None
+    held = ScoredHoldout(name="challenger", problem=spec.problem, labels=labels, scores=scores, slices=slices)
     theirs = None
     if champion_version is not None and champion is not None and champion_scores is not None:
-        holdout = ScoredHoldout("champion", spec.problem, labels, champion_scores, slices)
+        holdout = replace(held, name="champion", scores=champion_scores)
         theirs = _side(work, champion_version, champion, holdout)
-    ours = _side(work, version, challenger, ScoredHoldout("challenger", spec.problem, labels, scores, slices))
+    ours = _side(work, version, challenger, held)
     compared = comparison.compare(spec, ours, theirs, intervals)
     with tempfile.TemporaryDirectory(prefix="tailrace-evaluate-") as scratch:
         folder = Path(scratch)

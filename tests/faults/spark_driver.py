@@ -22,7 +22,7 @@ SPEC = PipelineSpec(
     owner="growth",
     description="",
     features=Features(("customer",), "event_time", {"plan": "categorical", "age": "numeric", "visits": "numeric"}),
-    outcome=Outcome("left"),
+    outcome=Outcome(label="left"),
     candidates=(Candidate("trees", "xgboost.XGBClassifier", {"n_estimators": 10}),),
     window=Window(days=2, holdout_days=1),
     schedule=Schedule(train=None, predict=None),

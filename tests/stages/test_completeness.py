@@ -129,6 +129,6 @@ def test_the_monitor_and_predictions_take_the_last_outcome_known(loop, services,
     assert after.metrics["log_loss"] != before.metrics["log_loss"]
     monitor.run(work(services, spec, "m"), day)
     (row,) = monitor.rows_of(services, spec)
-    assert row["log_loss"] == after.metrics["log_loss"]
+    assert row["metrics"]["log_loss"] == after.metrics["log_loss"]
     corrected(loop, dt.date(2013, 1, 10), 3, None)
     assert performance.day_report(services.lake, spec, day).known_outcomes == 149

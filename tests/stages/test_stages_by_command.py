@@ -27,7 +27,9 @@ NIGHT = ("snapshot", "train", "evaluate", "promote", "score", "audit", "publish"
 def services(tmp_path, spec, monkeypatch):
     """An installation in memory, and a project with the pipeline of the suites."""
     project = new_project(tmp_path, monkeypatch)
-    (project.pipelines / f"{spec.name}.py").write_text(f"from tailrace.spec import *\nSPEC = {spec!r}\n")
+    (project.pipelines / f"{spec.name}.py").write_text(
+        f"from tailrace import *\nfrom tailrace.spec import *\nSPEC = {spec!r}\n"
+    )
     monkeypatch.setenv("TAILRACE_HOME", str(tmp_path / "home"))
     services = installation(memory, tmp_path, spec)
     monkeypatch.setattr(options, "open_services", lambda engine, on_spark: services)

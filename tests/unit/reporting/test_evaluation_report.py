@@ -6,6 +6,7 @@ import base64
 import math
 import re
 import time
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -48,7 +49,8 @@ def challenger(scored: tuple[np.ndarray, np.ndarray, np.ndarray]) -> ScoredHoldo
     labels, good, _ = scored
     origins = np.array(["JFK", "LGA", "EWR"])[np.arange(len(labels)) % 3]
     carriers = np.where(np.arange(len(labels)) < 5, "$<i>", "UA")
-    return ScoredHoldout("challenger v3", Binary(), labels, good, {"origin": origins, "carrier": carriers})
+    slices = {"origin": origins, "carrier": carriers}
+    return ScoredHoldout(name="challenger v3", problem=Binary(), labels=labels, scores=good, slices=slices)
 
 
 def test_measures_are_the_known_ones(scored: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
@@ -119,13 +121,8 @@ def test_the_interval_of_one_class_is_unknown() -> None:
 
 
 def test_slices(challenger: ScoredHoldout) -> None:
-    holdout = ScoredHoldout(
-        "one",
-        Binary(),
-        challenger.labels,
-        challenger.scores,
-        challenger.slices | {"rare": np.where(challenger.labels, "late", "punctual")},
-    )
+    rare = {"rare": np.where(challenger.labels, "late", "punctual")}
+    holdout = replace(challenger, slices=challenger.slices | rare)
     table = slice_table(holdout, "roc_auc", ["origin", "rare"])
     assert [(row.column, row.rows) for row in table[:3]] == [("origin", 1000)] * 3
     assert sum(int(row.labels) for row in table[:3]) == challenger.labels.sum()
@@ -174,8 +171,8 @@ def test_a_full_report(
         facts={"Owner": "<img src=x onerror=alert(1)>"},
         metric="roc_auc",
         challenger=challenger,
-        champion=ScoredHoldout("champion v2", Binary(), labels, bad, challenger.slices),
-        baselines=[ScoredHoldout("dummy", Binary(), labels, np.full(len(labels), 0.3))],
+        champion=replace(challenger, name="champion v2", scores=bad),
+        baselines=[ScoredHoldout(name="dummy", problem=Binary(), labels=labels, scores=np.full(len(labels), 0.3))],
         interval=(0.01, 0.02),
         importance={f"feature_{i}": 1 / 30 for i in range(30)},
         trials=trials,
@@ -217,7 +214,7 @@ def test_a_full_report(
 
 
 def test_a_first_model_with_nothing_to_compare(tmp_path: Path) -> None:
-    holdout = ScoredHoldout("only", Binary(), np.zeros(30, bool), np.linspace(0, 1, 30))
+    holdout = ScoredHoldout(name="only", problem=Binary(), labels=np.zeros(30, bool), scores=np.linspace(0, 1, 30))
     report = write_report(tmp_path, pipeline="flights", facts={}, metric="log_loss", challenger=holdout)
     assert {path.name for path in tmp_path.iterdir()} == {"evaluation.html", "calibration.png"}
     assert "nan" not in Page(report.read_text()).text.lower()

@@ -10,7 +10,7 @@ import pytest
 
 from tailrace.contracts import Pin
 from tailrace.reporting.evaluation import SliceRow
-from tailrace.reporting.model_card import Metric, ModelCard, write_model_card
+from tailrace.reporting.model_card import CardMetric, ModelCard, write_model_card
 
 CARD = ModelCard(
     pipeline="flight_delay",
@@ -40,7 +40,7 @@ CARD = ModelCard(
             digest="ab" * 32,
         )
     },
-    metrics={"roc_auc": Metric(0.71234, 0.7, 0.72), "pr_auc": Metric(float("nan"))},
+    metrics={"roc_auc": CardMetric(0.71234, 0.7, 0.72), "pr_auc": CardMetric(float("nan"))},
     production_ready=False,
     reasons=["roc_auc 0.7123 is below the floor 0.75."],
     limitations=["Trained on departures from New York only."],

@@ -1,0 +1,161 @@
+"""The stages in the order of a night, for each kind of question."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tailrace import days
+from tailrace.champions import model_versions
+from tailrace.errors import ContractBroken, TrainingFailed
+from tailrace.operations import reproduce
+from tailrace.problems import Problem
+from tailrace.problems.multiclass import Multiclass
+from tailrace.problems.regression import Regression
+from tailrace.reporting import approval_card
+from tailrace.spec import Candidate, Gate, PipelineSpec, SearchBudget, problems_of
+from tailrace.stages import evaluate, monitor
+from tests.stages.conftest import FIRST, LAST, Loop, embedded, installation, memory
+from tests.support import work
+
+TRAINED, NEXT = FIRST.replace(day=9), FIRST.replace(day=10)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind with its labels from the rows of the small installation, and what answers it."""
+
+    problem: Problem
+    labels: Callable[[pa.Table], pa.Array]
+    candidates: tuple[Candidate, ...]
+    gate: Gate
+    decision: str = "decision"
+
+
+def _plans(features: pa.Table) -> pa.Array:
+    age = features["age"].to_numpy()
+    return pa.array(np.select([np.nan_to_num(age) < 35, np.nan_to_num(age) < 55], ["young", "middle"], "old").tolist())
+
+
+def _amounts(features: pa.Table) -> pa.Array:
+    visits = features["visits"].cast(pa.float64()).to_numpy()
+    return pa.array(np.round(np.nan_to_num(visits) * 3).astype(np.int64), pa.int64())
+
+
+CLASSES = Kind(
+    Multiclass(classes=("young", "middle", "old")),
+    _plans,
+    (
+        Candidate("prior", "sklearn.dummy.DummyClassifier"),
+        Candidate("logistic", "sklearn.linear_model.LogisticRegression"),
+        Candidate("trees", "xgboost.XGBClassifier", {"n_estimators": 12}),
+    ),
+    Gate(metric="macro_f1", floor=0.3, beat="most_frequent", slices=("plan",)),
+)
+AMOUNTS = Kind(
+    Regression(link="log"),
+    _amounts,
+    (
+        Candidate("mean", "sklearn.dummy.DummyRegressor"),
+        Candidate("linear", "sklearn.linear_model.LinearRegression"),
+        Candidate("trees", "xgboost.XGBRegressor", {"n_estimators": 12}),
+    ),
+    Gate(metric="mae", ceiling=50.0, beat="mean", slices=("plan",)),
+)
+
+
+@pytest.fixture(params=[CLASSES, AMOUNTS], ids=["classes", "amounts"])
+def kind(request) -> Kind:
+    return request.param
+
+
+def spec_of(spec: PipelineSpec, kind: Kind) -> PipelineSpec:
+    return replace(
+        spec,
+        outcome=replace(spec.outcome, problem=kind.problem),
+        candidates=kind.candidates,
+        search=SearchBudget(trials=3),
+        gate=kind.gate,
+    )
+
+
+def loop_of(make, tmp_path: Path, spec: PipelineSpec, kind: Kind) -> Loop:
+    own = spec_of(spec, kind)
+    services = installation(make, tmp_path, own)
+    features, outcomes = (services.tables[f"{own.name}_{part}"] for part in ("features", "outcomes"))
+    place = outcomes.schema.get_field_index(own.outcome.label)
+    services.rebuild(**{f"{own.name}_outcomes": outcomes.set_column(place, own.outcome.label, kind.labels(features))})
+    return Loop(services, own)
+
+
+@pytest.fixture(params=[memory, embedded], ids=["memory", "embedded"])
+def loop(request, tmp_path, spec, kind) -> Loop:
+    return loop_of(request.param, tmp_path, spec, kind)
+
+
+def test_the_spec_can_run(spec, kind):
+    assert problems_of(spec_of(spec, kind)) == []
+
+
+def test_a_night_from_the_warehouse_to_the_measured_predictions(loop):
+    spec, services = loop.spec, loop.services
+    loop.take()
+    decided = loop.challenge(TRAINED)
+    assert decided.outcome == "promoted"
+    loop.predict(TRAINED)
+    loop.predict(NEXT)
+
+    names = [name for _, name in spec.problem.published_names(spec.predictions)]
+    published = loop.published(NEXT)
+    assert published.num_rows == 150
+    assert set(names) <= set(published.column_names)
+    model = model_versions.load(services, spec, "1")
+    assert model.problem == spec.problem
+
+    told = monitor.run(work(services, spec, "m"), NEXT.replace(day=11))
+    assert told.outcomes == 300
+    (row, _) = monitor.rows_of(services, spec)
+    assert set(row["metrics"]) == {metric.name for metric in spec.problem.measured}
+    assert row["drift"] in ("ok", "watch", "alarm")
+
+    training_run = model_versions.trained_by(services, spec, services.lake.days(spec.predictions_table)[NEXT])
+    compared = evaluate.comparison_of(services, training_run.training_run)
+    assert {each.metric for each in compared.metrics} == set(row["metrics"])
+    decision = evaluate.decision_of(services, training_run.training_run)
+    assert any(f"the baseline {spec.gate.beat}" in rule.sentence for rule in decision.rules)
+    card = approval_card.write(spec, compared, decision, {})
+    assert spec.problem.calibration_words[0] in card
+    assert reproduce.run(services, spec, training_run.training_run).same
+
+
+def test_wrong_labels_are_refused_before_anything_is_taken(tmp_path, spec, kind):
+    loop = loop_of(memory, tmp_path, spec, kind)
+    name = f"{loop.spec.name}_outcomes"
+    outcomes = loop.services.tables[name]
+    place = outcomes.schema.get_field_index("left")
+    for wrong in (pa.array([True] * outcomes.num_rows), pa.array(["none of them"] * outcomes.num_rows)):
+        loop.services.rebuild(**{name: outcomes.set_column(place, "left", wrong)})
+        with pytest.raises(ContractBroken, match=r"label 'left' is .*; a label is"):
+            loop.take(LAST, LAST)
+    assert not loop.services.lake.exists(loop.spec.outcomes_table)
+
+
+def test_labels_that_teach_nothing_are_refused(tmp_path, spec, kind):
+    loop = loop_of(memory, tmp_path, spec, kind)
+    name = f"{loop.spec.name}_outcomes"
+    outcomes = loop.services.tables[name]
+    place = outcomes.schema.get_field_index("left")
+    one = outcomes["left"][0]
+    loop.services.rebuild(**{name: outcomes.set_column(place, "left", pa.repeat(one, outcomes.num_rows))})
+    loop.take()
+    with pytest.raises(TrainingFailed, match=r"never have the class|have only one value"):
+        loop.train(TRAINED)
+
+
+def test_days_of_the_small_installation_are_the_ones_that_are_used_here():
+    assert NEXT in days.span(FIRST, LAST)
