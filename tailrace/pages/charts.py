@@ -62,12 +62,18 @@ def histogram(scores: Histogram, day: dt.date, version: str) -> Figure:
             "hoverinfo": "skip",
         }
         traces.append(steps)
+    ends = [scores.edges[0], scores.edges[-1]] if scores.edges else [0, 1]
     layout = {
-        "xaxis": {"title": {"text": "score"}, "range": [0, 1]},
+        "xaxis": _classes(scores.names) if scores.names else {"title": {"text": "score"}, "range": ends},
         "yaxis": {"title": {"text": "share of the rows"}, "tickformat": ".0%", "rangemode": "tozero"},
         "bargap": 0,
     }
     return {"data": traces, "layout": layout}
+
+
+def _classes(names: Sequence[str]) -> Figure:
+    """An axis of classes, each at its position."""
+    return {"title": {"text": "predicted class"}, "tickvals": list(range(len(names))), "ticktext": list(names)}
 
 
 def _line(rows: Sequence[Mapping[str, Any]], column: str, name: str, *, color: str, detail: str = "") -> Figure:

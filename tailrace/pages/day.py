@@ -62,14 +62,18 @@ class SourceDay:
     since: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Histogram:
-    """Shares of the rows by score: the day's in equal bins, the holdout's as a density in steps, on one scale."""
+    """Shares of the rows by prediction: the day's in equal bins, the holdout's as a density in steps, on one scale.
+
+    `names` are what the numbers 0, 1, 2 ... stand for, if they are classes.
+    """
 
     edges: tuple[float, ...]
     shares: tuple[float, ...]
     training_edges: tuple[float, ...] = ()
     training_shares: tuple[float, ...] = ()
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,22 +230,26 @@ def _histogram(sources: Sources, spec: PipelineSpec, commit: Commit, training: R
         spec.predictions_table, ("histogram", commit.day), lambda: _shares(sources, spec, commit), nothing
     )
     tag = training.tags.get(run_tags.HOLDOUT_SCORES) if training else None
-    if not tag:
-        return Histogram(edges, shares)
+    names = spec.problem.drift_names
+    if not tag or not edges:
+        return Histogram(edges=edges, shares=shares, names=names)
     holdout = json.loads(tag)
-    bounds = (0.0, *holdout["edges"], 1.0)
+    low, high = edges[0], edges[-1]
+    bounds = (min([low, *holdout["edges"]]), *holdout["edges"], max([high, *holdout["edges"]]))
+    width = (high - low) / (len(edges) - 1)
     density = [
-        share / max(high - low, 1e-9) / BINS
-        for share, low, high in zip(holdout["shares"], bounds[:-1], bounds[1:], strict=True)
+        share / max(above - below, 1e-9) * width
+        for share, below, above in zip(holdout["shares"], bounds[:-1], bounds[1:], strict=True)
     ]
-    return Histogram(edges, shares, bounds, tuple(density))
+    return Histogram(edges=edges, shares=shares, training_edges=bounds, training_shares=tuple(density), names=names)
 
 
 def _shares(sources: Sources, spec: PipelineSpec, commit: Commit) -> tuple[tuple[float, ...], tuple[float, ...]]:
     import numpy as np
 
-    scores = _published(sources, spec, commit, [spec.predictions.score])[spec.predictions.score]
-    counts, edges = np.histogram(scores.drop_null().to_numpy(), bins=BINS, range=(0.0, 1.0))
+    problem, column = spec.problem, spec.problem.drift_column(spec.predictions)
+    values = problem.drift_values(_published(sources, spec, commit, [column])[column])
+    counts, edges = np.histogram(values, bins=len(problem.drift_names) or BINS, range=problem.drift_range)
     return tuple(edges.tolist()), tuple((counts / max(counts.sum(), 1)).tolist())
 
 

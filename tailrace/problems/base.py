@@ -61,7 +61,7 @@ class Problem(ABC):
     estimators: ClassVar[str]
     """What scikit-learn calls estimators that answer it: classifier or regressor."""
     spark_estimators: ClassVar[tuple[str, ...]]
-    """The estimators that a cluster's executors can train together."""
+    """The estimators that a cluster's executors can train together; none: candidates train on one machine."""
     xgboost_objectives: ClassVar[tuple[str, ...]]
     """XGBoost's objectives that a candidate may choose from; the first one is the default unless the kind says more."""
     search_metric: ClassVar[str]
@@ -206,6 +206,16 @@ class Problem(ABC):
     @property
     def drift_edges(self) -> tuple[float, ...]:
         """The edges of the bins for these numbers; empty: quantiles."""
+        return ()
+
+    @property
+    def drift_range(self) -> tuple[float, float] | None:
+        """The lowest and the highest of these numbers that a picture shows; None: those of the rows."""
+        return (0.0, 1.0)
+
+    @property
+    def drift_names(self) -> tuple[str, ...]:
+        """What the numbers 0, 1, 2 ... stand for, if they stand for something."""
         return ()
 
     @abstractmethod

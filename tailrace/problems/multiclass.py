@@ -29,11 +29,7 @@ class Multiclass(Problem):
 
     kind: ClassVar[str] = "multiclass"
     estimators: ClassVar[str] = "classifier"
-    spark_estimators: ClassVar[tuple[str, ...]] = (
-        "xgboost.spark.SparkXGBClassifier",
-        "pyspark.ml.classification.LogisticRegression",
-        "pyspark.ml.classification.RandomForestClassifier",
-    )
+    spark_estimators: ClassVar[tuple[str, ...]] = ()
     xgboost_objectives: ClassVar[tuple[str, ...]] = ("multi:softprob",)
     search_metric: ClassVar[str] = "log_loss"
     gate_metric: ClassVar[str] = "macro_f1"
@@ -176,6 +172,14 @@ class Multiclass(Problem):
 
     def drift_of(self, predictions: np.ndarray) -> np.ndarray:
         return predictions.argmax(axis=1).astype(float)
+
+    @property
+    def drift_range(self) -> tuple[float, float]:
+        return (-0.5, len(self.classes) - 0.5)
+
+    @property
+    def drift_names(self) -> tuple[str, ...]:
+        return self.names
 
     @property
     def drift_edges(self) -> tuple[float, ...]:

@@ -38,12 +38,7 @@ class Regression(Problem):
 
     kind: ClassVar[str] = "regression"
     estimators: ClassVar[str] = "regressor"
-    spark_estimators: ClassVar[tuple[str, ...]] = (
-        "xgboost.spark.SparkXGBRegressor",
-        "pyspark.ml.regression.LinearRegression",
-        "pyspark.ml.regression.RandomForestRegressor",
-        "pyspark.ml.regression.GBTRegressor",
-    )
+    spark_estimators: ClassVar[tuple[str, ...]] = ()
     search_metric: ClassVar[str] = "rmse"
     gate_metric: ClassVar[str] = "mae"
     baselines: ClassVar[tuple[str, ...]] = ("mean", "median")
@@ -86,6 +81,7 @@ class Regression(Problem):
             yield f"{where}.link is {self.link!r}; it must be one of {', '.join(LINKS)}.{nearest}"
         if self.intervals is None:
             return
+        yield f"{where}.intervals is {self.intervals!r}, but no model predicts intervals yet; leave it out."
         wrong = [quantile for quantile in self.intervals if not 0 < quantile < 1]
         for quantile in wrong:
             yield f"{where}.intervals has {quantile}; a quantile is more than 0 and less than 1."
@@ -218,6 +214,10 @@ class Regression(Problem):
             return mean(parts[_SUM_OF.get(metric, metric)], weights)
 
         return value
+
+    @property
+    def drift_range(self) -> None:
+        return None
 
     def calibration(self, labels: np.ndarray, predictions: np.ndarray) -> list[Bin]:
         import numpy as np

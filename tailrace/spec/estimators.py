@@ -87,6 +87,13 @@ def _unfit(estimator: Any, problem: Problem) -> str:
 def _cluster_estimator(where: str, candidate: Candidate, problem: Problem, metric: str | None) -> Iterator[str]:
     """The class is looked at, never made: making one takes a JVM."""
     known_estimators = problem.spark_estimators
+    if not known_estimators:
+        yield (
+            f"{where}.estimator {candidate.estimator!r} trains on a cluster's executors together, which is possible "
+            f"for yes/no questions only, and outcome.problem is {type(problem).__name__}; use an estimator of "
+            "scikit-learn or xgboost.XGBClassifier or XGBRegressor."
+        )
+        return
     if candidate.estimator not in known_estimators:
         yield (
             f"{where}.estimator {candidate.estimator!r} is none of those that train on a cluster for outcome.problem "

@@ -133,7 +133,7 @@ class TestDay:
             checks=(day.Check(EVIL, EVIL, EVIL, passed=False),),
             performance=in_present_form(asdict(measured)),
             feature_psi=((EVIL, 0.3),),
-            histogram=Histogram((0.0, 1.0), (1.0,)),
+            histogram=Histogram(edges=(0.0, 1.0), shares=(1.0,)),
             earlier=(day.Earlier(commit, None),),
             run=(EVIL, EVIL),
             requested={EVIL: EVIL},
@@ -344,7 +344,10 @@ class TestNodes:
 
 
 def test_figures_are_what_plotly_takes():
-    figure = charts.histogram(Histogram((0.0, 0.5, 1.0), (0.4, 0.6), (0.0, 0.3, 1.0), (0.1, 0.2)), DAY, "1")
+    scores = Histogram(
+        edges=(0.0, 0.5, 1.0), shares=(0.4, 0.6), training_edges=(0.0, 0.3, 1.0), training_shares=(0.1, 0.2)
+    )
+    figure = charts.histogram(scores, DAY, "1")
     assert figure["data"][0]["y"] == [0.4, 0.6]
     assert figure["data"][1]["y"] == [0.1, 0.2, 0.2]
     assert '"NaN"' not in rendering.as_json(figure)

@@ -1,0 +1,179 @@
+"""The laws that hold for every kind of question, and the sentences about wrong ones."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tailrace
+from tailrace.problems import Problem, as_array, as_batch, from_description
+from tailrace.problems.binary import Binary
+from tailrace.problems.metrics import METRICS
+from tailrace.problems.multiclass import Multiclass
+from tailrace.problems.regression import Regression
+from tailrace.spec import Features, Gate, Predictions
+
+CLASSES = Multiclass(classes=("negative", "neutral", "positive"))
+KINDS: tuple[Problem, ...] = (Binary(), CLASSES, Regression(), Regression(link="log"))
+
+
+@dataclass(frozen=True)
+class Rows:
+    labels: np.ndarray
+    predictions: np.ndarray
+
+
+def rows_of(problem: Problem, seed: int, count: int = 60) -> Rows:
+    random = np.random.default_rng(seed)
+    labels = problem.made_up_labels(count)
+    if len(problem.raw_columns) > 1:
+        return Rows(labels, random.dirichlet([1.0] * len(problem.raw_columns), count))
+    return Rows(labels, random.random(count) if problem.label_values else labels + random.normal(5, 1, count))
+
+
+@pytest.mark.parametrize("problem", KINDS, ids=repr)
+@settings(deadline=None, max_examples=30)  # the first example imports scikit-learn
+@given(seed=st.integers(0, 1000))
+def test_metrics_are_the_same_with_equal_weights_and_from_parts_that_are_added_up(problem, seed):
+    rows = rows_of(problem, seed)
+    measured = problem.measure(rows.labels, rows.predictions)
+    ones = np.ones(len(rows.labels))
+    weighted = {name: problem.weighted(name, rows.labels, rows.predictions)(ones) for name in measured}
+    halves = (slice(0, 25), slice(25, 60))
+    both = pa.concat_tables(pa.table(problem.tally(rows.labels[half], rows.predictions[half])) for half in halves)
+    names = [name for name in both.column_names if name != "group"]
+    added = both.group_by("group").aggregate([(name, "sum") for name in names]).sort_by("group")
+    told = problem.of_tally(added.rename_columns(["group", *names]))
+    assert weighted == pytest.approx(measured, abs=1e-6)
+    assert told == pytest.approx(measured, abs=1e-5)
+
+
+@pytest.mark.parametrize("problem", KINDS, ids=repr)
+def test_predictions_come_back_from_what_was_published(problem):
+    rows, columns = rows_of(problem, seed=1), Predictions()
+    raw = as_batch(problem, rows.predictions)
+    assert np.array_equal(as_array(raw), rows.predictions)
+    names = [name for _, name in problem.published_names(columns)]
+    published = pa.table(problem.published(columns, raw), names=names)
+    assert tuple(published.schema.types) == problem.published_types(columns)
+    assert np.array_equal(problem.of_published(columns, published), rows.predictions)
+    told_by = problem.drift_values(published[problem.drift_column(columns)])
+    assert np.array_equal(told_by, problem.drift_of(rows.predictions))
+    assert from_description(problem.described()) == problem
+
+
+def test_the_published_class_is_the_most_probable_one():
+    raw = as_batch(CLASSES, np.array([[0.2, 0.5, 0.3], [0.6, 0.1, 0.3]]))
+    score, decision, *_ = CLASSES.published(Predictions(), raw)
+    assert (score.to_pylist(), decision.to_pylist()) == ([0.5, 0.6], ["neutral", "negative"])
+
+
+def test_a_count_is_never_predicted_below_zero():
+    predicted = np.array([-1.0, 2.0])
+    assert as_array(as_batch(Regression(link="log"), predicted)).tolist() == [0.0, 2.0]
+    assert as_array(as_batch(Regression(), predicted)).tolist() == [-1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("problem", "labels", "sentence"),
+    [
+        (Regression(), pa.array([1.0, float("nan")]), "nan"),
+        (Regression(), pa.array([1.0, float("inf")]), "inf"),
+        (Regression(), pa.array([2**53 + 2]), str(2**53 + 2)),
+        (Regression(), pa.array([True]), "bool"),
+        (Regression(link="log"), pa.array([3, -1]), "-1"),
+        (CLASSES, pa.array(["neutral", "angry"]), "angry"),
+        (CLASSES, pa.array([1, 2]), "int64"),
+        (Multiclass(classes=(1, 2, 3)), pa.array([1, 4]), "4"),
+        (Binary(), pa.array([0, 2]), "2"),
+        (Binary(), pa.array(["yes"]), "string"),
+    ],
+)
+def test_labels_of_another_kind_are_named(problem, labels, sentence):
+    assert problem.wrong_labels(pa.chunked_array([labels])).what == sentence
+
+
+@pytest.mark.parametrize("problem", KINDS, ids=repr)
+def test_unknown_outcomes_are_no_wrong_labels(problem):
+    kind = pa.string() if problem == CLASSES else pa.int64()
+    column = pa.chunked_array([pa.nulls(3, kind)])
+    assert problem.wrong_labels(column) is None
+    assert problem.encoded(column).null_count == 3
+
+
+FEATURES = Features(key=("item",), event_time="at", columns={"units_last_week": "numeric", "shop": "categorical"})
+
+
+@pytest.mark.parametrize(
+    ("problem", "gate", "sentence"),
+    [
+        (Regression(), Gate(metric="mae", floor=0.5), "lower is better for mae; say gate.ceiling"),
+        (Binary(), Gate(metric="roc_auc", ceiling=0.5), "higher is better for roc_auc; say gate.floor"),
+        (Regression(), Gate(metric="mae"), "gate has no limit for mae"),
+        (Regression(), Gate(metric="roc_auc", floor=0.5), "gate.metric is 'roc_auc'; it must be one of mae, rmse, r2"),
+        (Regression(), Gate(metric="mae", beat="units_last_weak"), "Did you mean 'units_last_week'?"),
+        (Regression(), Gate(metric="mae", beat="shop"), "gate.beat is 'shop', which is categorical"),
+        (CLASSES, Gate(metric="macro_f1", beat="mean"), "gate.beat is 'mean'; it must be one of prior"),
+        (CLASSES, Gate(metric="accuracy", floor=2), "accuracy is always between 0 and 1"),
+    ],
+)
+def test_a_gate_that_does_not_suit_the_question_is_one_sentence(problem, gate, sentence):
+    (found,) = gate.completed(problem).problems(FEATURES, problem)
+    assert sentence in found
+
+
+@pytest.mark.parametrize(
+    ("problem", "sentence"),
+    [
+        (Multiclass(classes=("one",)), "at least 2 classes"),
+        (Multiclass(classes=("a", "A")), "take no notice of capitals"),
+        (Multiclass(classes=("a b", "c")), "only letters, digits and underscores"),
+        (Multiclass(classes=("a", 1)), "all texts or all whole numbers"),  # type: ignore[arg-type]
+        (Regression(link="logit"), "must be one of identity, log"),  # type: ignore[arg-type]
+        (Regression(intervals=(0.1, 1.2)), "more than 0 and less than 1"),
+        (Regression(intervals=(0.1, 0.9)), "no model predicts intervals yet"),
+    ],
+)
+def test_a_problem_that_cannot_be_is_told(problem, sentence):
+    assert sentence in " ".join(problem.problems())
+
+
+def test_every_metric_of_a_kind_is_in_the_registry():
+    for problem in KINDS:
+        assert {metric.name for metric in problem.measured} <= set(METRICS)
+        assert problem.search_metric in problem.metrics
+        assert problem.gate_metric in problem.metrics
+
+
+def test_without_the_file_of_regressions_only_regressions_are_gone(tmp_path):
+    here = Path(tailrace.__file__).parent
+    shutil.copytree(here, tmp_path / "tailrace", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "tailrace" / "problems" / "regression.py").unlink()
+    code = """
+from tailrace import Binary, Multiclass
+from tailrace.engines import local
+from tailrace.orchestration import dags
+from tailrace.stages import evaluate, monitor, score, train
+try:
+    from tailrace import Regression
+except ModuleNotFoundError as error:
+    print(error.name)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path), "AIRFLOW_HOME": str(tmp_path / "airflow")},
+    )
+    assert done.stdout.strip() == "tailrace.problems.regression", done.stderr
