@@ -48,7 +48,7 @@ SPEC = PipelineSpec(
     window=Window(days=6, holdout_days=2),
     schedule=Schedule(train="0 1 * * 1", predict="30 0 * * *", timezone="America/New_York"),
     search=SearchBudget(trials=1),
-    gate=Gate(metric="log_loss", floor=1.0, approval="human"),
+    gate=Gate(metric="log_loss", ceiling=1.0, approval="human"),
 )
 """
 DAGS = """

@@ -34,7 +34,7 @@ def approvals(loop, services, spec, monkeypatch):
     monkeypatch.setattr(model_report, "write", lambda folder, judged: None)
     loop.take()
     assert loop.challenge(FIRST).outcome == "promoted"
-    passes = Gate(metric="log_loss", floor=1.0, margin=-1.0, slices=("plan",), slice_tolerance=1.0, approval="human")
+    passes = Gate(metric="log_loss", ceiling=1.0, margin=-1.0, slices=("plan",), slice_tolerance=1.0, approval="human")
     loop.spec = replace(spec, gate=passes)
     return loop
 

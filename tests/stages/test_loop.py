@@ -136,7 +136,7 @@ class TestNoLookAhead:
         loop.challenge(TRAINED)
         with pytest.raises(NoChampion, match=r"2013-01-08.*first one took effect on 2013-01-09"):
             loop.predict(dt.date(2013, 1, 8))
-        loop.spec = replace(spec, gate=Gate(metric="log_loss", floor=1.0))
+        loop.spec = replace(spec, gate=Gate(metric="log_loss", ceiling=1.0))
         training_run = loop.train(LATER, seed=7).training_run
         evaluate.run(loop.work(), training_run)
         promote.run(loop.work(), training_run, recorded_at=dt.datetime(2013, 3, 1, tzinfo=dt.UTC), decided_by="ada")
@@ -282,7 +282,7 @@ class TestPromotion:
         loop.take()
         loop.challenge(TRAINED)
         first = loop.train(TRAINED).training_run
-        loop.spec = replace(spec, gate=Gate(metric="log_loss", floor=1.0))
+        loop.spec = replace(spec, gate=Gate(metric="log_loss", ceiling=1.0))
         runs = [first, loop.train(LATER, seed=7).training_run]
         evaluate.run(loop.work(), runs[1])
         promote.run(loop.work(), runs[1], recorded_at=_later(), decided_by="ada")
@@ -300,7 +300,7 @@ class TestPromotion:
         loop.take()
         loop.challenge(TRAINED)
         first = loop.train(TRAINED).training_run
-        loop.spec = replace(spec, gate=Gate(metric="log_loss", floor=1.0))
+        loop.spec = replace(spec, gate=Gate(metric="log_loss", ceiling=1.0))
         second = loop.train(LATER, seed=7).training_run
         evaluate.run(loop.work(), second)
         promote.run(loop.work(), second, recorded_at=_later(), decided_by="ada")
