@@ -87,7 +87,8 @@ class SklearnModel:
         estimator = self.pipeline[-1]
         weights = getattr(estimator, "feature_importances_", None)
         if weights is None and hasattr(estimator, "coef_"):
-            weights = np.abs(_dense(estimator.coef_)).ravel()
+            # a row for each class, if there are several
+            weights = np.atleast_2d(np.abs(_dense(estimator.coef_))).sum(axis=0)
         if weights is None:
             return {}
         shares = dict.fromkeys(self.features, 0.0)

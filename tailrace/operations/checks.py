@@ -41,6 +41,9 @@ def check_all(services: Services, note: Callable[[str], None] = log.info) -> lis
 
 _KINDS: Mapping[str, ColumnKind] = {"numeric": "number", "categorical": "category", "text": "text"}
 
+_TYPES: Mapping[str, ColumnKind] = {"bool": "flag", "string": "text"}
+"""Kinds of published columns by their Arrow types; the others are numbers."""
+
 
 def columns_of(spec: PipelineSpec | None, part: str) -> KnownColumns:
     """The spec's rules for the columns that a suite judges; empty if the spec itself is wrong."""
@@ -51,7 +54,10 @@ def columns_of(spec: PipelineSpec | None, part: str) -> KnownColumns:
         kinds = {name: _KINDS[kind] for name, kind in spec.features.columns.items()}
         return KnownColumns({**shared, spec.features.event_time: "time", spec.features.known_at: "time", **kinds})
     if part == "outcomes":
-        return KnownColumns({**shared, spec.outcome.known_at: "time", spec.outcome.label: "flag"})
-    published = spec.predictions
-    columns: dict[str, ColumnKind] = {published.score: "number", published.decision: "flag", "model_version": "text"}
-    return KnownColumns({**shared, spec.features.event_time: "time", **columns}, complete=True)
+        return KnownColumns({**shared, spec.outcome.known_at: "time", spec.outcome.label: spec.problem.label_kind})
+    names = [name for _, name in spec.problem.published_names(spec.predictions)]
+    types = spec.problem.published_types(spec.predictions)
+    columns: dict[str, ColumnKind] = {
+        name: _TYPES.get(str(type_), "number") for name, type_ in zip(names, types, strict=True)
+    }
+    return KnownColumns({**shared, spec.features.event_time: "time", **columns, "model_version": "text"}, complete=True)

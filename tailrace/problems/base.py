@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 
 from tailrace.errors import did_you_mean
 from tailrace.problems.metrics import METRICS, Metric
@@ -18,6 +18,8 @@ from tailrace.problems.metrics import METRICS, Metric
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
+
+LabelKind = Literal["flag", "text", "number"]
 
 SCORE = "score"
 """The raw column of a kind that predicts one number."""
@@ -114,6 +116,11 @@ class Problem(ABC):
         return {"kind": self.kind, **asdict(self)}
 
     # Labels
+
+    @property
+    @abstractmethod
+    def label_kind(self) -> LabelKind:
+        """What a table's labels are, before they are encoded."""
 
     @abstractmethod
     def wrong_labels(self, column: pa.ChunkedArray) -> WrongLabels | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tailrace.problems.base import SCORE, Bin, Problem, Publication, WrongLabels, no_probabilities, not_among
+from tailrace.problems.base import SCORE, Bin, LabelKind, Problem, Publication, WrongLabels, no_probabilities, not_among
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,6 +46,10 @@ class Binary(Problem):
 
     def published_names(self, columns: Publication) -> list[tuple[str, str]]:
         return [("predictions.score", columns.score), ("predictions.decision", columns.decision)]
+
+    @property
+    def label_kind(self) -> LabelKind:
+        return "flag"
 
     def wrong_labels(self, column: pa.ChunkedArray) -> WrongLabels | None:
         import pyarrow as pa

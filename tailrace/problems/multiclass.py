@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tailrace.problems.base import Bin, Problem, Publication, WrongLabels, no_probabilities, not_among
+from tailrace.problems.base import Bin, LabelKind, Problem, Publication, WrongLabels, no_probabilities, not_among
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,6 +78,10 @@ class Multiclass(Problem):
     def published_names(self, columns: Publication) -> list[tuple[str, str]]:
         of_class = [(f"predictions.score with the class {name!r}", f"{columns.score}_{name}") for name in self.names]
         return [("predictions.score", columns.score), ("predictions.decision", columns.decision), *of_class]
+
+    @property
+    def label_kind(self) -> LabelKind:
+        return "text" if all(isinstance(each, str) for each in self.classes) else "number"
 
     def wrong_labels(self, column: pa.ChunkedArray) -> WrongLabels | None:
         import pyarrow as pa

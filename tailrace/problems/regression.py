@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from tailrace.errors import did_you_mean
-from tailrace.problems.base import SCORE, Bin, Problem, Publication, WrongLabels
+from tailrace.problems.base import SCORE, Bin, LabelKind, Problem, Publication, WrongLabels
 
 if TYPE_CHECKING:
     import numpy as np
@@ -122,6 +122,10 @@ class Regression(Problem):
             ("predictions.score", columns.score),
             *((f"predictions.score with '_{end}'", f"{columns.score}_{end}") for end in ends),
         ]
+
+    @property
+    def label_kind(self) -> LabelKind:
+        return "number"
 
     def wrong_labels(self, column: pa.ChunkedArray) -> WrongLabels | None:
         import pyarrow as pa
