@@ -21,6 +21,8 @@ from tailrace.training.training_set import last_known, refuse_repeated_outcomes
 FORMER_METRICS = ("roc_auc", "log_loss", "brier")
 """Columns of the performance tables that release 0.1 made."""
 
+_TOLD_OTHERWISE = frozenset({*FORMER_METRICS, "base_rate", "metrics"})
+
 LATE_DAYS = scheduled_days.LATE_DAYS
 """How long, after the spec's lag, the monitor still looks for new outcomes of a day."""
 
@@ -40,7 +42,7 @@ def in_present_form(row: Mapping[str, Any]) -> dict[str, Any]:
 
     Release 0.1 had a column for each metric, and `base_rate` for the mean label.
     """
-    found = {name: value for name, value in row.items() if name not in (*FORMER_METRICS, "base_rate", "metrics")}
+    found = {name: value for name, value in row.items() if name not in _TOLD_OTHERWISE}
     if row.get("metrics") is not None:
         return {**found, "metrics": json.loads(row["metrics"])}
     metrics = {name: row[name] for name in FORMER_METRICS if row.get(name) is not None}

@@ -159,7 +159,7 @@ class Problem(ABC):
         return predictions
 
     def lacks(self, estimator: Any) -> str:
-        """What a fitted scikit-learn estimator lacks to answer the question, as the rest of a sentence; or empty."""
+        """What an estimator of scikit-learn, or its class, lacks to answer the question, as the rest of a sentence."""
         return ""
 
     def xgboost_settings(self) -> dict[str, Any]:
@@ -300,6 +300,12 @@ def not_among(column: pa.ChunkedArray, values: Sequence[Any]) -> WrongLabels | N
 
 
 def no_probabilities(estimator: Any) -> str:
-    """What a fitted classifier lacks to give probabilities, as the rest of a sentence; or empty."""
+    """What a classifier, or its class, lacks to give probabilities, as the rest of a sentence; or empty."""
     given = hasattr(estimator, "predict_proba")
     return "" if given else "gives no probabilities with these parameters (it has no predict_proba)"
+
+
+def unused_threshold(columns: Publication, why: str) -> Iterator[str]:
+    """A sentence if a threshold is set that nothing would use."""
+    if columns.threshold != 0.5:
+        yield f"predictions.threshold is {columns.threshold}, and nothing would use it: {why}. Leave it out."

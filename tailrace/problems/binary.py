@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -114,7 +114,7 @@ class Binary(Problem):
             columns.decision: ("boolean", f"the probability is {columns.threshold:g} or more"),
         }
 
-    def publication_problems(self, columns: Publication) -> Any:
+    def publication_problems(self, columns: Publication) -> Iterator[str]:
         if not 0 <= columns.threshold <= 1:
             yield f"predictions.threshold is {columns.threshold}; it must be between 0 and 1."
 

@@ -8,7 +8,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tailrace.problems.base import Bin, LabelKind, Problem, Publication, WrongLabels, no_probabilities, not_among
+from tailrace.problems.base import (
+    Bin,
+    LabelKind,
+    Problem,
+    Publication,
+    WrongLabels,
+    no_probabilities,
+    not_among,
+    unused_threshold,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -274,7 +283,7 @@ class Multiclass(Problem):
         return {
             # Rounded, because a cluster adds its partial sums in random order.
             "log_loss": round(math.fsum(columns["log_loss"].tolist()) / total, 12),
-            "macro_f1": _f1(right, predicted, positive),
+            "macro_f1": float(probabilities.f1_of_classes(right, predicted, positive).mean()),
             "accuracy": float(right.sum() / total),
             "roc_auc_ovr": float(sum(areas) / len(areas)),
         }
@@ -293,12 +302,6 @@ class Multiclass(Problem):
 
     def label_words(self, label: Any) -> str:
         return self.names[int(label)]
-
-
-def unused_threshold(columns: Publication, why: str) -> Iterator[str]:
-    """A sentence if a threshold is set that nothing would use."""
-    if columns.threshold != 0.5:
-        yield f"predictions.threshold is {columns.threshold}, and nothing would use it: {why}. Leave it out."
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -327,12 +330,6 @@ def _losses(labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
 
 def _macro_f1(confusion: np.ndarray) -> float:
     """From counts by label (rows) and predicted class (columns)."""
-    return _f1(confusion.diagonal(), confusion.sum(axis=0), confusion.sum(axis=1))
+    from tailrace.problems.probabilities import f1_of_classes
 
-
-def _f1(right: np.ndarray, predicted: np.ndarray, positive: np.ndarray) -> float:
-    """The mean over classes of 2 * right / (predicted + positive), which is 0 for a class that never appears."""
-    import numpy as np
-
-    total = predicted + positive
-    return float(np.divide(2 * right, total, out=np.zeros(len(total)), where=total > 0).mean())
+    return float(f1_of_classes(confusion.diagonal(), confusion.sum(axis=0), confusion.sum(axis=1)).mean())

@@ -117,3 +117,9 @@ def probability_bins(labels: np.ndarray, probabilities: np.ndarray) -> list[Bin]
 
 def _bins(probabilities: np.ndarray) -> np.ndarray:
     return np.minimum((probabilities * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+
+
+def f1_of_classes(right: np.ndarray, predicted: np.ndarray, positive: np.ndarray) -> np.ndarray:
+    """2 * right / (predicted + positive) of each class, from its counts; 0 for a class that never appears."""
+    total = predicted + positive
+    return np.divide(2 * right, total, out=np.zeros(len(total)), where=total > 0)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from tailrace.errors import did_you_mean
-from tailrace.problems.base import SCORE, Bin, LabelKind, Problem, Publication, WrongLabels
+from tailrace.problems.base import SCORE, Bin, LabelKind, Problem, Publication, WrongLabels, unused_threshold
 
 if TYPE_CHECKING:
     import numpy as np
@@ -92,11 +92,7 @@ class Regression(Problem):
             )
 
     def publication_problems(self, columns: Publication) -> Iterator[str]:
-        if columns.threshold != 0.5:
-            yield (
-                f"predictions.threshold is {columns.threshold}, and nothing would use it: a number is published "
-                "as it is. Leave it out."
-            )
+        yield from unused_threshold(columns, "a number is published as it is")
         if columns.decision != "decision":
             yield (
                 f"predictions.decision is {columns.decision!r}, and nothing would be published as it: a regression "
@@ -197,27 +193,20 @@ class Regression(Problem):
     def scores(self, predictions: np.ndarray) -> np.ndarray:
         return predictions if predictions.ndim == 1 else predictions[:, 0]
 
+    def measure(self, labels: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
+        import numpy as np
+
+        parts, ones = self._parts(labels, predictions), np.ones(len(labels))
+        return {metric.name: _of_parts(metric.name, parts, ones) for metric in self.measured}
+
     def value(self, metric: str, labels: np.ndarray, predictions: np.ndarray) -> float:
         import numpy as np
 
         return self.weighted(metric, labels, predictions)(np.ones(len(labels)))
 
     def weighted(self, metric: str, labels: np.ndarray, predictions: np.ndarray) -> Callable[[np.ndarray], float]:
-        import numpy as np
-
         parts = self._parts(labels, predictions)
-
-        def mean(of: np.ndarray, weights: np.ndarray) -> float:
-            return float(np.average(of, weights=weights)) if len(of) and weights.sum() else math.nan
-
-        def value(weights: np.ndarray) -> float:
-            if metric == "rmse":
-                return math.sqrt(mean(parts["squared"], weights))
-            if metric == "r2":
-                return _r2(*(mean(parts[name], weights) for name in ("squared", "label", "label_squared")))
-            return mean(parts[_SUM_OF.get(metric, metric)], weights)
-
-        return value
+        return lambda weights: _of_parts(metric, parts, weights)
 
     @property
     def drift_range(self) -> None:
@@ -306,6 +295,20 @@ class Regression(Problem):
 
 
 _SUM_OF = {"mae": "absolute", "bias": "error"}
+
+
+def _of_parts(metric: str, parts: Mapping[str, np.ndarray], weights: np.ndarray) -> float:
+    """A metric from what each row adds to the sums, and the rows' weights; NaN without rows."""
+    import numpy as np
+
+    def mean(name: str) -> float:
+        return float(np.average(parts[name], weights=weights)) if weights.sum() else math.nan
+
+    if metric == "rmse":
+        return math.sqrt(mean("squared"))
+    if metric == "r2":
+        return _r2(mean("squared"), mean("label"), mean("label_squared"))
+    return mean(_SUM_OF.get(metric, metric))
 
 
 def _r2(squared: float, label: float, label_squared: float) -> float:

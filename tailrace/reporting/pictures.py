@@ -25,6 +25,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 from tailrace.contracts import Trial
 from tailrace.problems import Problem
 from tailrace.problems.metrics import METRICS
+from tailrace.problems.probabilities import f1_of_classes
 
 ScoredRows = tuple[str, np.ndarray, np.ndarray]
 
@@ -167,9 +168,9 @@ def per_class(axes: Axes, problem: Problem, holdouts: Sequence[ScoredRows]) -> N
     places, width = np.arange(len(codes)), 0.8 / len(holdouts)
     for index, ((name, labels, predictions), color) in enumerate(zip(holdouts, _colors(len(holdouts)), strict=True)):
         best = predictions.argmax(axis=1)
-        right = [2 * ((labels == code) & (best == code)).sum() for code in codes]
-        total = [(labels == code).sum() + (best == code).sum() for code in codes]
-        f1 = [float(a / b) if b else 0.0 for a, b in zip(right, total, strict=True)]
+        counts = ([(which == code).sum() for code in codes] for which in (best, labels))
+        right = np.array([((labels == code) & (best == code)).sum() for code in codes])
+        f1 = f1_of_classes(right, *(np.array(each) for each in counts))
         bars = axes.bar(places + (index - (len(holdouts) - 1) / 2) * width, f1, width, color=color, label=_short(name))
         axes.bar_label(bars, fmt="%.2f", fontsize=7, padding=2)
     axes.set_xticks(places, [_short(problem.label_words(code)) for code in codes], fontsize=8)

@@ -79,7 +79,7 @@ def _unfit(estimator: Any, problem: Problem) -> str:
     mixin = {"classifier": ClassifierMixin, "regressor": RegressorMixin}[problem.estimators]
     if not issubclass(estimator, mixin):
         return f"is no {problem.estimators}, and outcome.problem is {type(problem).__name__}; use one"
-    if problem.estimators == "classifier" and not hasattr(estimator, "predict_proba"):
+    if problem.lacks(estimator):
         return "gives no probabilities; use a classifier with predict_proba"
     return ""
 

@@ -142,14 +142,8 @@ def _last_known(spec: PipelineSpec, outcomes: DataFrame, known_by: dt.datetime) 
     """The keys with the label, as `LABEL`, that became known last up to that moment."""
     known_at = F.unix_micros(column(spec.outcome.known_at))
     in_time = outcomes.where(known_at <= _micros(known_by))
-    label = _encoded(spec)
+    label = column(spec.outcome.label).cast("boolean")
     return in_time.groupBy(*named(spec.features.key)).agg(F.max_by(label, known_at).alias(LABEL))
-
-
-def _encoded(spec: PipelineSpec) -> Column:
-    """The labels as `Problem.encoded` gives them, in workers: only there does Arrow see them."""
-    name = spec.outcome.label
-    return column(name).cast("boolean")
 
 
 def rows_digest(rows: DataFrame) -> str:
