@@ -190,9 +190,11 @@ def observed(axes: Axes, problem: Problem, holdouts: Sequence[ScoredRows]) -> No
 
 
 def residuals(axes: Axes, problem: Problem, holdouts: Sequence[ScoredRows]) -> None:
-    for (name, labels, predictions), color in zip(holdouts, _colors(len(holdouts)), strict=True):
-        errors = problem.scores(predictions) - labels
-        axes.hist(errors, bins=40, color=color, histtype="step", label=_short(name))
+    errors = [problem.scores(predictions) - labels for _, labels, predictions in holdouts]
+    # The same bins for all models, or their heights could not be compared.
+    edges = np.histogram_bin_edges(np.concatenate(errors), bins=40)
+    for (name, _, _), of_model, color in zip(holdouts, errors, _colors(len(holdouts)), strict=True):
+        axes.hist(of_model, bins=edges.tolist(), color=color, histtype="step", label=_short(name))
     axes.axvline(0, color="#9ca3af", linewidth=0.8, linestyle="--")
     axes.set(xlabel="Prediction minus label", ylabel="Rows")
     _legend(axes)
