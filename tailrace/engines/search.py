@@ -23,7 +23,8 @@ from threadpoolctl import threadpool_limits
 
 from tailrace.contracts import Trial, not_trained
 from tailrace.engines.encoding import check_numbers
-from tailrace.engines.estimators import Fitted, TrialRows, fit, fit_watched
+from tailrace.engines.estimators import Fitted, fit, fit_watched
+from tailrace.engines.fitting import TrialRows
 from tailrace.engines.library_errors import error_text
 from tailrace.engines.signatures import predictions
 from tailrace.errors import TrainingFailed

@@ -1,0 +1,22 @@
+"""What the search gives to whatever fits a candidate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+Report = Callable[[int, float], None]
+"""Called with (boosting rounds done, metric on the validation rows); may raise to stop the fit."""
+
+
+@dataclass(frozen=True)
+class TrialRows:
+    """The rows that trials learn from, and the later rows on which they are compared; labels are encoded."""
+
+    rows: pa.Table
+    labels: np.ndarray
+    watch: pa.Table
+    watch_labels: np.ndarray
