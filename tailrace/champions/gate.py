@@ -113,6 +113,9 @@ def _baseline(gate: Gate, scores: Scores, baseline: np.ndarray) -> Rule:
 
 
 def _margin(gate: Gate, gain: float) -> Rule:
+    if math.isnan(gain):
+        # Such as the interval of a champion that predicts none.
+        return Rule(False, f"{gate.metric} is not defined for the champion's predictions, so a person has to decide.")
     passed = gain > gate.margin if gate.margin == 0 else gain >= gate.margin
     needed = "more than 0" if gate.margin == 0 else f"at least {gate.margin:g}"
     return Rule(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -49,8 +50,13 @@ def fit(
     seed: int,
     threads: int,
 ) -> Fitted:
-    """The candidate with these parameters (fixed ones included), fitted on all rows."""
-    return _family(candidate).fit(spec, candidate, parameters, rows=rows, labels=labels, seed=seed, threads=threads)
+    """The candidate with these parameters (fixed ones included), fitted on all rows.
+
+    The model answers `spec.problem.unadjusted`.
+    """
+    return _family(candidate).fit(
+        _unadjusted(spec), candidate, parameters, rows=rows, labels=labels, seed=seed, threads=threads
+    )
 
 
 def fit_watched(
@@ -67,7 +73,11 @@ def fit_watched(
     `report` is called every few boosting rounds. It uses one thread, so that the result does not depend
     on how many trials run in parallel.
     """
-    return _family(candidate).fit_watched(spec, candidate, parameters, data, seed=seed, report=report)
+    return _family(candidate).fit_watched(_unadjusted(spec), candidate, parameters, data, seed=seed, report=report)
+
+
+def _unadjusted(spec: PipelineSpec) -> PipelineSpec:
+    return replace(spec, outcome=replace(spec.outcome, problem=spec.problem.unadjusted))
 
 
 def _family(candidate: Candidate) -> Any:

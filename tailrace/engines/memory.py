@@ -72,9 +72,7 @@ class MemoryEngine:
         problem = spec.problem
         if why := problem.unlearnable(np.unique(labels).tolist()):
             raise refusals.unlearnable(spec, len(labels), "training", why)
-        predicted = problem.baseline(problem.baselines[0], labels, rows.table().slice(0, 1))
-        # Without an interval of its own, the ends are the value too.
-        values = np.broadcast_to(predicted.ravel(), len(problem.raw_columns)).tolist()
+        values = problem.baseline(problem.baselines[0], labels, rows.table().slice(0, 1)).ravel().tolist()
         trial = Trial(number=0, candidate="base_rate", parameters={}, value=values[0], state="complete", seconds=0.0)
         on_trial(trial)
         return Trained(BaseRate(problem, values, spec.features.columns), trial, (trial,))

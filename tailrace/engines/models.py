@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tailrace.contracts import Model
-from tailrace.engines import distributed_models, sklearn_models, versions, xgboost_models
+from tailrace.engines import adjusted, distributed_models, sklearn_models, versions, xgboost_models
+from tailrace.engines.adjusted import Adjusted
 from tailrace.engines.signatures import DESCRIPTION
 from tailrace.engines.sklearn_models import SklearnModel
 from tailrace.engines.xgboost_models import XgboostModel
@@ -27,15 +28,21 @@ def load(folder: Path) -> Model:
 
     Raises SignatureMismatch if its kind is unknown, or if it does not work with the libraries installed here.
     """
-    description = json.loads((folder / DESCRIPTION).read_text())
+    return _checked(folder, json.loads((folder / DESCRIPTION).read_text()))
+
+
+def _checked(folder: Path, description: Mapping[str, Any]) -> Model:
     return versions.load(folder, description, lambda: _read(folder, description))
 
 
 def _read(folder: Path, description: Mapping[str, Any]) -> Model:
     kind = description["kind"]
+    if kind == Adjusted.stored_kind:
+        return adjusted.load(description, _checked(folder, description[adjusted.MODEL]))
     if kind not in LOADERS:
+        known = ", ".join((*LOADERS, Adjusted.stored_kind))
         raise SignatureMismatch(
-            f"The model in {folder} is of kind {kind!r}; this version of Tailrace loads {', '.join(LOADERS)}. "
+            f"The model in {folder} is of kind {kind!r}; this version of Tailrace loads {known}. "
             "Score with the version that trained it, or train again."
         )
     return LOADERS[kind](folder, description)

@@ -39,6 +39,16 @@ def score_batch(spec: PipelineSpec, model: Model, version: str, rows: pa.RecordB
     return pa.record_batch(columns, schema=schema)
 
 
+def check_question(spec: PipelineSpec, model: Model, version: str) -> None:
+    """Raises SignatureMismatch if the model does not predict what the spec publishes."""
+    if missing := [name for name in spec.problem.raw_columns if name not in model.problem.raw_columns]:
+        raise SignatureMismatch(
+            f"{spec.name}: version {version} was trained for outcome.problem {model.problem!r} and does not predict "
+            f"{', '.join(missing)}, which the spec's {spec.problem!r} publishes. Train again, or score with a version "
+            "that was trained for it (--model N)."
+        )
+
+
 def prediction_schema(spec: PipelineSpec, features: pa.Schema) -> pa.Schema:
     """The schema of the predictions table for this schema of features."""
     names = [name for _, name in spec.problem.published_names(spec.predictions)]
@@ -58,7 +68,7 @@ def score_stream(
     Raises SignatureMismatch before the first batch if rows lack a column that the model needs.
     """
     check_columns(model.features, rows.schema)
-
+    check_question(spec, model, version)
     score = functools.partial(score_batch, spec, model, version)
     return pa.RecordBatchReader.from_batches(
         prediction_schema(spec, rows.schema), in_order(score, ahead(rows), workers)

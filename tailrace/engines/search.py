@@ -21,9 +21,10 @@ import optuna
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
-from tailrace.contracts import Trial, not_trained
+from tailrace.contracts import Model, Trial, not_trained
+from tailrace.engines.adjusted import Adjusted
 from tailrace.engines.encoding import check_numbers
-from tailrace.engines.estimators import Fitted, fit, fit_watched
+from tailrace.engines.estimators import fit, fit_watched
 from tailrace.engines.fitting import TrialRows
 from tailrace.engines.library_errors import error_text
 from tailrace.engines.signatures import predictions
@@ -75,6 +76,8 @@ def trial_rows(spec: PipelineSpec, rows: pa.Table, labels: np.ndarray) -> TrialR
     for name, part in (("learning", parts.labels), ("comparison", parts.watch_labels)):
         if why := spec.problem.unlearnable(np.unique(part).tolist()):
             raise refusals.unlearnable(spec, len(part), name, why)
+    if why := spec.problem.too_few(len(parts.watch_labels)):
+        raise refusals.too_few(spec, len(parts.watch_labels), why)
     return parts
 
 
@@ -150,16 +153,23 @@ def best_of(spec: PipelineSpec, trials: Sequence[Trial]) -> Trial:
     return max(complete, key=lambda trial: (sign * trial.value, -trial.number))  # type: ignore[operator]
 
 
-def refit(spec: PipelineSpec, best: Trial, rows: pa.Table, labels: np.ndarray, *, seed: int, threads: int) -> Fitted:
+def refit(spec: PipelineSpec, best: Trial, rows: pa.Table, labels: np.ndarray, *, seed: int, threads: int) -> Model:
     """The best trial's candidate and parameters, fitted on all rows; the same for any number of threads.
 
-    XGBoost and forests use the threads; others fit on one, because their number changes the fitted model.
+    XGBoost and forests use the threads; others fit on one, because their number changes the fitted model. An
+    adjustment, such as an interval, learns from the later rows what a model predicts for them that was fitted on the
+    earlier ones.
     """
     candidate = next(candidate for candidate in spec.candidates if candidate.name == best.candidate)
+    fitted = functools.partial(fit, spec, candidate, best.parameters, seed=seed, threads=threads)
     with one_thread():
-        return fit(
-            spec, candidate, best.parameters, rows=rows.combine_chunks(), labels=labels, seed=seed, threads=threads
-        )
+        model = fitted(rows=rows.combine_chunks(), labels=labels)
+        if spec.problem.unadjusted == spec.problem:
+            return model
+        parts = trial_rows(spec, rows, labels)
+        earlier = fitted(rows=parts.rows, labels=parts.labels)
+        adjustment = spec.problem.adjustment(parts.watch_labels, predictions(earlier, parts.watch))
+        return Adjusted(model, adjustment, spec.problem)
 
 
 def run_job(spec: PipelineSpec, data: TrialRows, seed: int, job: Job) -> TrialResult:

@@ -9,13 +9,23 @@ import importlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tailrace.problems.base import Bin, Problem, Publication, WrongLabels
+from tailrace.problems.base import Adjustment, Bin, Problem, Publication, WrongLabels
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-__all__ = ["KINDS", "Bin", "Problem", "Publication", "WrongLabels", "as_array", "as_batch", "from_description"]
+__all__ = [
+    "KINDS",
+    "Adjustment",
+    "Bin",
+    "Problem",
+    "Publication",
+    "WrongLabels",
+    "as_array",
+    "as_batch",
+    "from_description",
+]
 
 KINDS: Mapping[str, str] = {
     "binary": "tailrace.problems.binary:Binary",

@@ -38,6 +38,18 @@ class Publication(Protocol):
     def threshold(self) -> float: ...
 
 
+class Adjustment(Protocol):
+    """What is made of an estimator's predictions, learned from rows that the estimator was not fitted on."""
+
+    def applied(self, predictions: np.ndarray) -> np.ndarray:
+        """The problem's predictions from those of an estimator, shape (rows,). Pure."""
+        ...
+
+    def described(self) -> dict[str, Any]:
+        """Its numbers, in a form for JSON: `Problem.adjustment_of` reads it."""
+        ...
+
+
 class Bin(NamedTuple):
     """Rows whose prediction is in low..high: how many, their mean prediction, and what was observed on average."""
 
@@ -91,6 +103,11 @@ class Problem(ABC):
         """Metrics that are measured too, and by which nothing is chosen."""
         return ()
 
+    @property
+    def search_metrics(self) -> tuple[str, ...]:
+        """Those by which trials can be compared: trials have no adjustment."""
+        return self.metrics
+
     def problems(self) -> Iterator[str]:
         """A sentence for each thing that is wrong with the problem's own fields."""
         yield from ()
@@ -143,6 +160,30 @@ class Problem(ABC):
     def made_up_labels(self, rows: int) -> np.ndarray:
         """Encoded labels for a dry run, of all values if there are only some."""
 
+    # Adjustments of what an estimator predicts
+
+    @property
+    def unadjusted(self) -> Problem:
+        """The question as estimators answer it, without what an adjustment adds; the same one if it adds nothing."""
+        return self
+
+    @property
+    def adjusted_by(self) -> str:
+        """The field of the problem that asks for an adjustment; empty if none does."""
+        return ""
+
+    def too_few(self, rows: int) -> str:
+        """Why an adjustment cannot learn from so few rows, as the rest of a sentence; empty if it can."""
+        return ""
+
+    def adjustment(self, labels: np.ndarray, predictions: np.ndarray) -> Adjustment:
+        """The adjustment that these rows teach, of which the estimator has not learned."""
+        raise NotImplementedError(f"{type(self).__name__} adjusts no predictions")
+
+    def adjustment_of(self, description: Mapping[str, Any]) -> Adjustment:
+        """The adjustment that `Adjustment.described` described."""
+        raise NotImplementedError(f"{type(self).__name__} adjusts no predictions")
+
     # Predictions
 
     @property
@@ -185,6 +226,10 @@ class Problem(ABC):
     @abstractmethod
     def of_published(self, columns: Publication, rows: pa.Table) -> np.ndarray:
         """The predictions from their published columns."""
+
+    def wrong_published(self, columns: Publication, rows: pa.Table) -> dict[str, int]:
+        """How many published rows contradict themselves, by what is wrong with them as the rest of a sentence."""
+        return {}
 
     def decision_of(self, columns: Publication) -> str | None:
         """The published column that holds a decision, if the kind decides."""
@@ -281,6 +326,11 @@ class Problem(ABC):
     @abstractmethod
     def slice_words(self, labels: np.ndarray) -> str:
         """What the labels of a slice are like."""
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """Sentences for a model card: what a reader of the predictions must know of them."""
+        return ()
 
     def label_words(self, label: Any) -> str:
         """An encoded label, for people."""

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from tailrace.errors import did_you_mean
-from tailrace.problems.base import SCORE, Bin, LabelKind, Problem, Publication, WrongLabels, unused_threshold
+from tailrace.problems import intervals
+from tailrace.problems.base import (
+    SCORE,
+    Adjustment,
+    Bin,
+    LabelKind,
+    Problem,
+    Publication,
+    WrongLabels,
+    unused_threshold,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +40,10 @@ class Regression(Problem):
 
     `link` "log" is for counts and amounts: labels are not negative, XGBoost learns the logarithm of their mean, and a
     prediction below 0 is published as 0. With `intervals`, such as (0.1, 0.9), these two quantiles of the label are
-    predicted too. Predictions have the shape (rows,), with intervals (rows, 3): the value, the low and the high end.
+    predicted too, as the ends of an interval: the model is fitted on the first 80 % of the training rows, and its
+    errors on the later 20 % say how far the ends are from the value; then it is fitted on all rows. The holdout
+    measures how many labels are inside (`coverage`). Predictions have the shape (rows,), with intervals (rows, 3): the
+    value, the low and the high end.
     """
 
     link: Literal["identity", "log"] = "identity"
@@ -81,7 +94,6 @@ class Regression(Problem):
             yield f"{where}.link is {self.link!r}; it must be one of {', '.join(LINKS)}.{nearest}"
         if self.intervals is None:
             return
-        yield f"{where}.intervals is {self.intervals!r}, but no model predicts intervals yet; leave it out."
         wrong = [quantile for quantile in self.intervals if not 0 < quantile < 1]
         for quantile in wrong:
             yield f"{where}.intervals has {quantile}; a quantile is more than 0 and less than 1."
@@ -89,6 +101,11 @@ class Regression(Problem):
             yield (
                 f"{where}.intervals is {self.intervals!r}; it must be two quantiles, the lower one first, such as "
                 "(0.1, 0.9)."
+            )
+        elif not wrong and not self.intervals[0] < 0.5 < self.intervals[1]:
+            yield (
+                f"{where}.intervals is {self.intervals!r}; the value is between the two ends, so one quantile must be "
+                "less than 0.5 and the other one more."
             )
 
     def publication_problems(self, columns: Publication) -> Iterator[str]:
@@ -156,6 +173,29 @@ class Regression(Problem):
         return (np.arange(rows) * 7 % 23).astype(float)
 
     @property
+    def search_metrics(self) -> tuple[str, ...]:
+        return tuple(name for name in self.metrics if name != "pinball")
+
+    @property
+    def unadjusted(self) -> Regression:
+        return replace(self, intervals=None)
+
+    @property
+    def adjusted_by(self) -> str:
+        return "intervals" if self.intervals else ""
+
+    def too_few(self, rows: int) -> str:
+        needed = intervals.rows_needed(self.intervals) if self.intervals else 0
+        return f"are fewer than the {needed} that intervals {self.intervals} need" if rows < needed else ""
+
+    def adjustment(self, labels: np.ndarray, predictions: np.ndarray) -> Adjustment:
+        quantiles = self.intervals or (0.5, 0.5)
+        return intervals.conformal(quantiles, labels, predictions, grows_with_count=self.link == "log")
+
+    def adjustment_of(self, description: Mapping[str, Any]) -> Adjustment:
+        return intervals.Conformal(**description)
+
+    @property
     def raw_columns(self) -> tuple[str, ...]:
         return (SCORE, LOW, HIGH) if self.intervals else (SCORE,)
 
@@ -181,6 +221,20 @@ class Regression(Problem):
         found = [rows[name].to_numpy() for name in self.needed_columns(columns)]
         return np.column_stack(found) if self.intervals else found[0]
 
+    def wrong_published(self, columns: Publication, rows: pa.Table) -> dict[str, int]:
+        import pyarrow.compute as pc
+
+        if not self.intervals:
+            return {}
+        score, low, high = (rows[name] for name in self.needed_columns(columns))
+        null = pc.or_(pc.is_null(low, nan_is_null=True), pc.is_null(high, nan_is_null=True))
+        # NaN is neither less nor more, and is counted as null.
+        outside = pc.or_(pc.greater(low, score), pc.less(high, score))
+        return {
+            "have an interval without an end": pc.sum(null).as_py() or 0,
+            "are outside of their own interval": pc.sum(outside).as_py() or 0,
+        }
+
     def decision_of(self, columns: Publication) -> str | None:
         return None
 
@@ -198,6 +252,14 @@ class Regression(Problem):
 
         parts, ones = self._parts(labels, predictions), np.ones(len(labels))
         return {metric.name: _of_parts(metric.name, parts, ones) for metric in self.measured}
+
+    def figures(self, labels: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
+        found = super().figures(labels, predictions)
+        if self.intervals:
+            found["coverage_asked"] = self.intervals[1] - self.intervals[0]
+            is_interval = predictions.ndim == 2 and len(predictions)
+            found["mean_width"] = float((predictions[:, 2] - predictions[:, 1]).mean()) if is_interval else math.nan
+        return found
 
     def value(self, metric: str, labels: np.ndarray, predictions: np.ndarray) -> float:
         import numpy as np
@@ -231,15 +293,21 @@ class Regression(Problem):
         ]
 
     def baseline(self, name: str, learned: np.ndarray, rows: pa.Table) -> np.ndarray:
-        """A feature's value, and where it is missing the mean of the labels learned from."""
+        """A feature's value, and where it is missing the mean of the labels learned from.
+
+        With intervals, a feature's value is an interval without width, and the others have the labels' own quantiles.
+        """
         import numpy as np
         import pyarrow as pa
 
-        if name not in rows.column_names:
-            middle = np.median(learned) if name == "median" else learned.mean()
+        if name in rows.column_names:
+            values = rows[name].cast(pa.float64(), safe=False).to_numpy()
+            found = np.where(np.isnan(values), learned.mean(), values)
+            return np.column_stack([found] * len(self.raw_columns)) if self.intervals else found
+        middle = np.median(learned) if name == "median" else learned.mean()
+        if not self.intervals:
             return np.full(rows.num_rows, float(middle))
-        values = rows[name].cast(pa.float64(), safe=False).to_numpy()
-        return np.where(np.isnan(values), learned.mean(), values)
+        return np.tile([middle, *np.quantile(learned, self.intervals)], (rows.num_rows, 1))
 
     def tally(self, labels: np.ndarray, predictions: np.ndarray) -> dict[str, np.ndarray]:
         import numpy as np
@@ -289,6 +357,16 @@ class Regression(Problem):
 
     def slice_words(self, labels: np.ndarray) -> str:
         return f"{labels.mean():.4g}"
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        if not self.intervals:
+            return ()
+        low, high = self.intervals
+        return (
+            f"Intervals are made to contain {high - low:.0%} of the labels; `coverage` says how many they did. "
+            "Days unlike those of the training may have another share.",
+        )
 
     def label_words(self, label: Any) -> str:
         return f"{label:g}"

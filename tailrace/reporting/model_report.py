@@ -123,6 +123,7 @@ def _card(judged: Judged, challenger: ScoredHoldout) -> ModelCard:
         limitations=[
             f"It has seen the outcomes of every day up to {holdout[-1]}: score later days with it.",
             f"It was chosen from {len(judged.trials)} trials on one split by time, and not refitted on the holdout.",
+            *spec.problem.cautions,
             *(f"Not among these trials: {sentence}." for sentence in not_trained(judged.trials)),
         ],
         libraries={name: installed_version(name) for name in LIBRARIES},

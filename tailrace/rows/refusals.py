@@ -54,6 +54,14 @@ def _key(spec: PipelineSpec, row: Mapping[str, Any], separator: str) -> str:
     return separator.join(str(row[column]) for column in spec.features.key)
 
 
+def too_few(spec: PipelineSpec, rows: int, why: str) -> TrainingFailed:
+    """The rows to compare trials on teach no adjustment; `why` is what `Problem.too_few` says."""
+    return TrainingFailed(
+        f"{spec.name}: the {rows} comparison rows, the later part of the training rows, {why}; train on a longer "
+        "window, or as of a day with more known outcomes."
+    )
+
+
 def unlearnable(spec: PipelineSpec, rows: int, part: str, why: str) -> TrainingFailed:
     """The rows to learn from, or to compare trials on, teach nothing; `why` is what `Problem.unlearnable` says."""
     return TrainingFailed(

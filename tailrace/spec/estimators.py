@@ -86,6 +86,13 @@ def _unfit(estimator: Any, problem: Problem) -> str:
 
 def _cluster_estimator(where: str, candidate: Candidate, problem: Problem, metric: str | None) -> Iterator[str]:
     """The class is looked at, never made: making one takes a JVM."""
+    if problem.adjusted_by:
+        yield (
+            f"{where}.estimator {candidate.estimator!r} trains on a cluster's executors together, and "
+            f"outcome.problem.{problem.adjusted_by} needs a model that trains on one machine; use an estimator of "
+            "scikit-learn or xgboost.XGBClassifier or XGBRegressor, or leave it out."
+        )
+        return
     known_estimators = problem.spark_estimators
     if not known_estimators:
         yield (

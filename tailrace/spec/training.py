@@ -140,7 +140,13 @@ class SearchBudget:
             yield f"search.seconds is {self.seconds}; at least 1 is needed."
         yield from at_most("search.trials", self.trials, MOST_TRIALS)
         yield from at_most("search.seconds", self.seconds, MOST_SECONDS)
-        yield from one_of("search.metric", self.metric, problem.metrics)
+        if self.metric in problem.metrics and self.metric not in problem.search_metrics:
+            yield (
+                f"search.metric is {self.metric!r}, which judges intervals, and only the best trial's model gets them; "
+                f"use one of {', '.join(problem.search_metrics)}."
+            )
+        else:
+            yield from one_of("search.metric", self.metric, problem.search_metrics)
 
 
 @dataclass(frozen=True, kw_only=True)

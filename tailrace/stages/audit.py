@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 import tempfile
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,12 +49,13 @@ def run(work: Work, day: dt.date) -> Audited:
     verdict = services.validator.validate(
         f"{spec.name}/predictions", day, services.lake.read_staged(staged), spec.features.key
     )
-    nulls, scores = _scores(work, staged)
+    nulls, scores, wrong = _scores(work, staged)
     null_share = _null_share(staged, nulls)
     due = pins.from_json(staged.notes["features_pin"]).rows
     coverage = staged.rows / due if due else None
     psi = _psi(spec, staged, scores)
     problems = _beyond_limits(spec, staged, due=due, nulls=nulls, coverage=coverage, psi=psi)
+    problems += [f"{count} of {staged.rows} predictions {what}." for what, count in wrong.items() if count]
     problems += _key_problems(work, staged)
     if not due and (emptied := _emptied(work, day)):
         problems.append(emptied)
@@ -86,15 +88,17 @@ def _null_share(staged: Staged, nulls: int) -> float:
     return nulls / staged.rows if staged.rows else 0.0
 
 
-def _scores(work: Work, staged: Staged) -> tuple[int, np.ndarray]:
-    """How many scores are null or NaN, and the numbers that drift is told by: 8 bytes a row in memory."""
+def _scores(work: Work, staged: Staged) -> tuple[int, np.ndarray, Counter[str]]:
+    """How many scores are null or NaN, the numbers that drift is told by (8 bytes a row in memory), and how many rows
+    contradict themselves, by what is wrong with them."""
     problem, columns = work.spec.problem, work.spec.predictions
-    nulls, parts = 0, [np.empty(0)]
+    nulls, parts, wrong = 0, [np.empty(0)], Counter[str]()
     for batch in work.services.lake.read_staged(staged):
         rows = pa.Table.from_batches([batch])
         nulls += pc.sum(pc.is_null(rows[columns.score], nan_is_null=True)).as_py() or 0
         parts.append(problem.drift_values(rows[problem.drift_column(columns)]))
-    return nulls, np.concatenate(parts)
+        wrong.update(problem.wrong_published(columns, rows))
+    return nulls, np.concatenate(parts), wrong
 
 
 def _key_problems(work: Work, staged: Staged) -> list[str]:

@@ -69,7 +69,10 @@ AMOUNTS = Kind(
 )
 
 
-@pytest.fixture(params=[CLASSES, AMOUNTS], ids=["classes", "amounts"])
+RANGES = replace(AMOUNTS, problem=Regression(link="log", intervals=(0.1, 0.9)))
+
+
+@pytest.fixture(params=[CLASSES, AMOUNTS, RANGES], ids=["classes", "amounts", "ranges"])
 def kind(request) -> Kind:
     return request.param
 

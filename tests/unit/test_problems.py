@@ -24,7 +24,8 @@ from tailrace.problems.regression import Regression
 from tailrace.spec import Features, Gate, Predictions
 
 CLASSES = Multiclass(classes=("negative", "neutral", "positive"))
-KINDS: tuple[Problem, ...] = (Binary(), CLASSES, Regression(), Regression(link="log"))
+INTERVALS = Regression(link="log", intervals=(0.1, 0.9))
+KINDS: tuple[Problem, ...] = (Binary(), CLASSES, Regression(), Regression(link="log"), INTERVALS)
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,9 @@ class Rows:
 def rows_of(problem: Problem, seed: int, count: int = 60) -> Rows:
     random = np.random.default_rng(seed)
     labels = problem.made_up_labels(count)
+    if problem.unadjusted != problem:
+        scores = labels + random.normal(5, 1, count)
+        return Rows(labels, np.column_stack([scores, scores - random.random(count), scores + random.random(count)]))
     if len(problem.raw_columns) > 1:
         return Rows(labels, random.dirichlet([1.0] * len(problem.raw_columns), count))
     return Rows(labels, random.random(count) if problem.label_values else labels + random.normal(5, 1, count))
@@ -142,11 +146,17 @@ def test_a_gate_that_does_not_suit_the_question_is_one_sentence(problem, gate, s
         (Multiclass(classes=("a", 1)), "all texts or all whole numbers"),  # type: ignore[arg-type]
         (Regression(link="logit"), "must be one of identity, log"),  # type: ignore[arg-type]
         (Regression(intervals=(0.1, 1.2)), "more than 0 and less than 1"),
-        (Regression(intervals=(0.1, 0.9)), "no model predicts intervals yet"),
+        (Regression(intervals=(0.0, 0.9)), "more than 0 and less than 1"),
+        (Regression(intervals=(0.9, 0.1)), "the lower one first"),
+        (Regression(intervals=(0.5, 0.5)), "the lower one first"),
+        (Regression(intervals=(0.1,)), "must be two quantiles"),
+        (Regression(intervals=()), "must be two quantiles"),
+        (Regression(intervals=(0.6, 0.9)), "one quantile must be less than 0.5"),
     ],
 )
 def test_a_problem_that_cannot_be_is_told(problem, sentence):
-    assert sentence in " ".join(problem.problems())
+    (found,) = problem.problems()
+    assert sentence in found
 
 
 def test_every_metric_of_a_kind_is_in_the_registry():
