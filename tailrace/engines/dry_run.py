@@ -233,9 +233,16 @@ def _not_in_force(model: XgboostModel, parameters: Mapping[str, Any]) -> list[st
             continue
         if name not in in_force:
             found.append(f"XGBoost does not use {name!r} with these other parameters.")
-        elif isinstance(value, int | float) and not np.isclose(float(value), _number(in_force[name]), rtol=1e-5):
+        elif not _same(value, in_force[name]):
             found.append(f"{name!r} is {value!r} in the spec and {in_force[name]!r} in the fitted model.")
     return found
+
+
+def _same(value: Any, in_force: str) -> bool:
+    """Whether a parameter has this value in the configuration, where numbers are texts."""
+    if isinstance(value, int | float):
+        return bool(np.isclose(float(value), _number(in_force), rtol=1e-5))
+    return value == in_force if isinstance(value, str) else True
 
 
 ELSEWHERE = frozenset(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,8 @@ import pyarrow as pa
 from tailrace.engines.classes import estimator_class
 from tailrace.engines.encoding import categories_of, matrix
 from tailrace.engines.fitting import Report, TrialRows
-from tailrace.engines.xgboost_models import XgboostModel
+from tailrace.engines.xgboost_models import LINEAR, XgboostModel
+from tailrace.errors import BadInput
 from tailrace.problems import Problem
 from tailrace.problems.metrics import METRICS
 from tailrace.spec import Candidate, PipelineSpec
@@ -20,6 +22,11 @@ from tailrace.spec import Candidate, PipelineSpec
 REPORT_EVERY = 10
 RISING = frozenset({"auc", "aucpr"})
 """XGBoost's metrics of which more is better."""
+
+CPU = "cpu"
+
+BINNED = frozenset({"auto", "hist"})
+"""The tree methods that read columns as bins, which take a quarter of the memory."""
 
 PATIENCE = 30
 """After how many boosting rounds without a better metric a trial stops, unless the candidate sets a number."""
@@ -40,11 +47,8 @@ def fit(
 
     rounds, settings = _settings(spec.problem, candidate, parameters, seed=seed, threads=threads)
     features, categories = spec.features.columns, categories_of(rows, spec.features.of_kind("categorical"))
-    booster = xgboost.train(
-        settings,
-        _quantile_matrix(rows, labels, features=features, categories=categories, settings=settings),
-        num_boost_round=rounds,
-    )
+    training = _training_matrix(rows, labels, features=features, categories=categories, settings=settings)
+    booster = xgboost.train(settings, training, num_boost_round=rounds)
     return XgboostModel(booster, features, categories, spec.problem)
 
 
@@ -65,26 +69,45 @@ def fit_watched(
     # Trials that report another metric than they are compared by report it so that better is better in both.
     sign = 1 if METRICS[spec.search.metric].greater_is_better == (watched_by in RISING) else -1
     features, categories = spec.features.columns, categories_of(data.rows, spec.features.of_kind("categorical"))
-    drawn = functools.partial(_quantile_matrix, features=features, categories=categories, settings=settings)
+    drawn = functools.partial(_training_matrix, features=features, categories=categories, settings=settings)
     training = drawn(data.rows, data.labels)
     watched = drawn(data.watch, data.watch_labels, ref=training)
+    rounds_can_be_cut = settings.get("booster", "gbtree") == "gbtree"
     booster = xgboost.train(
         settings,
         training,
         num_boost_round=rounds,
         evals=[(watched, "watch")],
         verbose_eval=False,
-        callbacks=[*_early_stopping(parameters), _reporter(lambda step, value: report(step, sign * value))],
+        callbacks=[
+            *_early_stopping(parameters, save_best=rounds_can_be_cut),
+            _reporter(lambda step, value: report(step, sign * value)),
+        ],
     )
+    if not rounds_can_be_cut:
+        booster = _best_rounds(booster, settings, training)
     found = {"n_estimators": booster.num_boosted_rounds()} if _counts_rounds(candidate) else {}
     return XgboostModel(booster, features, categories, spec.problem), found
 
 
-def _early_stopping(parameters: Mapping[str, Any]) -> list[Any]:
+def _early_stopping(parameters: Mapping[str, Any], save_best: bool) -> list[Any]:
     import xgboost
 
     rounds = parameters.get("early_stopping_rounds", PATIENCE)
-    return [xgboost.callback.EarlyStopping(rounds=rounds, save_best=True)] if rounds else []
+    return [xgboost.callback.EarlyStopping(rounds=rounds, save_best=save_best)] if rounds else []
+
+
+def _best_rounds(booster: Any, settings: Mapping[str, Any], training: Any) -> Any:
+    """The model of the best round: trained again where later rounds changed what earlier ones had made.
+
+    Each round of dart may scale earlier trees anew, and each round of gblinear moves the same weights.
+    """
+    import xgboost
+
+    best = booster.attr("best_iteration")
+    if best is None or int(best) + 1 == booster.num_boosted_rounds():
+        return booster
+    return xgboost.train(dict(settings), training, num_boost_round=int(best) + 1)
 
 
 def _counts_rounds(candidate: Candidate) -> bool:
@@ -100,12 +123,32 @@ def _settings(
     estimator = estimator_class(candidate.estimator)(**{**parameters, "objective": objective})
     settings = {name: value for name, value in estimator.get_xgb_params().items() if value is not None}
     settings.pop("n_jobs", None)
+    _check_device(settings.get("device", CPU))
+    if settings.get("booster") == LINEAR:
+        threads = 1  # with more, each thread moves the weights without waiting for the others
     seed = settings.pop("random_state", seed)
     settings |= {"seed": seed, "nthread": threads, **problem.xgboost_settings()}
     return estimator.get_num_boosting_rounds(), settings
 
 
-def _quantile_matrix(
+def _check_device(device: str) -> None:
+    """Raises BadInput if XGBoost would train on the CPU instead, which it does with a warning only."""
+    import xgboost
+
+    if device == CPU:
+        return
+    if not xgboost.build_info().get("USE_CUDA"):
+        raise BadInput(
+            f"device is {device!r}, but the XGBoost that is installed here has no support for GPUs (xgboost-cpu); "
+            "leave device out, or install the package xgboost in its place (docs/kubernetes.md)."
+        )
+    two_rows = xgboost.DMatrix(np.array([[0.0], [1.0]]), label=np.array([0.0, 1.0]))
+    config = json.loads(xgboost.train({"device": device, "verbosity": 0}, two_rows, num_boost_round=1).save_config())
+    if config["learner"]["generic_param"]["device"] == CPU:
+        raise BadInput(f"device is {device!r}, but XGBoost finds no such device on this machine; leave device out.")
+
+
+def _training_matrix(
     rows: pa.Table,
     labels: np.ndarray,
     *,
@@ -114,18 +157,21 @@ def _quantile_matrix(
     settings: Mapping[str, Any],
     ref: Any = None,
 ) -> Any:
+    """Rows as XGBoost reads them; those of a trial's comparison take the histogram's bins of `ref`."""
     import xgboost
 
-    return xgboost.QuantileDMatrix(
-        matrix(rows, list(features), categories),
-        label=labels,
-        feature_names=list(features),
-        feature_types=["c" if name in categories else "q" for name in features],
-        enable_categorical=True,
-        nthread=settings["nthread"],
-        max_bin=settings.get("max_bin"),
-        ref=ref,
-    )
+    described = {
+        "label": labels,
+        "feature_names": list(features),
+        "feature_types": ["c" if name in categories else "q" for name in features],
+        "enable_categorical": True,
+        "nthread": settings["nthread"],
+    }
+    encoded = matrix(rows, list(features), categories)
+    binned = settings.get("tree_method", "auto") in BINNED and settings.get("booster") != LINEAR
+    if not binned:
+        return xgboost.DMatrix(encoded, **described)
+    return xgboost.QuantileDMatrix(encoded, **described, max_bin=settings.get("max_bin"), ref=ref)
 
 
 def _reporter(report: Report) -> Any:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import importlib
 import inspect
-import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from tailrace import extras
 from tailrace.errors import did_you_mean
 from tailrace.problems import Problem
+from tailrace.spec import xgboost_parameters
+from tailrace.spec.columns import Features
 from tailrace.spec.training import Candidate, SearchBudget
 
 ESTIMATOR_PACKAGES = ("sklearn.", "xgboost.", "pyspark.")
@@ -22,21 +23,10 @@ OWN_PARAMETERS = re.compile(
 )
 """Parameters of those that Tailrace sets: what they read and predict, and how rows are dealt out."""
 
-XGBOOST_SETS: Mapping[str, tuple[object, str]] = {
-    "eval_metric": (None, "search.metric says what trials are compared by"),
-    "num_class": (None, "outcome.problem says which classes there are"),
-    "missing": (math.nan, "nulls are what is missing; make such values null in dbt"),
-    "enable_categorical": (True, "features.columns says which columns are categories"),
-    "feature_types": (None, "features.columns says which columns are categories"),
-    "feature_weights": (None, "all features are drawn alike"),
-    "importance_type": ("total_gain", "importance is the share of the total gain"),
-    "callbacks": (None, "the search watches the trials"),
-    "kwargs": (None, "write each parameter by its own name"),
-}
-"""Parameters of XGBoost that Tailrace sets, with what they are and why: others would be recorded and not in force."""
 
-
-def estimator_problems(candidates: tuple[Candidate, ...], search: SearchBudget, problem: Problem) -> Iterator[str]:
+def estimator_problems(
+    candidates: tuple[Candidate, ...], search: SearchBudget, problem: Problem, features: Features
+) -> Iterator[str]:
     """A sentence for each estimator that cannot train, and for each parameter that it does not have or Tailrace sets.
 
     Imports the estimators' libraries, which takes seconds.
@@ -67,15 +57,18 @@ def estimator_problems(candidates: tuple[Candidate, ...], search: SearchBudget, 
             yield f"{where}.estimator: {class_name} {wrong}."
             continue
         known = set(inspect.signature(estimator).parameters) | set(_parameters(estimator, candidate))
-        yield from _unknown_parameters(where, candidate, known)
         if candidate.estimator.startswith("xgboost."):
-            yield from _not_in_force(candidate, problem, metric, known)
+            known |= set(xgboost_parameters.BY_KEYWORD)
+            yield from xgboost_parameters.parameter_problems(candidate, features, problem, metric=metric, known=known)
+        yield from _unknown_parameters(where, candidate, known)
 
 
 def _unfit(estimator: Any, problem: Problem) -> str:
     """Why the class cannot answer the question, as the rest of a sentence; empty if it can."""
     from sklearn.base import ClassifierMixin, RegressorMixin
 
+    if estimator.__name__.endswith("Ranker"):
+        return f"ranks the rows of a group, which no outcome.problem asks for; use a {problem.estimators}"
     mixin = {"classifier": ClassifierMixin, "regressor": RegressorMixin}[problem.estimators]
     if not issubclass(estimator, mixin):
         return f"is no {problem.estimators}, and outcome.problem is {type(problem).__name__}; use one"
@@ -119,7 +112,7 @@ def _cluster_estimator(where: str, candidate: Candidate, problem: Problem, metri
     known = {name for name in known if not OWN_PARAMETERS.fullmatch(name)}
     yield from _unknown_parameters(where, candidate, known)
     if candidate.estimator.startswith("xgboost."):
-        yield from _not_in_force(candidate, problem, metric, known)
+        yield from xgboost_parameters.set_elsewhere(candidate, problem, metric, known)
 
 
 def _unknown_parameters(where: str, candidate: Candidate, known: set[str]) -> Iterator[str]:
@@ -127,34 +120,6 @@ def _unknown_parameters(where: str, candidate: Candidate, known: set[str]) -> It
     for part in ("parameters", "search"):
         for parameter in sorted(set(getattr(candidate, part)) - known):
             yield f"{where}.{part}: {class_name} has no parameter {parameter!r}.{did_you_mean(parameter, known)}"
-
-
-def _not_in_force(candidate: Candidate, problem: Problem, metric: str | None, known: set[str]) -> Iterator[str]:
-    """Parameters of the estimator that Tailrace would override in silence."""
-    where, given = candidate.where, {*candidate.parameters, *candidate.search}
-    for parameter in sorted(set(XGBOOST_SETS) & (known | {"num_class"}) & given):
-        value, reason = XGBOOST_SETS[parameter]
-        value = metric if parameter == "eval_metric" else value
-        if parameter in candidate.search or repr(candidate.parameters[parameter]) != repr(value):
-            part = "search" if parameter in candidate.search else "parameters"
-            instead = "" if value is None else f" to {value!r}"
-            yield f"{where}.{part}: Tailrace sets {parameter!r}{instead} ({reason}); leave it out."
-    yield from _objective(candidate, problem)
-
-
-def _objective(candidate: Candidate, problem: Problem) -> Iterator[str]:
-    where = candidate.where
-    if "objective" in candidate.search:
-        yield f"{where}.search has 'objective'; name a candidate for each objective, so that the winner's is plain."
-    objective, allowed = (
-        candidate.parameters.get("objective", problem.xgboost_objectives[0]),
-        problem.xgboost_objectives,
-    )
-    if objective not in allowed:
-        yield (
-            f"{where}.parameters: objective is {objective!r}; for outcome.problem {problem!r} it is one of "
-            f"{', '.join(allowed)}, by default the first."
-        )
 
 
 def _parameters(estimator: Any, candidate: Candidate) -> list[str]:

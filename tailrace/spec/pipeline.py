@@ -162,7 +162,7 @@ def _shared(where: str, name: str, other: str, table: str) -> str:
 
 
 def _estimators(spec: PipelineSpec) -> Iterator[str]:
-    return estimator_problems(spec.candidates, spec.search, spec.problem)
+    return estimator_problems(spec.candidates, spec.search, spec.problem, spec.features)
 
 
 _CHECKS: Mapping[Callable[[PipelineSpec], Iterator[str]], tuple[str, ...]] = {
@@ -178,6 +178,6 @@ _CHECKS: Mapping[Callable[[PipelineSpec], Iterator[str]], tuple[str, ...]] = {
     lambda spec: spec.audit.problems(): ("audit",),
     lambda spec: spec.monitor.problems(): ("monitor",),
     lambda spec: candidate_problems(spec.candidates, spec.features): ("candidates", "features"),
-    _estimators: ("candidates", "search", "outcome"),
+    _estimators: ("candidates", "search", "outcome", "features"),
 }
 """Each check with the fields that it reads."""
