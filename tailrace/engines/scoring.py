@@ -51,13 +51,18 @@ def check_question(spec: PipelineSpec, model: Model, version: str) -> None:
 
 def prediction_schema(spec: PipelineSpec, features: pa.Schema) -> pa.Schema:
     """The schema of the predictions table for this schema of features."""
-    names = [name for _, name in spec.problem.published_names(spec.predictions)]
-    types = spec.problem.published_types(spec.predictions)
     return pa.schema(
         [features.field(name) for name in (*spec.features.key, spec.features.event_time)]
-        + [pa.field(name, kind) for name, kind in zip(names, types, strict=True)]
+        + list(published_schema(spec))
         + [pa.field("model_version", pa.string()), features.field("ds")]
     )
+
+
+def published_schema(spec: PipelineSpec) -> pa.Schema:
+    """The columns of the predictions table that hold what the model predicts."""
+    names = [name for _, name in spec.problem.published_names(spec.predictions)]
+    types = spec.problem.published_types(spec.predictions)
+    return pa.schema([pa.field(name, kind) for name, kind in zip(names, types, strict=True)])
 
 
 def score_stream(

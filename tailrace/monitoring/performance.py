@@ -92,6 +92,6 @@ def with_outcomes(lake: LakeReader, spec: PipelineSpec, day: dt.date) -> pa.Tabl
     joined = predictions.join(known.select(key).append_column(outcome.label, labels), keys=key, join_type="inner")
     # A prediction that is NaN counts as missing, like a null.
     missing = pc.is_null(joined[outcome.label])
-    for name in needed:
+    for name in spec.problem.columns_due(spec.predictions):
         missing = pc.or_(missing, pc.is_null(joined[name], nan_is_null=True))
     return joined.filter(pc.invert(missing))

@@ -223,6 +223,10 @@ class Problem(ABC):
         """The published columns that `of_published` reads."""
         return [name for _, name in self.published_names(columns)]
 
+    def columns_due(self, columns: Publication) -> list[str]:
+        """Those without which a row counts as not predicted."""
+        return self.needed_columns(columns)
+
     @abstractmethod
     def of_published(self, columns: Publication, rows: pa.Table) -> np.ndarray:
         """The predictions from their published columns."""

@@ -215,6 +215,10 @@ class Regression(Problem):
     def published(self, columns: Publication, raw: pa.RecordBatch) -> list[pa.Array]:
         return [raw.column(name) for name in self.raw_columns]
 
+    def columns_due(self, columns: Publication) -> list[str]:
+        # Days that were published before the spec asked for intervals have none.
+        return [columns.score]
+
     def of_published(self, columns: Publication, rows: pa.Table) -> np.ndarray:
         import numpy as np
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from tailrace.champions import model_versions
 from tailrace.contracts import Commit, Pin
+from tailrace.engines.scoring import check_question, published_schema
 from tailrace.errors import UpstreamMissing
 from tailrace.lineage import identity, pins, provenance
 from tailrace.lineage.identity import Identity
@@ -83,6 +84,10 @@ def run(
     expected = model_versions.holdout_scores(trained, chosen.version)
     fitted = model_versions.load(services, spec, chosen.version)
     rows = lake.scan(pin, [*spec.features.key, spec.features.event_time, "ds", *_inputs(work)])
+    check_question(spec, fitted, chosen.version)
+    if not dry_run:
+        # Such as the ends of intervals, in the table of a pipeline that published none before.
+        lake.add_columns(spec.predictions_table, published_schema(spec))
     target = lake.target(spec.predictions_table, day, run_id)
     staged = services.engine.score(spec, fitted, version=chosen.version, rows=rows, target=target)
     lake.annotate(

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from tailrace import days
 from tailrace.champions import model_versions
-from tailrace.errors import ContractBroken, TrainingFailed
+from tailrace.engines.local import LocalEngine
+from tailrace.engines.scoring import score_stream
+from tailrace.errors import AuditFailed, ContractBroken, SignatureMismatch, TrainingFailed
 from tailrace.operations import reproduce
 from tailrace.problems import Problem
 from tailrace.problems.multiclass import Multiclass
@@ -158,6 +161,49 @@ def test_labels_that_teach_nothing_are_refused(tmp_path, spec, kind):
     loop.take()
     with pytest.raises(TrainingFailed, match=r"never have the class|have only one value"):
         loop.train(TRAINED)
+
+
+@pytest.mark.parametrize("make", [memory, embedded])
+def test_a_pipeline_may_begin_to_publish_intervals(make, tmp_path, spec):
+    loop = loop_of(make, tmp_path, spec, AMOUNTS)
+    loop.take()
+    loop.challenge(TRAINED)
+    loop.predict(TRAINED)
+
+    loop.spec = spec_of(spec, RANGES)
+    with pytest.raises(SignatureMismatch, match=r"version 1 was trained for .* does not predict low, high"):
+        loop.predict(NEXT)
+    loop.train(NEXT)
+    loop.predict(NEXT, model="2")
+    earlier, later = loop.published(TRAINED), loop.published(NEXT)
+    assert (earlier["score_low"].null_count, later["score_low"].null_count) == (150, 0)
+    monitor.run(work(loop.services, loop.spec, "m"), NEXT.replace(day=11))
+    earlier, later = monitor.rows_of(loop.services, loop.spec)
+    assert set(later["metrics"]) - set(earlier["metrics"]) == {"pinball", "coverage"}
+    assert earlier["known_outcomes"] == later["known_outcomes"] == 150
+
+
+class Inverted(LocalEngine):
+    """Exchanges the ends of all intervals, and forgets some of them."""
+
+    def score(self, spec, model, *, version, rows, target):
+        table = score_stream(spec, model, version, rows.reader()).read_all()
+        places = [table.column_names.index(name) for name in ("score_low", "score_high")]
+        low, high = (table.column(place) for place in places)
+        keep = pa.array([number >= 10 for number in range(table.num_rows)])
+        table = table.set_column(places[0], "score_low", pc.if_else(keep, high, pa.scalar(None, pa.float64())))
+        return target.write(table.set_column(places[1], "score_high", low).to_reader())
+
+
+def test_intervals_that_contradict_themselves_are_not_published(tmp_path, spec):
+    loop = loop_of(memory, tmp_path, spec, RANGES)
+    loop.take()
+    loop.challenge(TRAINED)
+    loop.services.engine = Inverted()
+    with pytest.raises(AuditFailed) as raised:
+        loop.predict(TRAINED)
+    assert "10 of 150 predictions have an interval without an end." in str(raised.value)
+    assert "of 150 predictions are outside of their own interval." in str(raised.value)
 
 
 def test_days_of_the_small_installation_are_the_ones_that_are_used_here():
