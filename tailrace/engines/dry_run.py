@@ -12,7 +12,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from tailrace.engines.search import Job, one_thread
 from tailrace.engines.xgboost_models import XgboostModel
 from tailrace.problems import Problem, as_array
 from tailrace.spec import Candidate, Choice, Domain, PipelineSpec
+from tailrace.spec.nested import replaced
 
 SMALL, LARGER = 240, 2000
 """Rows of a dry run, and of a second one if the first failed: some estimators need more rows."""
@@ -131,7 +132,7 @@ def _problems_of(spec: PipelineSpec, candidate: Candidate, fitted: SampleFit) ->
     if first := _common(tried):
         yield f"{where} {first.step}: {first.message}"
         return
-    for name, domain in candidate.search.items():
+    for name, domain in candidate.searched.items():
         for option in domain.options if isinstance(domain, Choice) else ():
             if failed := _common([(drawn, failed) for drawn, failed in tried if drawn[name] == option]):
                 yield f"{where}.search[{name!r}]: with {option!r} it {failed.step}: {failed.message}"
@@ -141,7 +142,7 @@ def _all_tried(spec: PipelineSpec, candidate: Candidate, fitted: SampleFit) -> l
     """Each option with the other parameters' first options; if one fails, it is tried in other combinations too."""
     tried: list[Tried] = []
     for drawn in _as_time_allows(itertools.chain(_one_by_one(candidate), _together(candidate))):
-        complete = len(tried) > sum(len(_values(domain)) - 1 for domain in candidate.search.values())
+        complete = len(tried) > sum(len(_values(domain)) - 1 for domain in candidate.searched.values())
         if complete and not any(failed for _, failed in tried):
             break
         tried.append((drawn, _tried(spec, candidate, drawn, fitted)))
@@ -184,13 +185,13 @@ def _refused(candidate: Candidate, fitted: SampleFit, rows: pa.Table, labels: np
         Failed({name: value}, failed.step, failed.message)
         for drawn, failed in bad
         for name, value in drawn.items()
-        if isinstance(candidate.search[name], Choice) and all(other[name] != value for other in good)
+        if isinstance(candidate.searched[name], Choice) and all(other[name] != value for other in good)
     ]
 
 
 def _attempt(candidate: Candidate, drawn: Mapping[str, Any], fitted: SampleFit, sample: Sample) -> Failed | None:
     """Fit, predict, save, load and predict again. Raises errors that are not its fault, such as an outage."""
-    parameters = {name: _few(name, value) for name, value in {**candidate.parameters, **drawn}.items()}
+    parameters = _fewer({**candidate.parameters, **drawn})
     rows, labels = sample
     step = FIT
     try:
@@ -270,14 +271,22 @@ def _number(text: str) -> float:
         return float("nan")
 
 
+def _fewer(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters with fewer trees and rounds, at every depth."""
+    return {
+        name: replaced(_few(name, value), lambda each: replace(each, parameters=_fewer(each.parameters)))
+        for name, value in parameters.items()
+    }
+
+
 def _few(name: str, value: Any) -> Any:
-    most = FEW.get(name)
+    most = FEW.get(name.rpartition("__")[2])
     return min(value, most) if most and isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _one_by_one(candidate: Candidate) -> Iterator[dict[str, Any]]:
     """Every searched parameter with its first value, then each other value with the other parameters' first values."""
-    values = {name: _values(domain) for name, domain in candidate.search.items()}
+    values = {name: _values(domain) for name, domain in candidate.searched.items()}
     first = {name: options[0] for name, options in values.items()}
     yield first
     for name, options in values.items():
@@ -286,7 +295,7 @@ def _one_by_one(candidate: Candidate) -> Iterator[dict[str, Any]]:
 
 def _together(candidate: Candidate) -> Iterator[dict[str, Any]]:
     """The combinations that `_one_by_one` omits."""
-    values = {name: _values(domain) for name, domain in candidate.search.items()}
+    values = {name: _values(domain) for name, domain in candidate.searched.items()}
     for chosen in itertools.product(*values.values()):
         if sum(value != options[0] for value, options in zip(chosen, values.values(), strict=True)) > 1:
             yield dict(zip(values, chosen, strict=True))

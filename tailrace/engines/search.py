@@ -83,7 +83,7 @@ def trial_rows(spec: PipelineSpec, rows: pa.Table, labels: np.ndarray) -> TrialR
 
 def shares(candidates: Sequence[Candidate], trials: int) -> list[int]:
     """Trials for each candidate: one at least, the rest in proportion to the parameters it searches."""
-    weights = np.array([len(candidate.search) for candidate in candidates], dtype=float)
+    weights = np.array([len(candidate.searched) for candidate in candidates], dtype=float)
     given = np.ones(len(candidates), dtype=int)
     rest = trials - len(candidates)
     if rest > 0 and weights.sum() > 0:
@@ -276,7 +276,7 @@ def _as_finished(outcome: TrialResult) -> optuna.trial.FrozenTrial:
 
 def _drawn(candidate: Candidate, trial: optuna.Trial) -> dict[str, Any]:
     drawn: dict[str, Any] = {}
-    for name, domain in candidate.search.items():
+    for name, domain in candidate.searched.items():
         if isinstance(domain, IntRange):
             drawn[name] = trial.suggest_int(name, domain.low, domain.high, log=domain.log)
         elif isinstance(domain, FloatRange):

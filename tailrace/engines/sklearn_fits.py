@@ -14,6 +14,7 @@ from tailrace.engines.classes import estimator_class
 from tailrace.engines.fitting import Report, TrialRows
 from tailrace.engines.sklearn_models import SklearnModel, frame
 from tailrace.spec import Candidate, PipelineSpec
+from tailrace.spec.nested import made, replaced
 from tailrace.spec.parameters import is_splitter
 
 
@@ -105,9 +106,10 @@ def _made(candidate: Candidate, parameters: Mapping[str, Any], seed: int) -> Any
     """The estimator, with seeds at every level. Nested estimators are copied: other trials use the spec's."""
     from sklearn.base import clone
 
-    own = {name: value for name, value in parameters.items() if "__" not in name}
+    given = {name: replaced(value, made) for name, value in parameters.items()}
+    own = {name: value for name, value in given.items() if "__" not in name}
     estimator = clone(estimator_class(candidate.estimator)(**own))
-    estimator.set_params(**{name: value for name, value in parameters.items() if "__" in name})
+    estimator.set_params(**{name: value for name, value in given.items() if "__" in name})
     return estimator.set_params(**_seeds(estimator, seed))
 
 

@@ -5,6 +5,8 @@ runs, `policies` what is demanded of models and predictions, `pipeline` the whol
 """
 
 from tailrace.spec.columns import LABEL, Features, Outcome
+from tailrace.spec.domains import Choice, Domain, FloatRange, IntRange
+from tailrace.spec.nested import Estimator
 from tailrace.spec.pipeline import PipelineSpec, content_of, problems_of, zone
 from tailrace.spec.policies import Audit, Gate, Monitor, Predictions
 from tailrace.spec.schedule import Schedule
@@ -12,10 +14,6 @@ from tailrace.spec.training import (
     MOST_DAYS,
     MOST_TRIALS,
     Candidate,
-    Choice,
-    Domain,
-    FloatRange,
-    IntRange,
     SearchBudget,
     Window,
 )
@@ -28,6 +26,7 @@ __all__ = [
     "Candidate",
     "Choice",
     "Domain",
+    "Estimator",
     "Features",
     "FloatRange",
     "Gate",

@@ -6,7 +6,7 @@ import contextlib
 import importlib
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tailrace import extras
@@ -14,6 +14,7 @@ from tailrace.errors import did_you_mean
 from tailrace.problems import Problem
 from tailrace.spec import xgboost_parameters
 from tailrace.spec.columns import Features
+from tailrace.spec.nested import Estimator, made, replaced
 from tailrace.spec.training import Candidate, SearchBudget
 
 ESTIMATOR_PACKAGES = ("sklearn.", "xgboost.", "pyspark.")
@@ -40,41 +41,77 @@ def estimator_problems(
         if candidate.estimator.startswith(CLUSTER_PACKAGES):
             yield from _cluster_estimator(where, candidate, problem, metric)
             continue
-        module_name, _, class_name = candidate.estimator.rpartition(".")
-        try:
-            module = importlib.import_module(module_name)
-        except ImportError as error:
-            yield f"{where}.estimator {candidate.estimator!r} does not import: {error}."
+        estimator, fault = _imported(f"{where}.estimator", candidate.estimator)
+        if fault:
+            yield fault
             continue
-        estimator = getattr(module, class_name, None)
-        if not inspect.isclass(estimator) or not hasattr(estimator, "get_params"):
-            classes = [name for name, value in vars(module).items() if inspect.isclass(value)]
-            yield (
-                f"{where}.estimator: {module_name} has no estimator {class_name!r}.{did_you_mean(class_name, classes)}"
-            )
+        if faults := [fault for path, each in candidate.nested if (fault := _nested_class(candidate, path, each)[1])]:
+            yield from faults
+            continue  # what else is in there can be known only then
+        if wrong := _unfit(estimator, candidate, problem):
+            yield f"{where}.estimator: {estimator.__name__} {wrong}."
             continue
-        if wrong := _unfit(estimator, problem):
-            yield f"{where}.estimator: {class_name} {wrong}."
-            continue
-        known = set(inspect.signature(estimator).parameters) | set(_parameters(estimator, candidate))
+        for path, each in candidate.nested:
+            yield from _nested_parameters(candidate, path, each)
+        known = set(inspect.signature(estimator).parameters) | set(_parameters(estimator, candidate.parameters))
         if candidate.estimator.startswith("xgboost."):
             known |= set(xgboost_parameters.BY_KEYWORD)
             yield from xgboost_parameters.parameter_problems(candidate, features, problem, metric=metric, known=known)
         yield from _unknown_parameters(where, candidate, known)
 
 
-def _unfit(estimator: Any, problem: Problem) -> str:
+def _imported(where: str, path: str) -> tuple[Any, str]:
+    """The estimator's class, or a sentence that says why there is none."""
+    module_name, _, class_name = path.rpartition(".")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        return None, f"{where} {path!r} does not import: {error}."
+    found = getattr(module, class_name, None)
+    if inspect.isclass(found) and hasattr(found, "get_params"):
+        return found, ""
+    classes = [name for name, value in vars(module).items() if inspect.isclass(value)]
+    return None, f"{where}: {module_name} has no estimator {class_name!r}.{did_you_mean(class_name, classes)}"
+
+
+def _nested_class(candidate: Candidate, path: str, each: Estimator) -> tuple[Any, str]:
+    """The class of an estimator inside a candidate's parameters, or a sentence that says why there is none."""
+    where = candidate.where_nested(path, each)
+    if not each.path.startswith("sklearn."):
+        return None, f"{where}: {each.path!r} is not of scikit-learn; only its estimators stand inside others."
+    return _imported(where, each.path)
+
+
+def _nested_parameters(candidate: Candidate, path: str, each: Estimator) -> Iterator[str]:
+    """A sentence for each parameter that an estimator inside a candidate's parameters does not have."""
+    where, estimator = candidate.where_nested(path, each), _nested_class(candidate, path, each)[0]
+    known = set(inspect.signature(estimator).parameters) | set(_parameters(estimator, each.parameters))
+    for name in sorted({*each.parameters, *each.search} - known):
+        yield f"{where}: {estimator.__name__} has no parameter {name!r}.{did_you_mean(name, known)}"
+
+
+def _unfit(estimator: Any, candidate: Candidate, problem: Problem) -> str:
     """Why the class cannot answer the question, as the rest of a sentence; empty if it can."""
     from sklearn.base import ClassifierMixin, RegressorMixin
 
     if estimator.__name__.endswith("Ranker"):
         return f"ranks the rows of a group, which no outcome.problem asks for; use a {problem.estimators}"
     mixin = {"classifier": ClassifierMixin, "regressor": RegressorMixin}[problem.estimators]
-    if not issubclass(estimator, mixin):
+    if not issubclass(estimator, mixin) and _type_of(candidate) != problem.estimators:
         return f"is no {problem.estimators}, and outcome.problem is {type(problem).__name__}; use one"
     if problem.lacks(estimator):
         return "gives no probabilities; use a classifier with predict_proba"
     return ""
+
+
+def _type_of(candidate: Candidate) -> str | None:
+    """What a Pipeline or a search is by the estimators inside it: a classifier, a regressor or neither."""
+    from sklearn.utils import get_tags
+
+    with contextlib.suppress(TypeError, AttributeError, ValueError):
+        found: str | None = get_tags(made(Estimator(candidate.estimator, candidate.parameters))).estimator_type
+        return found
+    return None
 
 
 def _cluster_estimator(where: str, candidate: Candidate, problem: Problem, metric: str | None) -> Iterator[str]:
@@ -122,13 +159,13 @@ def _unknown_parameters(where: str, candidate: Candidate, known: set[str]) -> It
             yield f"{where}.{part}: {class_name} has no parameter {parameter!r}.{did_you_mean(parameter, known)}"
 
 
-def _parameters(estimator: Any, candidate: Candidate) -> list[str]:
-    """The estimator's parameters, and those of the estimators that the candidate puts into it, such as estimator__C."""
-    given = {name: value for name, value in candidate.parameters.items() if "__" not in name}
+def _parameters(estimator: Any, parameters: Mapping[str, Any]) -> list[str]:
+    """The estimator's parameters, and those of the estimators that are put into it, such as estimator__C."""
+    own = {name: value for name, value in parameters.items() if "__" not in name}
     names: list[str] = []
-    for parameters in ({}, given):
+    for given in ({}, own):
         # A meta-estimator cannot be made without others; what is wrong with those is told when it is fitted.
-        with contextlib.suppress(TypeError, AttributeError, ValueError):
-            made = estimator(**parameters).get_params()
-            names += [name for name in made if "__" in name or not parameters]
+        with contextlib.suppress(TypeError, AttributeError, ValueError, ImportError):
+            found = estimator(**{name: replaced(value, made) for name, value in given.items()}).get_params()
+            names += [name for name in found if "__" in name or not given]
     return names

@@ -48,8 +48,22 @@ def _wrong(value: Any, hint: Any, where: str) -> Iterator[tuple[str, str]]:
             yield from _wrong(each, inner[1], f"{where}[{reprlib.repr(key)}]")
     elif isinstance(hint, type) and is_dataclass(hint) and isinstance(value, hint):
         yield from wrong_fields(value, where)
+    elif hint is Any:
+        yield from _inside(value, where)
     elif not _is_a(value, hint):
         yield where, _sentence(value, hint, where)
+
+
+def _inside(value: Any, where: str) -> Iterator[tuple[str, str]]:
+    """The wrong fields of parts of a spec, such as nested estimators, inside a value that may be anything."""
+    if is_dataclass(value) and type(value).__module__.startswith("tailrace.spec."):
+        yield from wrong_fields(value, where)
+    elif isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from _inside(each, f"{where}[{reprlib.repr(key)}]")
+    elif isinstance(value, list | tuple):
+        for position, each in enumerate(value):
+            yield from _inside(each, f"{where}[{position}]")
 
 
 def _is_a(value: Any, hint: Any) -> bool:

@@ -6,6 +6,9 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from tailrace.spec.domains import Choice, Domain
+from tailrace.spec.nested import Estimator
+
 LIBRARIES = ("sklearn.", "xgboost.")
 
 
@@ -19,6 +22,8 @@ def described(value: Any) -> Any:
         return {"class": _class_name(value), "parameters": value.get_params(deep=False)}
     if is_splitter(value):
         return {"class": _class_name(value), "parameters": vars(value)}
+    if isinstance(value, Estimator | Domain):
+        return vars(value)
     if isinstance(value, set | frozenset):
         return sorted(value, key=repr)
     if _of_numpy(value) and value.ndim:
@@ -37,6 +42,9 @@ def unrecordable(value: Any) -> Iterator[str]:
         parts = list(value.get_params(deep=False).values())
     elif is_splitter(value):
         parts = list(vars(value).values())
+    elif isinstance(value, Estimator):
+        options = {name: domain.options for name, domain in value.search.items() if isinstance(domain, Choice)}
+        parts = [value.parameters, options]
     else:
         parts = []
         yield from _object(value)

@@ -9,6 +9,8 @@ from typing import Any
 from tailrace.problems import Problem
 from tailrace.spec.checks import at_most, one_of
 from tailrace.spec.columns import Features, Outcome
+from tailrace.spec.domains import Choice, Domain
+from tailrace.spec.nested import Estimator, nested
 from tailrace.spec.parameters import unrecordable
 
 MOST_DAYS = 36_525
@@ -19,56 +21,11 @@ MOST_SECONDS = 366 * 86_400
 
 
 @dataclass(frozen=True)
-class IntRange:
-    """Whole numbers from low to high, both included; log draws their logarithm evenly."""
-
-    low: int
-    high: int
-    log: bool = False
-
-    def problems(self, where: str) -> Iterator[str]:
-        """A sentence for each thing that is wrong."""
-        yield from _range(where, self)
-
-
-@dataclass(frozen=True)
-class FloatRange:
-    """Numbers from low to high; log draws their logarithm evenly."""
-
-    low: float
-    high: float
-    log: bool = False
-
-    def problems(self, where: str) -> Iterator[str]:
-        """A sentence for each thing that is wrong."""
-        yield from _range(where, self)
-
-
-def _range(where: str, domain: IntRange | FloatRange) -> Iterator[str]:
-    if domain.low >= domain.high:
-        yield f"{where} goes from {domain.low} to {domain.high}; low must be less than high."
-    if domain.log and domain.low <= 0:
-        yield f"{where} is on a logarithmic scale from {domain.low}; low must be more than 0."
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One of a few values."""
-
-    options: tuple[str | int | float | bool | None, ...]
-
-    def problems(self, where: str) -> Iterator[str]:
-        """A sentence for each thing that is wrong."""
-        if not self.options:
-            yield f"{where} has no options."
-
-
-Domain = IntRange | FloatRange | Choice
-
-
-@dataclass(frozen=True)
 class Candidate:
-    """An estimator to try: fixed parameters, and the domains of those to search."""
+    """An estimator to try: fixed parameters, and the domains of those to search.
+
+    Parameters that are estimators themselves are written as `Estimator(path, parameters, search)`.
+    """
 
     name: str
     estimator: str
@@ -81,6 +38,7 @@ class Candidate:
         yield from self._unrecordable()
         for parameter in sorted(set(self.parameters) & set(self.search)):
             yield f"{where}.search has {parameter!r}, which .parameters fixes already."
+        yield from self._nested_problems()
         odd = [name for name in features.columns if set(name) & set("[]<")]
         if odd and self.estimator.startswith("xgboost."):
             named = ", ".join(map(repr, odd))
@@ -94,9 +52,46 @@ class Candidate:
             yield from domain.problems(f"{where}.search[{parameter!r}]")
 
     @property
+    def nested(self) -> list[tuple[str, Estimator]]:
+        """The estimators inside its parameters, at any depth, with scikit-learn's paths to them."""
+        return list(nested(self.parameters))
+
+    @property
+    def searched(self) -> dict[str, Domain]:
+        """All that is searched, by its path: `C` is the estimator's own, `svm__C` that of a nested one."""
+        inner = {f"{path}__{name}": domain for path, each in self.nested for name, domain in each.search.items()}
+        return {**self.search, **inner}
+
+    def where_nested(self, path: str, each: Estimator) -> str:
+        """What sentences call a nested estimator."""
+        return (
+            f"{self.where}.parameters: the estimator at {path!r}" if path else f"{self.where}.parameters: {each.path}"
+        )
+
+    @property
     def where(self) -> str:
         """What sentences call it."""
         return f"candidates[{self.name!r}]"
+
+    def _nested_problems(self) -> Iterator[str]:
+        if self.nested and not self.estimator.startswith("sklearn."):
+            yield f"{self.where}.parameters has an Estimator, but only scikit-learn's take others; leave it out."
+        fixed = {*self.parameters, *(f"{path}__{name}" for path, each in self.nested for name in each.parameters)}
+        for path, each in self.nested:
+            where = self.where_nested(path, each)
+            for name, domain in each.search.items():
+                yield from domain.problems(f"{where}: search[{name!r}]")
+                if not path:
+                    yield (
+                        f"{where} has no name, so its {name!r} cannot be searched: put it into a list of names and "
+                        "estimators, or let it be a parameter by itself."
+                    )
+                elif f"{path}__{name}" in fixed:
+                    yield f"{where} searches {name!r}, which is fixed already."
+                elif f"{path}__{name}" in self.search:
+                    yield f"{where} searches {name!r}, and so does {self.where}.search; keep one of the two."
+        for path in sorted(set(self.search) & (fixed - set(self.parameters))):
+            yield f"{self.where}.search has {path!r}, which the nested estimator fixes already."
 
     def _unrecordable(self) -> Iterator[str]:
         """A parameter is part of the spec's digest, so it must be the same in every process."""

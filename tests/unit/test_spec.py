@@ -15,6 +15,7 @@ from tailrace.spec import (
     Audit,
     Candidate,
     Choice,
+    Estimator,
     FloatRange,
     Gate,
     IntRange,
@@ -416,6 +417,61 @@ def test_parameters_of_a_nested_estimator_are_known(spec):
     assert problems_of(replace(spec, candidates=(searched,))) == []
     wrong = replace(searched, search={"estimator__c": FloatRange(0.1, 1)})
     assert "Did you mean 'estimator__C'?" in one_problem(replace(spec, candidates=(wrong,)))
+
+
+CALIBRATED, STACK = "sklearn.calibration.CalibratedClassifierCV", "sklearn.ensemble.StackingClassifier"
+SVM = "sklearn.svm.LinearSVC"
+IN_PIPELINE = Estimator("sklearn.pipeline.Pipeline", {"steps": [("svm", Estimator(SVM, search={"C": Choice((1, 2))}))]})
+
+
+def test_what_is_searched_in_nested_estimators_has_scikit_learns_path(spec):
+    stacked = {"estimators": [("one", IN_PIPELINE)], "final_estimator": Estimator(SVM, search={"tol": Choice((1,))})}
+    candidate = Candidate("stack", STACK, stacked, {"cv": IntRange(2, 3), "one__svm__tol": Choice((1,))})
+    assert set(candidate.searched) == {"cv", "one__svm__tol", "one__svm__C", "final_estimator__tol"}
+    assert problems_of(replace(spec, candidates=(candidate,))) == []
+
+
+@pytest.mark.parametrize(
+    ("estimator", "expected"),
+    [
+        (Estimator("sklearn.svmm.LinearSVC"), "the estimator at 'estimator' 'sklearn.svmm.LinearSVC' does not import"),
+        (Estimator("sklearn.svm.LinearSVCC"), "no estimator 'LinearSVCC'. Did you mean 'LinearSVC'?"),
+        (Estimator("sklearn.svm.l1_min_c"), "sklearn.svm has no estimator 'l1_min_c'"),
+        (Estimator("os.system"), "'os.system' is not of scikit-learn"),
+        (Estimator("pyspark.ml.classification.GBTClassifier"), "is not of scikit-learn"),
+        (Estimator(SVM, {"los": "hinge"}), "LinearSVC has no parameter 'los'. Did you mean 'loss'?"),
+        (Estimator(SVM, {"C": 1}, {"C": Choice((1, 2))}), "searches 'C', which is fixed already"),
+        (Estimator(SVM, {}, {"C": FloatRange(2, 1)}), "search['C'] goes from 2 to 1"),
+        (Estimator(SVM, {"C": len}), "has the function len, whose content cannot be recorded"),
+        (Estimator(SVM, {}, {"C": Choice((len,))}), "['estimator'].search['C'].options[0] is <built-in function len>"),
+        (Estimator(5), "candidates[0].parameters['estimator'].path is 5; it must be a text"),
+        (Estimator("sklearn.pipeline.Pipeline", {"steps": [("svm", Estimator(SVM, {"c": 1}))]}), "at 'estimator__svm'"),
+    ],
+)
+def test_a_wrong_nested_estimator_is_told(spec, estimator, expected):
+    assert expected in one_problem(nested(spec, estimator))
+
+
+def test_what_a_nested_estimator_searches_is_named_once_and_has_a_path(spec):
+    twice = Candidate("it", CALIBRATED, {"estimator": IN_PIPELINE}, {"estimator__svm__C": Choice((1,))})
+    assert "searches 'C', and so does candidates['it'].search" in one_problem(replace(spec, candidates=(twice,)))
+    grid = {"estimator": IN_PIPELINE, "param_grid": {"svm": [Estimator(SVM, search={"tol": Choice((1,))})]}}
+    pathless = Candidate("it", "sklearn.model_selection.GridSearchCV", grid)
+    assert "has no name, so its 'tol' cannot be searched" in one_problem(replace(spec, candidates=(pathless,)))
+    trees = with_candidate(spec, parameters={"base_score": Estimator(SVM)})
+    assert "only scikit-learn's take others" in one_problem(trees)
+
+
+def test_the_digest_says_what_a_nested_estimator_is_and_searches(spec):
+    from sklearn.pipeline import make_pipeline
+
+    values = [
+        *(Estimator(SVM, {"C": c}) for c in (1, 2)),
+        *(Estimator(SVM, search={"C": FloatRange(low, 3)}) for low in (1, 2)),
+        *(make_pipeline("passthrough", Estimator(SVM, search={"C": FloatRange(low, 3)})) for low in (1, 2)),
+    ]
+    assert len({nested(spec, value).digest() for value in values}) == len(values)
+    assert nested(spec, Estimator(SVM, {"C": 1})).digest() == nested(spec, values[0]).digest()
 
 
 def test_texts_and_xgboost_do_not_go_together(spec):

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +18,7 @@ from sklearn.model_selection import StratifiedKFold
 from tailrace.engines.estimators import fit
 from tailrace.engines.library_errors import error_text
 from tailrace.engines.local import LocalEngine
-from tailrace.spec import LABEL, Candidate, Choice, SearchBudget
+from tailrace.spec import LABEL, Candidate, Choice, Estimator, FloatRange, SearchBudget
 from tailrace.training.training_set import ArrowRows
 from tests.support import churn_rows
 
@@ -116,6 +117,25 @@ def test_parameters_of_a_nested_estimator_can_be_searched(spec, rows):
     )
     model = fitted(spec, rows, nested, estimator__C=1e-3)
     assert model.pipeline[-1].estimator.C == 1e-3
+
+
+def test_nested_estimators_are_made_from_their_paths_seeded_and_searched(spec, rows):
+    forest = Estimator("sklearn.ensemble.RandomForestClassifier", {"n_estimators": 4})
+    pair = Estimator("sklearn.pipeline.Pipeline", {"steps": [("forest", forest)]})
+    logistic = Estimator("sklearn.linear_model.LogisticRegression", {"tol": 0.1}, {"C": FloatRange(0.01, 1, log=True)})
+    stacked = candidate(
+        "sklearn.ensemble.StackingClassifier",
+        {"estimators": [("one", pair), ("other", pair), ("logistic", logistic)], "final_estimator": logistic, "cv": 2},
+    )
+    found = trained(spec, rows, stacked, trials=5)
+    drawn = [(trial.parameters["logistic__C"], trial.parameters["final_estimator__C"]) for trial in found.trials]
+    assert len(set(drawn)) == 5, "a searched parameter is drawn for each trial"
+    stack = found.model.pipeline[-1]
+    assert (stack.final_estimator_.C, stack.final_estimator_.tol) == (found.best.parameters["final_estimator__C"], 0.1)
+    one, other, _ = stack.estimators_
+    assert (one["forest"].n_estimators, one["forest"].random_state) != (4, other["forest"].random_state)
+    assert found.model.digest() == trained(spec, rows, stacked, trials=5).model.digest()
+    assert pickle.loads(pickle.dumps(stacked)) == stacked
 
 
 def test_estimators_that_take_no_sparse_rows_are_given_none_when_categories_widen(spec, rows, labels):
