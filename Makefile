@@ -25,8 +25,8 @@ $(READY): uv.lock pyproject.toml pipelines/sources/texts_archive.py
 	@$(BIN)/python -m pipelines.sources.texts_archive || echo "The rest of the environment is ready."
 	@touch $@
 
-demo: $(READY) ## train, predict and publish on ten weeks of flights, on Airflow (about 3 minutes)
-	$(BIN)/python -m scripts.demo
+demo: $(READY) ## train, predict and publish on ten weeks of flights, on Airflow (about 3 minutes); PIPELINE=name: another
+	$(BIN)/python -m scripts.demo $(PIPELINE)
 
 up: $(READY) ## run Airflow and MLflow on the demo's data, until Ctrl-C
 	$(BIN)/python -m scripts.up

@@ -44,6 +44,10 @@ class Source(Protocol):
 class LandingZone(Protocol):
     """Where extracts lie until dbt reads them, a folder per table and day."""
 
+    def declare(self) -> None:
+        """Give each table that was never landed a file without rows, which dbt can read. Raises StorageFull."""
+        ...
+
     def write(self, table: str, day: dt.date, rows: pa.Table) -> int:
         """Replace the day whole; rows written. Raises StorageFull, LandingRefused."""
         ...

@@ -39,6 +39,8 @@ DAY = pa.field("ds", pa.date32())
 """The partition column: it is in the folder's name, not in the file."""
 _DIGEST = b"tailrace.rows_sha256"
 """The key of the rows' digest in a file's footer."""
+_NO_DAY = dt.date.min
+"""The partition of the files that `declare` writes; it counts as no day."""
 _FOOTERS_AT_ONCE = 8
 _NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -101,6 +103,17 @@ class Landing:
                 raise self._unwritten(table, day, error) from error
             raise
         return rows.num_rows
+
+    def declare(self) -> None:
+        """Give each table that was never landed a file without rows, of no day: DuckDB reads no table without files.
+
+        Raises StorageFull, SettingsError, LakeUnavailable.
+        """
+        for table, schema in self.schemas.items():
+            with self._reading(f"the folder of {table}"):
+                known = self._files.exists(f"{self._path}/{table}")
+            if not known:
+                self.write(table, _NO_DAY, schema.empty_table())
 
     def _unwritten(self, table: str, day: dt.date, error: OSError) -> TailraceError:
         """The error for a failure of the storage while a day is written."""
@@ -334,7 +347,7 @@ def _day_of(file: str) -> dt.date | None:
     except ValueError:
         return None
     # 20130101 and 2013-W01-2 are valid days too, but landed days are not written like that
-    return day if day.isoformat() == folder else None
+    return day if day.isoformat() == folder and day != _NO_DAY else None
 
 
 def _differences(declared: pa.Schema, found: pa.Schema) -> list[str]:

@@ -31,6 +31,7 @@ def run(services: Services, first: dt.date, last: dt.date) -> Ingested:
     """Raises OutOfCalendar before anything is landed, LandingRefused before anything of a day is, StorageFull."""
     source, landing = services.source, services.landing
     _check_calendar(services, first, last)
+    landing.declare()
     rows: dict[str, int] = {}
     for day in days.span(first, last):
         extracts = {table: source.extract(table, day) for table in calendars.tables_of(source, day)}

@@ -8,6 +8,7 @@ import hashlib
 import uuid
 from pathlib import Path
 
+import duckdb
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -296,6 +297,19 @@ def test_days_before_the_first_one_landed_are_no_gap(landing: Landing, tmp_path:
     assert nothing.gaps(DAY, NEXT) == ()
     assert nothing.last() is None
     assert landing.last() == NEXT
+
+
+def test_a_table_that_was_never_landed_can_be_read_and_has_no_day(landing: Landing, root: str) -> None:
+    wider = Landing(root, {**SCHEMAS, "pilots": SCHEMAS["planes"]})
+    wider.declare()
+    wider.declare()
+    assert wider.days("pilots") == ()
+    assert wider.gaps(DAY, NEXT) == ()
+    assert [day for _, day in wider.marks(dt.date.min, NEXT) if day < DAY] == []
+    if "://" not in root:
+        pilots = duckdb.sql(f"from read_parquet('{wider.location}/pilots/ds=*/*.parquet', hive_partitioning = true)")
+        assert (pilots.fetchall(), pilots.columns) == ([], [*SCHEMAS["planes"].names, "_landed_at", "ds"])
+        assert str(pilots.types[-1]) == "DATE"
 
 
 def test_the_days_of_a_table_that_is_new_count_from_its_first_one(root: str) -> None:

@@ -48,6 +48,7 @@ def installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Wiring:
     monkeypatch.setenv("TAILRACE_HOME", str(tmp_path))
     monkeypatch.setenv("TAILRACE_DBT_TASKS", settings.MODELS)
     wired = Wiring(settings.load())
+    wired.landing.declare()
     for table in TABLES:
         for day in span(FIRST, DAY):
             wired.landing.write(table, day, wired.source.extract(table, day))
