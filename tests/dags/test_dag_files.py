@@ -113,7 +113,7 @@ def test_the_day_of_a_scheduled_run_is_its_partition(dags):
         timetable = coerce_to_core_timetable(dag.timetable)
         restriction = TimeRestriction(earliest=dag.start_date, latest=dag.end_date, catchup=True)
         info = timetable.next_dagrun_info_v2(last_dagrun_info=None, restriction=restriction)
-        local = info.run_after.in_timezone("America/New_York")
+        local = info.run_after.in_timezone(dag.timezone)
         assert info.partition_key == local.strftime("%Y-%m-%d")
         assert local.date() >= dt.date(2013, 1, 1)
 

@@ -12,8 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from pipelines.journal_mood import SPEC
 from pipelines.sources.rated_texts import RatedTexts
 from tailrace.contracts import Verdict
+from tailrace.operations import checks
 from tailrace.validation.great_expectations import GreatExpectationsValidator
 from tailrace.validation.memory import MemoryValidator
 from tests.suite_faults import faults, replace, with_value
@@ -97,6 +99,11 @@ def test_every_critical_expectation_catches_its_fault(ordinary: dict[str, pa.Tab
         for broken in faults(ordinary[suite], expectation):
             result = judge(validator, suite, broken).results[place]
             assert (result.expectation, result.success) == (expectation["type"], False), expectation
+
+
+@pytest.mark.parametrize("suite", ["features", "outcomes", "predictions"])
+def test_the_suites_can_run_on_the_columns_that_the_spec_names(suite: str) -> None:
+    MemoryValidator(EXPECTATIONS).check(f"journal_mood/{suite}", checks.columns_of(SPEC, suite))
 
 
 WARNED = [

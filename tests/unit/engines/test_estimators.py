@@ -18,6 +18,7 @@ from sklearn.model_selection import StratifiedKFold
 from tailrace.engines.estimators import fit
 from tailrace.engines.library_errors import error_text
 from tailrace.engines.local import LocalEngine
+from tailrace.problems.multiclass import Multiclass
 from tailrace.spec import LABEL, Candidate, Choice, Estimator, FloatRange, SearchBudget
 from tailrace.training.training_set import ArrowRows
 from tests.support import churn_rows
@@ -162,6 +163,19 @@ def test_importance_goes_to_the_feature_whose_it_is(spec, estimator):
     named = replace(spec, features=replace(spec.features, columns=columns))
     model = fitted(named, (table, pa.array([True, False] * 120)), candidate(estimator))
     assert model.importance()["plan_b"] > 0.95
+
+
+def test_importance_of_a_linear_model_of_several_classes(spec):
+    table = pa.table({"plan": ["a", "b", "c"] * 80, "age": np.arange(240) % 7})
+    columns = {"plan": "categorical", "age": "numeric"}
+    several = replace(
+        spec,
+        features=replace(spec.features, columns=columns),
+        outcome=replace(spec.outcome, problem=Multiclass(classes=("x", "y", "z"))),
+    )
+    labels = pa.array(np.arange(240) % 3, pa.int32())
+    model = fitted(several, (table, labels), candidate("sklearn.linear_model.LogisticRegression"))
+    assert model.importance()["plan"] > 0.9
 
 
 @pytest.mark.filterwarnings("ignore:The `probability`")
