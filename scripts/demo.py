@@ -62,6 +62,9 @@ DEMOS = {
     "journal_mood": Days(
         landed=(dt.date(2014, 2, 1), dt.date(2014, 4, 12)), trained=(dt.date(2014, 4, 1), dt.date(2014, 4, 8))
     ),
+    "pizza_demand": Days(
+        landed=(dt.date(2015, 1, 1), dt.date(2015, 3, 27)), trained=(dt.date(2015, 3, 16), dt.date(2015, 3, 23))
+    ),
 }
 
 T = TypeVar("T")
