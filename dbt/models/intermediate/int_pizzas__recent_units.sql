@@ -43,6 +43,8 @@ select
     item,
     max(units) filter (where place = 1) as units_last_day,
     max(units) filter (where same_weekday and place_among_weekdays = 1) as units_last_week,
+    coalesce(sum(units) filter (where in_last_7_days), 0)::integer as units_7d,
+    (count(*) filter (where in_last_7_days))::integer as open_days_7d,
     avg(units::float8) filter (where in_last_7_days) as units_mean_7d,
     avg(units::float8) as units_mean_28d,
     avg(units::float8) filter (where same_weekday) as units_mean_same_weekday_28d,

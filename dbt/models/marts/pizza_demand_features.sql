@@ -16,7 +16,8 @@ categories as (
     select
         recent.ds,
         menu.category,
-        avg(recent.units_mean_7d) as units_mean_7d
+        -- of whole numbers: an average of fractions would depend on the order of the rows
+        sum(recent.units_7d)::float8 / nullif(sum(recent.open_days_7d), 0)::float8 as units_mean_7d
     from menu
     inner join recent
         on
