@@ -18,6 +18,7 @@ from dbt.cli.main import dbtRunner
 from tailrace.contracts import Source
 from tailrace.days import span
 from tailrace.sources.landing import Landing
+from tailrace.spec import PipelineSpec, registry
 from pipelines.sources.nycflights13 import TABLES, NycFlights
 from pipelines.sources.pizzaplace import Pizzaplace
 from pipelines.sources.rated_texts import RatedTexts
@@ -35,6 +36,7 @@ SOURCES: dict[Callable[[Path], Source], tuple[dt.date, dt.date]] = {
 """Each source, with the first and the last day that is landed. One build makes all days from the first to the last."""
 BUILT = min(first for first, _ in SOURCES.values()), max(last for _, last in SOURCES.values())
 
+ZONED = {"known_by_cutoff", "known_after_previous_cutoff", "on_local_day"}
 Dbt = Callable[..., dict[str, Any]]
 
 
@@ -213,6 +215,15 @@ def test_the_seed_holds_exactly_the_airports_that_the_register_lacks(folder: Pat
     }
     with (PROJECT / "seeds" / "airport_time_zones.csv").open() as seed:
         assert {row["faa"] for row in csv.DictReader(seed)} == flown_to - registered
+
+
+@pytest.mark.parametrize("spec", registry.load(estimators=False)[0], ids=lambda spec: spec.name)
+def test_the_tests_of_a_mart_name_the_zone_of_its_pipeline(spec: PipelineSpec) -> None:
+    for part in ("features", "outcomes"):
+        (mart,) = yaml.safe_load((PROJECT / "models" / "marts" / f"{spec.name}_{part}.yml").read_text())["models"]
+        tests = [test for column in mart["columns"] for test in column.get("data_tests", ()) if isinstance(test, dict)]
+        zones = [test[name]["arguments"]["zone"] for test in tests for name in test if name in ZONED]
+        assert set(zones) == {spec.schedule.timezone}, mart["name"]
 
 
 @pytest.mark.parametrize("model", sorted((PROJECT / "models").rglob("*.sql")), ids=lambda path: path.stem)

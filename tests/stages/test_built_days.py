@@ -70,6 +70,18 @@ def test_a_day_built_to_nothing_is_refused_unless_it_is_known_why(loop, services
     assert (taken.outcomes.rows, "empty_because" in taken.outcomes.metadata) == (0, True)
 
 
+def test_an_empty_day_that_the_schedule_does_not_have_is_not_published(services, spec):
+    day = dt.date(2015, 1, 5)
+    ended = replace(spec, schedule=replace(spec.schedule, end=dt.date(2014, 12, 27)))
+    services.warehouse = MemoryWarehouse(services.tables, empty={day: "the landed files of visits have no rows"})
+    services.warehouse.build(day, day)
+    with pytest.raises(UpstreamMissing, match=rf"^The schedule of churn \(until 2014-12-27\) has no part in {day}"):
+        snapshot.run(work(services, ended, "late"), day)
+    assert published(services, ended, day) == [None, None]
+    last_outcomes = replace(spec, schedule=replace(spec.schedule, end=dt.date(2014, 12, 28)))
+    assert snapshot.run(work(services, last_outcomes, "late"), day).features.rows == 0
+
+
 def test_a_warehouse_without_records_goes_on_being_read(loop, services, spec):
     """As an earlier release made it: a day that has rows counts as built, and the first day has no outcomes yet."""
     assert services.warehouse.built(FIRST) is None
