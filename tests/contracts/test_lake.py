@@ -686,7 +686,7 @@ def test_writers_that_add_the_same_columns_and_publish_at_once_all_succeed(lake,
     with ThreadPoolExecutor(2 if isinstance(lake, DeltaLake) else 1) as pool:
         made = list(pool.map(widen_and_publish, (DAY, NEXT)))
     assert lake.schema(TABLE).names == ["key", "x", "ds", "note", "seats"]
-    assert list(lake.days(TABLE).values()) == made
+    assert lake.days(TABLE) == dict(zip((DAY, NEXT), made, strict=True))
     assert len(lake.commits(TABLE)) == 4
     assert notes(lake.read(TABLE)) == [(1, "n0", 0)] * 2
 
@@ -831,6 +831,15 @@ def test_files_with_required_columns_and_metadata_read_as_the_table_does(lake):
     read = lake.scan(lake.pin(TABLE)).reader().read_all()
     assert read.schema.equals(lake.schema(TABLE), check_metadata=True)
     assert values(read.to_reader()) == [1, 2]
+
+
+def test_files_need_the_columns_that_the_table_gained_before(lake):
+    put(lake, rows(1))
+    lake.add_columns(TABLE, NOTED)
+    with pytest.raises(SchemaMismatch, match="'note' of the table is missing"):
+        write_files(lake, of_day(2), run="r2")
+    lake.publish(write_files(lake, of_day(2, note=["n"], seats=pa.array([1], pa.int32())), run="r2"), {})
+    assert notes(lake.read(TABLE)) == [(2, "n", 1)]
 
 
 def test_no_files_are_an_empty_day(lake):
