@@ -28,6 +28,9 @@ CPU = "cpu"
 BINNED = frozenset({"auto", "hist"})
 """The tree methods that read columns as bins, which take a quarter of the memory."""
 
+DROPPING = frozenset({"rate_drop", "one_drop"})
+"""Parameters that let a round drop earlier trees; from XGBoost 3.4 on they need no booster "dart"."""
+
 PATIENCE = 30
 """After how many boosting rounds without a better metric a trial stops, unless the candidate sets a number."""
 
@@ -72,7 +75,7 @@ def fit_watched(
     drawn = functools.partial(_training_matrix, features=features, categories=categories, settings=settings)
     training = drawn(data.rows, data.labels)
     watched = drawn(data.watch, data.watch_labels, ref=training)
-    rounds_can_be_cut = settings.get("booster", "gbtree") == "gbtree"
+    rounds_can_be_cut = settings.get("booster", "gbtree") == "gbtree" and DROPPING.isdisjoint(settings)
     booster = xgboost.train(
         settings,
         training,

@@ -30,7 +30,7 @@ class XgboostModel:
         self.booster, self.problem = booster, problem
         self.features = dict(features)
         self.categories = {name: list(values) for name, values in categories.items()}
-        self._linear = json.loads(booster.save_config())["learner"]["gradient_booster"]["name"] == LINEAR
+        self.linear = json.loads(booster.save_config())["learner"]["gradient_booster"]["name"] == LINEAR
 
     def predict(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         check_columns(self.features, rows.schema)
@@ -43,7 +43,7 @@ class XgboostModel:
         import xgboost
 
         # Trees of dart are all used here: only training drops some of them.
-        if not self._linear:
+        if not self.linear:
             return self.booster.inplace_predict(encoded, validate_features=False)
         return self.booster.predict(xgboost.DMatrix(encoded, nthread=1), validate_features=False)
 
@@ -57,7 +57,7 @@ class XgboostModel:
 
     def importance(self) -> Mapping[str, float]:
         """Share of each feature in the total gain of all splits, or in the sizes of all weights."""
-        found = self.booster.get_score(importance_type="weight" if self._linear else "total_gain")
+        found = self.booster.get_score(importance_type="weight" if self.linear else "total_gain")
         sizes = {name: float(np.abs(value).sum()) for name, value in found.items()}
         total = sum(sizes.values()) or 1.0
         return {name: sizes.get(name, 0.0) / total for name in self.features}

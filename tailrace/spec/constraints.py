@@ -57,4 +57,4 @@ def _unknown(where: str, names: list[Any], features: Features) -> Iterator[str]:
 
 
 def _example(features: Features) -> list[str]:
-    return (features.of_kind("numeric") or list(features.columns))[:2]
+    return list(features.of_kind("numeric") or features.columns)[:2]

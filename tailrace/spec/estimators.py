@@ -108,7 +108,7 @@ def _type_of(candidate: Candidate) -> str | None:
     """What a Pipeline or a search is by the estimators inside it: a classifier, a regressor or neither."""
     from sklearn.utils import get_tags
 
-    with contextlib.suppress(TypeError, AttributeError, ValueError):
+    with contextlib.suppress(TypeError, AttributeError, ValueError, NotImplementedError):
         found: str | None = get_tags(made(Estimator(candidate.estimator, candidate.parameters))).estimator_type
         return found
     return None
@@ -165,7 +165,7 @@ def _parameters(estimator: Any, parameters: Mapping[str, Any]) -> list[str]:
     names: list[str] = []
     for given in ({}, own):
         # A meta-estimator cannot be made without others; what is wrong with those is told when it is fitted.
-        with contextlib.suppress(TypeError, AttributeError, ValueError, ImportError):
+        with contextlib.suppress(TypeError, AttributeError, ValueError, ImportError, NotImplementedError):
             found = estimator(**{name: replaced(value, made) for name, value in given.items()}).get_params()
             names += [name for name in found if "__" in name or not given]
     return names

@@ -21,6 +21,7 @@ SETS: Mapping[str, tuple[object, str]] = {
     "importance_type": ("total_gain", "importance is the share of the total gain"),
     "callbacks": (None, "the search watches the trials"),
     "n_jobs": (None, "trials run in parallel, each on one thread; the winner is fitted on all cores"),
+    "validate_parameters": (True, "the dry run says which parameters XGBoost does not use"),
     "kwargs": (None, "write each parameter by its own name"),
 }
 """Parameters that Tailrace sets, with what they are and why: others would be recorded and not in force."""
@@ -33,7 +34,7 @@ OF_A_FOREST: Mapping[str, tuple[object, str]] = {
 
 BY_KEYWORD: Mapping[str, tuple[str, str]] = {
     **dict.fromkeys(("rate_drop", "skip_drop", "sample_type", "normalize_type", "one_drop"), ("booster", "dart")),
-    **dict.fromkeys(("updater", "feature_selector", "top_k"), ("booster", "gblinear")),
+    **dict.fromkeys(("updater", "feature_selector"), ("booster", "gblinear")),
     "tweedie_variance_power": ("objective", "reg:tweedie"),
     "huber_slope": ("objective", "reg:pseudohubererror"),
 }
@@ -92,7 +93,10 @@ def _used_with(candidate: Candidate, problem: Problem) -> Iterator[str]:
     for parameter, (name, value) in BY_KEYWORD.items():
         part = next((each for each in ("parameters", "search") if parameter in getattr(candidate, each)), "")
         if part and value not in values_of(candidate, name, defaults[name]):
-            yield f"{candidate.where}.{part}: XGBoost uses {parameter!r} only with {name} {value!r}; leave it out."
+            yield (
+                f"{candidate.where}.{part}: XGBoost uses {parameter!r} with {name} {value!r}; write that too, or leave "
+                f"{parameter!r} out."
+            )
 
 
 def _categories(candidate: Candidate, features: Features) -> Iterator[str]:
