@@ -1,6 +1,6 @@
 """Days and their cutoffs.
 
-A run for day D uses only what was known at D's cutoff: 00:00 of D in the pipeline's time zone.
+A run for day D uses only what was known at D's cutoff: a time of D in the pipeline's time zone, 00:00 by default.
 """
 
 from __future__ import annotations
@@ -17,9 +17,12 @@ FIRST, LAST = dt.date(1900, 1, 1), dt.date(2999, 12, 31)
 """The range of valid days. It leaves room to look back from the first day and ahead from the last."""
 
 
-def cutoff(day: dt.date, timezone: ZoneInfo) -> dt.datetime:
-    """The cutoff of `day` in UTC: a run for `day` uses only what was known at this moment."""
-    return dt.datetime.combine(day, dt.time(), timezone).astimezone(dt.UTC)
+def cutoff(day: dt.date, timezone: ZoneInfo, at: dt.time = dt.time()) -> dt.datetime:
+    """The cutoff of `day` in UTC: a run for `day` uses only what was known at this moment.
+
+    `at` is the time of day in the time zone. A time that the clocks skip is taken by the offset before they changed.
+    """
+    return dt.datetime.combine(day, at, timezone).astimezone(dt.UTC)
 
 
 def span(first: dt.date, last: dt.date) -> Iterator[dt.date]:

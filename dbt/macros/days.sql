@@ -21,9 +21,10 @@
 {%- endmacro %}
 
 {#
-    00:00 of the day in a time zone, such as America/New_York: that of the pipeline's schedule. Everything that the
-    pipeline uses for the day was known by this moment.
+    A time of the day in a time zone, such as America/New_York: both are those of the pipeline's schedule. Everything
+    that the pipeline uses for the day was known by this moment. `at` is written as HH:MM.
 #}
-{% macro cutoff(day, zone) -%}
-    timezone('{{ zone }}', ({{ day }})::timestamp)
+{% macro cutoff(day, zone, at="00:00") -%}
+    {% set minutes = at[:2] | int * 60 + at[3:] | int -%}
+    timezone('{{ zone }}', ({{ day }})::timestamp{{ " + interval '%d minutes'" % minutes if minutes else "" }})
 {%- endmacro %}

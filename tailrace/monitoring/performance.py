@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from tailrace.contracts import Commit, LakeReader
 from tailrace.errors import UpstreamMissing
-from tailrace.rows import completeness, roles, scheduled_days
+from tailrace.rows import completeness, roles
 from tailrace.spec import PipelineSpec
 from tailrace.training.training_set import last_known, refuse_repeated_outcomes
 
@@ -22,9 +22,6 @@ FORMER_METRICS = ("roc_auc", "log_loss", "brier")
 """Columns of the performance tables that release 0.1 made."""
 
 _TOLD_OTHERWISE = frozenset({*FORMER_METRICS, "base_rate", "metrics"})
-
-LATE_DAYS = scheduled_days.LATE_DAYS
-"""How long, after the spec's lag, the monitor still looks for new outcomes of a day."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +76,7 @@ def with_outcomes(lake: LakeReader, spec: PipelineSpec, day: dt.date) -> pa.Tabl
     key, outcome = list(spec.features.key), spec.outcome
     needed = spec.problem.needed_columns(spec.predictions)
     predictions = lake.read(spec.predictions_table, first=day, last=day, columns=[*key, *needed]).read_all()
-    last = day + dt.timedelta(days=outcome.lag_days + LATE_DAYS)
+    last = day + dt.timedelta(days=outcome.last_lag)
     if missing := completeness.missing_outcomes(lake, spec, day + dt.timedelta(days=1), last):
         raise UpstreamMissing(
             f"{spec.name}: the predictions of {day} cannot be evaluated: {completeness.sentence(missing)}"

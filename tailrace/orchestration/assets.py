@@ -5,13 +5,12 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Mapping
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from airflow.sdk import Asset
 
-from tailrace import days
 from tailrace.contracts import Pin
 from tailrace.lineage import pins
+from tailrace.spec import PipelineSpec, cutoff
 
 CLOCKS = dt.timedelta(days=30)
 """By how much a worker's clock and Airflow's may differ, for a run to see the events that it has made. Airflow returns
@@ -38,11 +37,11 @@ def performance(pipeline: str) -> Asset:
     return Asset(name=f"performance/{pipeline}", uri=f"tailrace://performance/{pipeline}")
 
 
-def interval(first: dt.date, last: dt.date, zone: ZoneInfo) -> dict[str, str]:
+def interval(spec: PipelineSpec, first: dt.date, last: dt.date) -> dict[str, str]:
     """When what the days first..last are made of became known: from one cutoff to another, ISO 8601, UTC."""
     return {
-        "data_interval_start": days.cutoff(first - dt.timedelta(days=1), zone).isoformat(),
-        "data_interval_end": days.cutoff(last, zone).isoformat(),
+        "data_interval_start": cutoff(spec, first - dt.timedelta(days=1)).isoformat(),
+        "data_interval_end": cutoff(spec, last).isoformat(),
     }
 
 
@@ -67,7 +66,7 @@ def announce(
     of: Iterable[dt.date],
     extra: Mapping[str, Any],
     *,
-    zone: ZoneInfo,
+    spec: PipelineSpec,
     pin: Pin | None = None,
 ) -> None:
     """Give the asset event of this task its days as partitions, and what a consumer may want to know.
@@ -78,7 +77,7 @@ def announce(
     """
     event, announced = context["outlet_events"][asset], sorted(of)
     held = {
-        **interval(announced[0], announced[-1], zone),
+        **interval(spec, announced[0], announced[-1]),
         "first_day": str(announced[0]),
         "last_day": str(announced[-1]),
         **extra,

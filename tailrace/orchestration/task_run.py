@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tailrace.orchestration import assets, request, task_results
-from tailrace.spec import PipelineSpec, zone
+from tailrace.spec import PipelineSpec
 from tailrace.work import Work
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class TaskRun:
         """Make the event of the outlet for these days."""
         if self.outlet is None:
             raise ValueError(f"The task for {self.pipeline} has no outlet to make an event of.")
-        assets.announce(self.context, self.outlet, days, extra, zone=zone(self.spec), pin=pin)
+        assets.announce(self.context, self.outlet, days, extra, spec=self.spec, pin=pin)
 
     def announced(self, recorded_at: dt.datetime, **extra: str) -> bool:
         """Whether this run made the outlet's event of what was recorded then, before its task was run again."""

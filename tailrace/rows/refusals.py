@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tailrace import days
 from tailrace.errors import KeysRepeated, LookAhead, TrainingFailed
-from tailrace.spec import PipelineSpec, zone
+from tailrace.spec import PipelineSpec, cutoff
 
 EXAMPLES = 3
 """How many rows an error message shows."""
@@ -16,7 +15,7 @@ EXAMPLES = 3
 def look_ahead(spec: PipelineSpec, late: int, examples: Sequence[Mapping[str, Any]]) -> LookAhead:
     """`late` rows of features contain values that were unknown at their day's cutoff; examples: key, ds, known_at."""
     shown = "; ".join(
-        f"{_key(spec, row, '/')} known at {row[spec.features.known_at]}, due at {days.cutoff(row['ds'], zone(spec))}"
+        f"{_key(spec, row, '/')} known at {row[spec.features.known_at]}, due at {cutoff(spec, row['ds'])}"
         for row in examples
     )
     return LookAhead(

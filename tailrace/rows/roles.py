@@ -13,10 +13,9 @@ from decimal import Decimal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tailrace import days
 from tailrace.errors import ContractBroken, KeysRepeated, LookAhead, TailraceError, did_you_mean
 from tailrace.rows import refusals
-from tailrace.spec import PipelineSpec, zone
+from tailrace.spec import PipelineSpec, cutoff
 
 LARGEST = 3.4028234663852886e38
 """The largest number that a feature may have: float32's. XGBoost and scikit-learn's trees compute in float32."""
@@ -113,7 +112,7 @@ def look_ahead(spec: PipelineSpec, rows: pa.Table) -> Iterator[LookAhead]:
     for day in pc.unique(rows["ds"]).to_pylist():
         of_day = rows.filter(pc.equal(rows["ds"], pa.scalar(day)))
         known = of_day[known_at]
-        moment = pa.scalar(days.cutoff(day, zone(spec)))
+        moment = pa.scalar(cutoff(spec, day))
         bad = of_day.filter(pc.or_(pc.is_null(known), pc.greater(known, moment)).fill_null(True))
         late += bad.num_rows
         examples += bad.slice(0, refusals.EXAMPLES - len(examples)).to_pylist()

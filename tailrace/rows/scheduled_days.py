@@ -8,9 +8,6 @@ from collections.abc import Sequence
 from tailrace import days
 from tailrace.spec import PipelineSpec, registry
 
-LATE_DAYS = 7
-"""How long, after the spec's lag, new outcomes of a day are still expected."""
-
 
 def of(spec: PipelineSpec, first: dt.date, last: dt.date) -> tuple[dt.date, dt.date] | None:
     """The first and last of the days first..last that concern the pipeline; None if none does.
@@ -47,4 +44,4 @@ def _bounds(spec: PipelineSpec) -> str:
 
 
 def _last_outcomes(spec: PipelineSpec, end: dt.date) -> dt.date:
-    return end + dt.timedelta(days=spec.outcome.lag_days + LATE_DAYS)
+    return end + dt.timedelta(days=spec.outcome.last_lag)

@@ -7,7 +7,7 @@ runs, `policies` what is demanded of models and predictions, `pipeline` the whol
 from tailrace.spec.columns import LABEL, Features, Outcome
 from tailrace.spec.domains import Choice, Domain, FloatRange, IntRange
 from tailrace.spec.nested import Estimator
-from tailrace.spec.pipeline import PipelineSpec, content_of, problems_of, zone
+from tailrace.spec.pipeline import PipelineSpec, content_of, cutoff, problems_of, zone
 from tailrace.spec.policies import Audit, Gate, Monitor, Predictions
 from tailrace.spec.schedule import Schedule
 from tailrace.spec.training import (
@@ -39,6 +39,7 @@ __all__ = [
     "SearchBudget",
     "Window",
     "content_of",
+    "cutoff",
     "problems_of",
     "zone",
 ]

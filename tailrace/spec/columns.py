@@ -63,11 +63,18 @@ class Outcome:
     `problem` is the kind of question: `Binary()` (is the label true?), `Multiclass(classes)` (which class is it?) or
     `Regression()` (how much is it?).
     `lag_days`: outcomes of a day are known at the cutoff so many days later, most of them at least;
-    the training window ends that many days before the day of training.
+    the training window ends that many days before the day of training. `late_days`: for so many days more, outcomes
+    that come late or are corrected still count in monitoring.
     """
 
     label: str
     known_at: str = "known_at"
     description: str = ""
     lag_days: int = 1
+    late_days: int = field(default=7, metadata=LATER)
     problem: Problem = field(default=Binary(), metadata=LATER)
+
+    @property
+    def last_lag(self) -> int:
+        """How many days after a day its last outcomes are expected."""
+        return self.lag_days + self.late_days

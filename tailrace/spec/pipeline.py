@@ -6,6 +6,7 @@ registry raises them together.
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import json
 import re
@@ -14,6 +15,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from tailrace import days
 from tailrace.problems import Problem
 from tailrace.spec.checks import LATER, by_case
 from tailrace.spec.columns import RESERVED, Features, Outcome
@@ -119,8 +121,13 @@ def _names(spec: PipelineSpec) -> Iterator[str]:
 
 
 def zone(spec: PipelineSpec) -> ZoneInfo:
-    """The time zone in which the pipeline's day begins."""
+    """The time zone of the pipeline's days and schedule."""
     return ZoneInfo(spec.schedule.timezone)
+
+
+def cutoff(spec: PipelineSpec, day: dt.date) -> dt.datetime:
+    """The moment, in UTC, until when what the pipeline uses for the day has become known."""
+    return days.cutoff(day, zone(spec), spec.schedule.cutoff_time)
 
 
 def _columns(spec: PipelineSpec) -> Iterator[str]:

@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from croniter import CroniterBadDateError, croniter
 
 from tailrace.errors import did_you_mean
+from tailrace.spec.checks import LATER
+
+_TIME_OF_DAY = re.compile("([01][0-9]|2[0-3]):[0-5][0-9]")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """Cron expressions, read in the pipeline's own time zone.
+    """Cron expressions, read in the pipeline's own time zone; a run's day is the day on which it fires.
 
-    Runs are scheduled from `start` to `end`, both included; backfills and forms are free to go beyond.
+    `cutoff` is the time of day, such as "06:00", until when the day's features may have become known: later than 00:00
+    for a business whose day ends after midnight, or whose warehouse is ready in the morning. Runs are scheduled from
+    `start` to `end`, both included; backfills and forms are free to go beyond.
     """
 
     train: str | None
     predict: str | None
     timezone: str = "UTC"
+    cutoff: str = field(default="00:00", metadata=LATER)
     start: dt.date | None = None
     end: dt.date | None = None
 
@@ -35,8 +42,34 @@ class Schedule:
                 yield (
                     f"schedule.{name} is {cron!r}{wrong}; write a cron expression of five fields, such as '30 0 * * *'."
                 )
+        if not _TIME_OF_DAY.fullmatch(self.cutoff):
+            yield f"schedule.cutoff is {self.cutoff!r}; write a time of day as HH:MM, such as '06:00'."
+            return
+        for name, cron in (("train", self.train), ("predict", self.predict)):
+            if cron is not None and not _wrong_cron(cron):
+                yield from self._once_a_day(f"schedule.{name}", cron)
         if self.start and self.end and self.start > self.end:
             yield f"schedule.start {self.start} is after schedule.end {self.end}."
+
+    @property
+    def cutoff_time(self) -> dt.time:
+        """`cutoff` as a time."""
+        return dt.time.fromisoformat(self.cutoff)
+
+    def _once_a_day(self, where: str, cron: str) -> Iterator[str]:
+        """A sentence if an expression fires more than once a day, or before the day's cutoff."""
+        minutes, hours = croniter(cron).expanded[:2]
+        if "*" in (*minutes, *hours) or len(minutes) * len(hours) > 1:
+            yield (
+                f"{where} is {cron!r}, which fires more than once a day; a run works on a whole day, so name one "
+                "minute and one hour, such as '30 0 * * *'."
+            )
+        elif dt.time(hours[0], minutes[0]) < self.cutoff_time:
+            yield (
+                f"{where} is {cron!r}, which fires at {dt.time(hours[0], minutes[0]):%H:%M}, before the day's cutoff "
+                f"(schedule.cutoff is {self.cutoff!r}): not all that the day may use is known then. Let it fire at "
+                f"{self.cutoff} or later."
+            )
 
 
 def _wrong_cron(cron: str) -> str | None:

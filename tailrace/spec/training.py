@@ -155,7 +155,10 @@ class Window:
         """A sentence for each thing that is wrong; the outcome's lag is a part of the window."""
         if outcome.lag_days < 1:
             yield f"outcome.lag_days is {outcome.lag_days}; an outcome is known 1 day later at the earliest."
+        if outcome.late_days < 0:
+            yield f"outcome.late_days is {outcome.late_days}; it must be 0 or more."
         yield from at_most("outcome.lag_days", outcome.lag_days, MOST_DAYS)
+        yield from at_most("outcome.late_days", outcome.late_days, MOST_DAYS)
         yield from at_most("window.days", self.days, MOST_DAYS)
         if self.holdout_days < 1:
             yield f"window.holdout_days is {self.holdout_days}; the gate needs at least 1 day."

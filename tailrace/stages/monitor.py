@@ -89,7 +89,7 @@ def run(work: Work, day: dt.date) -> Monitored:
     commits. Raises UpstreamMissing if none of these days is published.
     """
     spec = work.spec
-    earliest = day - dt.timedelta(days=spec.outcome.lag_days + performance.LATE_DAYS)
+    earliest = day - dt.timedelta(days=spec.outcome.last_lag)
     published = work.services.lake.days(spec.predictions_table)
     due = [one for one in days.span(earliest, day) if one in published]
     if not due:

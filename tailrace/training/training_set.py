@@ -12,13 +12,12 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tailrace import days
 from tailrace.contracts import Engine, Joined, LabelledRows, LakeReader, Pin, Scan
 from tailrace.engines.encoding import doubles_where_null
 from tailrace.errors import TrainingFailed, UpstreamMissing
 from tailrace.lineage.digests import rows_digest
 from tailrace.rows import completeness, refusals, roles
-from tailrace.spec import LABEL, PipelineSpec, zone
+from tailrace.spec import LABEL, PipelineSpec, cutoff
 
 _ROW = "number of the row"
 
@@ -109,7 +108,7 @@ def load(lake: LakeReader, engine: Engine, spec: PipelineSpec, day: dt.date, *, 
         lake.scan(pins["outcomes"], [*key, outcome.known_at, outcome.label]),
     )
     _, holdout_from, _ = window(spec, day)
-    known_by = days.cutoff(day, zone(spec))
+    known_by = cutoff(spec, day)
     joined = engine.join(spec, *scans, known_by=known_by, holdout_from=holdout_from)
     if joined is None:
         joined = join(spec, *scans, known_by=known_by, holdout_from=holdout_from)

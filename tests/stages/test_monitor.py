@@ -82,6 +82,12 @@ def test_again_changes_nothing_in_any_order(published, services, spec):
     assert performance(published) == before
 
 
+@pytest.mark.parametrize(("late_days", "days"), [(0, 1), (1, 2), (60, 2)])
+def test_outcomes_are_looked_for_as_late_as_the_spec_says(published, services, spec, late_days, days):
+    patient = replace(spec, outcome=replace(spec.outcome, late_days=late_days))
+    assert monitor.run(work(services, patient, "m1"), AFTER).days == days
+
+
 def test_a_day_like_the_training_does_not_drift(published, services, spec):
     done = monitor.run(work(services, spec, "m1"), NEXT)
     row = performance(published)[NEXT]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from decimal import Decimal
 
 import pyarrow as pa
@@ -190,6 +191,12 @@ def test_look_ahead_is_refused_as_such_and_unknown_moments_with_it(spec):
     error = refusal(spec, features(known_at=late), outcomes())
     assert isinstance(error, LookAhead)
     assert "2 rows contain values that were not known when predictions were due" in str(error)
+
+
+def test_a_later_cutoff_lets_in_what_is_known_by_then(spec):
+    late = pa.array([DUE, DUE + dt.timedelta(hours=6), None], TIME)
+    morning = replace(spec, schedule=replace(spec.schedule, cutoff="06:00"))
+    assert "1 rows contain values that were not known" in str(refusal(morning, features(known_at=late), outcomes()))
 
 
 def test_all_that_is_wrong_with_both_tables_is_told_at_once(spec):

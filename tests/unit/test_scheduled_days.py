@@ -39,6 +39,11 @@ def test_a_schedule_without_ends_has_every_day():
     assert scheduled_days.of(free, dt.date(1950, 1, 1), LAST) == (dt.date(1950, 1, 1), LAST)
 
 
+def test_outcomes_that_come_later_lengthen_the_days():
+    patient = replace(FLIGHTS, outcome=replace(FLIGHTS.outcome, late_days=60))
+    assert scheduled_days.of(patient, LAST, LAST + 99 * ONE) == (LAST, LAST + 53 * ONE)
+
+
 def test_it_is_said_who_has_no_part_and_how_to_load_the_days_nevertheless():
     later = replace(FLIGHTS, name="later", schedule=replace(FLIGHTS.schedule, start=LAST, end=None))
     assert scheduled_days.sentence([FLIGHTS, later], dt.date(2012, 1, 1), dt.date(2012, 1, 2)) == (

@@ -22,6 +22,7 @@ from tailrace.spec import (
     Monitor,
     PipelineSpec,
     Window,
+    cutoff,
     problems_of,
     registry,
 )
@@ -45,6 +46,10 @@ def one_problem(spec: PipelineSpec) -> str:
 def with_candidate(spec: PipelineSpec, **changes: object) -> PipelineSpec:
     trees = Candidate("trees", "xgboost.XGBClassifier", {}, {})
     return replace(spec, candidates=(replace(trees, **changes),))
+
+
+def with_cutoff(spec: PipelineSpec, cutoff: str) -> PipelineSpec:
+    return replace(spec, schedule=replace(spec.schedule, cutoff=cutoff))
 
 
 def with_training(spec: PipelineSpec, cron: str) -> PipelineSpec:
@@ -88,6 +93,12 @@ def with_columns(spec: PipelineSpec, columns: dict[str, str]) -> PipelineSpec:
         (lambda s: replace(s, audit=Audit(max_psi=0)), "audit.max_psi is 0"),
         (lambda s: replace(s, schedule=replace(s.schedule, timezone="America/NewYork")), "America/New_York"),
         (lambda s: with_training(s, "daily"), "which has 1 field; write a cron expression of five fields"),
+        (lambda s: with_training(s, "0 * * * *"), "schedule.train is '0 * * * *', which fires more than once a day;"),
+        (lambda s: with_training(s, "0 6,18 * * 1"), "which fires more than once a day; a run works on a whole day"),
+        (lambda s: with_cutoff(s, "6:00"), "schedule.cutoff is '6:00'; write a time of day as HH:MM, such as '06:00'."),
+        (lambda s: with_cutoff(s, "24:00"), "schedule.cutoff is '24:00'; write a time of day as HH:MM"),
+        (lambda s: with_cutoff(s, "00:40"), "schedule.predict is '30 0 * * *', which fires at 00:30, before the day's"),
+        (lambda s: replace(s, outcome=replace(s.outcome, late_days=-1)), "outcome.late_days is -1; it must be 0 or mo"),
         (lambda s: with_training(s, "* * * * * *"), "schedule.train is '* * * * * *', which has 6 fields; write"),
         (lambda s: with_training(s, "0 1 31 2 *"), "schedule.train is '0 1 31 2 *', a date that never comes; write"),
         (lambda s: with_training(s, "9" * 5000 + " * * * *"), "which is no cron expression; write"),
@@ -406,6 +417,7 @@ def test_the_digest_of_plain_values_is_the_one_that_earlier_releases_recorded(sp
     )
     former = asdict(values)
     del former["outcome"]["problem"], former["gate"]["ceiling"], former["gate"]["beat"]
+    del former["outcome"]["late_days"], former["schedule"]["cutoff"]
     former = json.dumps(former, sort_keys=True, default=str)
     assert values.digest() == hashlib.sha256(former.encode()).hexdigest()
 
@@ -498,6 +510,15 @@ def test_candidates_of_a_cluster_and_of_one_machine_stand_in_one_spec_and_are_ch
 def test_a_meta_estimator_does_not_break_the_checks(spec):
     candidate = Candidate("vote", "sklearn.ensemble.VotingClassifier", {"estimatorz": []})
     assert "Did you mean 'estimators'?" in one_problem(replace(spec, candidates=(candidate,)))
+
+
+def test_a_row_is_due_at_the_time_of_day_that_its_schedule_says(spec):
+    new_york = replace(spec, schedule=replace(spec.schedule, predict="0 7 * * *", train=None, cutoff="06:00"))
+    assert problems_of(new_york, estimators=False) == []
+    assert cutoff(spec, dt.date(2013, 7, 1)) == dt.datetime(2013, 7, 1, 4, tzinfo=dt.UTC)
+    assert cutoff(new_york, dt.date(2013, 7, 1)) == dt.datetime(2013, 7, 1, 10, tzinfo=dt.UTC)
+    # The clocks go forward at 02:00 on this day.
+    assert cutoff(new_york, dt.date(2013, 3, 10)) == dt.datetime(2013, 3, 10, 10, tzinfo=dt.UTC)
 
 
 @pytest.mark.parametrize("cron", ["0 0 29 2 *", "0 0 L * *", "0 0 * 2 1#5", "30  0 * * 1-5", "0 0 31 2 1"])

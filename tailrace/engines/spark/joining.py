@@ -17,14 +17,13 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import DecimalType, DoubleType, FloatType, IntegralType, LongType
 
-from tailrace import days
 from tailrace.contracts import Joined, Scan
 from tailrace.engines.spark import tables
 from tailrace.engines.spark.columns import ascending, column, named
 from tailrace.engines.spark.failures import spark_errors
 from tailrace.engines.spark.rows import FrameRows
 from tailrace.rows import refusals, roles
-from tailrace.spec import LABEL, PipelineSpec, zone
+from tailrace.spec import LABEL, PipelineSpec, cutoff
 
 COUNT = "__count"
 WRONG_ROWS = 10_000
@@ -105,7 +104,7 @@ def refuse_look_ahead(spec: PipelineSpec, rows: DataFrame) -> None:
     """Raises LookAhead if a row of features contains values that were unknown at its day's cutoff."""
     known = F.unix_micros(column(spec.features.known_at))
     last = rows.groupBy("ds").agg(F.max(known).alias("known"), F.count_if(known.isNull()).alias("unknown")).collect()
-    cutoffs = {row["ds"]: _micros(days.cutoff(row["ds"], zone(spec))) for row in last}
+    cutoffs = {row["ds"]: _micros(cutoff(spec, row["ds"])) for row in last}
     wrong = [row["ds"] for row in last if row["unknown"] or row["known"] > cutoffs[row["ds"]]]
     if not wrong:
         return
