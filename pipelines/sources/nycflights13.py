@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from tailrace import extras
 from tailrace.days import cutoff
-from tailrace.errors import OutOfCalendar, UnknownName
+from tailrace.sources import calendars
 
 NEW_YORK = ZoneInfo("America/New_York")
 FIRST_DAY = dt.date(2013, 1, 1)
@@ -177,13 +177,7 @@ class NycFlights:
 
     def extract(self, table: str, day: dt.date) -> pa.Table:
         """The day's rows of a table. Raises OutOfCalendar, UnknownName."""
-        if table not in TABLES:
-            raise UnknownName(f"table of the source {self.name}", table, TABLES)
-        if not FIRST_DAY <= day <= LAST_DAY:
-            raise OutOfCalendar(
-                f"The source {self.name} has no {table} of {day}: its calendar runs from {FIRST_DAY} "
-                f"to {LAST_DAY}. Choose a day in this range."
-            )
+        calendars.require(self, table, day)
         self._fill_cache()
         rows = pq.read_table(
             self._cache / f"{_FILES.get(table, table)}.parquet",

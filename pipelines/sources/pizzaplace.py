@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from tailrace import extras
 from tailrace.days import cutoff
-from tailrace.errors import OutOfCalendar, UnknownName
+from tailrace.sources import calendars
 
 ROME = ZoneInfo("Europe/Rome")
 FIRST_DAY = dt.date(2015, 1, 1)
@@ -73,13 +73,7 @@ class Pizzaplace:
 
     def extract(self, table: str, day: dt.date) -> pa.Table:
         """The day's rows of a table. Raises OutOfCalendar, UnknownName."""
-        if table not in TABLES:
-            raise UnknownName(f"table of the source {self.name}", table, TABLES)
-        if not FIRST_DAY <= day <= LAST_DAY:
-            raise OutOfCalendar(
-                f"The source {self.name} has no {table} of {day}: its calendar runs from {FIRST_DAY} "
-                f"to {LAST_DAY}. Choose a day in this range."
-            )
+        calendars.require(self, table, day)
         if table == "pizza_sales":
             since, until = cutoff(day - _ONE_DAY, ROME), cutoff(day, ROME)
             rows = self._sales.filter((pc.field("sold_at") >= since) & (pc.field("sold_at") < until))

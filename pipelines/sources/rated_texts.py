@@ -27,7 +27,7 @@ import pyarrow.compute as pc
 
 from pipelines.sources import texts_archive
 from tailrace.days import cutoff
-from tailrace.errors import OutOfCalendar, UnknownName
+from tailrace.sources import calendars
 
 TEXTS_A_DAY = 120
 FIRST_DAY = dt.date(2014, 1, 1)
@@ -83,13 +83,7 @@ class RatedTexts:
 
     def extract(self, table: str, day: dt.date) -> pa.Table:
         """The day's rows of a table. Raises OutOfCalendar, UnknownName, NotInstalled."""
-        if table not in TABLES:
-            raise UnknownName(f"table of the source {self.name}", table, TABLES)
-        if not FIRST_DAY <= day <= LAST_DAY:
-            raise OutOfCalendar(
-                f"The source {self.name} has no {table} of {day}: its calendar runs from {FIRST_DAY} "
-                f"to {LAST_DAY}. Choose a day in this range."
-            )
+        calendars.require(self, table, day)
         since, until = (cutoff(day - dt.timedelta(days=age), _UTC) for age in (1, 0))
         known_at = pc.field(_KNOWN_AT[table])
         return self._rows.filter((known_at > since) & (known_at <= until)).select(TABLES[table].names)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 
 import pyarrow as pa
 
-from tailrace.errors import OutOfCalendar, UnknownName
+from tailrace.sources import calendars
 
 
 class MemorySource:
@@ -31,14 +31,7 @@ class MemorySource:
 
     def extract(self, table: str, day: dt.date) -> pa.Table:
         """The day's rows of a table. Raises OutOfCalendar, UnknownName."""
-        if table not in self.tables:
-            raise UnknownName(f"table of the source {self.name}", table, self.tables)
-        first, last = self.calendar
-        if not first <= day <= last:
-            raise OutOfCalendar(
-                f"The source {self.name} has no {table} of {day}: its calendar runs from {first} to {last}. "
-                "Choose a day in this range."
-            )
+        calendars.require(self, table, day)
         return self._extracts.get((table, day), self.tables[table].empty_table())
 
     def may_be_empty(self, table: str, day: dt.date) -> bool:
