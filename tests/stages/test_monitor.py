@@ -119,6 +119,31 @@ def test_a_feature_that_moved_is_an_alarm_and_named(published, services, spec, n
     assert performance(published)[AFTER]["worst_feature_psi"] > 0.25
 
 
+@on_both
+def test_a_table_of_release_0_1_keeps_its_rows_and_gains_the_new_columns(published, services, spec):
+    former = {"base_rate": 0.2, "roc_auc": 0.7, "log_loss": 0.5, "brier": 0.1}
+    shared = {"model_version": "1", "rows": 150, "known_outcomes": 140, "mean_score": 0.25, "drift": "ok", "note": ""}
+    fields = [field for field in monitor.SCHEMA if field.name not in ("mean_label", "metrics")]
+    schema = pa.schema([*fields, *(pa.field(name, pa.float64()) for name in former)])
+    old, lake = TRAINED - dt.timedelta(days=20), services.lake
+    rows = pa.Table.from_pylist([former | shared], schema=schema)
+    for day in (old, TRAINED):
+        lake.publish(lake.stage(spec.performance_table, day, "0.1", rows.to_reader()), {})
+
+    monitor.run(work(services, spec, "m1"), NEXT)
+
+    assert set(lake.schema(spec.performance_table).names) == {*schema.names, *monitor.SCHEMA.names, "ds"}
+    told = performance(published)
+    assert (told[old]["mean_label"], told[old]["mean_score"]) == (0.2, 0.25)
+    assert told[old]["metrics"] == {"roc_auc": 0.7, "log_loss": 0.5, "brier": 0.1}
+    assert told[TRAINED]["known_outcomes"] == 150, "this day was measured again"
+    assert {"roc_auc", "pr_auc", "log_loss", "brier"} <= set(told[TRAINED]["metrics"])
+    assert not set(former) & set(told[TRAINED])
+    (again,) = lake.read(spec.performance_table, first=TRAINED, last=TRAINED).read_all().to_pylist()
+    assert [again[name] for name in former] == [None] * 4
+    assert monitor.run(work(services, spec, "m2"), NEXT).changed == 0
+
+
 def test_the_thresholds_are_the_specs(published, services, spec):
     strict = replace(spec, monitor=Monitor(watch_psi=1e-9, alarm_psi=1e9))
     held = references.of_run(services.tracker, model_versions.record_of(services, spec, "1").training_run)
