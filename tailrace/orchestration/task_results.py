@@ -175,7 +175,8 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4f}"
     if isinstance(value, list):
-        return "; ".join(_cell(held) for held in value)
+        cells = [_cell(held) for held in value]
+        return (" " if all(cell.endswith(".") for cell in cells) else "; ").join(cells)
     if isinstance(value, dict):
         # One of a list of objects: what it says of itself, if it does.
         return str(value.get("sentence") or ", ".join(f"{name} {_cell(held)}" for name, held in value.items()))

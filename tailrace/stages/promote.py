@@ -106,7 +106,7 @@ def run(
         return _awaited(work, training_run, model, at.champion)
     if not by_gate:
         _refuse_without_effect(spec, version, effective_from, at.previous)
-    why = reason or "; ".join(rule.sentence for rule in decision.rules)
+    why = reason or " ".join(rule.sentence for rule in decision.rules)
     if not _is_in((at.previous,) if at.previous else (), model, effective_from):
         decided = Promotion(
             pipeline=spec.name,

@@ -98,6 +98,11 @@ def test_several_days_are_told_as_a_table():
 def test_a_list_of_objects_is_told_by_their_sentences():
     held = {"rules": [{"passed": True, "sentence": "It is better."}], "bins": [{"rows": 1234, "note": None}]}
     assert list(task_results.lines(held)) == ["rules  It is better.", "bins   rows 1,234, note -"]
+    rules = [{"sentence": "It is better."}, {"sentence": "It is new."}]
+    assert list(task_results.lines({"rules": rules, "days": ["a", "b"]})) == [
+        "rules  It is better. It is new.",
+        "days   a; b",
+    ]
 
 
 def test_a_failed_try_ends_with_its_sentence(context, left, caplog, tmp_path, monkeypatch):

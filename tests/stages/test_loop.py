@@ -265,7 +265,8 @@ class TestRefusals:
 class TestPromotion:
     def test_the_gate_keeps_an_equal_champion_and_a_person_may_overrule(self, loop, services, spec):
         loop.take()
-        loop.challenge(TRAINED)
+        first = loop.challenge(TRAINED)
+        assert ".; " not in first.reason, "the rules' sentences follow each other"
         loop.spec = replace(spec, gate=replace(spec.gate, margin=0.9))
         kept = loop.challenge(LATER)
         assert kept.outcome == "kept"
