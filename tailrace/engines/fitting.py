@@ -8,8 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from tailrace.spec import PipelineSpec
+
 Report = Callable[[int, float], None]
 """Called with (boosting rounds done, metric on the validation rows); may raise to stop the fit."""
+
+
+def row_weights(spec: PipelineSpec, rows: pa.Table, labels: np.ndarray) -> np.ndarray | None:
+    """How much each of these rows counts while models learn and trials are compared; None if all count the same."""
+    return spec.problem.row_weights(labels)
 
 
 @dataclass(frozen=True)

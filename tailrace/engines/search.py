@@ -25,7 +25,7 @@ from tailrace.contracts import Model, Trial, not_trained
 from tailrace.engines.adjusted import Adjusted
 from tailrace.engines.encoding import check_numbers
 from tailrace.engines.estimators import fit, fit_watched
-from tailrace.engines.fitting import TrialRows
+from tailrace.engines.fitting import TrialRows, row_weights
 from tailrace.engines.library_errors import error_text
 from tailrace.engines.signatures import predictions
 from tailrace.errors import TrainingFailed
@@ -193,7 +193,7 @@ def run_job(spec: PipelineSpec, data: TrialRows, seed: int, job: Job) -> TrialRe
 
     try:
         model, found = fit_watched(spec, job.candidate, job.parameters, data, seed=seed, report=report)
-        value = spec.problem.value(spec.search.metric, data.watch_labels, predictions(model, data.watch))
+        value = _compared_by(spec, data, predictions(model, data.watch))
         if math.isnan(value):
             return ended("failed", error=f"{spec.search.metric} is not defined on the comparison rows")
         return ended("complete", value, **found)
@@ -202,6 +202,14 @@ def run_job(spec: PipelineSpec, data: TrialRows, seed: int, job: Job) -> TrialRe
     except Exception as error:  # noqa: BLE001 - whatever a library raises on unsuitable parameters
         # A bad combination of parameters ends its own trial; the search goes on.
         return ended("failed", error=error_text(error))
+
+
+def _compared_by(spec: PipelineSpec, data: TrialRows, predicted: np.ndarray) -> float:
+    """The metric of a trial; rows with weights count by them, as they did in learning."""
+    weights = row_weights(spec, data.watch, data.watch_labels)
+    if weights is None:
+        return spec.problem.value(spec.search.metric, data.watch_labels, predicted)
+    return float(spec.problem.weighted(spec.search.metric, data.watch_labels, predicted)(weights))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from tailrace.engines.classes import estimator_class
-from tailrace.engines.fitting import Report, TrialRows
+from tailrace.engines.fitting import Report, TrialRows, row_weights
 from tailrace.engines.sklearn_models import SklearnModel, frame
 from tailrace.spec import Candidate, PipelineSpec
 from tailrace.spec.nested import made, replaced
@@ -30,7 +30,9 @@ def fit(
 ) -> SklearnModel:
     """The candidate with these parameters (fixed ones included), fitted on all rows."""
     pipeline = _pipeline(spec, candidate, parameters, seed=seed, threads=threads)
-    pipeline.fit(frame(rows, spec.features.columns), labels)
+    weights = row_weights(spec, rows, labels)
+    weighted = {} if weights is None else {"estimator__sample_weight": weights}
+    pipeline.fit(frame(rows, spec.features.columns), labels, **weighted)
     if lacking := spec.problem.lacks(pipeline):
         raise ValueError(f"{candidate.estimator.rpartition('.')[2]} {lacking}.")
     if "n_jobs" in pipeline[-1].get_params():

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from tailrace.engines.classes import estimator_class
 from tailrace.engines.encoding import categories_of, matrix
-from tailrace.engines.fitting import Report, TrialRows
+from tailrace.engines.fitting import Report, TrialRows, row_weights
 from tailrace.engines.xgboost_models import LINEAR, XgboostModel
 from tailrace.errors import BadInput
 from tailrace.problems import Problem
@@ -50,7 +50,8 @@ def fit(
 
     rounds, settings = _settings(spec.problem, candidate, parameters, seed=seed, threads=threads)
     features, categories = spec.features.columns, categories_of(rows, spec.features.of_kind("categorical"))
-    training = _training_matrix(rows, labels, features=features, categories=categories, settings=settings)
+    drawn = functools.partial(_training_matrix, features=features, categories=categories, settings=settings)
+    training = drawn(rows, labels, weights=row_weights(spec, rows, labels))
     booster = xgboost.train(settings, training, num_boost_round=rounds)
     return XgboostModel(booster, features, categories, spec.problem)
 
@@ -73,8 +74,9 @@ def fit_watched(
     sign = 1 if METRICS[spec.search.metric].greater_is_better == (watched_by in RISING) else -1
     features, categories = spec.features.columns, categories_of(data.rows, spec.features.of_kind("categorical"))
     drawn = functools.partial(_training_matrix, features=features, categories=categories, settings=settings)
-    training = drawn(data.rows, data.labels)
-    watched = drawn(data.watch, data.watch_labels, ref=training)
+    training = drawn(data.rows, data.labels, weights=row_weights(spec, data.rows, data.labels))
+    weights = row_weights(spec, data.watch, data.watch_labels)
+    watched = drawn(data.watch, data.watch_labels, weights=weights, ref=training)
     rounds_can_be_cut = settings.get("booster", "gbtree") == "gbtree" and DROPPING.isdisjoint(settings)
     booster = xgboost.train(
         settings,
@@ -155,6 +157,7 @@ def _training_matrix(
     rows: pa.Table,
     labels: np.ndarray,
     *,
+    weights: np.ndarray | None,
     features: Mapping[str, str],
     categories: Mapping[str, list[str]],
     settings: Mapping[str, Any],
@@ -165,6 +168,7 @@ def _training_matrix(
 
     described = {
         "label": labels,
+        "weight": weights,
         "feature_names": list(features),
         "feature_types": ["c" if name in categories else "q" for name in features],
         "enable_categorical": True,

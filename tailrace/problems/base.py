@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 
 from tailrace.errors import did_you_mean
@@ -89,7 +89,7 @@ class Problem(ABC):
     slice_heading: ClassVar[str]
     """What `slice_words` tells about the labels of a slice."""
     calibration_words: ClassVar[tuple[str, str, str, str]]
-    """A sentence on the table of `calibration`, and its headings: the bins, the mean prediction, what was observed."""
+    """A sentence on the table of `calibration_bins`, and its headings: bins, mean prediction, what was observed."""
 
     # What a spec may say
 
@@ -129,8 +129,18 @@ class Problem(ABC):
         """The published columns in their order: the part of the spec that names it, and the column's name."""
 
     def described(self) -> dict[str, Any]:
-        """The kind and its fields, in a form for JSON: `problems.from_description` reads it."""
-        return {"kind": self.kind, **asdict(self)}
+        """The kind and its fields, in a form for JSON: `problems.from_description` reads it.
+
+        A field that has its default is left out, so that a new field changes no digest of a spec or model.
+        """
+        return {"kind": self.kind, **self._fields_in_use()}
+
+    def _fields_in_use(self) -> dict[str, Any]:
+        held = ((each, getattr(self, each.name)) for each in fields(self))
+        return {each.name: value for each, value in held if value != each.default}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={it!r}' for name, it in self._fields_in_use().items())})"
 
     # Labels
 
@@ -160,6 +170,13 @@ class Problem(ABC):
     def made_up_labels(self, rows: int) -> np.ndarray:
         """Encoded labels for a dry run, of all values if there are only some."""
 
+    def row_weights(self, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray | None:
+        """How much each row counts while models learn and trials are compared; `weights` are the rows' own.
+
+        None if all count the same.
+        """
+        return weights
+
     # Adjustments of what an estimator predicts
 
     @property
@@ -168,8 +185,8 @@ class Problem(ABC):
         return self
 
     @property
-    def adjusted_by(self) -> str:
-        """The field of the problem that asks for an adjustment; empty if none does."""
+    def one_machine_for(self) -> str:
+        """The field of the problem that only models of one machine can do; empty if there is none."""
         return ""
 
     def too_few(self, rows: int) -> str:
@@ -302,7 +319,7 @@ class Problem(ABC):
         return self.measure(labels, predictions) | {"rows": float(len(labels))}
 
     @abstractmethod
-    def calibration(self, labels: np.ndarray, predictions: np.ndarray) -> list[Bin]:
+    def calibration_bins(self, labels: np.ndarray, predictions: np.ndarray) -> list[Bin]:
         """Predictions against what was observed; the bins depend on the labels only, so that models share them."""
 
     @abstractmethod

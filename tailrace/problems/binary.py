@@ -3,20 +3,42 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from tailrace.problems.base import SCORE, Bin, LabelKind, Problem, Publication, WrongLabels, no_probabilities, not_among
+from tailrace.errors import did_you_mean
+from tailrace.problems import calibrations, class_weights
+from tailrace.problems.base import (
+    SCORE,
+    Adjustment,
+    Bin,
+    LabelKind,
+    Problem,
+    Publication,
+    WrongLabels,
+    no_probabilities,
+    not_among,
+)
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Binary(Problem):
-    """A boolean label; predictions are probabilities of true, shape (rows,)."""
+    """A boolean label; predictions are probabilities of true, shape (rows,).
+
+    `class_weight` is "balanced", or the weights of both classes, such as {True: 5.0, False: 1.0}: how much a row counts
+    while models learn and trials are compared. It shifts the probabilities towards the class with the larger weight;
+    the holdout shows by how much, and a calibration repairs it. `calibration` is "sigmoid", or "isotonic" (for a
+    thousand comparison rows or more): the model is fitted on the first 80 % of the training rows, its probabilities
+    are compared with the labels of the later 20 %, and it is fitted again on all rows.
+    """
+
+    class_weight: Mapping[bool, float] | str | None = None
+    calibration: Literal["sigmoid", "isotonic"] | None = None
 
     kind: ClassVar[str] = "binary"
     estimators: ClassVar[str] = "classifier"
@@ -39,6 +61,43 @@ class Binary(Problem):
         "mean score",
         "true share",
     )
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "class_weight", class_weights.as_given(self.class_weight))
+
+    def problems(self) -> Iterator[str]:
+        yield from class_weights.problems(self.class_weight, (True, False))
+        known = tuple(calibrations.CALIBRATIONS)
+        if self.calibration is not None and self.calibration not in known:
+            nearest = did_you_mean(self.calibration, known)
+            yield (
+                f"outcome.problem.calibration is {self.calibration!r}; it must be one of {', '.join(known)}, or None."
+                f"{nearest}"
+            )
+
+    def described(self) -> dict[str, Any]:
+        return class_weights.in_description(super().described())
+
+    def row_weights(self, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray | None:
+        return class_weights.row_weights(self.class_weight, (False, True), labels.astype(int), weights)
+
+    @property
+    def unadjusted(self) -> Binary:
+        return replace(self, calibration=None)
+
+    @property
+    def one_machine_for(self) -> str:
+        return "calibration" if self.calibration else "class_weight" if self.class_weight else ""
+
+    def adjustment(self, labels: np.ndarray, predictions: np.ndarray) -> Adjustment:
+        return calibrations.CALIBRATIONS[self.calibration or "sigmoid"].learned(labels, predictions)
+
+    def adjustment_of(self, description: Mapping[str, Any]) -> Adjustment:
+        return calibrations.stored(self.calibration or "sigmoid", description)
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        return class_weights.cautions(self.class_weight) if self.calibration is None else ()
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -152,7 +211,7 @@ class Binary(Problem):
             "rows": float(len(labels)),
         }
 
-    def calibration(self, labels: np.ndarray, predictions: np.ndarray) -> list[Bin]:
+    def calibration_bins(self, labels: np.ndarray, predictions: np.ndarray) -> list[Bin]:
         from tailrace.problems import probabilities
 
         return probabilities.probability_bins(labels, predictions)

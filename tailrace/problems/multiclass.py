@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from tailrace.problems import class_weights
 from tailrace.problems.base import (
     Bin,
     LabelKind,
@@ -27,14 +28,18 @@ CLASS_NAME = re.compile(r"[A-Za-z0-9_]+")
 """Classes are parts of column names."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Multiclass(Problem):
     """A label that is one of `classes`: texts, or whole numbers.
 
     Inside, a label is the position of its class (int32). Predictions have the shape (rows, classes), in this order.
+    `class_weight` is "balanced", or the weight of every class, such as {"negative": 2.0, "neutral": 1.0, "positive":
+    1.0}: how much a row counts while models learn and trials are compared. It shifts the probabilities towards the
+    classes with larger weights.
     """
 
     classes: tuple[str, ...] | tuple[int, ...]
+    class_weight: Mapping[Any, float] | str | None = None
 
     kind: ClassVar[str] = "multiclass"
     estimators: ClassVar[str] = "classifier"
@@ -56,6 +61,23 @@ class Multiclass(Problem):
     @property
     def metrics(self) -> tuple[str, ...]:
         return ("log_loss", "macro_f1", "accuracy", "roc_auc_ovr")
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "class_weight", class_weights.as_given(self.class_weight))
+
+    def described(self) -> dict[str, Any]:
+        return class_weights.in_description(super().described())
+
+    def row_weights(self, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray | None:
+        return class_weights.row_weights(self.class_weight, self.classes, labels, weights)
+
+    @property
+    def one_machine_for(self) -> str:
+        return "class_weight" if self.class_weight else ""
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        return class_weights.cautions(self.class_weight)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -80,6 +102,8 @@ class Multiclass(Problem):
                     f"outcome.problem.classes has {name!r}; a class is part of a column's name, so it has only "
                     "letters, digits and underscores. Rename it in dbt and here."
                 )
+
+        yield from class_weights.problems(self.class_weight, self.classes)
 
     def publication_problems(self, columns: Publication) -> Iterator[str]:
         yield from unused_threshold(columns, "the predicted class is the most probable one")
@@ -235,7 +259,7 @@ class Multiclass(Problem):
         areas = [probabilities.roc_area(labels == code, predictions[:, code]) for code in self.label_values]
         return lambda weights: sum(area(weights) for area in areas) / len(areas)
 
-    def calibration(self, labels: np.ndarray, predictions: np.ndarray) -> list[Bin]:
+    def calibration_bins(self, labels: np.ndarray, predictions: np.ndarray) -> list[Bin]:
         from tailrace.problems.probabilities import probability_bins
 
         return probability_bins(predictions.argmax(axis=1) == labels, predictions.max(axis=1))

@@ -34,7 +34,7 @@ SUMS = ("error", "absolute", "squared", "label", "label_squared", "poisson_devia
 LOW, HIGH = "low", "high"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Regression(Problem):
     """A label that is a number.
 
@@ -181,7 +181,7 @@ class Regression(Problem):
         return replace(self, intervals=None)
 
     @property
-    def adjusted_by(self) -> str:
+    def one_machine_for(self) -> str:
         return "intervals" if self.intervals else ""
 
     def too_few(self, rows: int) -> str:
@@ -278,7 +278,7 @@ class Regression(Problem):
     def drift_range(self) -> None:
         return None
 
-    def calibration(self, labels: np.ndarray, predictions: np.ndarray) -> list[Bin]:
+    def calibration_bins(self, labels: np.ndarray, predictions: np.ndarray) -> list[Bin]:
         import numpy as np
 
         scores = self.scores(predictions)

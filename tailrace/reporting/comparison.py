@@ -173,7 +173,7 @@ def _calibration(model: str, side: Side) -> list[CalibrationBin]:
         CalibrationBin(
             model=model, low=one.low, high=one.high, rows=one.rows, mean_score=one.predicted, positive_rate=one.observed
         )
-        for one in holdout.problem.calibration(holdout.labels, holdout.scores)
+        for one in holdout.problem.calibration_bins(holdout.labels, holdout.scores)
     ]
 
 

@@ -127,7 +127,7 @@ def precision_recall(axes: Axes, problem: Problem, holdouts: Sequence[ScoredRows
 
 def calibration(axes: Axes, problem: Problem, holdouts: Sequence[ScoredRows]) -> None:
     for (name, labels, predictions), color in zip(holdouts, _colors(len(holdouts)), strict=True):
-        bins = problem.calibration(labels, predictions)
+        bins = problem.calibration_bins(labels, predictions)
         axes.plot(
             [each.predicted for each in bins],
             [each.observed for each in bins],
@@ -180,7 +180,7 @@ def per_class(axes: Axes, problem: Problem, holdouts: Sequence[ScoredRows]) -> N
 
 def observed(axes: Axes, problem: Problem, holdouts: Sequence[ScoredRows]) -> None:
     for (name, labels, predictions), color in zip(holdouts, _colors(len(holdouts)), strict=True):
-        bins = problem.calibration(labels, predictions)
+        bins = problem.calibration_bins(labels, predictions)
         predicted, seen = [each.predicted for each in bins], [each.observed for each in bins]
         axes.plot(predicted, seen, color=color, marker="o", markersize=3.5, label=_short(name))
     low, high = axes.get_xlim()

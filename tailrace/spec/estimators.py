@@ -116,10 +116,10 @@ def _type_of(candidate: Candidate) -> str | None:
 
 def _cluster_estimator(where: str, candidate: Candidate, problem: Problem, metric: str | None) -> Iterator[str]:
     """The class is looked at, never made: making one takes a JVM."""
-    if problem.adjusted_by:
+    if field := problem.one_machine_for:
         yield (
             f"{where}.estimator {candidate.estimator!r} trains on a cluster's executors together, and "
-            f"outcome.problem.{problem.adjusted_by} needs a model that trains on one machine; use an estimator of "
+            f"outcome.problem.{field} needs a model that trains on one machine; use an estimator of "
             "scikit-learn or xgboost.XGBClassifier or XGBRegressor, or leave it out."
         )
         return

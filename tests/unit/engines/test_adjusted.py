@@ -14,6 +14,7 @@ from tailrace.engines.scoring import check_question
 from tailrace.engines.search import refit, trial_rows
 from tailrace.engines.signatures import DESCRIPTION, predictions
 from tailrace.errors import SignatureMismatch, TrainingFailed
+from tailrace.problems.binary import Binary
 from tailrace.problems.regression import Regression
 from tailrace.spec import Candidate, problems_of
 from tests.support import churn_rows
@@ -62,6 +63,20 @@ def test_a_model_with_intervals_is_the_same_once_stored(numbers, tmp_path, candi
     assert loaded.predict(batch.slice(0, 0)).num_rows == 0
     assert loaded.digest() == model.digest()
     assert (loaded.problem, loaded.importance(), loaded.kind) == (INTERVALS, model.importance(), model.kind)
+
+
+@pytest.mark.parametrize("method", ["sigmoid", "isotonic"])
+def test_a_calibrated_model_is_the_same_once_stored(spec, tmp_path, method):
+    calibrated = replace(spec, outcome=replace(spec.outcome, problem=Binary(calibration=method)))
+    assert problems_of(calibrated) == []
+    table, labels = churn_rows(400)
+    rows = table, labels.to_numpy(zero_copy_only=False)
+    model = fitted(calibrated, rows, "logistic")
+    model.save(tmp_path)
+    loaded = models.load(tmp_path)
+    assert loaded.predict(table.to_batches()[0]).equals(model.predict(table.to_batches()[0]))
+    assert (loaded.digest(), loaded.problem) == (model.digest(), calibrated.problem)
+    assert model.digest() != fitted(spec, rows, "logistic").digest()
 
 
 def test_the_digest_names_the_interval(numbers, spec):
