@@ -157,7 +157,7 @@ def _training_matrix(
     rows: pa.Table,
     labels: np.ndarray,
     *,
-    weights: np.ndarray | None,
+    weights: np.ndarray | None = None,
     features: Mapping[str, str],
     categories: Mapping[str, list[str]],
     settings: Mapping[str, Any],

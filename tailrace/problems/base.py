@@ -170,6 +170,11 @@ class Problem(ABC):
     def made_up_labels(self, rows: int) -> np.ndarray:
         """Encoded labels for a dry run, of all values if there are only some."""
 
+    @property
+    def weighs_classes(self) -> bool:
+        """Whether rows count by their class."""
+        return False
+
     def row_weights(self, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray | None:
         """How much each row counts while models learn and trials are compared; `weights` are the rows' own.
 

@@ -89,7 +89,9 @@ CALIBRATIONS: Mapping[str, type[Sigmoid] | type[Isotonic]] = {"sigmoid": Sigmoid
 
 def stored(name: str, description: Mapping[str, Any]) -> Adjustment:
     """The calibration of this name that `described` described."""
-    return CALIBRATIONS[name](**{key: tuple(it) if isinstance(it, list) else it for key, it in description.items()})
+    if name == "sigmoid":
+        return Sigmoid(**description)
+    return Isotonic(tuple(description["scores"]), tuple(description["probabilities"]))
 
 
 def _log_odds(probabilities: Any) -> Any:

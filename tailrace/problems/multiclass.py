@@ -68,6 +68,10 @@ class Multiclass(Problem):
     def described(self) -> dict[str, Any]:
         return class_weights.in_description(super().described())
 
+    @property
+    def weighs_classes(self) -> bool:
+        return self.class_weight is not None
+
     def row_weights(self, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray | None:
         return class_weights.row_weights(self.class_weight, self.classes, labels, weights)
 

@@ -15,6 +15,7 @@ from tailrace.problems import Problem
 from tailrace.spec import xgboost_parameters
 from tailrace.spec.columns import Features
 from tailrace.spec.nested import Estimator, made, replaced
+from tailrace.spec.row_weights import weight_problems
 from tailrace.spec.training import Candidate, SearchBudget
 
 ESTIMATOR_PACKAGES = ("sklearn.", "xgboost.", "pyspark.")
@@ -58,6 +59,7 @@ def estimator_problems(
             known |= set(xgboost_parameters.BY_KEYWORD)
             yield from xgboost_parameters.parameter_problems(candidate, features, problem, metric=metric, known=known)
         yield from _unknown_parameters(where, candidate, known)
+        yield from weight_problems(candidate, problem)
 
 
 def _imported(where: str, path: str) -> tuple[Any, str]:
