@@ -20,7 +20,8 @@ def check(as_json: options.Json = False) -> None:
     services = options.services()
     problems = [*services.problems(), *extras.problems_of(services.settings), *settings.unusable(services.settings)]
     if problems:
-        raise SettingsError("These settings cannot be used here:", problems)
+        _, wrong_specs = registry.load()
+        raise SettingsError("Tailrace is not ready to run:", [*problems, *wrong_specs])
     output.table("Checks", check_all(services, output.warn), as_json)
 
 

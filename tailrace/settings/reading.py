@@ -106,8 +106,27 @@ def _read(environment: Mapping[str, str], project: Project, problems: list[str])
         airflow_password=given.text("TAILRACE_AIRFLOW_PASSWORD"),
     )
     if problems:
-        raise SettingsError("The settings are wrong:", problems)
+        raise SettingsError("The settings are wrong:", problems + _not_importable(given, settings))
     return settings
+
+
+def _not_importable(given: Given, settings: Settings) -> list[str]:
+    """A sentence for each import path that leads nowhere: asked only where the settings are wrong already.
+
+    Where they are right, a part is imported when it is first used, by `wiring`.
+    """
+    variables = [USE_PREFIX + each.name.upper() for each in fields(Implementations)] + ["TAILRACE_ENGINE"]
+    chosen = [(f"{given.label(variable)} is", given.text(variable)) for variable in variables]
+    chosen += [(f"{given.label('TAILRACE_SOURCES')} names", path) for path in dict.fromkeys(settings.sources)]
+    found: list[str] = []
+    for setting, path in chosen:
+        if import_paths.FORM.fullmatch(path):
+            try:
+                import_paths.resolve(setting, path, settings.project)
+            except SettingsError as error:
+                # A module that reads the settings itself fails for what is said already.
+                found += [] if isinstance(error.__cause__, SettingsError) else error.problems
+    return found
 
 
 def _project(environment: Mapping[str, str], problems: list[str]) -> Project:

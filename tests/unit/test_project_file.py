@@ -118,6 +118,22 @@ def test_all_mistakes_are_said_at_once_and_where_each_stands(refused):
     )
 
 
+def test_import_paths_that_lead_nowhere_are_said_with_all_other_mistakes(refused, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "reads_settings.py").write_text("from tailrace import settings\nsettings.load()\nLake = 1\n")
+    found = refused(
+        "sed = 1\nengine = 'no_such:Engine'\nsources = ['no_such.orders:Orders']\n"
+        "[use]\ntracker = 'os.path:nothing'\nlake = 'reads_settings:Lake'\nvalidator = 'pathlib:Path'\n"
+    )
+    missing = "no_such does not import (ModuleNotFoundError: No module named 'no_such')."
+    assert found == (
+        "tailrace.toml: sed is not a setting. Did you mean 'seed'?",
+        "tailrace.toml: use.tracker is 'os.path:nothing', and os.path has no nothing.",
+        f"tailrace.toml: engine is 'no_such:Engine', and {missing}",
+        f"tailrace.toml: sources names 'no_such.orders:Orders', and {missing.replace('no_such', 'no_such.orders', 1)}",
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -139,7 +155,7 @@ def test_all_mistakes_are_said_at_once_and_where_each_stands(refused):
             "sources = ['orders']",
             "sources names 'orders'; it must be an import path such as 'pipelines",
         ),
-        ("sources = ['a:B', 'a:B']", "sources names 'a:B' 2 times; name it once."),
+        ("sources = ['pathlib:Path', 'pathlib:Path']", "sources names 'pathlib:Path' 2 times; name it once."),
         ("use.lake = 'a.b:'", "use.lake is 'a.b:'; it must be 'delta', or an import path such as"),
         ("engine = ':Engine'", "engine is ':Engine'; it must be 'local' or 'spark', or an import path such as"),
         ("lake = 'a?b'", "lake is '"),

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from tailrace.commands import backfill
 from tailrace.commands.main import app
-from tailrace.errors import BadInput, SpecError, UnknownName
+from tailrace.errors import BadInput, SettingsError, SpecError, UnknownName
 from tailrace.pages import catalog
 from tailrace.spec import MOST_DAYS, MOST_TRIALS, registry, zone
 from tests.support import new_project
@@ -42,6 +42,15 @@ def test_the_list_shows_the_others_where_one_pipeline_fails(tmp_path):
     assert listed.exit_code == 1
     assert '"pipeline": "good"' in listed.stdout
     assert "Not listed: wrong: " in listed.stderr
+
+
+def test_check_says_what_is_wrong_with_settings_and_specs_at_once(tmp_path):
+    (tmp_path / "tailrace.toml").write_text('sources = ["no_such:Orders"]')
+    checked = CliRunner().invoke(app, ["check"])
+    assert isinstance(checked.exception, SettingsError)
+    first, second = checked.exception.problems
+    assert first.startswith("sources names 'no_such:Orders', and no_such does not import")
+    assert second.startswith("wrong: search.trials is '16'")
 
 
 def test_the_history_of_another_pipeline_is_shown():
