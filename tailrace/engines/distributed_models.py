@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -18,7 +18,8 @@ from tailrace.engines.vectors import VectorEncoding
 from tailrace.problems import Problem, as_batch
 
 ARRAYS = "model.npz"
-Link = Literal["share", "log_odds"]
+LinearLink = Literal["log_odds", "softmax", "identity", "log"]
+TreesLink = Literal["share", "log_odds", "mean", "sum"]
 
 
 class NotConverted(ValueError):
@@ -81,31 +82,46 @@ class _VectorModel:
 
 
 class LinearModel(_VectorModel):
-    """A logistic regression."""
+    """A logistic regression (`log_odds`, of several classes `softmax`), or a linear one (`identity`, `log`).
+
+    `coefficients` has the shape (positions,), or (classes, positions); `intercept` (1,), or (classes,).
+    """
 
     kind = "spark_linear"
 
-    def __init__(self, encoding: VectorEncoding, problem: Problem, coefficients: np.ndarray, intercept: float) -> None:
+    def __init__(
+        self,
+        encoding: VectorEncoding,
+        problem: Problem,
+        coefficients: np.ndarray,
+        intercept: float | np.ndarray,
+        *,
+        link: LinearLink = "log_odds",
+    ) -> None:
         super().__init__(encoding, problem)
-        self.coefficients, self.intercept = coefficients, intercept
+        self.coefficients, self.intercept, self.link = coefficients, np.atleast_1d(intercept).astype(float), link
 
     def predicted(self, vectors: np.ndarray) -> np.ndarray:
-        return logistic(vectors @ self.coefficients + self.intercept)
+        return INVERSE[self.link](vectors @ self.coefficients.T + self.intercept)
 
     def weights(self) -> np.ndarray:
-        return np.abs(self.coefficients)
+        return np.abs(np.atleast_2d(self.coefficients)).sum(axis=0)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        return {"coefficients": self.coefficients, "intercept": np.array([self.intercept])}
+        return {"coefficients": self.coefficients, "intercept": self.intercept}
+
+    def settings(self) -> dict[str, Any]:
+        # Models of release 0.1 do not name their link; their digests stay the same.
+        return {} if self.link == "log_odds" else {"link": self.link}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trees:
     """Decision trees in flat arrays, one tree after the other, one entry per node.
 
-    A node with `feature` -1 is a leaf with the value `value`. A row goes to `left` if its number is at most `threshold`
-    or, at a node with `subset` 0 or more, if that row of `subsets` (splits, codes) is true at the row's code.
-    `roots` are the trees' first nodes; each tree's value is multiplied by `scale`.
+    A node with `feature` -1 is a leaf; `value` has the shape (nodes,), or (nodes, classes). A row goes to `left` if its
+    number is at most `threshold` or, at a node with `subset` 0 or more, if that row of `subsets` (splits, codes) is
+    true at the row's code. `roots` are the trees' first nodes; each tree's value is multiplied by `scale`.
     """
 
     roots: np.ndarray
@@ -119,8 +135,8 @@ class Trees:
     subsets: np.ndarray
 
     def sum(self, vectors: np.ndarray) -> np.ndarray:
-        """The scaled values of all trees, added up for each row."""
-        total = np.zeros(len(vectors))
+        """The scaled values of all trees, added up for each row: shape (rows,), or (rows, classes)."""
+        total = np.zeros((len(vectors), *self.value.shape[1:]))
         for root, scale in zip(self.roots, self.scale, strict=True):
             total += scale * self.value[self._leaves(vectors, root)]
         return total
@@ -141,18 +157,24 @@ class Trees:
 
 
 class TreesModel(_VectorModel):
-    """A random forest (`share`: the trees' mean is the probability) or boosted trees (`log_odds`: half their sum)."""
+    """A random forest or boosted trees.
+
+    A forest predicts the trees' mean (`share`: of probabilities; `mean`: of numbers), boosted trees their sum (`sum`),
+    which may be half the log-odds (`log_odds`).
+    """
 
     kind = "spark_trees"
 
     def __init__(
-        self, encoding: VectorEncoding, problem: Problem, trees: Trees, *, link: Link, decreases: np.ndarray
+        self, encoding: VectorEncoding, problem: Problem, trees: Trees, *, link: TreesLink, decreases: np.ndarray
     ) -> None:
         super().__init__(encoding, problem)
         self.trees, self.link, self.decreases = trees, link, decreases
 
     def predicted(self, vectors: np.ndarray) -> np.ndarray:
         total = self.trees.sum(vectors)
+        if self.link == "sum":
+            return total
         # Friedman (1999), "Greedy Function Approximation", section 4.5: the sum is half the log-odds.
         return logistic(2 * total) if self.link == "log_odds" else total / len(self.trees.roots)
 
@@ -175,12 +197,29 @@ def logistic(margin: np.ndarray) -> np.ndarray:
     return np.where(margin >= 0, 1.0, small) / (1.0 + small)
 
 
+def softmax(margins: np.ndarray) -> np.ndarray:
+    """The shares of exp(margins) in each row, without overflow: the largest exponential is 1."""
+    raised = np.exp(margins - margins.max(axis=1, keepdims=True))
+    shares: np.ndarray = raised / raised.sum(axis=1, keepdims=True)
+    return shares
+
+
+INVERSE: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
+    "log_odds": logistic,
+    "softmax": softmax,
+    "identity": np.asarray,
+    "log": np.exp,
+}
+"""What turns the sum of a linear model into its predictions, by link."""
+
+
 def load(folder: Path, description: Mapping[str, Any]) -> LinearModel | TreesModel:
     """The model that `save` stored in the same folder as this description."""
     encoding, problem = VectorEncoding(**description["encoding"]), problem_of(description)
     with np.load(folder / ARRAYS, allow_pickle=False) as stored:
         arrays = {name: stored[name] for name in stored.files}
     if description["kind"] == LinearModel.kind:
-        return LinearModel(encoding, problem, arrays["coefficients"], float(arrays["intercept"][0]))
+        link = description.get("link", "log_odds")
+        return LinearModel(encoding, problem, arrays["coefficients"], arrays["intercept"], link=link)
     decreases = arrays.pop("decreases")
     return TreesModel(encoding, problem, Trees(**arrays), link=description["link"], decreases=decreases)

@@ -75,7 +75,7 @@ class Problem(ABC):
     estimators: ClassVar[str]
     """What scikit-learn calls estimators that answer it: classifier or regressor."""
     spark_estimators: ClassVar[tuple[str, ...]]
-    """The estimators that a cluster's executors can train together; none: candidates train on one machine."""
+    """The estimators that a cluster's executors can train together."""
     xgboost_objectives: ClassVar[tuple[str, ...]]
     """XGBoost's objectives that a candidate may choose from; the first one is the default unless the kind says more."""
     search_metric: ClassVar[str]
@@ -224,6 +224,15 @@ class Problem(ABC):
     def lacks(self, estimator: Any) -> str:
         """What an estimator of scikit-learn, or its class, lacks to answer the question, as the rest of a sentence."""
         return ""
+
+    @property
+    def spark_lacks(self) -> Mapping[str, str]:
+        """What other estimators of a cluster lack to answer the question, as the rest of a sentence, by estimator."""
+        return {}
+
+    def spark_settings(self, estimator: str) -> dict[str, Any]:
+        """Parameters that an estimator of Spark ML needs to answer the question."""
+        return {}
 
     def xgboost_settings(self) -> dict[str, Any]:
         """Parameters that XGBoost needs besides its objective."""

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 CLASS_NAME = re.compile(r"[A-Za-z0-9_]+")
 """Classes are parts of column names."""
 
+SPARK_XGBOOST = "xgboost.spark.SparkXGBClassifier"
+SPARK_LOGISTIC = "pyspark.ml.classification.LogisticRegression"
+
 
 @dataclass(frozen=True, repr=False)
 class Multiclass(Problem):
@@ -43,7 +46,6 @@ class Multiclass(Problem):
 
     kind: ClassVar[str] = "multiclass"
     estimators: ClassVar[str] = "classifier"
-    spark_estimators: ClassVar[tuple[str, ...]] = ()
     xgboost_objectives: ClassVar[tuple[str, ...]] = ("multi:softprob",)
     search_metric: ClassVar[str] = "log_loss"
     gate_metric: ClassVar[str] = "macro_f1"
@@ -57,6 +59,24 @@ class Multiclass(Problem):
         "mean probability",
         "share right",
     )
+
+    @property
+    def spark_estimators(self) -> tuple[str, ...]:  # type: ignore[override]
+        boosted = (SPARK_XGBOOST,) if len(self.classes) > 2 else ()
+        return (*boosted, SPARK_LOGISTIC, "pyspark.ml.classification.RandomForestClassifier")
+
+    @property
+    def spark_lacks(self) -> Mapping[str, str]:
+        two_only = f"tells two classes apart, and outcome.problem.classes has {len(self.classes)}"
+        learns_a_flag = "learns two classes as yes or no; say outcome.problem = Binary(), with a boolean label"
+        return {
+            "pyspark.ml.classification.GBTClassifier": two_only if len(self.classes) > 2 else learns_a_flag,
+            SPARK_XGBOOST: learns_a_flag,
+        }
+
+    def spark_settings(self, estimator: str) -> dict[str, Any]:
+        # By default, Spark fits two classes as yes or no.
+        return {"family": "multinomial"} if estimator == SPARK_LOGISTIC else {}
 
     @property
     def metrics(self) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 LINKS = ("identity", "log")
+SPARK_GLM = "pyspark.ml.regression.GeneralizedLinearRegression"
 LARGEST_WHOLE = 2**53
 LEAST = 1e-6
 """The least prediction that the Poisson deviance is computed with: at 0 it is infinite."""
@@ -51,7 +52,13 @@ class Regression(Problem):
 
     kind: ClassVar[str] = "regression"
     estimators: ClassVar[str] = "regressor"
-    spark_estimators: ClassVar[tuple[str, ...]] = ()
+    spark_estimators: ClassVar[tuple[str, ...]] = (
+        "xgboost.spark.SparkXGBRegressor",
+        "pyspark.ml.regression.LinearRegression",
+        SPARK_GLM,
+        "pyspark.ml.regression.RandomForestRegressor",
+        "pyspark.ml.regression.GBTRegressor",
+    )
     search_metric: ClassVar[str] = "rmse"
     gate_metric: ClassVar[str] = "mae"
     baselines: ClassVar[tuple[str, ...]] = ("mean", "median")
@@ -72,6 +79,10 @@ class Regression(Problem):
         if self.link == "log":
             return ("count:poisson", "reg:tweedie", "reg:gamma")
         return ("reg:squarederror", "reg:absoluteerror", "reg:pseudohubererror", "reg:squaredlogerror")
+
+    def spark_settings(self, estimator: str) -> dict[str, Any]:
+        family = "poisson" if self.link == "log" else "gaussian"
+        return {"family": family, "link": self.link} if estimator == SPARK_GLM else {}
 
     @property
     def label_rule(self) -> str:  # type: ignore[override]

@@ -21,9 +21,15 @@ from tailrace.spec.training import Candidate, SearchBudget
 ESTIMATOR_PACKAGES = ("sklearn.", "xgboost.", "pyspark.")
 CLUSTER_PACKAGES = ("xgboost.spark.", "pyspark.")
 OWN_PARAMETERS = re.compile(
-    r".*(Col|_col|_cols)|family|feature_names|feature_types|missing|objective|early_stopping_rounds|.*repartition.*"
+    r".*(Col|_col|_cols)|feature_names|feature_types|missing|early_stopping_rounds|.*repartition.*"
 )
 """Parameters of those that Tailrace sets: what they read and predict, and how rows are dealt out."""
+
+SPARK_SETS: Mapping[str, tuple[object, str]] = {
+    **dict.fromkeys(("family", "variancePower"), (None, "outcome.problem says how labels are distributed")),
+    **dict.fromkeys(("link", "linkPower"), (None, "outcome.problem.link is it")),
+}
+"""Parameters of Spark ML that Tailrace sets, and why."""
 
 
 def estimator_problems(
@@ -126,14 +132,10 @@ def _cluster_estimator(where: str, candidate: Candidate, problem: Problem, metri
         )
         return
     known_estimators = problem.spark_estimators
-    if not known_estimators:
-        yield (
-            f"{where}.estimator {candidate.estimator!r} trains on a cluster's executors together, which is possible "
-            f"for yes/no questions only, and outcome.problem is {type(problem).__name__}; use an estimator of "
-            "scikit-learn or xgboost.XGBClassifier or XGBRegressor."
-        )
-        return
     if candidate.estimator not in known_estimators:
+        if lacking := problem.spark_lacks.get(candidate.estimator):
+            yield f"{where}.estimator: {candidate.estimator.rpartition('.')[2]} {lacking}."
+            return
         yield (
             f"{where}.estimator {candidate.estimator!r} is none of those that train on a cluster for outcome.problem "
             f"{type(problem).__name__}: {', '.join(known_estimators)}."
@@ -150,6 +152,7 @@ def _cluster_estimator(where: str, candidate: Candidate, problem: Problem, metri
     known = {name for name in dir(estimator) if isinstance(getattr(estimator, name), Param)}
     known = {name for name in known if not OWN_PARAMETERS.fullmatch(name)}
     yield from _unknown_parameters(where, candidate, known)
+    yield from xgboost_parameters.set_by_tailrace(candidate, SPARK_SETS, known)
     if candidate.estimator.startswith("xgboost."):
         yield from xgboost_parameters.set_elsewhere(candidate, problem, metric, known)
 

@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,7 +16,8 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from tailrace.contracts import Model
-from tailrace.engines.distributed_models import LinearModel, NotConverted, TreesModel
+from tailrace.engines.classes import estimator_class
+from tailrace.engines.distributed_models import LinearModel, NotConverted, TreesLink, TreesModel
 from tailrace.engines.library_errors import NO_CANDIDATES_FAULT, error_text
 from tailrace.engines.spark.columns import Batches, InWorkers, in_workers, places
 from tailrace.engines.spark.encoding import (
@@ -28,7 +30,7 @@ from tailrace.engines.spark.encoding import (
 )
 from tailrace.engines.spark.failures import freed, spark_errors
 from tailrace.engines.spark.rows import FrameRows
-from tailrace.engines.spark.trees import trees_of
+from tailrace.engines.spark.trees import Node, class_shares_of, predictions_of, trees_of
 from tailrace.engines.vectors import VectorEncoding
 from tailrace.engines.xgboost_models import XgboostModel
 from tailrace.problems import Problem, as_array
@@ -42,6 +44,12 @@ Raises NotConverted if the model that Spark fitted cannot be converted to one th
 
 Parts = tuple[DataFrame, Callable[[Mapping[str, Any]], Any], Callable[[Any], Model]]
 """The encoded rows, the function that fits a Spark model on them, and the function that converts it to a model."""
+
+Rounded = Callable[[np.ndarray], np.ndarray]
+Convert = Callable[[Any, VectorEncoding, Problem, Rounded], LinearModel | TreesModel]
+
+LINEAR = ("Regression",)
+"""How the names of linear estimators end: their vectors are one-hot, centred and scaled."""
 
 WORKER_ROWS = 1000
 """An XGBoost worker without rows fails; a worker with fewer rows than this is not worth starting."""
@@ -106,9 +114,7 @@ def _judging(model: Model) -> InWorkers:
 
 
 def _xgboost(spec: PipelineSpec, candidate: Candidate, rows: FrameRows, *, seed: int, slots: int) -> Parts:
-    from xgboost.spark import SparkXGBClassifier
-
-    features = spec.features.columns
+    features, problem = spec.features.columns, spec.problem
     codes = categories(rows, spec.features)
     workers = workers_of(candidate, rows.rows, slots)
     # As many partitions as workers, or XGBoost would redistribute the rows in random order.
@@ -116,7 +122,11 @@ def _xgboost(spec: PipelineSpec, candidate: Candidate, rows: FrameRows, *, seed:
 
     def fit(parameters: Mapping[str, Any]) -> Any:
         settings = {"random_state": seed, **parameters, "num_workers": workers}
-        estimator = SparkXGBClassifier(
+        objective = settings.pop("objective", problem.xgboost_objectives[0])
+        if len(problem.xgboost_objectives) > 1:
+            # Where there is only one, XGBoost's estimator sets it itself and accepts no other.
+            settings["objective"] = objective
+        estimator = estimator_class(candidate.estimator)(
             features_col=places(features),
             label_col=LABEL,
             verbose=False,
@@ -129,22 +139,18 @@ def _xgboost(spec: PipelineSpec, candidate: Candidate, rows: FrameRows, *, seed:
         booster = fitted.get_booster()
         booster.set_param({"nthread": 1})
         booster.feature_names = list(features)
-        return XgboostModel(booster, features, codes, spec.problem)
+        return XgboostModel(booster, features, codes, problem)
 
     return encoded, fit, convert
 
 
 def _spark_ml(spec: PipelineSpec, candidate: Candidate, rows: FrameRows, seed: int) -> Parts:
-    from pyspark.ml import classification
-
-    name = candidate.estimator.rpartition(".")[2]
-    estimator_class = getattr(classification, name)
-    encoding = vector_encoding(rows, spec.features, one_hot=name == "LogisticRegression")
+    encoding = vector_encoding(rows, spec.features, one_hot=candidate.estimator.endswith(LINEAR))
     encoded = as_vectors(rows.partitioned().frame, encoding)
 
     def fit(parameters: Mapping[str, Any]) -> Any:
-        estimator = estimator_class(featuresCol=FEATURES, labelCol=LABEL)
-        settings: dict[str, Any] = dict(parameters)
+        estimator = estimator_class(candidate.estimator)(featuresCol=FEATURES, labelCol=LABEL)
+        settings: dict[str, Any] = {**parameters, **spec.problem.spark_settings(candidate.estimator)}
         if estimator.hasParam("seed"):
             settings.setdefault("seed", seed)
         if estimator.hasParam("maxBins"):
@@ -163,17 +169,70 @@ def model_of(
     If a number of digits is given, sums of floats are rounded to that many significant digits, so that the order in
     which a cluster adds its partial sums does not change the model.
     """
-    if hasattr(fitted, "coefficients"):
-        coefficients = _rounded(fitted.coefficients.toArray(), digits)
-        intercept = float(_rounded(np.array([fitted.intercept]), digits)[0])
-        return LinearModel(encoding, problem, coefficients, intercept)
-    boosted = type(fitted).__name__.startswith("GBT")
-    trees = trees_of(fitted, shares=not boosted, rounded=lambda values: _rounded(values, digits if boosted else None))
-    decreases = _rounded(fitted.featureImportances.toArray(), digits)
-    return TreesModel(encoding, problem, trees, link="log_odds" if boosted else "share", decreases=decreases)
+    rounded = functools.partial(_rounded, digits=digits)
+    convert = _CONVERT[type(fitted).__name__]
+    return convert(fitted, encoding, problem, rounded)
+
+
+def _linear(fitted: Any, encoding: VectorEncoding, problem: Problem, rounded: Rounded) -> LinearModel:
+    # A generalized model names the link that it was fitted with; the other one has none.
+    link = fitted.getLink() if fitted.hasParam("link") else "identity"
+    coefficients, intercept = rounded(fitted.coefficients.toArray()), rounded(np.array([fitted.intercept]))
+    return LinearModel(encoding, problem, coefficients, intercept, link=link)
+
+
+def _logistic(fitted: Any, encoding: VectorEncoding, problem: Problem, rounded: Rounded) -> LinearModel:
+    coefficients, intercept = rounded(fitted.coefficientMatrix.toArray()), rounded(fitted.interceptVector.toArray())
+    # The matrix of a yes/no model has one row, that of several classes one for each class.
+    if len(coefficients) == 1:
+        return LinearModel(encoding, problem, coefficients[0], intercept)
+    return LinearModel(encoding, problem, coefficients, intercept, link="softmax")
+
+
+def _class_forest(fitted: Any, encoding: VectorEncoding, problem: Problem, rounded: Rounded) -> TreesModel:
+    def shares(nodes: Sequence[Node]) -> np.ndarray:
+        of_classes = class_shares_of(nodes)
+        return of_classes if len(problem.raw_columns) > 1 else of_classes[:, 1]
+
+    return _trees(fitted, encoding, problem, rounded, values=shares, link="share")
+
+
+def _number_trees(link: TreesLink) -> Convert:
+    def convert(fitted: Any, encoding: VectorEncoding, problem: Problem, rounded: Rounded) -> TreesModel:
+        return _trees(
+            fitted, encoding, problem, rounded, values=lambda nodes: rounded(predictions_of(nodes)), link=link
+        )
+
+    return convert
+
+
+def _trees(
+    fitted: Any,
+    encoding: VectorEncoding,
+    problem: Problem,
+    rounded: Rounded,
+    *,
+    values: Callable[[Sequence[Node]], np.ndarray],
+    link: TreesLink,
+) -> TreesModel:
+    decreases = rounded(fitted.featureImportances.toArray())
+    return TreesModel(encoding, problem, trees_of(fitted, values=values), link=link, decreases=decreases)
+
+
+_CONVERT: Mapping[str, Convert] = {
+    "LogisticRegressionModel": _logistic,
+    "LinearRegressionModel": _linear,
+    "GeneralizedLinearRegressionModel": _linear,
+    "RandomForestClassificationModel": _class_forest,
+    "RandomForestRegressionModel": _number_trees("mean"),
+    "GBTClassificationModel": _number_trees("log_odds"),
+    "GBTRegressionModel": _number_trees("sum"),
+}
+"""What converts each class of Spark's models."""
 
 
 def _rounded(numbers: np.ndarray, digits: int | None) -> np.ndarray:
     if digits is None:
         return numbers
-    return np.array([float(f"{number:.{digits}g}") for number in numbers], dtype=np.float64)
+    flat = [float(f"{number:.{digits}g}") for number in numbers.ravel()]
+    return np.array(flat, dtype=np.float64).reshape(numbers.shape)

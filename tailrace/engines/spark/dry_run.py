@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from pyspark import SparkContext
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from tailrace.contracts import Model
@@ -25,6 +26,7 @@ from tailrace.engines.spark.failures import spark_errors
 from tailrace.engines.spark.preflight import of_this_machine
 from tailrace.engines.spark.rows import FrameRows, handed_over
 from tailrace.engines.spark.session import open_session
+from tailrace.problems import Problem
 from tailrace.settings import SparkSettings
 from tailrace.spec import LABEL, Candidate, PipelineSpec
 
@@ -42,7 +44,7 @@ def fitting(session: SparkSession, spec: PipelineSpec) -> Iterator[SampleFit]:
             place = (candidate.name, rows.num_rows)
             with spark_errors(f"The dry run of {candidate.name}"):
                 if place not in opened:
-                    sample = handed_over(session, rows, pa.array(labels, pa.bool_()))
+                    sample = handed_over(session, rows, pa.array(labels))
                     # Without the number of workers that the candidate may set: there are too few rows to distribute.
                     plain = replace(candidate, parameters={})
                     opened[place] = stack.enter_context(distributed.learning(spec, plain, sample, seed=SEED, workers=1))
@@ -63,13 +65,13 @@ def on_this_machine(settings: SparkSettings) -> Iterator[SparkSession]:
             session.stop()
 
 
-def some_of(rows: FrameRows) -> tuple[pa.Table, np.ndarray]:
-    """A few rows and their labels, of both classes; the same rows always give the same selection."""
+def some_of(problem: Problem, rows: FrameRows) -> tuple[pa.Table, np.ndarray]:
+    """A few rows and their labels, with each label that the problem lists; the same rows always give the same ones."""
     by_hash = [F.xxhash64(*named(rows.order)), *ascending(rows.order)]
-    positive, negative = (
-        rows.frame.where(F.col(LABEL) == F.lit(label)).orderBy(*by_hash).limit(SMALL // 2) for label in (True, False)
-    )
-    few = positive.union(negative).select(*named(rows.columns), LABEL).toArrow()
+    listed = problem.label_values
+    parts = [rows.frame] if listed is None else [rows.frame.where(F.col(LABEL) == F.lit(label)) for label in listed]
+    chosen = [part.orderBy(*by_hash).limit(SMALL // len(parts)) for part in parts]
+    few = functools.reduce(DataFrame.union, chosen).select(*named(rows.columns), LABEL).toArrow()
     return few.select(list(rows.columns)), to_numpy(few[LABEL].combine_chunks())
 
 

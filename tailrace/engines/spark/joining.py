@@ -13,9 +13,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import DecimalType, DoubleType, FloatType, IntegralType, LongType
+from pyspark.sql.pandas.types import from_arrow_type, to_arrow_type
+from pyspark.sql.types import BooleanType, DecimalType, DoubleType, FloatType, LongType
 
 from tailrace.contracts import Joined, Scan
 from tailrace.engines.spark import tables
@@ -68,17 +70,41 @@ def _join(
 
 def refuse_broken_contracts(spec: PipelineSpec, rows: DataFrame, known: DataFrame) -> None:
     """Raises ContractBroken: the bad rows go through the check of the join on one machine, for the same message."""
-    label = column(spec.outcome.label)
     rows_without_key = functools.reduce(operator.or_, [_missing(rows, name) for name in spec.features.key])
     too_large = [_too_large(rows, name) for name in spec.features.of_kind("numeric")]
     wrong = functools.reduce(operator.or_, too_large, rows_without_key)
     wrong_outcomes = functools.reduce(operator.or_, [_missing(known, name) for name in spec.features.key])
-    wrong_outcomes |= column(spec.outcome.known_at).isNull() & label.isNotNull()
-    if isinstance(known.schema[spec.outcome.label].dataType, IntegralType):
-        wrong_outcomes |= ~label.isin(0, 1)
+    wrong_outcomes |= column(spec.outcome.known_at).isNull() & column(spec.outcome.label).isNotNull()
+    wrong_outcomes |= _wrong_label(spec, known)
     outcomes = _some(spec, known, wrong_outcomes)
     roles.check_joinable(spec, _some(spec, rows, wrong), outcomes)
     roles.labels(spec, spec.outcomes_table, outcomes[spec.outcome.label])
+
+
+def _wrong_label(spec: PipelineSpec, known: DataFrame) -> Column:
+    """Whether a label is wrong, by the problem's own check; a column of a wrong type is refused without its values."""
+    wrong_labels = spec.problem.wrong_labels
+    found = wrong_labels(pa.chunked_array([], to_arrow_type(known.schema[spec.outcome.label].dataType)))
+    if found is not None:
+        return F.lit(False)
+
+    def wrong(labels: pa.Array) -> pa.Array:
+        found = wrong_labels(pa.chunked_array([labels]))
+        rows = pa.repeat(False, len(labels)) if found is None else found.rows.combine_chunks()
+        return pc.fill_null(rows, False)
+
+    return F.arrow_udf(wrong, BooleanType())(column(spec.outcome.label))
+
+
+def _encoded_label(spec: PipelineSpec, known: DataFrame) -> Column:
+    """A right label, encoded by the problem in Spark's Python workers: the same as on one machine."""
+    encoded = spec.problem.encoded
+    kind = encoded(pa.chunked_array([], to_arrow_type(known.schema[spec.outcome.label].dataType))).type
+
+    def encode(labels: pa.Array) -> pa.Array:
+        return pa.concat_arrays(encoded(pa.chunked_array([labels])).chunks)
+
+    return F.arrow_udf(encode, from_arrow_type(kind))(column(spec.outcome.label))
 
 
 def _missing(rows: DataFrame, name: str) -> Column:
@@ -141,8 +167,9 @@ def _last_known(spec: PipelineSpec, outcomes: DataFrame, known_by: dt.datetime) 
     """The keys with the label, as `LABEL`, that became known last up to that moment."""
     known_at = F.unix_micros(column(spec.outcome.known_at))
     in_time = outcomes.where(known_at <= _micros(known_by))
-    label = column(spec.outcome.label).cast("boolean")
-    return in_time.groupBy(*named(spec.features.key)).agg(F.max_by(label, known_at).alias(LABEL))
+    # A UDF cannot stand inside an aggregate.
+    labelled = in_time.withColumn(LABEL, _encoded_label(spec, outcomes))
+    return labelled.groupBy(*named(spec.features.key)).agg(F.max_by(LABEL, known_at).alias(LABEL))
 
 
 def rows_digest(rows: DataFrame) -> str:

@@ -42,7 +42,7 @@ def in_tasks(
     seed: int,
     tell: Callable[[str], None],
 ) -> Iterator[Run]:
-    """Runs jobs on the executors, as many at once as there are cores; labels are booleans, rows sorted by time.
+    """Runs jobs on the executors, as many at once as there are cores; labels are encoded, rows sorted by time.
 
     `tell` receives how many trials of a round are done. Raises TrainingFailed if trials cannot be compared on
     these rows, and the errors of `spark_errors`.

@@ -70,7 +70,7 @@ def _refusals(session: SparkSession, spec: PipelineSpec, rows: LabelledRows, tel
     """Problems that a dry run finds in the candidates; each is fitted in the same way as its trials."""
     if isinstance(rows, FrameRows) and all(is_distributed(candidate) for candidate in spec.candidates):
         with spark_errors(f"The dry run of {spec.name}"):
-            table, labels = some_of(rows)
+            table, labels = some_of(spec.problem, rows)
     else:
         table, labels = rows.table(), _labels(rows)
     with (

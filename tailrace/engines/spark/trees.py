@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,23 +16,10 @@ from tailrace.engines.distributed_models import Trees
 LEAF = -1
 
 
-def trees_of(fitted: Any, *, shares: bool, rounded: Callable[[np.ndarray], np.ndarray]) -> Trees:
-    """The trees of a fitted forest or of boosted trees.
-
-    A leaf's value is its share of the positive class (`shares`), else its prediction; `rounded` is applied to it. The
-    file is in Spark's own format (`MLWriter.saveToLocal`): through Py4J, each field of each node would be one call.
-    """
-    with tempfile.TemporaryDirectory(prefix="tailrace-trees-") as folder:
-        path = Path(folder, "model")
-        fitted.write()._jwrite.saveToLocal(str(path))
-        nodes = _read_nodes((path / "data").read_bytes())
-    if len(nodes) != fitted.totalNumNodes:
-        raise ValueError(f"Spark wrote {len(nodes)} nodes of a model that has {fitted.totalNumNodes}.")
-    return _laid_out(nodes, list(fitted.treeWeights), shares, rounded)
-
-
 @dataclass(kw_only=True)
-class _Node:
+class Node:
+    """A node of a tree, as Spark describes it."""
+
     tree: int
     identity: int
     prediction: float
@@ -42,6 +29,32 @@ class _Node:
     feature: int
     split: tuple[float, ...]
     categories: int
+
+
+def predictions_of(nodes: Sequence[Node]) -> np.ndarray:
+    """The nodes' values as numbers, shape (nodes,)."""
+    return np.array([node.prediction for node in nodes], dtype=np.float64)
+
+
+def class_shares_of(nodes: Sequence[Node]) -> np.ndarray:
+    """The shares of the classes in the nodes' rows, shape (nodes, classes); 0 without rows."""
+    counts = np.array([node.statistics for node in nodes], dtype=np.float64)
+    totals = counts.sum(axis=1, keepdims=True)
+    return np.divide(counts, totals, out=np.zeros_like(counts), where=totals > 0)
+
+
+def trees_of(fitted: Any, *, values: Callable[[Sequence[Node]], np.ndarray]) -> Trees:
+    """The trees of a fitted forest or of boosted trees; `values` has the nodes' values.
+
+    The file is in Spark's own format (`MLWriter.saveToLocal`): through Py4J, each field of each node would be one call.
+    """
+    with tempfile.TemporaryDirectory(prefix="tailrace-trees-") as folder:
+        path = Path(folder, "model")
+        fitted.write()._jwrite.saveToLocal(str(path))
+        nodes = _read_nodes((path / "data").read_bytes())
+    if len(nodes) != fitted.totalNumNodes:
+        raise ValueError(f"Spark wrote {len(nodes)} nodes of a model that has {fitted.totalNumNodes}.")
+    return _laid_out(nodes, list(fitted.treeWeights), values(nodes))
 
 
 @dataclass
@@ -61,7 +74,7 @@ class _Bytes:
         return self.take(f"{count}d")
 
 
-def _read_nodes(content: bytes) -> list[_Node]:
+def _read_nodes(content: bytes) -> list[Node]:
     """The nodes in the format of `EnsembleModelReadWrite` in Spark 4.1."""
     source = _Bytes(content)
     (count,) = source.take("i")
@@ -73,7 +86,7 @@ def _read_nodes(content: bytes) -> list[_Node]:
         split = source.doubles()
         (categories,) = source.take("i")
         nodes.append(
-            _Node(
+            Node(
                 tree=tree,
                 identity=identity,
                 prediction=prediction,
@@ -92,9 +105,7 @@ def _read_nodes(content: bytes) -> list[_Node]:
     return sorted(nodes, key=lambda node: (node.tree, node.identity))
 
 
-def _laid_out(
-    nodes: list[_Node], scale: list[float], shares: bool, rounded: Callable[[np.ndarray], np.ndarray]
-) -> Trees:
+def _laid_out(nodes: list[Node], scale: list[float], values: np.ndarray) -> Trees:
     roots = np.array([place for place, node in enumerate(nodes) if node.identity == 0], dtype=np.int32)
     by_code = [place for place, node in enumerate(nodes) if node.left != LEAF and node.categories >= 0]
     widest = max((nodes[place].categories for place in by_code), default=0)
@@ -104,7 +115,7 @@ def _laid_out(
     for row, place in enumerate(by_code):
         subsets[row, np.array(nodes[place].split, dtype=np.intp)] = True
 
-    def child(node: _Node, identity: int) -> int:
+    def child(node: Node, identity: int) -> int:
         return LEAF if identity == LEAF else int(roots[node.tree]) + identity
 
     return Trees(
@@ -116,14 +127,7 @@ def _laid_out(
         ),
         left=np.array([child(node, node.left) for node in nodes], dtype=np.int32),
         right=np.array([child(node, node.right) for node in nodes], dtype=np.int32),
-        value=rounded(np.array([_value(node, shares) for node in nodes], dtype=np.float64)),
+        value=values,
         subset=subset,
         subsets=subsets,
     )
-
-
-def _value(node: _Node, shares: bool) -> float:
-    if not shares:
-        return node.prediction
-    total = sum(node.statistics)
-    return node.statistics[1] / total if total else 0.0

@@ -10,7 +10,10 @@ import pytest
 
 from tailrace.engines import models
 from tailrace.engines.spark.session import open_session
+from tailrace.problems import as_array
 from tailrace.problems.binary import Binary
+from tailrace.problems.multiclass import Multiclass
+from tailrace.problems.regression import Regression
 from tailrace.settings import SparkSettings
 from tailrace.spec import LABEL, Candidate
 from tailrace.training.training_set import ArrowRows
@@ -20,8 +23,37 @@ LOGISTIC = Candidate("logistic", "pyspark.ml.classification.LogisticRegression",
 FOREST = Candidate("forest", "pyspark.ml.classification.RandomForestClassifier", {"numTrees": 7, "maxDepth": 4})
 BOOSTED = Candidate("boosted", "pyspark.ml.classification.GBTClassifier", {"maxIter": 4, "maxDepth": 3})
 XGBOOST = Candidate("xgboost", "xgboost.spark.SparkXGBClassifier", {"n_estimators": 10, "max_depth": 3})
-SPARK_ML = [LOGISTIC, FOREST, BOOSTED]
+CLASSES, NUMBERS, COUNTS = Multiclass(("a", "b", "c")), Regression(), Regression(link="log")
+REGRESSION = "pyspark.ml.regression"
+LINEAR = Candidate("linear", f"{REGRESSION}.LinearRegression", {"regParam": 0.01})
+HUBER = Candidate("huber", f"{REGRESSION}.LinearRegression", {"loss": "huber", "maxIter": 20})
+GENERAL = Candidate("general", f"{REGRESSION}.GeneralizedLinearRegression", {"regParam": 0.01})
+MEANS = Candidate("means", f"{REGRESSION}.RandomForestRegressor", {"numTrees": 5, "maxDepth": 4})
+SUMS = Candidate("sums", f"{REGRESSION}.GBTRegressor", {"maxIter": 4, "maxDepth": 3})
+POISSON = Candidate(
+    "poisson", "xgboost.spark.SparkXGBRegressor", {"n_estimators": 10, "max_depth": 3, "objective": "count:poisson"}
+)
+SPARK_ML = [
+    (Binary(), LOGISTIC),
+    (Binary(), FOREST),
+    (Binary(), BOOSTED),
+    (CLASSES, LOGISTIC),
+    (CLASSES, FOREST),
+    (Multiclass(("no", "yes")), LOGISTIC),
+    (NUMBERS, LINEAR),
+    (NUMBERS, HUBER),
+    (NUMBERS, GENERAL),
+    (COUNTS, GENERAL),
+    (COUNTS, MEANS),
+    (NUMBERS, SUMS),
+]
+TWICE = [(Binary(), LOGISTIC), (Binary(), XGBOOST), (CLASSES, XGBOOST), (COUNTS, GENERAL), (COUNTS, POISSON)]
 ROWS = 2500
+
+
+def named(case):
+    problem, candidate = case
+    return f"{problem.kind}-{candidate.name}"
 
 
 @pytest.fixture(scope="module")
@@ -48,24 +80,58 @@ def rows(session, table):
 
 
 def scores(model, table):
-    return model.predict(table.combine_chunks().to_batches()[0])["score"].to_numpy()
+    return as_array(model.predict(table.combine_chunks().to_batches()[0]))
 
 
-@pytest.mark.parametrize("candidate", SPARK_ML, ids=lambda candidate: candidate.name)
-def test_a_model_predicts_what_spark_predicts_and_is_stored(session, spec, rows, table, candidate, tmp_path):
-    from pyspark.ml import classification
+def labels_of(problem, table):
+    """Labels of the kind, which depend on the features: the boolean ones, a class of the visits, or the visits."""
+    visits, plus = table["visits"].to_numpy(), table[LABEL].to_numpy()
+    if problem == Binary():
+        return pa.array(plus)
+    if problem.kind == "multiclass":
+        return pa.array(np.digitize(visits, (4, 6)[: len(problem.classes) - 1]).astype(np.int32))
+    return pa.array(visits + 2.0 * plus)
+
+
+def with_labels(problem, rows, table):
+    """The same rows with labels of the kind, in Spark and here."""
+    from tailrace.engines.spark.rows import framed
+
+    if problem == Binary():
+        return rows, table
+    here = table.set_column(table.column_names.index(LABEL), LABEL, labels_of(problem, table))
+    return framed(rows.frame.sparkSession, ArrowRows(here, rows.columns)), here
+
+
+def predicted_by_spark(problem, fitted, frame):
     from pyspark.ml.functions import vector_to_array
+    from pyspark.sql import functions as F
 
+    of_classes = fitted.hasParam("probabilityCol")
+    said = fitted.transform(frame).select(vector_to_array("probability") if of_classes else F.col("prediction"))
+    found = np.array(said.toArrow().column(0).to_pylist())
+    return problem.bounded(found[:, 1] if problem == Binary() else found)
+
+
+@pytest.mark.parametrize("case", SPARK_ML, ids=named)
+def test_a_model_predicts_what_spark_predicts_and_is_stored(session, spec, rows, table, case, tmp_path):
+    from tailrace.engines.classes import estimator_class
     from tailrace.engines.spark.distributed import model_of
     from tailrace.engines.spark.encoding import FEATURES, as_vectors, vector_encoding
 
-    encoding = vector_encoding(rows, spec.features, one_hot=candidate is LOGISTIC)
+    problem, candidate = case
+    assert candidate.estimator in problem.spark_estimators
+    rows, table = with_labels(problem, rows, table)
+    linear = candidate.estimator.endswith("Regression")
+    encoding = vector_encoding(rows, spec.features, one_hot=linear)
     frame = as_vectors(rows.frame.coalesce(1).sortWithinPartitions(*rows.order), encoding)
-    estimator = getattr(classification, candidate.estimator.rpartition(".")[2])
-    fitted = estimator(featuresCol=FEATURES, labelCol=LABEL).setParams(**candidate.parameters).fit(frame)
-    expected = fitted.transform(frame).select(vector_to_array("probability")[1].alias("p")).toArrow()["p"].to_numpy()
-    model = model_of(fitted, encoding, Binary())
-    np.testing.assert_allclose(scores(model, table), expected, rtol=0, atol=1e-12)
+    parameters = {**candidate.parameters, **problem.spark_settings(candidate.estimator)}
+    estimator = estimator_class(candidate.estimator)(featuresCol=FEATURES, labelCol=LABEL)
+    fitted = estimator.setParams(**parameters).fit(frame)
+    model = model_of(fitted, encoding, problem)
+    assert model.predict(table.to_batches()[0]).schema.names == list(problem.raw_columns)
+    expected = predicted_by_spark(problem, fitted, frame)
+    np.testing.assert_allclose(scores(model, table), expected, rtol=1e-12, atol=1e-12)
     model.save(tmp_path)
     loaded = models.load(tmp_path)
     assert loaded.digest() == model.digest()
@@ -74,7 +140,7 @@ def test_a_model_predicts_what_spark_predicts_and_is_stored(session, spec, rows,
     shares = model.importance()
     assert set(shares) == set(spec.features.columns)
     assert sum(shares.values()) == pytest.approx(1)
-    if candidate is not LOGISTIC:
+    if not linear:
         assert (model.trees.subset >= 0).any(), "the categories were split on as such"
 
 
@@ -85,16 +151,22 @@ def fit(spec, rows, candidate, seed=1):
         return fitted(candidate.parameters)
 
 
-@pytest.mark.parametrize("candidate", [LOGISTIC, XGBOOST], ids=lambda candidate: candidate.name)
-def test_the_same_rows_give_the_same_model_and_metrics(spec, rows, table, candidate):
+@pytest.mark.parametrize("case", TWICE, ids=named)
+def test_the_same_rows_give_the_same_model_and_metrics(spec, rows, table, case):
     from tailrace.engines.spark.distributed import measured
 
+    problem, candidate = case
+    assert candidate.estimator in problem.spark_estimators
+    spec = replace(spec, outcome=replace(spec.outcome, problem=problem))
+    rows, table = with_labels(problem, rows, table)
     model = fit(spec, rows, candidate)
     shuffled = replace(rows, frame=rows.frame.orderBy("visits").repartition(5))
     assert fit(spec, shuffled, candidate).digest() == model.digest()
-    here = Binary().measure(table[LABEL].to_numpy(), scores(model, table))
+    here = problem.measure(table[LABEL].to_numpy(), scores(model, table))
     assert measured(rows, model) == pytest.approx(here, abs=1e-5)
-    assert here["roc_auc"] > 0.75
+    assert here.get("roc_auc", 1) > 0.75
+    assert here.get("macro_f1", 1) > 0.75
+    assert here.get("r2", 1) > 0.75
     assert rows.frame.sparkSession.sparkContext._jsc.getPersistentRDDs().isEmpty()
 
 

@@ -67,13 +67,13 @@ def test_a_model_that_cannot_be_taken_out_of_spark_is_refused_before_the_search(
     assert "The model that RandomForestClassifier fitted cannot be taken out of Spark: Spark's file of" in sentence
 
 
-def test_a_few_rows_of_both_classes_come_to_the_driver_and_always_the_same(engine, learning):
+def test_a_few_rows_of_both_classes_come_to_the_driver_and_always_the_same(engine, spec, learning):
     from tailrace.engines.spark.dry_run import some_of
     from tailrace.engines.spark.rows import framed
 
     rows = framed(engine.session, learning)
-    table, labels = some_of(rows)
+    table, labels = some_of(spec.problem, rows)
     assert (table.num_rows, labels.sum()) == (dry_run.SMALL, dry_run.SMALL // 2)
-    again, same = some_of(replace(rows, frame=rows.frame.orderBy("visits").repartition(3)))
+    again, same = some_of(spec.problem, replace(rows, frame=rows.frame.orderBy("visits").repartition(3)))
     assert table.equals(again)
     np.testing.assert_array_equal(labels, same)
