@@ -176,7 +176,7 @@ def model_of(
 
 def _linear(fitted: Any, encoding: VectorEncoding, problem: Problem, rounded: Rounded) -> LinearModel:
     # A generalized model names the link that it was fitted with; the other one has none.
-    link = fitted.getLink() if fitted.hasParam("link") else "identity"
+    link: Any = fitted.getLink() if fitted.hasParam("link") else "identity"
     coefficients, intercept = rounded(fitted.coefficients.toArray()), rounded(np.array([fitted.intercept]))
     return LinearModel(encoding, problem, coefficients, intercept, link=link)
 

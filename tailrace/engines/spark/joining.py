@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.functions import arrow_udf
 from pyspark.sql.pandas.types import from_arrow_type, to_arrow_type
 from pyspark.sql.types import BooleanType, DecimalType, DoubleType, FloatType, LongType
 
@@ -93,7 +94,7 @@ def _wrong_label(spec: PipelineSpec, known: DataFrame) -> Column:
         rows = pa.repeat(False, len(labels)) if found is None else found.rows.combine_chunks()
         return pc.fill_null(rows, False)
 
-    return F.arrow_udf(wrong, BooleanType())(column(spec.outcome.label))
+    return arrow_udf(wrong, BooleanType())(column(spec.outcome.label))
 
 
 def _encoded_label(spec: PipelineSpec, known: DataFrame) -> Column:
@@ -104,7 +105,7 @@ def _encoded_label(spec: PipelineSpec, known: DataFrame) -> Column:
     def encode(labels: pa.Array) -> pa.Array:
         return pa.concat_arrays(encoded(pa.chunked_array([labels])).chunks)
 
-    return F.arrow_udf(encode, from_arrow_type(kind))(column(spec.outcome.label))
+    return arrow_udf(encode, from_arrow_type(kind))(column(spec.outcome.label))
 
 
 def _missing(rows: DataFrame, name: str) -> Column:
