@@ -139,8 +139,9 @@ def _slices(gate: Gate, scores: Scores, slices: Mapping[str, np.ndarray]) -> lis
             rules.append(
                 Rule(
                     gain >= -gate.slice_tolerance,
-                    f"{gate.metric} for {column} = {value} ({rows.sum()} rows) is {gain:+.4f} compared with the "
-                    f"champion's; it may be worse by {gate.slice_tolerance:g} at most.",
+                    f"{gate.metric} for {column} = {value} ({rows.sum()} rows) is {abs(gain):.4f} "
+                    f"{'worse' if gain < 0 else 'better'} than the champion's; "
+                    f"it may be worse by {gate.slice_tolerance:g} at most.",
                 )
             )
     return rules

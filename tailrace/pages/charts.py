@@ -64,7 +64,7 @@ def histogram(scores: Histogram, day: dt.date, version: str) -> Figure:
         traces.append(steps)
     ends = [scores.edges[0], scores.edges[-1]] if scores.edges else [0, 1]
     layout = {
-        "xaxis": _classes(scores.names) if scores.names else {"title": {"text": "score"}, "range": ends},
+        "xaxis": _classes(scores.names) if scores.names else {"title": {"text": scores.column}, "range": ends},
         "yaxis": {"title": {"text": "share of the rows"}, "tickformat": ".0%", "rangemode": "tozero"},
         "bargap": 0,
     }

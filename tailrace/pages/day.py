@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -66,7 +66,7 @@ class SourceDay:
 class Histogram:
     """Shares of the rows by prediction: the day's in equal bins, the holdout's as a density in steps, on one scale.
 
-    `names` are what the numbers 0, 1, 2 ... stand for, if they are classes.
+    `column` is the published column; `names` are what its numbers 0, 1, 2 ... stand for, if they are classes.
     """
 
     edges: tuple[float, ...]
@@ -74,6 +74,7 @@ class Histogram:
     training_edges: tuple[float, ...] = ()
     training_shares: tuple[float, ...] = ()
     names: tuple[str, ...] = ()
+    column: str = "score"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,9 +231,9 @@ def _histogram(sources: Sources, spec: PipelineSpec, commit: Commit, training: R
         spec.predictions_table, ("histogram", commit.day), lambda: _shares(sources, spec, commit), nothing
     )
     tag = training.tags.get(run_tags.HOLDOUT_SCORES) if training else None
-    names = spec.problem.drift_names
+    ours = Histogram(edges=edges, shares=shares, names=spec.problem.drift_names, column=spec.predictions.score)
     if not tag or not edges:
-        return Histogram(edges=edges, shares=shares, names=names)
+        return ours
     holdout = json.loads(tag)
     low, high = edges[0], edges[-1]
     bounds = (min([low, *holdout["edges"]]), *holdout["edges"], max([high, *holdout["edges"]]))
@@ -241,7 +242,7 @@ def _histogram(sources: Sources, spec: PipelineSpec, commit: Commit, training: R
         share / max(above - below, 1e-9) * width
         for share, below, above in zip(holdout["shares"], bounds[:-1], bounds[1:], strict=True)
     ]
-    return Histogram(edges=edges, shares=shares, training_edges=bounds, training_shares=tuple(density), names=names)
+    return replace(ours, training_edges=bounds, training_shares=tuple(density))
 
 
 def _shares(sources: Sources, spec: PipelineSpec, commit: Commit) -> tuple[tuple[float, ...], tuple[float, ...]]:

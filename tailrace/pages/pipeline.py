@@ -17,6 +17,7 @@ from tailrace.pages.activity import Attempt, OpenApproval
 from tailrace.pages.labels import State
 from tailrace.pages.overview import first_sentence, next_words
 from tailrace.pages.sources import Sources, number
+from tailrace.problems.metrics import METRICS
 from tailrace.spec import PipelineSpec, zone
 
 CALENDAR_DAYS = 400
@@ -170,9 +171,9 @@ def _version(
         trained_as_of=tags.get(run_tags.DAY, ""),
         candidate=run.params.get("candidate", "") if run else "",
         metrics={
-            name.removeprefix(HOLDOUT): value
-            for name, metric in (run.metrics if run else {}).items()
-            if name.startswith(HOLDOUT) and (value := number(metric)) is not None
+            name: value
+            for name in METRICS
+            if (value := number(run.metrics.get(f"{HOLDOUT}{name}") if run else None)) is not None
         },
         inputs=pins.from_tags(tags),
         gate=tags.get(run_tags.GATE, ""),

@@ -64,7 +64,7 @@ class Regression(Problem):
     baselines: ClassVar[tuple[str, ...]] = ("mean", "median")
     slice_heading: ClassVar[str] = "Mean label"
     calibration_words: ClassVar[tuple[str, str, str, str]] = (
-        "The mean of what came, by what was predicted: the closer to the mean prediction, the better.",
+        "The mean of the labels, by what was predicted: the closer to the mean prediction, the better.",
         "Prediction",
         "mean prediction",
         "mean label",

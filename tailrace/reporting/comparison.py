@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -183,11 +184,20 @@ def _changes(challenger: Side, champion: Side) -> Iterator[Change]:
     yield from _differences("data", _data(champion.record), _data(challenger.record))
 
 
+_FRACTION = re.compile(r"-?\d+\.\d+(e-?\d+)?")
+
+
 def _differences(kind: str, before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[Change]:
     names = [*before, *(name for name in after if name not in before)]
     for name in names:
         if before.get(name) != after.get(name):
-            yield Change(kind, name, before.get(name, "–"), after.get(name, "–"))
+            yield Change(kind, name, *_short(before.get(name, "–"), after.get(name, "–")))
+
+
+def _short(before: str, after: str) -> tuple[str, str]:
+    """Fractions with four digits, unless the two differ only in later ones."""
+    short = tuple(f"{float(text):.4g}" if _FRACTION.fullmatch(text) else text for text in (before, after))
+    return (before, after) if short[0] == short[1] else (short[0], short[1])
 
 
 def _parameters(record: RunRecord) -> dict[str, str]:

@@ -282,7 +282,9 @@ def _legend(axes: Axes, where: Literal["best", "upper right"] = "best") -> None:
 
 
 def _legend_below(axes: Axes) -> None:
-    axes.legend(fontsize=8, loc="upper center", frameon=False, bbox_to_anchor=(0.5, -0.14), ncols=2)
+    # The figure's legend, for which its layout makes room; the axes' own would cover the label of a low picture.
+    if figure := axes.get_figure():
+        figure.legend(*axes.get_legend_handles_labels(), fontsize=8, loc="outside lower center", frameon=False, ncols=2)
 
 
 def _direction(metric: str) -> str:

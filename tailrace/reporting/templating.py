@@ -24,6 +24,13 @@ def number(value: float | None, digits: int = 4) -> str:
     return f"{value:.{digits}f}"
 
 
+def between(low: float, high: float) -> str:
+    """0.1 to 0.2; a range without an end is below 0.1, or 0.2 and more."""
+    if math.isinf(low):
+        return f"below {high:.4g}" if math.isfinite(high) else "all"
+    return f"{low:.4g} to {high:.4g}" if math.isfinite(high) else f"{low:.4g} and more"
+
+
 def cell(value: object) -> str:
     """Text that stays inside one cell of a Markdown table and contains no active markup."""
     text = " ".join(str(value).split())
@@ -47,5 +54,5 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"number": number, "cell": cell, "address": address}
+    environment.filters |= {"number": number, "between": between, "cell": cell, "address": address}
     return environment

@@ -219,7 +219,7 @@ class TestPipeline:
             "2013-01-09",
             True,
         )
-        assert set(first.metrics) == {"roc_auc", "pr_auc", "log_loss", "brier"}
+        assert list(first.metrics) == ["roc_auc", "pr_auc", "log_loss", "brier"]
         assert first.inputs["features"].last == dt.date(2013, 1, 8)
         assert first.decided is not None
         assert first.decided.decided_by == "gate"
@@ -433,6 +433,7 @@ class TestDay:
         mass = sum(width * share * day.BINS for width, share in zip(widths, held.training_shares, strict=True))
         assert mass == pytest.approx(1)
         figure = charts.histogram(held, TRAINED, "1")
+        assert figure["layout"]["xaxis"]["title"]["text"] == spec.predictions.score
         assert [trace["name"] for trace in figure["data"]] == ["2013-01-09", "training holdout of v1"]
 
     def test_earlier_publications_and_how_they_differ(self, sources, spec, installed):

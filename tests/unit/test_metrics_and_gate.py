@@ -53,6 +53,15 @@ def test_a_slice_that_falls_keeps_the_champion():
     assert any("plan = free" in sentence for sentence in decision.broken())
 
 
+def test_a_slice_is_said_to_be_better_or_worse_whichever_way_the_metric_goes():
+    gate = Gate(metric="log_loss", ceiling=0.7, slices=("plan",), slice_tolerance=0.1)
+    for_free = np.where(SLICES["plan"] == "free", GOOD, 0.5)
+    sentences = [rule.sentence for rule in decided(gate, for_free, np.full(2000, 0.5)).rules]
+    assert any("plan = free" in each and "better than the champion's" in each for each in sentences)
+    worse = decided(gate, np.full(2000, 0.5), for_free).broken()
+    assert any("plan = free" in each and "worse than the champion's" in each for each in worse)
+
+
 def test_less_is_better_for_losses():
     gate = Gate(metric="log_loss", ceiling=0.7)
     assert decided(gate, GOOD, np.full(2000, 0.5)).verdict == "promote"
