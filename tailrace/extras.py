@@ -24,6 +24,7 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {
         "airflow.providers.cncf.kubernetes": "apache-airflow-providers-cncf-kubernetes",
         "kubernetes": "kubernetes",
     },
+    "lightgbm": {"lightgbm": "lightgbm"},
     "postgres": {
         "adbc_driver_postgresql": "adbc-driver-postgresql",
         "asyncpg": "asyncpg",

@@ -7,7 +7,6 @@ Both include the candidates that need a cluster if they receive a function that 
 from __future__ import annotations
 
 import itertools
-import json
 import tempfile
 import time
 import warnings
@@ -22,10 +21,9 @@ import pyarrow as pa
 from tailrace.contracts import DryRun, Model
 from tailrace.engines import models
 from tailrace.engines.distributed_models import NotConverted
-from tailrace.engines.estimators import fit, is_distributed, is_xgboost
+from tailrace.engines.estimators import always_stored, fit, is_distributed, not_in_force
 from tailrace.engines.library_errors import NO_CANDIDATES_FAULT, error_text
 from tailrace.engines.search import Job, one_thread
-from tailrace.engines.xgboost_models import XgboostModel
 from tailrace.problems import Problem, as_array
 from tailrace.spec import Candidate, Choice, Domain, PipelineSpec
 from tailrace.spec.nested import replaced
@@ -100,8 +98,7 @@ def refusals(
     refused: dict[str, list[Failed]] = {}
     with warnings.catch_warnings(action="ignore"):  # a dry run is too short to converge
         for candidate, fitted in _fits(spec, on_cluster):
-            if is_distributed(candidate) or not is_xgboost(candidate):
-                # Models that XGBoost trained on one machine can always be stored.
+            if is_distributed(candidate) or not always_stored(candidate):
                 refused[candidate.name] = _refused(candidate, fitted, rows, labels)
 
     def reason(job: Job) -> str | None:
@@ -213,9 +210,9 @@ def _attempt(candidate: Candidate, drawn: Mapping[str, Any], fitted: SampleFit, 
         return Failed(drawn, STORE, error_text(error))
     except Exception as error:  # noqa: BLE001 - this run exists to find out what the library raises
         return Failed(drawn, step, error_text(error))
-    if is_distributed(candidate) or not isinstance(model, XgboostModel):
+    if is_distributed(candidate):
         return None  # a booster that was trained on a cluster has no configuration
-    idle = _not_in_force(model, parameters)
+    idle = not_in_force(candidate, model, parameters)
     return Failed(drawn, OTHERWISE, " ".join(idle)) if idle else None
 
 
@@ -223,56 +220,6 @@ def _stored_and_loaded(model: Model) -> Model:
     with tempfile.TemporaryDirectory(prefix="tailrace-dry-run-") as folder:
         model.save(Path(folder))
         return models.load(Path(folder))
-
-
-def _not_in_force(model: XgboostModel, parameters: Mapping[str, Any]) -> list[str]:
-    """Parameters that XGBoost reports as unused in the fitted model, or as used with another value.
-
-    With gblinear it reports defaults, whatever the values are.
-    """
-    in_force = dict(_settings(json.loads(model.booster.save_config())))
-    found = []
-    for name, value in parameters.items():
-        if value is None or name in ELSEWHERE:
-            continue
-        if name not in in_force:
-            found.append(f"XGBoost does not use {name!r} with these other parameters.")
-        elif not model.linear and not _same(value, in_force[name]):
-            found.append(f"{name!r} is {value!r} in the spec and {in_force[name]!r} in the fitted model.")
-    return found
-
-
-def _same(value: Any, in_force: str) -> bool:
-    """Whether a parameter has this value in the configuration, where numbers are texts."""
-    if isinstance(value, int | float):
-        return bool(np.isclose(float(value), _number(in_force), rtol=1e-5))
-    return value == in_force if isinstance(value, str) else True
-
-
-ELSEWHERE = frozenset(
-    {
-        *("n_estimators", "early_stopping_rounds", "num_parallel_tree"),  # visible in the number of trees
-        *("objective", "eval_metric", "missing", "enable_categorical", "importance_type", "feature_types"),  # the spec
-        *("feature_weights", "callbacks", "n_jobs", "verbosity", "device", "validate_parameters"),
-        "booster",  # XGBoost 3.4 calls dart gbtree, which drops trees too
-    }
-)
-"""Parameters that are not in the model's own configuration, or that depend on the machine."""
-
-
-def _settings(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for name, value in config.items():
-        if isinstance(value, Mapping):
-            yield from _settings(value)
-        elif isinstance(value, str):
-            yield name, value
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text.strip("[]"))
-    except ValueError:
-        return float("nan")
 
 
 def _fewer(parameters: Mapping[str, Any]) -> dict[str, Any]:

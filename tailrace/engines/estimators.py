@@ -10,20 +10,26 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tailrace.engines import sklearn_fits, xgboost_fits
+from tailrace.contracts import Model
+from tailrace.engines import lightgbm_fits, sklearn_fits, xgboost_fits
+from tailrace.engines.boosted_models import BoostedModel
 from tailrace.engines.fitting import Report, TrialRows
 from tailrace.engines.sklearn_models import SklearnModel
-from tailrace.engines.xgboost_models import XgboostModel
 from tailrace.spec import Candidate, PipelineSpec
 
-Fitted = XgboostModel | SklearnModel
+Fitted = BoostedModel | SklearnModel
 
-FAMILIES: Mapping[str, ModuleType] = {"xgboost.": xgboost_fits, "sklearn.": sklearn_fits}
+FAMILIES: Mapping[str, ModuleType] = {
+    "xgboost.": xgboost_fits,
+    "lightgbm.": lightgbm_fits,
+    "sklearn.": sklearn_fits,
+}
 """What fits the estimators of each library, by the start of their paths."""
 
 
-def is_xgboost(candidate: Candidate) -> bool:
-    return candidate.estimator.startswith("xgboost.")
+def always_stored(candidate: Candidate) -> bool:
+    """Whether every model of this candidate that was fitted on one machine can be stored."""
+    return not candidate.estimator.startswith("sklearn.")
 
 
 def is_distributed(candidate: Candidate) -> bool:
@@ -74,6 +80,12 @@ def fit_watched(
     on how many trials run in parallel.
     """
     return _family(candidate).fit_watched(_unadjusted(spec), candidate, parameters, data, seed=seed, report=report)
+
+
+def not_in_force(candidate: Candidate, model: Model, parameters: Mapping[str, Any]) -> list[str]:
+    """A sentence for each parameter that the candidate's library does not use, or uses with another value."""
+    find = getattr(_family(candidate), "not_in_force", None)
+    return find(model, parameters) if find else []
 
 
 def _unadjusted(spec: PipelineSpec) -> PipelineSpec:

@@ -10,6 +10,12 @@ import pyarrow as pa
 
 from tailrace.spec import PipelineSpec
 
+REPORT_EVERY = 10
+"""How many boosting rounds lie between two reports of a trial."""
+
+PATIENCE = 30
+"""After how many boosting rounds without a better metric a trial stops, unless the candidate sets a number."""
+
 Report = Callable[[int, float], None]
 """Called with (boosting rounds done, metric on the validation rows); may raise to stop the fit."""
 

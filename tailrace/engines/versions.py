@@ -18,7 +18,7 @@ from tailrace.lineage.libraries import installed_version
 
 log = logging.getLogger("tailrace")
 
-NEEDED = {"sklearn": ("scikit-learn", "skops"), "xgboost": ("xgboost",)}
+NEEDED = {"sklearn": ("scikit-learn", "skops"), "xgboost": ("xgboost",), "lightgbm": ("lightgbm",)}
 """For each kind of model, the libraries whose versions decide whether it can be loaded."""
 
 RECORDED = "libraries"

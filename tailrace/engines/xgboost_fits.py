@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,14 +12,13 @@ import pyarrow as pa
 
 from tailrace.engines.classes import estimator_class
 from tailrace.engines.encoding import categories_of, matrix
-from tailrace.engines.fitting import Report, TrialRows, row_weights
+from tailrace.engines.fitting import PATIENCE, REPORT_EVERY, Report, TrialRows, row_weights
 from tailrace.engines.xgboost_models import LINEAR, XgboostModel
 from tailrace.errors import BadInput
 from tailrace.problems import Problem
 from tailrace.problems.metrics import METRICS
 from tailrace.spec import Candidate, PipelineSpec
 
-REPORT_EVERY = 10
 RISING = frozenset({"auc", "aucpr"})
 """XGBoost's metrics of which more is better."""
 
@@ -30,9 +29,6 @@ BINNED = frozenset({"auto", "hist"})
 
 DROPPING = frozenset({"rate_drop", "one_drop"})
 """Parameters that let a round drop earlier trees; from XGBoost 3.4 on they need no booster "dart"."""
-
-PATIENCE = 30
-"""After how many boosting rounds without a better metric a trial stops, unless the candidate sets a number."""
 
 
 def fit(
@@ -192,3 +188,53 @@ def _reporter(report: Report) -> Any:
             return False
 
     return Reporter()
+
+
+def not_in_force(model: XgboostModel, parameters: Mapping[str, Any]) -> list[str]:
+    """Parameters that XGBoost reports as unused in the fitted model, or as used with another value.
+
+    With gblinear it reports defaults, whatever the values are.
+    """
+    in_force = dict(_in_force(json.loads(model.booster.save_config())))
+    found = []
+    for name, value in parameters.items():
+        if value is None or name in ELSEWHERE:
+            continue
+        if name not in in_force:
+            found.append(f"XGBoost does not use {name!r} with these other parameters.")
+        elif not model.linear and not _same(value, in_force[name]):
+            found.append(f"{name!r} is {value!r} in the spec and {in_force[name]!r} in the fitted model.")
+    return found
+
+
+def _same(value: Any, in_force: str) -> bool:
+    """Whether a parameter has this value in the configuration, where numbers are texts."""
+    if isinstance(value, int | float):
+        return bool(np.isclose(float(value), _as_number(in_force), rtol=1e-5))
+    return value == in_force if isinstance(value, str) else True
+
+
+ELSEWHERE = frozenset(
+    {
+        *("n_estimators", "early_stopping_rounds", "num_parallel_tree"),  # visible in the number of trees
+        *("objective", "eval_metric", "missing", "enable_categorical", "importance_type", "feature_types"),  # the spec
+        *("feature_weights", "callbacks", "n_jobs", "verbosity", "device", "validate_parameters"),
+        "booster",  # XGBoost 3.4 calls dart gbtree, which drops trees too
+    }
+)
+"""Parameters that are not in the model's own configuration, or that depend on the machine."""
+
+
+def _in_force(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _in_force(value)
+        elif isinstance(value, str):
+            yield name, value
+
+
+def _as_number(text: str) -> float:
+    try:
+        return float(text.strip("[]"))
+    except ValueError:
+        return float("nan")

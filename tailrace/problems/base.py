@@ -74,6 +74,11 @@ class Problem(ABC):
     kind: ClassVar[str]
     estimators: ClassVar[str]
     """What scikit-learn calls estimators that answer it: classifier or regressor."""
+    distribution: ClassVar[str]
+    """How labels are distributed, given the features: bernoulli, categorical, gaussian or poisson.
+
+    Libraries of boosted trees name their objectives and metrics by it.
+    """
     spark_estimators: ClassVar[tuple[str, ...]]
     """The estimators that a cluster's executors can train together."""
     xgboost_objectives: ClassVar[tuple[str, ...]]

@@ -42,6 +42,7 @@ class Binary(Problem):
 
     kind: ClassVar[str] = "binary"
     estimators: ClassVar[str] = "classifier"
+    distribution: ClassVar[str] = "bernoulli"
     spark_estimators: ClassVar[tuple[str, ...]] = (
         "xgboost.spark.SparkXGBClassifier",
         "pyspark.ml.classification.LogisticRegression",

@@ -46,6 +46,7 @@ class Multiclass(Problem):
 
     kind: ClassVar[str] = "multiclass"
     estimators: ClassVar[str] = "classifier"
+    distribution: ClassVar[str] = "categorical"
     xgboost_objectives: ClassVar[tuple[str, ...]] = ("multi:softprob",)
     search_metric: ClassVar[str] = "log_loss"
     gate_metric: ClassVar[str] = "macro_f1"

@@ -75,6 +75,10 @@ class Regression(Problem):
         return ("observed", "residuals")
 
     @property
+    def distribution(self) -> str:  # type: ignore[override]
+        return "poisson" if self.link == "log" else "gaussian"
+
+    @property
     def xgboost_objectives(self) -> tuple[str, ...]:  # type: ignore[override]
         if self.link == "log":
             return ("count:poisson", "reg:tweedie", "reg:gamma")

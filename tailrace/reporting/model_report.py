@@ -11,7 +11,7 @@ import numpy as np
 from tailrace.champions.gate import Decision
 from tailrace.contracts import Model, RunRecord, Trial, not_trained
 from tailrace.lineage import run_tags
-from tailrace.lineage.libraries import installed_version
+from tailrace.lineage.libraries import installed_versions
 from tailrace.reporting.evaluation import Intervals, ScoredHoldout, slice_table, write_report
 from tailrace.reporting.model_card import CardMetric, ModelCard, write_model_card
 from tailrace.spec import PipelineSpec
@@ -126,7 +126,7 @@ def _card(judged: Judged, challenger: ScoredHoldout) -> ModelCard:
             *spec.problem.cautions,
             *(f"Not among these trials: {sentence}." for sentence in not_trained(judged.trials)),
         ],
-        libraries={name: installed_version(name) for name in LIBRARIES},
+        libraries=installed_versions(*LIBRARIES),
         slice_metric=spec.gate.metric,
         slice_heading=spec.problem.slice_heading,
         slices=slice_table(challenger, spec.gate.metric, list(judged.slices)),

@@ -12,13 +12,13 @@ from typing import Any
 from tailrace import extras
 from tailrace.errors import did_you_mean
 from tailrace.problems import Problem
-from tailrace.spec import xgboost_parameters
+from tailrace.spec import lightgbm_parameters, xgboost_parameters
 from tailrace.spec.columns import Features
 from tailrace.spec.nested import Estimator, made, replaced
 from tailrace.spec.row_weights import weight_problems
 from tailrace.spec.training import Candidate, SearchBudget
 
-ESTIMATOR_PACKAGES = ("sklearn.", "xgboost.", "pyspark.")
+ESTIMATOR_PACKAGES = ("sklearn.", "xgboost.", "lightgbm.", "pyspark.")
 CLUSTER_PACKAGES = ("xgboost.spark.", "pyspark.")
 OWN_PARAMETERS = re.compile(
     r".*(Col|_col|_cols)|feature_names|feature_types|missing|early_stopping_rounds|.*repartition.*"
@@ -43,10 +43,13 @@ def estimator_problems(
     for candidate in candidates:
         where = candidate.where
         if not candidate.estimator.startswith(ESTIMATOR_PACKAGES):
-            yield f"{where}.estimator {candidate.estimator!r} is not of scikit-learn, XGBoost or Spark."
+            yield f"{where}.estimator {candidate.estimator!r} is not of scikit-learn, XGBoost, LightGBM or Spark."
             continue
         if candidate.estimator.startswith(CLUSTER_PACKAGES):
             yield from _cluster_estimator(where, candidate, problem, metric)
+            continue
+        if sentence := extras.absent(f"{where}.estimator {candidate.estimator!r}", candidate.library):
+            yield sentence
             continue
         estimator, fault = _imported(f"{where}.estimator", candidate.estimator)
         if fault:
@@ -64,6 +67,9 @@ def estimator_problems(
         if candidate.estimator.startswith("xgboost."):
             known |= set(xgboost_parameters.BY_KEYWORD)
             yield from xgboost_parameters.parameter_problems(candidate, features, problem, metric=metric, known=known)
+        elif candidate.estimator.startswith("lightgbm."):
+            known |= lightgbm_parameters.known_names()
+            yield from lightgbm_parameters.parameter_problems(candidate, features, problem)
         yield from _unknown_parameters(where, candidate, known)
         yield from weight_problems(candidate, problem)
 
@@ -73,7 +79,7 @@ def _imported(where: str, path: str) -> tuple[Any, str]:
     module_name, _, class_name = path.rpartition(".")
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
+    except (ImportError, OSError) as error:  # OSError: a library of the system is absent, such as libgomp
         return None, f"{where} {path!r} does not import: {error}."
     found = getattr(module, class_name, None)
     if inspect.isclass(found) and hasattr(found, "get_params"):

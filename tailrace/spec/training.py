@@ -16,6 +16,8 @@ from tailrace.spec.parameters import unrecordable
 MOST_DAYS = 36_525
 """A hundred years: further back no calendar goes."""
 
+READ_NO_TEXTS = {"xgboost": "XGBoost", "lightgbm": "LightGBM"}
+
 MOST_TRIALS = 1_000_000
 MOST_SECONDS = 366 * 86_400
 
@@ -44,12 +46,17 @@ class Candidate:
             named = ", ".join(map(repr, odd))
             yield f"{where}: XGBoost takes no column names with [, ] or <; rename {named} in dbt and here."
         if not self.estimator.startswith("sklearn.") and features.of_kind("text"):
-            library = "XGBoost" if self.estimator.startswith("xgboost.") else "Spark ML"
+            library = READ_NO_TEXTS.get(self.library, "Spark ML")
             yield f"{where}: {library} does not read texts; use an estimator of scikit-learn, or leave the texts out."
         if "num_workers" in self.search:
             yield f"{where}.search has 'num_workers', which is the cluster's; fix it in .parameters, or leave it out."
         for parameter, domain in self.search.items():
             yield from domain.problems(f"{where}.search[{parameter!r}]")
+
+    @property
+    def library(self) -> str:
+        """The package of its estimator, such as xgboost."""
+        return self.estimator.partition(".")[0]
 
     @property
     def nested(self) -> list[tuple[str, Estimator]]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from tailrace.problems import Problem
 from tailrace.spec.columns import Features
 from tailrace.spec.constraints import constraint_problems
-from tailrace.spec.training import Candidate, Choice
+from tailrace.spec.in_force import objective_problems, set_by_tailrace, used_with, values_of
+from tailrace.spec.training import Candidate
 
 SETS: Mapping[str, tuple[object, str]] = {
     "eval_metric": (None, "search.metric says what trials are compared by"),
@@ -51,52 +51,17 @@ def parameter_problems(
     yield from set_elsewhere(candidate, problem, metric, known)
     if "XGBRF" in candidate.estimator:
         yield from set_by_tailrace(candidate, OF_A_FOREST, known)
-    yield from _used_with(candidate, problem)
+    defaults = {"booster": "gbtree", "objective": problem.xgboost_objectives[0]}
+    yield from used_with(candidate, "XGBoost", BY_KEYWORD, defaults)
     yield from _categories(candidate, features)
     yield from constraint_problems(candidate, features)
 
 
 def set_elsewhere(candidate: Candidate, problem: Problem, metric: str | None, known: set[str]) -> Iterator[str]:
     """A sentence for each parameter that other parts of the spec set; `metric` is the search's, in XGBoost's words."""
-    yield from set_by_tailrace(candidate, {**SETS, "eval_metric": (metric, SETS["eval_metric"][1])}, known)
-    yield from _objective(candidate, problem)
-
-
-def set_by_tailrace(candidate: Candidate, sets: Mapping[str, tuple[object, str]], known: set[str]) -> Iterator[str]:
-    """A sentence for each given parameter that Tailrace sets itself, unless it is given the same value."""
-    where, given = candidate.where, {*candidate.parameters, *candidate.search}
-    for parameter in sorted(set(sets) & (known | {"num_class"}) & given):
-        value, reason = sets[parameter]
-        if parameter in candidate.search or repr(candidate.parameters[parameter]) != repr(value):
-            part = "search" if parameter in candidate.search else "parameters"
-            instead = "" if value is None else f" to {value!r}"
-            yield f"{where}.{part}: Tailrace sets {parameter!r}{instead} ({reason}); leave it out."
-
-
-def _objective(candidate: Candidate, problem: Problem) -> Iterator[str]:
-    where = candidate.where
-    if "objective" in candidate.search:
-        yield f"{where}.search has 'objective'; name a candidate for each objective, so that the winner's is plain."
-    objective, allowed = (
-        candidate.parameters.get("objective", problem.xgboost_objectives[0]),
-        problem.xgboost_objectives,
-    )
-    if objective not in allowed:
-        yield (
-            f"{where}.parameters: objective is {objective!r}; for outcome.problem {problem!r} it is one of "
-            f"{', '.join(allowed)}, by default the first."
-        )
-
-
-def _used_with(candidate: Candidate, problem: Problem) -> Iterator[str]:
-    defaults = {"booster": "gbtree", "objective": problem.xgboost_objectives[0]}
-    for parameter, (name, value) in BY_KEYWORD.items():
-        part = next((each for each in ("parameters", "search") if parameter in getattr(candidate, each)), "")
-        if part and value not in values_of(candidate, name, defaults[name]):
-            yield (
-                f"{candidate.where}.{part}: XGBoost uses {parameter!r} with {name} {value!r}; write that too, or leave "
-                f"{parameter!r} out."
-            )
+    sets = {**SETS, "eval_metric": (metric, SETS["eval_metric"][1])}
+    yield from set_by_tailrace(candidate, sets, known | {"num_class"})
+    yield from objective_problems(candidate, problem, problem.xgboost_objectives)
 
 
 def _categories(candidate: Candidate, features: Features) -> Iterator[str]:
@@ -107,11 +72,3 @@ def _categories(candidate: Candidate, features: Features) -> Iterator[str]:
                 f"{candidate.where}: XGBoost reads no categories with {name} {value!r}, and features.columns has "
                 f"{', '.join(map(repr, categories))}; leave {name} out, or use an estimator of scikit-learn."
             )
-
-
-def values_of(candidate: Candidate, name: str, default: Any) -> tuple[Any, ...]:
-    """Every value that trials may use for a parameter, if it is fixed or one of some options."""
-    domain = candidate.search.get(name)
-    if isinstance(domain, Choice):
-        return domain.options
-    return (candidate.parameters.get(name, default),)

@@ -9,7 +9,7 @@ import pyarrow.types as kinds
 
 from tailrace import __version__
 from tailrace.errors import SignatureMismatch
-from tailrace.lineage.libraries import installed_version
+from tailrace.lineage.libraries import installed_versions
 from tailrace.tracking import mlflow_switches  # noqa: F401 - before MLflow is imported
 
 # isort: split
@@ -23,7 +23,7 @@ EXAMPLE_ROWS = 5
 
 def library_versions() -> dict[str, str]:
     """Version of Tailrace and of each library that a saved model may need, by name."""
-    return {"tailrace": __version__} | {name: installed_version(name) for name in LIBRARIES}
+    return {"tailrace": __version__} | installed_versions(*LIBRARIES)
 
 
 def write_pyfunc(source: Path, target: Path, *, loader_module: str, example: pa.Table, predictions: pa.Table) -> None:

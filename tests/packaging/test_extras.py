@@ -28,6 +28,7 @@ ROOMS_OF_EXTRAS = {
     "orchestration": {"airflow", "cosmos", "kubernetes"},
     "pages": {"airflow", "ui"},
     "engines/spark": {"spark", "kubernetes"},
+    "engines/lightgbm": {"lightgbm"},
     "spec": {"spark"},
     "warehouse/postgres.py": {"postgres"},
 }
@@ -98,6 +99,15 @@ def test_a_candidate_of_spark_without_pyspark(spec: Any, hide: Any) -> None:
     candidate = Candidate("trees", "pyspark.ml.classification.GBTClassifier", {})
     problems = problems_of(replace(spec, candidates=(candidate,)))
     assert any("needs pyspark, which is not installed" in problem for problem in problems), problems
+
+
+def test_a_candidate_of_lightgbm_without_lightgbm(spec: Any, hide: Any) -> None:
+    hide("lightgbm")
+    candidate = Candidate("trees", "lightgbm.LGBMClassifier", {})
+    assert problems_of(replace(spec, candidates=(candidate,))) == [
+        "churn: candidates['trees'].estimator 'lightgbm.LGBMClassifier' needs lightgbm, which is not installed; "
+        "install it with: pip install 'tailrace[lightgbm]'."
+    ]
 
 
 def test_a_failed_import_anywhere_names_its_extra(hide: Any) -> None:

@@ -107,7 +107,7 @@ def with_columns(spec: PipelineSpec, columns: dict[str, str]) -> PipelineSpec:
         (lambda s: with_candidate(s, parameters={"etaa": 1}), "XGBClassifier has no parameter 'etaa'"),
         (lambda s: with_candidate(s, estimator="xgboost.XGBClasifier"), "Did you mean 'XGBClassifier'?"),
         (lambda s: with_candidate(s, estimator="sklearn.linear.LogisticRegression"), "does not import"),
-        (lambda s: with_candidate(s, estimator="os.system"), "not of scikit-learn, XGBoost or Spark"),
+        (lambda s: with_candidate(s, estimator="os.system"), "not of scikit-learn, XGBoost, LightGBM or Spark"),
         (lambda s: with_candidate(s, estimator=f"{SPARK_ML}.GBTClasifier"), "Did you mean 'pyspark.ml.class"),
         (lambda s: with_candidate(s, estimator=f"{SPARK_ML}.LinearSVC"), "none of those that train on a cluster"),
         (lambda s: with_candidate(s, estimator="pyspark.ml.regression.LinearRegression"), "none of those that train"),

@@ -23,6 +23,10 @@ VARIANTS = {
     "dart": ("xgboost.XGB{}", {"booster": "dart", "rate_drop": 0.5, "skip_drop": 0.1, **FEW}, None),
     "linear": ("xgboost.XGB{}", {"booster": "gblinear", **FEW}, NUMBERS),
     "forest": ("xgboost.XGBRF{}", FEW, None),
+    "lightgbm": ("lightgbm.LGBM{}", {"subsample": 0.7, "subsample_freq": 1, **FEW}, None),
+    "lightgbm dart": ("lightgbm.LGBM{}", {"boosting_type": "dart", "drop_rate": 0.5, **FEW}, None),
+    "lightgbm goss": ("lightgbm.LGBM{}", {"data_sample_strategy": "goss", **FEW}, None),
+    "lightgbm linear": ("lightgbm.LGBM{}", {"linear_tree": True, **FEW}, None),
 }
 """Estimators, with their parameters and the features if those are not the spec's."""
 
