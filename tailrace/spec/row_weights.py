@@ -11,7 +11,7 @@ from tailrace.problems import Problem
 from tailrace.spec.nested import Estimator, made
 from tailrace.spec.training import Candidate
 
-OWN = ("class_weight", "scale_pos_weight")
+OWN = ("class_weight", "scale_pos_weight", "is_unbalance")
 """Parameters by which an estimator weighs classes itself."""
 
 

@@ -20,6 +20,8 @@ from tests.support import churn_rows
 
 LOGISTIC = Candidate("logistic", "sklearn.linear_model.LogisticRegression", {"C": 1e6, "tol": 1e-8, "max_iter": 1000})
 TREES = Candidate("trees", "xgboost.XGBClassifier", {"n_estimators": 5, "max_depth": 2})
+LEAVES = {"min_child_samples": 1, "min_data_in_bin": 1}  # LightGBM counts rows there, whatever they weigh
+LIGHT = Candidate("light", "lightgbm.LGBMClassifier", {"n_estimators": 5, "max_depth": 2, **LEAVES})
 BEST = Trial(number=0, candidate="logistic", parameters={}, value=0.0, state="complete", seconds=0.0)
 HEAVY = Binary(class_weight={True: 3.0, False: 1.0})
 
@@ -39,7 +41,7 @@ def predicted(spec, candidate, rows, labels):
     return predictions(model, rows_of()[0])
 
 
-@pytest.mark.parametrize("candidate", [LOGISTIC, TREES], ids=["scikit-learn", "xgboost"])
+@pytest.mark.parametrize("candidate", [LOGISTIC, TREES, LIGHT], ids=["scikit-learn", "xgboost", "lightgbm"])
 def test_a_class_of_weight_3_is_one_whose_rows_are_there_three_times(spec, candidate):
     plain = replace(spec, features=replace(spec.features, columns={"visits": "numeric"}))
     rows, labels = rows_of()
@@ -67,7 +69,7 @@ def test_a_calibration_undoes_the_shift_of_weights(spec):
     assert repaired == pytest.approx(rows[1].mean(), abs=0.03)
 
 
-@pytest.mark.parametrize("candidate", [LOGISTIC, TREES], ids=["scikit-learn", "xgboost"])
+@pytest.mark.parametrize("candidate", [LOGISTIC, TREES, LIGHT], ids=["scikit-learn", "xgboost", "lightgbm"])
 def test_trials_are_compared_with_the_weights_that_they_learned_with(spec, candidate):
     table, labels = churn_rows(400)
     data = trial_rows(spec, table, labels.to_numpy(zero_copy_only=False))
