@@ -1,7 +1,8 @@
 """How many of each pizza will the shop sell today?
 
 A row is an item of the menu on one day: a pizza in one size. The label is the number sold that day, often 0.
-Predictions are due at the first minute of the day in Rome. A day on which the shop stays closed has no rows.
+Predictions are due at the first minute of the day in Rome; each has an interval, which should contain eight of ten
+labels. A day on which the shop stays closed has no rows.
 """
 
 import datetime as dt
@@ -49,7 +50,7 @@ SPEC = PipelineSpec(
     outcome=Outcome(
         label="units",
         description="units of the item that were sold on the day",
-        problem=Regression(link="log"),
+        problem=Regression(link="log", intervals=(0.1, 0.9)),
     ),
     candidates=(
         Candidate("baseline", "sklearn.dummy.DummyRegressor", {"strategy": "mean"}),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from pipelines.sources.pizzaplace import ROME, Pizzaplace
@@ -53,7 +54,11 @@ def ordinary(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pa.Table]:
     }
     known = each(cutoff(NEXT, ROME), pa.timestamp("us", tz="UTC"))
     outcomes = {**key, "ds": each(NEXT), "known_at": known, "units": units}
-    predictions = {**key, "sold_from": due, "units_expected": amounts, "model_version": each("3")}
+    interval = {
+        "units_expected_low": pc.max_element_wise(pc.subtract(amounts, 1.0), 0.0),
+        "units_expected_high": pc.add(amounts, 1.5),
+    }
+    predictions = {**key, "sold_from": due, "units_expected": amounts, **interval, "model_version": each("3")}
     tables = {"features": features, "outcomes": outcomes, "predictions": predictions}
     return {suite: pa.table(columns) for suite, columns in tables.items()}
 
