@@ -25,9 +25,9 @@ def performance(rows: Sequence[Mapping[str, Any]], metric: str, promotions: Sequ
 
 
 def drift(rows: Sequence[Mapping[str, Any]], promotions: Sequence[Promotion]) -> Figure | None:
-    """How far scores, and the feature that moved most, are from training; None if this was never measured."""
+    """How far predictions, and the feature that moved most, are from training; None if this was never measured."""
     measured = [
-        _line(rows, "score_psi", "scores", color="--accent"),
+        _line(rows, "score_psi", "predictions", color="--accent"),
         _line(rows, "worst_feature_psi", "the feature that moved most", color="--second", detail="worst_feature"),
     ]
     drawn = [line for line in measured if line["x"]]
@@ -39,7 +39,7 @@ def drift(rows: Sequence[Mapping[str, Any]], promotions: Sequence[Promotion]) ->
 
 
 def histogram(scores: Histogram, day: dt.date, version: str) -> Figure:
-    """The day's scores compared with those on the training's holdout."""
+    """The day's predictions compared with those on the training's holdout."""
     middles = [(low + high) / 2 for low, high in zip(scores.edges[:-1], scores.edges[1:], strict=True)]
     bars: Figure = {
         "type": "bar",
@@ -48,7 +48,7 @@ def histogram(scores: Histogram, day: dt.date, version: str) -> Figure:
         "y": list(scores.shares),
         "width": scores.edges[1] - scores.edges[0],
         "marker": {"color": "--accent-soft", "line": {"color": "--accent", "width": 1}},
-        "hovertemplate": "scores about %{x:.2f}: %{y:.1%} of the rows<extra></extra>",
+        "hovertemplate": f"{'' if scores.names else 'about %{x:.2f}: '}%{{y:.1%}} of the rows<extra></extra>",
     }
     traces = [bars]
     if scores.training_edges:

@@ -188,13 +188,13 @@ def _checks(spec: PipelineSpec, metadata: Mapping[str, str]) -> tuple[Check, ...
     nulls, coverage, psi = (_measured(metadata, f"audit_{name}") for name in ("null_share", "coverage", "psi"))
     if nulls is not None:
         limit = f"at most {audit.max_null_share:.1%}"
-        checks.append(Check("Rows without a score", f"{nulls:.1%}", limit, nulls <= audit.max_null_share))
+        checks.append(Check("Rows without a prediction", f"{nulls:.1%}", limit, nulls <= audit.max_null_share))
     if coverage is not None:
         limit = f"at least {audit.min_coverage:.1%}"
         checks.append(Check("Rows predicted", f"{coverage:.1%}", limit, audit.min_coverage <= coverage <= 1))
     if psi is not None and audit.max_psi is not None:
         limit = f"at most {audit.max_psi:g}"
-        checks.append(Check("Scores moved since training (PSI)", f"{psi:.2f}", limit, psi <= audit.max_psi))
+        checks.append(Check("Predictions moved since training (PSI)", f"{psi:.2f}", limit, psi <= audit.max_psi))
     warnings = metadata.get("audit_warnings")
     if warnings is not None:
         checks.append(Check("Expectations with warnings", warnings or "0", "0 is best", warnings in ("", "0")))

@@ -17,7 +17,6 @@ from tailrace.pages.activity import Attempt, OpenApproval
 from tailrace.pages.labels import State
 from tailrace.pages.overview import first_sentence, next_words
 from tailrace.pages.sources import Sources, number
-from tailrace.problems.metrics import METRICS
 from tailrace.spec import PipelineSpec, zone
 
 CALENDAR_DAYS = 400
@@ -109,7 +108,13 @@ def gather(sources: Sources, spec: PipelineSpec, until: dt.date | None = None) -
         performance=sources.performance(spec.name),
         decisions=decisions,
         versions=tuple(
-            _version(version, tracked.run(version.training_run), decisions, champions[0] if champions else None)
+            _version(
+                spec,
+                version,
+                tracked.run(version.training_run),
+                decisions=decisions,
+                champion=champions[0] if champions else None,
+            )
             for version in tracked.versions
         ),
         tracker_problem=tracked.problem,
@@ -158,8 +163,20 @@ def _months(days: Sequence[CalendarDay]) -> list[Month]:
     return months
 
 
+def _on_the_holdout(spec: PipelineSpec, run: RunRecord) -> dict[str, float]:
+    """The metrics in the order in which the reports show them; last, those that the spec's kind no longer measures."""
+    known = {name.removeprefix(HOLDOUT): number(run.metrics[name]) for name in run.metrics if name.startswith(HOLDOUT)}
+    first = [metric.name for metric in spec.problem.measured if metric.name in known]
+    return {name: value for name in dict.fromkeys([*first, *known]) if (value := known[name]) is not None}
+
+
 def _version(
-    version: ModelVersion, run: RunRecord | None, decisions: Sequence[Promotion], champion: Promotion | None
+    spec: PipelineSpec,
+    version: ModelVersion,
+    run: RunRecord | None,
+    *,
+    decisions: Sequence[Promotion],
+    champion: Promotion | None,
 ) -> Version:
     tags: Mapping[str, str] = run.tags if run else {}
     model = identity.of_version(version)
@@ -170,11 +187,7 @@ def _version(
         champion=champion is not None and not champion.model.differs(model),
         trained_as_of=tags.get(run_tags.DAY, ""),
         candidate=run.params.get("candidate", "") if run else "",
-        metrics={
-            name: value
-            for name in METRICS
-            if (value := number(run.metrics.get(f"{HOLDOUT}{name}") if run else None)) is not None
-        },
+        metrics=_on_the_holdout(spec, run) if run else {},
         inputs=pins.from_tags(tags),
         gate=tags.get(run_tags.GATE, ""),
         decided=own[0] if own else None,

@@ -485,7 +485,7 @@ class TestDay:
         assert figure["layout"]["annotations"][0]["text"] == "v1"
         drawn = charts.drift(rows, ())
         assert drawn is not None
-        assert [trace["name"] for trace in drawn["data"]] == ["scores", "the feature that moved most", "alarm"]
+        assert [trace["name"] for trace in drawn["data"]] == ["predictions", "the feature that moved most", "alarm"]
 
 
 class TestReads:

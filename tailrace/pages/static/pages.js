@@ -33,7 +33,8 @@ function draw(element) {
       paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: "rgba(0,0,0,0)",
       margin: { l: 8, r: 8, t: 36, b: 8 },
-      legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" },
+      // above the marks of new champions, where a chart has them
+      legend: { orientation: "h", x: 0, y: layout.annotations?.length ? 1.1 : 1.02, yanchor: "bottom" },
       showlegend: data.length > 1,
       hovermode: "closest",
       xaxis: { ...axis, ...layout.xaxis },
