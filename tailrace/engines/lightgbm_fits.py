@@ -178,7 +178,8 @@ def _settings(
 
 def _constraints(spec: PipelineSpec, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Constraints by the places of the features, as LightGBM takes them."""
-    names, found = list(spec.features.columns), {}
+    names = list(spec.features.columns)
+    found: dict[str, Any] = {}
     if MONOTONE in settings:
         found[MONOTONE] = [int(settings[MONOTONE].get(name, 0)) for name in names]
     if INTERACTION in settings:

@@ -14,6 +14,7 @@ from tailrace.errors import did_you_mean
 from tailrace.problems import Problem
 from tailrace.spec import lightgbm_parameters, xgboost_parameters
 from tailrace.spec.columns import Features
+from tailrace.spec.in_force import set_by_tailrace
 from tailrace.spec.nested import Estimator, made, replaced
 from tailrace.spec.row_weights import weight_problems
 from tailrace.spec.training import Candidate, SearchBudget
@@ -158,7 +159,7 @@ def _cluster_estimator(where: str, candidate: Candidate, problem: Problem, metri
     known = {name for name in dir(estimator) if isinstance(getattr(estimator, name), Param)}
     known = {name for name in known if not OWN_PARAMETERS.fullmatch(name)}
     yield from _unknown_parameters(where, candidate, known)
-    yield from xgboost_parameters.set_by_tailrace(candidate, SPARK_SETS, known)
+    yield from set_by_tailrace(candidate, SPARK_SETS, known)
     if candidate.estimator.startswith("xgboost."):
         yield from xgboost_parameters.set_elsewhere(candidate, problem, metric, known)
 

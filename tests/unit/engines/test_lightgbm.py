@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 
 import lightgbm
 import numpy as np
 import optuna
+import pyarrow as pa
 import pytest
 from lightgbm.basic import _ConfigAliases
 
@@ -16,8 +18,11 @@ from tailrace.engines.estimators import fit, fit_watched
 from tailrace.engines.fitting import TrialRows
 from tailrace.engines.lightgbm_fits import RISING, metric_of, not_in_force
 from tailrace.engines.lightgbm_models import PARAMETERS
-from tailrace.spec import Choice, problems_of
+from tailrace.engines.local import LocalEngine
+from tailrace.problems.regression import Regression
+from tailrace.spec import LABEL, Candidate, Choice, IntRange, problems_of
 from tailrace.spec.lightgbm_parameters import BY_KEYWORD, FREE, OBJECTIVES, SETS
+from tailrace.training.training_set import ArrowRows
 from tests.boosted import KINDS, NUMBERS, asking, fitted, rows_of
 
 CLASSIFIER, REGRESSOR = "lightgbm.LGBMClassifier", "lightgbm.LGBMRegressor"
@@ -221,3 +226,34 @@ def test_every_metric_of_a_search_has_one_of_lightgbm_that_is_better_in_a_known_
         told = [lambda env, found=found: found.extend(env.evaluation_result_list)]
         lightgbm.train(settings, data, 1, valid_sets=[data], valid_names=["it"], callbacks=told)
         assert [each[3] for each in found] == [name in RISING], name
+
+
+def test_trials_beside_each_other_end_as_one_after_the_other_and_the_best_is_fitted_on_all_cores(spec, rows):
+    """LightGBM keeps the number of threads for the whole process."""
+    candidates = (
+        Candidate("light", CLASSIFIER, {"n_estimators": 30}, {"num_leaves": IntRange(3, 31)}),
+        Candidate("trees", "xgboost.XGBClassifier", {"n_estimators": 15}, {"max_depth": IntRange(2, 5)}),
+    )
+    asked = replace(asking(spec, KINDS["binary"], CLASSIFIER), candidates=candidates)
+    held = ArrowRows(rows[0].append_column(LABEL, rows[1]), tuple(spec.features.columns))
+    one, two = (
+        LocalEngine(cores).train(asked, held, seed=1, trials=6, on_trial=lambda trial: None) for cores in (1, 2)
+    )
+    assert [trial.value for trial in one.trials] == [trial.value for trial in two.trials]
+    assert {trial.state for trial in one.trials} <= {"complete", "pruned"}
+    assert one.model.digest() == two.model.digest()
+
+
+def test_its_intervals_and_its_calibration_are_stored_with_it(spec, tmp_path):
+    from tailrace.engines import models
+
+    asked = asking(spec, Regression(intervals=(0.1, 0.9)), REGRESSOR, {"n_estimators": 5})
+    rows, labels = rows_of(asked.problem)
+    held = ArrowRows(rows.append_column(LABEL, pa.array(labels)), tuple(spec.features.columns))
+    model = LocalEngine(1).train(asked, held, seed=1, trials=1, on_trial=lambda trial: None).model
+    model.save(tmp_path)
+    loaded = models.load(tmp_path)
+    assert loaded.digest() == model.digest()
+    predicted = loaded.predict(rows.to_batches()[0])
+    assert predicted.equals(model.predict(rows.to_batches()[0]))
+    assert predicted.schema.names == ["score", "low", "high"]
