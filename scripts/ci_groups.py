@@ -75,9 +75,15 @@ def touched(changed: Iterable[str]) -> tuple[Group, ...]:
 
 
 def chosen(changed: Iterable[str], day: int) -> Mapping[Group, str]:
-    """The groups to run, each with its reason: first those that a change touches, then the one of the day."""
-    reasons = dict.fromkeys(touched(changed), "a change touches it")
-    reasons.setdefault(GROUPS[day % len(GROUPS)], "its turn in the rotation")
+    """The groups to run, each with its reason: first those that a change touches, then the one of the day.
+
+    Of those that a change touches, the one of the day comes first: otherwise, where changes touch everything day after
+    day, the last one would always be left out for want of time.
+    """
+    turn, found = day % len(GROUPS), touched(changed)
+    in_turn = [group for group in (*GROUPS[turn:], *GROUPS[:turn]) if group in found]
+    reasons = dict.fromkeys(in_turn, "a change touches it")
+    reasons.setdefault(GROUPS[turn], "its turn in the rotation")
     return reasons
 
 
