@@ -275,6 +275,8 @@ def _made_up(spec: PipelineSpec, count: int) -> Sample:
             [None if gone else value for value, gone in zip(values, missing, strict=True)],
             pa.float64() if kind == "numeric" else pa.string(),
         )
+    if spec.features.weight is not None:
+        columns[spec.features.weight] = pa.array(1.0 + np.arange(count) % 3)
     return pa.table(columns), labels
 
 

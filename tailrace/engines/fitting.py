@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from tailrace.engines.encoding import to_numpy
 from tailrace.spec import PipelineSpec
 
 REPORT_EVERY = 10
@@ -22,7 +23,8 @@ Report = Callable[[int, float], None]
 
 def row_weights(spec: PipelineSpec, rows: pa.Table, labels: np.ndarray) -> np.ndarray | None:
     """How much each of these rows counts while models learn and trials are compared; None if all count the same."""
-    return spec.problem.row_weights(labels)
+    name = spec.features.weight
+    return spec.problem.row_weights(labels, to_numpy(rows[name].cast(pa.float64())) if name else None)
 
 
 @dataclass(frozen=True)

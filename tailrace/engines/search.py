@@ -73,9 +73,14 @@ def trial_rows(spec: PipelineSpec, rows: pa.Table, labels: np.ndarray) -> TrialR
     boundary = int(rows.num_rows * (1 - WATCH_SHARE))
     one_batch = rows.combine_chunks()  # the size of a batch shows in the last digits of what is predicted for it
     parts = TrialRows(one_batch.slice(0, boundary), labels[:boundary], one_batch.slice(boundary), labels[boundary:])
-    for name, part in (("learning", parts.labels), ("comparison", parts.watch_labels)):
-        if why := spec.problem.unlearnable(np.unique(part).tolist()):
-            raise refusals.unlearnable(spec, len(part), name, why)
+    for name, part, its_labels in (
+        ("learning", parts.rows, parts.labels),
+        ("comparison", parts.watch, parts.watch_labels),
+    ):
+        weights = row_weights(spec, part, its_labels)
+        counting = its_labels if weights is None else its_labels[weights > 0]
+        if why := spec.problem.unlearnable(np.unique(counting).tolist()):
+            raise refusals.unlearnable(spec, len(counting), name, why)
     if why := spec.problem.too_few(len(parts.watch_labels)):
         raise refusals.too_few(spec, len(parts.watch_labels), why)
     return parts

@@ -52,6 +52,7 @@ def columns_of(spec: PipelineSpec | None, part: str) -> KnownColumns:
     shared: dict[str, ColumnKind] = {"ds": "day", **dict.fromkeys(spec.features.key, "unknown")}
     if part == "features":
         kinds = {name: _KINDS[kind] for name, kind in spec.features.columns.items()}
+        kinds |= {spec.features.weight: "number"} if spec.features.weight else {}
         return KnownColumns({**shared, spec.features.event_time: "time", spec.features.known_at: "time", **kinds})
     if part == "outcomes":
         return KnownColumns({**shared, spec.outcome.known_at: "time", spec.outcome.label: spec.problem.label_kind})

@@ -195,9 +195,9 @@ class Problem(ABC):
         return self
 
     @property
-    def one_machine_for(self) -> str:
-        """The field of the problem that only models of one machine can do; empty if there is none."""
-        return ""
+    def one_machine_for(self) -> tuple[str, ...]:
+        """The fields of the problem that no candidate of a cluster can do."""
+        return ()
 
     def too_few(self, rows: int) -> str:
         """Why an adjustment cannot learn from so few rows, as the rest of a sentence; empty if it can."""

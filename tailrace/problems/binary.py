@@ -91,8 +91,8 @@ class Binary(Problem):
         return replace(self, calibration=None)
 
     @property
-    def one_machine_for(self) -> str:
-        return "calibration" if self.calibration else "class_weight" if self.class_weight else ""
+    def one_machine_for(self) -> tuple[str, ...]:
+        return tuple(name for name in ("class_weight", "calibration") if getattr(self, name) is not None)
 
     def adjustment(self, labels: np.ndarray, predictions: np.ndarray) -> Adjustment:
         return calibrations.CALIBRATIONS[self.calibration or "sigmoid"].learned(labels, predictions)

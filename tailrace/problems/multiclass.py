@@ -97,8 +97,8 @@ class Multiclass(Problem):
         return class_weights.row_weights(self.class_weight, self.classes, labels, weights)
 
     @property
-    def one_machine_for(self) -> str:
-        return "class_weight" if self.class_weight else ""
+    def one_machine_for(self) -> tuple[str, ...]:
+        return () if self.class_weight is None else ("class_weight",)
 
     @property
     def cautions(self) -> tuple[str, ...]:

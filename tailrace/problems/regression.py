@@ -196,8 +196,8 @@ class Regression(Problem):
         return replace(self, intervals=None)
 
     @property
-    def one_machine_for(self) -> str:
-        return "intervals" if self.intervals else ""
+    def one_machine_for(self) -> tuple[str, ...]:
+        return ("intervals",) if self.intervals else ()
 
     def too_few(self, rows: int) -> str:
         needed = intervals.rows_needed(self.intervals) if self.intervals else 0

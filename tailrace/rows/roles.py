@@ -49,6 +49,7 @@ def check_joinable(spec: PipelineSpec, features: pa.Table, outcomes: pa.Table) -
         *_moments(spec, spec.features_table, rows=features, role="known_at", name=spec.features.known_at, nulls=True),
         *_moments(spec, spec.outcomes_table, rows=labelled.select([*key, known_at]), role="known_at", name=known_at),
         *_numbers(spec, spec.features_table, features),
+        *_weights(spec, spec.features_table, features),
     ]
     _raise(f"{spec.name}: rows of the lake cannot be used for training.", problems)
 
@@ -145,6 +146,7 @@ def _of_features(spec: PipelineSpec, where: str, rows: pa.Table) -> Iterator[Tai
         **dict.fromkeys(features.key, "a key"),
         features.event_time: "the event time",
         features.known_at: "known_at",
+        **({features.weight: "the weight"} if features.weight else {}),
         **{name: f"a {kind} feature" for name, kind in features.columns.items()},
     }
     if absent := list(_absent(where, rows, roles)):
@@ -160,6 +162,7 @@ def _of_features(spec: PipelineSpec, where: str, rows: pa.Table) -> Iterator[Tai
         if not fits(type_, kind):
             yield ContractBroken(f"{where}: feature {name!r} is {type_}, the spec says {kind}. Cast it in dbt.")
     yield from _numbers(spec, where, rows)
+    yield from _weights(spec, where, rows)
 
 
 def _of_outcomes(spec: PipelineSpec, where: str, rows: pa.Table) -> Iterator[TailraceError]:
@@ -269,6 +272,25 @@ def _numbers(spec: PipelineSpec, where: str, rows: pa.Table) -> Iterator[Contrac
             f"{where}: feature {name!r} is {column.filter(too_large)[0].as_py()} in "
             f"{_rows(too_large)}{_example(rows, too_large, spec.features.key)}; {_limit(column.type)}. Correct it in "
             "dbt, or make it null if the value is unknown."
+        )
+
+
+def _weights(spec: PipelineSpec, where: str, rows: pa.Table) -> Iterator[ContractBroken]:
+    name = spec.features.weight
+    if name is None:
+        return
+    column = rows[name]
+    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_decimal(column.type)):
+        yield ContractBroken(f"{where}: weight {name!r} is {column.type}; a weight is a number. Cast it in dbt.")
+        return
+    numbers = column.cast(pa.float64(), safe=False)
+    right = pc.and_(pc.greater_equal(numbers, pa.scalar(0.0)), pc.less_equal(numbers, pa.scalar(LARGEST)))
+    wrong = pc.invert(pc.fill_null(right, False))
+    if pc.any(wrong).as_py():
+        yield ContractBroken(
+            f"{where}: weight {name!r} is {column.filter(wrong)[0].as_py()} in {_rows(wrong)}"
+            f"{_example(rows, wrong, spec.features.key)}; a weight is a finite number of 0 or more, for every row. "
+            "Correct it in dbt."
         )
 
 

@@ -25,12 +25,21 @@ class Features:
     """The columns of `<pipeline>_features`, known when the prediction is due.
 
     `key` names one row over all days; `columns` maps each model input to its kind: numeric, categorical or text.
+    `weight` is a column that says how much a row counts while models learn and trials are compared: a number of 0 or
+    more. It is no model input unless `columns` has it too. The holdout and published days count every row once.
     """
 
     key: tuple[str, ...]
     event_time: str
     columns: Mapping[str, str]
     known_at: str = "known_at"
+    weight: str | None = field(default=None, metadata=LATER)
+
+    @property
+    def learned_from(self) -> tuple[str, ...]:
+        """The columns that a training reads of each row, besides those that identify it."""
+        extra = () if self.weight is None or self.weight in self.columns else (self.weight,)
+        return (*self.columns, *extra)
 
     def of_kind(self, kind: str) -> tuple[str, ...]:
         return tuple(name for name, its_kind in self.columns.items() if its_kind == kind)
@@ -52,6 +61,10 @@ class Features:
             same = others[column.lower()]
             which = "" if column in same else f" (databases take it for {same[0]!r})"
             yield f"features.columns[{column!r}] is a key, a time or the label{which}; a model must not learn from it."
+        if self.weight is not None and self.weight.lower() in others:
+            yield f"features.weight is {self.weight!r}, which is a key, a time or the label; name another column."
+        if self.columns.get(self.weight or "", "numeric") != "numeric":
+            yield f"features.weight is {self.weight!r}, which features.columns says is no number; a weight is numeric."
         for column in sorted({name for name in self.key if self.key.count(name) > 1}):
             yield f"features.key names {column!r} {self.key.count(column)} times; once is enough."
 

@@ -16,6 +16,7 @@ from tailrace.spec import lightgbm_parameters, xgboost_parameters
 from tailrace.spec.columns import Features
 from tailrace.spec.in_force import set_by_tailrace
 from tailrace.spec.nested import Estimator, made, replaced
+from tailrace.spec.one_machine import cluster_problems
 from tailrace.spec.row_weights import weight_problems
 from tailrace.spec.training import Candidate, SearchBudget
 
@@ -47,6 +48,9 @@ def estimator_problems(
             yield f"{where}.estimator {candidate.estimator!r} is not of scikit-learn, XGBoost, LightGBM or Spark."
             continue
         if candidate.estimator.startswith(CLUSTER_PACKAGES):
+            if faults := list(cluster_problems(candidate, problem, features)):
+                yield from faults
+                continue
             yield from _cluster_estimator(where, candidate, problem, metric)
             continue
         if sentence := extras.absent(f"{where}.estimator {candidate.estimator!r}", candidate.library):
@@ -72,7 +76,7 @@ def estimator_problems(
             known |= lightgbm_parameters.known_names()
             yield from lightgbm_parameters.parameter_problems(candidate, features, problem)
         yield from _unknown_parameters(where, candidate, known)
-        yield from weight_problems(candidate, problem)
+        yield from weight_problems(candidate, problem, features)
 
 
 def _imported(where: str, path: str) -> tuple[Any, str]:
@@ -131,13 +135,6 @@ def _type_of(candidate: Candidate) -> str | None:
 
 def _cluster_estimator(where: str, candidate: Candidate, problem: Problem, metric: str | None) -> Iterator[str]:
     """The class is looked at, never made: making one takes a JVM."""
-    if field := problem.one_machine_for:
-        yield (
-            f"{where}.estimator {candidate.estimator!r} trains on a cluster's executors together, and "
-            f"outcome.problem.{field} needs a model that trains on one machine; use an estimator of "
-            "scikit-learn or xgboost.XGBClassifier or XGBRegressor, or leave it out."
-        )
-        return
     known_estimators = problem.spark_estimators
     if candidate.estimator not in known_estimators:
         if lacking := problem.spark_lacks.get(candidate.estimator):

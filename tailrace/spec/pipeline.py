@@ -153,6 +153,7 @@ def _columns(spec: PipelineSpec) -> Iterator[str]:
                 said.add((other, where))
                 yield _shared(where, name, other, table)
     inputs = [(f"features.columns[{name!r}]", name) for name in features.columns]
+    inputs += [("features.weight", features.weight)] if features.weight is not None else []
     for where, name in dict.fromkeys([*inputs, *(column for columns in tables.values() for column in columns)]):
         if not name or not name.isprintable():
             yield f"{where} is {name!r}; a column needs a name without line breaks or other control characters."

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tailrace.problems import Problem
+from tailrace.spec.columns import Features
 from tailrace.spec.nested import Estimator, made
 from tailrace.spec.training import Candidate
 
@@ -15,10 +16,19 @@ OWN = ("class_weight", "scale_pos_weight", "is_unbalance")
 """Parameters by which an estimator weighs classes itself."""
 
 
-def weight_problems(candidate: Candidate, problem: Problem) -> Iterator[str]:
+def weight_problems(candidate: Candidate, problem: Problem, features: Features) -> Iterator[str]:
     """A sentence if an estimator would learn without the weights, and for each parameter that weighs classes again."""
-    if not problem.weighs_classes:
-        return
+    if problem.weighs_classes:
+        yield from _weighed_twice(candidate)
+    asked = "features.weight" if features.weight else "outcome.problem.class_weight" if problem.weighs_classes else ""
+    if asked and candidate.estimator.startswith("sklearn.") and (without := _without_weights(_instance(candidate))):
+        yield (
+            f"{candidate.where}.estimator: {without} learns without weights of rows (its fit has no sample_weight), so "
+            f"{asked} would not be in force; use another estimator, or leave the weights out."
+        )
+
+
+def _weighed_twice(candidate: Candidate) -> Iterator[str]:
     for part in ("parameters", "search"):
         for name, value in getattr(candidate, part).items():
             if name.rpartition("__")[2] in OWN and value is not None:
@@ -26,11 +36,6 @@ def weight_problems(candidate: Candidate, problem: Problem) -> Iterator[str]:
                     f"{candidate.where}.{part} has {name!r}, and outcome.problem.class_weight weighs the classes "
                     "already; keep one of the two."
                 )
-    if candidate.estimator.startswith("sklearn.") and (without := _without_weights(_instance(candidate))):
-        yield (
-            f"{candidate.where}.estimator: {without} learns without weights of rows (its fit has no sample_weight), so "
-            "outcome.problem.class_weight would not be in force; use another estimator, or leave the weights out."
-        )
 
 
 def _instance(candidate: Candidate) -> Any:

@@ -235,7 +235,7 @@ def _register(
             run_tags.HOLDOUT_SCORES: _distribution(work.spec, scores).to_json(),
         },
     )
-    example = example_of(data)
+    example = example_of(data).select(list(model.features))
     with tempfile.TemporaryDirectory(prefix="tailrace-train-") as scratch:
         saved, search = Path(scratch, "model"), Path(scratch, "search")
         saved.mkdir()

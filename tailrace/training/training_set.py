@@ -24,7 +24,7 @@ _ROW = "number of the row"
 
 @dataclass(frozen=True)
 class ArrowRows:
-    """Labelled rows in this process's memory: the feature columns, and the labels as `LABEL`."""
+    """Labelled rows in this process's memory: the columns to learn from, and the labels as `LABEL`."""
 
     contents: pa.Table
     columns: tuple[str, ...]
@@ -102,7 +102,7 @@ def pin_inputs(lake: LakeReader, spec: PipelineSpec, day: dt.date) -> dict[str, 
 def load(lake: LakeReader, engine: Engine, spec: PipelineSpec, day: dt.date, *, pins: Mapping[str, Pin]) -> TrainingSet:
     """The training set as of `day` from pinned inputs. Raises LookAhead, KeysRepeated, TrainingFailed, PinLost."""
     key, features, outcome = spec.features.key, spec.features, spec.outcome
-    feature_columns = [*key, "ds", features.event_time, features.known_at, *features.columns]
+    feature_columns = [*key, "ds", features.event_time, features.known_at, *features.learned_from]
     scans = (
         lake.scan(pins["features"], feature_columns),
         lake.scan(pins["outcomes"], [*key, outcome.known_at, outcome.label]),
@@ -136,7 +136,7 @@ def join(spec: PipelineSpec, features: Scan, outcomes: Scan, *, known_by: dt.dat
     joined = joined.sort_by([(name, "ascending") for name in (event_time, *key)])
     in_holdout = pc.greater_equal(joined["ds"], pa.scalar(holdout_from))
     return Joined(
-        ArrowRows(joined.filter(pc.invert(in_holdout)), tuple(spec.features.columns)),
+        ArrowRows(joined.filter(pc.invert(in_holdout)), spec.features.learned_from),
         joined.filter(in_holdout),
         {"features": rows_digest(rows), "outcomes": rows_digest(known)},
     )

@@ -18,7 +18,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.functions import arrow_udf
 from pyspark.sql.pandas.types import from_arrow_type, to_arrow_type
-from pyspark.sql.types import BooleanType, DecimalType, DoubleType, FloatType, LongType
+from pyspark.sql.types import BooleanType, DecimalType, DoubleType, FloatType, LongType, NumericType
 
 from tailrace.contracts import Joined, Scan
 from tailrace.engines.spark import tables
@@ -63,7 +63,7 @@ def _join(
     in_holdout = F.col("ds") >= F.lit(holdout_from)
     order = (spec.features.event_time, *key)
     return Joined(
-        _frame_rows(joined.where(~in_holdout), tuple(spec.features.columns), order),
+        _frame_rows(joined.where(~in_holdout), spec.features.learned_from, order),
         joined.where(in_holdout).orderBy(*ascending(order)).toArrow(),
         {"features": rows_digest(rows), "outcomes": rows_digest(known)},
     )
@@ -73,7 +73,8 @@ def refuse_broken_contracts(spec: PipelineSpec, rows: DataFrame, known: DataFram
     """Raises ContractBroken: the bad rows go through the check of the join on one machine, for the same message."""
     rows_without_key = functools.reduce(operator.or_, [_missing(rows, name) for name in spec.features.key])
     too_large = [_too_large(rows, name) for name in spec.features.of_kind("numeric")]
-    wrong = functools.reduce(operator.or_, too_large, rows_without_key)
+    weights = [_no_weight(rows, spec.features.weight)] if spec.features.weight else []
+    wrong = functools.reduce(operator.or_, [*too_large, *weights], rows_without_key)
     wrong_outcomes = functools.reduce(operator.or_, [_missing(known, name) for name in spec.features.key])
     wrong_outcomes |= column(spec.outcome.known_at).isNull() & column(spec.outcome.label).isNotNull()
     wrong_outcomes |= _wrong_label(spec, known)
@@ -121,6 +122,12 @@ def _too_large(rows: DataFrame, name: str) -> Column:
     if isinstance(kind, FloatType | DoubleType):
         return ~F.isnan(column(name)) & ~column(name).cast("double").between(-roles.LARGEST, roles.LARGEST)
     return F.lit(False)
+
+
+def _no_weight(rows: DataFrame, name: str) -> Column:
+    if not isinstance(rows.schema[name].dataType, NumericType):
+        return F.lit(True)
+    return _missing(rows, name) | ~column(name).cast("double").between(0.0, roles.LARGEST)
 
 
 def _some(spec: PipelineSpec, rows: DataFrame, wrong: Column) -> pa.Table:

@@ -122,7 +122,7 @@ def test_intervals_suit_one_machine_only(numbers):
     assert problems_of(numbers) == []
     cluster = Candidate("cluster", "pyspark.ml.regression.LinearRegression")
     (found,) = problems_of(replace(numbers, candidates=(*NUMBERS, cluster)))
-    assert "outcome.problem.intervals needs a model that trains on one machine" in found
+    assert "trains on a cluster's executors together, which is not possible with outcome.problem.intervals" in found
 
 
 def test_trials_are_not_compared_by_intervals(numbers):

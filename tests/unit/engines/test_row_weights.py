@@ -9,13 +9,16 @@ import pyarrow as pa
 import pytest
 
 from tailrace.contracts import Trial
+from tailrace.engines import dry_run
 from tailrace.engines.estimators import fit
 from tailrace.engines.search import Job, refit, run_job, trial_rows
 from tailrace.engines.signatures import predictions
+from tailrace.errors import TrainingFailed
 from tailrace.problems.binary import Binary
 from tailrace.problems.multiclass import Multiclass
 from tailrace.spec import Candidate, Choice, problems_of
 from tailrace.spec.nested import Estimator
+from tailrace.spec.pipeline import content_of
 from tests.support import churn_rows
 
 LOGISTIC = Candidate("logistic", "sklearn.linear_model.LogisticRegression", {"C": 1e6, "tol": 1e-8, "max_iter": 1000})
@@ -110,7 +113,10 @@ def test_trials_are_compared_with_the_weights_that_they_learned_with(spec, candi
             Candidate("it", "xgboost.XGBClassifier", {}, {"scale_pos_weight": Choice((1.0, 2.0))}),
             "search has 'scale_pos_weight', and outcome.problem.class_weight weighs",
         ),
-        (Candidate("it", "pyspark.ml.classification.GBTClassifier"), "class_weight needs a model that trains on one"),
+        (
+            Candidate("it", "pyspark.ml.classification.GBTClassifier"),
+            "not possible with outcome.problem.class_weight; use",
+        ),
     ],
 )
 def test_a_candidate_that_would_not_learn_with_the_weights_is_named(spec, candidate, sentence):
@@ -135,3 +141,57 @@ def test_weights_suit_these(spec):
 def test_weights_by_class_name(spec):
     classes = Multiclass(classes=("a", "b"), class_weight={"b": 4.0, "a": 1.0})
     assert classes.row_weights(np.array([0, 1, 1], dtype=np.int32)).tolist() == [1.0, 4.0, 4.0]
+
+
+def weighing(spec):
+    return replace(spec, features=replace(spec.features, weight="importance"))
+
+
+@pytest.mark.parametrize("candidate", [LOGISTIC, TREES], ids=["scikit-learn", "xgboost"])
+def test_a_row_of_weight_2_is_one_that_is_there_twice(spec, candidate):
+    plain = replace(spec, features=replace(spec.features, columns={"visits": "numeric"}))
+    rows, labels = rows_of()
+    times = np.arange(len(labels)) % 3
+    weighted = rows.append_column("importance", pa.array(times))
+    repeated = np.repeat(np.arange(len(labels)), times)
+    # a row of weight 0 is one that is not there: scikit-learn's scaler has seen it
+    assert predicted(weighing(plain), candidate, weighted, labels) == pytest.approx(
+        predicted(plain, candidate, rows.take(pa.array(repeated)), labels[repeated]), abs=1e-4
+    )
+
+
+def test_weights_of_a_column_are_checked_with_the_spec(spec):
+    assert problems_of(replace(weighing(spec), candidates=(LOGISTIC, TREES))) == []
+    features = spec.features
+    for changed, sentence in (
+        (replace(features, weight="customer"), "features.weight is 'customer', which is a key, a time or the label"),
+        (replace(features, weight="plan"), "features.weight is 'plan', which features.columns says is no number"),
+        (replace(features, weight=""), "features.weight is ''; a column needs a name"),
+    ):
+        (found,) = problems_of(replace(spec, features=changed, candidates=(LOGISTIC,)))
+        assert sentence in found
+    neighbours, cluster = (
+        Candidate("it", path)
+        for path in ("sklearn.neighbors.KNeighborsClassifier", "pyspark.ml.classification.GBTClassifier")
+    )
+    (found,) = problems_of(replace(weighing(spec), candidates=(neighbours,)))
+    assert "so features.weight would not be in force" in found
+    (found,) = problems_of(replace(weighing(spec), candidates=(cluster,)))
+    assert "not possible with features.weight; use" in found
+
+
+def test_a_spec_without_a_weight_keeps_its_digest(spec):
+    assert "weight" not in content_of(spec.features)
+    assert weighing(spec).digest() != spec.digest()
+
+
+def test_rows_without_weight_teach_nothing(spec):
+    rows, labels = churn_rows(100)
+    labels = labels.to_numpy(zero_copy_only=False)
+    weighted = rows.append_column("importance", pa.array(np.where(labels, 0.0, 1.0)))
+    with pytest.raises(TrainingFailed, match="learning rows have only one class"):
+        trial_rows(weighing(spec), weighted, labels)
+
+
+def test_the_dry_run_has_weights(spec):
+    assert dry_run.problems(replace(weighing(spec), candidates=(LOGISTIC, TREES))) == []
