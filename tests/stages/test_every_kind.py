@@ -139,6 +139,27 @@ def test_a_night_from_the_warehouse_to_the_measured_predictions(loop):
     assert reproduce.run(services, spec, training_run.training_run).same
 
 
+def test_rows_count_by_their_weight_while_a_model_learns(tmp_path, spec):
+    """And the weight is no input of the model: neither its signature nor its scoring has it."""
+    plain = loop_of(memory, tmp_path / "plain", spec, AMOUNTS)
+    columns = {name: kind for name, kind in spec.features.columns.items() if name != "visits"}
+    weighing = replace(plain.spec, features=replace(plain.spec.features, columns=columns, weight="visits"))
+    without = replace(weighing, features=replace(weighing.features, weight=None))
+    models = []
+    for place, each in enumerate((weighing, without)):
+        loop = Loop(installation(memory, tmp_path / str(place), each), each)
+        loop.services.rebuild(**plain.services.tables)
+        loop.take()
+        loop.train(TRAINED)
+        loop.predict(NEXT, model="1")
+        models.append(model_versions.load(loop.services, each, "1"))
+        if each is weighing:
+            record = model_versions.record_of(loop.services, each, "1")
+            assert reproduce.run(loop.services, each, record.training_run).same
+    assert set(models[0].features) == set(models[1].features) == {"plan", "age"}
+    assert models[0].digest() != models[1].digest()
+
+
 def test_wrong_labels_are_refused_before_anything_is_taken(tmp_path, spec, kind):
     loop = loop_of(memory, tmp_path, spec, kind)
     name = f"{loop.spec.name}_outcomes"

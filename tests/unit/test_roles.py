@@ -259,3 +259,32 @@ def test_keys_are_compared_in_a_moment():
     assert roles.repeated(["customer"], rows) == (0, [])
     twice = pa.concat_tables([rows, rows.slice(5, 1)]).sort_by("customer")
     assert roles.repeated(["customer"], twice) == (1, [{"customer": rows["customer"][5].as_py()}])
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [
+        (
+            pa.array([1.0, -0.5, 2.0]),
+            "weight 'importance' is -0.5 in 1 row, for example customer b; a weight is a finite",
+        ),
+        (pa.array([1, None, None]), "weight 'importance' is None in 2 rows"),
+        (pa.array([1.0, float("nan"), float("inf")]), "weight 'importance' is nan in 2 rows"),
+        (pa.array(["1", "2", "3"]), "weight 'importance' is string; a weight is a number"),
+        (pa.array([True, True, True]), "weight 'importance' is bool; a weight is a number"),
+    ],
+)
+def test_a_weight_is_a_number_of_0_or_more_in_every_row(spec, weights, said):
+    weighing = replace(spec, features=replace(spec.features, weight="importance"))
+    rows = features(importance=weights)
+    for refuse in (
+        lambda: roles.check(weighing, DAY, rows, outcomes()),
+        lambda: roles.check_joinable(weighing, rows, outcomes()),
+    ):
+        with pytest.raises(ContractBroken) as raised:
+            refuse()
+        assert said in str(raised.value)
+    roles.check(spec, DAY, rows, outcomes())
+    roles.check(weighing, DAY, features(importance=pa.array([0, 1, 2])), outcomes())
+    with pytest.raises(ContractBroken, match="column 'importance' is missing; the spec says it is the weight"):
+        roles.check(weighing, DAY, features(), outcomes())

@@ -155,6 +155,20 @@ def test_rows_of_an_earlier_release_that_break_a_contract_are_refused_in_the_sam
     assert "outcomes/churn: label 'left' is " in refused[0]
 
 
+def test_weights_are_read_and_refused_in_spark_as_in_memory(engine, spec):
+    columns = {name: kind for name, kind in spec.features.columns.items() if name != "visits"}
+    spec = replace(spec, features=replace(spec.features, columns=columns, weight="visits"))
+    lake = filled(MemoryLake(), spec)
+    here, there = (load(lake, of, spec).learning for of in (LocalEngine(), engine))
+    assert there.table().column_names == ["plan", "age", "visits"]
+    assert there.table().equals(here.table())
+    rows = features_of(spec, dt.date(2013, 3, 10)).slice(0, 3)
+    put(lake, spec.features_table, dt.date(2013, 3, 10), changed(rows, visits=pa.array([-1, None, 2], pa.int64())))
+    refused = [str(refusal(lake, of, spec)) for of in (LocalEngine(), engine)]
+    assert refused[0] == refused[1]
+    assert "weight 'visits' is -1 in 2 rows" in refused[0]
+
+
 def refusal(lake, engine, spec) -> ContractBroken:
     with pytest.raises(ContractBroken) as raised:
         load(lake, engine, spec)
