@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from tailrace.contracts import DryRun, Model
-from tailrace.engines import models
+from tailrace.engines import models, sklearn_fits
 from tailrace.engines.distributed_models import NotConverted
 from tailrace.engines.estimators import always_stored, fit, is_distributed, not_in_force
 from tailrace.engines.library_errors import NO_CANDIDATES_FAULT, error_text
@@ -72,10 +72,25 @@ def problems(spec: PipelineSpec, on_cluster: SampleFit | None = None) -> list[st
 
 def without_cluster(specs: Sequence[PipelineSpec], why: str) -> DryRun:
     """The dry run of single-machine candidates, with a note on each spec that has other candidates."""
-    return DryRun(
-        tuple(problem for spec in specs for problem in problems(spec)),
-        tuple(_not_tried(spec, why) for spec in specs if any(is_distributed(each) for each in spec.candidates)),
-    )
+    skipped = [_not_tried(spec, why) for spec in specs if any(is_distributed(each) for each in spec.candidates)]
+    return DryRun(tuple(problem for spec in specs for problem in problems(spec)), (*skipped, *calibrated(specs)))
+
+
+def calibrated(specs: Sequence[PipelineSpec]) -> tuple[str, ...]:
+    """A note on each spec with classifiers that are calibrated because they give no probabilities themselves."""
+    found = []
+    for spec in specs:
+        named = [
+            f"{each.name!r} ({each.estimator})"
+            for each in spec.candidates
+            if each.estimator.startswith("sklearn.")
+            and any(sklearn_fits.is_calibrated(spec.problem, each, drawn) for drawn in _one_by_one(each))
+        ]
+        if named:
+            found.append(
+                f"{spec.name}: calibrated by a sigmoid, because it gives no probabilities itself: {', '.join(named)}."
+            )
+    return tuple(found)
 
 
 def _not_tried(spec: PipelineSpec, why: str) -> str:

@@ -12,10 +12,15 @@ import pyarrow as pa
 
 from tailrace.engines.classes import estimator_class
 from tailrace.engines.fitting import Report, TrialRows, row_weights
+from tailrace.engines.sklearn_columns import preprocessing, takes_categories
 from tailrace.engines.sklearn_models import SklearnModel, frame
+from tailrace.problems import Problem
 from tailrace.spec import Candidate, PipelineSpec
 from tailrace.spec.nested import made, replaced
 from tailrace.spec.parameters import is_splitter
+
+FOLDS = 5
+"""Into how many folds the rows are split to calibrate a classifier; fewer if a class has fewer rows."""
 
 
 def fit(
@@ -29,12 +34,13 @@ def fit(
     threads: int,
 ) -> SklearnModel:
     """The candidate with these parameters (fixed ones included), fitted on all rows."""
-    pipeline = _pipeline(spec, candidate, parameters, seed=seed, threads=threads)
+    pipeline = _pipeline(spec, candidate, parameters, labels, seed=seed, threads=threads)
     weights = row_weights(spec, rows, labels)
     weighted = {} if weights is None else {"estimator__sample_weight": weights}
     pipeline.fit(frame(rows, spec.features.columns), labels, **weighted)
     if lacking := spec.problem.lacks(pipeline):
-        raise ValueError(f"{candidate.estimator.rpartition('.')[2]} {lacking}.")
+        hint = " Set voting to 'soft'." if "voting" in pipeline[-1].get_params(deep=False) else ""
+        raise ValueError(f"{candidate.estimator.rpartition('.')[2]} {lacking} with these parameters.{hint}")
     if "n_jobs" in pipeline[-1].get_params():
         # With threads, a forest adds its votes in random order, so that scores would differ in their last digits.
         pipeline[-1].set_params(n_jobs=None)
@@ -55,53 +61,74 @@ def fit_watched(
 
 
 def _pipeline(
-    spec: PipelineSpec, candidate: Candidate, parameters: Mapping[str, Any], *, seed: int, threads: int
+    spec: PipelineSpec,
+    candidate: Candidate,
+    parameters: Mapping[str, Any],
+    labels: np.ndarray,
+    *,
+    seed: int,
+    threads: int,
 ) -> Any:
     """The preprocessing that the estimator needs, followed by the estimator."""
-    from sklearn.compose import ColumnTransformer
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.impute import SimpleImputer
-    from sklearn.pipeline import Pipeline, make_pipeline
-    from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+    from sklearn.pipeline import Pipeline
 
-    known = inspect.signature(estimator_class(candidate.estimator)).parameters
-    # scikit-learn is removing n_jobs from the other estimators, and warns if it is set.
+    kind = estimator_class(candidate.estimator)
     extra: dict[str, Any] = {}
-    if "n_jobs" in known and candidate.estimator.startswith("sklearn.ensemble."):
+    # scikit-learn is removing n_jobs from the other estimators, and warns if it is set.
+    if "n_jobs" in inspect.signature(kind).parameters and candidate.estimator.startswith("sklearn.ensemble."):
         extra["n_jobs"] = threads
-    numeric, categorical = spec.features.of_kind("numeric"), spec.features.of_kind("categorical")
-    steps: list[tuple[str, Any, Any]] = []
-    if "categorical_features" in known:
-        # Histogram gradient boosting handles categories and nulls itself.
-        steps.append(
-            (
-                "categorical",
-                OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan, max_categories=254),
-                list(categorical),
-            )
-        )
-        steps.append(("numeric", "passthrough", list(numeric)))
-        extra["categorical_features"] = list(range(len(categorical)))
-    else:
-        steps.append(
-            (
-                "categorical",
-                OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=20),
-                list(categorical),
-            )
-        )
-        imputer = SimpleImputer(strategy="median", keep_empty_features=True)
-        steps.append(("numeric", make_pipeline(imputer, StandardScaler()), list(numeric)))
-    steps += [
-        (f"text_{name}", TfidfVectorizer(min_df=2, max_features=50_000), name) for name in spec.features.of_kind("text")
-    ]
+    if takes_categories(kind):
+        extra["categorical_features"] = list(range(len(spec.features.of_kind("categorical"))))
     estimator = _made(candidate, {**extra, **parameters}, seed)
-    columns = ColumnTransformer(steps)
-    makes_sparse = "categorical_features" not in known or spec.features.of_kind("text")
-    if makes_sparse and not _takes_sparse(estimator):
-        # Otherwise the estimator would receive sparse rows as soon as there are many categories.
-        columns.set_params(sparse_threshold=0.0)
-    return Pipeline([("columns", columns), ("estimator", estimator)])
+    columns = preprocessing(spec.features, estimator)
+    return Pipeline([("columns", columns), ("estimator", _with_probabilities(spec.problem, estimator, labels))])
+
+
+def _with_probabilities(problem: Problem, estimator: Any, labels: np.ndarray) -> Any:
+    """The estimator; a classifier without probabilities is calibrated by Platt's sigmoid, and gets them.
+
+    Its decision values for each of a few folds, predicted by a copy that was fitted on the others, teach the sigmoid;
+    the estimator itself is fitted on all rows. The folds are blocks of rows in time order, with the classes in equal
+    shares, so nothing is drawn at random.
+    """
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.model_selection import StratifiedKFold
+
+    if not _decides_only(problem, estimator):
+        return estimator
+    rarest = int(np.unique(labels, return_counts=True)[1].min())
+    if rarest < 2:
+        raise ValueError("its probabilities need at least 2 rows of each class, because they are calibrated")
+    if "n_jobs" in estimator.get_params(deep=False):
+        estimator.set_params(n_jobs=None)  # it is copied into the fitted model
+    folds = StratifiedKFold(min(FOLDS, rarest))
+    return CalibratedClassifierCV(estimator, method="sigmoid", cv=folds, ensemble=False)
+
+
+def is_calibrated(problem: Problem, candidate: Candidate, drawn: Mapping[str, Any]) -> bool:
+    """Whether a candidate with these searched parameters is a classifier that gives no probabilities itself."""
+    try:
+        estimator = _made(candidate, {**candidate.parameters, **drawn}, 0)
+    except Exception:  # noqa: BLE001 - what the library says of it is told when it is fitted
+        return False
+    return _decides_only(problem, estimator)
+
+
+def _decides_only(problem: Problem, estimator: Any) -> bool:
+    """Whether it is a classifier with decision values and without probabilities; it need not be fitted yet."""
+    classifies = problem.estimators == "classifier"
+    return classifies and not _gives(estimator, "predict_proba") and _gives(estimator, "decision_function")
+
+
+def _gives(estimator: Any, method: str) -> bool:
+    """Whether the estimator has a method once it is fitted. Before that, a stack never seems to have one."""
+    if hasattr(estimator, method):
+        return True
+    if hasattr(estimator, "final_estimator"):
+        last = estimator.final_estimator
+        return last is None or _gives(last, method)
+    inner = estimator.steps[-1][1] if hasattr(estimator, "steps") else getattr(estimator, "estimator", None)
+    return hasattr(inner, "final_estimator") and _gives(inner, method)
 
 
 def _made(candidate: Candidate, parameters: Mapping[str, Any], seed: int) -> Any:
@@ -135,13 +162,3 @@ def _seed_at(path: str, seed: int) -> int:
     if path == "random_state":
         return seed
     return int.from_bytes(hashlib.sha256(f"{seed} {path}".encode()).digest()[:4])
-
-
-def _takes_sparse(estimator: Any) -> bool:
-    from sklearn.utils import get_tags
-
-    try:
-        return bool(get_tags(estimator).input_tags.sparse)
-    except AttributeError:
-        # An estimator without the inner estimator that it needs; fitting it reports that.
-        return True

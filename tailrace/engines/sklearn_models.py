@@ -13,38 +13,10 @@ import pyarrow as pa
 from tailrace.engines.encoding import check_numbers, to_numpy
 from tailrace.engines.fingerprint import fingerprint
 from tailrace.engines.signatures import check_columns, describe, identity, no_predictions, problem_of
+from tailrace.engines.trusted_types import TRUSTED
 from tailrace.errors import SignatureMismatch
 from tailrace.problems import Problem, as_batch
 from tailrace.rows import roles
-
-TRUSTED = frozenset(
-    {
-        "functools.partial",
-        "numpy.dtype",
-        "scipy.sparse._csr.csr_array",
-        "scipy.sparse._csr.csr_matrix",
-        "sklearn.calibration._CalibratedClassifier",
-        "sklearn.calibration._SigmoidCalibration",
-        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-        "sklearn.metrics._dist_metrics.ChebyshevDistance64",
-        "sklearn.metrics._dist_metrics.EuclideanDistance64",
-        "sklearn.metrics._dist_metrics.ManhattanDistance64",
-        "sklearn.metrics._dist_metrics.MinkowskiDistance64",
-        "sklearn.metrics._scorer._PassthroughScorer",
-        "sklearn.model_selection._split.KFold",
-        "sklearn.model_selection._split.StratifiedKFold",
-        "sklearn.model_selection._split.TimeSeriesSplit",
-        "sklearn.neighbors._ball_tree.BallTree",
-        "sklearn.neighbors._kd_tree.KDTree",
-        "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
-        "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
-        "sklearn.tree._tree.Tree",
-        "sklearn.utils._bunch.Bunch",
-        "sklearn.utils.validation.check_array",
-    }
-)
-"""Types of scikit-learn's estimators that are not in skops' own list. They are listed one by one, because a function
-of any package may read files: `numpy.load` would unpickle one."""
 
 
 class SklearnModel:
@@ -84,11 +56,7 @@ class SklearnModel:
 
     def importance(self) -> Mapping[str, float]:
         """Share of each feature in the absolute coefficients or impurity decreases, if it has any."""
-        estimator = self.pipeline[-1]
-        weights = getattr(estimator, "feature_importances_", None)
-        if weights is None and hasattr(estimator, "coef_"):
-            # a row for each class, if there are several
-            weights = np.atleast_2d(np.abs(_dense(estimator.coef_))).sum(axis=0)
+        weights = _weights(self.pipeline[-1])
         if weights is None:
             return {}
         shares = dict.fromkeys(self.features, 0.0)
@@ -120,6 +88,23 @@ def frame(rows: pa.Table | pa.RecordBatch, features: Mapping[str, str]) -> Any:
             filled = roles.as_text(values).fill_null("")
             columns[name] = np.asarray(filled.to_pylist(), dtype=object)
     return pd.DataFrame(columns)
+
+
+def _weights(estimator: Any) -> np.ndarray | None:
+    """The impurity decreases or absolute coefficients of a fitted estimator, or of those that it calibrated or chose.
+
+    One number for each of its inputs; None if it has none.
+    """
+    if hasattr(estimator, "calibrated_classifiers_"):
+        parts = [_weights(each.estimator) for each in estimator.calibrated_classifiers_]
+        return None if any(part is None for part in parts) else np.sum(parts, axis=0)  # type: ignore[arg-type]
+    if hasattr(estimator, "best_estimator_"):
+        return _weights(estimator.best_estimator_)
+    weights = getattr(estimator, "feature_importances_", None)
+    if weights is None and hasattr(estimator, "coef_"):
+        # a row for each class, if there are several
+        weights = np.atleast_2d(np.abs(_dense(estimator.coef_))).sum(axis=0)
+    return weights
 
 
 def _dense(values: Any) -> np.ndarray:
@@ -162,5 +147,5 @@ def _refuse_unknown(types: Sequence[str], what: str) -> None:
     if refused:
         raise SignatureMismatch(
             f"{what} contains types that Tailrace does not trust: {', '.join(refused)}. Use another estimator, or, if "
-            "they are harmless, add them to TRUSTED in tailrace/engines/sklearn_models.py and train again."
+            "they are harmless, add them to tailrace/engines/trusted_types.py and train again."
         )

@@ -390,9 +390,13 @@ def not_among(column: pa.ChunkedArray, values: Sequence[Any]) -> WrongLabels | N
 
 
 def no_probabilities(estimator: Any) -> str:
-    """What a classifier, or its class, lacks to give probabilities, as the rest of a sentence; or empty."""
-    given = hasattr(estimator, "predict_proba")
-    return "" if given else "gives no probabilities with these parameters (it has no predict_proba)"
+    """What a classifier, or its class, lacks to give probabilities, as the rest of a sentence; or empty.
+
+    One with decision values is calibrated when it is fitted.
+    """
+    if hasattr(estimator, "predict_proba") or hasattr(estimator, "decision_function"):
+        return ""
+    return "gives neither probabilities nor decision values that could be calibrated to probabilities"
 
 
 def unused_threshold(columns: Publication, why: str) -> Iterator[str]:

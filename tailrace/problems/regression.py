@@ -185,7 +185,7 @@ class Regression(Problem):
     def made_up_labels(self, rows: int) -> np.ndarray:
         import numpy as np
 
-        return (np.arange(rows) * 7 % 23).astype(float)
+        return (np.arange(rows) * 7 % 23 + 1).astype(float)
 
     @property
     def search_metrics(self) -> tuple[str, ...]:

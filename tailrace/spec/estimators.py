@@ -63,7 +63,7 @@ def estimator_problems(
         if faults := [fault for path, each in candidate.nested if (fault := _nested_class(candidate, path, each)[1])]:
             yield from faults
             continue  # what else is in there can be known only then
-        if wrong := _unfit(estimator, candidate, problem):
+        if wrong := _unfit(estimator, candidate, problem, features):
             yield f"{where}.estimator: {estimator.__name__} {wrong}."
             continue
         for path, each in candidate.nested:
@@ -109,27 +109,42 @@ def _nested_parameters(candidate: Candidate, path: str, each: Estimator) -> Iter
         yield f"{where}: {estimator.__name__} has no parameter {name!r}.{did_you_mean(name, known)}"
 
 
-def _unfit(estimator: Any, candidate: Candidate, problem: Problem) -> str:
+def _unfit(estimator: Any, candidate: Candidate, problem: Problem, features: Features) -> str:
     """Why the class cannot answer the question, as the rest of a sentence; empty if it can."""
     from sklearn.base import ClassifierMixin, RegressorMixin
 
     if estimator.__name__.endswith("Ranker"):
         return f"ranks the rows of a group, which no outcome.problem asks for; use a {problem.estimators}"
     mixin = {"classifier": ClassifierMixin, "regressor": RegressorMixin}[problem.estimators]
-    if not issubclass(estimator, mixin) and _type_of(candidate) != problem.estimators:
+    tags = _tags(candidate)
+    if not issubclass(estimator, mixin) and (tags is None or tags.estimator_type != problem.estimators):
         return f"is no {problem.estimators}, and outcome.problem is {type(problem).__name__}; use one"
-    if problem.lacks(estimator):
-        return "gives no probabilities; use a classifier with predict_proba"
+    if lacking := problem.lacks(estimator):
+        return f"{lacking}; use another classifier"
+    return "" if tags is None else _unlike_a_pipeline(tags, features)
+
+
+def _unlike_a_pipeline(tags: Any, features: Features) -> str:
+    """Why an estimator with these tags of scikit-learn cannot learn from what a pipeline has, as `_unfit`."""
+    if not tags.target_tags.single_output:
+        return "learns several labels at once, and a pipeline has one; use an estimator for one label"
+    if tags.input_tags.one_d_array and (len(features.columns) > 1 or not features.of_kind("numeric")):
+        return "reads one number alone; use an estimator for several features, or keep one numeric feature"
+    if tags.input_tags.categorical:
+        return (
+            "reads nothing but codes of categories, and fails on categories that it has not seen; use BernoulliNB or "
+            "MultinomialNB, which receive a column for each category"
+        )
     return ""
 
 
-def _type_of(candidate: Candidate) -> str | None:
-    """What a Pipeline or a search is by the estimators inside it: a classifier, a regressor or neither."""
+def _tags(candidate: Candidate) -> Any:
+    """scikit-learn's tags of the candidate with what is inside it; None if it cannot be made."""
     from sklearn.utils import get_tags
 
+    own = {name: value for name, value in candidate.parameters.items() if "__" not in name}
     with contextlib.suppress(TypeError, AttributeError, ValueError, NotImplementedError):
-        found: str | None = get_tags(made(Estimator(candidate.estimator, candidate.parameters))).estimator_type
-        return found
+        return get_tags(made(Estimator(candidate.estimator, own)))
     return None
 
 

@@ -62,7 +62,7 @@ class SparkEngine:
             for spec in specs:
                 with fitting(session, spec) as on_cluster:
                     found += dry_run.problems(spec, on_cluster)
-        return DryRun(tuple(found))
+        return DryRun(tuple(found), dry_run.calibrated(specs))
 
     def join(
         self, spec: PipelineSpec, features: Scan, outcomes: Scan, *, known_by: dt.datetime, holdout_from: dt.date
