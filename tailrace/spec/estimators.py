@@ -130,7 +130,7 @@ def _unlike_a_pipeline(tags: Any, features: Features) -> str:
         return "learns several labels at once, and a pipeline has one; use an estimator for one label"
     if tags.input_tags.one_d_array and (len(features.columns) > 1 or not features.of_kind("numeric")):
         return "reads one number alone; use an estimator for several features, or keep one numeric feature"
-    if tags.input_tags.categorical:
+    if tags.input_tags.categorical and tags.input_tags.positive_only:
         return (
             "reads nothing but codes of categories, and fails on categories that it has not seen; use BernoulliNB or "
             "MultinomialNB, which receive a column for each category"

@@ -16,7 +16,7 @@ from tailrace.errors import SignatureMismatch, TrainingFailed
 from tailrace.lake.delta import DeltaLake
 from tailrace.lake.memory import MemoryLake
 from tailrace.settings import SparkSettings
-from tailrace.spec import LABEL, Candidate, FloatRange
+from tailrace.spec import LABEL, Candidate, Estimator, FloatRange
 from tailrace.training.training_set import ArrowRows
 from tests.support import churn_rows, keyed
 
@@ -242,11 +242,12 @@ def test_a_failing_trial_ends_alone(learner, spec, rows):
 
 
 def test_a_candidate_of_which_no_trial_completed_is_named(learner, spec, rows):
-    broken = Candidate("broken", "sklearn.linear_model.Perceptron")
+    within = {"estimator": Estimator("sklearn.linear_model.Perceptron")}
+    broken = Candidate("broken", "sklearn.multiclass.OutputCodeClassifier", within)
     trained = train(learner, replace(spec, candidates=(broken, spec.candidates[0])), rows, trials=2)
     (sentence,) = trained.not_trained
     assert sentence.startswith(
-        "broken: 0 of 1 trials completed; the first ended with: Perceptron gives no probabilities"
+        "broken: 0 of 1 trials completed; the first ended with: OutputCodeClassifier gives neither probabilities"
     )
 
 

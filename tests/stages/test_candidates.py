@@ -12,13 +12,15 @@ import pytest
 from tailrace.errors import SpecError
 from tailrace.operations import reproduce, stage_result_file
 from tailrace.operations.checks import check_all
-from tailrace.spec import Candidate
+from tailrace.spec import Candidate, Estimator
 from tailrace.stages import evaluate
 from tests.stages.conftest import Loop, installation, memory
 from tests.support import new_project
 
 TRAINED = dt.date(2013, 1, 9)
-BROKEN = Candidate("broken", "sklearn.linear_model.Perceptron")
+BROKEN = Candidate(
+    "broken", "sklearn.multiclass.OutputCodeClassifier", {"estimator": Estimator("sklearn.linear_model.Perceptron")}
+)
 
 
 @pytest.fixture
@@ -38,7 +40,7 @@ def test_a_candidate_that_was_not_trained_is_named_in_result_log_and_report(trai
     with caplog.at_level(logging.WARNING, "tailrace"):
         loop, result = trained(spec.candidates[0], BROKEN)
     sentence = result.not_trained
-    assert sentence.startswith("broken: 0 of 1 trials completed; the first ended with: Perceptron gives no prob")
+    assert sentence.startswith("broken: 0 of 1 trials completed; the first ended with: OutputCodeClassifier gives nei")
     assert f"churn: candidate {sentence}" in caplog.messages
     assert result.candidate == "baseline"
     stage_result_file.write_result(tmp_path / "result", [result])
@@ -65,8 +67,9 @@ def test_a_nested_estimator_is_reproduced(trained):
 FILE = """
 from dataclasses import replace
 from pipelines.flight_delay import SPEC as FLIGHTS
-from tailrace.spec import Candidate
-BROKEN = Candidate("broken", "sklearn.svm.SVC")
+from tailrace.spec import Candidate, Estimator
+VOTES = {"estimators": [("one", Estimator("sklearn.linear_model.LogisticRegression"))]}
+BROKEN = Candidate("broken", "sklearn.ensemble.VotingClassifier", VOTES)
 FOREST = Candidate("forest", "pyspark.ml.classification.RandomForestClassifier")
 SPEC = replace(FLIGHTS, name="flights", candidates=(*FLIGHTS.candidates[:1], BROKEN, FOREST))
 """
@@ -79,8 +82,8 @@ def test_the_check_names_pipeline_and_candidate(tmp_path, spec, monkeypatch):
     with pytest.raises(SpecError) as raised:
         check_all(services, notes.append)
     assert [problem for problem in raised.value.problems if "candidates" in problem] == [
-        "flights: candidates['broken'] cannot be fitted: SVC gives no probabilities with these parameters "
-        "(it has no predict_proba)."
+        "flights: candidates['broken'] cannot be fitted: VotingClassifier gives neither probabilities nor decision "
+        "values that could be calibrated to probabilities with these parameters. Set voting to 'soft'."
     ]
     (note,) = notes
     assert "checked by name and parameters only (the engine is 'local'): 'forest'" in note

@@ -1,10 +1,13 @@
 """What cannot be trained, scored with or stored is found in small, before hours are spent on it."""
 
+# ruff: noqa: TID253 - estimators of scikit-learn are what these tests are about.
+
 from __future__ import annotations
 
 from dataclasses import replace
 
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 from pipelines.flight_delay import SPEC as FLIGHTS
 from tailrace.contracts import DryRun
@@ -20,7 +23,9 @@ from tailrace.settings import SparkSettings
 from tailrace.spec import LABEL, Candidate, Choice, FloatRange, IntRange, SearchBudget
 from tailrace.training.training_set import ArrowRows
 
-GAUSSIAN = Candidate("gaussian", "sklearn.gaussian_process.GaussianProcessClassifier", {"optimizer": None})
+DICE = Candidate("dice", "sklearn.neighbors.KNeighborsClassifier", {"algorithm": "ball_tree", "metric": "dice"})
+"""Its distance is none of the types that are trusted."""
+CODES = Candidate("it", "sklearn.multiclass.OutputCodeClassifier", {"estimator": LogisticRegression()})
 XGB = "xgboost.XGBClassifier"
 LOGISTIC = "sklearn.linear_model.LogisticRegression"
 FOREST = Candidate("wide", "pyspark.ml.classification.RandomForestClassifier", {"numTrees": 500})
@@ -124,7 +129,7 @@ def test_further_sets_of_a_cluster_candidate_are_tried_while_there_is_time(spec,
 @pytest.mark.parametrize(
     ("estimator", "parameters", "expected"),
     [
-        ("sklearn.svm.SVC", {}, "cannot be fitted: SVC gives no probabilities"),
+        (CODES.estimator, CODES.parameters, "cannot be fitted: OutputCodeClassifier gives neither probabilities nor"),
         (LOGISTIC, {"C": -1}, "cannot be fitted: The 'C' parameter"),
         (XGB, {"max_depth": "x"}, "cannot be fitted: Invalid Parameter format for max_depth"),
         (XGB, {"booster": "gblinear"}, "cannot be fitted: Check failed: !p_fmat->Info().HasCategorical()"),
@@ -135,7 +140,7 @@ def test_further_sets_of_a_cluster_candidate_are_tried_while_there_is_time(spec,
             {"n_neighbors": 9999},
             "cannot be scored with: Expected n_neighbors",
         ),
-        (GAUSSIAN.estimator, GAUSSIAN.parameters, "cannot be stored: The fitted pipeline contains types that Tailrace"),
+        (DICE.estimator, DICE.parameters, "cannot be stored: The fitted pipeline contains types that Tailrace"),
     ],
 )
 def test_a_candidate_that_fails_is_named_with_its_step(spec, estimator, parameters, expected):
@@ -162,9 +167,23 @@ def test_what_works_has_no_problem(spec, estimator, parameters, search):
 
 
 def test_an_option_that_never_works_is_named(spec):
-    losses = Candidate("it", "sklearn.linear_model.SGDClassifier", {}, {"loss": Choice(("log_loss", "hinge"))})
-    (problem,) = problems(spec, losses)
-    assert "candidates['it'].search['loss']: with 'hinge' it cannot be fitted: SGDClassifier gives no prob" in problem
+    some = {"estimators": [("logistic", LogisticRegression())]}
+    votes = Candidate("it", "sklearn.ensemble.VotingClassifier", some, {"voting": Choice(("soft", "hard"))})
+    (problem,) = problems(spec, votes)
+    assert "candidates['it'].search['voting']: with 'hard' it cannot be fitted: VotingClassifier gives neith" in problem
+    assert problem.endswith("Set voting to 'soft'.")
+
+
+def test_a_check_names_the_classifiers_that_are_calibrated(spec):
+    losses = Candidate("sgd", "sklearn.linear_model.SGDClassifier", {}, {"loss": Choice(("log_loss", "hinge"))})
+    both = replace(spec, candidates=(*spec.candidates, losses, Candidate("svm", "sklearn.svm.LinearSVC")))
+    found = LocalEngine().dry_run([both, spec])
+    assert found.problems == ()
+    (note,) = found.notes
+    assert note == (
+        "churn: calibrated by a sigmoid, because it gives no probabilities itself: "
+        "'sgd' (sklearn.linear_model.SGDClassifier), 'svm' (sklearn.svm.LinearSVC)."
+    )
 
 
 def test_a_feature_name_that_a_library_refuses_is_found(spec):
@@ -192,14 +211,12 @@ def test_ranges_are_tried_at_their_lower_end_and_combinations_are_few(spec):
 def test_a_search_does_not_run_what_could_not_be_stored(spec, rows):
     table, labels = rows
     held = ArrowRows(table.append_column(LABEL, labels).slice(0, 300), tuple(spec.features.columns))
-    both = replace(spec, candidates=(GAUSSIAN, spec.candidates[0]), search=SearchBudget(trials=2))
+    both = replace(spec, candidates=(DICE, spec.candidates[0]), search=SearchBudget(trials=2))
     trained = LocalEngine(1).train(both, held, seed=1, trials=2, on_trial=lambda trial: None)
-    assert [(trial.candidate, trial.state, trial.seconds) for trial in trained.trials][:1] == [
-        ("gaussian", "failed", 0)
-    ]
+    assert [(trial.candidate, trial.state, trial.seconds) for trial in trained.trials][:1] == [("dice", "failed", 0)]
     assert trained.best.candidate == "baseline"
     (sentence,) = trained.not_trained
-    assert "gaussian: 0 of 1 trials completed" in sentence
+    assert "dice: 0 of 1 trials completed" in sentence
     assert "does not trust" in sentence
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 import pytest
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import BaggingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
@@ -18,6 +19,7 @@ from sklearn.model_selection import StratifiedKFold
 from tailrace.engines.estimators import fit
 from tailrace.engines.library_errors import error_text
 from tailrace.engines.local import LocalEngine
+from tailrace.engines.sklearn_models import frame
 from tailrace.problems.multiclass import Multiclass
 from tailrace.spec import LABEL, Candidate, Choice, Estimator, FloatRange, SearchBudget
 from tailrace.training.training_set import ArrowRows
@@ -189,7 +191,10 @@ def test_importance_of_a_linear_machine_on_sparse_rows(spec, rows):
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
-        (candidate("sklearn.svm.SVC"), "SVC gives no probabilities"),
+        (
+            candidate("sklearn.ensemble.VotingClassifier", {"estimators": [("forest", FOREST)]}),
+            "VotingClassifier gives neither probabilities nor decision values",
+        ),
         (candidate("sklearn.ensemble.VotingClassifier", {"estimators": 5}), "VotingClassifier"),
         (candidate("sklearn.ensemble.StackingClassifier"), "TypeError: StackingClassifier.__init__() missing"),
         (candidate("xgboost.XGBClassifier", {"tree_method": "exact"}), "doesn't support categorical"),
@@ -206,10 +211,66 @@ def test_any_error_ends_its_own_trial_and_a_candidate_without_a_trial_is_named(s
 
 
 def test_an_option_that_gives_no_probabilities_ends_its_own_trials(spec, rows):
-    loss = {"loss": Choice(("log_loss", "hinge"))}
-    found = trained(spec, rows, candidate("sklearn.linear_model.SGDClassifier", search=loss), trials=6)
-    assert {trial.parameters["loss"] for trial in found.trials if trial.state == "complete"} == {"log_loss"}
+    voting = {"voting": Choice(("soft", "hard"))}
+    votes = candidate("sklearn.ensemble.VotingClassifier", {"estimators": [("forest", FOREST)]}, voting)
+    found = trained(spec, rows, votes, trials=6)
+    assert {trial.parameters["voting"] for trial in found.trials if trial.state == "complete"} == {"soft"}
     assert found.not_trained == ()
+
+
+SVM = Estimator("sklearn.svm.LinearSVC")
+STACK = Estimator("sklearn.ensemble.StackingClassifier", {"estimators": [("svm", SVM)]})
+
+
+@pytest.mark.parametrize(
+    ("estimator", "parameters"),
+    [
+        ("sklearn.svm.LinearSVC", {"C": 0.5}),
+        ("sklearn.svm.SVC", {"kernel": "linear"}),
+        ("sklearn.linear_model.RidgeClassifier", {}),
+        ("sklearn.linear_model.SGDClassifier", {"loss": "hinge"}),
+        ("sklearn.model_selection.GridSearchCV", {"estimator": SVM, "param_grid": {"C": [0.5, 1.0]}, "cv": 2}),
+    ],
+)
+def test_a_classifier_without_probabilities_is_calibrated(spec, rows, labels, estimator, parameters):
+    model = fitted(spec, rows, candidate(estimator, parameters))
+    calibrated = model.pipeline[-1]
+    assert isinstance(calibrated, CalibratedClassifierCV)
+    scores = model.predict(rows[0].to_batches()[0])["score"].to_numpy()
+    assert scores[labels].mean() > scores[~labels].mean() + 0.05
+    assert scores.mean() == pytest.approx(labels.mean(), abs=0.03)
+    (inner,) = calibrated.calibrated_classifiers_
+    plain = {name: value for name, value in parameters.items() if isinstance(value, str | float)}
+    assert {name: getattr(inner.estimator, name) for name in plain} == plain, "parameters name the estimator inside"
+    assert model.importance()["age"] > 0.1
+
+
+@pytest.mark.parametrize(
+    ("estimator", "parameters"),
+    [
+        ("sklearn.linear_model.SGDClassifier", {"loss": "log_loss"}),
+        (STACK.path, STACK.parameters),
+        ("sklearn.pipeline.Pipeline", {"steps": [("stack", STACK)]}),
+    ],
+)
+def test_a_classifier_with_probabilities_is_left_as_it_is(spec, rows, estimator, parameters):
+    model = fitted(spec, rows, candidate(estimator, parameters))
+    assert not isinstance(model.pipeline[-1], CalibratedClassifierCV)
+
+
+def test_a_class_with_one_row_cannot_be_calibrated(spec, rows):
+    one = pa.array([number == 7 for number in range(300)])
+    with pytest.raises(ValueError, match="need at least 2 rows of each class"):
+        fitted(spec, (rows[0], one), candidate("sklearn.svm.LinearSVC"))
+
+
+def test_estimators_that_take_nothing_negative_are_given_nothing_negative(spec, rows):
+    naive = candidate("sklearn.naive_bayes.MultinomialNB")
+    model = fitted(spec, rows, naive)
+    least = pa.record_batch({"plan": pa.array(["gold"]), "age": pa.array([-1e6]), "visits": pa.array([-5])})
+    assert model.pipeline[0].transform(frame(least, model.features)).min() >= 0
+    votes = {"voting": "soft", "estimators": [("naive", Estimator(naive.estimator))]}
+    assert fitted(spec, rows, candidate("sklearn.ensemble.VotingClassifier", votes)).importance() == {}
 
 
 def test_an_error_is_quoted_with_its_class_where_its_text_says_little():

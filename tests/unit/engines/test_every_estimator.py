@@ -36,6 +36,7 @@ SVM = Estimator("sklearn.svm.LinearSVC")
 KERNELS = "sklearn.gaussian_process.kernels"
 RBF = Estimator(f"{KERNELS}.RBF", {"length_scale": 2.0})
 NOISE = Estimator(f"{KERNELS}.WhiteKernel", {"noise_level_bounds": (1.0, 100.0)})
+SEASON = Estimator(f"{KERNELS}.ExpSineSquared", {"periodicity": 1000.0})
 TREE = Estimator("sklearn.tree.DecisionTreeClassifier", {"max_depth": 2})
 SCALED_SVM = Estimator(
     "sklearn.pipeline.Pipeline", {"steps": [("scale", Estimator("sklearn.preprocessing.MaxAbsScaler")), ("svm", SVM)]}
@@ -104,9 +105,7 @@ EXTRA: list[tuple[Problem, str, dict[str, Any]]] = [
             Estimator(f"{KERNELS}.Sum", {"k1": RBF, "k2": NOISE}),
             Estimator(f"{KERNELS}.Product", {"k1": RBF, "k2": Estimator(f"{KERNELS}.DotProduct")}),
             Estimator(f"{KERNELS}.RationalQuadratic"),
-            Estimator(
-                f"{KERNELS}.Sum", {"k1": Estimator(f"{KERNELS}.ExpSineSquared", {"periodicity": 1000.0}), "k2": NOISE}
-            ),
+            Estimator(f"{KERNELS}.Sum", {"k1": SEASON, "k2": NOISE}),
             Estimator(f"{KERNELS}.Exponentiation", {"kernel": RBF, "exponent": 2}),
             Estimator(f"{KERNELS}.PairwiseKernel", {"metric": "laplacian"}),
         )

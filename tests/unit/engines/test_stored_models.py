@@ -196,7 +196,7 @@ def test_files_that_cannot_be_read_are_named(spec, tmp_path):
 
 
 def test_a_type_that_is_not_trusted_is_refused_before_it_is_written(spec, tmp_path):
-    gaussian = fitted(spec, "sklearn.gaussian_process.GaussianProcessClassifier", {"optimizer": None})
-    with pytest.raises(SignatureMismatch, match="GaussianProcess"):
-        gaussian.save(tmp_path)
+    dice = fitted(spec, "sklearn.neighbors.KNeighborsClassifier", {"algorithm": "ball_tree", "metric": "dice"})
+    with pytest.raises(SignatureMismatch, match="DiceDistance"):
+        dice.save(tmp_path)
     assert not list(tmp_path.iterdir())
