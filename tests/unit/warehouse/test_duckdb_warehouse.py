@@ -199,19 +199,23 @@ input()
 """
 
 
-def child(script: str, argument: Path) -> subprocess.Popen[str]:
-    """A process that got as far as to print 'ready', and goes on when it is given a line."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", script, str(argument)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    return process
+def children(script: str, argument: Path, count: int) -> list[subprocess.Popen[str]]:
+    """Processes that got as far as to print 'ready'; each goes on when it is given a line."""
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, str(argument)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(count)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    return processes
 
 
 def test_of_two_builds_at_once_one_is_refused_before_dbt_starts(tmp_path: Path) -> None:
     tiny = warehouse(tmp_path, flights=SOUND)
-    builders = [child(BUILD, tmp_path) for _ in range(2)]
+    builders = children(BUILD, tmp_path, 2)
     for builder in builders:
         assert builder.stdin is not None
         builder.stdin.write("\n")
@@ -228,7 +232,8 @@ def test_a_build_that_was_killed_leaves_the_warehouse_free(tmp_path: Path) -> No
     tiny = warehouse(tmp_path, flights=SOUND)
     lock = tmp_path / "work" / "target.lock"
     lock.parent.mkdir()
-    with child(HOLD, lock) as holder:
+    (holder,) = children(HOLD, lock, 1)
+    with holder:
         with pytest.raises(WarehouseBusy, match=f"another process, which holds {lock}"):
             tiny.build(DAY, DAY)
         assert list(lock.parent.iterdir()) == [lock]
