@@ -13,6 +13,7 @@ import pytest
 import sklearn
 from scipy.sparse import csr_matrix
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from tailrace.engines import models, versions
@@ -200,3 +201,10 @@ def test_a_type_that_is_not_trusted_is_refused_before_it_is_written(spec, tmp_pa
     with pytest.raises(SignatureMismatch, match="DiceDistance"):
         dice.save(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_vectorizer_of_texts_has_the_same_digest_wherever_its_stop_words_are_in_memory():
+    one, other = (TfidfVectorizer(stop_words=list(words)).fit(["the cat", "a dog"]) for words in (["the"], ["the"]))
+    assert one._stop_words_id != other._stop_words_id
+    assert fingerprint(one) == fingerprint(other)
+    assert fingerprint(one) != fingerprint(TfidfVectorizer(stop_words=["a"]).fit(["the cat", "a dog"]))
