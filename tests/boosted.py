@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from tailrace.engines.estimators import fit
+from tailrace.engines.search import one_thread
 from tailrace.problems import Problem
 from tailrace.problems.binary import Binary
 from tailrace.problems.multiclass import Multiclass
@@ -62,4 +63,5 @@ def fitted(spec: PipelineSpec, *, threads: int = 1, count: int = 400, **paramete
     rows, labels = rows_of(spec.problem, count)
     (candidate,) = spec.candidates
     given = {**candidate.parameters, **parameters}
-    return fit(spec, candidate, given, rows=rows, labels=labels, seed=1, threads=threads)
+    with one_thread():  # as a training fits
+        return fit(spec, candidate, given, rows=rows, labels=labels, seed=1, threads=threads)

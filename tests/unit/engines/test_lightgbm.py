@@ -112,7 +112,7 @@ def test_every_parameter_is_in_force_or_refused_by_a_sentence(spec):
             assert any(repr(name) in each for each in found), name
             continue
         assert found == [], name
-        there, absent = fitted(asked), fitted(without)
+        there, absent = fitted(asked, count=100), fitted(without, count=100)
         assert not_in_force(there, asked.candidates[0].parameters) == [], name
         texts = [each.booster.model_to_string().partition(PARAMETERS)[2] for each in (there, absent)]
         if texts[0] == texts[1]:

@@ -84,6 +84,8 @@ OF_A_FOREST = {"num_parallel_tree": 2, "early_stopping_rounds": 2}
 ELSEWHERE = {"verbosity", "device", "early_stopping_rounds"}
 """The log's, and those of the tests below."""
 
+FITTED = {CLASSIFIER, "xgboost.XGBRFRegressor"}
+
 UNSUITABLE = {"sampling_method": "gradient_based", "scale_pos_weight": "XGBoost does not use 'scale_pos_weight'"}
 """What XGBoost has no use for on a CPU, or with the objective of counts: the dry run says so."""
 
@@ -128,8 +130,10 @@ def test_every_parameter_is_in_force_or_refused_by_a_sentence(spec, estimator):
             assert UNSUITABLE[name] in said[0]
         else:
             assert not found, name
+            if estimator not in FITTED and name not in BY_KEYWORD:
+                continue  # its signature is that of another class
             without = asking(spec, problem, estimator, beside, columns=numbers)
-            if in_force(fitted(asked)) == in_force(fitted(without)):
+            if in_force(fitted(asked, count=100)) == in_force(fitted(without, count=100)):
                 ignored.append(name)
     assert not ignored
 
