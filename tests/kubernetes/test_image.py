@@ -89,6 +89,10 @@ def test_the_java_runtime_is_chosen_with_the_base() -> None:
     assert re.search(r'apt-get install .*"\$\{JRE\}"', final)
 
 
+def test_the_image_has_the_library_that_lightgbm_loads() -> None:
+    assert re.search(r"apt-get install .* libgomp1\b", stages()["runtime"])
+
+
 def test_what_the_image_copies_exists() -> None:
     for source in COPIED:
         assert (REPOSITORY / source).exists(), source
