@@ -50,10 +50,11 @@ def _without_weights(estimator: Any) -> str:
     if estimator is None:
         return ""
     parameters = inspect.signature(estimator.fit).parameters.values()
+    inner = list(_inner(estimator))
     passed_on = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters) and not _is_pipeline(estimator)
-    if not passed_on and "sample_weight" not in {each.name for each in parameters}:
+    if not (passed_on and inner) and "sample_weight" not in {each.name for each in parameters}:
         return type(estimator).__name__
-    return next((name for each in _inner(estimator) if (name := _without_weights(each))), "")
+    return next((name for each in inner if (name := _without_weights(each))), "")
 
 
 def _is_pipeline(estimator: Any) -> bool:

@@ -10,6 +10,7 @@ import pytest
 
 from tailrace.contracts import Trial
 from tailrace.engines import models
+from tailrace.engines.adjusted import Adjusted
 from tailrace.engines.scoring import check_question
 from tailrace.engines.search import refit, trial_rows
 from tailrace.engines.signatures import DESCRIPTION, predictions
@@ -86,6 +87,12 @@ def test_the_digest_names_the_interval(numbers, spec):
     assert len(digests) == 3
 
 
+def test_the_digest_names_the_numbers_of_the_adjustment(numbers):
+    model = fitted(numbers, rows_of())
+    wider = replace(model.adjustment, high=model.adjustment.high * 2)
+    assert Adjusted(model.model, wider, model.problem).digest() != model.digest()
+
+
 def test_the_values_are_those_of_the_model_without_intervals(numbers, spec):
     plain = fitted(asking(spec, Regression(), NUMBERS), rows_of())
     table = rows_of(50, seed=3)[0]
@@ -95,6 +102,13 @@ def test_the_values_are_those_of_the_model_without_intervals(numbers, spec):
 def test_new_labels_are_inside_as_often_as_asked(numbers):
     model, (table, labels) = fitted(numbers, rows_of(2000)), rows_of(2000, seed=5)
     assert numbers.problem.measure(labels, predictions(model, table))["coverage"] == pytest.approx(0.8, abs=0.05)
+
+
+def test_a_model_that_knows_its_rows_by_heart_has_wide_intervals_all_the_same(spec):
+    """Its errors on the rows that it was fitted on are all 0."""
+    asked = asking(spec, INTERVALS, (Candidate("tree", "sklearn.tree.DecisionTreeRegressor"),))
+    model, (table, labels) = fitted(asked, rows_of(1000), "tree"), rows_of(1000, seed=5)
+    assert asked.problem.measure(labels, predictions(model, table))["coverage"] == pytest.approx(0.8, abs=0.06)
 
 
 def test_too_few_rows_for_the_quantiles_are_refused_before_the_search(numbers):

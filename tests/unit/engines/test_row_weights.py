@@ -16,16 +16,18 @@ from tailrace.engines.signatures import predictions
 from tailrace.errors import TrainingFailed
 from tailrace.problems.binary import Binary
 from tailrace.problems.multiclass import Multiclass
-from tailrace.spec import Candidate, Choice, problems_of
+from tailrace.problems.regression import Regression
+from tailrace.spec import Candidate, Choice, Gate, SearchBudget, problems_of
 from tailrace.spec.nested import Estimator
 from tailrace.spec.pipeline import content_of
 from tests.support import churn_rows
 
 LOGISTIC = Candidate("logistic", "sklearn.linear_model.LogisticRegression", {"C": 1e6, "tol": 1e-8, "max_iter": 1000})
-TREES = Candidate("trees", "xgboost.XGBClassifier", {"n_estimators": 5, "max_depth": 2})
+TREES = Candidate("trees", "xgboost.XGBClassifier", {"n_estimators": 10, "max_depth": 2, "learning_rate": 0.1})
 LEAVES = {"min_child_samples": 1, "min_data_in_bin": 1}  # LightGBM counts rows there, whatever they weigh
 LIGHT = Candidate("light", "lightgbm.LGBMClassifier", {"n_estimators": 5, "max_depth": 2, **LEAVES})
 BEST = Trial(number=0, candidate="logistic", parameters={}, value=0.0, state="complete", seconds=0.0)
+LIMIT = Gate(metric="mae", ceiling=1.0)
 HEAVY = Binary(class_weight={True: 3.0, False: 1.0})
 
 
@@ -51,7 +53,7 @@ def test_a_class_of_weight_3_is_one_whose_rows_are_there_three_times(spec, candi
     weighted = predicted(asking(plain, HEAVY), candidate, rows, labels)
     thrice = np.repeat(np.arange(len(labels)), np.where(labels, 3, 1))
     assert weighted == pytest.approx(predicted(plain, candidate, rows.take(pa.array(thrice)), labels[thrice]), abs=1e-5)
-    assert weighted.mean() > predicted(plain, candidate, rows, labels).mean() + 0.1
+    assert weighted.mean() > predicted(plain, candidate, rows, labels).mean() + 0.05
 
 
 def test_balanced_classes_are_those_of_scikit_learn(spec):
@@ -88,6 +90,9 @@ def test_trials_are_compared_with_the_weights_that_they_learned_with(spec, candi
         seed=1,
         threads=1,
     )
+    if ended.reports:
+        # what XGBoost watched, and stopped by, is weighted too
+        assert ended.reports[-1][1] == pytest.approx(ended.value, abs=1e-5)
     weights = np.where(data.watch_labels, 3.0, 1.0)
     metric = spec.problem.weighted(spec.search.metric, data.watch_labels, predictions(model, data.watch))
     assert ended.value == pytest.approx(metric(weights), abs=1e-6)
@@ -176,6 +181,9 @@ def test_weights_of_a_column_are_checked_with_the_spec(spec):
     )
     (found,) = problems_of(replace(weighing(spec), candidates=(neighbours,)))
     assert "so features.weight would not be in force" in found
+    numbers = replace(asking(weighing(spec), Regression(), Candidate("it", "sklearn.linear_model.LarsCV")), gate=LIMIT)
+    (found,) = problems_of(replace(numbers, search=SearchBudget(metric="mae")))
+    assert "LarsCV learns without weights of rows" in found
     (found,) = problems_of(replace(weighing(spec), candidates=(cluster,)))
     assert "not possible with features.weight; use" in found
 
