@@ -133,7 +133,7 @@ def _prepare(folder: Path) -> dict[str, float]:
     import mlflow.xgboost
     import xgboost
 
-    booster = xgboost.Booster(model_file=folder / "model" / "model.ubj")
+    booster = xgboost.Booster(model_file=folder / "models" / "binary" / "model.ubj")
     mlflow.xgboost.save_model(booster, folder / "flavour", pip_requirements=[])
     return {}
 
@@ -153,7 +153,7 @@ def _spark(folder: Path, size: int) -> dict[str, float]:
     started = time.perf_counter()
     assert engine.session
     opened = time.perf_counter()
-    model = engine.load(folder / "model")
+    model = engine.load(folder / "models" / "binary")
     features = lake.scan(lake.pin(f"features/{size}", first=scoring.DAY, last=scoring.DAY))
     staged = engine.score(
         spec, model, version="1", rows=features, target=lake.target(f"predictions/{size}", scoring.DAY, "bench-spark")

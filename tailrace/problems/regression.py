@@ -171,7 +171,7 @@ class Regression(Problem):
         wrong = pc.and_(pc.is_valid(column), pc.invert(pc.fill_null(right, True)))
         if not pc.any(wrong).as_py():
             return None
-        return WrongLabels(", ".join(dict.fromkeys(map(str, column.filter(wrong)[:3].to_pylist()))), wrong)
+        return WrongLabels(", ".join(sorted(map(str, pc.unique(column.filter(wrong)).to_pylist()))[:3]), wrong)
 
     def encoded(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
         import pyarrow as pa

@@ -15,17 +15,20 @@ from tailrace import days
 from tailrace.champions import model_versions
 from tailrace.engines.local import LocalEngine
 from tailrace.engines.scoring import score_stream
+from tailrace.engines.spark.engine import SparkEngine
 from tailrace.errors import AuditFailed, ContractBroken, SignatureMismatch, TrainingFailed
 from tailrace.operations import reproduce
 from tailrace.problems import Problem
 from tailrace.problems.multiclass import Multiclass
 from tailrace.problems.regression import Regression
 from tailrace.reporting import approval_card
+from tailrace.settings import SparkSettings
 from tailrace.spec import Candidate, Gate, PipelineSpec, SearchBudget, problems_of
 from tailrace.stages import evaluate, monitor
 from tests.stages.conftest import FIRST, LAST, Loop, embedded, installation, memory
 from tests.support import work
 
+SPARK = SparkSettings(master="local[2]", driver_memory="1g", conf={"spark.sql.shuffle.partitions": "2"})
 TRAINED, NEXT = FIRST.replace(day=9), FIRST.replace(day=10)
 
 
@@ -37,7 +40,8 @@ class Kind:
     labels: Callable[[pa.Table], pa.Array]
     candidates: tuple[Candidate, ...]
     gate: Gate
-    decision: str = "decision"
+    on_spark: tuple[Candidate, ...]
+    """What answers it with the engine `spark`: a candidate that trains on all executors, where there is one."""
 
 
 def _plans(features: pa.Table) -> pa.Array:
@@ -59,6 +63,7 @@ CLASSES = Kind(
         Candidate("trees", "xgboost.XGBClassifier", {"n_estimators": 12}),
     ),
     Gate(metric="macro_f1", floor=0.3, beat="most_frequent", slices=("plan",)),
+    (Candidate("big_trees", "xgboost.spark.SparkXGBClassifier", {"n_estimators": 12}),),
 )
 AMOUNTS = Kind(
     Regression(link="log"),
@@ -69,10 +74,15 @@ AMOUNTS = Kind(
         Candidate("trees", "xgboost.XGBRegressor", {"n_estimators": 12}),
     ),
     Gate(metric="mae", ceiling=50.0, beat="mean", slices=("plan",)),
+    (Candidate("big_linear", "pyspark.ml.regression.GeneralizedLinearRegression", {"regParam": 0.01}),),
 )
 
 
-RANGES = replace(AMOUNTS, problem=Regression(link="log", intervals=(0.1, 0.9)))
+RANGES = replace(
+    AMOUNTS,
+    problem=Regression(link="log", intervals=(0.1, 0.9)),
+    on_spark=(Candidate("trees", "xgboost.XGBRegressor"),),
+)
 
 
 @pytest.fixture(params=[CLASSES, AMOUNTS, RANGES], ids=["classes", "amounts", "ranges"])
@@ -80,18 +90,18 @@ def kind(request) -> Kind:
     return request.param
 
 
-def spec_of(spec: PipelineSpec, kind: Kind) -> PipelineSpec:
+def spec_of(spec: PipelineSpec, kind: Kind, candidates: tuple[Candidate, ...] = ()) -> PipelineSpec:
     return replace(
         spec,
         outcome=replace(spec.outcome, problem=kind.problem),
-        candidates=kind.candidates,
+        candidates=candidates or kind.candidates,
         search=SearchBudget(trials=3),
         gate=kind.gate,
     )
 
 
-def loop_of(make, tmp_path: Path, spec: PipelineSpec, kind: Kind) -> Loop:
-    own = spec_of(spec, kind)
+def loop_of(make, tmp_path: Path, spec: PipelineSpec, kind: Kind, candidates: tuple[Candidate, ...] = ()) -> Loop:
+    own = spec_of(spec, kind, candidates)
     services = installation(make, tmp_path, own)
     features, outcomes = (services.tables[f"{own.name}_{part}"] for part in ("features", "outcomes"))
     place = outcomes.schema.get_field_index(own.outcome.label)
@@ -99,13 +109,18 @@ def loop_of(make, tmp_path: Path, spec: PipelineSpec, kind: Kind) -> Loop:
     return Loop(services, own)
 
 
-@pytest.fixture(params=[memory, embedded], ids=["memory", "embedded"])
+@pytest.fixture(params=["memory", "embedded", pytest.param("spark", marks=pytest.mark.spark)])
 def loop(request, tmp_path, spec, kind) -> Loop:
-    return loop_of(request.param, tmp_path, spec, kind)
+    if request.param != "spark":
+        return loop_of({"memory": memory, "embedded": embedded}[request.param], tmp_path, spec, kind)
+    made = loop_of(embedded, tmp_path, spec, kind, kind.on_spark)
+    made.services.engine = SparkEngine(SPARK)
+    return made
 
 
 def test_the_spec_can_run(spec, kind):
     assert problems_of(spec_of(spec, kind)) == []
+    assert problems_of(spec_of(spec, kind, kind.on_spark)) == []
 
 
 def test_a_night_from_the_warehouse_to_the_measured_predictions(loop):

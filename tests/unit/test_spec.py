@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from tailrace.errors import SpecError, UnknownName
+from tailrace.problems.multiclass import Multiclass
+from tailrace.problems.regression import Regression
 from tailrace.spec import (
     Audit,
     Candidate,
@@ -21,6 +23,7 @@ from tailrace.spec import (
     IntRange,
     Monitor,
     PipelineSpec,
+    SearchBudget,
     Window,
     cutoff,
     problems_of,
@@ -505,6 +508,59 @@ def test_candidates_of_a_cluster_and_of_one_machine_stand_in_one_spec_and_are_ch
         Candidate("cluster_trees", XGB, {"n_estimators": 50, "num_workers": 2}, {"max_depth": IntRange(3, 6)}),
     )
     assert problems_of(replace(spec, candidates=both)) == []
+
+
+SEVERAL, AMOUNT = Multiclass(("low", "middle", "high")), Regression(link="log")
+GENERAL = "pyspark.ml.regression.GeneralizedLinearRegression"
+
+
+@pytest.mark.parametrize(
+    ("problem", "estimator", "parameters", "expected"),
+    [
+        (
+            SEVERAL,
+            f"{SPARK_ML}.GBTClassifier",
+            {},
+            "GBTClassifier tells two classes apart, and outcome.problem.classes h",
+        ),
+        (
+            Multiclass(("no", "yes")),
+            XGB,
+            {},
+            "SparkXGBClassifier learns two classes as yes or no; say outcome.problem =",
+        ),
+        (
+            SEVERAL,
+            GENERAL,
+            {},
+            "is none of those that train on a cluster for outcome.problem Multiclass: xgboost.spark.",
+        ),
+        (AMOUNT, FOREST, {}, "is none of those that train on a cluster for outcome.problem Regression: xgboost.spark."),
+        (AMOUNT, f"{GENERAL}s", {}, f"Did you mean '{GENERAL}'?"),
+        (
+            AMOUNT,
+            GENERAL,
+            {"family": "gamma"},
+            "Tailrace sets 'family' (outcome.problem says how labels are distributed)",
+        ),
+        (AMOUNT, GENERAL, {"link": "log"}, "Tailrace sets 'link' (outcome.problem.link is it); leave it out."),
+        (
+            AMOUNT,
+            "xgboost.spark.SparkXGBRegressor",
+            {"objective": "reg:linear"},
+            "objective is 'reg:linear'; for outcome",
+        ),
+        (SEVERAL, XGB, {"objective": "multi:softmax"}, "objective is 'multi:softmax'; for outcome.problem"),
+    ],
+)
+def test_a_candidate_of_a_cluster_that_cannot_answer_the_question_is_refused(
+    spec, problem, estimator, parameters, expected
+):
+    own = replace(spec, outcome=replace(spec.outcome, problem=problem))
+    candidates = (Candidate("it", estimator, parameters),)
+    gate = Gate(metric=problem.gate_metric, beat=problem.baselines[0])
+    own = replace(own, gate=gate, search=SearchBudget(metric=problem.search_metric), candidates=candidates)
+    assert expected in one_problem(own)
 
 
 def test_a_meta_estimator_does_not_break_the_checks(spec):

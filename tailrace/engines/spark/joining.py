@@ -9,7 +9,7 @@ import functools
 import hashlib
 import json
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -18,7 +18,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.functions import arrow_udf
 from pyspark.sql.pandas.types import from_arrow_type, to_arrow_type
-from pyspark.sql.types import BooleanType, DecimalType, DoubleType, FloatType, LongType, NumericType
+from pyspark.sql.types import BooleanType, DataType, DecimalType, DoubleType, FloatType, LongType, NumericType
 
 from tailrace.contracts import Joined, Scan
 from tailrace.engines.spark import tables
@@ -86,27 +86,36 @@ def refuse_broken_contracts(spec: PipelineSpec, rows: DataFrame, known: DataFram
 def _wrong_label(spec: PipelineSpec, known: DataFrame) -> Column:
     """Whether a label is wrong, by the problem's own check; a column of a wrong type is refused without its values."""
     wrong_labels = spec.problem.wrong_labels
-    found = wrong_labels(pa.chunked_array([], to_arrow_type(known.schema[spec.outcome.label].dataType)))
-    if found is not None:
+    if wrong_labels(pa.chunked_array([], _label_type(spec, known))) is not None:
         return F.lit(False)
 
-    def wrong(labels: pa.Array) -> pa.Array:
-        found = wrong_labels(pa.chunked_array([labels]))
-        rows = pa.repeat(False, len(labels)) if found is None else found.rows.combine_chunks()
-        return pc.fill_null(rows, False)
+    def wrong(labels: pa.ChunkedArray) -> pa.ChunkedArray:
+        found = wrong_labels(labels)
+        return pa.chunked_array([pa.repeat(False, len(labels))]) if found is None else pc.fill_null(found.rows, False)
 
-    return arrow_udf(wrong, BooleanType())(column(spec.outcome.label))
+    return _from_label(spec, wrong, BooleanType())
 
 
 def _encoded_label(spec: PipelineSpec, known: DataFrame) -> Column:
-    """A right label, encoded by the problem in Spark's Python workers: the same as on one machine."""
+    """A right label, encoded by the problem: the same as on one machine."""
     encoded = spec.problem.encoded
-    kind = encoded(pa.chunked_array([], to_arrow_type(known.schema[spec.outcome.label].dataType))).type
+    return _from_label(spec, encoded, from_arrow_type(encoded(pa.chunked_array([], _label_type(spec, known))).type))
 
-    def encode(labels: pa.Array) -> pa.Array:
-        return pa.concat_arrays(encoded(pa.chunked_array([labels])).chunks)
 
-    return arrow_udf(encode, from_arrow_type(kind))(column(spec.outcome.label))
+def _label_type(spec: PipelineSpec, known: DataFrame) -> pa.DataType:
+    return to_arrow_type(known.schema[spec.outcome.label].dataType)
+
+
+def _from_label(spec: PipelineSpec, work: Callable[[pa.ChunkedArray], pa.ChunkedArray], kind: DataType) -> Column:
+    """What Spark's Python workers compute from the labels."""
+
+    def compute(labels: pa.Array) -> pa.Array:
+        return work(pa.chunked_array([labels])).combine_chunks()
+
+    # Spark's stubs demand a third argument that may be left out.
+    in_python = arrow_udf(compute, kind)  # type: ignore[call-overload]
+    computed: Column = in_python(column(spec.outcome.label))
+    return computed
 
 
 def _missing(rows: DataFrame, name: str) -> Column:

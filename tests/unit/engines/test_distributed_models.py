@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -13,7 +14,10 @@ from tailrace.engines import models
 from tailrace.engines.distributed_models import LinearModel, Trees, TreesModel, logistic
 from tailrace.engines.vectors import VectorEncoding
 from tailrace.errors import SignatureMismatch
+from tailrace.problems import as_array
 from tailrace.problems.binary import Binary
+from tailrace.problems.multiclass import Multiclass
+from tailrace.problems.regression import Regression
 
 FEATURES = {"plan": "categorical", "age": "numeric"}
 ROWS = pa.record_batch(
@@ -92,6 +96,46 @@ def test_the_digest_says_every_number():
     other.coefficients = other.coefficients + np.array([0, 0, 1e-15])
     assert other.digest() != linear().digest()
     assert trees("share").digest() != trees().digest()
+
+
+OF_RELEASE_0_1 = {
+    "linear": (linear(), "5901ad994c7e666c4c7bb6fda00209e99d2c048341864d76bffa6c13c7fc5021"),
+    "boosted": (trees(), "0122ea4bf55bb1100914ef5a54a582b73b287b82d90aac00641f6b72f1c4a352"),
+    "forest": (trees("share"), "d9b5e31e1c8fd86d7b37c67a411ddd1bbe5a4b15288e4412d58e3cb72114e307"),
+}
+
+
+@pytest.mark.parametrize(("model", "digest"), OF_RELEASE_0_1.values(), ids=OF_RELEASE_0_1)
+def test_a_model_of_release_0_1_is_loaded_as_the_same_model(model, digest, tmp_path):
+    model.save(tmp_path)
+    described = json.loads((tmp_path / "model.json").read_text())
+    del described["problem"]  # that release wrote none
+    assert "link" not in described or model.kind == "spark_trees"
+    (tmp_path / "model.json").write_text(json.dumps(described))
+    loaded = models.load(tmp_path)
+    assert loaded.digest() == digest
+    assert loaded.predict(ROWS).equals(model.predict(ROWS))
+
+
+@pytest.mark.parametrize(
+    ("link", "inverse"), [("identity", lambda margin: margin), ("log", np.exp), ("log_odds", logistic)]
+)
+def test_a_linear_model_predicts_by_its_link(link, inverse, tmp_path):
+    problem = Binary() if link == "log_odds" else Regression()
+    model = LinearModel(encoding(one_hot=True), problem, np.array([1.0, -1.0, 0.5]), 0.25, link=link)
+    assert model.predict(ROWS)["score"].to_numpy() == pytest.approx(inverse(np.array([0.75, -0.25, 0.5, 0.5])))
+
+
+def test_a_linear_model_of_several_classes_predicts_their_shares():
+    coefficients = np.array([[1.0, -1.0, 0.5], [0.0, 0.0, 0.0], [0.0, 700.0, 0.0]])
+    model = LinearModel(
+        encoding(one_hot=True), Multiclass(("a", "b", "c")), coefficients, np.array([0.25, 0.0, 0.0]), link="softmax"
+    )
+    shares = as_array(model.predict(ROWS))
+    raised = np.exp([0.75, 0.0, 0.0])
+    np.testing.assert_allclose(shares[0], raised / raised.sum())
+    np.testing.assert_allclose(shares[1], [0, 0, 1], atol=1e-200)
+    assert model.importance()["plan"] == pytest.approx(702 / 702.5)
 
 
 def test_importance_is_by_feature():

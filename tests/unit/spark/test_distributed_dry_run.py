@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from tailrace.engines import dry_run
 from tailrace.engines.spark.engine import SparkEngine
+from tailrace.problems.multiclass import Multiclass
+from tailrace.problems.regression import Regression
 from tailrace.settings import SparkSettings
-from tailrace.spec import LABEL, Candidate, Choice, IntRange
+from tailrace.spec import LABEL, Candidate, Choice, IntRange, problems_of
 from tailrace.training.training_set import ArrowRows
 
 LOGISTIC = Candidate("logistic", "pyspark.ml.classification.LogisticRegression", {"regParam": 0.01})
@@ -65,6 +68,44 @@ def test_a_model_that_cannot_be_taken_out_of_spark_is_refused_before_the_search(
     assert (trained.best, complete.state) == (complete, "complete")
     (sentence,) = trained.not_trained
     assert "The model that RandomForestClassifier fitted cannot be taken out of Spark: Spark's file of" in sentence
+
+
+EVERY_KIND = {
+    "classes": (
+        Multiclass(("low", "middle", "high")),
+        (LOGISTIC, FOREST, Candidate("xgboost", "xgboost.spark.SparkXGBClassifier")),
+    ),
+    "amounts": (
+        Regression(link="log"),
+        (
+            Candidate("linear", "pyspark.ml.regression.LinearRegression"),
+            Candidate("counts", "pyspark.ml.regression.GeneralizedLinearRegression"),
+            Candidate("sums", "pyspark.ml.regression.GBTRegressor"),
+            Candidate("tweedie", "xgboost.spark.SparkXGBRegressor", {"objective": "reg:tweedie"}),
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize(("problem", "candidates"), EVERY_KIND.values(), ids=EVERY_KIND)
+def test_candidates_of_every_kind_are_checked_and_some_of_each_label_come_to_the_driver(
+    engine, spec, learning, problem, candidates
+):
+    from tailrace.engines.spark.dry_run import some_of
+    from tailrace.engines.spark.rows import framed
+
+    own = replace(spec, outcome=replace(spec.outcome, problem=problem), candidates=candidates)
+    assert problems_of(own) == []
+    assert engine.session
+    assert engine.dry_run([own]).problems == ()
+    labels = problem.made_up_labels(learning.rows)
+    rows = framed(engine.session, ArrowRows(learning.table().append_column(LABEL, pa.array(labels)), learning.columns))
+    table, few = some_of(problem, rows)
+    assert table.num_rows == len(few) == dry_run.SMALL
+    if problem.label_values:
+        assert [(few == label).sum() for label in problem.label_values] == [dry_run.SMALL // 3] * 3
+    else:
+        assert set(few) == set(labels)
 
 
 def test_a_few_rows_of_both_classes_come_to_the_driver_and_always_the_same(engine, spec, learning):

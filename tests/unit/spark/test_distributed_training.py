@@ -21,6 +21,8 @@ from tailrace.errors import BadInput, ContractBroken, KeysRepeated, LookAhead, T
 from tailrace.lake.delta import DeltaLake
 from tailrace.lake.memory import MemoryLake
 from tailrace.operations import reproduce
+from tailrace.problems.multiclass import Multiclass
+from tailrace.problems.regression import Regression
 from tailrace.settings import SparkSettings
 from tailrace.spec import LABEL, Candidate, Gate, IntRange, PipelineSpec, zone
 from tailrace.stages import evaluate, promote, score, train
@@ -131,6 +133,31 @@ def test_zero_and_one_are_labels_in_spark_too(engine, spec, tmp_path):
     expected = load(booleans, engine, spec).learning
     for of in (LocalEngine(), engine):
         assert load(numbers, of, spec).learning.labels().equals(expected.labels())
+
+
+EVERY_KIND = {
+    "texts": (Multiclass(("true", "false")), pa.string(), "neither"),
+    "codes": (Multiclass((1, 0)), pa.int64(), 7),
+    "amounts": (Regression(link="log"), pa.float32(), -0.5),
+}
+
+
+@pytest.mark.parametrize(("problem", "label", "wrong"), EVERY_KIND.values(), ids=EVERY_KIND)
+def test_labels_of_every_kind_are_the_same_in_spark(engine, spec, problem, label, wrong):
+    spec = replace(spec, outcome=replace(spec.outcome, problem=problem))
+    spec = replace(spec, candidates=(replace(FOREST, estimator=problem.spark_estimators[-1]),))
+    lake = filled(MemoryLake(), spec, label=label)
+    here, there = load(lake, LocalEngine(), spec), load(lake, engine, spec)
+    assert there.learning.labels().type == here.learning.labels().type
+    assert there.learning.labels().equals(here.learning.labels())
+    assert there.holdout[LABEL].equals(here.holdout[LABEL])
+    day = dt.date(2013, 3, 10)
+    known = outcomes_of(spec, day)["left"].cast(label).to_pylist()
+    known[2:5] = [wrong, None, wrong]
+    put(lake, spec.outcomes_table, day, changed(outcomes_of(spec, day), left=pa.array(known, label)))
+    refused = [str(refusal(lake, of, spec)) for of in (LocalEngine(), engine)]
+    assert refused[0] == refused[1]
+    assert f"label 'left' is {wrong} in 2 rows; a label is" in refused[0]
 
 
 @pytest.mark.parametrize("label", [pa.float64(), pa.int64()])
