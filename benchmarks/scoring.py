@@ -17,7 +17,7 @@ import datetime as dt
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +100,7 @@ def measure(way: str, scratch: str, *arguments: str) -> dict[str, float]:
     if way == "prepare":
         _prepare(folder, [int(size) for size in arguments])
         return {}
-    ways = {"raw": _raw, "tailrace": _tailrace, "mlflow.pyfunc": _pyfunc}
+    ways: dict[str, Callable[[Path, int, str], float]] = {"raw": _raw, "tailrace": _tailrace, "mlflow.pyfunc": _pyfunc}
     size, kind = arguments
     return {"seconds": ways[way](folder, int(size), kind)}
 
