@@ -92,10 +92,10 @@ def _attempts(item: Expectation, kinds: Mapping[str, ColumnKind]) -> int:
 def _reasons(rows: pa.Table, waiting: Mapping[int, Expectation], judge: Judge) -> dict[int, str]:
     """Why expectations cannot be judged on one row, or on none."""
     reasons: dict[int, str] = {}
-    for table in (rows, rows.slice(0, 0)):
+    for table, where in ((rows, ""), (rows.slice(0, 0), "on a day without rows, ")):
         remaining = {number: item for number, item in waiting.items() if number not in reasons}
         found = judge(table, list(remaining.values())) if remaining else ()
-        reasons |= {number: reason for number, reason in zip(remaining, found, strict=True) if reason}
+        reasons |= {number: where + reason for number, reason in zip(remaining, found, strict=True) if reason}
     return dict(sorted(reasons.items()))
 
 

@@ -243,6 +243,11 @@ def test_quantiles_of_no_rows_are_no_values(tmp_path: Path) -> None:
             {"base_query": "select 1", "comparison_data_source_name": "a", "comparison_query": "select 1"},
             "it cannot be judged",
         ),
+        (
+            "expect_column_kl_divergence_to_be_less_than",
+            {"column": "distance", "partition_object": {"bins": [0, 1], "weights": [1]}, "threshold": 0.1},
+            "it cannot be judged: on a day without rows, ",
+        ),
     ],
 )
 def test_what_can_never_be_judged_is_a_problem_of_the_suite(
