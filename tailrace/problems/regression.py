@@ -336,8 +336,10 @@ class Regression(Problem):
 
     def of_tally(self, added: pa.Table) -> dict[str, float]:
         rows = added["rows"][0].as_py()
-        # Rounded, because a cluster adds its partial sums in random order.
-        mean = {name: round(added[name][0].as_py() / rows, 12) for name in SUMS}
+        mean = {name: added[name][0].as_py() / rows for name in SUMS}
+        # Rounded, because a cluster adds its partial sums in random order; errors of both signs cancel out.
+        sizes = {**mean, "error": mean["absolute"]}
+        mean = {name: _rounded(value, sizes[name]) for name, value in mean.items()}
         found = {
             **mean,
             "mae": mean["absolute"],
@@ -406,6 +408,11 @@ def _of_parts(metric: str, parts: Mapping[str, np.ndarray], weights: np.ndarray)
     if metric == "r2":
         return _r2(mean("squared"), mean("label"), mean("label_squared"))
     return mean(_SUM_OF.get(metric, metric))
+
+
+def _rounded(value: float, size: float) -> float:
+    """The value without the digits that are beyond the twelve first ones of a number of this size."""
+    return round(value, 11 - math.floor(math.log10(abs(size)))) if size and math.isfinite(size) else value
 
 
 def _r2(squared: float, label: float, label_squared: float) -> float:

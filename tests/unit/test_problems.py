@@ -75,6 +75,21 @@ def test_metrics_are_the_same_with_equal_weights_and_from_parts_that_are_added_u
     assert told == pytest.approx(measured, abs=1e-3)
 
 
+def test_the_order_in_which_a_cluster_adds_large_numbers_does_not_change_the_metrics():
+    problem, random = Regression(link="log"), np.random.default_rng(0)
+    labels = random.gamma(2, 4e6, 5000)
+    predictions = labels * random.normal(1, 0.1, 5000).clip(min=0)
+    tally = problem.tally(labels, predictions)
+
+    def metrics(order):
+        sums = {name: [sum(values[order].tolist())] for name, values in tally.items() if name != "group"}
+        return problem.of_tally(pa.table({"group": [0], **sums}))
+
+    in_order = metrics(np.arange(5000))
+    assert metrics(random.permutation(5000)) == in_order
+    assert in_order == pytest.approx(problem.measure(labels, predictions))
+
+
 @pytest.mark.parametrize("problem", KINDS, ids=repr)
 def test_predictions_come_back_from_what_was_published(problem):
     rows, columns = rows_of(problem, seed=1), Predictions()
