@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +14,8 @@ RARE = 20
 """Categories with fewer rows share one column."""
 
 
-def preprocessing(features: Features, estimator: Any) -> Any:
-    """A ColumnTransformer for this estimator, not fitted yet.
+def preprocessing(features: Features, estimator: Any, transformers: Mapping[str, Any]) -> Any:
+    """A ColumnTransformer for this estimator, not fitted yet; `transformers` prepare their columns instead.
 
     Categories become columns of zeros and ones, numbers are scaled and their gaps filled with the median, texts become
     columns of words. Estimators that handle categories and gaps themselves receive them as codes and as they are.
@@ -21,9 +23,12 @@ def preprocessing(features: Features, estimator: Any) -> Any:
     from sklearn.compose import ColumnTransformer
 
     native = takes_categories(type(estimator))
-    steps = _native(features) if native else _encoded(features, positive=_needs(estimator, "positive_only"))
-    columns = ColumnTransformer([*steps, *_texts(features)])
-    makes_sparse = not native or features.of_kind("text")
+    plain = replace(
+        features, columns={name: kind for name, kind in features.columns.items() if name not in transformers}
+    )
+    steps = _native(plain) if native else _encoded(plain, positive=_needs(estimator, "positive_only"))
+    columns = ColumnTransformer([*steps, *_texts(plain), *_given(features, transformers, native=native)])
+    makes_sparse = not native or transformers or features.of_kind("text")
     if makes_sparse and not _takes_sparse(estimator):
         # Otherwise the estimator would receive sparse rows as soon as there are many categories.
         columns.set_params(sparse_threshold=0.0)
@@ -66,6 +71,43 @@ def _texts(features: Features) -> list[tuple[str, Any, Any]]:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     return [(f"text_{name}", TfidfVectorizer(min_df=2, max_features=50_000), name) for name in features.of_kind("text")]
+
+
+def _given(features: Features, transformers: Mapping[str, Any], *, native: bool) -> list[tuple[str, Any, Any]]:
+    """Each transformer for its column; steps are numbered, because a step's name may not contain '__'."""
+    steps: list[tuple[str, Any, Any]] = []
+    for place, (name, transformer) in enumerate(transformers.items()):
+        if features.columns[name] == "numeric" and not _fills_gaps(transformer, native=native):
+            transformer = _after_imputer(transformer)
+        steps.append((f"transformer_{place}", transformer, [name] if _takes_tables(transformer) else name))
+    return steps
+
+
+def _fills_gaps(transformer: Any, *, native: bool) -> bool:
+    """Whether missing numbers may reach it: it fills them, or leaves them to an estimator that handles them itself."""
+    if type(_first(transformer)).__module__.startswith("sklearn.impute."):
+        return True
+    tags = tags_of(transformer)
+    return native and tags is not None and bool(tags.input_tags.allow_nan)
+
+
+def _after_imputer(transformer: Any) -> Any:
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
+
+    return make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), transformer)
+
+
+def _takes_tables(transformer: Any) -> bool:
+    """Whether it reads columns of a table; vectorizers read one sequence of texts."""
+    tags = tags_of(_first(transformer))
+    return tags is None or bool(tags.input_tags.two_d_array)
+
+
+def _first(transformer: Any) -> Any:
+    """What reads the column in a pipeline or a union of transformers."""
+    inside = getattr(transformer, "steps", None) or getattr(transformer, "transformer_list", None)
+    return _first(inside[0][1]) if inside else transformer
 
 
 def _needs(estimator: Any, tag: str) -> bool:

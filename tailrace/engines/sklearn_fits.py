@@ -16,7 +16,7 @@ from tailrace.engines.sklearn_columns import preprocessing, takes_categories
 from tailrace.engines.sklearn_models import SklearnModel, frame
 from tailrace.problems import Problem
 from tailrace.spec import Candidate, PipelineSpec
-from tailrace.spec.nested import made, replaced
+from tailrace.spec.nested import TRANSFORMERS, made, replaced
 from tailrace.spec.parameters import is_splitter
 
 FOLDS = 5
@@ -78,9 +78,10 @@ def _pipeline(
     if "n_jobs" in inspect.signature(kind).parameters and candidate.estimator.startswith("sklearn.ensemble."):
         extra["n_jobs"] = threads
     if takes_categories(kind):
-        extra["categorical_features"] = list(range(len(spec.features.of_kind("categorical"))))
+        plain = [name for name in spec.features.of_kind("categorical") if name not in candidate.transformers]
+        extra["categorical_features"] = list(range(len(plain)))
     estimator = _made(candidate, {**extra, **parameters}, seed)
-    columns = preprocessing(spec.features, estimator)
+    columns = preprocessing(spec.features, estimator, _transformers(spec.problem, candidate, parameters, seed))
     return Pipeline([("columns", columns), ("estimator", _with_probabilities(spec.problem, estimator, labels))])
 
 
@@ -135,25 +136,54 @@ def _made(candidate: Candidate, parameters: Mapping[str, Any], seed: int) -> Any
     """The estimator, with seeds at every level. Nested estimators are copied: other trials use the spec's."""
     from sklearn.base import clone
 
-    given = {name: replaced(value, made) for name, value in parameters.items()}
+    own = {name: value for name, value in parameters.items() if not name.startswith(f"{TRANSFORMERS}__")}
+    given = {name: replaced(value, made) for name, value in own.items()}
     own = {name: value for name, value in given.items() if "__" not in name}
     estimator = clone(estimator_class(candidate.estimator)(**own))
     estimator.set_params(**{name: value for name, value in given.items() if "__" in name})
     return estimator.set_params(**_seeds(estimator, seed))
 
 
-def _seeds(estimator: Any, seed: int) -> dict[str, Any]:
+def _transformers(problem: Problem, candidate: Candidate, parameters: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """The candidate's transformers by column, with what was drawn for them, and with seeds at every level."""
+    found = {}
+    for column, each in candidate.transformers.items():
+        start = f"{TRANSFORMERS}__{column}__"
+        transformer = made(each)
+        drawn = {name.removeprefix(start): value for name, value in parameters.items() if name.startswith(start)}
+        transformer.set_params(**drawn)
+        transformer.set_params(**_seeds(transformer, seed, start))
+        if problem.estimators == "regressor":
+            transformer.set_params(**_continuous(transformer))
+        found[column] = transformer
+    return found
+
+
+def _continuous(transformer: Any) -> dict[str, Any]:
+    """The setting of target encoders that would take whole numbers for classes."""
+    given = transformer.get_params(deep=True)
+    return {path: "continuous" for path, value in given.items() if path.endswith("target_type") and value == "auto"}
+
+
+def _seeds(estimator: Any, seed: int, start: str = "") -> dict[str, Any]:
     """Settings that make a fit repeatable: a seed for each random_state without one, and one thread for nested ones."""
+    from sklearn.model_selection import KFold
+
     made: dict[str, Any] = {}
-    for path, value in estimator.get_params(deep=True).items():
-        name = path.rpartition("__")[2]
+    given = estimator.get_params(deep=True)
+    for path, value in given.items():
+        outer, _, name = path.rpartition("__")
+        cv = f"{outer}__cv" if outer else "cv"
         if name == "random_state" and value is None:
-            made[path] = _seed_at(path, seed)
+            made[path] = _seed_at(start + path, seed)
+        elif name == "random_state" and isinstance(value, str) and isinstance(given.get(cv), int):
+            # Where scikit-learn calls its own seed 'deprecated', it shuffles by chance.
+            made[cv] = KFold(given[cv], shuffle=True, random_state=_seed_at(start + path, seed))
         elif name == "n_jobs" and path != name:
             # With threads, a forest adds its votes in random order.
             made[path] = None
         elif is_splitter(value) and getattr(value, "random_state", 0) is None and getattr(value, "shuffle", True):
-            value.random_state = _seed_at(path, seed)
+            value.random_state = _seed_at(start + path, seed)
     return made
 
 

@@ -123,8 +123,8 @@ def _origins(columns: Any) -> list[str]:
     for name, step, inputs in columns.transformers_:
         outputs = columns.output_indices_[name]
         width = outputs.stop - outputs.start
-        if isinstance(inputs, str):
-            origins += [inputs] * width
+        if isinstance(inputs, str) or len(inputs) == 1:
+            origins += [inputs if isinstance(inputs, str) else inputs[0]] * width
         elif hasattr(step, "feature_name_combiner") and width:
             named = copy.copy(step)
             named.feature_name_combiner = lambda feature, category: feature

@@ -1,7 +1,7 @@
 """The types in stored pipelines of scikit-learn that are loaded, besides those in skops' own list.
 
 They are listed one by one, because a function of any package may read files: `numpy.load` would unpickle one. These
-classes hold numbers, and the functions compute a metric from arrays.
+classes hold numbers, and the functions compute a metric from arrays, or check an array.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from collections.abc import Mapping
 _BY_MODULE: Mapping[str, tuple[str, ...]] = {
     "functools": ("partial",),
     "numpy": ("dtype",),
+    "scipy._lib.array_api_compat.numpy._aliases": ("asarray",),
+    "scipy.interpolate._bsplines": ("BSpline",),
     "scipy.sparse._csr": ("csr_array", "csr_matrix"),
     "sklearn._loss.loss": ("HalfTweedieLoss", "HalfTweedieLossIdentity"),
     "sklearn.calibration": ("_CalibratedClassifier", "_SigmoidCalibration"),

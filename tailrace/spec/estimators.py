@@ -15,7 +15,7 @@ from tailrace.problems import Problem
 from tailrace.spec import lightgbm_parameters, xgboost_parameters
 from tailrace.spec.columns import Features
 from tailrace.spec.in_force import set_by_tailrace
-from tailrace.spec.nested import Estimator, made, replaced
+from tailrace.spec.nested import TRANSFORMERS, Estimator, made, replaced
 from tailrace.spec.one_machine import cluster_problems
 from tailrace.spec.row_weights import weight_problems
 from tailrace.spec.training import Candidate, SearchBudget
@@ -98,7 +98,11 @@ def _nested_class(candidate: Candidate, path: str, each: Estimator) -> tuple[Any
     where = candidate.where_nested(path, each)
     if not each.path.startswith("sklearn."):
         return None, f"{where}: {each.path!r} is not of scikit-learn; only its estimators stand inside others."
-    return _imported(where, each.path)
+    found, fault = _imported(where, each.path)
+    prepares = path in {f"{TRANSFORMERS}__{column}" for column in candidate.transformers}
+    if not fault and prepares and not hasattr(found, "transform"):
+        return None, f"{where}: {found.__name__} is no transformer (it has no transform)."
+    return found, fault
 
 
 def _nested_parameters(candidate: Candidate, path: str, each: Estimator) -> Iterator[str]:

@@ -27,6 +27,10 @@ class Estimator:
     search: Mapping[str, Domain] = field(default_factory=dict)
 
 
+TRANSFORMERS = "transformers"
+"""The start of the paths of what is searched in a candidate's transformers, such as transformers__hour__n_knots."""
+
+
 def nested(parameters: Mapping[str, Any]) -> Iterator[tuple[str, Estimator]]:
     """Each estimator at any depth of these parameters, with its path; the path is empty if it has none."""
     for name, value in parameters.items():

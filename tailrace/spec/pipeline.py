@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -90,10 +90,14 @@ def content_of(value: Any) -> Any:
         return value.described()
     if is_dataclass(value):
         held = [(each, getattr(value, each.name)) for each in fields(value)]
-        return {each.name: content_of(it) for each, it in held if not (each.metadata == LATER and it == each.default)}
+        return {each.name: content_of(it) for each, it in held if not (each.metadata == LATER and it == _default(each))}
     if isinstance(value, Mapping):
         return {name: content_of(it) for name, it in value.items()}
     return [content_of(it) for it in value] if isinstance(value, list | tuple) else value
+
+
+def _default(field: Field[Any]) -> Any:
+    return field.default if field.default_factory is MISSING else field.default_factory()
 
 
 def problems_of(spec: PipelineSpec, *, estimators: bool = True) -> list[str]:

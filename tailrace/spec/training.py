@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tailrace.errors import did_you_mean
 from tailrace.problems import Problem
-from tailrace.spec.checks import at_most, one_of
+from tailrace.spec.checks import LATER, at_most, one_of
 from tailrace.spec.columns import Features, Outcome
 from tailrace.spec.domains import Choice, Domain
-from tailrace.spec.nested import Estimator, nested
+from tailrace.spec.nested import TRANSFORMERS, Estimator, nested
 from tailrace.spec.parameters import unrecordable
 
 MOST_DAYS = 36_525
@@ -26,13 +27,15 @@ MOST_SECONDS = 366 * 86_400
 class Candidate:
     """An estimator to try: fixed parameters, and the domains of those to search.
 
-    Parameters that are estimators themselves are written as `Estimator(path, parameters, search)`.
+    Parameters that are estimators themselves are written as `Estimator(path, parameters, search)`. So are the
+    `transformers`, by feature column: each prepares its column in place of the usual preprocessing.
     """
 
     name: str
     estimator: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
     search: Mapping[str, Domain] = field(default_factory=dict)
+    transformers: Mapping[str, Estimator] = field(default_factory=dict, metadata=LATER)
 
     def problems(self, features: Features) -> Iterator[str]:
         """A sentence for each thing that is wrong; what the estimator's class says of it is in `estimators`."""
@@ -41,6 +44,7 @@ class Candidate:
         for parameter in sorted(set(self.parameters) & set(self.search)):
             yield f"{where}.search has {parameter!r}, which .parameters fixes already."
         yield from self._nested_problems()
+        yield from self._transformer_problems(features)
         odd = [name for name in features.columns if set(name) & set("[]<")]
         if odd and self.estimator.startswith("xgboost."):
             named = ", ".join(map(repr, odd))
@@ -60,8 +64,12 @@ class Candidate:
 
     @property
     def nested(self) -> list[tuple[str, Estimator]]:
-        """The estimators inside its parameters, at any depth, with scikit-learn's paths to them."""
-        return list(nested(self.parameters))
+        """The estimators inside its parameters and its transformers, at any depth, with scikit-learn's paths to them.
+
+        Paths of transformers begin with `transformers__` and the column.
+        """
+        inside = nested(self.transformers)
+        return [*nested(self.parameters), *((path and f"{TRANSFORMERS}__{path}", each) for path, each in inside)]
 
     @property
     def searched(self) -> dict[str, Domain]:
@@ -71,9 +79,10 @@ class Candidate:
 
     def where_nested(self, path: str, each: Estimator) -> str:
         """What sentences call a nested estimator."""
-        return (
-            f"{self.where}.parameters: the estimator at {path!r}" if path else f"{self.where}.parameters: {each.path}"
-        )
+        for column in self.transformers:
+            if path == f"{TRANSFORMERS}__{column}":
+                return f"{self.where}.transformers[{column!r}]"
+        return f"{self.where}: the estimator at {path!r}" if path else f"{self.where}: the estimator {each.path}"
 
     @property
     def where(self) -> str:
@@ -81,7 +90,7 @@ class Candidate:
         return f"candidates[{self.name!r}]"
 
     def _nested_problems(self) -> Iterator[str]:
-        if self.nested and not self.estimator.startswith("sklearn."):
+        if any(nested(self.parameters)) and not self.estimator.startswith("sklearn."):
             yield f"{self.where}.parameters has an Estimator, but only scikit-learn's take others; leave it out."
         fixed = {*self.parameters, *(f"{path}__{name}" for path, each in self.nested for name in each.parameters)}
         for path, each in self.nested:
@@ -100,10 +109,20 @@ class Candidate:
         for path in sorted(set(self.search) & (fixed - set(self.parameters))):
             yield f"{self.where}.search has {path!r}, which the nested estimator fixes already."
 
+    def _transformer_problems(self, features: Features) -> Iterator[str]:
+        where = f"{self.where}.transformers"
+        if self.transformers and not self.estimator.startswith("sklearn."):
+            yield f"{where}: only scikit-learn's estimators have transformers, {self.estimator} has none; leave it out."
+        for column in self.transformers:
+            if column not in features.columns:
+                nearest = did_you_mean(column, features.columns)
+                yield f"{where} has {column!r}, which is not in features.columns.{nearest}"
+
     def _unrecordable(self) -> Iterator[str]:
         """A parameter is part of the spec's digest, so it must be the same in every process."""
         options = {name: domain.options for name, domain in self.search.items() if isinstance(domain, Choice)}
-        for part, values in (("parameters", self.parameters), ("search", options)):
+        parts = {"parameters": self.parameters, "search": options, "transformers": self.transformers}
+        for part, values in parts.items():
             for parameter, value in values.items():
                 for what in unrecordable(value):
                     yield (

@@ -419,6 +419,7 @@ def test_the_digest_of_plain_values_is_the_one_that_earlier_releases_recorded(sp
         schedule=replace(spec.schedule, start=dt.date(2013, 1, 1)),
     )
     former = asdict(values)
+    del former["candidates"][0]["transformers"]
     del former["outcome"]["problem"], former["gate"]["ceiling"], former["gate"]["beat"]
     del former["outcome"]["late_days"], former["schedule"]["cutoff"], former["features"]["weight"]
     former = json.dumps(former, sort_keys=True, default=str)
@@ -487,6 +488,46 @@ def test_the_digest_says_what_a_nested_estimator_is_and_searches(spec):
     ]
     assert len({nested(spec, value).digest() for value in values}) == len(values)
     assert nested(spec, Estimator(SVM, {"C": 1})).digest() == nested(spec, values[0]).digest()
+
+
+SPLINES = Estimator("sklearn.preprocessing.SplineTransformer", {"n_knots": 5})
+
+
+def with_transformers(spec: PipelineSpec, transformers: dict[str, object], estimator: str = "") -> PipelineSpec:
+    logistic = Candidate("it", estimator or "sklearn.linear_model.LogisticRegression", transformers=transformers)
+    return replace(spec, candidates=(logistic,))
+
+
+@pytest.mark.parametrize(
+    ("transformers", "expected"),
+    [
+        ({"agee": SPLINES}, ".transformers has 'agee', which is not in features.columns. Did you mean 'age'?"),
+        ({"age": Estimator(SVM)}, "candidates['it'].transformers['age']: LinearSVC is no transformer"),
+        ({"age": Estimator("sklearn.preprocessing.Splines")}, ".transformers['age']: sklearn.preprocessing has no est"),
+        ({"age": Estimator("numpy.load")}, ".transformers['age']: 'numpy.load' is not of scikit-learn"),
+        ({"age": Estimator(SPLINES.path, {"knots_n": 3})}, ".transformers['age']: SplineTransformer has no parameter"),
+        ({"age": Estimator(SPLINES.path, search={"n_knots": IntRange(5, 2)})}, "search['n_knots'] goes from 5 to 2"),
+        ({"age": Estimator(SPLINES.path, {"degree": len})}, ".transformers['age'] has the function len"),
+        ({"age": SPLINES.path}, ".transformers['age'] is 'sklearn.preprocessing.SplineTransformer'; it must be an Est"),
+    ],
+)
+def test_a_wrong_transformer_is_told(spec, transformers, expected):
+    assert expected in one_problem(with_transformers(spec, transformers))
+
+
+def test_only_estimators_of_scikit_learn_have_transformers(spec):
+    for path in ("xgboost.XGBClassifier", FOREST):
+        found = problems_of(with_transformers(spec, {"age": SPLINES}, path))
+        assert any("only scikit-learn's estimators have transformers" in sentence for sentence in found)
+
+
+def test_transformers_are_a_part_of_the_digest_and_searched_by_their_paths(spec):
+    knots = {"age": replace(SPLINES, parameters={}, search={"n_knots": IntRange(3, 5)})}
+    named = with_transformers(spec, knots)
+    assert problems_of(named) == []
+    assert list(named.candidates[0].searched) == ["transformers__age__n_knots"]
+    others = (with_transformers(spec, {}), with_transformers(spec, {"age": SPLINES}))
+    assert len({named.digest(), *(other.digest() for other in others)}) == 3
 
 
 def test_texts_and_xgboost_do_not_go_together(spec):

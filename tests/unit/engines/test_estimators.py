@@ -21,7 +21,8 @@ from tailrace.engines.library_errors import error_text
 from tailrace.engines.local import LocalEngine
 from tailrace.engines.sklearn_models import frame
 from tailrace.problems.multiclass import Multiclass
-from tailrace.spec import LABEL, Candidate, Choice, Estimator, FloatRange, SearchBudget
+from tailrace.problems.regression import Regression
+from tailrace.spec import LABEL, Candidate, Choice, Estimator, FloatRange, IntRange, SearchBudget
 from tailrace.training.training_set import ArrowRows
 from tests.support import churn_rows
 
@@ -277,3 +278,44 @@ def test_an_error_is_quoted_with_its_class_where_its_text_says_little():
     assert error_text(ValueError("C must be positive")) == "C must be positive"
     assert error_text(KeyError("plan")) == "KeyError: 'plan'"
     assert error_text(NotImplementedError()) == "NotImplementedError"
+
+
+PREPARED = {
+    "plan": Estimator("sklearn.preprocessing.TargetEncoder"),
+    "age": Estimator("sklearn.preprocessing.SplineTransformer", {"degree": 2}, {"n_knots": IntRange(3, 5)}),
+}
+
+
+def test_columns_are_prepared_by_the_transformers_of_the_candidate(spec, rows):
+    it = replace(candidate("sklearn.linear_model.LogisticRegression"), transformers=PREPARED)
+    found = trained(spec, rows, it, trials=3)
+    encoder, splines = (step for name, step, _ in found.model.pipeline[0].transformers_ if "transformer" in name)
+    knots = found.best.parameters["transformers__age__n_knots"]
+    assert (splines[-1].n_knots, splines[-1].degree) == (knots, 2)
+    assert splines[0].strategy == "median", "gaps are filled before a transformer that refuses them"
+    assert encoder.random_state is not None, "folds are drawn from the seed of the training"
+    assert encoder.target_type_ == "binary", "it learns from the labels"
+    assert found.model.digest() == trained(spec, rows, it, trials=3).model.digest()
+    assert sum(found.model.importance().values()) == pytest.approx(1)
+    assert set(found.model.importance()) == {"plan", "age", "visits"}
+    odd = pa.record_batch(
+        {"plan": pa.array(["gold", None]), "age": pa.array([None, 1e3]), "visits": pa.array([3, None])}
+    )
+    assert found.model.predict(odd)["score"].null_count == 0
+
+
+def test_a_target_encoder_takes_whole_numbers_for_numbers(spec, rows):
+    counts = pa.array(np.arange(300) % 7)
+    numbers = replace(spec, outcome=replace(spec.outcome, problem=Regression()))
+    it = replace(candidate("sklearn.ensemble.HistGradientBoostingRegressor", {"max_iter": 2}), transformers=PREPARED)
+    model = fitted(numbers, (rows[0], counts), it, transformers__age__n_knots=3)
+    steps = {name: step for name, step, _ in model.pipeline[0].transformers_}
+    assert steps["transformer_0"].target_type_ == "continuous"
+    assert model.pipeline[-1].categorical_features == [], "plan, the only category, arrives as a number"
+
+
+def test_missing_numbers_reach_an_imputer_and_an_estimator_that_handle_them(spec, rows):
+    for path, given in (("sklearn.impute.SimpleImputer", {"add_indicator": True}), ("sklearn.impute.KNNImputer", {})):
+        it = replace(candidate("sklearn.linear_model.LogisticRegression"), transformers={"age": Estimator(path, given)})
+        (step,) = [step for name, step, _ in fitted(spec, rows, it).pipeline[0].transformers_ if "transformer" in name]
+        assert type(step).__name__ == path.rpartition(".")[2]

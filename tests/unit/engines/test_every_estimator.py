@@ -160,6 +160,34 @@ EXTRA: list[tuple[Problem, str, dict[str, Any]]] = [
 ]
 """Estimators with other parameters, and with others inside."""
 
+PREPARING, TEXT = "sklearn.preprocessing", "sklearn.feature_extraction.text"
+SVD = Estimator("sklearn.decomposition.TruncatedSVD", {"n_components": 2})
+TFIDF, CHARS = (Estimator(f"{TEXT}.TfidfVectorizer", {"analyzer": each}) for each in ("word", "char"))
+TRANSFORMERS: list[dict[str, Estimator]] = [
+    {
+        "age": Estimator(f"{PREPARING}.SplineTransformer", {"n_knots": 4}),
+        "city": Estimator(f"{PREPARING}.TargetEncoder"),
+        "note": Estimator(f"{TEXT}.HashingVectorizer", {"n_features": 16}),
+    },
+    {
+        "age": Estimator(f"{PREPARING}.KBinsDiscretizer", {"n_bins": 3}),
+        "visits": Estimator(f"{PREPARING}.PowerTransformer"),
+        "city": Estimator(f"{PREPARING}.OrdinalEncoder", {"handle_unknown": "use_encoded_value", "unknown_value": -1}),
+        "note": Estimator(f"{TEXT}.CountVectorizer"),
+    },
+    {
+        "age": Estimator(f"{PREPARING}.QuantileTransformer", {"n_quantiles": 10}),
+        "visits": Estimator("sklearn.impute.SimpleImputer", {"add_indicator": True}),
+        "note": Estimator("sklearn.pipeline.Pipeline", {"steps": [("words", TFIDF), ("svd", SVD)]}),
+    },
+    {
+        "age": Estimator("sklearn.kernel_approximation.RBFSampler", {"n_components": 4}),
+        "visits": Estimator("sklearn.kernel_approximation.Nystroem", {"n_components": 4}),
+        "note": Estimator("sklearn.pipeline.FeatureUnion", {"transformer_list": [("words", TFIDF), ("chars", CHARS)]}),
+    },
+]
+"""Transformers by column: each is stored and loaded with the estimator."""
+
 FRESH = """
 import json, sys
 from pathlib import Path
@@ -291,7 +319,13 @@ def fresh(root: Path) -> dict[str, list[str]]:
 def test_every_estimator_is_stored_and_loaded_as_it_was_fitted(spec, table, tmp_path):
     """All in one test, because a fresh process takes seconds to start."""
     with_others = [Case(problem, Candidate("it", path, given), COLUMNS) for problem, path, given in EXTRA]
-    sweep([case for case in (*CASES, *with_others) if refusal(case) is None], spec, table, tmp_path)
+    trees = ("sklearn.ensemble.HistGradientBoostingRegressor", {"max_iter": 3})
+    prepared = [
+        Case(problem, Candidate("it", path, given, transformers=each), TEXTS)
+        for each in TRANSFORMERS
+        for problem, (path, given) in ((THREE, (LOGISTIC.path, {})), (Regression(), trees))
+    ]
+    sweep([case for case in (*CASES, *with_others, *prepared) if refusal(case) is None], spec, table, tmp_path)
 
 
 @pytest.mark.filterwarnings("ignore")
