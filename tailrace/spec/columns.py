@@ -33,7 +33,7 @@ class Features:
     event_time: str
     columns: Mapping[str, str]
     known_at: str = "known_at"
-    weight: str | None = field(default=None, metadata=LATER)
+    weight: str | None = field(default=None, metadata=LATER, kw_only=True)
 
     @property
     def learned_from(self) -> tuple[str, ...]:

@@ -35,7 +35,7 @@ class Candidate:
     estimator: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
     search: Mapping[str, Domain] = field(default_factory=dict)
-    transformers: Mapping[str, Estimator] = field(default_factory=dict, metadata=LATER)
+    transformers: Mapping[str, Estimator] = field(default_factory=dict, metadata=LATER, kw_only=True)
 
     def problems(self, features: Features) -> Iterator[str]:
         """A sentence for each thing that is wrong; what the estimator's class says of it is in `estimators`."""

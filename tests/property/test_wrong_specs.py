@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tailrace.spec import Candidate, Choice, FloatRange, IntRange, PipelineSpec, problems_of
+from tailrace.spec import Candidate, Choice, Estimator, FloatRange, IntRange, PipelineSpec, problems_of
 
 
 def number(value: object) -> bool:
@@ -62,10 +62,17 @@ TYPES: dict[str, Callable[[object], bool]] = {
     "tuple[str, ...]": tuple_of(text),
     "Mapping[str, str]": mapping_of(text),
     "Mapping[str, Any]": mapping_of(lambda value: True),
+    "Mapping[str, Estimator]": mapping_of(lambda value: isinstance(value, Estimator)),
     "Mapping[str, Domain]": mapping_of(lambda value: isinstance(value, IntRange | FloatRange | Choice)),
+    "Mapping[bool, float] | str | None": lambda value: (
+        value is None
+        or text(value)
+        or (isinstance(value, Mapping) and all(isinstance(key, bool) and number(each) for key, each in value.items()))
+    ),
     "tuple[Candidate, ...]": tuple_of(lambda value: isinstance(value, Candidate)),
     "tuple[str | int | float | bool | None, ...]": tuple_of(option),
     "Literal['auto', 'human']": text,
+    "Literal['sigmoid', 'isotonic'] | None": or_none(text),
 }
 """What each annotation of a field lets in; a dataclass lets in itself."""
 

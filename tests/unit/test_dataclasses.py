@@ -18,6 +18,7 @@ def wide(module: ast.Module) -> Iterator[str]:
             decorators = [ast.unparse(each) for each in node.decorator_list]
             fields = [each for each in node.body if isinstance(each, ast.AnnAssign)]
             own = [each for each in fields if "ClassVar" not in ast.unparse(each.annotation)]
+            own = [each for each in own if each.value is None or "kw_only=True" not in ast.unparse(each.value)]
             made = any(each.startswith("dataclass") and "kw_only=True" not in each for each in decorators)
             if made and len(own) > MOST:
                 yield node.name

@@ -508,7 +508,7 @@ def with_transformers(spec: PipelineSpec, transformers: dict[str, object], estim
         ({"age": Estimator(SPLINES.path, {"knots_n": 3})}, ".transformers['age']: SplineTransformer has no parameter"),
         ({"age": Estimator(SPLINES.path, search={"n_knots": IntRange(5, 2)})}, "search['n_knots'] goes from 5 to 2"),
         ({"age": Estimator(SPLINES.path, {"degree": len})}, ".transformers['age'] has the function len"),
-        ({"age": SPLINES.path}, ".transformers['age'] is 'sklearn.preprocessing.SplineTransformer'; it must be an Est"),
+        ({"age": SPLINES.path}, "; it must be an Estimator"),
     ],
 )
 def test_a_wrong_transformer_is_told(spec, transformers, expected):

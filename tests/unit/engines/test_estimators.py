@@ -293,7 +293,7 @@ def test_columns_are_prepared_by_the_transformers_of_the_candidate(spec, rows):
     knots = found.best.parameters["transformers__age__n_knots"]
     assert (splines[-1].n_knots, splines[-1].degree) == (knots, 2)
     assert splines[0].strategy == "median", "gaps are filled before a transformer that refuses them"
-    assert encoder.random_state is not None, "folds are drawn from the seed of the training"
+    assert isinstance(encoder.cv.random_state, int), "folds are drawn from the seed of the training"
     assert encoder.target_type_ == "binary", "it learns from the labels"
     assert found.model.digest() == trained(spec, rows, it, trials=3).model.digest()
     assert sum(found.model.importance().values()) == pytest.approx(1)
