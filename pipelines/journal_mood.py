@@ -54,6 +54,13 @@ SPEC = PipelineSpec(
             {"C": FloatRange(0.1, 30.0, log=True)},
         ),
         Candidate(
+            "linear_svm",
+            "sklearn.svm.LinearSVC",
+            # the primal problem is solved in a few steps; the dual one stops at its limit of iterations
+            {"dual": False},
+            {"C": FloatRange(0.03, 3.0, log=True)},
+        ),
+        Candidate(
             "boosted_trees",
             # of scikit-learn's boosted trees, the ones that read the many rare words of texts without making them dense
             "sklearn.ensemble.GradientBoostingClassifier",
