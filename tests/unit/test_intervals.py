@@ -61,9 +61,9 @@ def test_the_asked_share_of_new_labels_is_inside(link, quantiles):
 
 @pytest.mark.parametrize("link", LINKS)
 def test_the_measured_coverage_counts_labels_that_equal_an_end(link):
-    """A count equals the end of an interval often; rounding must not put it outside."""
+    """An amount of few digits equals the end of an interval often; rounding must not put it outside."""
     random = np.random.default_rng(1)
-    labels = random.integers(0, 6, 99).astype(float)
+    labels = random.integers(0, 6, 99) / 10 + 7.3
     problem = Regression(link=link, intervals=(0.1, 0.9))
     for score in random.random(50) * 5:
         scores = np.full(99, score)

@@ -10,8 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from tailrace.contracts import Trial
 from tailrace.engines.estimators import fit
-from tailrace.spec import LABEL
+from tailrace.engines.search import refit
+from tailrace.problems.regression import Regression
+from tailrace.spec import LABEL, Candidate
 from tailrace.stages.train import example_of
 from tailrace.tracking import mlflow_model
 from tailrace.training.training_set import ArrowRows, TrainingSet
@@ -86,3 +89,22 @@ def test_a_model_of_an_earlier_release_loads_and_answers_the_same(served, rows, 
     assert old.loader_module == "pipelines.engines.pyfunc"
     frame = rows[0].to_pandas()
     assert np.array_equal(old.predict(frame), served[1].predict(frame))
+
+
+def test_a_model_with_intervals_answers_with_their_ends(spec, rows, tmp_path):
+    problem = Regression(intervals=(0.1, 0.9))
+    candidates = (Candidate("linear", "sklearn.linear_model.LinearRegression"),)
+    asked = replace(spec, outcome=replace(spec.outcome, problem=problem), candidates=candidates)
+    best = Trial(number=0, candidate="linear", parameters={}, value=0.0, state="complete", seconds=0.0)
+    model = refit(asked, best, rows[0], np.arange(300.0), seed=1, threads=1)
+    example = rows[0].select(list(model.features)).slice(0, 20)
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    model.save(folder)
+    predicted = pa.Table.from_batches([model.predict(example.combine_chunks().to_batches()[0])])
+    mlflow_model.write_pyfunc(
+        folder, tmp_path / "pyfunc", loader_module="tailrace.engines.pyfunc", example=example, predictions=predicted
+    )
+    loaded = mlflow.pyfunc.load_model(str(tmp_path / "pyfunc"))
+    assert [column.name for column in loaded.metadata.signature.outputs.inputs] == ["score", "low", "high"]
+    assert loaded.predict(example.to_pandas()).equals(predicted.to_pandas())
