@@ -29,7 +29,7 @@ def predicted(problem: Regression, learned, scores: np.ndarray) -> np.ndarray:
     return as_array(as_batch(problem, problem.adjustment(*learned).applied(scores)))
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(
     link=st.sampled_from(LINKS),
     quantiles=st.tuples(st.floats(0.02, 0.49), st.floats(0.51, 0.98)),

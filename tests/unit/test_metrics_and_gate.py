@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tailrace.champions.gate import Decision, Scores, decide
 from tailrace.problems.binary import Binary
 from tailrace.problems.distributions import Distribution, population_stability_index
+from tailrace.problems.regression import Regression
 from tailrace.spec import Gate
 
 RANDOM = np.random.default_rng(5)
@@ -90,3 +91,12 @@ def test_the_index_is_never_negative_and_sees_a_shift(seed):
     assert population_stability_index(before, after) > 0.25
     assert Distribution.from_json(before.to_json()) == before
     assert population_stability_index(before, random.beta(2, 5, 1000)) < 0.1
+
+
+def test_a_champion_without_the_interval_that_the_gate_judges_is_left_to_a_person():
+    labels = np.arange(100.0)
+    ends = np.column_stack([labels, labels - 1, labels + 1])
+    scores = Scores(problem=Regression(intervals=(0.1, 0.9)), labels=labels, challenger=ends, champion=labels)
+    decision = decide(Gate(metric="pinball", ceiling=1.0), scores, {})
+    assert decision.verdict == "keep"
+    assert "pinball is not defined for the champion's predictions" in decision.broken()[0]
