@@ -341,6 +341,10 @@ class Problem(ABC):
     def calibration_bins(self, labels: np.ndarray, predictions: np.ndarray) -> list[Bin]:
         """Predictions against what was observed; the bins depend on the labels only, so that models share them."""
 
+    def coverage_bins(self, labels: np.ndarray, predictions: np.ndarray) -> list[Bin]:
+        """How many labels are inside their intervals, by the prediction; empty without intervals."""
+        return []
+
     @abstractmethod
     def baseline(self, name: str, learned: np.ndarray, rows: pa.Table) -> np.ndarray:
         """The baseline's predictions for rows with feature columns; `learned` are the labels of the learning rows."""

@@ -72,7 +72,7 @@ class Regression(Problem):
 
     @property
     def pictures(self) -> tuple[str, ...]:  # type: ignore[override]
-        return ("observed", "residuals")
+        return ("observed", "residuals", *(("coverage",) if self.intervals else ()))
 
     @property
     def distribution(self) -> str:  # type: ignore[override]
@@ -307,6 +307,27 @@ class Regression(Problem):
                 int((place == one).sum()),
                 float(scores[place == one].mean()),
                 float(labels[place == one].mean()),
+            )
+            for one in np.unique(place).tolist()
+        ]
+
+    def coverage_bins(self, labels: np.ndarray, predictions: np.ndarray) -> list[Bin]:
+        """For tenths of the rows by their prediction: its mean, and the share of labels inside the intervals."""
+        import numpy as np
+
+        if predictions.ndim == 1:
+            return []
+        score, low, high = predictions.T
+        inside = (low <= labels) & (labels <= high)
+        edges = np.unique(np.quantile(score, np.linspace(0, 1, BINS + 1)))
+        place = np.searchsorted(edges[1:-1], score, side="right")
+        return [
+            Bin(
+                float(score[place == one].min()),
+                float(score[place == one].max()),
+                int((place == one).sum()),
+                float(score[place == one].mean()),
+                float(inside[place == one].mean()),
             )
             for one in np.unique(place).tolist()
         ]

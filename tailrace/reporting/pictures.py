@@ -189,6 +189,17 @@ def observed(axes: Axes, problem: Problem, holdouts: Sequence[ScoredRows]) -> No
     _legend(axes)
 
 
+def coverage(axes: Axes, problem: Problem, holdouts: Sequence[ScoredRows]) -> None:
+    asked = problem.figures(*holdouts[0][1:])["coverage_asked"]
+    for (name, labels, predictions), color in zip(holdouts, _colors(len(holdouts)), strict=True):
+        if bins := problem.coverage_bins(labels, predictions):
+            predicted, inside = [each.predicted for each in bins], [each.observed for each in bins]
+            axes.plot(predicted, inside, color=color, marker="o", markersize=3.5, label=_short(name))
+    axes.axhline(asked, color="#9ca3af", linewidth=0.8, linestyle="--")
+    axes.set(xlabel="Mean prediction", ylabel="Share of labels inside", ylim=(0, 1.02))
+    _legend(axes)
+
+
 def residuals(axes: Axes, problem: Problem, holdouts: Sequence[ScoredRows]) -> None:
     errors = [problem.scores(predictions) - labels for _, labels, predictions in holdouts]
     # The same bins for all models, or their heights could not be compared.
@@ -368,6 +379,12 @@ OWN: Mapping[str, OwnPicture] = {
         file="observed.png",
         alt="The mean label against the mean prediction, in ten bins of the prediction.",
         draw=observed,
+    ),
+    "coverage": OwnPicture(
+        title="Coverage of the intervals",
+        file="coverage.png",
+        alt="The share of labels inside their intervals by the mean prediction, and the share that was asked for.",
+        draw=coverage,
     ),
     "residuals": OwnPicture(
         title="Errors", file="residuals.png", alt="How many rows have which error, for each model.", draw=residuals

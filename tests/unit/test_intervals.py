@@ -73,6 +73,18 @@ def test_the_measured_coverage_counts_labels_that_equal_an_end(link):
         assert measured["pinball"] > 0
 
 
+def test_the_coverage_of_small_and_large_predictions_is_told():
+    problem = Regression(link="log", intervals=(0.1, 0.9))
+    labels, scores = rows_of("log", seed=1, count=2000)
+    raw = predicted(problem, (labels, scores), scores)
+    bins = problem.coverage_bins(labels, raw)
+    assert (len(bins), sum(each.rows for each in bins)) == (10, 2000)
+    assert [each.predicted for each in bins] == sorted(each.predicted for each in bins)
+    measured = problem.measure(labels, raw)["coverage"]
+    assert sum(each.rows * each.observed for each in bins) / 2000 == pytest.approx(measured)
+    assert problem.coverage_bins(labels, scores) == []
+
+
 def test_intervals_of_counts_grow_with_the_count():
     problem = Regression(link="log", intervals=(0.1, 0.9))
     labels, scores = rows_of("log", seed=1, count=500)
