@@ -74,7 +74,7 @@ def fit(
     categories = categories_of(rows, spec.features.of_kind("categorical"))
     training = _dataset(spec, rows, labels, categories=categories, settings=settings)
     booster = lightgbm.train(settings, training, num_boost_round=rounds)
-    return _model(booster, rounds, spec, categories)
+    return LightgbmModel(booster, spec.features.columns, categories, spec.problem)
 
 
 def fit_watched(
@@ -113,8 +113,9 @@ def fit_watched(
         valid_names=["watch"],
         callbacks=[*_early_stopping(parameters, settings), tell],
     )
-    found = booster.best_iteration if booster.best_iteration > 0 else rounds
-    return _model(booster, found, spec, categories), {"n_estimators": found}
+    # The booster that train returns has only the rounds up to the best one, and no training rows.
+    found = {"n_estimators": booster.current_iteration()}
+    return LightgbmModel(booster, spec.features.columns, categories, spec.problem), found
 
 
 def metric_of(problem: Problem, metric: str) -> str:
@@ -171,7 +172,7 @@ def _settings(
         "verbosity": -1,
         **_constraints(spec, settings),
     }
-    if spec.problem.label_values is not None and len(spec.problem.raw_columns) > 1:
+    if len(spec.problem.raw_columns) > 1:
         settings["num_class"] = len(spec.problem.raw_columns)
     return int(given["n_estimators"]), settings
 
@@ -213,11 +214,3 @@ def _encoded(spec: PipelineSpec, rows: pa.Table, categories: Mapping[str, list[s
 
 def _numbers(labels: np.ndarray) -> np.ndarray:
     return np.asarray(labels, dtype=np.float32)
-
-
-def _model(booster: Any, rounds: int, spec: PipelineSpec, categories: Mapping[str, list[str]]) -> LightgbmModel:
-    """The first rounds of a booster, without its training rows."""
-    import lightgbm
-
-    trees = lightgbm.Booster(model_str=booster.model_to_string(num_iteration=rounds))
-    return LightgbmModel(trees, spec.features.columns, categories, spec.problem)

@@ -102,7 +102,7 @@ def with_it(spec, name, value=None):
 
 @pytest.mark.filterwarnings("ignore")
 def test_every_parameter_is_in_force_or_refused_by_a_sentence(spec):
-    """Planted: `reg_alpha` left out of NATIVE, so that LightGBM is given a name of its own for it twice."""
+    """Planted: reg_alpha and max_bin taken out of the settings."""
     ignored = []
     names = {*inspect.signature(lightgbm.LGBMClassifier).parameters, *FREE, *BY_KEYWORD, *SETS}
     for name in sorted(names - {"early_stopping_rounds", "objective"}):
@@ -189,10 +189,18 @@ def watched(spec, parameters, kind="binary", report=lambda step, value: None):
     return model, found, again
 
 
+@pytest.mark.parametrize("parameters", [{"linear_tree": True}, {"data_sample_strategy": "goss", "learning_rate": 1.0}])
+def test_what_depends_on_the_number_of_threads_is_fitted_on_one(spec, parameters):
+    """Planted: two threads with linear_tree; two threads with goss."""
+    asked = asking(spec, KINDS["identity"], REGRESSOR, {"n_estimators": 4, **parameters}, columns=NUMBERS)
+    one, two = (fitted(asked, count=6000, threads=threads) for threads in (1, 2))
+    assert one.digest() == two.digest()
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("boosting", ["gbdt", "dart", "rf"])
 def test_the_model_of_a_trial_is_the_one_that_is_fitted_with_the_rounds_it_found(spec, boosting):
-    """Planted: the model keeps the rounds after the best one."""
+    """Planted: n_estimators is the number of rounds that the trial was allowed."""
     few = {"early_stopping_rounds": 3, "learning_rate": 0.9} if boosting == "gbdt" else {}
     sampled = {"subsample": 0.5, "subsample_freq": 1}
     model, found, again = watched(spec, {"boosting_type": boosting, "n_estimators": 40, **sampled, **few})
