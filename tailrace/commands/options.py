@@ -24,7 +24,10 @@ ModelOption = Annotated[str, typer.Option("--model", help=MODEL)]
 Trials = Annotated[
     int | None, typer.Option("--trials", min=1, max=MOST_TRIALS, help="Number of search trials; overrides the spec.")
 ]
-EngineOption = Annotated[str | None, typer.Option("--engine", help="local or spark; overrides TAILRACE_ENGINE.")]
+EngineOption = Annotated[
+    str | None,
+    typer.Option("--engine", help="local, spark, or the import path of your own; overrides TAILRACE_ENGINE."),
+]
 Reason = Annotated[
     str, typer.Option("--reason", parser=people.plain_text, metavar="TEXT", help="The reason; it is recorded.")
 ]
@@ -36,9 +39,12 @@ CLI_RUN = "cli"
 
 def services(engine: str | None = None, on_spark: Callable[[str], None] = lambda application: None) -> Wiring:
     """The configured services. `engine` overrides TAILRACE_ENGINE. Raises BadInput, SettingsError."""
-    if engine is not None and engine not in settings.ENGINES:
+    if engine is not None and engine not in settings.ENGINES and ":" not in engine:
         known = ", ".join(settings.ENGINES)
-        raise BadInput(f"--engine is {engine!r}; it must be one of {known}.{did_you_mean(engine, settings.ENGINES)}")
+        raise BadInput(
+            f"--engine is {engine!r}; it must be one of {known}, or the import path of your own."
+            f"{did_you_mean(engine, settings.ENGINES)}"
+        )
     return open_services(engine, on_spark)
 
 

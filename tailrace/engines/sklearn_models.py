@@ -146,6 +146,6 @@ def _refuse_unknown(types: Sequence[str], what: str) -> None:
     refused = sorted(set(types) - TRUSTED)
     if refused:
         raise SignatureMismatch(
-            f"{what} contains types that Tailrace does not trust: {', '.join(refused)}. Use another estimator, or, if "
-            "they are harmless, add them to tailrace/engines/trusted_types.py and train again."
+            f"{what} contains types that Tailrace does not trust: {', '.join(refused)}. Use another estimator. "
+            "If they only hold data, ask for them in an issue of Tailrace's: its trusted_types.py lists each type."
         )
