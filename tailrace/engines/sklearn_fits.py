@@ -37,6 +37,9 @@ def fit(
     pipeline = _pipeline(spec, candidate, parameters, labels, seed=seed, threads=threads)
     weights = row_weights(spec, rows, labels)
     weighted = {} if weights is None else {"estimator__sample_weight": weights}
+    if weighted and not _passes_weights_on(pipeline[-1]):
+        name = candidate.estimator.rpartition(".")[2]
+        raise ValueError(f"{name} learns without weights of rows inside the calibration of its decision values.")
     pipeline.fit(frame(rows, spec.features.columns), labels, **weighted)
     if lacking := spec.problem.lacks(pipeline):
         hint = " Set voting to 'soft'." if "voting" in pipeline[-1].get_params(deep=False) else ""
@@ -104,6 +107,15 @@ def _with_probabilities(problem: Problem, estimator: Any, labels: np.ndarray) ->
         estimator.set_params(n_jobs=None)  # it is copied into the fitted model
     folds = StratifiedKFold(min(FOLDS, rarest))
     return CalibratedClassifierCV(estimator, method="sigmoid", cv=folds, ensemble=False)
+
+
+def _passes_weights_on(estimator: Any) -> bool:
+    """Whether weights reach what a calibration fits; without a word it would use them for the sigmoid alone."""
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.utils.validation import has_fit_parameter
+
+    calibrates = isinstance(estimator, CalibratedClassifierCV) and estimator.estimator is not None
+    return not calibrates or bool(has_fit_parameter(estimator.estimator, "sample_weight"))
 
 
 def is_calibrated(problem: Problem, candidate: Candidate, drawn: Mapping[str, Any]) -> bool:

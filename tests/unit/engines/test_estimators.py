@@ -20,6 +20,7 @@ from tailrace.engines.estimators import fit
 from tailrace.engines.library_errors import error_text
 from tailrace.engines.local import LocalEngine
 from tailrace.engines.sklearn_models import frame
+from tailrace.problems.binary import Binary
 from tailrace.problems.multiclass import Multiclass
 from tailrace.problems.regression import Regression
 from tailrace.spec import LABEL, Candidate, Choice, Estimator, FloatRange, IntRange, SearchBudget
@@ -263,6 +264,18 @@ def test_a_class_with_one_row_cannot_be_calibrated(spec, rows):
     one = pa.array([number == 7 for number in range(300)])
     with pytest.raises(ValueError, match="need at least 2 rows of each class"):
         fitted(spec, (rows[0], one), candidate("sklearn.svm.LinearSVC"))
+
+
+def test_weights_reach_what_is_calibrated_or_are_refused(spec, rows):
+    weighted = replace(spec, outcome=replace(spec.outcome, problem=Binary(class_weight={True: 9.0, False: 1.0})))
+    svm = candidate(SVM.path)
+    coefficients = [
+        fitted(each, rows, svm).pipeline[-1].calibrated_classifiers_[0].estimator.coef_ for each in (spec, weighted)
+    ]
+    assert not np.allclose(*coefficients)
+    pairs = candidate("sklearn.multiclass.OneVsOneClassifier", {"estimator": SVM})
+    with pytest.raises(ValueError, match="OneVsOneClassifier learns without weights"):
+        fitted(weighted, rows, pairs)
 
 
 def test_estimators_that_take_nothing_negative_are_given_nothing_negative(spec, rows):

@@ -278,8 +278,9 @@ def faults(case: Case, spec: PipelineSpec, table: pa.Table, folder: Path) -> Ite
     if found := problems_of(case.spec(spec)):
         yield f"is refused: {found}"
         return
-    one, two = (trained(spec, case, table, threads) for threads in (1, 2))
-    if one.digest() != two.digest():
+    one = trained(spec, case, table, 1)
+    # Those for three classes are fitted on two cores for two classes, too.
+    if case.problem is not THREE and trained(spec, case, table, 2).digest() != one.digest():
         yield "two cores make another model than one"
     predicted = as_array(one.predict(table.select(list(case.columns)).to_batches()[0]))
     if not np.isfinite(predicted).all():
