@@ -26,6 +26,7 @@ from tailrace.contracts import Trial
 from tailrace.problems import Problem
 from tailrace.problems.metrics import METRICS
 from tailrace.problems.probabilities import f1_of_classes
+from tailrace.reporting.templating import number
 
 ScoredRows = tuple[str, np.ndarray, np.ndarray]
 
@@ -77,6 +78,7 @@ def draw_all(
             "champion_challenger.png",
             f"Metrics of {challenger[0]} and {champion} side by side.",
             lambda axes: comparison(axes, [challenger[0], champion], measured),
+            height=max(2.6, 0.9 + 0.45 * len(_compared(measured[challenger[0]]))),
         )
     if importance:
         shown = min(len(importance), TOP_FEATURES)
@@ -212,18 +214,25 @@ def residuals(axes: Axes, problem: Problem, holdouts: Sequence[ScoredRows]) -> N
 
 
 def comparison(axes: Axes, names: Sequence[str], measured: Mapping[str, Mapping[str, float]]) -> None:
-    metrics = [name for name in METRICS if name in measured[names[0]]]
-    positions = np.arange(len(metrics))
-    width = 0.8 / len(names)
+    """A bar for each metric of each model, as a share of the metric's larger value: their scales differ."""
+    metrics = _compared(measured[names[0]])[::-1]
+    values = np.array([[measured[name][metric] for metric in metrics] for name in names], float)
+    sizes = np.abs(np.nan_to_num(values)).max(axis=0)
+    places, width = np.arange(len(metrics)), 0.8 / len(names)
     for index, (name, color) in enumerate(zip(names, COLORS, strict=False)):
-        heights = [measured[name][metric] for metric in metrics]
-        bars = axes.bar(positions + (index - (len(names) - 1) / 2) * width, heights, width, color=color)
+        shares = np.nan_to_num(values[index]) / np.where(sizes > 0, sizes, 1)
+        bars = axes.barh(places - (index - (len(names) - 1) / 2) * width, shares, width, color=color)
         bars.set_label(_short(name))
-        axes.bar_label(bars, fmt="%.3f", fontsize=7, padding=2)
-    highest = np.nanmax([measured[name][metric] for name in names for metric in metrics])
-    axes.set_xticks(positions, [_direction(metric) for metric in metrics])
-    axes.set_ylim(0, highest * 1.35)
-    _legend(axes, "upper right")
+        axes.bar_label(bars, [number(value, 3) for value in values[index]], fontsize=7, padding=2)
+    axes.axvline(0, color="#9ca3af", linewidth=0.8)
+    axes.set_yticks(places, [_direction(metric) for metric in metrics], fontsize=8)
+    axes.set_xticks([])
+    axes.margins(x=0.15)
+    _legend_below(axes)
+
+
+def _compared(measured: Mapping[str, float]) -> list[str]:
+    return [name for name in measured if name in METRICS]
 
 
 def bars_of_importance(axes: Axes, importance: Mapping[str, float]) -> None:

@@ -21,7 +21,8 @@ def number(value: float | None, digits: int = 4) -> str:
         return "–"
     if float(value).is_integer() and abs(value) > 1:
         return f"{int(value):,}"
-    return f"{value:.{digits}f}"
+    # plus 0.0, so that a small negative number is not shown as -0.0000
+    return f"{round(value, digits) + 0.0:.{digits}f}"
 
 
 def between(low: float, high: float) -> str:

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from tailrace.reporting.comparison import Change, _differences
-from tailrace.reporting.templating import between
+from tailrace.reporting.templating import between, number
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,16 @@ from tailrace.reporting.templating import between
 )
 def test_a_range_of_predictions_may_have_no_end(low, high, words):
     assert between(low, high) == words
+
+
+def test_a_small_negative_number_has_no_sign_of_its_own():
+    assert [number(value) for value in (-0.00002, -0.00005001, 0.25, -3.0, math.nan)] == [
+        "0.0000",
+        "-0.0001",
+        "0.2500",
+        "-3",
+        "–",
+    ]
 
 
 def test_parameters_have_four_digits_unless_they_differ_in_later_ones():

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from sklearn.metrics import (  # noqa: TID253 - the reference to compare with
     average_precision_score,
     brier_score_loss,
@@ -23,6 +24,7 @@ from tailrace.contracts import Trial
 from tailrace.problems.binary import Binary
 from tailrace.problems.metrics import METRICS
 from tailrace.problems.probabilities import calibration_error
+from tailrace.reporting import pictures
 from tailrace.reporting.evaluation import ScoredHoldout, bootstrap_intervals, slice_table, write_report
 
 SKLEARN = {
@@ -218,3 +220,11 @@ def test_a_first_model_with_nothing_to_compare(tmp_path: Path) -> None:
     report = write_report(tmp_path, pipeline="flights", facts={}, metric="log_loss", challenger=holdout)
     assert {path.name for path in tmp_path.iterdir()} == {"evaluation.html", "calibration.png"}
     assert "nan" not in Page(report.read_text()).text.lower()
+
+
+def test_metrics_of_any_scale_and_sign_are_seen_side_by_side():
+    axes = Figure().subplots()
+    ours = {"mae": 2000.0, "r2": -0.2, "bias": -5.0, "rows": 10.0}
+    pictures.comparison(axes, ["ours", "theirs"], {"ours": ours, "theirs": {**ours, "r2": 0.4, "bias": math.nan}})
+    assert [label.get_text().split("\n")[0] for label in axes.get_yticklabels()] == ["bias", "r2", "mae"]
+    assert [bar.get_width() for bar in axes.patches] == [-1.0, -0.5, 1.0, 0.0, 1.0, 1.0]
