@@ -5,21 +5,23 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from tailrace.contracts import Model
+from tailrace.contracts import Model, Trial
 from tailrace.engines import models
 from tailrace.engines.distributed_models import LinearModel, Trees, TreesModel
 from tailrace.engines.estimators import fit
 from tailrace.engines.memory import BaseRate, MemoryEngine
+from tailrace.engines.search import refit
 from tailrace.engines.vectors import VectorEncoding
 from tailrace.errors import SignatureMismatch
-from tailrace.problems import as_array
+from tailrace.problems import Problem, as_array
+from tailrace.problems.binary import Binary
 from tailrace.problems.regression import Regression
 from tailrace.spec import PipelineSpec
 from tests.contracts.kinds import KINDS, Kind
@@ -47,6 +49,14 @@ def fitted(kind: Kind, place: int, spec: PipelineSpec) -> Made:
 def base_rate(kind: Kind, spec: PipelineSpec) -> Made:
     shares = np.full(len(kind.problem.raw_columns), 1 / len(kind.problem.raw_columns))
     return Made(BaseRate(kind.problem, shares.tolist(), FEATURES), MemoryEngine().load)
+
+
+def adjusted(kind: Kind, asked: Problem, spec: PipelineSpec) -> Made:
+    """The linear candidate of the kind, as a training adjusts it."""
+    own = replace(kind.spec(spec), outcome=replace(spec.outcome, problem=asked))
+    best = Trial(number=0, candidate="linear", parameters={}, value=0.0, state="complete", seconds=0.0)
+    table, labels = kind.rows(count=120)
+    return Made(refit(own, best, table, labels.to_numpy(zero_copy_only=False), seed=1, threads=1))
 
 
 def encoding(*, one_hot: bool) -> VectorEncoding:
@@ -93,6 +103,9 @@ MADE = {
     **{f"baseline {name}": partial(base_rate, kind) for name, kind in KINDS.items()},
     **{f"scikit-learn {name}": partial(fitted, kind, 1) for name, kind in KINDS.items()},
     **{f"xgboost {name}": partial(fitted, kind, 2) for name, kind in KINDS.items()},
+    "intervals": partial(adjusted, COUNTS, replace(COUNTS.problem, intervals=(0.1, 0.9))),
+    "sigmoid": partial(adjusted, KINDS["binary"], Binary(calibration="sigmoid")),
+    "isotonic": partial(adjusted, KINDS["binary"], Binary(calibration="isotonic")),
     "linear log odds": partial(linear, KINDS["binary"].problem, "log_odds"),
     "linear softmax": partial(linear, KINDS["multiclass"].problem, "softmax"),
     "linear identity": partial(linear, IDENTITY, "identity"),
@@ -122,10 +135,13 @@ def test_it_predicts_the_problems_columns(made, batch):
     assert set(predicted.schema.types) == {pa.float64()}
     numbers = as_array(predicted)
     assert np.isfinite(numbers).all()
-    if numbers.ndim == 2:
-        np.testing.assert_allclose(numbers.sum(axis=1), 1, atol=1e-6)
-    elif model.problem.estimators == "classifier":
+    if model.problem.estimators == "classifier":
         assert ((numbers >= 0) & (numbers <= 1)).all()
+        if numbers.ndim == 2:
+            np.testing.assert_allclose(numbers.sum(axis=1), 1, atol=1e-6)
+    elif numbers.ndim == 2:
+        value, low, high = numbers.T
+        assert ((low <= value) & (value <= high)).all()
     assert np.array_equal(model.problem.bounded(numbers), numbers)
 
 
