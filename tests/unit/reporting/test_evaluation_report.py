@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from sklearn.metrics import (  # noqa: TID253 - the reference to compare with
     average_precision_score,
     brier_score_loss,
@@ -223,6 +222,8 @@ def test_a_first_model_with_nothing_to_compare(tmp_path: Path) -> None:
 
 
 def test_metrics_of_any_scale_and_sign_are_seen_side_by_side():
+    from matplotlib.figure import Figure
+
     axes = Figure().subplots()
     ours = {"mae": 2000.0, "r2": -0.2, "bias": -5.0, "rows": 10.0}
     pictures.comparison(axes, ["ours", "theirs"], {"ours": ours, "theirs": {**ours, "r2": 0.4, "bias": math.nan}})
