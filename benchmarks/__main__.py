@@ -1,6 +1,6 @@
 """Runs every benchmark and says which aims were missed: exit code 1 if one was.
 
-python -m benchmarks [scoring|spark|parse|stages|overhead|pages] [--rows 1000000 --rows 10000000]
+python -m benchmarks [scoring|spark|parse|stages|overhead|pages] [--rows 1000000 --rows 10000000] [--kind multiclass]
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ def main(
     which: Annotated[list[str] | None, typer.Argument(help=f"Some of {', '.join(BENCHMARKS)}; all by default.")] = None,
     rows: Annotated[list[int] | None, typer.Option(help="Rows to score: 1 M and 10 M, on Spark 30 M too.")] = None,
     rounds: Annotated[int, typer.Option(help="Interleaved rounds of which the medians are shown.")] = 3,
+    kind: Annotated[
+        list[str] | None, typer.Option(help=f"Kinds of question to score: {', '.join(scoring.ALL_WAYS)}; all.")
+    ] = None,
 ) -> None:
     """Run the benchmarks and print their tables."""
     chosen = which or list(BENCHMARKS)
     missed: list[str] = []
     if "scoring" in chosen:
-        missed += scoring.run(rows or [1_000_000, 10_000_000], rounds)
+        missed += scoring.run(rows or [1_000_000, 10_000_000], rounds, kind or list(scoring.ALL_WAYS))
     if "spark" in chosen:
         missed += spark.run(rows or [1_000_000, 10_000_000, 30_000_000], rounds)
     if "parse" in chosen:

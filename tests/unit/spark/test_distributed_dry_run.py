@@ -13,7 +13,7 @@ from tailrace.engines.spark.engine import SparkEngine
 from tailrace.problems.multiclass import Multiclass
 from tailrace.problems.regression import Regression
 from tailrace.settings import SparkSettings
-from tailrace.spec import LABEL, Candidate, Choice, IntRange, problems_of
+from tailrace.spec import LABEL, Candidate, Choice, Gate, IntRange, SearchBudget, problems_of
 from tailrace.training.training_set import ArrowRows
 
 LOGISTIC = Candidate("logistic", "pyspark.ml.classification.LogisticRegression", {"regParam": 0.01})
@@ -94,7 +94,9 @@ def test_candidates_of_every_kind_are_checked_and_some_of_each_label_come_to_the
     from tailrace.engines.spark.dry_run import some_of
     from tailrace.engines.spark.rows import framed
 
-    own = replace(spec, outcome=replace(spec.outcome, problem=problem), candidates=candidates)
+    gate, search = Gate(problem.gate_metric, beat=problem.baselines[0]), SearchBudget(metric=problem.search_metric)
+    outcome = replace(spec.outcome, problem=problem)
+    own = replace(spec, outcome=outcome, candidates=candidates, gate=gate, search=search)
     assert problems_of(own) == []
     assert engine.session
     assert engine.dry_run([own]).problems == ()
