@@ -94,7 +94,10 @@ def test_candidates_of_every_kind_are_checked_and_some_of_each_label_come_to_the
     from tailrace.engines.spark.dry_run import some_of
     from tailrace.engines.spark.rows import framed
 
-    gate, search = Gate(problem.gate_metric, beat=problem.baselines[0]), SearchBudget(metric=problem.search_metric)
+    gate, search = (
+        Gate(metric=problem.gate_metric, beat=problem.baselines[0]),
+        SearchBudget(metric=problem.search_metric),
+    )
     outcome = replace(spec.outcome, problem=problem)
     own = replace(spec, outcome=outcome, candidates=candidates, gate=gate, search=search)
     assert problems_of(own) == []
