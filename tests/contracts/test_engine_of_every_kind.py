@@ -94,6 +94,7 @@ def test_every_trial_completes_and_a_second_training_gives_the_same_model(answer
     assert [trial.value for trial in again.trials] == [trial.value for trial in answered.trained.trials]
 
 
+@pytest.mark.parametrize("answered", ["local", "memory"], indirect=True)
 def test_other_rows_give_another_model(answered):
     other = train(answered.engine, answered.spec, answered.kind.rows(seed=5))
     assert other.model.digest() != answered.trained.model.digest()
