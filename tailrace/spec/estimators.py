@@ -79,15 +79,15 @@ def estimator_problems(
         yield from weight_problems(candidate, problem, features)
 
 
-def _imported(where: str, path: str) -> tuple[Any, str]:
-    """The estimator's class, or a sentence that says why there is none."""
+def _imported(where: str, path: str, methods: tuple[str, ...] = ("get_params",)) -> tuple[Any, str]:
+    """The class with one of these methods, or a sentence that says why there is none."""
     module_name, _, class_name = path.rpartition(".")
     try:
         module = importlib.import_module(module_name)
     except (ImportError, OSError) as error:  # OSError: a library of the system is absent, such as libgomp
         return None, f"{where} {path!r} does not import: {error}."
     found = getattr(module, class_name, None)
-    if inspect.isclass(found) and hasattr(found, "get_params"):
+    if inspect.isclass(found) and any(hasattr(found, method) for method in methods):
         return found, ""
     classes = [name for name, value in vars(module).items() if inspect.isclass(value)]
     return None, f"{where}: {module_name} has no estimator {class_name!r}.{did_you_mean(class_name, classes)}"
@@ -98,7 +98,7 @@ def _nested_class(candidate: Candidate, path: str, each: Estimator) -> tuple[Any
     where = candidate.where_nested(path, each)
     if not each.path.startswith("sklearn."):
         return None, f"{where}: {each.path!r} is not of scikit-learn; only its estimators stand inside others."
-    found, fault = _imported(where, each.path)
+    found, fault = _imported(where, each.path, ("get_params", "split"))
     prepares = path in {f"{TRANSFORMERS}__{column}" for column in candidate.transformers}
     if not fault and prepares and not hasattr(found, "transform"):
         return None, f"{where}: {found.__name__} is no transformer (it has no transform)."

@@ -16,7 +16,7 @@ from tailrace.spec.domains import Domain
 
 @dataclass(frozen=True)
 class Estimator:
-    """An estimator, a transformer or a kernel of scikit-learn that stands in the parameters of another estimator.
+    """An estimator, a transformer, a kernel or a way to split rows that stands in the parameters of another estimator.
 
     For example `{"estimator": Estimator("sklearn.svm.LinearSVC", {"C": 1.0})}`, or in a list with a name:
     `{"estimators": [("svm", Estimator("sklearn.svm.LinearSVC", search={"C": FloatRange(0.01, 1)}))]}`.

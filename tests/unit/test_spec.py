@@ -478,6 +478,16 @@ def test_what_a_nested_estimator_searches_is_named_once_and_has_a_path(spec):
     assert "only scikit-learn's take others" in one_problem(trees)
 
 
+def test_a_way_to_split_rows_is_written_by_its_path_too(spec):
+    def named(cv: Estimator) -> PipelineSpec:
+        return with_candidate(spec, estimator=CALIBRATED, parameters={"estimator": Estimator(SVM), "cv": cv})
+
+    split = "sklearn.model_selection.KFold"
+    assert problems_of(named(Estimator(split, {"n_splits": 3}))) == []
+    assert "no parameter 'splits'. Did you mean 'n_splits'?" in one_problem(named(Estimator(split, {"splits": 3})))
+    assert "has no estimator 'KFolds'. Did you mean 'KFold'?" in one_problem(named(Estimator(f"{split}s")))
+
+
 def test_the_digest_says_what_a_nested_estimator_is_and_searches(spec):
     from sklearn.pipeline import make_pipeline
 

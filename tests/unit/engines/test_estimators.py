@@ -101,6 +101,12 @@ def test_nested_estimators_are_seeded_and_the_specs_own_are_left_alone(spec, row
     assert repr(parameters) == repr(before)
 
 
+def test_a_split_by_path_is_seeded(spec, rows):
+    split = Estimator("sklearn.model_selection.StratifiedKFold", {"n_splits": 2, "shuffle": True})
+    it = candidate("sklearn.calibration.CalibratedClassifierCV", {"estimator": FOREST, "cv": split})
+    assert fitted(spec, rows, it).digest() == fitted(spec, rows, it).digest()
+
+
 def test_each_nested_estimator_has_a_seed_of_its_own(spec, rows):
     pair = {"voting": "soft", "estimators": [("one", FOREST), ("other", FOREST)]}
     model = fitted(spec, rows, candidate("sklearn.ensemble.VotingClassifier", pair))
