@@ -23,7 +23,7 @@ from tailrace.errors import SignatureMismatch
 from tailrace.problems import Problem, as_array
 from tailrace.problems.binary import Binary
 from tailrace.problems.regression import Regression
-from tailrace.spec import PipelineSpec
+from tailrace.spec import Candidate, PipelineSpec
 from tests.contracts.kinds import KINDS, Kind
 
 FEATURES = {"plan": "categorical", "age": "numeric", "visits": "numeric"}
@@ -44,6 +44,14 @@ def fitted(kind: Kind, place: int, spec: PipelineSpec) -> Made:
     few = {"n_estimators": 3} if candidate.name == "trees" else {}
     numbers = labels.to_numpy(zero_copy_only=False)
     return Made(fit(kind.spec(spec), candidate, few, rows=table, labels=numbers, seed=1, threads=1))
+
+
+def boosted(kind: Kind, estimator: str, parameters: dict, spec: PipelineSpec) -> Made:
+    """By an estimator whose class begins so, such as lightgbm.LGBM."""
+    (table, labels), role = kind.rows(count=120), kind.problem.estimators.title()
+    candidate = Candidate("it", f"{estimator}{role}", {"n_estimators": 3, **parameters})
+    numbers = labels.to_numpy(zero_copy_only=False)
+    return Made(fit(kind.spec(spec), candidate, candidate.parameters, rows=table, labels=numbers, seed=1, threads=1))
 
 
 def base_rate(kind: Kind, spec: PipelineSpec) -> Made:
@@ -106,6 +114,9 @@ MADE = {
     "intervals": partial(adjusted, COUNTS, replace(COUNTS.problem, intervals=(0.1, 0.9))),
     "sigmoid": partial(adjusted, KINDS["binary"], Binary(calibration="sigmoid")),
     "isotonic": partial(adjusted, KINDS["binary"], Binary(calibration="isotonic")),
+    **{f"lightgbm {name}": partial(boosted, kind, "lightgbm.LGBM", {}) for name, kind in KINDS.items()},
+    "dart": partial(boosted, KINDS["multiclass"], "xgboost.XGB", {"booster": "dart", "rate_drop": 0.5}),
+    "linear trees": partial(boosted, KINDS["regression"], "lightgbm.LGBM", {"linear_tree": True}),
     "linear log odds": partial(linear, KINDS["binary"].problem, "log_odds"),
     "linear softmax": partial(linear, KINDS["multiclass"].problem, "softmax"),
     "linear identity": partial(linear, IDENTITY, "identity"),
