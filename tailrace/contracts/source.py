@@ -30,7 +30,10 @@ class Source(Protocol):
         ...
 
     def extract(self, table: str, day: dt.date) -> pa.Table:
-        """What became known in the 24 hours before the cutoff of `day`. Raises OutOfCalendar."""
+        """What became known in the 24 hours before the cutoff of `day`.
+
+        Raises UnknownName, OutOfCalendar; `tailrace.sources.calendars.require` checks both.
+        """
         ...
 
     def may_be_empty(self, table: str, day: dt.date) -> bool:
