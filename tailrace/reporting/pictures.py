@@ -26,7 +26,7 @@ from tailrace.contracts import Trial
 from tailrace.problems import Problem
 from tailrace.problems.metrics import METRICS
 from tailrace.problems.probabilities import f1_of_classes
-from tailrace.reporting.templating import number
+from tailrace.reporting import templating
 
 ScoredRows = tuple[str, np.ndarray, np.ndarray]
 
@@ -223,7 +223,7 @@ def comparison(axes: Axes, names: Sequence[str], measured: Mapping[str, Mapping[
         shares = np.nan_to_num(values[index]) / np.where(sizes > 0, sizes, 1)
         bars = axes.barh(places - (index - (len(names) - 1) / 2) * width, shares, width, color=color)
         bars.set_label(_short(name))
-        axes.bar_label(bars, [number(value, 3) for value in values[index]], fontsize=7, padding=2)
+        axes.bar_label(bars, [templating.number(value, 3) for value in values[index]], fontsize=7, padding=2)
     axes.axvline(0, color="#9ca3af", linewidth=0.8)
     axes.set_yticks(places, [_direction(metric) for metric in metrics], fontsize=8)
     axes.set_xticks([])
