@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from tailrace.engines.classes import estimator_class
 from tailrace.engines.fitting import Report, TrialRows, row_weights
-from tailrace.engines.sklearn_columns import preprocessing, takes_categories
+from tailrace.engines.sklearn_columns import preprocessing, tags_of, takes_categories
 from tailrace.engines.sklearn_models import SklearnModel, frame
 from tailrace.problems import Problem
 from tailrace.spec import Candidate, PipelineSpec
@@ -35,6 +35,7 @@ def fit(
 ) -> SklearnModel:
     """The candidate with these parameters (fixed ones included), fitted on all rows."""
     pipeline = _pipeline(spec, candidate, parameters, labels, seed=seed, threads=threads)
+    _refuse_negative(candidate, pipeline[-1], labels)
     weights = row_weights(spec, rows, labels)
     weighted = {} if weights is None else {"estimator__sample_weight": weights}
     if weighted and not _passes_weights_on(pipeline[-1]):
@@ -107,6 +108,16 @@ def _with_probabilities(problem: Problem, estimator: Any, labels: np.ndarray) ->
         estimator.set_params(n_jobs=None)  # it is copied into the fitted model
     folds = StratifiedKFold(min(FOLDS, rarest))
     return CalibratedClassifierCV(estimator, method="sigmoid", cv=folds, ensemble=False)
+
+
+def _refuse_negative(candidate: Candidate, estimator: Any, labels: np.ndarray) -> None:
+    """Raises ValueError for negative labels where scikit-learn's tags say that the estimator learns from none."""
+    tags = tags_of(estimator)
+    if tags is not None and tags.target_tags.positive_only and labels.min() < 0:
+        raise ValueError(
+            f"{candidate.estimator.rpartition('.')[2]} learns from no negative labels, and the least one is "
+            f"{labels.min():g}; use another estimator, or make such labels null in dbt."
+        )
 
 
 def _passes_weights_on(estimator: Any) -> bool:

@@ -16,7 +16,7 @@ from tailrace.errors import SignatureMismatch, TrainingFailed
 from tailrace.lake.delta import DeltaLake
 from tailrace.lake.memory import MemoryLake
 from tailrace.settings import SparkSettings
-from tailrace.spec import LABEL, Candidate, Estimator, FloatRange
+from tailrace.spec import LABEL, Candidate, Estimator, FloatRange, IntRange
 from tailrace.training.training_set import ArrowRows
 from tests.support import churn_rows, keyed
 
@@ -212,6 +212,25 @@ def test_other_estimators_of_scikit_learn_work(learner, spec, rows, tmp_path, es
     trained.model.save(tmp_path)
     batch = rows[0].to_batches()[0]
     assert learner.load(tmp_path).predict(batch).equals(trained.model.predict(batch))
+
+
+def test_estimators_inside_others_and_transformers_are_searched_and_stored(learner, spec, rows, tmp_path):
+    svm = Estimator("sklearn.svm.LinearSVC", {}, {"C": FloatRange(0.1, 1.0)})
+    splines = Estimator("sklearn.preprocessing.SplineTransformer", {}, {"n_knots": IntRange(3, 5)})
+    bagged = Candidate(
+        "bagged",
+        "sklearn.multiclass.OneVsRestClassifier",
+        {"estimator": svm},
+        transformers={"age": splines, "plan": Estimator("sklearn.preprocessing.TargetEncoder")},
+    )
+    trained = train(learner, replace(spec, candidates=(bagged,)), rows, trials=2)
+    assert [set(trial.parameters) for trial in trained.trials] == [
+        {"estimator", "estimator__C", "transformers__age__n_knots"}
+    ] * 2
+    trained.model.save(tmp_path)
+    batch = rows[0].to_batches()[0]
+    assert learner.load(tmp_path).predict(batch).equals(trained.model.predict(batch))
+    assert learner.load(tmp_path).digest() == trained.model.digest()
 
 
 def test_texts_are_learned_from(learner, spec, rows, tmp_path):

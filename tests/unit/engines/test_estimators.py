@@ -323,6 +323,14 @@ def test_columns_are_prepared_by_the_transformers_of_the_candidate(spec, rows):
     assert found.model.predict(odd)["score"].null_count == 0
 
 
+def test_labels_that_an_estimator_does_not_learn_from_are_told(spec, rows):
+    numbers = replace(spec, outcome=replace(spec.outcome, problem=Regression()))
+    poisson, counts = candidate("sklearn.linear_model.PoissonRegressor"), np.arange(300) % 7
+    with pytest.raises(ValueError, match="PoissonRegressor learns from no negative labels, and the least one is -2"):
+        fitted(numbers, (rows[0], pa.array(counts - 2.0)), poisson)
+    assert fitted(numbers, (rows[0], pa.array(counts * 1.0)), poisson).importance()
+
+
 def test_a_target_encoder_takes_whole_numbers_for_numbers(spec, rows):
     counts = pa.array(np.arange(300) % 7)
     numbers = replace(spec, outcome=replace(spec.outcome, problem=Regression()))
