@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import inspect
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +23,9 @@ from tailrace.spec.parameters import is_splitter
 
 FOLDS = 5
 """Into how many folds the rows are split to calibrate a classifier; fewer if a class has fewer rows."""
+
+_ONE_FIT_AT_A_TIME = threading.Lock()
+"""For fits by libsvm and liblinear, which trials would otherwise run in several threads of this process."""
 
 
 def fit(
@@ -41,7 +46,8 @@ def fit(
     if weighted and not _passes_weights_on(pipeline[-1]):
         name = candidate.estimator.rpartition(".")[2]
         raise ValueError(f"{name} learns without weights of rows inside the calibration of its decision values.")
-    pipeline.fit(frame(rows, spec.features.columns), labels, **weighted)
+    with _ONE_FIT_AT_A_TIME if _shares_a_generator(pipeline) else contextlib.nullcontext():
+        pipeline.fit(frame(rows, spec.features.columns), labels, **weighted)
     if lacking := spec.problem.lacks(pipeline):
         hint = " Set voting to 'soft'." if "voting" in pipeline[-1].get_params(deep=False) else ""
         raise ValueError(f"{candidate.estimator.rpartition('.')[2]} {lacking} with these parameters.{hint}")
@@ -85,8 +91,19 @@ def _pipeline(
         plain = [name for name in spec.features.of_kind("categorical") if name not in candidate.transformers]
         extra["categorical_features"] = list(range(len(plain)))
     estimator = _made(candidate, {**extra, **parameters}, seed)
+    if "n_jobs" in extra and _shares_a_generator(estimator):
+        estimator.set_params(n_jobs=None)
     columns = preprocessing(spec.features, estimator, _transformers(spec.problem, candidate, parameters, seed))
     return Pipeline([("columns", columns), ("estimator", _with_probabilities(spec.problem, estimator, labels))])
+
+
+def _shares_a_generator(estimator: Any) -> bool:
+    """Whether libsvm or liblinear fits it, or a part of it.
+
+    Each of them draws from one random generator of the whole process, so two fits in two threads disturb each other.
+    """
+    parts = (estimator, *estimator.get_params(deep=True).values())
+    return any(type(each).__module__.startswith("sklearn.svm.") or "liblinear" in str(each) for each in parts)
 
 
 def _with_probabilities(problem: Problem, estimator: Any, labels: np.ndarray) -> Any:

@@ -15,13 +15,14 @@ from tailrace.engines import search as searching
 from tailrace.engines.local import LocalEngine
 from tailrace.engines.search import Job, TrialResult, best_of, in_threads, refit, run_job, search, trial_rows
 from tailrace.errors import BadInput, TrainingFailed
-from tailrace.spec import Candidate, FloatRange, PipelineSpec, SearchBudget
+from tailrace.spec import Candidate, Estimator, FloatRange, PipelineSpec, SearchBudget
 from tailrace.training.training_set import LABEL, ArrowRows
 from tests.support import churn_rows
 
 TREES = Candidate(
     "trees", "xgboost.XGBClassifier", {"n_estimators": 80}, {"learning_rate": FloatRange(1e-6, 0.5, log=True)}
 )
+HINGE = {"loss": "hinge", "max_iter": 200}
 HISTOGRAMS = Candidate("histograms", "sklearn.ensemble.HistGradientBoostingClassifier", {"max_iter": 10})
 
 
@@ -165,6 +166,26 @@ def test_the_threads_of_the_machine_change_neither_trials_nor_model(spec, rows, 
             model = refit(spec, histograms, rows[0], labels, seed=1, threads=threads)
             found.append((what_counts(trials), model.digest()))
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    ("estimator", "parameters"),
+    [
+        ("sklearn.svm.LinearSVC", HINGE),
+        ("sklearn.ensemble.StackingClassifier", {"estimators": [("svm", Estimator("sklearn.svm.LinearSVC", HINGE))]}),
+    ],
+)
+def test_fits_of_liblinear_at_the_same_time_do_not_disturb_each_other(spec, rows, labels, estimator, parameters):
+    """It draws from one random generator of the process."""
+    spec = replace(spec, candidates=(Candidate("svm", estimator, parameters),))
+    data, jobs = trial_rows(spec, rows[0], labels), [Job(spec.candidates[0], parameters)] * 4
+    found = set()
+    for workers in (1, 4):
+        with in_threads(spec, data, 1, workers=workers) as run:
+            found |= {outcome.value for outcome in run(jobs)}
+    assert len(found) == 1
+    best = Trial(number=0, candidate="svm", parameters=parameters, value=0.0, state="complete", seconds=0.0)
+    assert len({refit(spec, best, rows[0], labels, seed=1, threads=threads).digest() for threads in (1, 2)}) == 1
 
 
 def test_each_trial_has_one_thread(spec, rows, labels, monkeypatch):
