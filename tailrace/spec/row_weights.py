@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,27 +16,32 @@ from tailrace.spec.training import Candidate
 OWN = ("class_weight", "scale_pos_weight", "is_unbalance")
 """Parameters by which an estimator weighs classes itself."""
 
+PASS_ON = re.compile(r"(Stacking|Voting)(Classifier|Regressor)|.*SearchCV|RFE|TransformedTargetRegressor")
+"""Estimators whose fit names no sample_weight and gives it to those inside them; others raise an error for it."""
+
 
 def weight_problems(candidate: Candidate, problem: Problem, features: Features) -> Iterator[str]:
     """A sentence if an estimator would learn without the weights, and for each parameter that weighs classes again."""
-    if problem.weighs_classes:
-        yield from _weighed_twice(candidate)
     asked = "features.weight" if features.weight else "outcome.problem.class_weight" if problem.weighs_classes else ""
-    if asked and candidate.estimator.startswith("sklearn.") and (without := _without_weights(_instance(candidate))):
+    instance = _instance(candidate) if asked and candidate.library == "sklearn" else None
+    if problem.weighs_classes:
+        yield from _weighed_twice(candidate, instance)
+    if without := _without_weights(instance):
         yield (
             f"{candidate.where}.estimator: {without} learns without weights of rows (its fit has no sample_weight), so "
             f"{asked} would not be in force; use another estimator, or leave the weights out."
         )
 
 
-def _weighed_twice(candidate: Candidate) -> Iterator[str]:
-    for part in ("parameters", "search"):
-        for name, value in getattr(candidate, part).items():
-            if name.rpartition("__")[2] in OWN and value is not None:
-                yield (
-                    f"{candidate.where}.{part} has {name!r}, and outcome.problem.class_weight weighs the classes "
-                    "already; keep one of the two."
-                )
+def _weighed_twice(candidate: Candidate, instance: Any) -> Iterator[str]:
+    inside = {} if instance is None else instance.get_params(deep=True)
+    given = {**inside, **candidate.parameters, **candidate.searched}
+    for name in sorted(name for name, value in given.items() if name.rpartition("__")[2] in OWN and value is not None):
+        part = "search" if name in candidate.searched else "parameters"
+        yield (
+            f"{candidate.where}.{part} has {name!r}, and outcome.problem.class_weight weighs the classes already; keep "
+            "one of the two."
+        )
 
 
 def _instance(candidate: Candidate) -> Any:
@@ -49,17 +55,11 @@ def _without_weights(estimator: Any) -> str:
     """The name of the first estimator, at any depth, that would learn without weights; empty if all learn with them."""
     if estimator is None:
         return ""
-    parameters = inspect.signature(estimator.fit).parameters.values()
+    named = "sample_weight" in inspect.signature(estimator.fit).parameters
     inner = list(_inner(estimator))
-    passed_on = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters) and not _is_pipeline(estimator)
-    if not (passed_on and inner) and "sample_weight" not in {each.name for each in parameters}:
+    if not named and not (inner and PASS_ON.fullmatch(type(estimator).__name__)):
         return type(estimator).__name__
     return next((name for each in inner if (name := _without_weights(each))), "")
-
-
-def _is_pipeline(estimator: Any) -> bool:
-    """A Pipeline takes weights for one of its steps by the step's name only, which no outer estimator knows."""
-    return hasattr(estimator, "named_steps")
 
 
 def _inner(estimator: Any) -> Iterator[Any]:

@@ -115,6 +115,26 @@ def test_trials_are_compared_with_the_weights_that_they_learned_with(spec, candi
             "parameters has 'class_weight', and outcome.problem.class_weight weighs the classes already",
         ),
         (
+            Candidate("it", "sklearn.multiclass.OneVsRestClassifier", {"estimator": Estimator(LOGISTIC.estimator)}),
+            "OneVsRestClassifier learns without weights of rows",
+        ),
+        (
+            Candidate(
+                "it",
+                "sklearn.ensemble.BaggingClassifier",
+                {"estimator": Estimator(LOGISTIC.estimator, {"class_weight": "balanced"})},
+            ),
+            "parameters has 'estimator__class_weight', and outcome.problem.class_weight weighs",
+        ),
+        (
+            Candidate(
+                "it",
+                "sklearn.ensemble.BaggingClassifier",
+                {"estimator": Estimator(LOGISTIC.estimator, {}, {"class_weight": Choice(("balanced",))})},
+            ),
+            "search has 'estimator__class_weight', and outcome.problem.class_weight weighs",
+        ),
+        (
             Candidate("it", "xgboost.XGBClassifier", {}, {"scale_pos_weight": Choice((1.0, 2.0))}),
             "search has 'scale_pos_weight', and outcome.problem.class_weight weighs",
         ),
