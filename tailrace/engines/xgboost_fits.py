@@ -129,7 +129,11 @@ def _settings(
         threads = 1  # with more, each thread moves the weights without waiting for the others
     seed = settings.pop("random_state", seed)
     settings |= {"seed": seed, "nthread": threads, **problem.xgboost_settings()}
-    return estimator.get_num_boosting_rounds(), settings
+    rounds = estimator.get_num_boosting_rounds()
+    if rounds < 1:
+        # XGBoost would return a model without trees.
+        raise ValueError(f"n_estimators is {rounds}; at least 1 boosting round is needed")
+    return rounds, settings
 
 
 def _check_device(device: str) -> None:

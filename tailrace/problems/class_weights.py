@@ -20,8 +20,12 @@ ClassWeight = Mapping[Any, float] | str
 
 def as_given(class_weight: Any) -> Any:
     """A description's pairs of class and weight as a mapping; everything else as it is."""
-    pairs = isinstance(class_weight, list | tuple) and all(isinstance(it, list | tuple) for it in class_weight)
-    return dict(class_weight) if pairs and all(len(it) == 2 for it in class_weight) else class_weight
+    if not (isinstance(class_weight, list | tuple) and all(isinstance(it, list | tuple) for it in class_weight)):
+        return class_weight
+    try:
+        return dict(class_weight)
+    except (TypeError, ValueError):  # not pairs, or none that a dict can have: the check of types says so
+        return class_weight
 
 
 def in_description(description: dict[str, Any]) -> dict[str, Any]:

@@ -86,11 +86,15 @@ def _imported(where: str, path: str, methods: tuple[str, ...] = ("get_params",))
         module = importlib.import_module(module_name)
     except (ImportError, OSError) as error:  # OSError: a library of the system is absent, such as libgomp
         return None, f"{where} {path!r} does not import: {error}."
+
+    def usable(it: Any) -> bool:
+        return inspect.isclass(it) and any(hasattr(it, method) for method in methods)
+
     found = getattr(module, class_name, None)
-    if inspect.isclass(found) and any(hasattr(found, method) for method in methods):
+    if usable(found):
         return found, ""
-    classes = [name for name, value in vars(module).items() if inspect.isclass(value)]
-    return None, f"{where}: {module_name} has no estimator {class_name!r}.{did_you_mean(class_name, classes)}"
+    nearest = did_you_mean(class_name, [name for name, it in vars(module).items() if usable(it)])
+    return None, f"{where}: {module_name} has no estimator {class_name!r}.{nearest}"
 
 
 def _nested_class(candidate: Candidate, path: str, each: Estimator) -> tuple[Any, str]:
@@ -120,8 +124,10 @@ def _unfit(estimator: Any, candidate: Candidate, problem: Problem, features: Fea
     if estimator.__name__.endswith("Ranker"):
         return f"ranks the rows of a group, which no outcome.problem asks for; use a {problem.estimators}"
     mixin = {"classifier": ClassifierMixin, "regressor": RegressorMixin}[problem.estimators]
-    tags = _tags(candidate)
-    if not issubclass(estimator, mixin) and (tags is None or tags.estimator_type != problem.estimators):
+    tags, why = _tags(candidate)
+    if tags is None and not issubclass(estimator, mixin):
+        return f"cannot be made with these parameters, so it is unknown whether it is a {problem.estimators} ({why})"
+    if not issubclass(estimator, mixin) and tags.estimator_type != problem.estimators:
         return f"is no {problem.estimators}, and outcome.problem is {type(problem).__name__}; use one"
     if lacking := problem.lacks(estimator):
         return f"{lacking}; use another classifier"
@@ -142,14 +148,15 @@ def _unlike_a_pipeline(tags: Any, features: Features) -> str:
     return ""
 
 
-def _tags(candidate: Candidate) -> Any:
-    """scikit-learn's tags of the candidate with what is inside it; None if it cannot be made."""
+def _tags(candidate: Candidate) -> tuple[Any, str]:
+    """scikit-learn's tags of the candidate with what is inside it, or None and why it cannot be made."""
     from sklearn.utils import get_tags
 
     own = {name: value for name, value in candidate.parameters.items() if "__" not in name}
-    with contextlib.suppress(TypeError, AttributeError, ValueError, NotImplementedError):
-        return get_tags(made(Estimator(candidate.estimator, own)))
-    return None
+    try:
+        return get_tags(made(Estimator(candidate.estimator, own))), ""
+    except (TypeError, AttributeError, ValueError, NotImplementedError) as error:
+        return None, str(error).rstrip(".")
 
 
 def _cluster_estimator(where: str, candidate: Candidate, problem: Problem, metric: str | None) -> Iterator[str]:

@@ -37,7 +37,8 @@ def _wrong(value: Any, hint: Any, where: str) -> Iterator[tuple[str, str]]:
         inside = {each: list(_wrong(value, each, where)) for each in inner}
         if all(inside.values()):
             # A value that is nearly right is told what is wrong inside it, not what else it might have been.
-            yield from inside.get(type(value)) or [(where, _sentence(value, hint, where))]
+            near = [each for each in inner if _is_nearly_a(value, each)]
+            yield from inside[near[0]] if len(near) == 1 else [(where, _sentence(value, hint, where))]
     elif origin is tuple and isinstance(value, tuple):
         for position, each in enumerate(value):
             yield from _wrong(each, inner[0], f"{where}[{position}]")
@@ -52,6 +53,13 @@ def _wrong(value: Any, hint: Any, where: str) -> Iterator[tuple[str, str]]:
         yield from _inside(value, where)
     elif not _is_a(value, hint):
         yield where, _sentence(value, hint, where)
+
+
+def _is_nearly_a(value: Any, hint: Any) -> bool:
+    """Whether only what is inside the value can be wrong."""
+    if get_origin(hint) in (Mapping, tuple):
+        return isinstance(value, get_origin(hint))
+    return type(value) is hint and is_dataclass(hint)
 
 
 def _inside(value: Any, where: str) -> Iterator[tuple[str, str]]:

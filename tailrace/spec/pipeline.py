@@ -153,7 +153,7 @@ def _columns(spec: PipelineSpec) -> Iterator[str]:
         taken: dict[str, str] = {}
         for where, name in columns:
             other = taken.setdefault(name.lower(), where)
-            if other is not where and (other, where) not in said:
+            if other != where and (other, where) not in said:
                 said.add((other, where))
                 yield _shared(where, name, other, table)
     inputs = [(f"features.columns[{name!r}]", name) for name in features.columns]

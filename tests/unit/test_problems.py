@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +25,7 @@ from tailrace.problems.binary import Binary
 from tailrace.problems.metrics import METRICS
 from tailrace.problems.multiclass import Multiclass
 from tailrace.problems.regression import Regression
-from tailrace.spec import Features, Gate, Predictions
+from tailrace.spec import Features, Gate, Predictions, problems_of
 
 CLASSES = Multiclass(classes=("negative", "neutral", "positive"))
 INTERVALS = Regression(link="log", intervals=(0.1, 0.9))
@@ -193,6 +195,28 @@ def test_a_gate_that_does_not_suit_the_question_is_one_sentence(problem, gate, s
 def test_a_problem_that_cannot_be_is_told(problem, sentence):
     (found,) = problem.problems()
     assert sentence in found
+
+
+def test_what_is_wrong_inside_a_field_is_told(spec):
+    """Not what the field might have been instead: a dict, a text or None."""
+
+    def told(problem: Problem) -> list[str]:
+        return problems_of(replace(spec, outcome=replace(spec.outcome, problem=problem)), estimators=False)
+
+    assert told(Binary(class_weight={True: math.nan, False: 1.0})) == [
+        "churn: outcome.problem.class_weight[True] is nan; it must be a finite number."
+    ]
+    assert "intervals[0] is '0.1'; it must be a finite number." in told(Regression(intervals=("0.1", 0.9)))[0]  # type: ignore[arg-type]
+    no_keys: Any = [([True], 2.0), ([False], 1.0)]
+    assert "class_weight is [([True], 2.0), ([False], 1.0)]" in told(Binary(class_weight=no_keys))[0]
+
+
+def test_a_class_that_is_named_twice_is_told_once(spec):
+    twice = replace(spec, outcome=replace(spec.outcome, problem=Multiclass(classes=("a", "b", "a"))))
+    assert [each for each in problems_of(twice, estimators=False) if "'a'" in each] == [
+        "churn: outcome.problem.classes has 'a' and 'a'; each class needs a column of its own, and databases take no "
+        "notice of capitals."
+    ]
 
 
 def test_what_release_0_1_could_say_is_described_as_it_was():

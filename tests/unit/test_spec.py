@@ -488,6 +488,12 @@ def test_a_way_to_split_rows_is_written_by_its_path_too(spec):
     assert "has no estimator 'KFolds'. Did you mean 'KFold'?" in one_problem(named(Estimator(f"{split}s")))
 
 
+def test_what_cannot_be_made_is_not_said_to_be_no_classifier(spec):
+    search = with_candidate(spec, estimator="sklearn.model_selection.GridSearchCV", parameters={})
+    assert "GridSearchCV cannot be made with these parameters" in one_problem(search)
+    assert one_problem(with_candidate(spec, estimator="xgboost.Booster", parameters={})).endswith("'Booster'.")
+
+
 def test_the_digest_says_what_a_nested_estimator_is_and_searches(spec):
     from sklearn.pipeline import make_pipeline
 

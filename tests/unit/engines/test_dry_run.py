@@ -131,6 +131,7 @@ def test_further_sets_of_a_cluster_candidate_are_tried_while_there_is_time(spec,
     [
         (CODES.estimator, CODES.parameters, "cannot be fitted: OutputCodeClassifier gives neither probabilities nor"),
         (LOGISTIC, {"C": -1}, "cannot be fitted: The 'C' parameter"),
+        (XGB, {"n_estimators": 0}, "cannot be fitted: n_estimators is 0; at least 1 boosting round is needed"),
         (XGB, {"max_depth": "x"}, "cannot be fitted: Invalid Parameter format for max_depth"),
         (XGB, {"booster": "gblinear"}, "cannot be fitted: Check failed: !p_fmat->Info().HasCategorical()"),
         (XGB, {"device": "cuda"}, "cannot be fitted: device is 'cuda', but the XGBoost that is installed here has no"),
