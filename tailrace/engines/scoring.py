@@ -41,12 +41,15 @@ def score_batch(spec: PipelineSpec, model: Model, version: str, rows: pa.RecordB
 
 def check_question(spec: PipelineSpec, model: Model, version: str) -> None:
     """Raises SignatureMismatch if the model does not predict what the spec publishes."""
-    if missing := [name for name in spec.problem.raw_columns if name not in model.problem.raw_columns]:
-        raise SignatureMismatch(
-            f"{spec.name}: version {version} was trained for outcome.problem {model.problem!r} and does not predict "
-            f"{', '.join(missing)}, which the spec's {spec.problem!r} publishes. Train again, or score with a version "
-            "that was trained for it (--model N)."
-        )
+    if spec.problem.answered_by(model.problem):
+        return
+    missing = [name for name in spec.problem.raw_columns if name not in model.problem.raw_columns]
+    what = f"{', '.join(missing)}, which" if missing else "what"
+    raise SignatureMismatch(
+        f"{spec.name}: version {version} was trained for outcome.problem {model.problem!r} and does not predict {what} "
+        f"the spec's {spec.problem!r} publishes. Train again and make that version champion (tailrace promote), or "
+        "score with a version that was trained for it (--model N)."
+    )
 
 
 def prediction_schema(spec: PipelineSpec, features: pa.Schema) -> pa.Schema:

@@ -45,10 +45,16 @@ def no_predictions(problem: Problem) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist([], pa.schema([pa.field(name, pa.float64()) for name in problem.raw_columns]))
 
 
-def predictions(model: Model, rows: pa.Table) -> np.ndarray:
-    """A model's predictions for rows, in their order: shape (rows,), or (rows, raw columns) if there are several."""
+def predictions(model: Model, rows: pa.Table, *, asked: Problem | None = None) -> np.ndarray:
+    """A model's predictions for rows, in their order: shape (rows,), or (rows, raw columns) if there are several.
+
+    The columns are those of the problem `asked`, as far as the model has them, in that problem's order; without it, the
+    model's own.
+    """
     batches = [model.predict(batch) for batch in rows.to_batches()] or [no_predictions(model.problem)]
-    return as_array(pa.Table.from_batches(batches))
+    found = pa.Table.from_batches(batches)
+    names = (asked or model.problem).raw_columns
+    return as_array(found.select([name for name in names if name in found.column_names]))
 
 
 def check_columns(features: Mapping[str, str], schema: pa.Schema) -> None:

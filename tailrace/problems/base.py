@@ -218,6 +218,10 @@ class Problem(ABC):
     def raw_columns(self) -> tuple[str, ...]:
         """The columns that a model predicts, all float64."""
 
+    def answered_by(self, trained: Problem) -> bool:
+        """Whether a model that was trained for the other problem predicts what this one publishes."""
+        return trained.kind == self.kind and set(self.raw_columns) <= set(trained.raw_columns)
+
     @abstractmethod
     def of_estimator(self, estimator: Any, rows: Any) -> np.ndarray:
         """The predictions of a fitted scikit-learn estimator for a data frame."""

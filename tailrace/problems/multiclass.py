@@ -174,6 +174,9 @@ class Multiclass(Problem):
     def raw_columns(self) -> tuple[str, ...]:
         return self.names
 
+    def answered_by(self, trained: Problem) -> bool:
+        return super().answered_by(trained) and len(trained.raw_columns) == len(self.names)
+
     def of_estimator(self, estimator: Any, rows: Any) -> np.ndarray:
         import numpy as np
 

@@ -214,6 +214,10 @@ class Regression(Problem):
     def raw_columns(self) -> tuple[str, ...]:
         return (SCORE, LOW, HIGH) if self.intervals else (SCORE,)
 
+    def answered_by(self, trained: Problem) -> bool:
+        same_ends = self.intervals is None or self.intervals == getattr(trained, "intervals", None)
+        return super().answered_by(trained) and same_ends
+
     def of_estimator(self, estimator: Any, rows: Any) -> np.ndarray:
         import numpy as np
 

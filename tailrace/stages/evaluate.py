@@ -60,11 +60,13 @@ def run(work: Work, training_run: str) -> Evaluated:
     gone = model_versions.why_gone(services, spec, against) if against else ""
     champion_version = against.version if against and not gone else None
     champion = model_versions.load(services, spec, champion_version) if champion_version else None
+    if champion and (asks_else := _asks_something_else(spec, champion, champion_version)):
+        gone, champion, champion_version = asks_else, None, None
     both = _with_features_of(work, champion) if champion else spec
     data = training_set.load(services.lake, services.engine, both, day, pins=pins.from_tags(record.tags))
     labels = holdout_labels(data)
     scores = predictions(challenger, data.holdout)
-    champion_scores = predictions(champion, data.holdout) if champion else None
+    champion_scores = predictions(champion, data.holdout, asked=spec.problem) if champion else None
     slices = _slices(spec, data)
     baseline = _baseline(spec, data)
     compared_by = gate.Scores(
@@ -158,6 +160,16 @@ def champion_against(work: Work, day: dt.date, model: Identity) -> Identity | No
     past = [row for row in promotions.history(services.lake, work.spec.name) if row.model.differs(model)]
     promotion = promotions.as_of(past, day)
     return promotions.with_digest(services.lake, promotion.model) if promotion else None
+
+
+def _asks_something_else(spec: PipelineSpec, champion: Model, version: str | None) -> str:
+    """Why the champion cannot be compared, as a sentence: it was trained for another question; empty if it can.
+
+    A champion without intervals can: its values are compared.
+    """
+    if spec.problem.unadjusted.answered_by(champion.problem.unadjusted):
+        return ""
+    return f"The champion, version {version}, was trained for another question: {champion.problem!r}."
 
 
 def _by_hand(spec: PipelineSpec, training_run: str) -> str:

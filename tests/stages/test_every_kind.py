@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,11 +16,12 @@ import pytest
 from tailrace import days
 from tailrace.champions import model_versions
 from tailrace.engines.local import LocalEngine
-from tailrace.engines.scoring import score_stream
+from tailrace.engines.scoring import check_question, score_stream
 from tailrace.engines.spark.engine import SparkEngine
 from tailrace.errors import AuditFailed, ContractBroken, SignatureMismatch, TrainingFailed
 from tailrace.operations import reproduce
 from tailrace.problems import Problem
+from tailrace.problems.binary import Binary
 from tailrace.problems.multiclass import Multiclass
 from tailrace.problems.regression import Regression
 from tailrace.reporting import approval_card
@@ -217,6 +220,46 @@ def test_a_pipeline_may_begin_to_publish_intervals(make, tmp_path, spec):
     earlier, later = monitor.rows_of(loop.services, loop.spec)
     assert set(later["metrics"]) - set(earlier["metrics"]) == {"pinball", "coverage"}
     assert earlier["known_outcomes"] == later["known_outcomes"] == 150
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (Regression(), Binary()),
+        (CLASSES.problem, Multiclass(classes=("young", "old"))),
+        (RANGES.problem, replace(RANGES.problem, intervals=(0.2, 0.8))),
+    ],
+)
+def test_a_model_is_not_scored_with_for_another_question(spec, before, after):
+    """Although it has every column that would be published."""
+    asked = [replace(spec, outcome=replace(spec.outcome, problem=each)) for each in (before, after)]
+    trained: Any = SimpleNamespace(problem=before)
+    check_question(asked[0], trained, "1")
+    with pytest.raises(SignatureMismatch, match=r"trained for .* does not predict what the spec's"):
+        check_question(asked[1], trained, "1")
+
+
+def test_a_class_more_makes_a_challenger_that_is_compared_with_no_champion(tmp_path, spec):
+    two = replace(
+        CLASSES,
+        problem=Multiclass(classes=("young", "old")),
+        labels=lambda rows: pc.replace_substring(_plans(rows), "middle", "old"),
+    )
+    loop = loop_of(memory, tmp_path, spec, two)
+    loop.take()
+    loop.challenge(TRAINED)
+    loop.spec = spec_of(spec, CLASSES)
+    features, outcomes = (loop.services.tables[f"churn_{part}"] for part in ("features", "outcomes"))
+    place = outcomes.schema.get_field_index("left")
+    loop.services.rebuild(churn_outcomes=outcomes.set_column(place, "left", CLASSES.labels(features)))
+    loop.take(run="again")
+    told = loop.challenge(TRAINED)
+    assert (told.outcome, told.previous) == ("kept", "1")
+    assert (
+        "The champion, version 1, was trained for another question: Multiclass(classes=('young', 'old'))."
+        in told.reason
+    )
+    assert "a person decides" in told.reason
 
 
 class Inverted(LocalEngine):
