@@ -80,7 +80,7 @@ def trial_rows(spec: PipelineSpec, rows: pa.Table, labels: np.ndarray) -> TrialR
         weights = row_weights(spec, part, its_labels)
         counting = its_labels if weights is None else its_labels[weights > 0]
         if weights is not None and not len(counting):
-            raise refusals.unlearnable(spec, len(its_labels), name, "all have the weight 0, so they do not count")
+            raise refusals.unlearnable(spec, len(its_labels), name, "all have the weight 0, so nothing is learned")
         if why := spec.problem.unlearnable(np.unique(counting).tolist()):
             raise refusals.unlearnable(spec, len(counting), name, why)
     if why := spec.problem.too_few(len(parts.watch_labels)):

@@ -219,6 +219,11 @@ def test_rows_without_weight_teach_nothing(spec):
     weighted = rows.append_column("importance", pa.array(np.where(labels, 0.0, 1.0)))
     with pytest.raises(TrainingFailed, match="learning rows have only one class"):
         trial_rows(weighing(spec), weighted, labels)
+    without = weighted.set_column(
+        weighted.column_names.index("importance"), "importance", pa.array(np.zeros(len(labels)))
+    )
+    with pytest.raises(TrainingFailed, match="learning rows all have the weight 0, so nothing is learned of 'left'"):
+        trial_rows(weighing(spec), without, labels)
 
 
 def test_the_dry_run_has_weights(spec):
