@@ -61,7 +61,7 @@ def fit(
     The model answers `spec.problem.unadjusted`.
     """
     return _family(candidate).fit(
-        _unadjusted(spec), candidate, parameters, rows=rows, labels=labels, seed=seed, threads=threads
+        unadjusted(spec), candidate, parameters, rows=rows, labels=labels, seed=seed, threads=threads
     )
 
 
@@ -79,7 +79,7 @@ def fit_watched(
     `report` is called every few boosting rounds. It uses one thread, so that the result does not depend
     on how many trials run in parallel.
     """
-    return _family(candidate).fit_watched(_unadjusted(spec), candidate, parameters, data, seed=seed, report=report)
+    return _family(candidate).fit_watched(unadjusted(spec), candidate, parameters, data, seed=seed, report=report)
 
 
 def not_in_force(candidate: Candidate, model: Model, parameters: Mapping[str, Any]) -> list[str]:
@@ -88,7 +88,8 @@ def not_in_force(candidate: Candidate, model: Model, parameters: Mapping[str, An
     return find(model, parameters) if find else []
 
 
-def _unadjusted(spec: PipelineSpec) -> PipelineSpec:
+def unadjusted(spec: PipelineSpec) -> PipelineSpec:
+    """The spec that estimators are fitted for: its problem without what an adjustment adds to their predictions."""
     return replace(spec, outcome=replace(spec.outcome, problem=spec.problem.unadjusted))
 
 

@@ -92,7 +92,7 @@ class Binary(Problem):
 
     @property
     def one_machine_for(self) -> tuple[str, ...]:
-        return tuple(name for name in ("class_weight", "calibration") if getattr(self, name) is not None)
+        return () if self.class_weight is None else ("class_weight",)
 
     def adjustment(self, labels: np.ndarray, predictions: np.ndarray) -> Adjustment:
         return calibrations.CALIBRATIONS[self.calibration or "sigmoid"].learned(labels, predictions)

@@ -195,10 +195,6 @@ class Regression(Problem):
     def unadjusted(self) -> Regression:
         return replace(self, intervals=None)
 
-    @property
-    def one_machine_for(self) -> tuple[str, ...]:
-        return ("intervals",) if self.intervals else ()
-
     def too_few(self, rows: int) -> str:
         needed = intervals.rows_needed(self.intervals) if self.intervals else 0
         return f"are fewer than the {needed} that intervals {self.intervals} need" if rows < needed else ""

@@ -77,3 +77,4 @@ KINDS = {
         on_cluster=(Candidate("general", f"{SPARK_NUMBERS}.GeneralizedLinearRegression", {"regParam": 0.01}),),
     ),
 }
+KINDS["intervals"] = replace(KINDS["regression"], problem=Regression(link="log", intervals=(0.1, 0.9)))

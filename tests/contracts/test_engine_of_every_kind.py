@@ -58,7 +58,7 @@ def kind(request):
     params=[pytest.param(name, marks=pytest.mark.spark if name in ("spark", "cluster") else ()) for name in ENGINES]
 )
 def answered(request, spec, kind) -> Answered:
-    place = (request.param, kind.problem.kind)
+    place = (request.param, repr(kind.problem))
     if place not in ANSWERED:
         engine = ENGINES[request.param]()
         own = kind.spec(spec, kind.on_cluster if request.param == "cluster" else ())

@@ -14,10 +14,13 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
+from pyspark.sql.types import DoubleType, StructField, StructType
 
 from tailrace.contracts import Model
 from tailrace.engines.classes import estimator_class
 from tailrace.engines.distributed_models import LinearModel, NotConverted, TreesLink, TreesModel
+from tailrace.engines.encoding import to_numpy
+from tailrace.engines.estimators import unadjusted
 from tailrace.engines.library_errors import NO_CANDIDATES_FAULT, error_text
 from tailrace.engines.spark.columns import Batches, InWorkers, in_workers, places
 from tailrace.engines.spark.encoding import (
@@ -59,8 +62,10 @@ WORKER_ROWS = 1000
 def learning(spec: PipelineSpec, candidate: Candidate, rows: FrameRows, *, seed: int, workers: int) -> Iterator[Fit]:
     """Keep the rows, encoded for a candidate, in the cluster's memory while it is fitted on them repeatedly.
 
-    `workers` is the number of tasks that run at once: XGBoost trains in one stage with that many tasks.
+    `workers` is the number of tasks that run at once: XGBoost trains in one stage with that many tasks. Its models
+    answer `spec.problem.unadjusted`.
     """
+    spec = unadjusted(spec)
     if candidate.estimator.startswith("xgboost."):
         encoded, fit, convert = _xgboost(spec, candidate, rows, seed=seed, slots=workers)
     else:
@@ -102,6 +107,22 @@ def measured(rows: FrameRows, model: Model) -> dict[str, float]:
         .sort_by("group")
     )
     return model.problem.of_tally(added)
+
+
+def labels_and_predictions(rows: FrameRows, model: Model) -> tuple[np.ndarray, np.ndarray]:
+    """The rows' labels and a model's predictions for them, brought to this process, in one order on any cluster."""
+    names = model.problem.raw_columns
+    label = rows.frame.schema[LABEL]
+    schema = StructType([label, *[StructField(name, DoubleType()) for name in names]])
+
+    def predict(batches: Batches) -> Batches:
+        for batch in batches:
+            predicted = model.predict(batch)
+            yield pa.record_batch([batch.column(LABEL), *predicted.columns], names=[LABEL, *names])
+
+    found = in_workers(rows.frame, [*rows.columns, LABEL], predict, schema).toArrow()
+    found = found.sort_by([(name, "ascending") for name in (*names, LABEL)])
+    return to_numpy(found[LABEL].combine_chunks()), as_array(found.select(list(names)))
 
 
 def _judging(model: Model) -> InWorkers:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,20 +15,21 @@ import numpy as np
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from tailrace.contracts import LabelledRows, Trained, Trial
+from tailrace.contracts import LabelledRows, Model, Trained, Trial
 from tailrace.engines import dry_run
+from tailrace.engines.adjusted import Adjusted
 from tailrace.engines.encoding import to_numpy
 from tailrace.engines.estimators import is_distributed
 from tailrace.engines.library_errors import NO_CANDIDATES_FAULT, error_text
 from tailrace.engines.search import WATCH_SHARE, Job, Run, TrialResult, best_of, refit, search
-from tailrace.engines.spark.distributed import Fit, learning, measured
+from tailrace.engines.spark.distributed import Fit, labels_and_predictions, learning, measured
 from tailrace.engines.spark.dry_run import fitting, some_of
 from tailrace.engines.spark.failures import freed, spark_errors
 from tailrace.engines.spark.progress import progress_reports
 from tailrace.engines.spark.rows import FrameRows, framed
 from tailrace.engines.spark.search import in_tasks
 from tailrace.rows import refusals
-from tailrace.spec import LABEL, PipelineSpec
+from tailrace.spec import LABEL, Candidate, PipelineSpec
 
 Tell = Callable[[str], None]
 
@@ -58,12 +60,20 @@ def train(
             cores = len(os.sched_getaffinity(0))
             return Trained(refit(spec, best, rows.table(), _labels(rows), seed=seed, threads=cores), best, tried)
         doing = f"Training {spec.name}'s {candidate.name}"
-        with (
-            spark_errors(doing),
-            progress_reports(session, lambda progress: tell(f"{doing}, {progress}")),
-            learning(spec, candidate, framed(session, rows), seed=seed, workers=slots) as fit,
-        ):
-            return Trained(fit(best.parameters), best, tried)
+        with spark_errors(doing), progress_reports(session, lambda progress: tell(f"{doing}, {progress}")):
+            fitted = functools.partial(_fitted, spec, candidate, best, seed=seed, slots=slots)
+            model = fitted(framed(session, rows))
+            if spec.problem.unadjusted == spec.problem:
+                return Trained(model, best, tried)
+            # As `search.refit` does it.
+            earlier, later = framed(session, rows).split(WATCH_SHARE)
+            adjustment = spec.problem.adjustment(*labels_and_predictions(later, fitted(earlier)))
+            return Trained(Adjusted(model, adjustment, spec.problem), best, tried)
+
+
+def _fitted(spec: PipelineSpec, candidate: Candidate, best: Trial, rows: FrameRows, *, seed: int, slots: int) -> Model:
+    with learning(spec, candidate, rows, seed=seed, workers=slots) as fit:
+        return fit(best.parameters)
 
 
 def _refusals(session: SparkSession, spec: PipelineSpec, rows: LabelledRows, tell: Tell) -> Callable[[Job], str | None]:
@@ -134,6 +144,8 @@ def _one_by_one(
         learn, watch = rows.split(WATCH_SHARE)
         _refuse_unlearnable(spec, learn, "learning")
         _refuse_unlearnable(spec, watch, "comparison")
+        if why := spec.problem.too_few(watch.rows):
+            raise refusals.too_few(spec, watch.rows, why)
         fits: dict[str, Fit] = {}
 
         def run(job: Job) -> TrialResult:

@@ -132,13 +132,6 @@ def test_a_damaged_description_is_one_sentence(numbers, tmp_path):
         models.load(tmp_path)
 
 
-def test_intervals_suit_one_machine_only(numbers):
-    assert problems_of(numbers) == []
-    cluster = Candidate("cluster", "pyspark.ml.regression.LinearRegression")
-    (found,) = problems_of(replace(numbers, candidates=(*NUMBERS, cluster)))
-    assert "trains on a cluster's executors together, which is not possible with outcome.problem.intervals" in found
-
-
 def test_trials_are_not_compared_by_intervals(numbers):
     (found,) = problems_of(replace(numbers, search=replace(numbers.search, metric="pinball")))
     assert "only the best trial's model gets them; use one of mae, rmse, r2" in found
