@@ -44,7 +44,7 @@ def content_errors(path: str, doing: str) -> Iterator[None]:
     """Translate what reading a file's content raises: PinLost, naming the file, if it is corrupt."""
     try:
         yield
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:  # the last: of a damaged column name
         raise PinLost(
             f"{doing}: {path} is corrupt ({reason(error)}). Restore it from a copy, or run its day again."
         ) from error

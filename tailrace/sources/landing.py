@@ -42,6 +42,8 @@ _DIGEST = b"tailrace.rows_sha256"
 _NO_DAY = dt.date.min
 """The partition of the files that `declare` writes; it counts as no day."""
 _FOOTERS_AT_ONCE = 8
+_DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError)
+"""What Arrow raises for a damaged file; the last if the name of a column is damaged."""
 _NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -237,7 +239,7 @@ class Landing:
     def _footer(self, table: str, day: dt.date, file: Any) -> pq.FileMetaData:
         try:
             return pq.read_metadata(file)
-        except (pa.ArrowException, OSError) as error:
+        except _DAMAGE as error:
             # Arrow raises an OSError for some kinds of damage; only the storage's errors have a number
             if getattr(error, "errno", None) is not None:
                 raise
@@ -310,10 +312,10 @@ class Landing:
             content = self._files.cat_file(self._file(table, day))
         try:
             rows = pq.read_table(pa.BufferReader(content), page_checksum_verification=True, partitioning=None)
+            return rows, _differences(self._declared(table).append(LANDED_AT), rows.schema)
         # Arrow raises an OSError for a wrong checksum; the bytes are in memory, so it is no storage error
-        except (pa.ArrowException, OSError) as error:
+        except _DAMAGE as error:
             return None, [f"not a readable Parquet file ({' '.join(str(error).split())})"]
-        return rows, _differences(self._declared(table).append(LANDED_AT), rows.schema)
 
     @contextmanager
     def _reading(self, what: str) -> Iterator[None]:

@@ -64,6 +64,15 @@ def test_a_damaged_file_of_the_landing_zone_is_refused_and_never_read_otherwise(
     assert read.select(SCHEMA.names).to_pylist() == ROWS.to_pylist()
 
 
+def test_a_damaged_name_of_a_column_is_refused(landing: Landing) -> None:
+    landing.write("events", DAY, ROWS)
+    file = Path(landing.root, "events", f"ds={DAY}", "part-0.parquet")
+    file.write_bytes(file.read_bytes().replace(b"value", b"\xdfalue"))
+    for look in (landing.digests, landing.empty, landing.check):
+        with pytest.raises(LandingRefused, match=f"events of {DAY}"):
+            look(DAY, DAY)
+
+
 @pytest.fixture
 def lake(tmp_path: Path) -> DeltaLake:
     return DeltaLake(str(tmp_path))
