@@ -90,7 +90,7 @@ def test_a_task_per_model_gives_the_same_marts(
     installation.warehouse._release()
     built = _marts(installation.warehouse)
     assert sum(map(len, built)) > 2000
-    assert set(installation.warehouse.built(DAY) or {}) == set(ORDER), "a day of one task per model is recorded too"
+    assert set(ORDER) <= set(installation.warehouse.built(DAY) or {}), "a day of one task per model is recorded too"
     monkeypatch.setenv("TAILRACE_HOME", str(HOME))
     alone = Wiring(settings.load({"TAILRACE_HOME": str(HOME), "TAILRACE_LANDING": installation.settings.landing}))
     alone.warehouse.build(FIRST, DAY, without=marts_of_others("flight_delay"))
