@@ -94,4 +94,5 @@ def unadjusted(spec: PipelineSpec) -> PipelineSpec:
 
 
 def _family(candidate: Candidate) -> Any:
-    return next(family for start, family in FAMILIES.items() if candidate.estimator.startswith(start))
+    # Estimators of others that keep to scikit-learn's interface are fitted as its own.
+    return next((each for start, each in FAMILIES.items() if candidate.estimator.startswith(start)), sklearn_fits)
