@@ -8,8 +8,9 @@ import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -149,6 +150,16 @@ def test_the_loop_on_real_services_predicts_what_the_embedded_one_does(embedded,
     assert objects(services.running.environment).list_objects_v2(Bucket="mlflow")["KeyCount"] > 3
 
 
+def keep_alive(running: stack.Stack, run: Future[Any]) -> None:
+    """Wait for the run. What ends meanwhile is started again, as compose does it: a scheduler ends with its database."""
+    until = time.monotonic() + 300
+    while wait([run], timeout=1).not_done:
+        assert time.monotonic() < until, "the run has not ended in 300 s"
+        for name in ("scheduler", "triggerer", "dag-processor", "api-server"):
+            if running.processes.ended(name):
+                running.start_one(name)
+
+
 def in_the_middle(
     installation: Installation,
     dag: str,
@@ -168,9 +179,10 @@ def in_the_middle(
         eventually(lambda: run.done() or runs(), f"a task of {dag} runs")
         assert not run.done(), f"it ended before anything could happen to it: {run.result()}"
         fault()
+        keep_alive(installation.running, run)
         # What a gate refuses is a failed run: the tasks tell more.
         with contextlib.suppress(DagRunFailed):
-            run.result(300)
+            run.result()
     (last,) = installation.api.get(f"/dags/{dag}/dagRuns?limit=1&order_by=-id")["dag_runs"]
     tasks = installation.api.get(f"/dags/{dag}/dagRuns/{last['dag_run_id']}/taskInstances")["task_instances"]
     return {task["task_id"]: task["state"] for task in tasks}
