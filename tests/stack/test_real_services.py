@@ -151,7 +151,7 @@ def test_the_loop_on_real_services_predicts_what_the_embedded_one_does(embedded,
 
 
 def keep_alive(running: stack.Stack, run: Future[Any]) -> None:
-    """Wait for the run. What ends meanwhile is started again, as compose does: a scheduler may end with its database."""
+    """Wait for the run. What ends meanwhile is started again, as compose does: a scheduler ends with its database."""
     until = time.monotonic() + 300
     while wait([run], timeout=1).not_done:
         assert time.monotonic() < until, "the run has not ended in 300 s"
