@@ -6,6 +6,7 @@ import datetime as dt
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from scripts import stack
@@ -33,3 +34,11 @@ def published(home: settings.Settings) -> dict[dt.date, str]:
     """The version of each day's last publication."""
     days = Wiring(home).lake.days(registry.get("flight_delay").predictions_table)
     return {day: commit.version for day, commit in days.items()}
+
+
+def of_flights(states: Mapping[str, str]) -> dict[str, str]:
+    """The states of a warehouse run's tasks without those of other pipelines, which are skipped on the flights' days."""
+    others = [name for name in registry.names() if name != "flight_delay"]
+    found = {task: state for task, state in states.items() if task.partition(".")[0] not in others}
+    assert {states[task] for task in states.keys() - found.keys()} <= {"skipped"}, states
+    return found

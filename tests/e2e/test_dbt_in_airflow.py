@@ -14,6 +14,7 @@ from tailrace import settings
 from tailrace.commands.airflow.api import FINAL, AirflowApi, DagRunFailed
 from tailrace.spec import registry, zone
 from tailrace.wiring import Wiring
+from tests.e2e import flights
 from tests.e2e.flights import LAST, NEXT
 from tests.support import eventually
 
@@ -102,7 +103,7 @@ def test_a_retry_builds_only_what_failed_and_what_depends_on_it(home, started, b
         assert page.index(BROKEN) < page.index("stg_schedules"), "what failed comes first"
 
         broken()
-        assert set(cleared(api, run, states(api, run)).values()) == {"success"}
+        assert set(flights.of_flights(cleared(api, run, states(api, run))).values()) == {"success"}
         nodes = {node["name"]: node for node in api.xcom("warehouse", run, "build", "tailrace_nodes")}
         kept = {name for name, node in nodes.items() if node["kept"]}
         assert {"stg_schedules", "stg_weather"} <= kept
@@ -129,7 +130,7 @@ def test_with_a_task_per_model_the_failed_one_is_seen_and_cleared(home, started,
         again = cleared(api, run, ended)
         assert again.pop("build.models.dbt_producer_watcher") == "skipped", "now each model builds itself"
         again.pop("build", None)  # Airflow's mark of a task that the run was first made with
-        assert set(again.values()) == {"success"}
+        assert set(flights.of_flights(again).values()) == {"success"}
         page = api.page(f"/tailrace/pages/runs/warehouse/{run}/dbt")
         assert "each model is instead a task of the run" in page
     assert features(home) == before, "the same bytes make no second commit"
