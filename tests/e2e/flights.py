@@ -37,7 +37,7 @@ def published(home: settings.Settings) -> dict[dt.date, str]:
 
 
 def of_flights(states: Mapping[str, str]) -> dict[str, str]:
-    """The states of a warehouse run's tasks without those of other pipelines, which are skipped on the flights' days."""
+    """The states of a warehouse run's tasks, without those of other pipelines: these are skipped on such days."""
     others = [name for name in registry.names() if name != "flight_delay"]
     found = {task: state for task, state in states.items() if task.partition(".")[0] not in others}
     assert {states[task] for task in states.keys() - found.keys()} <= {"skipped"}, states
