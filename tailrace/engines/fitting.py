@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from tailrace.engines.encoding import to_numpy
+from tailrace.problems.metrics import METRICS
 from tailrace.spec import PipelineSpec
 
 REPORT_EVERY = 10
@@ -35,3 +36,11 @@ class TrialRows:
     labels: np.ndarray
     watch: pa.Table
     watch_labels: np.ndarray
+
+
+def sign_of(compared_by: str, *, rises: bool) -> int:
+    """The factor, 1 or -1, with which a library's metric rises and falls like the one that compares trials.
+
+    `rises` says whether more is better in the library's metric.
+    """
+    return 1 if METRICS[compared_by].greater_is_better == rises else -1

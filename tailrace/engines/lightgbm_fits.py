@@ -11,10 +11,9 @@ import pyarrow as pa
 
 from tailrace.engines.classes import estimator_class
 from tailrace.engines.encoding import categories_of, matrix
-from tailrace.engines.fitting import PATIENCE, REPORT_EVERY, Report, TrialRows, row_weights
+from tailrace.engines.fitting import PATIENCE, REPORT_EVERY, Report, TrialRows, row_weights, sign_of
 from tailrace.engines.lightgbm_models import LightgbmModel
 from tailrace.problems import Problem
-from tailrace.problems.metrics import METRICS
 from tailrace.spec import Candidate, PipelineSpec
 from tailrace.spec.constraints import INTERACTION, MONOTONE
 from tailrace.spec.lightgbm_parameters import OBJECTIVES
@@ -91,8 +90,7 @@ def fit_watched(
 
     rounds, settings = _settings(spec, candidate, parameters, seed=seed, threads=1)
     settings["metric"] = watched_by = metric_of(spec.problem, spec.search.metric)
-    # Trials that report another metric than they are compared by report it so that better is better in both.
-    sign = 1 if METRICS[spec.search.metric].greater_is_better == (watched_by in RISING) else -1
+    sign = sign_of(spec.search.metric, rises=watched_by in RISING)
     categories = categories_of(data.rows, spec.features.of_kind("categorical"))
     training = _dataset(spec, data.rows, data.labels, categories=categories, settings=settings)
     watched = training.create_valid(

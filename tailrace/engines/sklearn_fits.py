@@ -209,22 +209,22 @@ def _seeds(estimator: Any, seed: int, start: str = "") -> dict[str, Any]:
     """Settings that make a fit repeatable: a seed for each random_state without one, and one thread for nested ones."""
     from sklearn.model_selection import KFold
 
-    made: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     given = estimator.get_params(deep=True)
     for path, value in given.items():
         outer, _, name = path.rpartition("__")
         cv = f"{outer}__cv" if outer else "cv"
         if name == "random_state" and value is None:
-            made[path] = _seed_at(start + path, seed)
+            found[path] = _seed_at(start + path, seed)
         elif name == "random_state" and isinstance(value, str) and isinstance(given.get(cv), int):
             # Where scikit-learn calls its own seed 'deprecated', it shuffles by chance.
-            made[cv] = KFold(given[cv], shuffle=True, random_state=_seed_at(start + path, seed))
+            found[cv] = KFold(given[cv], shuffle=True, random_state=_seed_at(start + path, seed))
         elif name == "n_jobs" and path != name:
             # With threads, a forest adds its votes in random order.
-            made[path] = None
+            found[path] = None
         elif is_splitter(value) and getattr(value, "random_state", 0) is None and getattr(value, "shuffle", True):
             value.random_state = _seed_at(start + path, seed)
-    return made
+    return found
 
 
 def _seed_at(path: str, seed: int) -> int:

@@ -12,11 +12,10 @@ import pyarrow as pa
 
 from tailrace.engines.classes import estimator_class
 from tailrace.engines.encoding import categories_of, matrix
-from tailrace.engines.fitting import PATIENCE, REPORT_EVERY, Report, TrialRows, row_weights
+from tailrace.engines.fitting import PATIENCE, REPORT_EVERY, Report, TrialRows, row_weights, sign_of
 from tailrace.engines.xgboost_models import LINEAR, XgboostModel
 from tailrace.errors import BadInput
 from tailrace.problems import Problem
-from tailrace.problems.metrics import METRICS
 from tailrace.spec import Candidate, PipelineSpec
 
 RISING = frozenset({"auc", "aucpr"})
@@ -66,8 +65,7 @@ def fit_watched(
 
     rounds, settings = _settings(spec.problem, candidate, parameters, seed=seed, threads=1)
     settings["eval_metric"] = watched_by = spec.problem.xgboost_metric(spec.search.metric)
-    # Trials that report another metric than they are compared by report it so that better is better in both.
-    sign = 1 if METRICS[spec.search.metric].greater_is_better == (watched_by in RISING) else -1
+    sign = sign_of(spec.search.metric, rises=watched_by in RISING)
     features, categories = spec.features.columns, categories_of(data.rows, spec.features.of_kind("categorical"))
     drawn = functools.partial(_training_matrix, features=features, categories=categories, settings=settings)
     training = drawn(data.rows, data.labels, weights=row_weights(spec, data.rows, data.labels))
