@@ -147,6 +147,6 @@ def _in_airflow(home: Path) -> tuple[list[Run], list[Run]]:
 
 def _run(api: Any, dag: str, day: dt.date, conf: dict[str, Any]) -> Run:
     run_id = api.run_day(dag, day, conf)
-    tasks = api.get(f"/dags/{dag}/dagRuns/{run_id}/taskInstances")["task_instances"]
+    tasks = api.tasks(dag, run_id)
     seconds = api.get(f"/dags/{dag}/dagRuns/{run_id}")["duration"]
     return Run(seconds, {task["task_id"]: task["duration"] for task in tasks})

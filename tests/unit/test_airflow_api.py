@@ -121,6 +121,25 @@ def test_a_run_of_an_earlier_backfill_that_was_cleared_since_is_not_one_of_its_o
     assert not answers.cancelled
 
 
+def test_a_run_of_hundreds_of_tasks_is_read_whole(api, answers):
+    """The build as one task per dbt model has more tasks than a page of Airflow's answers."""
+    states = {f"build.models.model_{number:03}.run": "success" for number in range(250)}
+    states["build.models.model_201.run"] = "failed"
+    instances = [{"task_id": task, "state": state, "try_number": 2, "max_tries": 1} for task, state in states.items()]
+
+    def page(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/taskInstances"):
+            query = request.url.params
+            first, most = int(query.get("offset", 0)), min(int(query.get("limit", 50)), 100)
+            return httpx.Response(200, json={"task_instances": instances[first : first + most]})
+        return httpx.Response(200, json={"value": "int_late_rates was not built."})
+
+    answers.answers_all = page
+    assert {task["task_id"]: task["state"] for task in api.tasks("warehouse", "run 1")} == states
+    said = api.why_failed("warehouse", "run 1").splitlines()
+    assert said[1:] == ["build.models.model_201.run (try 2 of 2):", "int_late_rates was not built."]
+
+
 def test_a_login_that_ran_out_is_made_again(api, answers):
     api.get("/dags/train__x/details")
     answers.expired = {"Bearer token 1"}

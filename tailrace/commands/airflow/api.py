@@ -77,7 +77,7 @@ class AirflowApi(Connection):
 
     def tasks(self, dag: str, run_id: str) -> list[dict[str, Any]]:
         """The task instances of a run."""
-        return list(self.get(_tasks(dag, run_id))["task_instances"])
+        return list(self._pages(f"{_tasks(dag, run_id)}?order_by=id", "task_instances"))
 
     def xcom(self, dag: str, run_id: str, task: str, key: str) -> Any:
         """What a task left under a key; None if nothing."""
@@ -172,11 +172,14 @@ class AirflowApi(Connection):
         return sorted(within, key=lambda run: run.day)
 
     def _newest_first(self, dag: str, which: str) -> Iterator[dict[str, Any]]:
-        """The DAG's runs that a query string chooses, page by page."""
+        """The DAG's runs that a query string chooses."""
+        return self._pages(f"/dags/{dag}/dagRuns?{which}&order_by=-id", "dag_runs")
+
+    def _pages(self, query: str, rows: str) -> Iterator[dict[str, Any]]:
+        """The rows of a list, page by page: Airflow gives the first 50 to who does not ask for more."""
         offset = 0
         while True:
-            query = f"{which}&limit={PAGE}&offset={offset}&order_by=-id"
-            page = self.get(f"/dags/{dag}/dagRuns?{query}")["dag_runs"]
+            page = self.get(f"{query}&limit={PAGE}&offset={offset}")[rows]
             yield from page
             if len(page) < PAGE:
                 return
