@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tailrace.spec.pipeline import WAREHOUSE
 
-__all__ = ["WAREHOUSE", "approve", "kind_of", "monitor", "predict", "rollback", "train"]
+__all__ = ["WAREHOUSE", "approve", "broken", "kind_of", "monitor", "pipeline_of", "predict", "rollback", "train"]
 
 _SEPARATOR = "__"
 
@@ -29,6 +29,16 @@ def predict(pipeline: str) -> str:
     return f"predict{_SEPARATOR}{pipeline}"
 
 
+def broken(name: str) -> str:
+    """The DAG that stands for those that cannot be made: it says why."""
+    return f"broken{_SEPARATOR}{name}"
+
+
 def kind_of(dag_id: str) -> str:
     """The kind of a DAG: `predict` for predict__churn."""
     return dag_id.partition(_SEPARATOR)[0]
+
+
+def pipeline_of(dag_id: str) -> str:
+    """The pipeline of a DAG: `churn` for predict__churn; empty for the DAG `warehouse`."""
+    return dag_id.partition(_SEPARATOR)[2]

@@ -23,7 +23,7 @@ from tailrace.errors import UpstreamMissing
 from tailrace.lineage import dag_ids
 from tailrace.operations import limits, warehouse_days
 from tailrace.orchestration import assets, dbt, decisions, forms, monitoring, task_results, tasks
-from tailrace.orchestration.priority import NightsFirst
+from tailrace.orchestration.priority import nights_first
 from tailrace.spec import PipelineSpec, Schedule, registry
 
 DAY_FORMAT = "%Y-%m-%d"
@@ -94,12 +94,12 @@ def warehouse_dag(doc: str | None, nightly: str | Schedule) -> DAG:
     schedule = warehouse_days.schedule(nightly) if isinstance(nightly, str) else nightly
     with DAG(
         "warehouse",
-        schedule=_daily(schedule.predict, schedule),
+        schedule=daily(schedule.predict, schedule),
         doc_md=_doc(doc, "warehouse", OLDEST_FIRST, tasks.AT_ONCE["ingest"]),
         tags=["tailrace"],
         max_active_runs=1,
         params=forms.warehouse(),
-        **_common("tailrace", schedule),
+        **common("tailrace", schedule),
     ) as dag:
         built = dbt.build_tasks()
         if settings.load().sources:
@@ -120,12 +120,12 @@ def pipeline_dags(name: str, doc: str | None) -> tuple[DAG, DAG, DAG, DAG, DAG]:
 def _train_dag(spec: PipelineSpec, doc: str | None) -> DAG:
     with DAG(
         dag_ids.train(spec.name),
-        schedule=_daily(spec.schedule.train, spec.schedule),
+        schedule=daily(spec.schedule.train, spec.schedule),
         doc_md=_doc(doc, f"{spec.name} --train", TRAININGS, tasks.AT_ONCE["train"]),
         tags=["tailrace", spec.name],
         max_active_runs=1,
         params=forms.train(spec),
-        **_common(spec.owner, spec.schedule),
+        **common(spec.owner, spec.schedule),
     ) as dag:
         training_run = tasks.train(spec.name)
         # What waits for a person is no champion yet: the approval announces it.
@@ -144,7 +144,7 @@ def _approve_dag(spec: PipelineSpec) -> DAG:
         tags=["tailrace", spec.name],
         max_active_runs=decisions.WAITING,
         params=decisions.approve_form(),
-        **_common(spec.owner, spec.schedule),
+        **common(spec.owner, spec.schedule),
     ) as dag:
         decisions.decide(spec.name, answer=decisions.ask(spec))
     return dag
@@ -158,7 +158,7 @@ def _rollback_dag(spec: PipelineSpec) -> DAG:
         tags=["tailrace", spec.name],
         max_active_runs=1,
         params=decisions.rollback_form(),
-        **_common(spec.owner, spec.schedule),
+        **common(spec.owner, spec.schedule),
     ) as dag:
         decisions.roll_back(spec.name)
     return dag
@@ -173,7 +173,7 @@ def _monitor_dag(spec: PipelineSpec) -> DAG:
         tags=["tailrace", spec.name],
         max_active_runs=1,
         params=forms.monitor(),
-        **_common(spec.owner, spec.schedule),
+        **common(spec.owner, spec.schedule),
     ) as dag:
         monitoring.monitor(spec.name)
     return dag
@@ -182,12 +182,12 @@ def _monitor_dag(spec: PipelineSpec) -> DAG:
 def _predict_dag(spec: PipelineSpec, doc: str | None) -> DAG:
     with DAG(
         dag_ids.predict(spec.name),
-        schedule=_daily(spec.schedule.predict, spec.schedule),
+        schedule=daily(spec.schedule.predict, spec.schedule),
         doc_md=_doc(doc, spec.name, ANY_ORDER, tasks.AT_ONCE["score"]),
         tags=["tailrace", spec.name],
         max_active_runs=limits.AT_ONCE["predict"],
         params=forms.predict(),
-        **_common(spec.owner, spec.schedule),
+        **common(spec.owner, spec.schedule),
     ) as dag:
         staged = tasks.score(spec.name)
         tasks.audit(spec.name, staged=staged) >> tasks.publish(spec.name, staged=staged)
@@ -198,14 +198,15 @@ def _doc(doc: str | None, pipeline: str, rules: str, at_once: int) -> str:
     return (doc or "").rstrip() + BACKFILLS.format(pipeline=pipeline, rules=rules, at_once=at_once)
 
 
-def _daily(cron: str | None, schedule: Schedule) -> CronPartitionTimetable | None:
+def daily(cron: str | None, schedule: Schedule) -> CronPartitionTimetable | None:
     """Runs whose partition key is the day on which they fire, in the pipeline's own time zone."""
     if cron is None:
         return None
     return CronPartitionTimetable(cron, timezone=schedule.timezone, run_offset=0, key_format=DAY_FORMAT)
 
 
-def _common(owner: str, schedule: Schedule) -> dict[str, Any]:
+def common(owner: str, schedule: Schedule) -> dict[str, Any]:
+    """The arguments that all DAGs have: first and last day, no catch-up, retries."""
     zone = ZoneInfo(schedule.timezone)
     return {
         "start_date": schedule.start and dt.datetime.combine(schedule.start, dt.time(), zone),
@@ -218,7 +219,7 @@ def _common(owner: str, schedule: Schedule) -> dict[str, Any]:
             "retry_exponential_backoff": True,
             "max_retry_delay": dt.timedelta(minutes=15),
             "retry_policy": RETRIES,
-            "weight_rule": NightsFirst(),
+            "weight_rule": nights_first(),
             "on_failure_callback": task_results.say_why,
             "on_retry_callback": task_results.say_why,
         },

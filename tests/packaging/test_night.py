@@ -32,7 +32,13 @@ ABSENT = (
     "pytest",
     "moto",
 )
-OF_EXTRAS = ("tailrace.orchestration", "tailrace.pages", "tailrace.engines.spark", "tailrace.warehouse.postgres")
+OF_EXTRAS = (
+    "tailrace.airflow",
+    "tailrace.orchestration",
+    "tailrace.pages",
+    "tailrace.engines.spark",
+    "tailrace.warehouse.postgres",
+)
 MOST_PACKAGES = 160
 """Of the core, with all that they require in turn; everything together is about 245."""
 

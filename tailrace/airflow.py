@@ -1,0 +1,17 @@
+"""What a project's DAG files import. The rest of the library works without Airflow.
+
+    import tailrace.airflow
+
+    globals().update(tailrace.airflow.dags())
+
+makes every DAG of the project, in one file. Files with one pipeline each use `pipeline_dags` and `warehouse_dag`.
+"""
+
+from tailrace import extras
+
+extras.require("A project's DAGs", "airflow", "airflow.providers.standard")
+
+from tailrace.orchestration.dags import pipeline_dags, warehouse_dag  # noqa: E402
+from tailrace.orchestration.project_dags import dags  # noqa: E402
+
+__all__ = ["dags", "pipeline_dags", "warehouse_dag"]
