@@ -140,6 +140,8 @@ class Settings:
     """Where models learn and score: a short name, or an import path."""
     seed: int
     """Seed of everything random."""
+    env: str = ""
+    """The environment whose section of tailrace.toml is in force, from TAILRACE_ENV; empty: none is."""
     zone: str = ""
     """Time zone of the warehouse's days; empty: the pipelines' own, if all have the same."""
     sources: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ from typing import Any
 
 from tailrace.errors import did_you_mean
 from tailrace.settings import project_file, values
-from tailrace.settings.keys import every_setting
+from tailrace.settings.project_file import FileSettings
 from tailrace.settings.values import ValueKind
 
 
@@ -17,9 +17,9 @@ class Given:
     `problems` collects a sentence for each text that is wrong.
     """
 
-    def __init__(self, environment: Mapping[str, str], file: Mapping[str, str], problems: list[str]) -> None:
-        self._texts = {**file, **environment}
-        self._in_file = file.keys() - environment.keys()
+    def __init__(self, environment: Mapping[str, str], file: FileSettings, problems: list[str]) -> None:
+        self._texts = {**file.texts, **environment}
+        self._in_file = {variable: key for variable, key in file.keys.items() if variable not in environment}
         self.problems = problems
 
     def __contains__(self, variable: str) -> bool:
@@ -31,9 +31,7 @@ class Given:
 
     def label(self, variable: str) -> str:
         """The setting as messages name it: its variable, or its key in tailrace.toml if it is set there."""
-        if variable not in self._in_file:
-            return variable
-        return next(project_file.label(one.key) for one in every_setting() if one.variable == variable)
+        return project_file.label(self._in_file[variable]) if variable in self._in_file else variable
 
     def wrong(self, variable: str, said: str) -> None:
         """Add the problem that the setting, named first, has."""

@@ -38,7 +38,9 @@ TABLES: Mapping[str, tuple[str, type]] = {
     "pods": (POD_PREFIX, PodSettings),
 }
 """The tables of tailrace.toml, each with the prefix of its variables."""
-_ELSEWHERE = {"project", "java_home", *TABLES}
+ENV = "env"
+"""The table of tailrace.toml with a section of settings for each environment; TAILRACE_ENV names the one in force."""
+_ELSEWHERE = {"project", ENV, "java_home", *TABLES}
 """Fields that no key of the file sets: TAILRACE_PROJECT says where the file is, JAVA_HOME is not ours."""
 _PLACES = {
     *("home", "lake", "landing", "warehouse", "tracking_uri", "artifacts"),
@@ -72,4 +74,4 @@ def _setting(key: str, variable: str, annotation: str) -> Setting:
 @functools.cache
 def variables() -> tuple[str, ...]:
     """The names of all variables that set something."""
-    return (f"{PREFIX}PROJECT", *(setting.variable for setting in every_setting()))
+    return (f"{PREFIX}PROJECT", f"{PREFIX}ENV", *(setting.variable for setting in every_setting()))

@@ -7,10 +7,10 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tailrace.errors import did_you_mean
-from tailrace.settings.keys import TABLES, Setting, by_key
+from tailrace.settings.keys import ENV, TABLES, Setting, by_key
 from tailrace.settings.locations import sqlite_file
 from tailrace.settings.project import FILE, Project
 
@@ -47,19 +47,67 @@ def label(key: str) -> str:
     return f"{FILE}: {key}"
 
 
-def read(project: Project, problems: list[str]) -> dict[str, str]:
-    """The settings of the project's file, each as the text its variable would hold; what is wrong goes to problems."""
-    texts, known = {}, by_key()
-    for key, value in _entries(_document(project.file, problems), problems):
+class FileSettings(NamedTuple):
+    """What the project's file says of its settings."""
+
+    texts: Mapping[str, str] = {}
+    """For each variable the text that it would hold."""
+    keys: Mapping[str, str] = {}
+    """For each variable the key in the file, as in `seed` and `env.prod.seed`."""
+
+
+def read(project: Project, problems: list[str], environment: str = "") -> FileSettings:
+    """The settings of the project's file, those of the environment's section over the others.
+
+    Every section is checked, whichever is in force; what is wrong goes to problems.
+    """
+    before = len(problems)
+    document = _document(project.file, problems)
+    is_read = len(problems) == before
+    sections = _sections(document, problems)
+    found = _settings("", {key: value for key, value in document.items() if key != ENV}, project.root, problems)
+    if is_read and environment and environment not in sections:
+        known = ", ".join(sorted(sections)) or "none yet"
+        near = did_you_mean(environment, sections)
+        problems.append(
+            f"TAILRACE_ENV is {environment!r}; {FILE} has no such section of [{ENV}].{near} Known: {known}."
+        )
+    for name, section in sections.items():
+        own = _settings(f"{ENV}.{name}.", section, project.root, problems)
+        if name == environment:
+            found = FileSettings({**found.texts, **own.texts}, {**found.keys, **own.keys})
+    return found
+
+
+def _sections(document: Mapping[str, Any], problems: list[str]) -> Mapping[str, Mapping[str, Any]]:
+    """The settings of each environment, by its name."""
+    sections = document.get(ENV, {})
+    if not isinstance(sections, dict):
+        problems.append(f"{label(ENV)} is {_type(sections)}; it must be a section for each environment: [{ENV}.prod].")
+        return {}
+    wrong = {name: value for name, value in sections.items() if not isinstance(value, dict)}
+    problems += [
+        f"{label(f'{ENV}.{name}')} is {_type(value)}; [{ENV}] holds a section for each environment, such as "
+        f"[{ENV}.prod], and settings stand in these."
+        for name, value in wrong.items()
+    ]
+    return {name: section for name, section in sections.items() if name not in wrong}
+
+
+def _settings(prefix: str, document: Mapping[str, Any], root: Path, problems: list[str]) -> FileSettings:
+    """The settings of the file or of one section, whose keys begin with `prefix` in messages."""
+    texts, keys, known = {}, {}, by_key()
+    for key, value in _entries(prefix, document, problems):
         setting = known.get(key)
         if setting is None:
-            near = did_you_mean(key.lower().removeprefix("tailrace_"), [*known, *TABLES])
-            problems.append(f"{label(key)} is not a setting.{near}")
+            near = did_you_mean(key.lower().removeprefix("tailrace_"), [*known, *TABLES, *([] if prefix else [ENV])])
+            problems.append(f"{label(prefix + key)} is not a setting.{near}")
         elif wrong := _wrong(setting, value):
-            problems.append(f"{label(key)} {wrong}")
+            problems.append(f"{label(prefix + key)} {wrong}")
         elif value not in ("", [], {}):
-            texts[setting.variable] = _text(setting, value, project.root)
-    return texts
+            texts[setting.variable] = _text(setting, value, root)
+            keys[setting.variable] = prefix + key
+    return FileSettings(texts, keys)
 
 
 def _document(file: Path, problems: list[str]) -> Mapping[str, Any]:
@@ -85,15 +133,15 @@ def _document(file: Path, problems: list[str]) -> Mapping[str, Any]:
     return {}
 
 
-def _entries(document: Mapping[str, Any], problems: list[str]) -> Iterator[tuple[str, Any]]:
-    """The file's values by key, as in `seed` and `spark.executors`."""
+def _entries(prefix: str, document: Mapping[str, Any], problems: list[str]) -> Iterator[tuple[str, Any]]:
+    """The values by key, as in `seed` and `spark.executors`."""
     for key, value in document.items():
         if key not in TABLES:
             yield key, value
         elif isinstance(value, dict):
             yield from ((f"{key}.{name}", one) for name, one in value.items())
         else:
-            problems.append(f"{label(key)} is {_type(value)}; it must be a table: [{key}].")
+            problems.append(f"{label(prefix + key)} is {_type(value)}; it must be a table: [{prefix}{key}].")
 
 
 def _wrong(setting: Setting, value: Any) -> str:

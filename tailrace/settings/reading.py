@@ -74,7 +74,8 @@ def _unchanged(environment: tuple[tuple[str, str], ...], project: Project, stamp
 
 
 def _read(environment: Mapping[str, str], project: Project, problems: list[str]) -> Settings:
-    in_file = {} if problems else project_file.read(project, problems)
+    chosen = environment.get("TAILRACE_ENV", "")
+    in_file = project_file.FileSettings() if problems else project_file.read(project, problems, chosen)
     given = Given(_set(environment, problems), in_file, problems)
     home, java_home = _home(given, project), environment.get("JAVA_HOME", "")
     spark = _spark(given, home, java_home)
@@ -94,6 +95,7 @@ def _read(environment: Mapping[str, str], project: Project, problems: list[str])
         tracking_ui=given.text("TAILRACE_TRACKING_UI"),
         engine=_implementation(given, "TAILRACE_ENGINE", "engine", "local"),
         seed=given.read("TAILRACE_SEED", values.SEED, DEFAULT_SEED),
+        env=chosen,
         zone=_zone(given),
         sources=_sources(given),
         use=use,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from tailrace.settings import keys, project_file
 
 LOCATIONS = ("HOME", "LAKE", "LANDING", "ARTIFACTS", "WAREHOUSE", "TRACKING_URI", "SPARK_EVENT_LOG")
 NAMES = sorted(name.removeprefix("TAILRACE_") for name in keys.variables())
-KEYS = sorted({*keys.TABLES, *(setting.key for setting in keys.every_setting())})
+KEYS = sorted({*keys.TABLES, keys.ENV, f"{keys.ENV}.prod", *(setting.key for setting in keys.every_setting())})
 TEXT = st.text(st.characters(exclude_characters="\0"), min_size=1, max_size=40)
 NUMBERS = ["²", "٣", "-1", "0", "1.5", "9" * 5000, "4294967296", "TRUE", "yes"]
 OBJECTS = ["[" * 5000, '{"a": 1}']
@@ -49,12 +50,12 @@ VALUES = PLAIN | st.lists(PLAIN, max_size=3) | st.dictionaries(st.text(max_size=
 @given(key=st.sampled_from(KEYS), value=VALUES)
 def test_any_value_in_the_file_is_taken_or_its_key_is_named(key: str, value: object) -> None:
     problems: list[str] = []
-    texts: dict[str, str] = {}
+    texts: Mapping[str, str] = {}
     with pytest.MonkeyPatch.context() as patched:
         # What a TOML file would hold: a table is a dict of dicts.
         table, _, name = key.rpartition(".")
         patched.setattr(project_file, "_document", lambda *given: {table: {name: value}} if table else {key: value})
-        texts = project_file.read(settings.Project(Path("/project")), problems)
+        texts = project_file.read(settings.Project(Path("/project")), problems, "").texts
         try:
             settings.load()
         except SettingsError as error:

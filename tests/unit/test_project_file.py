@@ -96,6 +96,83 @@ def test_a_variable_overrides_the_file(loaded, tmp_path):
     assert loaded('zone = ""').zone == "", "nor is an empty text"
 
 
+ENVIRONMENTS = """
+seed = 7
+home = "dev"
+
+[spark]
+executors = 2
+conf = { "spark.ui.enabled" = "true" }
+
+[env.staging]
+home = "staging"
+
+[env.prod]
+home = "/srv/prod"
+lake = "s3://bucket/lake"
+
+[env.prod.spark]
+executors = 16
+conf = { "spark.speculation" = "true" }
+"""
+
+
+def test_the_section_of_an_environment_overrides_the_file(loaded, tmp_path):
+    plain = loaded(ENVIRONMENTS)
+    assert (plain.env, plain.seed, plain.home, plain.spark.executors) == ("", 7, tmp_path / "dev", 2)
+    staging = loaded(ENVIRONMENTS, TAILRACE_ENV="staging")
+    assert (staging.env, staging.home, staging.lake) == ("staging", tmp_path / "staging", f"{tmp_path}/staging/lake")
+    prod = loaded(ENVIRONMENTS, TAILRACE_ENV="prod", TAILRACE_SEED="9")
+    assert (str(prod.home), prod.lake, prod.seed, prod.spark.executors) == ("/srv/prod", "s3://bucket/lake", 9, 16)
+    assert prod.spark.conf == {"spark.speculation": "true"}, "a table of texts is replaced as a whole"
+
+
+def test_every_section_is_checked_whichever_is_in_force(refused):
+    found = refused(
+        "sed = 1\n[env.dev]\nenv = 'x'\n[env.prod]\nlak = 'x'\nwarehouse_password = 'hushed'\n"
+        "[env.prod.spark]\nexecutor = 8\n",
+        TAILRACE_ENV="prd",
+    )
+    assert found == (
+        "tailrace.toml: sed is not a setting. Did you mean 'seed'?",
+        "TAILRACE_ENV is 'prd'; tailrace.toml has no such section of [env]. Did you mean 'prod'? Known: dev, prod.",
+        "tailrace.toml: env.dev.env is not a setting.",
+        "tailrace.toml: env.prod.lak is not a setting. Did you mean 'lake'?",
+        "tailrace.toml: env.prod.warehouse_password is a secret, which must not stand in this file; "
+        "set TAILRACE_WAREHOUSE_PASSWORD.",
+        "tailrace.toml: env.prod.spark.executor is not a setting. Did you mean 'spark.executors'?",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "environment", "said"),
+    [
+        ("", "prod", "TAILRACE_ENV is 'prod'; tailrace.toml has no such section of [env]. Known: none yet."),
+        ("env = 'prod'", "", "tailrace.toml: env is a text; it must be a section for each environment: [env.prod]."),
+        (
+            "[env]\nseed = 7",
+            "",
+            "tailrace.toml: env.seed is a whole number; [env] holds a section for each environment",
+        ),
+        (
+            "[env.prod]\nspark = 1",
+            "",
+            "tailrace.toml: env.prod.spark is a whole number; it must be a table: [env.prod.s",
+        ),
+        ("[env.prod]\nseed = 'x'", "", "tailrace.toml: env.prod.seed is a text; it must be a whole number"),
+        (
+            "[env.prod]\nzone = 'Europe/Berln'",
+            "prod",
+            "tailrace.toml: env.prod.zone is 'Europe/Berln'; it must be a time",
+        ),
+        ("[envs.prod]\nseed = 7", "", "tailrace.toml: envs is not a setting. Did you mean 'env'?"),
+    ],
+)
+def test_a_mistake_in_a_section_is_named_with_it(refused, text, environment, said):
+    (problem,) = refused(text, TAILRACE_ENV=environment)
+    assert problem.startswith(said)
+
+
 def test_all_mistakes_are_said_at_once_and_where_each_stands(refused):
     own = "or an import path such as 'pipelines.sources.orders:Orders'."
     found = refused(
@@ -219,8 +296,8 @@ def test_the_documented_settings_are_those_there_are():
     text = (settings.find_project().root / "docs" / "settings.md").read_text()
     rows = re.findall(r"^\|(?: `([\w.]+)`| never)? \| `(TAILRACE_\w+)` \| (.*?) ?\| ", text, re.M)
     expected = {setting.variable: "" if setting.secret else setting.key for setting in keys.every_setting()}
-    assert {variable: key for key, variable, _ in rows} == {"TAILRACE_PROJECT": "", **expected}
-    assert len(rows) == len(expected) + 1, "each stands there once"
+    assert {variable: key for key, variable, _ in rows} == {"TAILRACE_PROJECT": "", "TAILRACE_ENV": "", **expected}
+    assert len(rows) == len(expected) + 2, "each stands there once"
     defaults = {"spark": fields.SparkSettings(), "pods": fields.PodSettings(), "use": fields.Implementations()}
     for key, _, documented in rows:
         table, _, name = key.partition(".")
