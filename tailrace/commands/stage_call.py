@@ -16,7 +16,7 @@ from tailrace.lineage import run_tags
 from tailrace.rows import scheduled_days
 from tailrace.work import Work
 
-SUPPLIED = ("work", "services", "first", "last", "absent", "day", "training_run", "seed", "recorded_at")
+SUPPLIED = ("work", "services", "first", "last", "absent", "day", "training_run", "seed", "recorded_at", "taken_at")
 """What a stage may require without its being an option of the command."""
 
 
@@ -51,6 +51,7 @@ def call(stage: str, work: Work, **given: Any) -> Any:
         "services": lambda: work.services,
         "seed": lambda: settings.load().seed,
         "recorded_at": options.now,
+        "taken_at": options.now,
         "absent": lambda: scheduled_days.absent(given["first"], given["last"]),
     }
     given = {name: value() for name, value in available.items() if name in takes} | given

@@ -56,8 +56,12 @@ class Warehouse(Protocol):
         """
         ...
 
-    def read(self, table: str, day: dt.date, order_by: Sequence[str]) -> pa.RecordBatchReader:
-        """Rows of `table` with ds = day, sorted, timestamps as timestamp[us, UTC].
+    def read(
+        self, table: str, day: dt.date, order_by: Sequence[str], *, day_column: str = "ds"
+    ) -> pa.RecordBatchReader:
+        """Rows of `table` whose `day_column` is the day, sorted, timestamps as timestamp[us, UTC].
+
+        `table` is named as dbt names it. Only pipelines that name another day column than `ds` pass one.
 
         Raises UpstreamMissing if the table was never built, WarehouseBusy, Unavailable, SettingsError.
         """

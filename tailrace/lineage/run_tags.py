@@ -10,6 +10,8 @@ TRIAL_STATE = "tailrace.trial_state"
 
 DAY = "tailrace.day"
 """The day as of which a model was trained, as YYYY-MM-DD."""
+TAKEN_LATE = "tailrace.days_taken_late"
+"""The days whose features were taken after them, from a mart that does not say when its rows became known."""
 OWNER = "tailrace.owner"
 ENGINE = "tailrace.engine"
 SPEC_DIGEST = "tailrace.spec_digest"

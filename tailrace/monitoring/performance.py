@@ -81,7 +81,7 @@ def with_outcomes(lake: LakeReader, spec: PipelineSpec, day: dt.date) -> pa.Tabl
         raise UpstreamMissing(
             f"{spec.name}: the predictions of {day} cannot be evaluated: {completeness.sentence(missing)}"
         )
-    columns = [*key, outcome.known_at, outcome.label]
+    columns = [*key, outcome.order_column, outcome.label]
     outcomes = lake.read(spec.outcomes_table, first=day, last=last, columns=columns).read_all()
     refuse_repeated_outcomes(spec, outcomes)
     known = last_known(spec, outcomes)

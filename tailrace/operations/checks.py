@@ -53,12 +53,18 @@ def columns_of(spec: PipelineSpec | None, part: str) -> KnownColumns:
     if part == "features":
         kinds = {name: _KINDS[kind] for name, kind in spec.features.columns.items()}
         kinds |= {spec.features.weight: "number"} if spec.features.weight else {}
-        return KnownColumns({**shared, spec.features.event_time: "time", spec.features.known_at: "time", **kinds})
+        return KnownColumns({**shared, spec.features.event_time: "time", **_moment(spec, part), **kinds})
     if part == "outcomes":
-        return KnownColumns({**shared, spec.outcome.known_at: "time", spec.outcome.label: spec.problem.label_kind})
+        return KnownColumns({**shared, **_moment(spec, part), spec.outcome.label: spec.problem.label_kind})
     names = [name for _, name in spec.problem.published_names(spec.predictions)]
     types = spec.problem.published_types(spec.predictions)
     columns: dict[str, ColumnKind] = {
         name: _TYPES.get(str(type_), "number") for name, type_ in zip(names, types, strict=True)
     }
     return KnownColumns({**shared, spec.features.event_time: "time", **columns, "model_version": "text"}, complete=True)
+
+
+def _moment(spec: PipelineSpec, part: str) -> dict[str, ColumnKind]:
+    """The column with the moment at which a row became known, if the mart has one."""
+    known_at = spec.mart(part).known_at
+    return {known_at: "time"} if known_at else {}

@@ -69,6 +69,7 @@ def snapshot(run: TaskRun) -> Sequence[Any]:
     """Take features and outcomes of the days into the lake."""
     from tailrace import days
     from tailrace.rows import scheduled_days, staleness
+    from tailrace.rows import taken as moments
     from tailrace.stages import snapshot as stage
 
     requested = run.request
@@ -80,6 +81,7 @@ def snapshot(run: TaskRun) -> Sequence[Any]:
         run.skip(f"Dry run: {first} to {last} is built and valid, and not in the lake.")
     taken = [stage.run(run.work, day) for day in days.span(first, last)]
     _warn(staleness.warning_after(run.services, run.spec, last))
+    _warn(moments.warning(run.spec, moments.late(run.services.lake, run.spec, first, last)))
     run.announce(
         [one.day for one in taken],
         {"rows": sum(one.features.rows for one in taken), "version": taken[-1].features.version},

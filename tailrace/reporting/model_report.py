@@ -103,8 +103,8 @@ def _card(judged: Judged, challenger: ScoredHoldout) -> ModelCard:
             "model_version": ("string", "the version that scored the row"),
         },
         input_format=(
-            f"Rows of {spec.features_table}, one per {', '.join(spec.features.key)}, known at 00:00 "
-            f"{spec.schedule.timezone} of ds; nulls and categories not seen in training are accepted."
+            f"Rows of {spec.features_table}, one per {', '.join(spec.features.key)}, {_known(spec)}; "
+            "nulls and categories not seen in training are accepted."
         ),
         trained_from=learned_from,
         trained_to=learned_to,
@@ -123,6 +123,7 @@ def _card(judged: Judged, challenger: ScoredHoldout) -> ModelCard:
         limitations=[
             f"It has seen the outcomes of every day up to {holdout[-1]}: score later days with it.",
             f"It was chosen from {len(judged.trials)} trials on one split by time, and not refitted on the holdout.",
+            *_unknown_moments(spec),
             *spec.problem.cautions,
             *(f"Not among these trials: {sentence}." for sentence in not_trained(judged.trials)),
         ],
@@ -131,3 +132,19 @@ def _card(judged: Judged, challenger: ScoredHoldout) -> ModelCard:
         slice_heading=spec.problem.slice_heading,
         slices=slice_table(challenger, spec.gate.metric, list(judged.slices)),
     )
+
+
+def _known(spec: PipelineSpec) -> str:
+    """When the rows are known, as a part of a sentence."""
+    if spec.features.known_at is None:
+        return "as they were taken on ds"
+    return f"known at {spec.schedule.cutoff} {spec.schedule.timezone} of ds"
+
+
+def _unknown_moments(spec: PipelineSpec) -> list[str]:
+    if spec.features.known_at is not None:
+        return []
+    return [
+        f"{spec.mart('features').table} does not say when its rows became known. Days that were taken later may hold "
+        f"more than was known then: the training run's tag {run_tags.TAKEN_LATE} names them."
+    ]

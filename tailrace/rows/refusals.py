@@ -15,13 +15,13 @@ EXAMPLES = 3
 def look_ahead(spec: PipelineSpec, late: int, examples: Sequence[Mapping[str, Any]]) -> LookAhead:
     """`late` rows of features contain values that were unknown at their day's cutoff; examples: key, ds, known_at."""
     shown = "; ".join(
-        f"{_key(spec, row, '/')} known at {row[spec.features.known_at]}, due at {cutoff(spec, row['ds'])}"
+        f"{_key(spec, row, '/')} known at {row[spec.features.known_column]}, due at {cutoff(spec, row['ds'])}"
         for row in examples
     )
     return LookAhead(
         f"{spec.features_table}: {late} rows contain values that were not known when predictions were due, "
-        f"for example {shown}. Correct {spec.name}_features in dbt so that "
-        f"{spec.features.known_at} is at most 00:00 {spec.schedule.timezone} of ds, and build these days again."
+        f"for example {shown}. Correct {spec.mart('features').table} in dbt so that "
+        f"{spec.features.known_column} is at most 00:00 {spec.schedule.timezone} of ds, and build these days again."
     )
 
 
@@ -36,10 +36,10 @@ def repeated_keys(spec: PipelineSpec, keys: int, examples: Sequence[Mapping[str,
 
 def repeated_outcomes(spec: PipelineSpec, keys: int, examples: Sequence[Mapping[str, Any]]) -> KeysRepeated:
     """This many keys have more than one outcome known at the same moment; examples contain the key's columns."""
-    known_at = spec.outcome.known_at
+    order = spec.outcome.order_column
     return KeysRepeated(
         f"{spec.outcomes_table}: {keys} keys ({', '.join(spec.features.key)}) appear more than once with the same "
-        f"{known_at}, for example {_keys(spec, examples)}. A corrected outcome needs a later {known_at} than the "
+        f"{order}, for example {_keys(spec, examples)}. A corrected outcome needs a later {order} than the "
         "outcome that it corrects: the last one counts. Correct the dbt model, or add to features.key the column that "
         "distinguishes these rows."
     )

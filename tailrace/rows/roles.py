@@ -31,8 +31,8 @@ def check(spec: PipelineSpec, day: dt.date, features: pa.Table, outcomes: pa.Tab
     """
     features, outcomes = _plain(features), _plain(outcomes)
     problems = [
-        *_of_features(spec, f"{spec.name}_features", features),
-        *_of_outcomes(spec, f"{spec.name}_outcomes", outcomes),
+        *_of_features(spec, spec.mart("features").table, features),
+        *_of_outcomes(spec, spec.mart("outcomes").table, outcomes),
         *_key_types(spec, features.schema, outcomes.schema),
     ]
     _raise(f"{spec.name}: the warehouse's rows of {day} are refused; the lake stays as it was.", problems)
@@ -40,14 +40,13 @@ def check(spec: PipelineSpec, day: dt.date, features: pa.Table, outcomes: pa.Tab
 
 def check_joinable(spec: PipelineSpec, features: pa.Table, outcomes: pa.Table) -> None:
     """The same check for rows of many days before a join; without labels, look-ahead and repeated keys."""
-    key, known_at, label = spec.features.key, spec.outcome.known_at, spec.outcome.label
-    labelled = outcomes.filter(pc.is_valid(outcomes[label]))
+    label = spec.outcome.label
     problems = [
         *_key_types(spec, features.schema, outcomes.schema),
         *_missing_keys(spec, spec.features_table, features),
         *_missing_keys(spec, spec.outcomes_table, outcomes),
-        *_moments(spec, spec.features_table, rows=features, role="known_at", name=spec.features.known_at, nulls=True),
-        *_moments(spec, spec.outcomes_table, rows=labelled.select([*key, known_at]), role="known_at", name=known_at),
+        *_known_at(spec, "features", spec.features_table, features),
+        *_known_at(spec, "outcomes", spec.outcomes_table, outcomes.filter(pc.is_valid(outcomes[label]))),
         *_numbers(spec, spec.features_table, features),
         *_weights(spec, spec.features_table, features),
     ]
@@ -106,8 +105,13 @@ def _largest(type_: pa.DataType) -> int | float | Decimal | None:
 
 
 def look_ahead(spec: PipelineSpec, rows: pa.Table) -> Iterator[LookAhead]:
-    """The error for rows of features that contain values unknown at their day's cutoff, if there are any."""
+    """The error for rows of features that contain values unknown at their day's cutoff, if there are any.
+
+    Without a `known_at` of the mart's nothing says what was known: `taken` names such days.
+    """
     known_at = spec.features.known_at
+    if known_at is None:
+        return
     late = 0
     examples: list[dict[str, object]] = []
     for day in pc.unique(rows["ds"]).to_pylist():
@@ -145,7 +149,7 @@ def _of_features(spec: PipelineSpec, where: str, rows: pa.Table) -> Iterator[Tai
     roles = {
         **dict.fromkeys(features.key, "a key"),
         features.event_time: "the event time",
-        features.known_at: "known_at",
+        **({features.known_at: "known_at"} if features.known_at else {}),
         **({features.weight: "the weight"} if features.weight else {}),
         **{name: f"a {kind} feature" for name, kind in features.columns.items()},
     }
@@ -154,7 +158,7 @@ def _of_features(spec: PipelineSpec, where: str, rows: pa.Table) -> Iterator[Tai
         return
     yield from _keys(spec, where, rows, refusals.repeated_keys)
     yield from _moments(spec, where, rows=rows, role="the event time", name=features.event_time, nulls=True)
-    wrong_type = list(_moments(spec, where, rows=rows, role="known_at", name=features.known_at, nulls=True))
+    wrong_type = list(_known_at(spec, "features", where, rows))
     # Rows without this time are reported together with those that are too late.
     yield from wrong_type or look_ahead(spec, rows)
     for name, kind in features.columns.items():
@@ -167,13 +171,14 @@ def _of_features(spec: PipelineSpec, where: str, rows: pa.Table) -> Iterator[Tai
 
 def _of_outcomes(spec: PipelineSpec, where: str, rows: pa.Table) -> Iterator[TailraceError]:
     label, known_at = spec.outcome.label, spec.outcome.known_at
-    roles = {**dict.fromkeys(spec.features.key, "a key"), label: "the label", known_at: "known_at"}
+    roles = {**dict.fromkeys(spec.features.key, "a key"), label: "the label"}
+    roles |= {known_at: "known_at"} if known_at else {}
     if absent := list(_absent(where, rows, roles)):
         yield from absent
         return
     # A corrected outcome has the same key and a later known_at.
-    yield from _keys(spec, where, rows, refusals.repeated_outcomes, known_at)
-    yield from _moments(spec, where, rows=rows, role="known_at", name=known_at)
+    yield from _keys(spec, where, rows, refusals.repeated_outcomes, spec.outcome.order_column)
+    yield from _known_at(spec, "outcomes", where, rows)
     yield from _label_problems(spec, where, rows[label], rows)
 
 
@@ -221,8 +226,8 @@ def _key_types(spec: PipelineSpec, features: pa.Schema, outcomes: pa.Schema) -> 
         one, other = features.field(name).type, outcomes.field(name).type
         if one != other:
             yield ContractBroken(
-                f"key {name!r} is {one} in {spec.name}_features and {other} in {spec.name}_outcomes, so that rows "
-                "cannot be matched. Cast one of them in dbt."
+                f"key {name!r} is {one} in {spec.mart('features').table} and {other} in "
+                f"{spec.mart('outcomes').table}, so that rows cannot be matched. Cast one of them in dbt."
             )
 
 
@@ -241,6 +246,13 @@ def _moments(
             f"{_example(rows, pc.is_null(column), spec.features.key)}; a row without this time is never used. "
             "Set in dbt when it became known, or leave the row out."
         )
+
+
+def _known_at(spec: PipelineSpec, part: str, where: str, rows: pa.Table) -> Iterator[ContractBroken]:
+    """What is wrong with the moments at which rows became known; those of features are looked at by `look_ahead`."""
+    name = spec.mart(part).known_at
+    if name is not None:
+        yield from _moments(spec, where, rows=rows, role="known_at", name=name, nulls=part == "features")
 
 
 def _label_problems(

@@ -4,14 +4,15 @@
 runs, `policies` what is demanded of models and predictions, `pipeline` the whole, `registry` the project's pipelines.
 """
 
+from tailrace.spec.checks import MOST_DAYS
 from tailrace.spec.columns import LABEL, Features, Outcome
 from tailrace.spec.domains import Choice, Domain, FloatRange, IntRange
+from tailrace.spec.marts import DAY, KNOWN_AT, PARTS, Mart
 from tailrace.spec.nested import Estimator
 from tailrace.spec.pipeline import PipelineSpec, content_of, cutoff, problems_of, zone
 from tailrace.spec.policies import Audit, Gate, Monitor, Predictions
 from tailrace.spec.schedule import Schedule
 from tailrace.spec.training import (
-    MOST_DAYS,
     MOST_TRIALS,
     Candidate,
     SearchBudget,
@@ -19,9 +20,12 @@ from tailrace.spec.training import (
 )
 
 __all__ = [
+    "DAY",
+    "KNOWN_AT",
     "LABEL",
     "MOST_DAYS",
     "MOST_TRIALS",
+    "PARTS",
     "Audit",
     "Candidate",
     "Choice",
@@ -31,6 +35,7 @@ __all__ = [
     "FloatRange",
     "Gate",
     "IntRange",
+    "Mart",
     "Monitor",
     "Outcome",
     "PipelineSpec",

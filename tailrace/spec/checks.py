@@ -9,6 +9,9 @@ from tailrace.errors import did_you_mean
 LATER: Mapping[str, bool] = {"left out while it has its default": True}
 """Marks a field that release 0.1 did not have: a spec that does not use it keeps its digest."""
 
+MOST_DAYS = 36_525
+"""A hundred years: further back no calendar goes."""
+
 
 def one_of(where: str, value: str, allowed: tuple[str, ...]) -> Iterator[str]:
     if value not in allowed:
@@ -18,6 +21,11 @@ def one_of(where: str, value: str, allowed: tuple[str, ...]) -> Iterator[str]:
 def at_most(where: str, value: int, most: int) -> Iterator[str]:
     if value > most:
         yield f"{where} is {value}; at most {most:,} is possible."
+
+
+def at_least(where: str, value: int, least: int) -> Iterator[str]:
+    if value < least:
+        yield f"{where} is {value}; it must be {least} or more."
 
 
 def share(where: str, value: float) -> Iterator[str]:

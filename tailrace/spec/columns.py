@@ -1,4 +1,4 @@
-"""The columns of a pipeline's two tables: the features, what kind each is, and the outcome."""
+"""A pipeline's two tables: where they are in the warehouse, the features, what kind each is, and the outcome."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from tailrace.errors import did_you_mean
 from tailrace.problems import Problem
 from tailrace.problems.binary import Binary
-from tailrace.spec.checks import LATER, by_case
+from tailrace.spec.checks import LATER, MOST_DAYS, at_least, at_most, by_case
+from tailrace.spec.marts import DAY, KNOWN_AT, table_problems
 
 COLUMN_KINDS = ("numeric", "categorical", "text")
 LABEL = "__label"
@@ -17,13 +18,17 @@ LABEL = "__label"
 TIME = "__time"
 """The column that holds the order of training rows in Spark."""
 
-RESERVED = frozenset({"ds", LABEL, TIME})
+RESERVED = frozenset({DAY, LABEL, TIME})
 
 
 @dataclass(frozen=True)
 class Features:
-    """The columns of `<pipeline>_features`, known when the prediction is due.
+    """The features: their table, and its columns, known when the prediction is due.
 
+    `table` is the mart as dbt names it: `model`, `schema.name` or `database.schema.name`; by default
+    `<pipeline>_features`. `day` is its column that holds the day. A run's rows are those whose `day` is `days_back`
+    days before the run's own: 1 if the mart has the rows of a day only when that day is over. `known_at` is the column
+    with the moment at which a row became known; None: the mart has none, so the snapshot's own moment stands there.
     `key` names one row over all days; `columns` maps each model input to its kind: numeric, categorical or text.
     `weight` is a column that says how much a row counts while models learn and trials are compared: a number of 0 or
     more. It is no model input unless `columns` has it too. The holdout and published days count every row once.
@@ -32,8 +37,16 @@ class Features:
     key: tuple[str, ...]
     event_time: str
     columns: Mapping[str, str]
-    known_at: str = "known_at"
+    known_at: str | None = KNOWN_AT
     weight: str | None = field(default=None, metadata=LATER, kw_only=True)
+    table: str | None = field(default=None, metadata=LATER, kw_only=True)
+    day: str = field(default=DAY, metadata=LATER, kw_only=True)
+    days_back: int = field(default=0, metadata=LATER, kw_only=True)
+
+    @property
+    def known_column(self) -> str:
+        """The column of the lake's table with the moment at which a row became known."""
+        return self.known_at or KNOWN_AT
 
     @property
     def learned_from(self) -> tuple[str, ...]:
@@ -56,7 +69,8 @@ class Features:
                     f"features.columns[{column!r}] is of kind {kind!r}; it must be one of "
                     f"{', '.join(COLUMN_KINDS)}.{did_you_mean(kind, COLUMN_KINDS)}"
                 )
-        others = by_case({*self.key, self.event_time, self.known_at, outcome.known_at, outcome.label, *RESERVED})
+        times = {self.event_time, self.known_column, outcome.known_column}
+        others = by_case({*self.key, *times, outcome.label, *RESERVED})
         for column in sorted(name for name in self.columns if name.lower() in others):
             same = others[column.lower()]
             which = "" if column in same else f" (databases take it for {same[0]!r})"
@@ -67,12 +81,16 @@ class Features:
             yield f"features.weight is {self.weight!r}, which features.columns says is no number; a weight is numeric."
         for column in sorted({name for name in self.key if self.key.count(name) > 1}):
             yield f"features.key names {column!r} {self.key.count(column)} times; once is enough."
+        yield from _mart_problems("features", self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """The columns of `<pipeline>_outcomes`: the label, and when it became known.
+    """The outcomes: their table, the label, and when it became known.
 
+    `table`, `day`, `days_back` and `known_at` are as those of `Features`; by default the table is
+    `<pipeline>_outcomes`. `day` is the day on which the outcome became known. If the mart has only the day that the
+    outcome is about, let `days_back` be `lag_days`: its rows are then read when they have become known.
     `problem` is the kind of question: `Binary()` (is the label true?), `Multiclass(classes)` (which class is it?) or
     `Regression()` (how much is it?).
     `lag_days`: outcomes of a day are known at the cutoff so many days later, most of them at least;
@@ -81,13 +99,37 @@ class Outcome:
     """
 
     label: str
-    known_at: str = "known_at"
+    known_at: str | None = KNOWN_AT
     description: str = ""
     lag_days: int = 1
     late_days: int = field(default=7, metadata=LATER)
     problem: Problem = field(default=Binary(), metadata=LATER)
+    table: str | None = field(default=None, metadata=LATER)
+    day: str = field(default=DAY, metadata=LATER)
+    days_back: int = field(default=0, metadata=LATER)
+
+    @property
+    def known_column(self) -> str:
+        """The column of the lake's table with the moment at which an outcome became known."""
+        return self.known_at or KNOWN_AT
+
+    @property
+    def order_column(self) -> str:
+        """The column of the lake's table that says which of a key's outcomes came last: a moment, else the day."""
+        return self.known_at or DAY
+
+    def problems(self) -> Iterator[str]:
+        """A sentence for each thing that is wrong with the table: the rest has checks of its own."""
+        yield from _mart_problems("outcome", self)
 
     @property
     def last_lag(self) -> int:
         """How many days after a day its last outcomes are expected."""
         return self.lag_days + self.late_days
+
+
+def _mart_problems(where: str, part: Features | Outcome) -> Iterator[str]:
+    if part.table is not None:
+        yield from table_problems(f"{where}.table", part.table)
+    yield from at_least(f"{where}.days_back", part.days_back, 0)
+    yield from at_most(f"{where}.days_back", part.days_back, MOST_DAYS)

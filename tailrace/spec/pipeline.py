@@ -21,6 +21,7 @@ from tailrace.spec.checks import LATER, by_case
 from tailrace.spec.columns import RESERVED, Features, Outcome
 from tailrace.spec.estimators import estimator_problems
 from tailrace.spec.field_types import wrong_fields
+from tailrace.spec.marts import PARTS, Mart
 from tailrace.spec.parameters import described
 from tailrace.spec.policies import Audit, Gate, Monitor, Predictions
 from tailrace.spec.schedule import Schedule
@@ -62,6 +63,18 @@ class PipelineSpec:
     def problem(self) -> Problem:
         """The kind of question."""
         return self.outcome.problem
+
+    def mart(self, part: str) -> Mart:
+        """The table of the warehouse with the pipeline's `features` or `outcomes`."""
+        says = self.features if part == PARTS[0] else self.outcome
+        return Mart(
+            table=says.table or f"{self.name}_{part}", day=says.day, days_back=says.days_back, known_at=says.known_at
+        )
+
+    @property
+    def marts(self) -> tuple[Mart, ...]:
+        """All tables of the warehouse that the pipeline reads."""
+        return tuple(self.mart(part) for part in PARTS)
 
     @property
     def features_table(self) -> str:
@@ -143,8 +156,8 @@ def _columns(spec: PipelineSpec) -> Iterator[str]:
     needed = spec.problem.needed_columns(predictions)
     own = [("", name) for name in sorted(RESERVED)]
     tables = {
-        "features": [*own, *key, event_time, ("features.known_at", features.known_at)],
-        "outcomes": [*own, *key, ("outcome.known_at", outcome.known_at), label],
+        "features": [*own, *key, event_time, ("features.known_at", features.known_column)],
+        "outcomes": [*own, *key, ("outcome.known_at", outcome.known_column), label],
         "predictions": [*own, ("", "model_version"), *key, event_time, *published],
         "predictions with their outcomes": [*key, *(each for each in published if each[1] in needed), label],
     }
@@ -158,6 +171,7 @@ def _columns(spec: PipelineSpec) -> Iterator[str]:
                 yield _shared(where, name, other, table)
     inputs = [(f"features.columns[{name!r}]", name) for name in features.columns]
     inputs += [("features.weight", features.weight)] if features.weight is not None else []
+    inputs += [("features.day", features.day), ("outcome.day", outcome.day)]
     for where, name in dict.fromkeys([*inputs, *(column for columns in tables.values() for column in columns)]):
         if not name or not name.isprintable():
             yield f"{where} is {name!r}; a column needs a name without line breaks or other control characters."
@@ -180,6 +194,7 @@ def _estimators(spec: PipelineSpec) -> Iterator[str]:
 _CHECKS: Mapping[Callable[[PipelineSpec], Iterator[str]], tuple[str, ...]] = {
     _names: ("name", "owner"),
     lambda spec: spec.features.problems(spec.outcome): ("features", "outcome"),
+    lambda spec: spec.outcome.problems(): ("outcome",),
     _columns: ("features", "outcome", "predictions"),
     lambda spec: spec.window.problems(spec.outcome): ("window", "outcome"),
     lambda spec: spec.problem.problems(): ("outcome",),

@@ -8,14 +8,11 @@ from typing import Any
 
 from tailrace.errors import did_you_mean
 from tailrace.problems import Problem
-from tailrace.spec.checks import LATER, at_most, one_of
+from tailrace.spec.checks import LATER, MOST_DAYS, at_most, one_of
 from tailrace.spec.columns import Features, Outcome
 from tailrace.spec.domains import Choice, Domain
 from tailrace.spec.nested import TRANSFORMERS, Estimator, nested
 from tailrace.spec.parameters import unrecordable
-
-MOST_DAYS = 36_525
-"""A hundred years: further back no calendar goes."""
 
 READ_NO_TEXTS = {"xgboost": "XGBoost", "lightgbm": "LightGBM"}
 

@@ -123,7 +123,7 @@ def _key_problems(work: Work, staged: Staged) -> list[str]:
     if nameless:
         said.append(f"{nameless} predictions have no key ({', '.join(spec.features.key)}).")
     if said:
-        said.append(f"Correct {spec.name}_features in dbt and take the day into the lake again.")
+        said.append(f"Correct {spec.mart('features').table} in dbt and take the day into the lake again.")
     return [" ".join(said)] if said else []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import logging
 from dataclasses import dataclass
 
 from tailrace.champions import model_versions
@@ -13,10 +14,15 @@ from tailrace.engines.scoring import check_question, published_schema
 from tailrace.errors import UpstreamMissing
 from tailrace.lineage import identity, pins, provenance
 from tailrace.lineage.identity import Identity
+from tailrace.rows import taken
 from tailrace.spec import PipelineSpec, content_of
 from tailrace.work import Work
 
 PREDICTIONS_DIGEST = "predictions_digest"
+FEATURES_TAKEN_AT = "features_taken_at"
+"""The note of the moment at which the features were taken, if their mart does not say when they became known."""
+
+log = logging.getLogger("tailrace")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +108,7 @@ def run(
             "holdout_scores": expected,
             "features_pin": pins.to_json(pin),
             PREDICTIONS_DIGEST: predictions_digest(spec),
+            **_taken(work, day),
             **provenance.request_notes(work.request),
         },
     )
@@ -115,6 +122,15 @@ def run(
         features_version=pin.version,
         model_url=trained.url,
     )
+
+
+def _taken(work: Work, day: dt.date) -> dict[str, str]:
+    """When the features were taken, if their mart does not say when they became known; warns if it was too late."""
+    lake, spec = work.services.lake, work.spec
+    if late := taken.late(lake, spec, day, day):
+        log.warning("%s", taken.warning(spec, late))
+    noted = lake.days(spec.features_table)[day].metadata
+    return {FEATURES_TAKEN_AT: noted[taken.TAKEN_AT]} if taken.TAKEN_AT in noted else {}
 
 
 def predictions_digest(spec: PipelineSpec) -> str:

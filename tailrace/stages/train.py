@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from tailrace import days
 from tailrace.champions import model_versions
 from tailrace.contracts import Model, Services, Trained, Trial
 from tailrace.engines.encoding import doubles_where_null
@@ -23,6 +24,7 @@ from tailrace.errors import TrackerUnavailable
 from tailrace.lineage import provenance, run_tags
 from tailrace.monitoring import references
 from tailrace.problems.distributions import Distribution
+from tailrace.rows import taken
 from tailrace.spec import PipelineSpec
 from tailrace.training import training_set
 from tailrace.training.training_set import TrainingSet
@@ -84,6 +86,7 @@ def run(
             tracker.log(earlier.training_run, tags=provenance.requested_again_tags(work.request))
         return earlier
     tags = _tags(spec, day, inputs) | provenance.request_tags(work.request) | {run_tags.ENGINE: services.engine.name}
+    tags |= _taken_late(work, day)
     training_run = tracker.start_run(spec.name, f"{spec.name} as of {day}", tags)
     try:
         tracker.log_inputs(training_run, pins)
@@ -183,6 +186,15 @@ def _tags(spec: PipelineSpec, day: dt.date, inputs: Mapping[str, str]) -> dict[s
         run_tags.SPEC_DIGEST: spec.digest(),
         run_tags.OWNER: spec.owner,
     }
+
+
+def _taken_late(work: Work, day: dt.date) -> dict[str, str]:
+    """Warn of days of the window that may hold more than was known then; the tag that names them."""
+    first, _, last = training_set.window(work.spec, day)
+    late = taken.late(work.services.lake, work.spec, first, last)
+    if late:
+        log.warning("%s", taken.warning(work.spec, late))
+    return {run_tags.TAKEN_LATE: days.ranges(late)} if late else {}
 
 
 def _earlier(work: Work, inputs: Mapping[str, str]) -> TrainingResult | None:

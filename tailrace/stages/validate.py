@@ -12,10 +12,10 @@ import pyarrow as pa
 from tailrace import days
 from tailrace.contracts import Verdict
 from tailrace.errors import ValidationFailed
+from tailrace.rows import marts
+from tailrace.spec import PARTS
 from tailrace.validation import describe_failures
 from tailrace.work import Work
-
-PARTS = ("features", "outcomes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +55,10 @@ def run(work: Work, first: dt.date, last: dt.date) -> Validated:
 
 def _judge(work: Work, part: str, first: dt.date, last: dt.date) -> Verdict:
     services, spec = work.services, work.spec
-    key, table = spec.features.key, f"{spec.name}_{part}"
-    opening = services.warehouse.read(table, first, key)
-    rest = (services.warehouse.read(table, day, key) for day in days.span(first + dt.timedelta(days=1), last))
+    key = spec.features.key
+    opening = marts.read(services.warehouse, spec, part, first)
+    others = days.span(first + dt.timedelta(days=1), last)
+    rest = (marts.read(services.warehouse, spec, part, day) for day in others)
     batches = itertools.chain(opening, itertools.chain.from_iterable(rest))
     rows = pa.RecordBatchReader.from_batches(opening.schema, batches)
     return services.validator.validate(f"{spec.name}/{part}", last, rows, key, days=(last - first).days + 1)

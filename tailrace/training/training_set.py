@@ -102,10 +102,12 @@ def pin_inputs(lake: LakeReader, spec: PipelineSpec, day: dt.date) -> dict[str, 
 def load(lake: LakeReader, engine: Engine, spec: PipelineSpec, day: dt.date, *, pins: Mapping[str, Pin]) -> TrainingSet:
     """The training set as of `day` from pinned inputs. Raises LookAhead, KeysRepeated, TrainingFailed, PinLost."""
     key, features, outcome = spec.features.key, spec.features, spec.outcome
-    feature_columns = [*key, "ds", features.event_time, features.known_at, *features.learned_from]
+    # Without a known_at of the mart's, the moment of the snapshot is no input: it must not change the digests.
+    moment = [] if features.known_at is None else [features.known_at]
+    feature_columns = [*key, "ds", features.event_time, *moment, *features.learned_from]
     scans = (
         lake.scan(pins["features"], feature_columns),
-        lake.scan(pins["outcomes"], [*key, outcome.known_at, outcome.label]),
+        lake.scan(pins["outcomes"], [*key, outcome.order_column, outcome.label]),
     )
     _, holdout_from, _ = window(spec, day)
     known_by = cutoff(spec, day)
@@ -120,16 +122,16 @@ def load(lake: LakeReader, engine: Engine, spec: PipelineSpec, day: dt.date, *, 
 def join(spec: PipelineSpec, features: Scan, outcomes: Scan, *, known_by: dt.datetime, holdout_from: dt.date) -> Joined:
     """`Engine.join` in this process's memory. Raises LookAhead, KeysRepeated, ContractBroken, PinLost."""
     key, event_time = list(spec.features.key), spec.features.event_time
-    label, known_at = spec.outcome.label, spec.outcome.known_at
+    label, order = spec.outcome.label, spec.outcome.order_column
     rows = features.reader().read_all().sort_by([(name, "ascending") for name in key])
     # Without corrections each key has one row, and the rows are sorted by key alone.
-    known = outcomes.reader().read_all().sort_by([(name, "ascending") for name in (*key, known_at)])
+    known = outcomes.reader().read_all().sort_by([(name, "ascending") for name in (*key, order)])
     roles.check_joinable(spec, rows, known)
     refuse_look_ahead(spec, rows)
     refuse_repeated_keys(spec, rows)
     refuse_repeated_outcomes(spec, known)
 
-    in_time = last_known(spec, known.filter(pc.less_equal(known[known_at], pa.scalar(known_by))))
+    in_time = last_known(spec, _known_by(spec, known, known_by))
     learnt = roles.labels(spec, spec.outcomes_table, in_time[label])
     labels = in_time.select(key).append_column(LABEL, learnt)
     joined = rows.join(labels.filter(pc.is_valid(labels[LABEL])), keys=key, join_type="inner")
@@ -140,6 +142,12 @@ def join(spec: PipelineSpec, features: Scan, outcomes: Scan, *, known_by: dt.dat
         joined.filter(in_holdout),
         {"features": rows_digest(rows), "outcomes": rows_digest(known)},
     )
+
+
+def _known_by(spec: PipelineSpec, outcomes: pa.Table, moment: dt.datetime) -> pa.Table:
+    """The outcomes known by then; all of them where the mart says only on which day: no later day is pinned."""
+    known_at = spec.outcome.known_at
+    return outcomes if known_at is None else outcomes.filter(pc.less_equal(outcomes[known_at], pa.scalar(moment)))
 
 
 def refuse_look_ahead(spec: PipelineSpec, rows: pa.Table) -> None:
@@ -157,17 +165,17 @@ def refuse_repeated_keys(spec: PipelineSpec, features: pa.Table) -> None:
 
 def refuse_repeated_outcomes(spec: PipelineSpec, outcomes: pa.Table) -> None:
     """Raises KeysRepeated, with examples, if two outcomes of a key became known at the same moment."""
-    keys, examples = _repeated(spec, outcomes, [*spec.features.key, spec.outcome.known_at])
+    keys, examples = _repeated(spec, outcomes, [*spec.features.key, spec.outcome.order_column])
     if keys:
         raise refusals.repeated_outcomes(spec, keys, examples)
 
 
 def last_known(spec: PipelineSpec, outcomes: pa.Table) -> pa.Table:
     """For each key, the outcome that became known last: a corrected outcome has the same key as the original."""
-    key, known_at = list(spec.features.key), spec.outcome.known_at
+    key, order = list(spec.features.key), spec.outcome.order_column
     if outcomes.select(key).group_by(key).aggregate([]).num_rows == outcomes.num_rows:
         return outcomes
-    newest_first = outcomes.sort_by([(known_at, "descending")])
+    newest_first = outcomes.sort_by([(order, "descending")])
     numbered = newest_first.select(key).append_column(_ROW, pa.array(range(outcomes.num_rows), pa.int64()))
     last = numbered.group_by(key).aggregate([(_ROW, "min")])
     return newest_first.take(last[f"{_ROW}_min"])

@@ -154,7 +154,9 @@ class DbtWarehouse(ABC):
             return results
 
     @abstractmethod
-    def read(self, table: str, day: dt.date, order_by: Sequence[str]) -> pa.RecordBatchReader:
+    def read(
+        self, table: str, day: dt.date, order_by: Sequence[str], *, day_column: str = "ds"
+    ) -> pa.RecordBatchReader:
         """See `contracts.Warehouse`."""
 
     @abstractmethod

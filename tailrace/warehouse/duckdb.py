@@ -40,15 +40,17 @@ class DuckDBWarehouse(DbtWarehouse):
     def name(self) -> str:
         return str(self._database)
 
-    def read(self, table: str, day: dt.date, order_by: Sequence[str]) -> pa.RecordBatchReader:
-        """Rows of `table` with ds = day, sorted, nulls last, timestamps as timestamp[us, UTC].
+    def read(
+        self, table: str, day: dt.date, order_by: Sequence[str], *, day_column: str = "ds"
+    ) -> pa.RecordBatchReader:
+        """Rows of `table` with that day, sorted, nulls last, timestamps as timestamp[us, UTC].
 
         All rows of the day are read into memory, so the file is unlocked when this returns.
         Raises UpstreamMissing if the table was never built, WarehouseBusy.
         """
         with self._reading() as connection:
             rows = self._table(connection, table).filter(
-                duckdb.ColumnExpression("ds") == duckdb.ConstantExpression(day)
+                duckdb.ColumnExpression(day_column) == duckdb.ConstantExpression(day)
             )
             if order_by:
                 rows = rows.sort(*(duckdb.ColumnExpression(column).asc().nulls_last() for column in order_by))

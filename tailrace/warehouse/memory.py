@@ -65,12 +65,14 @@ class MemoryWarehouse:
         """Every table, if `build` was called for the day."""
         return self._built.get(day, {}) if self._built else None
 
-    def read(self, table: str, day: dt.date, order_by: Sequence[str]) -> pa.RecordBatchReader:
+    def read(
+        self, table: str, day: dt.date, order_by: Sequence[str], *, day_column: str = "ds"
+    ) -> pa.RecordBatchReader:
         """Rows of the day, sorted, nulls last. Raises UpstreamMissing if there is no such table."""
         if table not in self._tables:
             known = ", ".join(sorted(self._tables)) or "none"
             raise UpstreamMissing(f"The warehouse has no table {table}; it has {known}. Build it first.")
-        rows = self._tables[table].filter(pc.field("ds") == day)
+        rows = self._tables[table].filter(pc.field(day_column) == day)
         if order_by:
             rows = rows.sort_by([(column, "ascending") for column in order_by])
         return rows.cast(pa.schema([_in_utc(field) for field in rows.schema])).to_reader()

@@ -118,19 +118,21 @@ class PostgresWarehouse(DbtWarehouse):
     def name(self) -> str:
         return self._url
 
-    def read(self, table: str, day: dt.date, order_by: Sequence[str]) -> pa.RecordBatchReader:
-        """Rows of `table` with ds = day, sorted, nulls last, timestamps as timestamp[us, UTC], streaming.
+    def read(
+        self, table: str, day: dt.date, order_by: Sequence[str], *, day_column: str = "ds"
+    ) -> pa.RecordBatchReader:
+        """Rows of `table` with that day, sorted, nulls last, timestamps as timestamp[us, UTC], streaming.
 
         Text is sorted by its bytes, whatever the database's collation. The connection stays open until the last
         batch was read. Raises UpstreamMissing if the table was never built.
         """
-        batches = self._batches(table, day, order_by)
+        batches = self._batches(table, day, order_by, day_column)
         return pa.RecordBatchReader.from_batches(next(batches), batches)
 
-    def _batches(self, table: str, day: dt.date, order_by: Sequence[str]) -> Iterator[Any]:
+    def _batches(self, table: str, day: dt.date, order_by: Sequence[str], day_column: str) -> Iterator[Any]:
         """First the schema, then the batches of rows."""
         what = f"{table} of {day} in the warehouse {self.name}"
-        rows = f"from {MARTS}.{quoted(table)} where ds = date '{day}'"  # the names are quoted
+        rows = f"from {MARTS}.{quoted(table)} where {quoted(day_column)} = date '{day}'"  # the names are quoted
         with (
             self._translated(f"reading {table} of {day}", table),
             closing(self._connect()) as connection,

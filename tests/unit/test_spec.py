@@ -21,6 +21,7 @@ from tailrace.spec import (
     FloatRange,
     Gate,
     IntRange,
+    Mart,
     Monitor,
     PipelineSpec,
     SearchBudget,
@@ -422,6 +423,8 @@ def test_the_digest_of_plain_values_is_the_one_that_earlier_releases_recorded(sp
     del former["candidates"][0]["transformers"]
     del former["outcome"]["problem"], former["gate"]["ceiling"], former["gate"]["beat"]
     del former["outcome"]["late_days"], former["schedule"]["cutoff"], former["features"]["weight"]
+    for part in (former["features"], former["outcome"]):
+        del part["table"], part["day"], part["days_back"]
     former = json.dumps(former, sort_keys=True, default=str)
     assert values.digest() == hashlib.sha256(former.encode()).hexdigest()
 
@@ -637,3 +640,39 @@ def test_a_row_is_due_at_the_time_of_day_that_its_schedule_says(spec):
 @pytest.mark.parametrize("cron", ["0 0 29 2 *", "0 0 L * *", "0 0 * 2 1#5", "30  0 * * 1-5", "0 0 31 2 1"])
 def test_a_rare_date_is_one_that_comes(spec, cron):
     assert problems_of(with_training(spec, cron), estimators=False) == []
+
+
+def test_marts_are_named_by_the_spec_or_by_the_pipeline(spec):
+    assert spec.marts == (Mart(table="churn_features"), Mart(table="churn_outcomes"))
+    named = replace(
+        spec,
+        features=replace(spec.features, table="ml.customers", day="signup_date", days_back=1, known_at=None),
+        outcome=replace(spec.outcome, table="lake.ml.churned", day="left_on"),
+    )
+    features, outcomes = named.marts
+    assert (features.table, features.known_at, features.day_of(dt.date(2024, 3, 1))) == (
+        "ml.customers",
+        None,
+        dt.date(2024, 2, 29),
+    )
+    assert (outcomes.table, outcomes.day, outcomes.known_at) == ("lake.ml.churned", "left_on", "known_at")
+    assert problems_of(named, estimators=False) == []
+    assert named.digest() != spec.digest()
+
+
+@pytest.mark.parametrize("table", ["", "a.b.c.d", "ml.", "ml. customers", "ml.\ncustomers"])
+def test_a_table_is_named_as_dbt_names_it(spec, table):
+    for part in ("features", "outcome"):
+        wrong = replace(spec, **{part: replace(getattr(spec, part), table=table, days_back=-1)})
+        problems = problems_of(wrong, estimators=False)
+        assert len(problems) == 2
+        assert f"{part}.table is {table!r}; write it as dbt names it" in problems[0]
+        assert f"{part}.days_back is -1; it must be 0 or more." in problems[1]
+
+
+def test_without_known_at_the_lake_still_has_that_column(spec):
+    """So that no other role may have its name."""
+    nameless = replace(spec, features=replace(spec.features, known_at=None))
+    assert "of the features: features.event_time" in str(
+        problems_of(replace(nameless, features=replace(nameless.features, event_time="known_at")))
+    )

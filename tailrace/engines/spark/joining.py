@@ -76,7 +76,7 @@ def refuse_broken_contracts(spec: PipelineSpec, rows: DataFrame, known: DataFram
     weights = [_no_weight(rows, spec.features.weight)] if spec.features.weight else []
     wrong = functools.reduce(operator.or_, [*too_large, *weights], rows_without_key)
     wrong_outcomes = functools.reduce(operator.or_, [_missing(known, name) for name in spec.features.key])
-    wrong_outcomes |= column(spec.outcome.known_at).isNull() & column(spec.outcome.label).isNotNull()
+    wrong_outcomes |= column(spec.outcome.order_column).isNull() & column(spec.outcome.label).isNotNull()
     wrong_outcomes |= _wrong_label(spec, known)
     outcomes = _some(spec, known, wrong_outcomes)
     roles.check_joinable(spec, _some(spec, rows, wrong), outcomes)
@@ -145,6 +145,8 @@ def _some(spec: PipelineSpec, rows: DataFrame, wrong: Column) -> pa.Table:
 
 def refuse_look_ahead(spec: PipelineSpec, rows: DataFrame) -> None:
     """Raises LookAhead if a row of features contains values that were unknown at its day's cutoff."""
+    if spec.features.known_at is None:
+        return
     known = F.unix_micros(column(spec.features.known_at))
     last = rows.groupBy("ds").agg(F.max(known).alias("known"), F.count_if(known.isNull()).alias("unknown")).collect()
     cutoffs = {row["ds"]: _micros(cutoff(spec, row["ds"])) for row in last}
@@ -166,7 +168,7 @@ def refuse_repeated_keys(spec: PipelineSpec, features: DataFrame) -> None:
 
 def refuse_repeated_outcomes(spec: PipelineSpec, outcomes: DataFrame) -> None:
     """Raises KeysRepeated, with examples, if two outcomes of a key became known at the same moment."""
-    keys, examples = _repeated(spec, outcomes, (*spec.features.key, spec.outcome.known_at))
+    keys, examples = _repeated(spec, outcomes, (*spec.features.key, spec.outcome.order_column))
     if keys:
         raise refusals.repeated_outcomes(spec, keys, examples)
 
@@ -182,11 +184,14 @@ def _repeated(spec: PipelineSpec, rows: DataFrame, by: Sequence[str]) -> tuple[i
 
 def _last_known(spec: PipelineSpec, outcomes: DataFrame, known_by: dt.datetime) -> DataFrame:
     """The keys with the label, as `LABEL`, that became known last up to that moment."""
-    known_at = F.unix_micros(column(spec.outcome.known_at))
-    in_time = outcomes.where(known_at <= _micros(known_by))
+    order = column(spec.outcome.order_column)
+    in_time = outcomes
+    if spec.outcome.known_at is not None:  # else their days say it, and no later day is pinned
+        order = F.unix_micros(order)
+        in_time = outcomes.where(order <= _micros(known_by))
     # A UDF cannot stand inside an aggregate.
     labelled = in_time.withColumn(LABEL, _encoded_label(spec, outcomes))
-    return labelled.groupBy(*named(spec.features.key)).agg(F.max_by(LABEL, known_at).alias(LABEL))
+    return labelled.groupBy(*named(spec.features.key)).agg(F.max_by(LABEL, order).alias(LABEL))
 
 
 def rows_digest(rows: DataFrame) -> str:
