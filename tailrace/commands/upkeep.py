@@ -14,7 +14,7 @@ from tailrace.spec import MOST_DAYS, registry
 
 
 def check(as_json: options.Json = False) -> None:
-    """Check the settings, every spec and every expectation suite, and list all problems."""
+    """Check settings, specs, marts, expectation suites and champions, and list all problems with file and line."""
     from tailrace.operations.checks import check_all
 
     services = options.services()
@@ -22,7 +22,7 @@ def check(as_json: options.Json = False) -> None:
     if problems:
         _, wrong_specs = registry.load()
         raise SettingsError("Tailrace is not ready to run:", [*problems, *wrong_specs])
-    output.table("Checks", check_all(services, output.warn), as_json)
+    output.table("Checks", check_all(services, output.warn, services.settings), as_json)
 
 
 def maintain(

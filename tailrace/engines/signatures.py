@@ -35,6 +35,14 @@ def problem_of(description: Mapping[str, Any]) -> Problem:
     return from_description(description.get(PROBLEM))
 
 
+def features_of(description: Mapping[str, Any]) -> Mapping[str, str]:
+    """The input columns that a stored model's description names, and their kinds: its own or those of a part of it."""
+    if "features" in description:
+        return dict(description["features"])
+    inner = (description[name] for name in ("model", "encoding") if isinstance(description.get(name), Mapping))
+    return next((found for each in inner if (found := features_of(each))), {})
+
+
 def identity(problem: Problem) -> list[dict[str, Any]]:
     """What a model's digest says of its problem: nothing for the one that all models of release 0.1 had."""
     return [] if problem == from_description(None) else [problem.described()]

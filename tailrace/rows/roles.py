@@ -195,7 +195,7 @@ def _absent(where: str, rows: pa.Table, roles: Mapping[str, str]) -> Iterator[Co
 def _keys(
     spec: PipelineSpec, where: str, rows: pa.Table, repeat: Callable[..., KeysRepeated], *also: str
 ) -> Iterator[TailraceError]:
-    unfit = [name for name in spec.features.key if not _is_key(rows.schema.field(name).type)]
+    unfit = [name for name in spec.features.key if not is_key(rows.schema.field(name).type)]
     for name in unfit:
         yield ContractBroken(
             f"{where}: key {name!r} is {rows.schema.field(name).type}; a key is a text, an integer, a decimal, a "
@@ -331,7 +331,8 @@ def _missing(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.is_null(column, nan_is_null=True)
 
 
-def _is_key(type_: pa.DataType) -> bool:
+def is_key(type_: pa.DataType) -> bool:
+    """Whether a column of this Arrow type may be a part of a key."""
     plain = (
         pa.types.is_string,
         pa.types.is_signed_integer,

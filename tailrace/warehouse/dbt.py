@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import tempfile
 from abc import ABC, abstractmethod
 from collections import defaultdict
@@ -212,6 +213,11 @@ class DbtWarehouse(ABC):
             yield
 
     @property
+    def project(self) -> Path:
+        """The folder of the dbt project."""
+        return self._project
+
+    @property
     def manifest(self) -> Path:
         """The path of the manifest that `parse` writes; before the first `parse` the file does not exist."""
         return self._work / "manifest" / self.target / "manifest.json"
@@ -226,12 +232,22 @@ class DbtWarehouse(ABC):
         self.manifest.parent.mkdir(parents=True, exist_ok=True)
         # other processes may parse too: each writes its own file, and the last one stays
         with tempfile.TemporaryDirectory(dir=self.manifest.parent) as target:
+            if self._parsed.exists():
+                # with it, dbt reads only the files that changed
+                shutil.copy(self._parsed, target)
             variables = {**self.variables(dt.date.min, dt.date.min), **self._secrets()}
             outcome = self._dbt(["parse"], variables, Path(target), lambda event: None)
             if not outcome.success:
                 raise BuildFailed(f"dbt cannot read the project {self._project}: {outcome.exception}")
+            if (Path(target) / self._parsed.name).exists():
+                (Path(target) / self._parsed.name).replace(self._parsed)
             (Path(target) / self.manifest.name).replace(self.manifest)
         return self.manifest
+
+    @property
+    def _parsed(self) -> Path:
+        """What dbt keeps of a parsed project."""
+        return self.manifest.with_name("partial_parse.msgpack")
 
     def _changed_at(self) -> float:
         """When a file of the project was last changed, in seconds since the epoch."""

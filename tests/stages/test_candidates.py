@@ -82,8 +82,9 @@ def test_the_check_names_pipeline_and_candidate(tmp_path, spec, monkeypatch):
     with pytest.raises(SpecError) as raised:
         check_all(services, notes.append)
     assert [problem for problem in raised.value.problems if "candidates" in problem] == [
-        "flights: candidates['broken'] cannot be fitted: VotingClassifier gives neither probabilities nor decision "
-        "values that could be calibrated to probabilities with these parameters. Set voting to 'soft'."
+        "pipelines/flights.py:6: flights: candidates['broken'] cannot be fitted: VotingClassifier gives neither "
+        "probabilities nor decision values that could be calibrated to probabilities with these parameters. Set "
+        "voting to 'soft'."
     ]
     (note,) = notes
     assert "checked by name and parameters only (the engine is 'local'): 'forest'" in note

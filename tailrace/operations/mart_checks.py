@@ -1,0 +1,230 @@
+"""Whether the dbt project has what a spec says: marts, columns, types, and the sources that they are made from.
+
+What is not certain is no problem: a column that neither a contract nor the SQL is sure about gets a note.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from tailrace.contracts import ColumnKind, KnownColumns
+from tailrace.errors import did_you_mean
+from tailrace.rows import roles
+from tailrace.spec import PipelineSpec
+from tailrace.spec.places import Places
+from tailrace.warehouse.dbt import ROWS_FROM
+from tailrace.warehouse.declared_types import arrow_type
+from tailrace.warehouse.derived_columns import DerivedColumns
+from tailrace.warehouse.manifest import DbtManifest, DbtTable
+
+
+class NeededColumn(NamedTuple):
+    """A column that a spec needs: the field that names it, what it is there, and the field's path in the file."""
+
+    column: str
+    field: str
+    what: str
+    path: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class NeededMart:
+    """One of a pipeline's two marts: its part of the spec, its table's name, and the columns that it needs."""
+
+    name: str
+    field: str
+    table: str
+    roles: tuple[NeededColumn, ...]
+
+
+@dataclass(frozen=True)
+class MartFindings:
+    """What the check of one spec found: problems, notes, and what is known of the columns of each of its suites."""
+
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
+    columns: Mapping[str, Collection[str]]
+    """The columns of each part whose columns are certain."""
+
+
+def parts_of(spec: PipelineSpec) -> tuple[NeededMart, NeededMart]:
+    """The marts of a pipeline, with every column that the spec says they have."""
+    features, outcome = spec.features, spec.outcome
+    key = [
+        NeededColumn(name, f"features.key has {name!r}", "a key", ("features", "key", name)) for name in features.key
+    ]
+    columns = [
+        NeededColumn(name, f"features.columns[{name!r}]", kind, ("features", "columns", name))
+        for name, kind in features.columns.items()
+    ]
+    weight = [_role("features", "weight", features.weight, "a weight")] if features.weight else []
+    return (
+        NeededMart(
+            "features",
+            "features",
+            f"{spec.name}_features",
+            (
+                NeededColumn("ds", "features", "the day", ("features",)),
+                *key,
+                _role("features", "event_time", features.event_time, "a moment"),
+                *([_role("features", "known_at", features.known_at, "a moment")] if features.known_at else []),
+                *weight,
+                *columns,
+            ),
+        ),
+        NeededMart(
+            "outcomes",
+            "outcome",
+            f"{spec.name}_outcomes",
+            (
+                NeededColumn("ds", "outcome", "the day", ("outcome",)),
+                *key,
+                *([_role("outcome", "known_at", outcome.known_at, "a moment")] if outcome.known_at else []),
+                _role("outcome", "label", outcome.label, "the label"),
+            ),
+        ),
+    )
+
+
+def _role(part: str, field: str, column: str, what: str) -> NeededColumn:
+    return NeededColumn(column, f"{part}.{field} is {column!r}", what, (part, field))
+
+
+class MartChecks:
+    """Checks specs against one manifest; `shown` is the dbt project's folder in messages."""
+
+    def __init__(self, manifest: DbtManifest, shown: str) -> None:
+        self._manifest, self._shown = manifest, shown
+        self._derived = DerivedColumns(manifest)
+
+    def of(self, spec: PipelineSpec, places: Places) -> MartFindings:
+        """Everything that is wrong with the marts of a spec, as sentences that begin with a file and a line."""
+        problems: list[str] = []
+        notes: list[str] = []
+        known: dict[str, Collection[str]] = {}
+        for part in parts_of(spec):
+            mart = self._manifest.find(part.table)
+            if mart is None:
+                problems.append(f"{places.of(part.field)}: {spec.name}: {self._no_mart(part)}")
+                continue
+            columns = self._derived.of(mart)
+            if columns is not None:
+                known[part.name] = columns
+            problems += (
+                f"{places.of(*role.path)}: {spec.name}: {wrong}"
+                for role in part.roles
+                if (wrong := self._wrong(spec, role, mart, columns))
+            )
+            notes += (f"{spec.name}: {note}" for note in self._notes(spec, part, mart, columns))
+        return MartFindings(tuple(problems), tuple(notes), known)
+
+    def of_sources(self, landed: Collection[str]) -> list[str]:
+        """A sentence for each landed table that dbt reads or names, and that no source of the project lands."""
+        problems = []
+        for source in self._manifest.sources:
+            if (source.schema == "landing" or "landing" in source.external) and source.table not in landed:
+                where = self._place(source.file, source.source, source.table)
+                problems.append(
+                    f"{where}: source {source.source}.{source.table}: no source of this project lands a table of that "
+                    f"name.{did_you_mean(source.table, landed)} The landed tables are {', '.join(sorted(landed))}."
+                )
+        for table in self._manifest.tables:
+            named = table.meta.get(ROWS_FROM, ())
+            for name in [named] if isinstance(named, str) else named:
+                if name not in landed:
+                    problems.append(
+                        f"{self._place(table.yml, table.name)}: {table.name}: meta.{ROWS_FROM} names {name!r}, which "
+                        f"no source of this project lands.{did_you_mean(str(name), landed)}"
+                    )
+        return problems
+
+    def _no_mart(self, part: NeededMart) -> str:
+        name = part.table.rpartition(".")[2]
+        if self._manifest.is_disabled(name):
+            return f"the model {name!r} is disabled in the dbt project {self._shown}; enable it."
+        if described := self._manifest.described_without_sql(name):
+            return (
+                f"the dbt project {self._shown} has no SQL of {name!r}, although {self._shown}/{described} describes "
+                f"it. Write the model's SQL to a file {name}.sql in the models' folder."
+            )
+        near = did_you_mean(part.table, self._manifest.names)
+        return (
+            f"the dbt project {self._shown} has no table {part.table!r}, which the {part.name} are read from.{near} "
+            f"Write the model, with a file {name}.sql in the models' folder."
+        )
+
+    def _wrong(
+        self, spec: PipelineSpec, role: NeededColumn, mart: DbtTable, columns: Sequence[str] | None
+    ) -> str | None:
+        """What is wrong with a column, as a sentence; None if nothing is, or if it is not certain."""
+        there = {name.lower(): name for name in columns or ()}
+        if columns is not None and role.column.lower() not in there:
+            where = self._place(mart.yml or mart.file, mart.name)
+            near = did_you_mean(role.column, there.values()) or did_you_mean(role.column.lower(), there)
+            if role.what == "the day":
+                return f"{mart.name} has no column 'ds', the day of a row ({where}).{near} Add it."
+            return f"{role.field}, and {mart.name} has no such column ({where}).{near}"
+        declared = mart.columns.get(there.get(role.column.lower(), role.column), "") if mart.contract else ""
+        type_ = arrow_type(declared, self._manifest.dialect) if declared else None
+        problem = _misfit(spec, role, type_) if type_ is not None else None
+        if problem is None:
+            return None
+        return f"{role.field}, which is {declared} ({self._place(mart.yml, mart.name, role.column)}); {problem}"
+
+    def _notes(
+        self, spec: PipelineSpec, part: NeededMart, mart: DbtTable, columns: Sequence[str] | None
+    ) -> Iterator[str]:
+        if columns is None and (open_ := [role.column for role in part.roles if role.column not in mart.columns]):
+            yield (
+                f"the columns of {mart.name} are unknown before it is built ({self._place(mart.file)}), so "
+                f"{', '.join(map(repr, open_[:3]))}{' and others' if len(open_) > 3 else ''} could not be looked up: "
+                "add a contract to its yml."
+            )
+        if mart.kind == "model" and not mart.unique:
+            key, place = ", ".join(spec.features.key), self._place(mart.yml or mart.file, mart.name)
+            yield (
+                f"no test of {mart.name} says that its key ({key}) is unique ({place}); a repeated key is found only "
+                "when its day is taken into the lake. Add data_tests: [unique]."
+            )
+
+    def _place(self, file: str, *names: str) -> str:
+        line = self._manifest.line(file, *names) if file.endswith((".yml", ".yaml")) and names else None
+        return f"{self._shown}/{file}" + (f":{line}" if line else "")
+
+
+def known_columns(known: KnownColumns, columns: Collection[str] | None) -> KnownColumns:
+    """What is known of the columns of a suite's rows, with all those that the mart has."""
+    if columns is None:
+        return known
+    others: dict[str, ColumnKind] = {name: "unknown" for name in columns if name not in known.kinds}
+    return KnownColumns({**known.kinds, **others}, complete=True)
+
+
+def _misfit(spec: PipelineSpec, role: NeededColumn, type_: pa.DataType) -> str | None:
+    """Why a column of this Arrow type cannot have its role, as the end of a sentence."""
+    if role.what == "the day":
+        return None if pa.types.is_date(type_) else "the day is a date. Cast it in dbt."
+    if role.what == "a moment":
+        return None if _is_moment(type_) else f"it must be a timestamp with a time zone{_instead(type_)}."
+    if role.what == "a key":
+        return None if roles.is_key(type_) else f"a key is no {type_}{_instead(type_)}. Cast it in dbt."
+    if role.what == "a weight":
+        return None if roles.fits(type_, "numeric") and not pa.types.is_boolean(type_) else "a weight is a number."
+    if role.what == "the label":
+        wrong = spec.problem.wrong_labels(pa.chunked_array([], type_))
+        return f"{spec.problem.label_rule}. Cast it in dbt." if wrong is not None else None
+    return None if roles.fits(type_, role.what) else f"the spec says {role.what}. Cast it in dbt."
+
+
+def _is_moment(type_: pa.DataType) -> bool:
+    return pa.types.is_timestamp(type_) and type_.tz is not None
+
+
+def _instead(type_: pa.DataType) -> str:
+    if pa.types.is_timestamp(type_) and type_.tz is None:
+        return ", and this one has no zone: say in dbt which zone its times are in"
+    return ": a date has no time of day, so add one" if pa.types.is_date(type_) else ""
