@@ -11,6 +11,7 @@
     ├── Refused                  the data or the model is not good enough: a person must look
     │   ├── LandingRefused       a landed file is corrupt, or its columns are not the declared ones
     │   ├── BuildFailed          dbt models or tests failed
+    │   │   └── PipelinesStopped ... and pipelines that do not need them may go on
     │   ├── ValidationFailed     a critical expectation failed
     │   ├── LookAhead            rows contain values that were not known at the day's cutoff
     │   ├── ContractBroken       a column's values do not fit its role in the spec: docs/roles.md
@@ -44,7 +45,8 @@ Only `Unavailable` is retried by the orchestration.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 
 class TailraceError(Exception):
@@ -106,6 +108,19 @@ class LandingRefused(Refused):
 
 class BuildFailed(Refused):
     """A dbt model or test failed."""
+
+
+class PipelinesStopped(BuildFailed):
+    """dbt models or tests failed, and stop some of the pipelines; the others may go on.
+
+    `stopped` has a sentence for each pipeline that may not go on: which node stopped it, and what dbt said.
+    """
+
+    stopped: Mapping[str, str] = MappingProxyType({})
+
+    def __init__(self, message: str, stopped: Mapping[str, str] | None = None) -> None:
+        self.stopped = dict(stopped or {})
+        super().__init__(message)
 
 
 class ValidationFailed(Refused):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -10,67 +11,139 @@ import typer
 from tailrace import days
 from tailrace.champions import model_versions
 from tailrace.commands import options, output, stale_days
-from tailrace.errors import SpecError
+from tailrace.errors import PipelinesStopped, PublishConflict, Refused, SpecError, TailraceError, UpstreamMissing
 from tailrace.rows import scheduled_days
-from tailrace.spec import registry
+from tailrace.spec import PipelineSpec, registry
+from tailrace.wiring import Wiring
 from tailrace.work import Work
 
 
 def warehouse(
     date: options.Date,
     to: options.To = None,
-    pipeline: Annotated[str | None, typer.Argument(help="Load only this pipeline's tables into the lake.")] = None,
+    pipeline: Annotated[str | None, typer.Argument(help="The same as --pipeline, for one pipeline.")] = None,
+    pipelines: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--pipeline",
+            help="Build only what this pipeline needs, and load only its tables; may be repeated. By default all.",
+        ),
+    ] = None,
     reason: options.Reason = "",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Build and validate, but load nothing into the lake.")
     ] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Load a day or a range of days into the lake: ingest, build, validate, snapshot."""
-    from tailrace.stages import build, ingest, snapshot, validate
+    """Load a day or a range of days into the lake: ingest, build, validate, snapshot.
 
+    A pipeline that fails does not keep the others from being loaded. The failures are printed last.
+    """
+    chosen = tuple(dict.fromkeys([*([pipeline] if pipeline else []), *(pipelines or [])]))
     request = options.request(reason=reason)
     services = options.services()
-    specs, problems = registry.load(estimators=False) if pipeline is None else ((registry.get(pipeline),), ())
+    specs, problems = _chosen(chosen) if chosen else registry.load(estimators=False)
     first, last = options.day_range(date, to)
-    # a pipeline that is named is loaded whatever its schedule says
-    spans = [(spec, (first, last) if pipeline else scheduled_days.of(spec, first, last)) for spec in specs]
+    # pipelines that are named are loaded whatever their schedules say
+    spans = [(spec, (first, last) if chosen else scheduled_days.of(spec, first, last)) for spec in specs]
     if absent := [spec for spec, span in spans if span is None]:
         output.warn(scheduled_days.sentence(absent, first, last))
     concerned = [(spec, *span) for spec, span in spans if span is not None]
+    rows: list[dict[str, Any]] = []
+    failures: list[TailraceError] = []
     with output.steps("warehouse", 2 + sum(2 + (ends - begins).days for _, begins, ends in concerned)) as advance:
-        if services.settings.sources:
-            ingest.run(services, first, last)
-        advance(f"landed {first} to {last}" if services.settings.sources else "no sources to land from")
-        others = [name for name in scheduled_days.absent(first, last) if name != pipeline]
-        build.run(services, first, last, absent=others)
-        advance("built")
-        rows = []
+        stopped = _land_and_build(services, first, last, only=chosen, failures=failures, advance=advance)
         for spec, begins, ends in concerned:
+            not_loaded = {"pipeline": spec.name, "day": None, "state": "stopped"}
+            if spec.name in stopped:
+                rows.append(not_loaded)
+                continue
             work = Work(services=services, spec=spec, run_id=options.new_run_id(), request=request)
-            validated = validate.run(work, begins, ends)
-            advance(f"{spec.name} validated")
-            for warning in validated.warnings:
-                output.warn(warning)
-            for day in () if dry_run else days.span(begins, ends):
-                taken = snapshot.run(work, day)
-                rows.append(
-                    {
-                        "pipeline": spec.name,
-                        "day": day,
-                        "features": taken.features.rows,
-                        "outcomes": taken.outcomes.rows,
-                        "unchanged": taken.features.unchanged and taken.outcomes.unchanged,
-                    }
-                )
-                advance(f"{spec.name} {day}")
+            try:
+                _load(work, () if dry_run else days.span(begins, ends), begins, ends, rows=rows, advance=advance)
+            except _OF_ONE_PIPELINE as error:
+                failures.append(error)
+                rows.append(not_loaded)
     for spec, begins, ends in concerned:
         stale_days.warn("build", services, spec, first=begins, last=ends)
     output.table("Warehouse", rows, as_json)
     if problems:
-        raise SpecError(
-            "The warehouse is built, but nothing was loaded into the lake for pipelines with wrong specs:", problems
+        heading = "The warehouse is built, but nothing was loaded into the lake for pipelines with wrong specs:"
+        failures.append(SpecError(heading, problems))
+    _raise(failures)
+
+
+_OF_ONE_PIPELINE = (Refused, UpstreamMissing, PublishConflict)
+"""What may be wrong with one pipeline and not with the next; all else ends the command."""
+
+
+def _chosen(pipelines: Sequence[str]) -> tuple[tuple[PipelineSpec, ...], tuple[str, ...]]:
+    """The specs of these pipelines. Raises UnknownName, SpecError."""
+    return tuple(registry.get(pipeline) for pipeline in pipelines), ()
+
+
+def _land_and_build(
+    services: Wiring,
+    first: dt.date,
+    last: dt.date,
+    *,
+    only: Sequence[str],
+    failures: list[TailraceError],
+    advance: Callable[[str], None],
+) -> Mapping[str, str]:
+    """Land the days and build them; returns the pipelines that are stopped, and adds the error to `failures`."""
+    from tailrace.stages import build, ingest
+
+    if services.settings.sources:
+        ingest.run(services, first, last)
+    advance(f"landed {first} to {last}" if services.settings.sources else "no sources to land from")
+    try:
+        build.run(services, first, last, absent=() if only else scheduled_days.absent(first, last), only=only)
+    except PipelinesStopped as error:
+        failures.append(error)
+        advance("built in part")
+        return error.stopped
+    advance("built")
+    return {}
+
+
+def _load(
+    work: Work,
+    to_load: Iterable[dt.date],
+    first: dt.date,
+    last: dt.date,
+    *,
+    rows: list[dict[str, Any]],
+    advance: Callable[[str], None],
+) -> None:
+    """Validate the days first..last of a pipeline and load some of them; each loaded day is added to `rows`."""
+    from tailrace.stages import snapshot, validate
+
+    validated = validate.run(work, first, last)
+    advance(f"{work.spec.name} validated")
+    for warning in validated.warnings:
+        output.warn(warning)
+    for day in to_load:
+        taken = snapshot.run(work, day)
+        rows.append(
+            {
+                "pipeline": work.spec.name,
+                "day": day,
+                "state": "loaded",
+                "features": taken.features.rows,
+                "outcomes": taken.outcomes.rows,
+                "unchanged": taken.features.unchanged and taken.outcomes.unchanged,
+            }
         )
+        advance(f"{work.spec.name} {day}")
+
+
+def _raise(failures: Sequence[TailraceError]) -> None:
+    """Raise the error, or one that says what all of them say."""
+    if len(failures) == 1:
+        raise failures[0]
+    if failures:
+        raise PipelinesStopped("\n".join(str(error) for error in failures))
 
 
 def predict(

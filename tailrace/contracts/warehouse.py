@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_PASSED = ("success", "pass", "warn", "no-op")
+"""The statuses of nodes that did what they should."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelResult:
     """One dbt node of a build: a model, a test, a seed.
 
     `sql` is what was run, compiled; `log` what dbt said of the node; `depends_on` holds unique ids. `kept`: an earlier
-    try of the same run built it, and this one did not repeat it.
+    try of the same run built it, and this one did not repeat it. `judges` holds the unique ids of the nodes whose rows
+    a test judges: the one that it is written at, else all that it reads.
     """
 
     name: str
@@ -30,6 +34,11 @@ class ModelResult:
     log: str = ""
     depends_on: tuple[str, ...] = ()
     kept: bool = False
+    judges: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        return self.status in _PASSED
 
 
 class Warehouse(Protocol):
@@ -43,12 +52,15 @@ class Warehouse(Protocol):
         on_node: Callable[[ModelResult], None] = lambda node: None,
         *,
         without: Collection[str] = (),
+        only: Collection[str] = (),
     ) -> tuple[ModelResult, ...]:
         """Build and test every model for the days first..last, in one dbt invocation.
 
-        `without` names marts that are not needed: they are left out, with what only they are made from.
+        `without` names marts that are not needed: they are left out, with what only they are made from. `only` names
+        the marts that are needed: nothing is built but they and what they are made from.
         Where an earlier try of the same run failed on the same days and files, only what failed and what depends on
-        it is built. `on_node` is given every node's result, also where the build fails.
+        it is built. A failed node does not keep the others from being built: `on_node` is given every node's result,
+        also where the build fails, and `build.run` finds in them which pipelines may go on.
 
         Raises BuildFailed naming every failed node, LandingRefused, UpstreamMissing naming days that
         are not landed, those that are looked back on included, WarehouseBusy, StorageFull, LakeUnavailable,

@@ -101,13 +101,13 @@ def warehouse_dag(doc: str | None, nightly: str | Schedule) -> DAG:
         params=forms.warehouse(),
         **common("tailrace", schedule),
     ) as dag:
-        built = dbt.build_tasks()
-        if settings.load().sources:
-            tasks.ingest() >> built
+        landed = [tasks.ingest()] if settings.load().sources else []
+        built = dbt.build_tasks(landed)
         for name in registry.names():
             # By name only: a pipeline whose spec is broken fails in its own tasks.
             with TaskGroup(name):
-                built >> tasks.validate(name) >> tasks.snapshot(name)
+                validated = tasks.validate(name, trigger_rule=built.rule)
+                built.before(name) >> validated >> tasks.snapshot(name)
     return dag
 
 

@@ -1,14 +1,23 @@
-"""The task that builds the warehouse's tables with dbt, and what of it is shown; or one task per model."""
+"""The task that builds the warehouse's tables with dbt, and what of it is shown; or one task per model.
+
+A node that fails stops the pipelines that need it. The others go on, in the same run; the run is failed in the end, so
+that a person sees it and clears what failed.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
+
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import TriggerRule
 
 from tailrace import extras, settings
 from tailrace.contracts import ModelResult
+from tailrace.errors import PipelinesStopped
 from tailrace.lineage import xcom_keys
 from tailrace.orchestration import task_results, tasks
 from tailrace.orchestration.stage_task import stage_task
@@ -16,17 +25,45 @@ from tailrace.orchestration.task_run import TaskRun
 
 log = logging.getLogger("tailrace")
 
+ALL_BUILT = "all_built"
 
-def build_tasks() -> Any:
-    """The build as the setting TAILRACE_DBT_TASKS wants it: one task, or a group with one for each model."""
+
+@dataclass(frozen=True, kw_only=True)
+class BuildTasks:
+    """`before` gives the tasks that a pipeline's first own task comes after; `rule` is the rule by which it starts."""
+
+    before: Callable[[str], Any]
+    rule: TriggerRule
+
+
+def build_tasks(landed: Sequence[Any]) -> BuildTasks:
+    """The build after the task that lands, if there is one, as the setting TAILRACE_DBT_TASKS wants it.
+
+    It is one task, or a group with one for each model.
+    """
     configured = settings.load()
     if configured.dbt_tasks == settings.BUILD:
-        return build()
+        return _one_task(landed)
     extras.require("One task per dbt model (TAILRACE_DBT_TASKS=models)", "cosmos")
     from tailrace.orchestration import dbt_models
     from tailrace.wiring import Wiring
 
-    return dbt_models.build(configured, Wiring(configured).warehouse)
+    before = dbt_models.build(configured, Wiring(configured).warehouse, landed)
+    return BuildTasks(before=before, rule=TriggerRule.ALL_SUCCESS)
+
+
+def _one_task(landed: Sequence[Any]) -> BuildTasks:
+    """One task for all. Pipelines start when it has ended, however it ended: `require_built` stops those that must not.
+
+    If nothing could be landed, the build does not start, and no pipeline does.
+    """
+    built = build()
+    # without this task, Airflow would call a run successful in which only a node failed that no pipeline needs
+    built >> EmptyOperator(task_id=ALL_BUILT, execution_timeout=dt.timedelta(minutes=5))
+    if not landed:
+        return BuildTasks(before=lambda pipeline: built, rule=TriggerRule.ALL_DONE)
+    landed >> built
+    return BuildTasks(before=lambda pipeline: [*landed, built], rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS)
 
 
 @stage_task(pool=tasks.WAREHOUSE_POOL, execution_timeout=dt.timedelta(hours=2))
@@ -44,6 +81,9 @@ def build(run: TaskRun) -> Sequence[Any]:
         built = stage.run(
             run.services, requested.first, requested.last, absent=absent, run_id=run.run_id, on_node=nodes.append
         )
+    except PipelinesStopped as error:
+        run.context["ti"].xcom_push(xcom_keys.STOPPED, dict(error.stopped))
+        raise
     finally:
         _show(run, nodes)
     return [{"first": built.first, "last": built.last, **built.statuses}]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+from collections.abc import Callable, Sequence
 from typing import Any
 
 # read when Cosmos is imported
@@ -45,18 +46,28 @@ def prepare() -> dict[str, str]:
 
 
 @task(pool=tasks.WAREHOUSE_POOL, execution_timeout=dt.timedelta(hours=2))
-def record() -> None:
-    """Record in the warehouse that these days were built: a day without rows is taken only if they were."""
+def record(pipeline: str) -> None:
+    """Record in the warehouse that the pipeline's marts were built for these days.
+
+    A day without rows is taken only if they were.
+    """
+    from tailrace.stages.build import marts
+
     run = TaskRun(get_current_context())
     first, last = run.request.first, run.request.last
-    run.services.warehouse.record(first, last)
+    run.services.warehouse.record(first, last, marts(pipeline))
 
 
-def build(settings: Settings, warehouse: DbtWarehouse) -> TaskGroup:
-    """The tasks of every model and its tests, between one that prepares the run's days and one that records them."""
+def build(settings: Settings, warehouse: DbtWarehouse, landed: Sequence[Any]) -> Callable[[str], Any]:
+    """The tasks of every model and its tests, after one that prepares the run's days.
+
+    Returns what makes a pipeline's task that records the days of its marts. It comes after these marts and their tests,
+    so a pipeline waits for no model that it does not need.
+    """
     manifest = warehouse.manifest if warehouse.manifest.exists() else warehouse.parse()
     variables = warehouse.variables(dt.date.min, dt.date.min)
     with TaskGroup("build") as group:
+        recorded = TaskGroup("record")
         prepared: Any = prepare()
         env = {**variables} | {name: f"{{{{ ti.xcom_pull(task_ids='build.prepare')['{name}'] }}}}" for name in DAYS}
         models = DbtTaskGroup(
@@ -90,5 +101,22 @@ def build(settings: Settings, warehouse: DbtWarehouse) -> TaskGroup:
                 "pool": "default_pool" if settings.warehouse_is_postgres else tasks.WAREHOUSE_POOL,
             },
         )
-        prepared >> models >> record()
-    return group
+        prepared >> models
+    if landed:
+        landed >> prepared
+
+    def recorded_marts(pipeline: str) -> Any:
+        with group, recorded:
+            done: Any = record.override(task_id=pipeline)(pipeline)
+        _tasks_of(models, pipeline) >> done
+        return done
+
+    return recorded_marts
+
+
+def _tasks_of(models: DbtTaskGroup, pipeline: str) -> list[Any]:
+    """The tasks of the pipeline's marts and their tests; all models if dbt does not know the marts."""
+    from tailrace.stages.build import marts
+
+    found = [each for unique_id, each in models.tasks_map.items() if unique_id.rpartition(".")[2] in marts(pipeline)]
+    return found or [models]

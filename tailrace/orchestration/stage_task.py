@@ -14,7 +14,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from airflow.sdk import Asset, get_current_context, task
+from airflow.sdk import Asset, TriggerRule, get_current_context, task
 
 from tailrace import settings
 from tailrace.orchestration import task_results
@@ -54,9 +54,11 @@ def stage_task(
 
     def decorate(function: StageFunction) -> Callable[..., Any]:
         @functools.wraps(function)
-        def make(pipeline: str = "", *, announces: bool = True, **handed: Any) -> Any:
+        def make(
+            pipeline: str = "", *, announces: bool = True, trigger_rule: TriggerRule | None = None, **handed: Any
+        ) -> Any:
             asset = outlet(pipeline) if outlet and announces else None
-            chosen = dict(options)
+            chosen = options | ({"trigger_rule": trigger_rule} if trigger_rule else {})
             if asset is not None:
                 chosen |= {"outlets": [asset], **({"inlets": [asset]} if reads_own_events else {})}
             if heavy and settings.load().tasks != settings.PROCESS:

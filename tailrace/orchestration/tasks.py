@@ -49,7 +49,11 @@ def _reports(run: TaskRun, rows: Rows) -> Links:
 
 @stage_task(links=_reports, pool=WAREHOUSE_POOL, execution_timeout=dt.timedelta(hours=2))
 def validate(run: TaskRun) -> Sequence[Any]:
-    """Judge features and outcomes of the days by their expectation suites; skipped if none of them concerns it."""
+    """Judge features and outcomes of the days by their expectation suites; skipped if none of them concerns it.
+
+    It fails if the task `build` failed on a node that the pipeline needs.
+    """
+    from tailrace.orchestration import build_results
     from tailrace.rows import scheduled_days
     from tailrace.stages import validate as stage
 
@@ -57,6 +61,7 @@ def validate(run: TaskRun) -> Sequence[Any]:
     concerned = scheduled_days.of(run.spec, requested.first, requested.last)
     if concerned is None:
         run.skip(scheduled_days.sentence([run.spec], requested.first, requested.last))
+    build_results.require_built(run)
     return [stage.run(run.work, *concerned)]
 
 

@@ -1,17 +1,23 @@
 """Build the warehouse's tables of the days with dbt, in one invocation.
 
-The tables of pipelines that none of the days concerns are left out.
+The tables of pipelines that none of the days concerns are left out. A model or test that fails stops the pipelines that
+need it, and no others.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tailrace.contracts import ModelResult, Services
+from tailrace.errors import BuildFailed, PipelinesStopped
+from tailrace.spec import registry
+from tailrace.warehouse.stopped_marts import stopped
+
+_NAMED_NODES = 3
 
 
 @dataclass(frozen=True)
@@ -37,16 +43,68 @@ def run(
     last: dt.date,
     *,
     absent: Collection[str] = (),
+    only: Collection[str] = (),
     run_id: str = "",
     on_node: Callable[[ModelResult], None] = lambda node: None,
 ) -> Built:
     """Build the days; where an earlier try of the same run failed, only what failed and what depends on it.
 
-    `absent` are the pipelines that none of the days concerns, as `scheduled_days.absent` finds them. `on_node` is given
-    every node's result, also where the build fails. Raises what `Warehouse.build` raises.
+    `absent` are the pipelines that none of the days concerns, as `scheduled_days.absent` finds them. `only` are the
+    pipelines that are wanted: nothing is built but what they need; none: everything. `on_node` is given every node's
+    result, also where the build fails.
+
+    Raises PipelinesStopped if nodes failed: the pipelines that it does not name are built and may go on. Raises what
+    `Warehouse.build` raises besides; then no pipeline may go on.
     """
-    without = [f"{pipeline}_{part}" for pipeline in absent for part in ("features", "outcomes")]
-    return Built(first, last, services.warehouse.build(first, last, run_id, on_node, without=without))
+    heard: list[ModelResult] = []
+
+    def hear(node: ModelResult) -> None:
+        heard.append(node)
+        on_node(node)
+
+    without = [mart for pipeline in absent for mart in marts(pipeline)]
+    wanted = [mart for pipeline in only for mart in marts(pipeline)]
+    try:
+        nodes = services.warehouse.build(first, last, run_id, hear, without=without, only=wanted)
+    except BuildFailed as error:
+        if not heard:
+            raise
+        raise _stopped(error, heard, only or [name for name in registry.names() if name not in absent]) from error
+    return Built(first, last, nodes)
+
+
+def marts(pipeline: str) -> tuple[str, str]:
+    """The names of a pipeline's marts in dbt."""
+    return f"{pipeline}_features", f"{pipeline}_outcomes"
+
+
+def _stopped(error: BuildFailed, nodes: Sequence[ModelResult], pipelines: Collection[str]) -> PipelinesStopped:
+    """The error that says which pipelines the failed nodes stop, and which go on."""
+    causes = stopped(nodes, {pipeline: marts(pipeline) for pipeline in pipelines})
+    sentences = {pipeline: _sentence(pipeline, of_it) for pipeline, of_it in causes.items()}
+    go_on = [pipeline for pipeline in sorted(pipelines) if pipeline not in causes]
+    said = [str(error)]
+    said += [f"Stopped: {', '.join(sorted(causes))}." if causes else "No pipeline needs what failed."]
+    said += [f"Not stopped: {', '.join(go_on)}."] if go_on else []
+    return PipelinesStopped("\n".join(said), sentences)
+
+
+def _sentence(pipeline: str, nodes: Sequence[ModelResult]) -> str:
+    """Why a pipeline may not go on."""
+    listed = "; ".join(_failure(node) for node in nodes[:_NAMED_NODES])
+    more = f"; and {len(nodes) - _NAMED_NODES} more" if len(nodes) > _NAMED_NODES else ""
+    return (
+        f"{pipeline}: its tables were not built as they should be. dbt failed on {listed}{more}. Nothing of these days "
+        "was taken into the lake. Correct that, and build the days again; in Airflow, clear what failed in this run."
+    )
+
+
+def _failure(node: ModelResult) -> str:
+    """A failed node and what dbt said of it."""
+    if node.kind == "test" and node.rows:
+        return f"test {node.name} ({node.rows} rows fail)"
+    said = " ".join(node.message.split()).rstrip(".") or node.status
+    return f"{node.kind} {node.name} ({said})"
 
 
 def brief(node: ModelResult) -> dict[str, Any]:

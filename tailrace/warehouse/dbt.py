@@ -24,7 +24,7 @@ from tailrace.contracts import ModelResult
 from tailrace.days import span
 from tailrace.errors import BuildFailed, StorageFull, TailraceError, UpstreamMissing, WarehouseBusy
 from tailrace.rows import nights
-from tailrace.warehouse import graph
+from tailrace.warehouse import graph, stopped_marts
 from tailrace.warehouse.tries import Tries
 
 _FAILED = {"error", "fail", "runtime error"}
@@ -113,11 +113,12 @@ class DbtWarehouse(ABC):
         on_node: Callable[[ModelResult], None] = lambda node: None,
         *,
         without: Collection[str] = (),
+        only: Collection[str] = (),
     ) -> tuple[ModelResult, ...]:
         """Build and test every model for the days first..last, in one dbt invocation.
 
         `without` names marts that are not needed: they are left out, with what only they are made from and what is
-        made from them.
+        made from them. `only` names the marts that are needed: nothing is built but they and what they are made from.
 
         Landed files of those days are checked before dbt starts, so a damaged file changes nothing. Of the days in
         the look-back, all since the first day ever landed must have been landed. `rows` counts the built days of a
@@ -125,23 +126,24 @@ class DbtWarehouse(ABC):
 
         If an earlier try of the same `run_id` failed, and days and landed files are the same, this try builds only
         what failed, what a failed test judged, what changed in the project since, and what depends on any of these;
-        the other results are `kept`. `on_node` receives every result, even if the build fails.
+        the other results are `kept`. `on_node` receives every result, even if the build fails. The days of a mart are
+        recorded if all succeeded that it is made from, and all tests of these.
 
         Raises BuildFailed naming every failed node, LandingRefused, UpstreamMissing, LakeUnavailable,
         StorageFull, WarehouseBusy, and the errors that the database's implementation adds.
         """
         days = _named(first, last)
         with self._prepared(first, last), self._building():
-            scope = self._scope(first, last, without)
+            scope = self._scope(first, last, without, only)
             before = self._tries.load(run_id, scope)
-            run = self._invoke(first, last, self._tries.again(before) if before else [], without)
+            run = self._invoke(first, last, self._tries.again(before) if before else [], without=without, only=only)
             error = self._complaint(run.messages) or self._full(run.messages, days) or self._failed(run, days)
             error = error or self._lost_lock()
             counted = error is None or isinstance(error, BuildFailed)
-            if counted:
-                self._record_days(_marts(run.nodes), first, last)
             results = self._results(run, self._rows(run, first, last) if counted else {})
             results = _with_kept(results, before.nodes if before else ())
+            if counted:
+                self._record_days(_sound_marts(run.nodes, results), first, last)
             for result in results:
                 on_node(result)
             if isinstance(error, WarehouseBusy):
@@ -164,12 +166,14 @@ class DbtWarehouse(ABC):
     def built(self, day: dt.date) -> Mapping[str, str] | None:
         """See `contracts.Warehouse`."""
 
-    def record(self, first: dt.date, last: dt.date) -> None:
-        """Record that every mart of the project was built for the days, when dbt ran outside of `build`."""
+    def record(self, first: dt.date, last: dt.date, only: Collection[str] = ()) -> None:
+        """Record that these marts, or all of the project, were built for the days, when dbt ran outside of `build`."""
         nodes = json.loads(self.parse().read_text())["nodes"].values()
         models = [node for node in nodes if node["resource_type"] == "model"]
         marts = {
-            node["name"]: node["config"].get("meta", {}) for node in models if node["config"]["materialized"] == _MART
+            node["name"]: node["config"].get("meta", {})
+            for node in models
+            if node["config"]["materialized"] == _MART and (not only or node["name"] in only)
         }
         self._record_days(marts, first, last)
 
@@ -309,13 +313,14 @@ class DbtWarehouse(ABC):
         """Always the same folder: dbt caches the parsed project there."""
         return self._work / "target"
 
-    def _scope(self, first: dt.date, last: dt.date, without: Collection[str]) -> dict[str, Any]:
+    def _scope(self, first: dt.date, last: dt.date, without: Collection[str], only: Collection[str]) -> dict[str, Any]:
         """Describes what a build builds: only a try with the same description is resumed."""
         marks = self._landing.marks(first - self._look_back, last)
         return {
             "database": self.name,
             "days": [str(first), str(last)],
             "without": sorted(without),
+            "only": sorted(only),
             "landed": sorted([table, str(day), mark] for (table, day), mark in marks.items()),
         }
 
@@ -351,20 +356,29 @@ class DbtWarehouse(ABC):
                 ) from error
             yield
 
-    def _invoke(self, first: dt.date, last: dt.date, selection: Sequence[str], without: Collection[str]) -> _Run:
+    def _invoke(
+        self,
+        first: dt.date,
+        last: dt.date,
+        selection: Sequence[str],
+        *,
+        without: Collection[str],
+        only: Collection[str],
+    ) -> _Run:
         logs: dict[str, list[str]] = defaultdict(list)
         variables = {**self.variables(first, last), **self._secrets(), **self._lock_variables()}
         # unit tests test the SQL, not the data: they run when the SQL changes
         command = ["build", "--exclude-resource-type", "unit_test", *selection]
         manifest = None
         try:
-            if without:
+            if without or only:
                 parsed = self._dbt(["parse"], variables, self._target_folder, lambda event: None)
                 if not parsed.success:
                     return _Run(parsed, (), logs)
                 manifest = parsed.result
-                left_out = graph.only_for(without, manifest.nodes)
-                command += ["--exclude", *left_out] if left_out else []
+                left_out = {*graph.only_for(without, manifest.nodes)}
+                left_out |= {*graph.not_for(only, manifest.nodes, manifest.sources)} if only else set()
+                command += ["--exclude", *sorted(left_out)] if left_out else []
             outcome = self._dbt(
                 command, variables, self._target_folder, lambda event: _collect(event, logs), manifest=manifest
             )
@@ -415,6 +429,7 @@ class DbtWarehouse(ABC):
                 sql=getattr(node.node, "compiled_code", None) or "",
                 log="\n".join(run.logs.get(node.node.unique_id, ())),
                 depends_on=tuple(node.node.depends_on_nodes),
+                judges=_judged(node.node),
             )
             for node in run.nodes
         )
@@ -457,6 +472,21 @@ def _marts(nodes: Sequence[Any]) -> dict[str, Mapping[str, Any]]:
     """The marts that were built, each with its `meta`."""
     built = [node for node in nodes if _is_built_table(node) and node.node.config.materialized == _MART]
     return {_name(node): node.node.config.meta for node in built}
+
+
+def _sound_marts(nodes: Sequence[Any], results: Sequence[ModelResult]) -> dict[str, Mapping[str, Any]]:
+    """The marts built now whose nodes and tests all succeeded; each with its `meta`."""
+    marts = _marts(nodes)
+    stopped = stopped_marts.stopped(results, {mart: (mart,) for mart in marts})
+    return {mart: meta for mart, meta in marts.items() if mart not in stopped}
+
+
+def _judged(node: Any) -> tuple[str, ...]:
+    """What a test judges: a generic one the node that it is written at, any other all that it reads."""
+    if str(node.resource_type) != "test":
+        return ()
+    attached = getattr(node, "attached_node", None)
+    return (attached,) if attached else tuple(node.depends_on_nodes)
 
 
 def _why_empty(meta: Mapping[str, Any], landed_empty: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""The graph of dbt's nodes: what is needed only for certain marts."""
+"""The graph of dbt's nodes: what certain marts need, and what only they need."""
 
 from __future__ import annotations
 
@@ -14,19 +14,39 @@ def only_for(marts: Collection[str], nodes: Mapping[str, Any]) -> list[str]:
 
     `nodes` are the nodes of dbt's manifest, by unique id. A name that is no node's is passed over.
     """
-    built = {name: node for name, node in nodes.items() if str(node.resource_type) in _BUILT}
-    parents = {name: built.keys() & set(node.depends_on_nodes) for name, node in built.items()}
+    parents = _parents(nodes)
     children = defaultdict(set)
     for name, of_it in parents.items():
         for parent in of_it:
             children[parent].add(name)
     named = [name for name in parents if nodes[name].name in marts]
-    concerned = _reached(named, parents) | _reached(named, children)
-    needed = _reached(parents.keys() - concerned, parents)
+    concerned = reached(named, parents) | reached(named, children)
+    needed = reached(parents.keys() - concerned, parents)
     return sorted(nodes[name].name for name in concerned - needed)
 
 
-def _reached(begin: Iterable[str], edges: Mapping[str, Iterable[str]]) -> set[str]:
+def not_for(marts: Collection[str], nodes: Mapping[str, Any], sources: Mapping[str, Any]) -> list[str]:
+    """What none of these marts needs: the names of models, seeds and snapshots, and dbt's selectors of sources.
+
+    `nodes` and `sources` are those of dbt's manifest, by unique id.
+    """
+    parents = _parents(nodes)
+    needed = reached([name for name in parents if nodes[name].name in marts], parents)
+    read = {parent for name in needed for parent in nodes[name].depends_on_nodes}
+    unread = [source for name, source in sources.items() if name not in read]
+    return sorted(
+        [nodes[name].name for name in parents.keys() - needed]
+        + [f"source:{source.source_name}.{source.name}" for source in unread]
+    )
+
+
+def _parents(nodes: Mapping[str, Any]) -> dict[str, set[str]]:
+    """The models, seeds and snapshots, each with those that it is made from."""
+    built = {name: node for name, node in nodes.items() if str(node.resource_type) in _BUILT}
+    return {name: built.keys() & set(node.depends_on_nodes) for name, node in built.items()}
+
+
+def reached(begin: Iterable[str], edges: Mapping[str, Iterable[str]]) -> set[str]:
     """The nodes that can be reached along the edges, with those where it begins."""
     found: set[str] = set()
     open_nodes = list(begin)

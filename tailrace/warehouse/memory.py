@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from tailrace.contracts import ModelResult
 from tailrace.days import span
-from tailrace.errors import UpstreamMissing
+from tailrace.errors import BuildFailed, UpstreamMissing
 
 _TIMESTAMP = pa.timestamp("us", tz="UTC")
 
@@ -18,7 +18,7 @@ _TIMESTAMP = pa.timestamp("us", tz="UTC")
 class MemoryWarehouse:
     """Serves `tables`, each with a date column `ds`, as if they had been built from the days of `landed`, each with
     its digest. `empty` maps a day to the reason why it may have no rows. Before `build` is called, no day is
-    recorded.
+    recorded. `broken` maps tables whose build fails to what is said of it.
     """
 
     def __init__(
@@ -26,10 +26,12 @@ class MemoryWarehouse:
         tables: Mapping[str, pa.Table],
         landed: Mapping[dt.date, str] | None = None,
         empty: Mapping[dt.date, str] | None = None,
+        broken: Mapping[str, str] | None = None,
     ) -> None:
         self._tables = dict(tables)
         self._landed = dict(landed or {})
         self._empty = dict(empty or {})
+        self._broken = dict(broken or {})
         self._built: dict[dt.date, Mapping[str, str]] = {}
 
     def build(
@@ -40,25 +42,29 @@ class MemoryWarehouse:
         on_node: Callable[[ModelResult], None] = lambda node: None,
         *,
         without: Collection[str] = (),
+        only: Collection[str] = (),
     ) -> tuple[ModelResult, ...]:
-        """Counts the rows of the days and records the days; there is nothing to build."""
+        """Counts the rows of the days and records the days; there is nothing to build. Raises BuildFailed."""
         results = tuple(
             ModelResult(
                 name=name,
                 kind="model",
-                status="success",
+                status="error" if name in self._broken else "success",
                 seconds=0.0,
                 rows=rows.filter((pc.field("ds") >= first) & (pc.field("ds") <= last)).num_rows,
+                message=self._broken.get(name, ""),
                 unique_id=f"model.memory.{name}",
             )
             for name, rows in sorted(self._tables.items())
-            if name not in without
+            if name not in without and (not only or name in only)
         )
         for day in span(first, last):
-            built = dict.fromkeys((result.name for result in results), self._empty.get(day, ""))
+            built = dict.fromkeys((result.name for result in results if result.passed), self._empty.get(day, ""))
             self._built[day] = {**self._built.get(day, {}), **built}
         for result in results:
             on_node(result)
+        if failed := [f"  - model {result.name}: {result.message}" for result in results if not result.passed]:
+            raise BuildFailed("\n".join([f"{len(failed)} of {len(results)} tables failed:", *failed]))
         return results
 
     def built(self, day: dt.date) -> Mapping[str, str] | None:

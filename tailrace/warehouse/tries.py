@@ -12,7 +12,6 @@ from typing import Any
 
 from tailrace.contracts import ModelResult
 
-_PASSED = {"success", "pass", "warn", "no-op"}
 _BUILT = ("model.", "seed.", "snapshot.")
 _KEPT_RUNS = 20
 
@@ -53,7 +52,7 @@ class Tries:
         saved = json.loads(results.read_text())
         if saved["asked"] != scope:
             return None
-        nodes = tuple(ModelResult(**{**node, "depends_on": tuple(node["depends_on"])}) for node in saved["nodes"])
+        nodes = tuple(_loaded(node) for node in saved["nodes"])
         return Try(tuple(replace(node, kept=True) for node in nodes), results.parent)
 
     def again(self, before: Try) -> list[str]:
@@ -62,7 +61,7 @@ class Tries:
         Not `dbt retry`: that repeats a failed test without the model that it tests, and misses changed models.
         """
         built = {node.unique_id: node.name for node in before.nodes if node.unique_id.startswith(_BUILT)}
-        open_nodes = [node for node in before.nodes if node.status not in _PASSED]
+        open_nodes = [node for node in before.nodes if not node.passed]
         names = {node.name for node in open_nodes} | {
             built[judged] for node in open_nodes if node.kind == "test" for judged in node.depends_on if judged in built
         }
@@ -80,3 +79,8 @@ class Tries:
         oldest_first = sorted(self._root.iterdir(), key=lambda folder: folder.stat().st_mtime)
         for folder in oldest_first[:-_KEPT_RUNS]:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _loaded(node: Mapping[str, Any]) -> ModelResult:
+    """A result as it was stored; an earlier release did not store what a test judges."""
+    return ModelResult(**{**node, **{name: tuple(node.get(name, ())) for name in ("depends_on", "judges")}})

@@ -39,7 +39,7 @@ def test_without_cosmos_the_dag_says_which_extra_it_needs(hide, monkeypatch: pyt
     monkeypatch.setenv("TAILRACE_DBT_TASKS", settings.MODELS)
     hide("cosmos")
     with pytest.raises(NotInstalled, match=r"needs astronomer-cosmos, .*'tailrace\[cosmos\]'"):
-        dbt.build_tasks()
+        dbt.build_tasks([])
 
 
 @pytest.fixture
@@ -65,8 +65,9 @@ def test_every_model_is_a_task(installation: Wiring) -> None:
     assert tasks["dbt_producer_watcher"].upstream_task_ids == {"build.prepare"}
     assert f"{WATCHED}int_flights__days_run" in tasks["int_late_rates.run"].upstream_task_ids
     assert dag.task_dict["build.prepare"].upstream_task_ids == {"ingest"}
-    assert f"{WATCHED}flight_delay_features.test" in dag.task_dict["build.record"].upstream_task_ids
-    assert dag.task_dict["flight_delay.validate"].upstream_task_ids == {"build.record"}
+    recorded = dag.task_dict["build.record.flight_delay"].upstream_task_ids
+    assert recorded == {f"{WATCHED}flight_delay_{part}.test" for part in ("features", "outcomes")}
+    assert dag.task_dict["flight_delay.validate"].upstream_task_ids == {"build.record.flight_delay"}
     assert "cosmos" not in dag.task_dict["flight_delay.validate"].task_type.lower()
 
 

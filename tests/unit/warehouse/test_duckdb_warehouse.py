@@ -283,14 +283,25 @@ def test_marts_that_are_not_needed_are_left_out_with_what_only_they_are_made_fro
     assert built == {"days", "planes", "flights", "census", "assert_days"}
     assert set(tiny.built(DAY) or {}) == {"flights", "census"}
     assert {result.name for result in tiny.build(LATER, LATER, without=["no_such_mart"])} > built
+    wanted = {result.name for result in tiny.build(LATER, LATER, only=["delays"])}
+    assert wanted == {"days", "gates", "delays", "assert_gates", "assert_days"}
 
 
 def test_what_was_built_is_recorded_where_another_model_failed(tmp_path: Path) -> None:
     broken = "{{ config(materialized='incremental') }} select no_such_column from (select 1 as one)"
-    tiny = warehouse(tmp_path, flights=SOUND, gates=broken)
+    tiny = warehouse(
+        tmp_path,
+        flights=SOUND,
+        gates=broken,
+        delays=SOUND,
+        assert_delays="select * from {{ ref('delays') }}",
+        texts=SOUND + "-- {{ ref('unsound') }}",
+        unsound="{{ config(materialized='table') }} select 1 as one",
+        assert_unsound="select * from {{ ref('unsound') }}",
+    )
     with pytest.raises(BuildFailed):
         tiny.build(DAY, DAY)
-    assert tiny.built(DAY) == {"flights": ""}
+    assert tiny.built(DAY) == {"flights": ""}, "only what succeeded with its tests"
 
 
 def test_a_warehouse_of_an_earlier_release_has_no_records(tmp_path: Path) -> None:
