@@ -1,0 +1,113 @@
+"""A failed node stops the pipelines that need it: the run of the warehouse is failed, and the others are loaded."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+from airflow.dag_processing.bundles.manager import DagBundlesManager
+from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+
+from tailrace.errors import BuildFailed, UpstreamMissing
+from tailrace.lineage import xcom_keys
+from tailrace.orchestration.build_results import require_built
+from tailrace.orchestration.task_run import TaskRun
+from tailrace.warehouse.memory import MemoryWarehouse
+from tests.dags.memory_parts import HELD, TOML
+from tests.stages.conftest import LAST, tables, write_suites
+from tests.support import new_project
+
+SAID = "Binder Error: no column plann"
+FILE = """
+from airflow.sdk import DAG
+
+from tailrace.orchestration.dags import warehouse_dag
+from tailrace.spec import Schedule
+
+dag = warehouse_dag("The warehouse.", Schedule(train=None, predict=None))
+"""
+
+
+@pytest.fixture
+def dag(tmp_path, spec, monkeypatch, airflow_db):
+    """The DAG `warehouse` of a project with two pipelines, without sources."""
+    project = new_project(tmp_path, monkeypatch, TOML)
+    monkeypatch.setenv("TAILRACE_HOME", str(tmp_path / "home"))
+    made = {}
+    for each in (spec, replace(spec, name="loyalty")):
+        text = f"from tailrace import *\nfrom tailrace.spec import *\nSPEC = {each!r}\n"
+        (project.pipelines / f"{each.name}.py").write_text(text)
+        write_suites(project.expectations, each)
+        made |= tables(each)
+    HELD.clear()
+    HELD["tables"] = made | {"report": made["churn_features"]}
+    (tmp_path / "dags").mkdir()
+    (tmp_path / "dags" / "warehouse.py").write_text(FILE)
+    bag = DagBag(tmp_path / "dags")
+    assert not bag.import_errors
+    DagBundlesManager().sync_bundles_to_db()
+    sync_bag_to_db(bag, "dags-folder", None)
+    return bag.dags["warehouse"]
+
+
+def run(dag, *broken: str) -> tuple[str, dict[str, str]]:
+    """The state of a run in which these tables fail, and those of its tasks."""
+    HELD["warehouse"] = MemoryWarehouse(HELD["tables"], broken=dict.fromkeys(broken, SAID))
+    done = dag.test(logical_date=dt.datetime.combine(LAST, dt.time(), dt.UTC))
+    return done.state, {task.task_id: task.state for task in done.get_task_instances()}
+
+
+@pytest.mark.services
+def test_a_run_loads_the_pipelines_whose_marts_were_built(dag):
+    state, tasks = run(dag, "churn_outcomes")
+    assert state == "failed", "a person sees it and can clear it"
+    assert tasks == {
+        "build": "failed",
+        "all_built": "upstream_failed",
+        "churn.validate": "failed",
+        "churn.snapshot": "upstream_failed",
+        "loyalty.validate": "success",
+        "loyalty.snapshot": "success",
+    }
+    assert HELD["lake"].days("features/loyalty").keys() == {LAST}
+    assert not HELD["lake"].days("features/churn")
+
+    state, tasks = run(dag, "report")
+    assert (state, tasks.pop("build"), tasks.pop("all_built")) == ("failed", "failed", "upstream_failed")
+    assert set(tasks.values()) == {"success"}, "no pipeline needs the report"
+
+
+class Ti:
+    """What a task knows of the run's build."""
+
+    def __init__(self, state: str, **left: object) -> None:
+        self.state, self.left = state, left
+
+    def get_task_states(self, dag_id, task_ids, run_ids):
+        return {run_ids[0]: dict.fromkeys(task_ids, self.state)}
+
+    def xcom_pull(self, task_ids, key):
+        return self.left.get(key)
+
+
+def checked(state: str, **left: object) -> None:
+    context = {"ti": Ti(state, **left), "dag_run": SimpleNamespace(dag_id="warehouse", run_id="night")}
+    require_built(TaskRun(context, "churn"))
+
+
+def test_a_pipeline_goes_on_unless_the_build_stopped_it():
+    checked("success")
+    checked("success", **{xcom_keys.STOPPED: {"churn": "of a try that a person marked as a success"}})
+    checked("failed", **{xcom_keys.STOPPED: {"loyalty": "stopped"}})
+    with pytest.raises(BuildFailed, match=r"^churn: dbt failed on flights$"):
+        checked("failed", **{xcom_keys.STOPPED: {"churn": "churn: dbt failed on flights"}})
+
+
+def test_a_build_that_built_nothing_is_named_with_its_reason():
+    error = {xcom_keys.ERROR: str(UpstreamMissing("two days were not landed"))}
+    with pytest.raises(
+        BuildFailed, match=r"^churn: the task build .* built nothing: two days were not landed$"
+    ):
+        checked("failed", **error)
