@@ -138,6 +138,7 @@ class TableFiles:
     """Reading, writing, listing and deleting the files under a table's root."""
 
     def __init__(self, uri: str, options: Mapping[str, str] | None) -> None:
+        self._local = local_folder(uri)
         self._fs = pafs.PyFileSystem(DeltaStorageHandler(uri, dict(options) if options else None))
 
     def create(self, path: str) -> Sink:
@@ -145,7 +146,12 @@ class TableFiles:
         return Sink(self._fs.open_output_stream(path, buffer_size=_BUFFER_BYTES))
 
     def open(self, path: str) -> pa.NativeFile:
-        """Raises FileNotFoundError."""
+        """Raises FileNotFoundError.
+
+        A file of this machine is read without the store's detour through Python, which costs half as much again.
+        """
+        if self._local is not None and (file := self._local / path).is_file():
+            return pa.OSFile(str(file))
         return self._fs.open_input_file(path)
 
     def tap(self, path: str, doing: str) -> Tap:
