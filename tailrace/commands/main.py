@@ -10,11 +10,12 @@ from typing import Any
 
 import typer
 
-from tailrace.commands import backfill, decisions, nightly, output, stages, status, training, upkeep
+from tailrace.commands import backfill, decisions, init, nightly, output, stages, status, training, upkeep
 from tailrace.errors import BadInput, TailraceError
 from tailrace.operations import os_errors
 
 COMMANDS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
+    "Start a project": {"init": init.init},
     "Status": {"list": status.list_, "predictions": status.predictions, "history": status.history},
     "Run a night here": {"warehouse": nightly.warehouse, "train": training.train, "predict": nightly.predict},
     "Run days in Airflow": {"backfill": backfill.backfill},
