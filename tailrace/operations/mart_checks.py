@@ -14,7 +14,7 @@ import pyarrow as pa
 from tailrace.contracts import ColumnKind, KnownColumns
 from tailrace.errors import did_you_mean
 from tailrace.rows import roles
-from tailrace.spec import PipelineSpec
+from tailrace.spec import DAY, KNOWN_AT, Mart, PipelineSpec
 from tailrace.spec.places import Places
 from tailrace.warehouse.dbt import ROWS_FROM
 from tailrace.warehouse.declared_types import arrow_type
@@ -33,12 +33,16 @@ class NeededColumn(NamedTuple):
 
 @dataclass(frozen=True)
 class NeededMart:
-    """One of a pipeline's two marts: its part of the spec, its table's name, and the columns that it needs."""
+    """One of a pipeline's two marts: its name, the field of the spec that says so, and the columns that it needs."""
 
     name: str
     field: str
-    table: str
-    roles: tuple[NeededColumn, ...]
+    mart: Mart
+    columns: tuple[NeededColumn, ...]
+
+    @property
+    def table(self) -> str:
+        return self.mart.table
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class MartFindings:
 
 def parts_of(spec: PipelineSpec) -> tuple[NeededMart, NeededMart]:
     """The marts of a pipeline, with every column that the spec says they have."""
-    features, outcome = spec.features, spec.outcome
+    features = spec.features
     key = [
         NeededColumn(name, f"features.key has {name!r}", "a key", ("features", "key", name)) for name in features.key
     ]
@@ -61,36 +65,19 @@ def parts_of(spec: PipelineSpec) -> tuple[NeededMart, NeededMart]:
         NeededColumn(name, f"features.columns[{name!r}]", kind, ("features", "columns", name))
         for name, kind in features.columns.items()
     ]
-    weight = [_role("features", "weight", features.weight, "a weight")] if features.weight else []
-    return (
-        NeededMart(
-            "features",
-            "features",
-            f"{spec.name}_features",
-            (
-                NeededColumn("ds", "features", "the day", ("features",)),
-                *key,
-                _role("features", "event_time", features.event_time, "a moment"),
-                *([_role("features", "known_at", features.known_at, "a moment")] if features.known_at else []),
-                *weight,
-                *columns,
-            ),
-        ),
-        NeededMart(
-            "outcomes",
-            "outcome",
-            f"{spec.name}_outcomes",
-            (
-                NeededColumn("ds", "outcome", "the day", ("outcome",)),
-                *key,
-                *([_role("outcome", "known_at", outcome.known_at, "a moment")] if outcome.known_at else []),
-                _role("outcome", "label", outcome.label, "the label"),
-            ),
-        ),
-    )
+    weight = [_named("features", "weight", features.weight, "a weight")] if features.weight else []
+    inputs = [_named("features", "event_time", features.event_time, "a moment"), *weight, *columns]
+    label = _named("outcome", "label", spec.outcome.label, "the label")
+    return _needed(spec, "features", "features", *key, *inputs), _needed(spec, "outcomes", "outcome", *key, label)
 
 
-def _role(part: str, field: str, column: str, what: str) -> NeededColumn:
+def _needed(spec: PipelineSpec, part: str, field: str, *columns: NeededColumn) -> NeededMart:
+    mart = spec.mart(part)
+    moment = [_named(field, "known_at", mart.known_at, "a moment")] if mart.known_at else []
+    return NeededMart(part, field, mart, (_named(field, "day", mart.day, "the day"), *moment, *columns))
+
+
+def _named(part: str, field: str, column: str, what: str) -> NeededColumn:
     return NeededColumn(column, f"{part}.{field} is {column!r}", what, (part, field))
 
 
@@ -109,14 +96,19 @@ class MartChecks:
         for part in parts_of(spec):
             mart = self._manifest.find(part.table)
             if mart is None:
-                problems.append(f"{places.of(part.field)}: {spec.name}: {self._no_mart(part)}")
+                sentence = f"{spec.name}: {self._no_mart(part)}"
+                if "." in part.table and self._manifest.find(part.table.rpartition(".")[2]) is None:
+                    notes.append(sentence)  # dbt did not make it, and need not know it
+                else:
+                    problems.append(f"{places.of(part.field, 'table')}: {sentence}")
                 continue
             columns = self._derived.of(mart)
             if columns is not None:
                 known[part.name] = columns
+            problems += (f"{places.of(part.field)}: {spec.name}: {wrong}" for wrong in _doubles(part, columns or ()))
             problems += (
                 f"{places.of(*role.path)}: {spec.name}: {wrong}"
-                for role in part.roles
+                for role in part.columns
                 if (wrong := self._wrong(spec, role, mart, columns))
             )
             notes += (f"{spec.name}: {note}" for note in self._notes(spec, part, mart, columns))
@@ -151,11 +143,11 @@ class MartChecks:
                 f"the dbt project {self._shown} has no SQL of {name!r}, although {self._shown}/{described} describes "
                 f"it. Write the model's SQL to a file {name}.sql in the models' folder."
             )
+        missing = f"the dbt project {self._shown} has no table {part.table!r}, which the {part.name} are read from."
+        if "." in part.table and self._manifest.find(name) is None:
+            return f"{missing} Whether the database has it, and with which columns, was not looked up."
         near = did_you_mean(part.table, self._manifest.names)
-        return (
-            f"the dbt project {self._shown} has no table {part.table!r}, which the {part.name} are read from.{near} "
-            f"Write the model, with a file {name}.sql in the models' folder."
-        )
+        return f"{missing}{near} Write the model, with a file {name}.sql in the models' folder, or name another table."
 
     def _wrong(
         self, spec: PipelineSpec, role: NeededColumn, mart: DbtTable, columns: Sequence[str] | None
@@ -165,9 +157,7 @@ class MartChecks:
         if columns is not None and role.column.lower() not in there:
             where = self._place(mart.yml or mart.file, mart.name)
             near = did_you_mean(role.column, there.values()) or did_you_mean(role.column.lower(), there)
-            if role.what == "the day":
-                return f"{mart.name} has no column 'ds', the day of a row ({where}).{near} Add it."
-            return f"{role.field}, and {mart.name} has no such column ({where}).{near}"
+            return f"{role.field}, and {mart.name} has no such column ({where}).{near}{_HINTS.get(role.path[-1], '')}"
         declared = mart.columns.get(there.get(role.column.lower(), role.column), "") if mart.contract else ""
         type_ = arrow_type(declared, self._manifest.dialect) if declared else None
         problem = _misfit(spec, role, type_) if type_ is not None else None
@@ -178,7 +168,7 @@ class MartChecks:
     def _notes(
         self, spec: PipelineSpec, part: NeededMart, mart: DbtTable, columns: Sequence[str] | None
     ) -> Iterator[str]:
-        if columns is None and (open_ := [role.column for role in part.roles if role.column not in mart.columns]):
+        if columns is None and (open_ := [role.column for role in part.columns if role.column not in mart.columns]):
             yield (
                 f"the columns of {mart.name} are unknown before it is built ({self._place(mart.file)}), so "
                 f"{', '.join(map(repr, open_[:3]))}{' and others' if len(open_) > 3 else ''} could not be looked up: "
@@ -194,6 +184,25 @@ class MartChecks:
     def _place(self, file: str, *names: str) -> str:
         line = self._manifest.line(file, *names) if file.endswith((".yml", ".yaml")) and names else None
         return f"{self._shown}/{file}" + (f":{line}" if line else "")
+
+
+_HINTS = {
+    "known_at": " If nothing says when a row became known, say known_at=None (docs/roles.md).",
+    "day": " Say which column holds the day of a row: day=....",
+}
+"""What else can be done about a column that is missing, by its field."""
+
+
+def _doubles(part: NeededMart, columns: Collection[str]) -> Iterator[str]:
+    """A sentence for each column that the lake's table adds, because the spec says that the mart has none such."""
+    there = {name.lower() for name in columns}
+    if part.mart.day != DAY and DAY in there:
+        yield f"{part.field}.day is {part.mart.day!r}, and {part.table} has a column {DAY!r} too; rename one of them."
+    if part.mart.known_at is None and KNOWN_AT in there:
+        yield (
+            f"{part.field}.known_at is None, and {part.table} has a column {KNOWN_AT!r}; leave the field out, or "
+            "rename the column."
+        )
 
 
 def known_columns(known: KnownColumns, columns: Collection[str] | None) -> KnownColumns:

@@ -227,6 +227,27 @@ def test_a_mart_that_is_not_there_is_told_by_why(check, spec):
     assert "the model 'churn_features' is disabled" in first
 
 
+def test_another_days_column_and_a_mart_without_known_at(check, spec):
+    features = replace(spec.features, day="age", known_at=None)
+    first, second, third = check(features=features)[0]
+    assert "features.day is 'age', and churn_features has a column 'ds' too" in first
+    assert "features.known_at is None, and churn_features has a column 'known_at'" in second
+    assert "features.day is 'age', which is float8" in third
+    (missing,) = check(outcome=replace(spec.outcome, known_at="at"))[0]
+    assert missing.endswith("If nothing says when a row became known, say known_at=None (docs/roles.md).")
+
+
+def test_a_table_that_others_made_is_named_and_not_refused(check, spec):
+    problems, notes = check(features=replace(spec.features, table="ml.customers"))
+    assert problems == []
+    assert notes[0] == (
+        "churn: the dbt project dbt has no table 'ml.customers', which the features are read from. Whether the "
+        "database has it, and with which columns, was not looked up."
+    )
+    (problem,) = check(features=replace(spec.features, table="ml.churn_features"))[0]
+    assert "no table 'ml.churn_features'" in problem
+
+
 def test_a_yml_without_sql_is_no_mart(parsed):
     manifest = DbtManifest(*parsed)
     assert manifest.find("no_sql") is None
