@@ -138,15 +138,17 @@ class MartChecks:
         name = part.table.rpartition(".")[2]
         if self._manifest.is_disabled(name):
             return f"the model {name!r} is disabled in the dbt project {self._shown}; enable it."
-        if described := self._manifest.described_without_sql(name):
+        known = self._manifest.find(name)
+        if known is None and (described := self._manifest.described_without_sql(name)):
             return (
                 f"the dbt project {self._shown} has no SQL of {name!r}, although {self._shown}/{described} describes "
                 f"it. Write the model's SQL to a file {name}.sql in the models' folder."
             )
         missing = f"the dbt project {self._shown} has no table {part.table!r}, which the {part.name} are read from."
-        if "." in part.table and self._manifest.find(name) is None:
+        if "." in part.table and known is None:
             return f"{missing} Whether the database has it, and with which columns, was not looked up."
-        near = did_you_mean(part.table, self._manifest.names)
+        near = f" Did you mean {'.'.join(known.relation[-2:])!r}?" if known else ""
+        near = near or did_you_mean(part.table, self._manifest.names)
         return f"{missing}{near} Write the model, with a file {name}.sql in the models' folder, or name another table."
 
     def _wrong(

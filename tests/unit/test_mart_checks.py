@@ -245,7 +245,7 @@ def test_a_table_that_others_made_is_named_and_not_refused(check, spec):
         "database has it, and with which columns, was not looked up."
     )
     (problem,) = check(features=replace(spec.features, table="ml.churn_features"))[0]
-    assert "no table 'ml.churn_features'" in problem
+    assert "no table 'ml.churn_features', which the features are read from. Did you mean 'main.churn_f" in problem
 
 
 def test_a_yml_without_sql_is_no_mart(parsed):
