@@ -32,7 +32,7 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {
         "psycopg2": "psycopg2-binary",
     },
     "s3": {"boto3": "boto3"},
-    "spark": {"pyspark": "pyspark"},
+    "spark": {"dbt.adapters.spark": "dbt-spark", "pyspark": "pyspark"},
     "ui": {"plotly": "plotly"},
 }
 """An extra -> the modules it brings, each with its package."""

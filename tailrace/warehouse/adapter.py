@@ -1,0 +1,236 @@
+"""The team's own dbt project: its manifest and its connection, by the profile and target that dbt itself uses.
+
+Nothing here stores or shows the profile's secrets. Messages of drivers may repeat them, so every message of another
+library passes through `DbtAdapter.cleaned` before it becomes part of one of ours.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import re
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import chdir, contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tailrace.errors import BadInput, BuildFailed, NotInstalled, SettingsError, did_you_mean
+from tailrace.extras import EXTRAS
+from tailrace.warehouse.dbt import environment
+
+_DBT = threading.Lock()
+"""dbt keeps its flags and adapters in global variables: one invocation at a time in a process."""
+_NO_PROFILE = re.compile(r"Could not find profile named '(?P<name>[^']*)'")
+_NO_TARGET = re.compile(r"The profile '(?P<profile>[^']*)' does not have a target named '(?P<name>[^']*)'")
+_NO_ADAPTER = re.compile(r"Could not find adapter type (?P<name>\w+)!")
+_SHORTEST_SECRET = 3
+
+
+class DbtAdapter:
+    """The dbt project in the folder `project`, with the target of its profile.
+
+    `profiles` is the folder of profiles.yml; without it, the project's own folder if it has that file, else dbt's
+    default (~/.dbt). Without `target`, the profile's own is used. `work` is a folder for what dbt caches of the
+    project, and `variables` are further environment variables for dbt.
+    """
+
+    def __init__(
+        self,
+        project: Path,
+        *,
+        work: Path,
+        profiles: Path | None = None,
+        target: str = "",
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
+        self.project = project.absolute()
+        self.profiles = profiles.absolute() if profiles else _profiles_of(self.project)
+        self.target = target
+        self._variables = dict(variables or {})
+        told = "\n".join([str(self.project), str(self.profiles), target])
+        self._work = work.absolute() / hashlib.sha256(told.encode()).hexdigest()[:16]
+
+    @cached_property
+    def manifest(self) -> Any:
+        """dbt's manifest object, parsed once; dbt itself reads again only the files that changed since the last time.
+
+        Raises SettingsError for a profile or target that does not exist, NotInstalled for an adapter that is not
+        installed, BuildFailed if dbt cannot read the project.
+        """
+        return self._parsed[0]
+
+    @cached_property
+    def adapter(self) -> Any:
+        """dbt's adapter of the target. Raises what `manifest` raises."""
+        return self._parsed[1]
+
+    @property
+    def type(self) -> str:
+        """The adapter's name, such as "duckdb". Raises what `manifest` raises."""
+        return str(self.credentials.type)
+
+    @property
+    def credentials(self) -> Any:
+        """The profile's connection, secrets included: never show it. Raises what `manifest` raises."""
+        return self.adapter.config.credentials
+
+    @property
+    def name(self) -> str:
+        """How messages name the database: the adapter and the target. Raises what `manifest` raises."""
+        return f"{self.type} (target {self.adapter.config.target_name!r} of the dbt project {self.project})"
+
+    def invoke(
+        self, command: Sequence[str], hear: Callable[[Any], None] = lambda event: None, *, manifest: Any = None
+    ) -> Any:
+        """Run dbt in this process, quietly; returns dbt's outcome. With a `manifest` dbt does not parse the project."""
+        from dbt.cli.main import dbtRunner
+
+        arguments = [
+            "--no-version-check",
+            *("--log-level", "none", "--log-level-file", "info"),
+            "--no-send-anonymous-usage-stats",
+            *("--log-path", str(self._work / "logs")),
+            *command,
+            *("--project-dir", str(self.project)),
+            *("--profiles-dir", str(self.profiles)),
+            *(("--target", self.target) if self.target else ()),
+            *("--target-path", str(self._work / "target")),
+        ]
+        with _DBT, self._alone(), environment(self._variables), chdir(self.project):
+            try:
+                return dbtRunner(manifest=manifest, callbacks=[hear]).invoke(arguments)
+            finally:
+                _release_duckdb()
+
+    @contextmanager
+    def connected(self) -> Iterator[Any]:
+        """A connection of one's own, opened by the adapter and closed at the end of the block; gives its handle.
+
+        It is none of dbt's connections by thread, so several may be open at once and be used in any thread.
+        """
+        from dbt.adapters.contracts.connection import Connection, ConnectionState
+
+        manager = self.adapter.connections
+        made = Connection(
+            type=manager.TYPE, name="tailrace", credentials=self.credentials, state=ConnectionState.INIT, handle=None
+        )
+        opened = manager.open(made)
+        try:
+            yield opened.handle
+        finally:
+            manager.close(opened)
+
+    def cleaned(self, message: object) -> str:
+        """Another library's message in one line, without the profile's secrets."""
+        text = " ".join(str(message).split()).rstrip(".")
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
+
+    @cached_property
+    def _parsed(self) -> tuple[Any, Any]:
+        from dbt.adapters.factory import FACTORY
+
+        if not (self.project / "dbt_project.yml").exists():
+            raise SettingsError(
+                "The dbt project cannot be used:",
+                [f"There is no dbt_project.yml in {self.project}. Set [dbt] project in tailrace.toml to its folder."],
+            )
+        outcome = self.invoke(["parse"])
+        if not outcome.success:
+            raise self._unreadable(str(outcome.exception)) from None
+        (adapter,) = FACTORY.adapters.values()
+        return outcome.result, adapter
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Wait for other processes that run dbt in the same work folder: they would damage what it caches there."""
+        self._work.mkdir(parents=True, exist_ok=True)
+        with (self._work / "dbt.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _unreadable(self, message: str) -> BadInput | BuildFailed:
+        """The error for a project or profile that dbt cannot read."""
+        if found := _NO_ADAPTER.search(message):
+            return NotInstalled(_absent(found["name"]))
+        where = f"{self.profiles / 'profiles.yml'}"
+        heading = f"The dbt profile of {self.project} cannot be used:"
+        if found := _NO_TARGET.search(message):
+            known = [str(name) for name in (self._raw_profiles.get(found["profile"]) or {}).get("outputs") or {}]
+            what = f"target of the profile {found['profile']!r}"
+            return SettingsError(heading, [_unknown(what, found["name"], known, where)])
+        if found := _NO_PROFILE.search(message):
+            return SettingsError(heading, [_unknown("profile", found["name"], list(self._raw_profiles), where)])
+        if "profile" in message.casefold() and "Parsing Error" not in message:
+            return SettingsError(heading, [f"{where}: {_brief(message)}."])
+        return BuildFailed(f"dbt cannot read the project {self.project}: {_brief(message)}.")
+
+    @cached_property
+    def _raw_profiles(self) -> Mapping[str, Any]:
+        """profiles.yml as it is written; only its names are ever shown."""
+        import yaml
+
+        try:
+            read = yaml.safe_load((self.profiles / "profiles.yml").read_text())
+        except (OSError, yaml.YAMLError):
+            return {}
+        return {name: found for name, found in read.items() if name != "config"} if isinstance(read, dict) else {}
+
+    @cached_property
+    def _secrets(self) -> list[str]:
+        """The profile's values that dbt does not show either, the longest first."""
+        shown = set(self.credentials._connection_keys())
+        values = _strings({name: value for name, value in self.credentials.to_dict().items() if name not in shown})
+        return sorted({value for value in values if len(value) >= _SHORTEST_SECRET}, key=len, reverse=True)
+
+
+def _release_duckdb() -> None:
+    """dbt-duckdb keeps its connection, and so the lock on the file, until the process ends."""
+    loaded = sys.modules.get("dbt.adapters.duckdb.connections")
+    if loaded is None:
+        return
+    manager = loaded.DuckDBConnectionManager
+    if manager._ENV is not None:
+        manager._ENV.close()
+    manager.close_all_connections()
+
+
+def _profiles_of(project: Path) -> Path:
+    """The folder where dbt looks for profiles.yml, as seen from the project."""
+    return project if (project / "profiles.yml").exists() else Path.home() / ".dbt"
+
+
+def _unknown(what: str, name: str, known: Sequence[str], where: str) -> str:
+    listed = f" Known: {', '.join(sorted(known))}." if known else f" {where} names none."
+    return f"There is no {what} named {name!r} in {where}.{did_you_mean(name, known)}{listed}"
+
+
+def _absent(adapter: str) -> str:
+    """The sentence for an adapter that is not installed: the extra that brings it, if one does."""
+    module = f"dbt.adapters.{adapter}"
+    extras = [extra for extra, brought in EXTRAS.items() if module in brought]
+    install = f"'tailrace[{extras[0]}]'" if extras else f"dbt-{adapter}"
+    return (
+        f"The dbt profile names the adapter {adapter!r}, which is not installed; "
+        f"install it with: pip install {install}."
+    )
+
+
+def _brief(message: str) -> str:
+    return " ".join(message.split()).rstrip(".")
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """Every text in a value of dictionaries and lists."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from _strings(part)
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            yield from _strings(part)

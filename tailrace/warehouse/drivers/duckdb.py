@@ -1,0 +1,81 @@
+"""DuckDB: a read-only connection with what the profile loads, attaches and sets, and DuckDB's own Arrow stream.
+
+dbt-duckdb itself opens the file for writing, which locks all other processes out.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from tailrace.errors import SettingsError
+from tailrace.warehouse.adapter import DbtAdapter
+from tailrace.warehouse.adapter_types import Column, in_arrow
+from tailrace.warehouse.drivers.base import BATCH_ROWS, quoted_by
+from tailrace.warehouse.relations import Mart
+
+
+class DuckDBSession:
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def columns(self, mart: Mart) -> Sequence[Column]:
+        found = self._connection.sql(f"select * from {mart.sql} limit 0")  # noqa: S608 - dbt quoted the name
+        kinds = found.to_arrow_table().schema.types
+        return [
+            in_arrow(name, kind, str(declared))
+            for name, kind, declared in zip(found.columns, kinds, found.types, strict=True)
+        ]
+
+    def quoted(self, name: str) -> str:
+        return quoted_by('"', name)
+
+    def rows(self, sql: str, columns: Sequence[Column]) -> Iterator[pa.RecordBatch]:
+        # DuckDB waits forever for a reader that is still open when its connection is closed
+        with closing(self._connection.sql(sql).to_arrow_reader(BATCH_ROWS)) as reader:
+            yield from reader
+
+
+@contextmanager
+def connected(adapter: DbtAdapter) -> Iterator[DuckDBSession]:
+    from dbt.adapters.duckdb.environments import Environment
+
+    profile = adapter.credentials
+    if profile.path == ":memory:" and not profile.attach:
+        raise SettingsError(
+            "The dbt profile cannot be used:",
+            [f"The target of {adapter.name} is a DuckDB in memory, which ends with dbt. Give it a file as path."],
+        )
+    if profile.remote:
+        raise SettingsError(
+            "The dbt profile cannot be used:",
+            [f"The target of {adapter.name} is a remote Buena Vista server, which Tailrace cannot read."],
+        )
+    with closing(Environment.initialize_db(_read_only(profile, adapter.project))) as connection:
+        for name, value in {**(profile.settings or {}), "TimeZone": "UTC"}.items():
+            connection.execute(f"set {name} = '{str(value).replace(chr(39), chr(39) * 2)}'")
+        yield DuckDBSession(connection)
+
+
+def _read_only(profile: Any, project: Path) -> Any:
+    """The profile for reading, its paths seen from the project; a service in the cloud locks nobody out."""
+    if profile.is_motherduck:
+        return profile
+    reading = copy.copy(profile)
+    if profile.path != ":memory:":
+        reading.path = _path(profile.path, project)
+        reading.config_options = {**(profile.config_options or {}), "access_mode": "read_only"}
+    reading.attach = [
+        replace(attached, path=_path(attached.path, project), read_only=True) for attached in profile.attach or []
+    ]
+    return reading
+
+
+def _path(path: str, project: Path) -> str:
+    return path if ":" in path else str(project / path)
