@@ -13,6 +13,7 @@ from tailrace.contracts import DryRun, Joined, LabelledRows, Model, Scan, Staged
 from tailrace.engines import dry_run, models
 from tailrace.engines.estimators import barrier_workers, is_distributed
 from tailrace.engines.spark import cluster, preflight
+from tailrace.engines.spark.application import Application
 from tailrace.engines.spark.session import open_session
 from tailrace.settings import Settings, SparkSettings
 from tailrace.spec import PipelineSpec
@@ -95,12 +96,10 @@ class SparkEngine:
         from tailrace.engines.spark.training import train
 
         self._check(spec)
-        slots = preflight.slots_of(self.settings)
+        application = self._application
         if barrier_workers(spec):
-            cluster.wait_for_slots(self.session.sparkContext, self.settings, slots)
-        return train(
-            self.session, spec, rows, slots=slots, seed=seed, trials=trials, on_trial=on_trial, tell=self._tell
-        )
+            cluster.wait_for_slots(self.session.sparkContext, self.settings, application.slots)
+        return train(application, spec, rows, seed=seed, trials=trials, on_trial=on_trial)
 
     def load(self, folder: Path) -> Model:
         return models.load(folder)
@@ -108,17 +107,12 @@ class SparkEngine:
     def score(self, spec: PipelineSpec, model: Model, *, version: str, rows: Scan, target: Target) -> Staged:
         from tailrace.engines.spark.scoring import score
 
-        return score(
-            self.session,
-            spec,
-            model,
-            version=version,
-            rows=rows,
-            target=target,
-            slots=preflight.slots_of(self.settings),
-            native_reader=self.settings.native_reader,
-            tell=self._tell,
-        )
+        return score(self._application, spec, model, version=version, rows=rows, target=target)
+
+    @property
+    def _application(self) -> Application:
+        slots, native = preflight.slots_of(self.settings), self.settings.native_reader
+        return Application(session=self.session, slots=slots, tell=self._tell, native_reader=native)
 
     def _check(self, spec: PipelineSpec) -> None:
         """Refuse candidates that this cluster cannot train before any work is sent."""

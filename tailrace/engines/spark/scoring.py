@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from tailrace.engines import models
 from tailrace.engines.scoring import prediction_schema, score_stream
 from tailrace.engines.signatures import check_columns
 from tailrace.engines.spark import tables
+from tailrace.engines.spark.application import Application
 from tailrace.engines.spark.failures import freed, guarded, spark_errors
 from tailrace.engines.spark.progress import Progress, progress_reports
 from tailrace.engines.spark.workers import settle
@@ -45,31 +46,22 @@ def part_rows(rows: int, slots: int) -> int:
 
 
 def score(
-    spark: SparkSession,
-    spec: PipelineSpec,
-    model: Model,
-    *,
-    version: str,
-    rows: Scan,
-    target: Target,
-    slots: int,
-    native_reader: str = "",
-    tell: Callable[[str], None],
+    application: Application, spec: PipelineSpec, model: Model, *, version: str, rows: Scan, target: Target
 ) -> Staged:
     """Stage the predictions for all rows. Raises SignatureMismatch, and the errors of reading, staging and Spark."""
     check_columns(model.features, rows.schema)
-    doing = f"Scoring {rows.rows:,} rows of {spec.name}"
+    spark, doing = application.session, f"Scoring {rows.rows:,} rows of {spec.name}"
     with spark_errors(doing):
         shipped, scored = spark.sparkContext.broadcast(_files_of(model)), spark.sparkContext.accumulator(0)
 
     def show(progress: Progress) -> None:
-        tell(f"{progress}, {scored.value:,} of {rows.rows:,} rows scored")
+        application.tell(f"{progress}, {scored.value:,} of {rows.rows:,} rows scored")
 
     work = _Work(spec=spec, digest=model.digest(), version=version, schema=rows.schema, shipped=shipped, scored=scored)
     with freed(shipped.destroy), spark_errors(doing), progress_reports(spark, show):
         if rows.native is not None:
-            return _score_frame(spark, work, tables.read(spark, rows, native_reader), target)
-        return _score_parts(spark, work, rows.parts(part_rows(rows.rows, slots)), target)
+            return _score_frame(spark, work, tables.read(spark, rows, application.native_reader), target)
+        return _score_parts(spark, work, rows.parts(part_rows(rows.rows, application.slots)), target)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,6 @@ from contextlib import ExitStack, contextmanager
 from typing import Literal
 
 import numpy as np
-from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from tailrace.contracts import LabelledRows, Model, Trained, Trial
@@ -22,6 +21,7 @@ from tailrace.engines.encoding import to_numpy
 from tailrace.engines.estimators import is_distributed
 from tailrace.engines.library_errors import NO_CANDIDATES_FAULT, error_text
 from tailrace.engines.search import WATCH_SHARE, Job, Run, TrialResult, best_of, refit, search
+from tailrace.engines.spark.application import Application
 from tailrace.engines.spark.distributed import Fit, labels_and_predictions, learning, measured
 from tailrace.engines.spark.dry_run import fitting, some_of
 from tailrace.engines.spark.failures import freed, spark_errors
@@ -31,28 +31,25 @@ from tailrace.engines.spark.search import in_tasks
 from tailrace.rows import refusals
 from tailrace.spec import LABEL, Candidate, PipelineSpec
 
-Tell = Callable[[str], None]
-
 
 def train(
-    session: SparkSession,
+    application: Application,
     spec: PipelineSpec,
     rows: LabelledRows,
     *,
-    slots: int,
     seed: int,
     trials: int,
     on_trial: Callable[[Trial], None],
-    tell: Tell,
 ) -> Trained:
-    """`Engine.train` on a cluster that runs `slots` tasks at once.
+    """`Engine.train` on a cluster.
 
     Rows come to the driver only for single-machine candidates: they learn there, or from a copy on each executor. A
     few rows also come for the dry run of distributed candidates.
     """
+    session, tell = application.session, application.tell
     with _kept(rows):
-        with _searching(session, spec, rows, seed=seed, slots=slots, tell=tell) as run:
-            refused = _refusals(session, spec, rows, tell)
+        with _searching(application, spec, rows, seed=seed) as run:
+            refused = _refusals(application, spec, rows)
             tried = search(spec, seed=seed, trials=trials, run=run, on_trial=on_trial, refused=refused)
         best = best_of(spec, tried)
         candidate = next(candidate for candidate in spec.candidates if candidate.name == best.candidate)
@@ -61,7 +58,7 @@ def train(
             return Trained(refit(spec, best, rows.table(), _labels(rows), seed=seed, threads=cores), best, tried)
         doing = f"Training {spec.name}'s {candidate.name}"
         with spark_errors(doing), progress_reports(session, lambda progress: tell(f"{doing}, {progress}")):
-            fitted = functools.partial(_fitted, spec, candidate, best, seed=seed, slots=slots)
+            fitted = functools.partial(_fitted, spec, candidate, best, seed=seed, workers=application.slots)
             model = fitted(framed(session, rows))
             if spec.problem.unadjusted == spec.problem:
                 return Trained(model, best, tried)
@@ -71,13 +68,16 @@ def train(
             return Trained(Adjusted(model, adjustment, spec.problem), best, tried)
 
 
-def _fitted(spec: PipelineSpec, candidate: Candidate, best: Trial, rows: FrameRows, *, seed: int, slots: int) -> Model:
-    with learning(spec, candidate, rows, seed=seed, workers=slots) as fit:
+def _fitted(
+    spec: PipelineSpec, candidate: Candidate, best: Trial, rows: FrameRows, *, seed: int, workers: int
+) -> Model:
+    with learning(spec, candidate, rows, seed=seed, workers=workers) as fit:
         return fit(best.parameters)
 
 
-def _refusals(session: SparkSession, spec: PipelineSpec, rows: LabelledRows, tell: Tell) -> Callable[[Job], str | None]:
+def _refusals(application: Application, spec: PipelineSpec, rows: LabelledRows) -> Callable[[Job], str | None]:
     """Problems that a dry run finds in the candidates; each is fitted in the same way as its trials."""
+    session, tell = application.session, application.tell
     if isinstance(rows, FrameRows) and all(is_distributed(candidate) for candidate in spec.candidates):
         with spark_errors(f"The dry run of {spec.name}"):
             table, labels = some_of(spec.problem, rows)
@@ -102,24 +102,15 @@ def _kept(rows: LabelledRows) -> Iterator[None]:
 
 
 @contextmanager
-def _searching(
-    session: SparkSession,
-    spec: PipelineSpec,
-    rows: LabelledRows,
-    *,
-    seed: int,
-    slots: int,
-    tell: Tell,
-) -> Iterator[Run]:
+def _searching(application: Application, spec: PipelineSpec, rows: LabelledRows, *, seed: int) -> Iterator[Run]:
     """Runs jobs of both kinds: single-machine jobs in parallel, then the others."""
+    session, tell = application.session, application.tell
     together = [candidate for candidate in spec.candidates if is_distributed(candidate)]
     with ExitStack() as stack:
         if len(together) < len(spec.candidates):
             in_task = stack.enter_context(in_tasks(session, spec, rows.table(), _labels(rows), seed=seed, tell=tell))
         if together:
-            on_all = stack.enter_context(
-                _one_by_one(session, spec, framed(session, rows), seed=seed, slots=slots, tell=tell)
-            )
+            on_all = stack.enter_context(_one_by_one(application, spec, framed(session, rows), seed=seed))
 
         def run(jobs: Sequence[Job]) -> list[TrialResult]:
             single = [job for job in jobs if not is_distributed(job.candidate)]
@@ -131,13 +122,14 @@ def _searching(
 
 @contextmanager
 def _one_by_one(
-    session: SparkSession, spec: PipelineSpec, rows: FrameRows, *, seed: int, slots: int, tell: Tell
+    application: Application, spec: PipelineSpec, rows: FrameRows, *, seed: int
 ) -> Iterator[Callable[[Job], TrialResult]]:
     """Runs a distributed candidate's trial on all executors together.
 
     Raises TrainingFailed if trials cannot be compared on the rows, and the errors of `spark_errors` unless the
     parameters caused them.
     """
+    session, tell = application.session, application.tell
     doing = f"The hyperparameter search of {spec.name}"
     with ExitStack() as stack:
         stack.enter_context(spark_errors(doing))
@@ -161,7 +153,7 @@ def _one_by_one(
                     progress_reports(session, lambda progress: tell(f"{doing}, {progress}")),
                 ):
                     if name not in fits:
-                        opened = learning(spec, job.candidate, learn, seed=seed, workers=slots)
+                        opened = learning(spec, job.candidate, learn, seed=seed, workers=application.slots)
                         fits[name] = stack.enter_context(opened)
                     model = fits[name](job.parameters)
                     return ended("complete", measured(watch, model)[spec.search.metric])

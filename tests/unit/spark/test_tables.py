@@ -13,6 +13,7 @@ from deltalake import DeltaTable
 
 from tailrace.engines.local import LocalEngine
 from tailrace.engines.spark import scoring, tables
+from tailrace.engines.spark.application import Application
 from tailrace.engines.spark.failures import spark_errors
 from tailrace.engines.spark.session import open_session
 from tailrace.errors import BadInput, JobFailed, SchemaMismatch, StagingGone
@@ -280,15 +281,12 @@ def test_rows_of_a_native_reader_are_scored_as_any_others(spark, delta_format, s
     assert native.native is not None
     told = []
     staged = scoring.score(
-        spark,
+        Application(session=spark, slots=2, tell=told.append, native_reader="delta"),
         spec,
         model,
         version="1",
         rows=native,
         target=lake.target("p", DAY, "r"),
-        slots=2,
-        native_reader="delta",
-        tell=told.append,
     )
     assert staged.rows == 398
     wanted = lake.read_staged(expected).read_all().to_pylist()

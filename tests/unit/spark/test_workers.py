@@ -13,6 +13,7 @@ import pytest
 from tailrace.engines.local import LocalEngine
 from tailrace.engines.search import Job
 from tailrace.engines.spark import scoring
+from tailrace.engines.spark.application import Application
 from tailrace.engines.spark.search import in_tasks
 from tailrace.engines.spark.session import open_session
 from tailrace.lake.delta import DeltaLake
@@ -74,14 +75,12 @@ def test_scoring_leaves_a_worker_that_starts_the_next_task_at_once(unsettled, sp
     lake.publish(lake.stage("features", DAY, "r", keyed(rows[0], DAY).to_reader()), {})
     scan = lake.scan(lake.pin("features", first=DAY, last=DAY))
     scoring.score(
-        unsettled,
+        Application(session=unsettled, slots=1, tell=lambda text: None),
         spec,
         model,
         version="1",
         rows=scan,
         target=lake.target("p", DAY, "r"),
-        slots=1,
-        tell=lambda text: None,
     )
     assert left(unsettled) == (0, True)
 
