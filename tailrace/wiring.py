@@ -72,11 +72,14 @@ class Wiring:
                 f"There is nothing to ingest: {settings.project.file} names no sources. Name them there under "
                 "`sources`, or build the warehouse from tables that others put there."
             )
+        from tailrace.sources import declared
+
         made: dict[str, Source] = {}
         problems: list[str] = []
         for path in settings.sources:
             try:
                 made[path] = self._source(path)
+                problems += declared.problems(made[path], path)
             except SettingsError as error:
                 problems += error.problems
         if problems:
@@ -93,12 +96,19 @@ class Wiring:
 
     @cached_property
     def landing(self) -> Landing:
-        from tailrace.sources.calendars import by_table
+        from tailrace.sources import calendars, declared
         from tailrace.sources.landing import Landing
 
         if not self.settings.sources:
             return Landing(self.settings.landing, {})
-        return Landing(self.settings.landing, self.source.tables, calendars=by_table(self.source))
+        source = self.source
+        return Landing(
+            self.settings.landing,
+            source.tables,
+            calendars=calendars.by_table(source),
+            look_back_days=declared.look_back_days(source),
+            optional=declared.optional(source),
+        )
 
     @cached_property
     def warehouse(self) -> DbtWarehouse:

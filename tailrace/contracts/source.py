@@ -11,7 +11,17 @@ if TYPE_CHECKING:
 
 
 class Source(Protocol):
-    """An operational system that hands over one extract a night."""
+    """An operational system that hands over one extract a night.
+
+    It may declare more, each with a default:
+
+    - `since`: the first day of a table, by table. No day before it is asked for. By default, a table's days count from
+      the source's first day; and in the look-back, from the first day ever landed of the table.
+    - `look_back_days`: how many days before its own day a build reads of the source's tables; by default 28. All of
+      them, since the table began, must have been landed.
+    - `optional`: the tables of which a day may be absent. `extract` raises UpstreamMissing for such a day; a table that
+      is not optional stops the night with that error.
+    """
 
     @property
     def name(self) -> str: ...
@@ -22,8 +32,8 @@ class Source(Protocol):
         ...
 
     @property
-    def calendar(self) -> tuple[dt.date, dt.date]:
-        """First and last day there is an extract of.
+    def calendar(self) -> tuple[dt.date | None, dt.date | None]:
+        """First and last day there is an extract of; None where there is no such day.
 
         A source whose tables have different calendars also has `calendars`, a mapping of table to first and last day.
         """
@@ -32,7 +42,8 @@ class Source(Protocol):
     def extract(self, table: str, day: dt.date) -> pa.Table:
         """What became known in the 24 hours before the cutoff of `day`.
 
-        Raises UnknownName, OutOfCalendar; `tailrace.sources.calendars.require` checks both.
+        Raises UnknownName, OutOfCalendar; `tailrace.sources.calendars.require` checks both. Raises UpstreamMissing if
+        the day should be there and is not.
         """
         ...
 

@@ -6,26 +6,24 @@ import datetime as dt
 from typing import Protocol
 
 LOOK_BACK_DAYS = 28
-"""How many days before its own day a build depends on."""
+"""How many days before its own day a build depends on, unless a source says otherwise."""
 
 
 class Gaps(Protocol):
     """The part of the landing zone that this module needs."""
 
-    def gaps(self, first: dt.date, last: dt.date) -> tuple[dt.date, ...]:
-        """Which of the days first..last lack the file of a table. Raises LakeUnavailable."""
+    def gaps_before(self, day: dt.date) -> tuple[dt.date, ...]:
+        """Which of the days that a build of `day` looks back on lack a table's file. Raises LakeUnavailable."""
         ...
 
 
-def missed(
-    landing: Gaps, day: dt.date, look_back: dt.timedelta = dt.timedelta(days=LOOK_BACK_DAYS)
-) -> tuple[dt.date, ...]:
+def missed(landing: Gaps, day: dt.date) -> tuple[dt.date, ...]:
     """The days that must be landed before `day` can be built, in order: its look-back days, and in turn theirs.
 
     Raises LakeUnavailable.
     """
     begins = day
     found: tuple[dt.date, ...] = ()
-    while missing := landing.gaps(begins - look_back, begins - dt.timedelta(days=1)):
+    while missing := landing.gaps_before(begins):
         begins, found = missing[0], (*missing, *found)
     return found

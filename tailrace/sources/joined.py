@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from tailrace.contracts import Source
 from tailrace.errors import SettingsError, UnknownName
-from tailrace.sources import calendars
+from tailrace.sources import calendars, declared
 
 
 class JoinedSource:
@@ -36,11 +36,12 @@ class JoinedSource:
         self.name = ", ".join(source.name for source in sources.values())
         self.tables = {table: source.tables[table] for table, source in self._owners.items()}
         self.calendars = {table: calendars.by_table(source)[table] for table, source in self._owners.items()}
-        ends = self.calendars.values()
-        self.calendar = min(first for first, _ in ends), max(last for _, last in ends)
+        self.calendar = calendars.joined(self.calendars.values())
+        self.look_back_days = {table: declared.look_back_days(source)[table] for table, source in self._owners.items()}
+        self.optional = frozenset(table for source in sources.values() for table in declared.optional(source))
 
     def extract(self, table: str, day: dt.date) -> pa.Table:
-        """The day's rows of a table. Raises OutOfCalendar, UnknownName."""
+        """The day's rows of a table. Raises OutOfCalendar, UnknownName, UpstreamMissing."""
         if table not in self._owners:
             raise UnknownName("table of the sources", table, self._owners)
         return self._owners[table].extract(table, day)

@@ -11,7 +11,7 @@ import datetime as dt
 import errno
 import hashlib
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -31,7 +31,8 @@ from tailrace.errors import (
     UpstreamMissing,
 )
 from tailrace.lineage.digests import rows_digest
-from tailrace.sources.calendars import Calendar
+from tailrace.rows.nights import LOOK_BACK_DAYS
+from tailrace.sources.calendars import OPEN, Calendar, within
 
 LANDED_AT = pa.field("_landed_at", pa.timestamp("us", tz="UTC"))
 """The time at which a row was landed, for checks of freshness; no model uses it."""
@@ -55,6 +56,8 @@ class Landing:
     """Landed extracts of the tables in `schemas`, which gives the columns of each table.
 
     `calendars` gives the first and last day that a table's source has; a table without one has every day.
+    `look_back_days` says for each table how many days before its own day a build reads. Of the tables in `optional`, a
+    day may be absent.
     """
 
     def __init__(
@@ -64,10 +67,14 @@ class Landing:
         clock: Callable[[], dt.datetime] = _utc_now,
         *,
         calendars: Mapping[str, Calendar] | None = None,
+        look_back_days: Mapping[str, int] | None = None,
+        optional: Collection[str] = (),
     ) -> None:
         self.root = root.rstrip("/")
         self.schemas = schemas
         self._calendars = calendars or {}
+        self._look_back_days = dict.fromkeys(schemas, LOOK_BACK_DAYS) | dict(look_back_days or {})
+        self._required = tuple(table for table in sorted(schemas) if table not in optional)
         self._clock = clock
         self._files, self._path = fsspec.core.url_to_fs(self.root)
         self._digests: dict[tuple[str, dt.date], tuple[str, str]] = {}
@@ -159,17 +166,31 @@ class Landing:
         The days of a table count from its first landed one: a new table does not ask for days before it.
         Raises LakeUnavailable.
         """
-        found: set[dt.date] = set()
-        for table in self.schemas:
-            if landed := set(self.days(table)):
-                due = self._due(table, max(first, min(landed)), last)
-                found |= due - landed
-        return tuple(sorted(found))
+        return tuple(sorted(set().union(*(self._gaps(table, first, last) for table in self._required))))
+
+    def gaps_before(self, day: dt.date) -> tuple[dt.date, ...]:
+        """Which of the days that a build of `day` looks back on are gaps, each table for the days of its own look-back.
+
+        Raises LakeUnavailable.
+        """
+        gaps = (
+            self._gaps(table, day - dt.timedelta(days=self._look_back_days[table]), day - dt.timedelta(days=1))
+            for table in self._required
+        )
+        return tuple(sorted(set().union(*gaps)))
+
+    def _gaps(self, table: str, first: dt.date, last: dt.date) -> set[dt.date]:
+        landed = set(self.days(table))
+        return self._due(table, max(first, min(landed)), last) - landed if landed else set()
+
+    @property
+    def look_back_days(self) -> int:
+        """The longest look-back of a table."""
+        return max(self._look_back_days.values(), default=LOOK_BACK_DAYS)
 
     def _due(self, table: str, first: dt.date, last: dt.date) -> set[dt.date]:
         """Those of the days first..last that the table's source has."""
-        begins, ends = self._calendars.get(table, (first, last))
-        return set(span(max(first, begins), min(last, ends)))
+        return set(span(*within(self._calendars.get(table, OPEN), first, last)))
 
     def marks(self, first: dt.date, last: dt.date) -> Mapping[tuple[str, dt.date], str]:
         """For each landed table and day, a mark that changes when it is landed again.
@@ -216,17 +237,24 @@ class Landing:
     def empty(self, first: dt.date, last: dt.date) -> Mapping[dt.date, tuple[str, ...]]:
         """The tables that have no rows of a day, by day; days without such tables are left out.
 
-        They were landed without rows, or their source does not have the day.
+        They were landed without rows, or their source does not have the day, or they are optional and not landed.
         Raises LandingRefused naming a damaged file, UpstreamMissing, LakeUnavailable.
         """
         landed = sorted((day, table) for table, day in self.marks(first, last))
         with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
             rows = list(pool.map(lambda key: self._rows(key[1], key[0]), landed))
-        empty = {day: set(self.schemas) - set(self._tables_of(day)) for day in span(first, last)}
+        there = {(day, table) for day, table in landed}
+        empty = {
+            day: {table for table in self.schemas if not self._has(table, day, there)} for day in span(first, last)
+        }
         for (day, table), count in zip(landed, rows, strict=True):
             if count == 0:
                 empty[day].add(table)
         return {day: tuple(sorted(tables)) for day, tables in empty.items() if tables}
+
+    def _has(self, table: str, day: dt.date, landed: Collection[tuple[dt.date, str]]) -> bool:
+        """Whether the day of a table should have a file, or has one although it may be absent."""
+        return bool(self._due(table, day, day)) and (table in self._required or (day, table) in landed)
 
     def _tables_of(self, day: dt.date) -> list[str]:
         """The tables whose source has the day, in order."""
@@ -274,16 +302,16 @@ class Landing:
     def check(self, first: dt.date, last: dt.date) -> None:
         """Check that every table has an undamaged file for each of the days first..last that its source has.
 
-        Every file is read once, so that any damage is found here and not in the middle of a build. Raises
-        UpstreamMissing naming every absent table and day, LandingRefused naming every unreadable file and every column
-        that is missing, unexpected or of another type, and LakeUnavailable if the storage fails, which tells nothing
-        about the files.
+        An optional table need not have the file. Every file is read once, so that any damage is found here and not in
+        the middle of a build. Raises UpstreamMissing naming every absent table and day, LandingRefused naming every
+        unreadable file and every column that is missing, unexpected or of another type, and LakeUnavailable if the
+        storage fails, which tells nothing about the files.
         """
         self._check_presence(first, last)
         problems = [
             f"{table} of {day}: {problem}"
             for table in sorted(self.schemas)
-            for day in sorted(self._due(table, first, last))
+            for day in sorted(self._to_check(table, first, last))
             for problem in self._content(table, day)[1]
         ]
         if problems:
@@ -298,13 +326,17 @@ class Landing:
                 f"No source has an extract of {ranges(nobodys, ' to ')}, so there is nothing to build from. Name days "
                 "that the calendar of a source has."
             )
-        due = {table: self._due(table, first, last) for table in sorted(self.schemas)}
+        due = {table: self._due(table, first, last) for table in self._required}
         absent = {table: sorted(days.difference(self.days(table))) for table, days in due.items()}
         problems = [f"{table}: {ranges(days)}" for table, days in absent.items() if days]
         if problems:
             days = sorted(set().union(*absent.values()))
             heading = f"The landing zone {self.root} lacks files:"
             raise UpstreamMissing(f"{_listed(heading, problems)}\nRun ingest for {ranges(days)}.")
+
+    def _to_check(self, table: str, first: dt.date, last: dt.date) -> set[dt.date]:
+        due = self._due(table, first, last)
+        return due if table in self._required else due.intersection(self.days(table))
 
     def _content(self, table: str, day: dt.date) -> tuple[pa.Table | None, list[str]]:
         """The rows of one landed file, and the problems found in it."""

@@ -7,38 +7,60 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
 from tailrace import days
 from tailrace.contracts import Services, Source
-from tailrace.errors import BadInput, LandingRefused, OutOfCalendar
-from tailrace.sources import calendars
+from tailrace.errors import BadInput, LandingRefused, OutOfCalendar, UpstreamMissing
+from tailrace.sources import calendars, declared
 
 
 @dataclass(frozen=True)
 class Ingested:
-    """Rows landed for the days first..last, by table; a table whose source has none of the days is left out."""
+    """Rows landed for the days first..last, by table; a table whose source has none of the days is left out.
+
+    `absent`: the days of optional tables that the source did not have.
+    """
 
     first: dt.date
     last: dt.date
     rows: Mapping[str, int]
+    absent: Mapping[str, Sequence[dt.date]] = field(default_factory=dict)
 
 
 def run(services: Services, first: dt.date, last: dt.date) -> Ingested:
-    """Raises OutOfCalendar before anything is landed, LandingRefused before anything of a day is, StorageFull."""
+    """Raises OutOfCalendar before anything is landed, LandingRefused and UpstreamMissing before anything of a day is,
+    StorageFull.
+    """
     source, landing = services.source, services.landing
     _check_calendar(services, first, last)
     landing.declare()
     rows: dict[str, int] = {}
+    absent: dict[str, list[dt.date]] = {}
     for day in days.span(first, last):
-        extracts = {table: source.extract(table, day) for table in calendars.tables_of(source, day)}
+        extracts = {}
+        for table in calendars.tables_of(source, day):
+            if (extract := _extract(source, table, day)) is not None:
+                extracts[table] = extract
+            else:
+                absent.setdefault(table, []).append(day)
         _refuse_empty(source, day, extracts, first)
         for table, extract in extracts.items():
             rows[table] = rows.get(table, 0) + landing.write(table, day, extract)
-    return Ingested(first, last, rows)
+    return Ingested(first, last, rows, absent)
+
+
+def _extract(source: Source, table: str, day: dt.date) -> pa.Table | None:
+    """The day's rows of a table; None if it is optional and the day is absent. Raises UpstreamMissing."""
+    try:
+        return source.extract(table, day)
+    except UpstreamMissing:
+        if table in declared.optional(source):
+            return None
+        raise
 
 
 def _refuse_empty(source: Source, day: dt.date, extracts: Mapping[str, pa.Table], first: dt.date) -> None:
@@ -72,7 +94,6 @@ def _calendars(source: Source) -> str:
     for table, calendar in calendars.by_table(source).items():
         tables[calendar].append(table)
     if len(tables) == 1:
-        return "its calendar goes from {} to {}".format(*source.calendar)
-    return "it has " + " and ".join(
-        f"{', '.join(sorted(names))} from {first} to {last}" for (first, last), names in sorted(tables.items())
-    )
+        return f"its calendar goes {calendars.words(next(iter(tables)))}"
+    listed = sorted((sorted(names), calendars.words(calendar)) for calendar, names in tables.items())
+    return "it has " + " and ".join(f"{', '.join(names)} {words}" for names, words in listed)

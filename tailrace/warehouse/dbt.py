@@ -57,8 +57,16 @@ class Landed(Protocol):
         """Raises UpstreamMissing, LandingRefused, LakeUnavailable."""
         ...
 
-    def gaps(self, first: dt.date, last: dt.date) -> tuple[dt.date, ...]:
-        """Which of the days were not landed; none if nothing was landed at all yet. Raises LakeUnavailable."""
+    @property
+    def look_back_days(self) -> int:
+        """How many days before its own day a build depends on, at most."""
+        ...
+
+    def gaps_before(self, day: dt.date) -> tuple[dt.date, ...]:
+        """Which of the days that a build of `day` looks back on were not landed; none before the first landed day.
+
+        Raises LakeUnavailable.
+        """
         ...
 
     def marks(self, first: dt.date, last: dt.date) -> Mapping[tuple[str, dt.date], str]:
@@ -92,17 +100,17 @@ class DbtWarehouse(ABC):
 
     `landing` provides the project's sources. `work` is a folder for dbt's logs, for what dbt caches of the
     project between builds, and for what a failed build stores for the next try. A day's rows depend on what
-    was landed for it and for the `look_back_days` before it.
+    was landed for it and for the landing's `look_back_days` before it.
     """
 
     target: ClassVar[str]
     """The name of the output in dbt's profile."""
 
-    def __init__(self, project: Path, landing: Landed, work: Path, look_back_days: int = nights.LOOK_BACK_DAYS) -> None:
+    def __init__(self, project: Path, landing: Landed, work: Path) -> None:
         self._project = project.absolute()
         self._landing = landing
         self._work = work.absolute()
-        self._look_back = dt.timedelta(days=look_back_days)
+        self._look_back = dt.timedelta(days=landing.look_back_days)
         self._tries = Tries(self._work / "tries")
 
     def build(
@@ -326,12 +334,11 @@ class DbtWarehouse(ABC):
 
     def _refuse_gaps(self, first: dt.date, last: dt.date) -> None:
         """Raise UpstreamMissing if a day of the look-back was not landed: otherwise nobody would notice the gap."""
-        to_catch_up = nights.missed(self._landing, first, self._look_back)
-        missing = [day for day in to_catch_up if day >= first - self._look_back]
+        missing = self._landing.gaps_before(first)
         if missing:
             named = ", ".join(str(day) for day in missing[:_NAMED_DAYS])
             more = f" and {len(missing) - _NAMED_DAYS} more" if len(missing) > _NAMED_DAYS else ""
-            start = to_catch_up[0]
+            start = nights.missed(self._landing, first)[0]
             raise UpstreamMissing(
                 f"The build of {first} looks back {self._look_back.days} days, and {len(missing)} of these days "
                 f"were not landed: {named}{more}. Every later night is refused until they are. Catch up from the first "

@@ -16,7 +16,6 @@ import duckdb
 import pyarrow as pa
 
 from tailrace.errors import UpstreamMissing, WarehouseBusy
-from tailrace.rows.nights import LOOK_BACK_DAYS
 from tailrace.settings import Settings
 from tailrace.warehouse.dbt import BUILDS, DbtWarehouse, Landed
 
@@ -26,10 +25,8 @@ class DuckDBWarehouse(DbtWarehouse):
 
     target = "duckdb"
 
-    def __init__(
-        self, database: Path, *, project: Path, landing: Landed, work: Path, look_back_days: int = LOOK_BACK_DAYS
-    ) -> None:
-        super().__init__(project, landing, work, look_back_days)
+    def __init__(self, database: Path, *, project: Path, landing: Landed, work: Path) -> None:
+        super().__init__(project, landing, work)
         self._database = database.absolute()
 
     @classmethod

@@ -20,7 +20,6 @@ from adbc_driver_postgresql import dbapi
 from psycopg2.extensions import make_dsn, parse_dsn
 
 from tailrace.errors import SettingsError, StorageFull, TailraceError, Unavailable, UpstreamMissing, WarehouseBusy
-from tailrace.rows.nights import LOOK_BACK_DAYS
 from tailrace.settings import Settings
 from tailrace.warehouse.dbt import BUILDS, DbtWarehouse, Landed
 from tailrace.warehouse.postgres_types import converted, quoted, readable, selected, sorted_by
@@ -93,9 +92,8 @@ class PostgresWarehouse(DbtWarehouse):
         project: Path,
         landing: Readable,
         work: Path,
-        look_back_days: int = LOOK_BACK_DAYS,
     ) -> None:
-        super().__init__(project, landing, work, look_back_days)
+        super().__init__(project, landing, work)
         self._url = url
         self._password = password
         self._files = landing

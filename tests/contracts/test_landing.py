@@ -22,6 +22,7 @@ from tailrace.errors import (
     UnknownName,
     UpstreamMissing,
 )
+from tailrace.rows import nights
 from tailrace.sources.landing import LANDED_AT, Landing
 
 DAY = dt.date(2013, 1, 1)
@@ -339,6 +340,36 @@ def test_only_the_days_of_its_calendar_are_wanted_of_a_table(root: str) -> None:
     landing.check(DAY, third)
     assert landing.gaps(DAY, fourth) == ()
     assert landing.empty(DAY, third) == {DAY: ("airlines",), NEXT: ("planes",), third: ("planes",)}
+
+
+def test_a_build_looks_back_on_each_table_as_far_as_its_source_says(root: str) -> None:
+    day = DAY + dt.timedelta(days=40)
+    landing = Landing(root, SCHEMAS, look_back_days={"planes": 7, "airlines": 40})
+    assert (landing.look_back_days, Landing(root, SCHEMAS).look_back_days) == (40, 28)
+    for table, rows in (("planes", planes(100)), ("airlines", airlines())):
+        landing.write(table, DAY, rows)
+    days = [DAY + dt.timedelta(days=back) for back in range(1, 40)]
+    assert landing.gaps_before(day) == tuple(days)
+    for back in days:
+        landing.write("airlines", back, airlines())
+    assert landing.gaps_before(day) == tuple(days[-7:]), "planes are missed on the seven days before alone"
+    assert nights.missed(landing, day) == tuple(days)
+    assert landing.gaps(DAY, day - dt.timedelta(days=1)) == tuple(days)
+
+
+def test_an_optional_table_may_be_absent_on_a_day(root: str) -> None:
+    third = NEXT + dt.timedelta(days=1)
+    landing = Landing(root, SCHEMAS, optional=["airlines"])
+    for day in (DAY, NEXT, third):
+        landing.write("planes", day, planes(100))
+    landing.write("airlines", DAY, airlines())
+    landing.write("airlines", third, airlines().slice(0, 0))
+    landing.check(DAY, third)
+    assert landing.gaps(DAY, third) == landing.gaps_before(third) == ()
+    assert landing.empty(DAY, third) == {NEXT: ("airlines",), third: ("airlines",)}
+    File(landing, "airlines", DAY).write_bytes(b"PAR1 and then nothing")
+    with pytest.raises(LandingRefused, match=f"airlines of {DAY}: not a readable Parquet file"):
+        landing.check(DAY, third)
 
 
 def test_an_unknown_table_is_refused(landing: Landing) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import shutil
 from collections.abc import Callable
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,10 +68,10 @@ def broken(project) -> Callable[[], None]:
     file.write_text(sound)
 
 
-def failed_run(api: AirflowApi) -> tuple[str, str]:
+def failed_run(api: AirflowApi, day: dt.date = NEXT) -> tuple[str, str]:
     """A warehouse run that fails, and what it says."""
     with pytest.raises(DagRunFailed) as raised:
-        api.run_day("warehouse", NEXT, {})
+        api.run_day("warehouse", day, {})
     (run,) = api.get("/dags/warehouse/dagRuns?limit=1&order_by=-id")["dag_runs"]
     return run["dag_run_id"], str(raised.value)
 
@@ -90,6 +92,44 @@ def states(api: AirflowApi, run: str) -> dict[str, str]:
 
 def features(home: settings.Settings) -> str:
     return Wiring(home).lake.days(FEATURES)[NEXT].version
+
+
+SHARED = dt.date(2014, 1, 2)
+"""A day of two pipelines: the last outcomes of flights come, and texts are rated."""
+
+
+@pytest.mark.parametrize("how", [settings.BUILD, settings.MODELS])
+def test_a_broken_model_stops_its_own_pipeline_and_a_cleared_run_repeats_nothing_of_the_others(
+    how, home, started, broken, tmp_path
+):
+    places = {f"TAILRACE_{name}": str(tmp_path / name.lower()) for name in ("LAKE", "LANDING")}
+    places["TAILRACE_WAREHOUSE"] = str(tmp_path / "warehouse.duckdb")
+    with started(TAILRACE_DBT_TASKS=how, **places) as api:
+        known = f"/dags/warehouse/tasks/{'build' if how == settings.BUILD else 'build.prepare'}"
+        eventually(lambda: api._client.get(known).is_success, "the DAG is parsed with its new setting")
+        run, said = failed_run(api, SHARED)
+        ended = states(api, run)
+        assert BROKEN in said
+        assert ended["journal_mood.snapshot"] == ended["journal_mood.validate"] == "success", ended
+        assert ended["flight_delay.snapshot"] == "upstream_failed"
+        if how == settings.BUILD:
+            assert (ended["build"], ended["flight_delay.validate"]) == ("failed", "failed")
+            why = api.xcom("warehouse", run, "flight_delay.validate", "tailrace_error")
+            assert why.startswith(
+                f"flight_delay: its tables were not built as they should be. dbt failed on model {BROKEN} ("
+            )
+
+        def of_texts() -> list[tuple[str, int, str]]:
+            tasks = (task for task in api.tasks("warehouse", run) if task["task_id"].startswith("journal_mood."))
+            return sorted((task["task_id"], task["try_number"], task["start_date"]) for task in tasks)
+
+        before = of_texts()
+        broken()
+        again = cleared(api, run, ended)
+        assert again["flight_delay.snapshot"] == "success", again
+        assert of_texts() == before, "they did not run again"
+    lake = Wiring(replace(home, lake=places["TAILRACE_LAKE"])).lake
+    assert [set(lake.days(f"features/{name}")) for name in ("journal_mood", "flight_delay")] == [{SHARED}] * 2
 
 
 def test_a_retry_builds_only_what_failed_and_what_depends_on_it(home, started, broken):

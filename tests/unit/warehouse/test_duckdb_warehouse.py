@@ -31,11 +31,12 @@ class Sound:
     """A landing zone with nothing to complain about."""
 
     location = "/landing/zone"
+    look_back_days = 28
 
     def check(self, first: dt.date, last: dt.date) -> None:
         pass
 
-    def gaps(self, first: dt.date, last: dt.date) -> tuple[dt.date, ...]:
+    def gaps_before(self, day: dt.date) -> tuple[dt.date, ...]:
         return ()
 
     def marks(self, first: dt.date, last: dt.date) -> dict[tuple[str, dt.date], str]:
@@ -48,10 +49,10 @@ class Sound:
 class Skipped(Sound):
     """A landing zone that lacks every second day since the one it begins before."""
 
-    def gaps(self, first: dt.date, last: dt.date) -> tuple[dt.date, ...]:
+    def gaps_before(self, day: dt.date) -> tuple[dt.date, ...]:
         begun = dt.date(2012, 12, 2)
         lacking = (begun + dt.timedelta(days=n) for n in range(0, 60, 2))
-        return tuple(day for day in lacking if first <= day <= last)
+        return tuple(each for each in lacking if day - dt.timedelta(days=28) <= each < day)
 
 
 class Absent(Sound):
@@ -175,7 +176,8 @@ folder, day = Path(sys.argv[1]), dt.date(2013, 1, 1)
 sound = SimpleNamespace(
     location="/landing/zone",
     check=lambda first, last: None,
-    gaps=lambda first, last: (),
+    look_back_days=28,
+    gaps_before=lambda day: (),
     marks=lambda first, last: {},
     empty=lambda first, last: {},
 )

@@ -38,11 +38,12 @@ class Landing:
     """A landing zone with one file."""
 
     location: str = "/landing/zone"
+    look_back_days = 28
 
     def check(self, first: dt.date, last: dt.date) -> None:
         pass
 
-    def gaps(self, first: dt.date, last: dt.date) -> tuple[dt.date, ...]:
+    def gaps_before(self, day: dt.date) -> tuple[dt.date, ...]:
         return ()
 
     def marks(self, first: dt.date, last: dt.date) -> dict[tuple[str, dt.date], str]:
