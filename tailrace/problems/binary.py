@@ -28,17 +28,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class Binary(Problem):
-    """A boolean label; predictions are probabilities of true, shape (rows,).
-
-    `class_weight` is "balanced", or the weights of both classes, such as {True: 5.0, False: 1.0}: how much a row counts
-    while models learn and trials are compared. It shifts the probabilities towards the class with the larger weight;
-    the holdout shows by how much, and a calibration repairs it. `calibration` is "sigmoid", or "isotonic" (for a
-    thousand comparison rows or more): the model is fitted on the first 80 % of the training rows, its probabilities
-    are compared with the labels of the later 20 %, and it is fitted again on all rows.
-    """
+    """A boolean label; predictions are probabilities of true, shape (rows,)."""
 
     class_weight: Mapping[bool, float] | str | None = None
+    """`"balanced"`, or the weights of both classes, such as `{True: 5.0, False: 1.0}`: how much a row counts while
+    models learn and trials are compared. It shifts the probabilities towards the class with the larger weight; the
+    holdout shows by how much, and a calibration repairs it. None: all rows count the same."""
     calibration: Literal["sigmoid", "isotonic"] | None = None
+    """`"sigmoid"`, or `"isotonic"` (for a thousand comparison rows or more): the model is fitted on the first 80 % of
+    the training rows, its probabilities are compared with the labels of the later 20 %, and it is fitted again on all
+    rows. None: probabilities stay as the model gives them."""
 
     kind: ClassVar[str] = "binary"
     estimators: ClassVar[str] = "classifier"

@@ -36,13 +36,14 @@ class Multiclass(Problem):
     """A label that is one of `classes`: texts, or whole numbers.
 
     Inside, a label is the position of its class (int32). Predictions have the shape (rows, classes), in this order.
-    `class_weight` is "balanced", or the weight of every class, such as {"negative": 2.0, "neutral": 1.0, "positive":
-    1.0}: how much a row counts while models learn and trials are compared. It shifts the probabilities towards the
-    classes with larger weights.
     """
 
     classes: tuple[str, ...] | tuple[int, ...]
+    """All values that a label may have: two or more."""
     class_weight: Mapping[Any, float] | str | None = None
+    """`"balanced"`, or the weight of every class, such as `{"negative": 2.0, "neutral": 1.0, "positive": 1.0}`: how
+    much a row counts while models learn and trials are compared. It shifts the probabilities towards the classes with
+    larger weights. None: all rows count the same."""
 
     kind: ClassVar[str] = "multiclass"
     estimators: ClassVar[str] = "classifier"

@@ -39,16 +39,17 @@ LOW, HIGH = "low", "high"
 class Regression(Problem):
     """A label that is a number.
 
-    `link` "log" is for counts and amounts: labels are not negative, XGBoost learns the logarithm of their mean, and a
-    prediction below 0 is published as 0. With `intervals`, such as (0.1, 0.9), these two quantiles of the label are
-    predicted too, as the ends of an interval: the model is fitted on the first 80 % of the training rows, and its
-    errors on the later 20 % say how far the ends are from the value; then it is fitted on all rows. The holdout
-    measures how many labels are inside (`coverage`). Predictions have the shape (rows,), with intervals (rows, 3): the
-    value, the low and the high end.
+    Predictions have the shape (rows,), with intervals (rows, 3): the value, the low and the high end.
     """
 
     link: Literal["identity", "log"] = "identity"
+    """`"log"` is for counts and amounts: labels are not negative, XGBoost learns the logarithm of their mean, and a
+    prediction below 0 is published as 0."""
     intervals: tuple[float, ...] | None = None
+    """Two quantiles of the label, such as `(0.1, 0.9)`, that are predicted too, as the ends of an interval: the model
+    is fitted on the first 80 % of the training rows, and its errors on the later 20 % say how far the ends are from
+    the value; then it is fitted on all rows. The holdout measures how many labels are inside (`coverage`). None: only
+    the value is predicted."""
 
     kind: ClassVar[str] = "regression"
     estimators: ClassVar[str] = "regressor"

@@ -23,25 +23,28 @@ RESERVED = frozenset({DAY, LABEL, TIME})
 
 @dataclass(frozen=True)
 class Features:
-    """The features: their table, and its columns, known when the prediction is due.
-
-    `table` is the mart as dbt names it: `model`, `schema.name` or `database.schema.name`; by default
-    `<pipeline>_features`. `day` is its column that holds the day. A run's rows are those whose `day` is `days_back`
-    days before the run's own: 1 if the mart has the rows of a day only when that day is over. `known_at` is the column
-    with the moment at which a row became known; None: the mart has none, so the snapshot's own moment stands there.
-    `key` names one row over all days; `columns` maps each model input to its kind: numeric, categorical or text.
-    `weight` is a column that says how much a row counts while models learn and trials are compared: a number of 0 or
-    more. It is no model input unless `columns` has it too. The holdout and published days count every row once.
-    """
+    """The features: their table, and its columns, known when the prediction is due."""
 
     key: tuple[str, ...]
+    """The columns that name one row, over all days. Outcomes are joined to features by them."""
     event_time: str
+    """The column with the moment that a row is about. It orders the rows of a day; null is sorted last."""
     columns: Mapping[str, str]
+    """Each model input with its kind: `numeric`, `categorical` or `text`."""
     known_at: str | None = KNOWN_AT
+    """The column with the moment at which a row became known. None: the mart has no such column, so the moment of the
+    snapshot is used."""
     weight: str | None = field(default=None, metadata=LATER, kw_only=True)
+    """A column that says how much a row counts while models learn and trials are compared: a number of 0 or more. It
+    is no model input unless `columns` has it too. The holdout and published days count every row once. None: all rows
+    count the same."""
     table: str | None = field(default=None, metadata=LATER, kw_only=True)
+    """The mart as dbt names it: `model`, `schema.name` or `database.schema.name`. None: `<pipeline>_features`."""
     day: str = field(default=DAY, metadata=LATER, kw_only=True)
+    """The column of the mart that holds the day."""
     days_back: int = field(default=0, metadata=LATER, kw_only=True)
+    """In days: a run reads the rows whose `day` is so many days before its own. 1 if the mart has the rows of a day
+    only when that day is over."""
 
     @property
     def known_column(self) -> str:
@@ -86,27 +89,32 @@ class Features:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """The outcomes: their table, the label, and when it became known.
-
-    `table`, `day`, `days_back` and `known_at` are as those of `Features`; by default the table is
-    `<pipeline>_outcomes`. `day` is the day on which the outcome became known. If the mart has only the day that the
-    outcome is about, let `days_back` be `lag_days`: its rows are then read when they have become known.
-    `problem` is the kind of question: `Binary()` (is the label true?), `Multiclass(classes)` (which class is it?) or
-    `Regression()` (how much is it?).
-    `lag_days`: outcomes of a day are known at the cutoff so many days later, most of them at least;
-    the training window ends that many days before the day of training. `late_days`: for so many days more, outcomes
-    that come late or are corrected still count in monitoring.
-    """
+    """The outcomes: their table, the label, and when it became known."""
 
     label: str
+    """The column with the label. Null means that the outcome is not known yet."""
     known_at: str | None = KNOWN_AT
+    """The column with the moment at which the outcome became known. None: the mart has no such column, so the moment
+    of the snapshot is used."""
     description: str = ""
+    """What the label means, in words; for reports and the model card."""
     lag_days: int = 1
+    """In days, 1 or more: the outcomes of a day are known at the cutoff so many days later, most of them at least.
+    The training window ends that many days before the day of training. A purchase that can be returned for 30 days
+    has `lag_days=30`."""
     late_days: int = field(default=7, metadata=LATER)
+    """In days: for so many days after `lag_days`, outcomes that come late or are corrected still count in
+    monitoring."""
     problem: Problem = field(default=Binary(), metadata=LATER)
+    """The kind of question: `Binary()` (is the label true?), `Multiclass(classes)` (which class is it?) or
+    `Regression()` (how much is it?)."""
     table: str | None = field(default=None, metadata=LATER)
+    """The mart as dbt names it: `model`, `schema.name` or `database.schema.name`. None: `<pipeline>_outcomes`."""
     day: str = field(default=DAY, metadata=LATER)
+    """The column of the mart that holds the day on which the outcome became known."""
     days_back: int = field(default=0, metadata=LATER)
+    """In days: a run reads the rows whose `day` is so many days before its own. If the mart has only the day that the
+    outcome is about, set it to `lag_days`: its rows are then read when they have become known."""
 
     @property
     def known_column(self) -> str:

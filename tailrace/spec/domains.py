@@ -8,11 +8,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class IntRange:
-    """Whole numbers from low to high, both included; log draws their logarithm evenly."""
+    """Whole numbers from low to high, both included."""
 
     low: int
+    """The least value."""
     high: int
+    """The greatest value."""
     log: bool = False
+    """Whether the logarithm of the values is drawn evenly: for parameters whose size matters, such as 1, 10, 100."""
 
     def problems(self, where: str) -> Iterator[str]:
         """A sentence for each thing that is wrong."""
@@ -21,11 +24,14 @@ class IntRange:
 
 @dataclass(frozen=True)
 class FloatRange:
-    """Numbers from low to high; log draws their logarithm evenly."""
+    """Numbers from low to high."""
 
     low: float
+    """The least value."""
     high: float
+    """The greatest value."""
     log: bool = False
+    """Whether the logarithm of the values is drawn evenly: for parameters whose size matters, such as 0.01, 0.1, 1."""
 
     def problems(self, where: str) -> Iterator[str]:
         """A sentence for each thing that is wrong."""
@@ -44,6 +50,7 @@ class Choice:
     """One of a few values."""
 
     options: tuple[str | int | float | bool | None, ...]
+    """The values to choose from."""
 
     def problems(self, where: str) -> Iterator[str]:
         """A sentence for each thing that is wrong."""

@@ -23,8 +23,11 @@ class Estimator:
     """
 
     path: str
+    """The import path of its class, such as `sklearn.svm.LinearSVC`."""
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    """Fixed parameters."""
     search: Mapping[str, Domain] = field(default_factory=dict)
+    """Parameters to search, each with its `IntRange`, `FloatRange` or `Choice`."""
 
 
 TRANSFORMERS = "transformers"

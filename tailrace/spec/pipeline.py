@@ -37,18 +37,31 @@ class PipelineSpec:
     """One pipeline, from its warehouse tables to its published predictions."""
 
     name: str
+    """The pipeline's name: lower-case letters, digits and underscores. Its tables, DAGs and models have it too."""
     owner: str
+    """The team or person who answers for the predictions."""
     description: str
+    """What is predicted, and for whom; usually the `__doc__` of the file."""
     features: Features
+    """The columns that a model reads, and their table."""
     outcome: Outcome
+    """The label, its table, and the kind of question."""
     candidates: tuple[Candidate, ...]
+    """The estimators that a training tries."""
     window: Window
+    """The days that a training learns from."""
     schedule: Schedule
+    """When the pipeline trains and predicts, and its time zone."""
     search: SearchBudget = SearchBudget()
+    """How long a training searches for parameters."""
     gate: Gate = Gate()
+    """When a newly trained model becomes champion."""
     predictions: Predictions = Predictions()
+    """The names of the published columns."""
     audit: Audit = Audit()
+    """What a day of predictions must be like to be published."""
     monitor: Monitor = Monitor()
+    """When a published day counts as drifted."""
 
     def __post_init__(self) -> None:
         """Fill in the problem's own metrics. Fields of a wrong type stay: `problems_of` says so."""

@@ -23,25 +23,33 @@ APPROVALS = ("auto", "human")
 class Gate:
     """When a challenger replaces the champion.
 
-    On the holdout its `metric` must be at least `floor`, or at most `ceiling` if lower is better, better than the
-    baseline `beat`, and better than the champion's by `margin`. It may be worse than the champion's by at most
-    `slice_tolerance` on every value of `slices` with `slice_rows` rows or more.
-    With `approval` "human" a person then decides; whom nobody answers for `approval_days` days is rejected.
-
-    `metric` is by default the problem's own, such as roc_auc for `Binary`. A limit is needed unless `beat` is given; it
-    is by default the value of a model that has learned nothing, for a metric that has one (0.5 for roc_auc).
+    On the holdout its metric must reach the limit (`floor` or `ceiling`), be better than the baseline `beat`, and be
+    better than the champion's by `margin`. A limit is needed unless `beat` is given; for a metric that has a
+    value for a model that has learned nothing (0.5 for roc_auc), this is the default.
     """
 
     metric: str = ""
+    """The metric that decides, measured on the holdout. Empty: the problem's own, such as `roc_auc` for `Binary` and
+    `mae` for `Regression`."""
     floor: float | None = None
+    """The least value of the metric, if higher is better. A challenger below it never becomes champion."""
     margin: float = 0.0
+    """In units of the metric: a challenger must be better than the champion by at least this. 0: by any amount."""
     slices: tuple[str, ...] = ()
+    """Categorical features: the gate also compares both models on the rows of each of their values."""
     slice_tolerance: float = 0.05
+    """In units of the metric: on a slice, a challenger may be worse than the champion by at most this."""
     slice_rows: int = 200
+    """In rows of the holdout: slices with fewer are not judged."""
     approval: Literal["auto", "human"] = "auto"
+    """`auto`: a challenger that passes becomes champion. `human`: a person then decides."""
     approval_days: float = 3
+    """In days: how long a person may take. A challenger that nobody has decided about by then is rejected."""
     ceiling: float | None = field(default=None, metadata=LATER)
+    """The greatest value of the metric, if lower is better. A challenger above it never becomes champion."""
     beat: str | None = field(default=None, metadata=LATER)
+    """A baseline that the challenger must be better than, such as `prior`, `mean` or a numeric feature. None: no
+    baseline is compared."""
 
     def completed(self, problem: Problem) -> Gate:
         """With the problem's own metric and its usual limit, where the spec says nothing of them."""
@@ -105,29 +113,32 @@ def _between(low: float, high: float) -> str:
 class Predictions:
     """The columns that are published, besides key, event time and model version.
 
-    `score` is the probability or the number that is predicted. `decision` is whether the probability is `threshold` or
-    more, or the predicted class. Several classes, and the ends of an interval, have columns named after the score:
-    `<score>_<class>`, `<score>_low`, `<score>_high`.
+    Several classes, and the ends of an interval, have columns named after the score: `<score>_<class>`, `<score>_low`,
+    `<score>_high`.
     """
 
     score: str = "score"
+    """The name of the column with the probability or the number that is predicted."""
     decision: str = "decision"
+    """The name of the column that says whether the probability is `threshold` or more, or which class is predicted. A
+    `Regression` has no such column."""
     threshold: float = 0.5
+    """The probability, from 0 to 1, from which the decision of a `Binary` is true."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Audit:
-    """What staged predictions must be like to be published.
-
-    `max_null_share` and `min_coverage` are shares of the day's feature rows; `max_psi` bounds the
-    population stability index of the day's scores against the training holdout's, and is not
-    judged on fewer than `psi_rows` rows.
-    """
+    """What staged predictions must be like to be published."""
 
     max_null_share: float = 0.0
+    """A share from 0 to 1: so many of the day's predictions may have no score."""
     min_coverage: float = 1.0
+    """A share from 0 to 1: at least so many of the day's feature rows must have a prediction."""
     max_psi: float | None = None
+    """The greatest population stability index (PSI) of the day's scores against those of the training's holdout; 0.25
+    is a common alarm. None: not judged."""
     psi_rows: int = 200
+    """In rows: on a day with fewer, `max_psi` is not judged."""
 
     def problems(self) -> Iterator[str]:
         """A sentence for each thing that is wrong."""
@@ -149,8 +160,11 @@ class Monitor:
     """
 
     watch_psi: float = 0.1
+    """A PSI: so far beyond the highest single day of the training, a day counts as `watch`."""
     alarm_psi: float = 0.25
+    """A PSI: so far beyond the highest single day of the training, a day counts as `alarm`."""
     rows: int = 100
+    """In rows: days with fewer are not judged."""
 
     def problems(self) -> Iterator[str]:
         """A sentence for each thing that is wrong."""

@@ -19,19 +19,21 @@ _TIME_OF_DAY = re.compile("([01][0-9]|2[0-3]):[0-5][0-9]")
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """Cron expressions, read in the pipeline's own time zone; a run's day is the day on which it fires.
-
-    `cutoff` is the time of day, such as "06:00", until when the day's features may have become known: later than 00:00
-    for a business whose day ends after midnight, or whose warehouse is ready in the morning. Runs are scheduled from
-    `start` to `end`, both included; backfills and forms are free to go beyond.
-    """
+    """Cron expressions, read in the pipeline's own time zone; a run's day is the day on which it fires."""
 
     train: str | None
+    """When the pipeline trains: a cron expression of five fields that fires at most once a day. None: only by hand."""
     predict: str | None
+    """When the pipeline predicts: a cron expression as above. None: only by hand."""
     timezone: str = "UTC"
+    """The time zone of the pipeline's days, cutoff and schedule, such as `Europe/Berlin`."""
     cutoff: str = field(default="00:00", metadata=LATER)
+    """The time of day, as HH:MM, until when the day's features may have become known: later than 00:00 for a business
+    whose day ends after midnight, or whose warehouse is ready in the morning."""
     start: dt.date | None = None
+    """The first day that is scheduled; backfills and forms may use earlier days. None: no limit."""
     end: dt.date | None = None
+    """The last day that is scheduled; backfills and forms may use later days. None: no limit."""
 
     def problems(self) -> Iterator[str]:
         """A sentence for each thing that is wrong."""

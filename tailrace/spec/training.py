@@ -22,17 +22,19 @@ MOST_SECONDS = 366 * 86_400
 
 @dataclass(frozen=True)
 class Candidate:
-    """An estimator to try: fixed parameters, and the domains of those to search.
-
-    Parameters that are estimators themselves are written as `Estimator(path, parameters, search)`. So are the
-    `transformers`, by feature column: each prepares its column in place of the usual preprocessing.
-    """
+    """An estimator to try: fixed parameters, and the domains of those to search."""
 
     name: str
+    """Its name in reports and in MLflow; candidates of one pipeline have different names."""
     estimator: str
+    """The import path of the estimator's class, such as `sklearn.linear_model.LogisticRegression`."""
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    """Fixed parameters. A parameter that is an estimator itself is written as `Estimator(path, parameters, search)`."""
     search: Mapping[str, Domain] = field(default_factory=dict)
+    """Parameters to search, each with its `IntRange`, `FloatRange` or `Choice`. Without any, one trial is made."""
     transformers: Mapping[str, Estimator] = field(default_factory=dict, metadata=LATER, kw_only=True)
+    """By feature column: what prepares this column in place of the usual preprocessing. Only for estimators of
+    scikit-learn."""
 
     def problems(self, features: Features) -> Iterator[str]:
         """A sentence for each thing that is wrong; what the estimator's class says of it is in `estimators`."""
@@ -141,14 +143,16 @@ def candidate_problems(candidates: tuple[Candidate, ...], features: Features) ->
 
 @dataclass(frozen=True, kw_only=True)
 class SearchBudget:
-    """How long to search: trials over all candidates, and seconds after which none is started.
-
-    Trials are compared by `metric`, by default the problem's own: log_loss for `Binary`.
-    """
+    """How long a training searches, and by what it compares trials."""
 
     trials: int = 20
+    """The number of trials, over all candidates. Each candidate gets one; the rest are shared in proportion to the
+    parameters that each searches."""
     seconds: int = 3600
+    """In seconds: no trial starts after this time."""
     metric: str = ""
+    """The metric by which trials are compared. Empty: the problem's own, such as `log_loss` for `Binary` and `rmse`
+    for `Regression`."""
 
     def problems(self, problem: Problem) -> Iterator[str]:
         """A sentence for each thing that is wrong."""
@@ -172,7 +176,10 @@ class Window:
     """Days of features to learn from, of which the last `holdout_days` are kept for the gate."""
 
     days: int
+    """The number of days with features in a training, the holdout included."""
     holdout_days: int
+    """The number of last days of the window that no model learns from. The gate measures challenger and champion on
+    them."""
 
     def problems(self, outcome: Outcome) -> Iterator[str]:
         """A sentence for each thing that is wrong; the outcome's lag is a part of the window."""
