@@ -1,0 +1,62 @@
+"""What sources of files and of queries share: declared columns, and since when each table exists."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Collection, Mapping
+
+import pyarrow as pa
+
+from tailrace.errors import LandingRefused, did_you_mean
+
+
+def since(given: dt.date | Mapping[str, dt.date] | None, tables: Collection[str]) -> dict[str, dt.date]:
+    """The first day of each table that has one."""
+    if given is None:
+        return {}
+    return dict(given) if isinstance(given, Mapping) else dict.fromkeys(tables, given)
+
+
+def of_columns(rows: pa.Table, declared: pa.Schema, what: str) -> pa.Table:
+    """The rows with the declared columns, in their order and types. A value that the type cannot hold is refused.
+
+    Raises LandingRefused naming every column that is missing, unexpected, or of a type that does not fit.
+    """
+    found = rows.schema.names
+    problems = [f"column {name} is missing.{did_you_mean(name, found)}" for name in declared.names if name not in found]
+    problems += [f"column {name} is unexpected" for name in dict.fromkeys(found) if name not in declared.names]
+    problems += [
+        f"column {name} is there {found.count(name)} times" for name in sorted({*found}) if found.count(name) > 1
+    ]
+    columns = []
+    for field in declared if not problems else ():
+        column = rows.column(field.name)
+        wrong = f"column {field.name} is {column.type} and should be {field.type}"
+        if not _alike(column.type, field.type):
+            problems.append(wrong)
+            continue
+        try:
+            columns.append(column.cast(field.type))
+        except pa.ArrowException as error:
+            problems.append(f"{wrong} ({' '.join(str(error).split())})")
+    if problems:
+        listed = "\n".join(f"  - {problem}" for problem in problems)
+        raise LandingRefused(f"{what} does not have the declared columns:\n{listed}")
+    return pa.table(columns, schema=declared)
+
+
+_NUMBERS = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
+_TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+_BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
+_KINDS = (_NUMBERS, _TEXTS, _BYTES, (pa.types.is_timestamp,), (pa.types.is_date,), (pa.types.is_time,))
+
+
+def _alike(found: pa.DataType, wanted: pa.DataType) -> bool:
+    """Whether values of one type may be those of the other: a text is no number, and a time without zone is not UTC."""
+    if pa.types.is_dictionary(found):
+        found = found.value_type
+    if pa.types.is_timestamp(found) and pa.types.is_timestamp(wanted):
+        return (found.tz is None) == (wanted.tz is None)
+    if found == wanted or pa.types.is_null(found):
+        return True
+    return any(any(one(found) for one in kind) and any(one(wanted) for one in kind) for kind in _KINDS)
