@@ -96,6 +96,8 @@ class Column:
     declared: str
     kind: pa.DataType | None
     problem: str = field(default="", kw_only=True)
+    key_problem: str = field(default="", kw_only=True)
+    """Why rows cannot be sorted by it."""
     naive: bool = field(default=False, kw_only=True)
     source: str = field(default="", kw_only=True)
     """The name in the database, if the reader gives it another."""

@@ -60,21 +60,26 @@ def meant(error: Exception, adapter: DbtAdapter, *, doing: str, mart: Mart) -> T
             ],
         )
     if state == "table" or (state is None and _NO_TABLE.search(message)):
-        suggestion = relations.nearest(mart.name, adapter.manifest)
-        known = (
-            "the dbt project has a model of that name, but it was not built in this target, or it was removed"
-            if mart.node
-            else "the dbt project has no model of that name either"
-        )
-        return UpstreamMissing(
-            f"The warehouse {adapter.name} has no table {mart.sql}; {known}.{suggestion} It failed while {doing}."
-        )
+        return missing(adapter, doing=doing, mart=mart)
     if state is None and _GONE.search(message):
         return Unavailable(
             f"The warehouse {adapter.name} did not answer, or stopped answering, while {doing}: {said}. "
             "Check that the server runs and can be reached; the same call may work later."
         )
     return Unavailable(f"The warehouse {adapter.name} failed while {doing}: {said}. The same call may work later.")
+
+
+def missing(adapter: DbtAdapter, *, doing: str, mart: Mart) -> UpstreamMissing:
+    """The error for a mart that the database does not have."""
+    known = (
+        f"the model {mart.node} was not built in this target, or was removed"
+        if mart.node
+        else "the dbt project has no model of this name either"
+    )
+    suggestion = relations.nearest(mart.name, adapter.manifest) if not mart.node else ""
+    return UpstreamMissing(
+        f"The warehouse {adapter.name} has no table {mart.sql}: {known}.{suggestion} It failed while {doing}."
+    )
 
 
 def _of_a_driver(error: Exception) -> bool:

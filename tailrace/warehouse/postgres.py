@@ -16,12 +16,12 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 from adbc_driver_manager import Error as DriverError
-from adbc_driver_postgresql import dbapi
 from psycopg2.extensions import make_dsn, parse_dsn
 
 from tailrace.errors import SettingsError, StorageFull, TailraceError, Unavailable, UpstreamMissing, WarehouseBusy
 from tailrace.settings import Settings
 from tailrace.warehouse.dbt import BUILDS, DbtWarehouse, Landed
+from tailrace.warehouse.postgres_rows import IDLE_LIMITS, batches, connect, described
 from tailrace.warehouse.postgres_types import converted, quoted, readable, selected, sorted_by
 
 MARTS, LANDING = "tailrace", "landing"
@@ -52,9 +52,6 @@ _TIME_LIMIT = "the limit is the server's statement_timeout for this role: alter 
 _LOST_LOCK = "tailrace: the lock of this build is gone"
 """The error text that the macro `replace_days` raises."""
 _NO_RIGHT, _NO_TABLE, _DISK_FULL = "42501", "42P01", "53100"
-_KEPT_ALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
-"""Seconds between signs of life on a silent connection, because firewalls drop connections that send nothing."""
-_IDLE_LIMITS = ("idle_session_timeout", "idle_in_transaction_session_timeout")
 
 
 class Readable(Landed, Protocol):
@@ -131,16 +128,12 @@ class PostgresWarehouse(DbtWarehouse):
         """First the schema, then the batches of rows."""
         what = f"{table} of {day} in the warehouse {self.name}"
         rows = f"from {MARTS}.{quoted(table)} where {quoted(day_column)} = date '{day}'"  # the names are quoted
-        with (
-            self._translated(f"reading {table} of {day}", table),
-            closing(self._connect()) as connection,
-            connection.cursor() as cursor,
-        ):
-            columns = cursor.adbc_execute_schema(f"select * {rows}")
+        with self._translated(f"reading {table} of {day}", table), closing(self._connect()) as connection:
+            columns = described(connection, f"select * {rows}")
             schema = readable(columns, what, order_by)
-            cursor.execute(f"select {selected(columns)} {rows}{sorted_by(order_by, schema)}")
+            found = batches(connection, f"select {selected(columns)} {rows}{sorted_by(order_by, schema)}")
             yield schema
-            for batch in cursor.fetch_record_batch():
+            for batch in found:
                 yield converted(batch, schema, what)
 
     def built(self, day: dt.date) -> Mapping[str, str] | None:
@@ -200,7 +193,7 @@ class PostgresWarehouse(DbtWarehouse):
 
     def _idle_limits(self) -> list[tuple[str]]:
         """The idle limits that the server sets on such connections."""
-        limits = f"select name from pg_settings where name in {_IDLE_LIMITS} and reset_val <> '0'"  # noqa: S608
+        limits = f"select name from pg_settings where name in {IDLE_LIMITS} and reset_val <> '0'"  # noqa: S608
         with self._translated("reading its limits"):
             found = _rows(self._session, limits)
             self._session.commit()
@@ -288,14 +281,9 @@ class PostgresWarehouse(DbtWarehouse):
 
     def _connect(self) -> Any:
         """A connection with transactions. Raises Unavailable, SettingsError."""
-        dsn = make_dsn(self._url, connect_timeout=_CONNECT_SECONDS, application_name="tailrace", **_KEPT_ALIVE)
+        dsn = make_dsn(self._url, connect_timeout=_CONNECT_SECONDS, application_name="tailrace")
         try:
-            connection = dbapi.connect(make_dsn(dsn, password=self._password) if self._password else dsn)
-            # a lock, and rows that are still being read, may stay idle longer than the server's limits allow
-            _rows(connection, f"select set_config(name, '0', false) from pg_settings where name in {_IDLE_LIMITS}")  # noqa: S608
-            _do(connection, "set time zone 'UTC'")
-            connection.commit()
-            return connection
+            return connect(dsn, **({"password": self._password} if self._password else {}))
         except DriverError as error:
             # unless the error is about a password or a name, the server may answer later
             raise self._complaint([str(error)]) or self._gone("connecting", str(error)) from None
@@ -374,8 +362,7 @@ def _columns(connection: Any, table: str) -> pa.Schema | None:
     """The columns of a table; None if there is no such table."""
     if _rows(connection, "select to_regclass($1)::text", table) == [(None,)]:
         return None
-    with connection.cursor() as cursor:
-        return cursor.adbc_execute_schema(f"select * from {table}")  # noqa: S608 - the name is quoted
+    return described(connection, f"select * from {table}")  # noqa: S608 - the name is quoted
 
 
 def _ingest(connection: Any, table: str, rows: pa.Table, mode: str) -> None:

@@ -61,29 +61,33 @@ def readable(columns: pa.Schema, where: str, keys: Sequence[str]) -> pa.Schema:
         f"There is no column {name!r}.{did_you_mean(name, columns.names)}" for name in keys if name not in columns.names
     ]
     for field in columns:
-        if problem := _problem(field, key=field.name in keys):
-            problems.append(f"Column {field.name!r} has the type {_type_name(field)}: {problem}.")
+        if problem := problem_of(field, key=field.name in keys):
+            problems.append(f"Column {field.name!r} has the type {type_name(field)}: {problem}.")
     if problems:
         listed = "\n".join(f"  - {problem}" for problem in problems)
         raise SchemaMismatch(f"{where} cannot be read:\n{listed}\nCorrect its dbt model, then build it again.")
-    return pa.schema([pa.field(field.name, _kind(field)) for field in columns])
+    return pa.schema([pa.field(field.name, kind_of(field)) for field in columns])
 
 
 def selected(columns: pa.Schema) -> str:
     """The columns in the form in which a query selects them."""
-    return ", ".join(
-        f"{quoted(field.name)}::text as {quoted(field.name)}" if _is_written_as_text(field) else quoted(field.name)
-        for field in columns
-    )
+    return ", ".join(map(select_of, columns))
+
+
+def select_of(field: pa.Field) -> str:
+    """A column in the form in which a query selects it."""
+    return f"{quoted(field.name)}::text as {quoted(field.name)}" if _is_written_as_text(field) else quoted(field.name)
 
 
 def sorted_by(keys: Sequence[str], schema: pa.Schema) -> str:
     """The `order by` clause: nulls last, text by its bytes; empty without keys."""
-    order = [
-        quoted(name) + ('::text collate "C"' if pa.types.is_string(schema.field(name).type) else "") + " nulls last"
-        for name in keys
-    ]
+    order = [f"{sort_of(schema.field(name))} nulls last" for name in keys]
     return f" order by {', '.join(order)}" if order else ""
+
+
+def sort_of(field: pa.Field) -> str:
+    """A column, given with the type in which it is read, in the form that sorts text by its bytes."""
+    return quoted(field.name) + ('::text collate "C"' if pa.types.is_string(field.type) else "")
 
 
 def converted(batch: pa.RecordBatch, schema: pa.Schema, where: str) -> pa.RecordBatch:
@@ -94,7 +98,7 @@ def converted(batch: pa.RecordBatch, schema: pa.Schema, where: str) -> pa.Record
     arrays = []
     for field, array in zip(schema, batch.columns, strict=True):
         try:
-            arrays.append(_converted(array, field.type))
+            arrays.append(exact(array, field.type))
         except ValueError as error:
             problem = str(error).replace("{name}", quoted(field.name))
             raise SchemaMismatch(
@@ -108,33 +112,33 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _kind(field: pa.Field) -> pa.DataType | None:
+def kind_of(field: pa.Field) -> pa.DataType | None:
     """The type in which a column is read; None if it cannot be read."""
-    if _type_name(field) == "numeric":
+    if type_name(field) == "numeric":
         digits = _digits(field)
         return pa.float64() if digits is None else pa.decimal128(*digits) if digits[0] <= _MOST_DIGITS else None
-    return pa.string() if _is_written_as_text(field) else _SAME.get(_type_name(field))
+    return pa.string() if _is_written_as_text(field) else _SAME.get(type_name(field))
 
 
-def _problem(field: pa.Field, *, key: bool) -> str:
+def problem_of(field: pa.Field, *, key: bool) -> str:
     """Why a column cannot be read and what helps; empty if it can be read."""
-    name = _type_name(field)
+    name = type_name(field)
     if name == "numeric":
         if key and _digits(field) is None:
             return (
                 "a key must be exact, but its type has no precision; cast it to bigint, or to numeric(18,2) or similar"
             )
-        if _kind(field) is None:
+        if kind_of(field) is None:
             return f"the lake stores at most {_MOST_DIGITS} digits; cast it to numeric with fewer digits, or to float8"
         return ""
     if name in _CASTS:
         return _CASTS[name].replace("{name}", quoted(field.name))
-    return "" if _kind(field) else "the lake has no type for it; cast it to text, or select its parts as columns"
+    return "" if kind_of(field) else "the lake has no type for it; cast it to text, or select its parts as columns"
 
 
 def _is_written_as_text(field: pa.Field) -> bool:
     """True for the types listed above, for enums, and for other types that the driver reads as text."""
-    name = _type_name(field)
+    name = type_name(field)
     return name in _AS_TEXT or (name not in _SAME and pa.types.is_string(field.type))
 
 
@@ -148,13 +152,16 @@ def _digits(field: pa.Field) -> tuple[int, int] | None:
     return (precision - scale, 0) if scale < 0 else (max(precision, scale), scale)
 
 
-def _type_name(field: pa.Field) -> str:
+def type_name(field: pa.Field) -> str:
     """Postgres's name of the type; the name of an array begins with an underscore."""
     return str((field.metadata or {}).get(b"POSTGRESQL:type", b"").decode()) or str(field.type)
 
 
-def _converted(array: pa.Array, kind: pa.DataType) -> pa.Array:
-    """The values converted to `kind`. Raises ValueError, which says what is wrong with one of them."""
+def exact(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    """The driver's values converted to `kind`. Raises ValueError, which says what is wrong with one of them.
+
+    In the message, {name} stands for the column's quoted name.
+    """
     if pa.types.is_decimal(kind):
         return _decimals(array.storage, kind)
     if isinstance(array.type, pa.OpaqueType):

@@ -14,7 +14,7 @@ from tailrace.warehouse import drivers, relations
 from tailrace.warehouse.adapter import DbtAdapter
 from tailrace.warehouse.adapter_types import Column, converted
 from tailrace.warehouse.drivers.base import Session
-from tailrace.warehouse.failures import meant
+from tailrace.warehouse.failures import meant, missing
 from tailrace.warehouse.relations import Mart
 
 _COUNT = Column("rows", "bigint", pa.int64())
@@ -40,7 +40,7 @@ class MartReader:
         """All columns of a mart, with the types that the database reports; `problem` tells which cannot be read."""
         mart = self._mart(table)
         with self._connected(f"reading the columns of {table}", mart) as session:
-            return tuple(session.columns(mart))
+            return self._available(session, mart)
 
     def schema(self, table: str, columns: Sequence[str] | None = None) -> pa.Schema:
         """The types in which a mart's columns (default: all) are read. No row is read.
@@ -70,9 +70,9 @@ class MartReader:
         """The newest day that has rows; None if the mart is empty."""
         mart = self._mart(table)
         with self._connected(f"looking up the newest day of {table}", mart) as session:
-            (day,) = _chosen(session.columns(mart), [], table=table, day_column=day_column)
+            (day,) = _chosen(self._available(session, mart), [], table=table, day_column=day_column)
             found = f"select max({session.quoted(day.source or day.name)}) from {mart.sql}"  # noqa: S608 - quoted
-            rows = pa.Table.from_batches(self._converted(session.rows(found, [day]), [day], table))
+            rows = pa.Table.from_batches(self._converted(session, found, [day], what=table))
             newest: dt.date | None = rows[day.name][0].as_py()
             return newest
 
@@ -80,16 +80,24 @@ class MartReader:
         """How many rows each day from `first` to `last` has; days without rows are absent."""
         mart = self._mart(table)
         with self._connected(f"counting the rows of {table}", mart) as session:
-            (day,) = _chosen(session.columns(mart), [], table=table, day_column=day_column)
+            (day,) = _chosen(self._available(session, mart), [], table=table, day_column=day_column)
             name = session.quoted(day.source or day.name)
-            between = f"{name} >= {_date(first, self._adapter.type)} and {name} <= {_date(last, self._adapter.type)}"
+            between = f"{name} >= {session.date(first)} and {name} <= {session.date(last)}"
             counts = f"select {name}, count(*) from {mart.sql} where {between} group by {name}"  # noqa: S608 - quoted
-            rows = pa.Table.from_batches(self._converted(session.rows(counts, [day, _COUNT]), [day, _COUNT], table))
+            columns = [day, _COUNT]
+            rows = pa.Table.from_batches(self._converted(session, counts, columns, what=table), _schema(columns))
             found = dict(zip(rows[0].to_pylist(), rows[1].to_pylist(), strict=True))
             return dict(sorted(found.items()))
 
     def _mart(self, table: str) -> Mart:
         return relations.find(table, self._adapter.manifest, self._adapter.adapter)
+
+    def _available(self, session: Session, mart: Mart) -> tuple[Column, ...]:
+        """The columns of the mart. Raises UpstreamMissing."""
+        found = tuple(session.columns(mart))
+        if not found:
+            raise missing(self._adapter, doing="looking up its columns", mart=mart)
+        return found
 
     def _batches(
         self, table: str, day: _Day, *, columns: Sequence[str] | None, order_by: Sequence[str]
@@ -97,30 +105,34 @@ class MartReader:
         """First the schema, then the batches of rows."""
         mart = self._mart(table)
         with self._connected(f"reading {table} of {day.day}", mart) as session:
-            available = session.columns(mart)
+            available = self._available(session, mart)
             chosen = _chosen(available, columns, table=table, day_column=day.column, others=order_by)
             wanted = [column for column in available if columns is None or column.name in columns]
             if columns is not None:
                 wanted.sort(key=lambda column: columns.index(column.name))
             by_name = {column.name: column for column in chosen}
-            yield _schema(wanted)
-            where = f"{_sql(session, by_name[day.column])} = {_date(day.day, self._adapter.type)}"
-            order = [_sorted(session, by_name[name]) for name in order_by]
+            where = f"{_sql(session, by_name[day.column])} = {session.date(day.day)}"
+            order = [session.nulls_last(by_name[name].sort or _sql(session, by_name[name])) for name in order_by]
             sql = (
                 f"select {', '.join(_selected(session, column) for column in wanted)} from {mart.sql} "  # noqa: S608
                 f"where {where}{' order by ' + ', '.join(order) if order else ''}"
             )
-            yield from self._converted(session.rows(sql, wanted), wanted, f"{table} of {day.day}")
+            batches = self._converted(session, sql, wanted, what=f"{table} of {day.day}")
+            first = next(batches, None)  # so that what the database refuses is told before the first row is given
+            yield _schema(wanted)
+            yield from () if first is None else (first,)
+            yield from batches
 
     def _converted(
-        self, batches: Iterator[pa.RecordBatch], columns: Sequence[Column], what: str
+        self, session: Session, sql: str, columns: Sequence[Column], *, what: str
     ) -> Iterator[pa.RecordBatch]:
+        """What a query returns, in the types of the columns."""
         schema = _schema(columns)
-        for batch in batches:
+        for batch in session.rows(sql, columns):
             arrays = []
             for column, array in zip(columns, batch.columns, strict=True):
                 try:
-                    arrays.append(converted(array, column, self._zone))
+                    arrays.append(converted(session.native(array, column), column, self._zone))
                 except ValueError as error:
                     raise SchemaMismatch(
                         f"{what}: column {column.name!r} ({column.declared}) {error}. "
@@ -166,6 +178,8 @@ def _chosen(
     problems = [f"There is no column {name!r}.{did_you_mean(name, by_name)}" for name in needed if name not in by_name]
     found = [by_name[name] for name in needed if name in by_name]
     problems += [f"Column {bad.name!r} has the type {bad.declared}: {bad.problem}." for bad in found if bad.problem]
+    keys = [by_name[name] for name in others if name in by_name]
+    problems += [f"Column {key.name!r} sorts rows, but {key.key_problem}." for key in keys if key.key_problem]
     day = by_name.get(day_column)
     if day is not None and not day.problem and day.kind != pa.date32():
         problems.append(f"Column {day.name!r} has the type {day.declared}, but it names the day: cast it to date.")
@@ -184,11 +198,3 @@ def _sql(session: Session, column: Column) -> str:
 
 def _selected(session: Session, column: Column) -> str:
     return column.select or _sql(session, column)
-
-
-def _sorted(session: Session, column: Column) -> str:
-    return f"{column.sort or _sql(session, column)} nulls last"
-
-
-def _date(day: dt.date, adapter: str) -> str:
-    return f"date '{day}'"

@@ -19,6 +19,9 @@ import yaml
 from tailrace.errors import BadInput, UpstreamMissing
 from tailrace.warehouse.adapter import DbtAdapter
 from tailrace.warehouse.reader import MartReader
+from tests.postgres import HOST, postgres
+
+__all__ = ["postgres"]
 
 DAY, NEXT, LAST = dt.date(2026, 3, 1), dt.date(2026, 3, 2), dt.date(2026, 3, 4)
 MOMENT = pa.timestamp("us", "UTC")
@@ -119,11 +122,21 @@ def project(folder: Path, target: Mapping[str, Any], dialect: Dialect) -> DbtAda
     return adapter
 
 
-@pytest.fixture(scope="module", params=["duckdb"])
-def adapter(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> DbtAdapter:
-    folder = tmp_path_factory.mktemp(request.param)
-    target = {"type": "duckdb", "path": str(folder / "shop.duckdb"), "schema": "ml", "settings": {"TimeZone": "UTC"}}
+def on_duckdb(request: pytest.FixtureRequest, folder: Path) -> DbtAdapter:
+    target = {"type": "duckdb", "path": "../shop.duckdb", "schema": "ml", "settings": {"TimeZone": "UTC"}}
     return project(folder / "project", target, Dialect())
+
+
+def on_postgres(request: pytest.FixtureRequest, folder: Path) -> DbtAdapter:
+    made = request.getfixturevalue("postgres").database("mart_reader")
+    target = {"type": "postgres", "host": HOST, "port": made.port, "user": made.user, "password": made.password}
+    return project(folder / "project", {**target, "dbname": made.name, "schema": "ml"}, Dialect())
+
+
+@pytest.fixture(scope="module", params=[on_duckdb, on_postgres])
+def adapter(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> DbtAdapter:
+    made: DbtAdapter = request.param(request, tmp_path_factory.mktemp(request.param.__name__))
+    return made
 
 
 @pytest.fixture

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Protocol
 
 import pyarrow as pa
 
@@ -14,26 +15,38 @@ BATCH_ROWS = 50_000
 """At most so many rows are in one batch, where the driver lets one choose."""
 
 
-class Session(Protocol):
+class Session(ABC):
     """An open connection. Its errors are the driver's own; the reader translates them."""
 
+    mark = '"'
+    """The quotation mark of names in SQL."""
+
+    @abstractmethod
     def columns(self, mart: Mart) -> Sequence[Column]:
-        """The columns of a mart, in their order, with the types in which they are read."""
-        ...
+        """The columns of a mart, in their order, with the types in which they are read; none if there is no mart."""
 
-    def quoted(self, name: str) -> str:
-        """A column's name in SQL."""
-        ...
-
+    @abstractmethod
     def rows(self, sql: str, columns: Sequence[Column]) -> Iterator[pa.RecordBatch]:
         """What a query returns, in batches, while few of them are in memory: one column for each of `columns`.
 
-        The values are as the driver gives them; `adapter_types.converted` makes them what the columns say. Raises
-        SchemaMismatch for a value that the driver cannot give.
+        The values may be as the driver gives them: `adapter_types.converted` makes them what the columns say.
         """
-        ...
 
+    def native(self, array: pa.Array, column: Column) -> pa.Array:
+        """Values of this driver that `adapter_types.converted` does not know, as such that it knows.
 
-def quoted_by(mark: str, name: str) -> str:
-    """A name between quotation marks; a mark inside it is doubled."""
-    return f"{mark}{name.replace(mark, mark * 2)}{mark}"
+        Raises ValueError, which says what is wrong with a value.
+        """
+        return array
+
+    def quoted(self, name: str) -> str:
+        """A column's name in SQL."""
+        return f"{self.mark}{name.replace(self.mark, self.mark * 2)}{self.mark}"
+
+    def date(self, day: dt.date) -> str:
+        """A day in SQL."""
+        return f"date '{day}'"
+
+    def nulls_last(self, sort: str) -> str:
+        """A column in `order by`."""
+        return f"{sort} nulls last"

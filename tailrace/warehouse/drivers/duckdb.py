@@ -17,11 +17,11 @@ import pyarrow as pa
 from tailrace.errors import SettingsError
 from tailrace.warehouse.adapter import DbtAdapter
 from tailrace.warehouse.adapter_types import Column, in_arrow
-from tailrace.warehouse.drivers.base import BATCH_ROWS, quoted_by
+from tailrace.warehouse.drivers.base import BATCH_ROWS, Session
 from tailrace.warehouse.relations import Mart
 
 
-class DuckDBSession:
+class DuckDBSession(Session):
     def __init__(self, connection: Any) -> None:
         self._connection = connection
 
@@ -32,9 +32,6 @@ class DuckDBSession:
             in_arrow(name, kind, str(declared))
             for name, kind, declared in zip(found.columns, kinds, found.types, strict=True)
         ]
-
-    def quoted(self, name: str) -> str:
-        return quoted_by('"', name)
 
     def rows(self, sql: str, columns: Sequence[Column]) -> Iterator[pa.RecordBatch]:
         # DuckDB waits forever for a reader that is still open when its connection is closed
