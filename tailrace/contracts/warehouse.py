@@ -20,7 +20,7 @@ class ModelResult:
 
     `sql` is what was run, compiled; `log` what dbt said of the node; `depends_on` holds unique ids. `kept`: an earlier
     try of the same run built it, and this one did not repeat it. `judges` holds the unique ids of the nodes whose rows
-    a test judges: the one that it is written at, else all that it reads.
+    a test judges: the one that it is written at, else all that it reads. `table` is the full name of what a model made.
     """
 
     name: str
@@ -35,6 +35,7 @@ class ModelResult:
     depends_on: tuple[str, ...] = ()
     kept: bool = False
     judges: tuple[str, ...] = ()
+    table: str = ""
 
     @property
     def passed(self) -> bool:

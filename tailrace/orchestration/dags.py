@@ -98,7 +98,7 @@ def warehouse_dag(doc: str | None, nightly: str | Schedule) -> DAG:
         doc_md=_doc(doc, "warehouse", OLDEST_FIRST, tasks.AT_ONCE["ingest"]),
         tags=["tailrace"],
         max_active_runs=1,
-        params=forms.warehouse(),
+        params=forms.warehouse(registry.names()),
         **common("tailrace", schedule),
     ) as dag:
         landed = [tasks.ingest()] if settings.load().sources else []

@@ -7,8 +7,9 @@ for it: Cosmos takes a second.
 from __future__ import annotations
 
 import datetime as dt
+import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 # read when Cosmos is imported
@@ -28,7 +29,9 @@ from cosmos.constants import ExecutionMode, InvocationMode
 from tailrace.orchestration import tasks
 from tailrace.orchestration.task_run import TaskRun
 from tailrace.settings import Settings
+from tailrace.stages.build import marts
 from tailrace.warehouse.dbt import DbtWarehouse
+from tailrace.warehouse.graph import called
 
 DAYS = ("BUILD_FIRST_DAY", "BUILD_LAST_DAY")
 LOOK_SECONDS = 5
@@ -51,11 +54,9 @@ def record(pipeline: str) -> None:
 
     A day without rows is taken only if they were.
     """
-    from tailrace.stages.build import marts
-
     run = TaskRun(get_current_context())
     first, last = run.request.first, run.request.last
-    run.services.warehouse.record(first, last, marts(pipeline))
+    run.services.warehouse.record(first, last, marts()[pipeline])
 
 
 def build(settings: Settings, warehouse: DbtWarehouse, landed: Sequence[Any]) -> Callable[[str], Any]:
@@ -105,18 +106,22 @@ def build(settings: Settings, warehouse: DbtWarehouse, landed: Sequence[Any]) ->
     if landed:
         landed >> prepared
 
+    of, nodes = marts(), json.loads(manifest.read_text())["nodes"]
+
     def recorded_marts(pipeline: str) -> Any:
         with group, recorded:
             done: Any = record.override(task_id=pipeline)(pipeline)
-        _tasks_of(models, pipeline) >> done
+        _tasks_of(of[pipeline], models, nodes) >> done
         return done
 
     return recorded_marts
 
 
-def _tasks_of(models: DbtTaskGroup, pipeline: str) -> list[Any]:
-    """The tasks of the pipeline's marts and their tests; all models if dbt does not know the marts."""
-    from tailrace.stages.build import marts
-
-    found = [each for unique_id, each in models.tasks_map.items() if unique_id.rpartition(".")[2] in marts(pipeline)]
+def _tasks_of(names: Collection[str], models: DbtTaskGroup, nodes: Mapping[str, Any]) -> list[Any]:
+    """The tasks of these marts and their tests; all models if dbt, whose nodes these are, does not know the marts."""
+    found = [
+        task
+        for unique_id, task in models.tasks_map.items()
+        if (node := nodes.get(unique_id)) and called(node["name"], f"{node['schema']}.{node['alias']}", names)
+    ]
     return found or [models]

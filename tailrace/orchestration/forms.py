@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from airflow.sdk import Param
@@ -121,11 +122,25 @@ def _switch(title: str, meaning: str) -> Param:
     return field(False, type="boolean", title=title, description=meaning, section=MORE)
 
 
-def warehouse() -> dict[str, Any]:
-    """The form of the DAG `warehouse`."""
+def pipelines(names: Sequence[str]) -> Param:
+    """The pipelines to work on."""
+    return field(
+        None,
+        type=["null", "array"],
+        items={"type": "string", "enum": list(names)},
+        examples=list(names),
+        title="Pipelines",
+        description="Build, validate and load only these, also on days that their schedules do not have. Empty: all.",
+        section=MORE,
+    )
+
+
+def warehouse(names: Sequence[str] = ()) -> dict[str, Any]:
+    """The form of the DAG `warehouse`; `names` are the project's pipelines."""
     return {
         "day": day(),
         "first_day": first_day(),
+        "pipelines": pipelines(names),
         "reason": reason(),
         "dry_run": dry_run("Land, build and validate, but take nothing into the lake."),
     }

@@ -34,6 +34,7 @@ class Request:
     reason: str = ""
     dry_run: bool = False
     force: bool = False
+    pipelines: tuple[str, ...] = ()
     dag: str = ""
     run: str = ""
     triggered_by: str = ""
@@ -60,6 +61,7 @@ class Request:
             "trials": str(self.trials or ""),
             "engine": self.engine or "",
             "force": "true" if self.force else "",
+            "pipelines": ", ".join(self.pipelines),
             "dry_run": "true" if self.dry_run else "",
             "reason": self.reason,
         }
@@ -90,6 +92,7 @@ def read(context: Mapping[str, Any]) -> Request:
         reason=plain_text(params.get("reason")),
         dry_run=bool(params.get("dry_run")),
         force=bool(params.get("force")),
+        pipelines=tuple(dict.fromkeys(params.get("pipelines") or ())),
         dag=getattr(dag_run, "dag_id", ""),
         run=getattr(dag_run, "run_id", ""),
         triggered_by=getattr(dag_run, "triggering_user_name", None) or "",

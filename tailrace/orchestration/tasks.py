@@ -54,15 +54,29 @@ def validate(run: TaskRun) -> Sequence[Any]:
     It fails if the task `build` failed on a node that the pipeline needs.
     """
     from tailrace.orchestration import build_results
-    from tailrace.rows import scheduled_days
     from tailrace.stages import validate as stage
 
+    concerned = _concerned_days(run)
+    build_results.require_built(run)
+    return [stage.run(run.work, *concerned)]
+
+
+def _concerned_days(run: TaskRun) -> tuple[dt.date, dt.date]:
+    """The first and last of the run's days that concern the pipeline; the task is skipped if none does.
+
+    A form that names pipelines concerns these, on all of its days, and no others.
+    """
+    from tailrace.rows import scheduled_days
+
     requested = run.request
+    if requested.pipelines and run.pipeline not in requested.pipelines:
+        run.skip(f"This run was started for {' and '.join(requested.pipelines)} only.")
+    if requested.pipelines:
+        return requested.first, requested.last
     concerned = scheduled_days.of(run.spec, requested.first, requested.last)
     if concerned is None:
         run.skip(scheduled_days.sentence([run.spec], requested.first, requested.last))
-    build_results.require_built(run)
-    return [stage.run(run.work, *concerned)]
+    return concerned
 
 
 def _lake_page(run: TaskRun, rows: Rows) -> Links:
@@ -73,15 +87,11 @@ def _lake_page(run: TaskRun, rows: Rows) -> Links:
 def snapshot(run: TaskRun) -> Sequence[Any]:
     """Take features and outcomes of the days into the lake."""
     from tailrace import days
-    from tailrace.rows import scheduled_days, staleness
+    from tailrace.rows import staleness
     from tailrace.rows import taken as moments
     from tailrace.stages import snapshot as stage
 
-    requested = run.request
-    concerned = scheduled_days.of(run.spec, requested.first, requested.last)
-    if concerned is None:
-        run.skip(scheduled_days.sentence([run.spec], requested.first, requested.last))
-    first, last = concerned
+    first, last = _concerned_days(run)
     if run.request.dry_run:
         run.skip(f"Dry run: {first} to {last} is built and valid, and not in the lake.")
     taken = [stage.run(run.work, day) for day in days.span(first, last)]

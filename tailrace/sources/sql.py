@@ -36,8 +36,8 @@ class SqlSource:
     `{day_before}` stand for these days, and `{since}` and `{until}` for the cutoffs between which an extract's rows
     became known, in UTC: 00:00 of these two days in the time zone `zone`. They are put in as texts in quotes, such as
     '2024-01-31' and '2024-01-31 23:00:00+00:00'; where the database wants it, write `date {day}` or
-    `timestamptz {until}`. `tables` gives the columns of each query; a column of another type is refused if a value would
-    change.
+    `timestamptz {until}`. `tables` gives the columns of each query; a column of another type is refused if a
+    value would change.
 
     `since` is the first day of all tables, or of each by name; `until` the last. `may_be_empty` names the tables whose
     query may give no rows.

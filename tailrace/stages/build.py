@@ -14,7 +14,7 @@ from typing import Any
 
 from tailrace.contracts import ModelResult, Services
 from tailrace.errors import BuildFailed, PipelinesStopped
-from tailrace.spec import registry
+from tailrace.spec import PARTS, registry
 from tailrace.warehouse.stopped_marts import stopped
 
 _NAMED_NODES = 3
@@ -62,25 +62,31 @@ def run(
         heard.append(node)
         on_node(node)
 
-    without = [mart for pipeline in absent for mart in marts(pipeline)]
-    wanted = [mart for pipeline in only for mart in marts(pipeline)]
+    of = marts()
+    without = [mart for pipeline in absent for mart in of[pipeline]]
+    wanted = [mart for pipeline in only for mart in of[pipeline]]
     try:
         nodes = services.warehouse.build(first, last, run_id, hear, without=without, only=wanted)
     except BuildFailed as error:
         if not heard:
             raise
-        raise _stopped(error, heard, only or [name for name in registry.names() if name not in absent]) from error
+        concerned = only or [pipeline for pipeline in of if pipeline not in absent]
+        raise _stopped(error, heard, {pipeline: of[pipeline] for pipeline in concerned}) from error
     return Built(first, last, nodes)
 
 
-def marts(pipeline: str) -> tuple[str, str]:
-    """The names of a pipeline's marts in dbt."""
-    return f"{pipeline}_features", f"{pipeline}_outcomes"
+def marts() -> Mapping[str, tuple[str, ...]]:
+    """The marts of each pipeline as dbt names them; of a pipeline whose spec is wrong, those that have its name."""
+    specs, _ = registry.load(estimators=False)
+    by_name = {name: tuple(f"{name}_{part}" for part in PARTS) for name in registry.names()}
+    return by_name | {spec.name: tuple(mart.table for mart in spec.marts) for spec in specs}
 
 
-def _stopped(error: BuildFailed, nodes: Sequence[ModelResult], pipelines: Collection[str]) -> PipelinesStopped:
-    """The error that says which pipelines the failed nodes stop, and which go on."""
-    causes = stopped(nodes, {pipeline: marts(pipeline) for pipeline in pipelines})
+def _stopped(
+    error: BuildFailed, nodes: Sequence[ModelResult], pipelines: Mapping[str, Collection[str]]
+) -> PipelinesStopped:
+    """The error that says which of the pipelines, each with its marts, the failed nodes stop, and which go on."""
+    causes = stopped(nodes, pipelines)
     sentences = {pipeline: _sentence(pipeline, of_it) for pipeline, of_it in causes.items()}
     go_on = [pipeline for pipeline in sorted(pipelines) if pipeline not in causes]
     said = [str(error)]

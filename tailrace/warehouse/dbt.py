@@ -181,7 +181,8 @@ class DbtWarehouse(ABC):
         marts = {
             node["name"]: node["config"].get("meta", {})
             for node in models
-            if node["config"]["materialized"] == _MART and (not only or node["name"] in only)
+            if node["config"]["materialized"] == _MART
+            and (not only or graph.called(node["name"], f"{node['schema']}.{node['alias']}", only))
         }
         self._record_days(marts, first, last)
 
@@ -437,6 +438,7 @@ class DbtWarehouse(ABC):
                 log="\n".join(run.logs.get(node.node.unique_id, ())),
                 depends_on=tuple(node.node.depends_on_nodes),
                 judges=_judged(node.node),
+                table=graph.table_of(node.node) if _is_built(node) else "",
             )
             for node in run.nodes
         )
@@ -506,6 +508,10 @@ def _why_empty(meta: Mapping[str, Any], landed_empty: Sequence[str]) -> str:
     if tables and tables <= set(landed_empty):
         return f"the landed files of {', '.join(sorted(tables))} have no rows"
     return "its dbt model declares that its days may be empty" if meta.get(MAY_BE_EMPTY) else ""
+
+
+def _is_built(node: Any) -> bool:
+    return str(node.node.resource_type) in ("model", "seed", "snapshot")
 
 
 def _is_built_table(node: Any) -> bool:

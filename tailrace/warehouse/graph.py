@@ -19,7 +19,7 @@ def only_for(marts: Collection[str], nodes: Mapping[str, Any]) -> list[str]:
     for name, of_it in parents.items():
         for parent in of_it:
             children[parent].add(name)
-    named = [name for name in parents if nodes[name].name in marts]
+    named = _named(marts, nodes, parents)
     concerned = reached(named, parents) | reached(named, children)
     needed = reached(parents.keys() - concerned, parents)
     return sorted(nodes[name].name for name in concerned - needed)
@@ -31,13 +31,28 @@ def not_for(marts: Collection[str], nodes: Mapping[str, Any], sources: Mapping[s
     `nodes` and `sources` are those of dbt's manifest, by unique id.
     """
     parents = _parents(nodes)
-    needed = reached([name for name in parents if nodes[name].name in marts], parents)
+    needed = reached(_named(marts, nodes, parents), parents)
     read = {parent for name in needed for parent in nodes[name].depends_on_nodes}
     unread = [source for name, source in sources.items() if name not in read]
     return sorted(
         [nodes[name].name for name in parents.keys() - needed]
         + [f"source:{source.source_name}.{source.name}" for source in unread]
     )
+
+
+def called(model: str, table: str, names: Collection[str]) -> bool:
+    """Whether one of these names of marts is the model's, or the end of its table's: `schema.name`, in any case."""
+    full = f".{table}".casefold()
+    return any(name == model or full.endswith(f".{name}".casefold()) for name in names)
+
+
+def table_of(node: Any) -> str:
+    """The full name of a node's table."""
+    return ".".join(filter(None, (node.database, node.schema, node.alias)))
+
+
+def _named(marts: Collection[str], nodes: Mapping[str, Any], of: Iterable[str]) -> list[str]:
+    return [name for name in of if called(nodes[name].name, table_of(nodes[name]), marts)]
 
 
 def _parents(nodes: Mapping[str, Any]) -> dict[str, set[str]]:

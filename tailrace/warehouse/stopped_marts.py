@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from tailrace.contracts import ModelResult
-from tailrace.warehouse.graph import reached
+from tailrace.warehouse.graph import called, reached
 
 _TEST = "test"
 _SKIPPED = "skipped"
@@ -21,7 +21,7 @@ def stopped(results: Sequence[ModelResult], marts: Mapping[str, Collection[str]]
     made = {result.unique_id: result for result in results if result.kind != _TEST}
     parents = {unique_id: result.depends_on for unique_id, result in made.items()}
     needs = {
-        owner: reached([unique_id for unique_id, result in made.items() if result.name in names], parents)
+        owner: reached([each for each, result in made.items() if called(result.name, result.table, names)], parents)
         for owner, names in marts.items()
     }
     found: dict[str, list[ModelResult]] = {owner: [] for owner in marts}

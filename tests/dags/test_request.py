@@ -115,6 +115,8 @@ def test_what_was_chosen_is_recorded_as_text():
 
 def test_a_range_a_dry_run_and_an_engine_are_recorded():
     asked = request.read(context(day="2013-03-10", first_day="2013-03-08"))
+    assert "pipelines" not in asked.record()
+    assert replace(asked, pipelines=("churn", "loyalty")).record()["pipelines"] == "churn, loyalty"
     recorded = replace(asked, engine="spark", dry_run=True, force=True, trials=5, backfill=True).record()
     assert {name: recorded[name] for name in ("first_day", "last_day", "engine", "dry_run", "force", "trials")} == {
         "first_day": "2013-03-08",
@@ -136,7 +138,7 @@ def test_the_engine_of_the_settings_is_no_choice():
 
 
 FORMS = {
-    "warehouse": forms.warehouse,
+    "warehouse": lambda: forms.warehouse(["churn", "loyalty"]),
     "train": lambda: forms.train(registry.get("flight_delay")),
     "predict": forms.predict,
     "monitor": forms.monitor,
@@ -153,6 +155,7 @@ WRONG = {
     "trials": [0, 1_000_001, 2.5, "many"],
     "engine": ["gpu", ""],
     "reason": ["x" * 501],
+    "pipelines": ["churn", ["chrun"], [1]],
     "dry_run": ["maybe", 1],
     "force": ["maybe", 3],
 }

@@ -52,10 +52,10 @@ def dag(tmp_path, spec, monkeypatch, airflow_db):
     return bag.dags["warehouse"]
 
 
-def run(dag, *broken: str) -> tuple[str, dict[str, str]]:
+def run(dag, *broken: str, form: dict[str, object] | None = None) -> tuple[str, dict[str, str]]:
     """The state of a run in which these tables fail, and those of its tasks."""
     HELD["warehouse"] = MemoryWarehouse(HELD["tables"], broken=dict.fromkeys(broken, SAID))
-    done = dag.test(logical_date=dt.datetime.combine(LAST, dt.time(), dt.UTC))
+    done = dag.test(logical_date=dt.datetime.combine(LAST, dt.time(), dt.UTC), run_conf=form)
     return done.state, {task.task_id: task.state for task in done.get_task_instances()}
 
 
@@ -77,6 +77,11 @@ def test_a_run_loads_the_pipelines_whose_marts_were_built(dag):
     state, tasks = run(dag, "report")
     assert (state, tasks.pop("build"), tasks.pop("all_built")) == ("failed", "failed", "upstream_failed")
     assert set(tasks.values()) == {"success"}, "no pipeline needs the report"
+
+    state, tasks = run(dag, "churn_outcomes", "report", form={"pipelines": ["loyalty"]})
+    assert (state, tasks.pop("churn.validate"), tasks.pop("churn.snapshot")) == ("success", "skipped", "skipped")
+    assert set(tasks.values()) == {"success"}, "what the form does not name is not built"
+    assert set(HELD["warehouse"].built(LAST)) == {"loyalty_features", "loyalty_outcomes"}
 
 
 class Ti:
