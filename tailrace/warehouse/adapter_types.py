@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
+from uuid import UUID
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,6 +20,8 @@ import pyarrow.compute as pc
 MOMENT = pa.timestamp("us", "UTC")
 """The type of every moment that is read."""
 _MOST_DIGITS = 38
+_DOUBLE_DIGITS = 15
+"""Every decimal number of so many digits comes back exact from a float64."""
 _INT64_DIGITS = 18
 """Every number of so many digits fits into an int64."""
 
@@ -131,21 +134,25 @@ def converted(array: pa.Array, column: Column, zone: str) -> pa.Array:
     Raises ValueError, which says what is wrong with a value, if one of them cannot be represented exactly.
     """
     kind = column.kind
+    if isinstance(array, pa.ExtensionArray):
+        array = array.storage
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
     if array.type == kind:
         return array
+    if pa.types.is_null(array.type):
+        return pa.nulls(len(array), kind)
     try:
         if pa.types.is_timestamp(kind):
             return _moments(array, column, zone)
         if pa.types.is_boolean(kind):
             return _booleans(array)
         if pa.types.is_decimal(kind):
-            return _decimals(array, kind)
-        if pa.types.is_string(kind) and not _is_text(array.type):
-            raise ValueError(f"came as {array.type} and not as text; cast it to text")
-        if pa.types.is_date32(kind) and not (_is_text(array.type) or pa.types.is_temporal(array.type)):
-            raise ValueError(f"came as {array.type} and not as a date; cast it to date")
+            return array.cast(kind)
+        if pa.types.is_date32(kind):
+            return _dates(array)
+        if _is_text(array.type) != pa.types.is_string(kind):
+            raise ValueError(f"came as {array.type} and not as {kind}; cast it in the mart")
         return array.cast(kind)
     except pa.ArrowException as error:
         raise ValueError(f"has a value that {kind} cannot represent: {_brief(error)}") from error
@@ -155,16 +162,33 @@ def array_of(values: list[Any], column: Column) -> pa.Array:
     """The values of a DB-API cursor as Arrow, to be `converted`. Raises ValueError, which says what is wrong."""
     present = next((value for value in values if value is not None), None)
     try:
+        if present is None:
+            return pa.nulls(len(values), column.kind)
         if isinstance(present, dt.datetime):
             return _datetimes(values)
-        if isinstance(present, (Decimal, float)) and pa.types.is_decimal(column.kind):
-            return pa.array([None if value is None else str(value) for value in values], pa.string())
-        if isinstance(present, memoryview):
+        if pa.types.is_decimal(column.kind):
+            return pa.array([_digits(value, column.kind) for value in values], column.kind)
+        if isinstance(present, memoryview | bytearray):
             values = [None if value is None else bytes(value) for value in values]
-        return pa.array(values, None if present is not None else column.kind)
+        if isinstance(present, UUID):
+            values = [None if value is None else str(value) for value in values]
+        return pa.array(values)
     except (pa.ArrowException, OverflowError, TypeError) as error:
         kinds = sorted({type(value).__name__ for value in values if value is not None})
-        raise ValueError(f"has values of the types {', '.join(kinds)}, which {column.kind} cannot represent") from error
+        raise ValueError(f"has values of the types {', '.join(kinds)} that {column.kind} cannot represent") from error
+
+
+def _digits(value: Any, kind: pa.DataType) -> Decimal | None:
+    """A number as a decimal: SQLite stores decimals as float64, which is exact up to 15 digits."""
+    if value is None or isinstance(value, Decimal):
+        return value
+    if isinstance(value, float) and kind.precision > _DOUBLE_DIGITS:
+        raise ValueError(
+            f"is stored as a float, which is exact for {_DOUBLE_DIGITS} digits; declare fewer, or a double"
+        )
+    if not isinstance(value, int | float | str) or isinstance(value, bool):
+        raise ValueError(f"has a value of the type {type(value).__name__}, which is no decimal")
+    return Decimal(repr(value) if isinstance(value, float) else value)
 
 
 @lru_cache(maxsize=4096)
@@ -261,10 +285,13 @@ def _booleans(array: pa.Array) -> pa.Array:
     return array.cast(pa.bool_())
 
 
-def _decimals(array: pa.Array, kind: pa.DataType) -> pa.Array:
-    if pa.types.is_floating(array.type):
-        array = pa.array([None if value is None else repr(value) for value in array.to_pylist()], pa.string())
-    return array.cast(kind)
+def _dates(array: pa.Array) -> pa.Array:
+    if not (_is_text(array.type) or pa.types.is_temporal(array.type)):
+        raise ValueError(f"came as {array.type} and not as a date; cast it to date")
+    days = array.cast(pa.date32())
+    if pa.types.is_timestamp(array.type) and pc.any(pc.not_equal(days.cast(array.type), array)).as_py():
+        raise ValueError("is a date, but has values with a time of day; cast it to date")
+    return days
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import pyarrow as pa
 
@@ -13,7 +14,7 @@ from tailrace.errors import ProblemList, SchemaMismatch, TailraceError, did_you_
 from tailrace.warehouse import drivers, relations
 from tailrace.warehouse.adapter import DbtAdapter
 from tailrace.warehouse.adapter_types import Column, converted
-from tailrace.warehouse.drivers.base import Session
+from tailrace.warehouse.drivers.base import BadValue, Session
 from tailrace.warehouse.failures import meant, missing
 from tailrace.warehouse.relations import Mart
 
@@ -128,17 +129,22 @@ class MartReader:
     ) -> Iterator[pa.RecordBatch]:
         """What a query returns, in the types of the columns."""
         schema = _schema(columns)
-        for batch in session.rows(sql, columns):
-            arrays = []
-            for column, array in zip(columns, batch.columns, strict=True):
-                try:
-                    arrays.append(converted(session.native(array, column), column, self._zone))
-                except ValueError as error:
-                    raise SchemaMismatch(
-                        f"{what}: column {column.name!r} ({column.declared}) {error}. "
-                        "Correct its dbt model, then build it again."
-                    ) from error
-            yield pa.record_batch(arrays, schema=schema)
+        try:
+            for batch in session.rows(sql, columns):
+                if batch.num_rows:
+                    arrays = map(partial(self._array, session), columns, batch.columns)
+                    yield pa.record_batch(list(arrays), schema=schema)
+        except BadValue as bad:
+            raise SchemaMismatch(
+                f"{what}: column {bad.column.name!r} ({bad.column.declared}) {bad}. "
+                "Correct its dbt model, then build it again."
+            ) from bad
+
+    def _array(self, session: Session, column: Column, array: pa.Array) -> pa.Array:
+        try:
+            return converted(session.native(array, column), column, self._zone)
+        except ValueError as error:
+            raise BadValue(column, str(error)) from error
 
     @contextmanager
     def _connected(self, doing: str, mart: Mart) -> Iterator[Session]:

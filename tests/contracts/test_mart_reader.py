@@ -6,10 +6,11 @@ Each database is filled by a dbt project of its own, in schemas that are not the
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -19,6 +20,17 @@ import yaml
 from tailrace.errors import BadInput, UpstreamMissing
 from tailrace.warehouse.adapter import DbtAdapter
 from tailrace.warehouse.reader import MartReader
+from tests.contracts.stand_ins import (
+    Answers,
+    BigQueryClient,
+    DatabricksHandle,
+    RedshiftConnection,
+    SnowflakeConnection,
+    StandIn,
+    TrinoWrapper,
+    sqlite_of,
+)
+from tests.jvm import end_jvm
 from tests.postgres import HOST, postgres
 
 __all__ = ["postgres"]
@@ -71,6 +83,7 @@ class Dialect:
     text: str = "text"
     double: str = "double precision"
     apostrophe: str = "''"
+    renamed: str = "Customers Of Others"
 
     def model(self) -> str:
         """A query that gives `ROWS`: every value is a cast text."""
@@ -113,7 +126,7 @@ def project(folder: Path, target: Mapping[str, Any], dialect: Dialect) -> DbtAda
     (folder / "dbt_project.yml").write_text(yaml.safe_dump(made))
     (folder / "profiles.yml").write_text(yaml.safe_dump({"shop": {"target": "dev", "outputs": {"dev": dict(target)}}}))
     (folder / "models" / "customer_features.sql").write_text(dialect.model())
-    renamed = "{{ config(alias='Customers Of Others') }}\nselect * from {{ ref('customer_features') }}"
+    renamed = f"{{{{ config(alias='{dialect.renamed}') }}}}\nselect * from {{{{ ref('customer_features') }}}}"
     (folder / "models" / "other" / "renamed.sql").write_text(renamed)
     (folder / "models" / "inline.sql").write_text("{{ config(materialized='ephemeral') }}\nselect 1 as one")
     adapter = DbtAdapter(folder, work=folder / "work")
@@ -133,10 +146,97 @@ def on_postgres(request: pytest.FixtureRequest, folder: Path) -> DbtAdapter:
     return project(folder / "project", {**target, "dbname": made.name, "schema": "ml"}, Dialect())
 
 
-@pytest.fixture(scope="module", params=[on_duckdb, on_postgres])
-def adapter(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> DbtAdapter:
-    made: DbtAdapter = request.param(request, tmp_path_factory.mktemp(request.param.__name__))
-    return made
+def on_spark(request: pytest.FixtureRequest, folder: Path) -> DbtAdapter:
+    metastore = f"jdbc:derby:;databaseName={folder / 'metastore'};create=true"
+    settings = {
+        "spark.sql.warehouse.dir": str(folder / "tables"),
+        "spark.hadoop.javax.jdo.option.ConnectionURL": metastore,
+        "spark.sql.shuffle.partitions": "2",
+        "spark.sql.session.timeZone": "America/Los_Angeles",
+        "spark.ui.enabled": "false",
+    }
+    request.addfinalizer(end_jvm)
+    target = {"type": "spark", "method": "session", "host": "NA", "schema": "ml", "server_side_parameters": settings}
+    return project(folder / "project", target, SPARK)
+
+
+SPARK = Dialect(
+    mark="`", local_time="timestamp_ntz", known_at="timestamp", text="string", double="double", apostrophe="\\'",
+    renamed="customers_of_others",
+)  # fmt: skip
+
+
+def stand_in(kind: str, *, make: Callable[..., Any], dialect: str = "", mark: str = '"', **types: str) -> Any:
+    """A stand-in for a service; `types` are the names of the types that its adapter reports."""
+    declared = dict(zip(COLUMNS, [types[name] for name in KINDS], strict=True))
+
+    def made(request: pytest.FixtureRequest, folder: Path) -> DbtAdapter:
+        naive = [row["local_time"] and row["local_time"].replace(tzinfo=None) for row in ROWS]
+        rows = pa.Table.from_pylist([*ROWS], SCHEMA)
+        rows = rows.set_column(COLUMNS.index("local_time"), "local_time", pa.array(naive, pa.timestamp("us")))
+        named = {name.upper() if kind == "snowflake" and name.islower() else name: of for name, of in declared.items()}
+        answers = rows if kind == "sqlite" else Answers(rows, dialect or kind)
+        handle = make(answers, declared) if kind in ("bigquery", "sqlite") else make(answers)
+        stood = StandIn(folder, kind, handle=handle, types=named, mark=mark)
+        if kind == "sqlite":
+            stood = StandIn(folder, kind, handle=handle, types=dict.fromkeys(COLUMNS, "UNKNOWN"))
+            stood.manifest.nodes["model.shop.customer_features"] = model_of(declared)
+        return stood
+
+    return pytest.param(made, id=f"like_{kind}")
+
+
+def model_of(types: Mapping[str, str]) -> Any:
+    """The node of a model with a contract."""
+    columns = {name: SimpleNamespace(name=name, data_type=declared) for name, declared in types.items()}
+    return SimpleNamespace(
+        **dict.fromkeys(["name", "alias", "identifier"], "customer_features"), database=None, schema="main",
+        resource_type="model", unique_id="model.shop.customer_features", catalog_name=None, columns=columns,
+        quoting_dict=dict.fromkeys(["database", "schema", "identifier"], False),
+        config=SimpleNamespace(materialized="table"),
+    )  # fmt: skip
+
+
+KINDS = ("bigint", "date", "decimal", "local", "zoned", "boolean", "text", "double", "integer", "text", "text")
+SERVICES = (
+    stand_in("sqlite", make=sqlite_of, bigint="bigint", date="date", decimal="numeric(10,2)", local="timestamp",
+             zoned="timestamptz", boolean="boolean", text="text", double="real", integer="integer"),
+    stand_in("snowflake", make=SnowflakeConnection, bigint="NUMBER(38,0)", date="DATE", decimal="NUMBER(10,2)",
+             local="TIMESTAMP_NTZ(9)", zoned="TIMESTAMP_TZ(9)", boolean="BOOLEAN", text="VARCHAR(16777216)",
+             double="FLOAT", integer="NUMBER(38,0)"),
+    stand_in("bigquery", make=BigQueryClient, mark="`", bigint="INTEGER", date="DATE", decimal="NUMERIC(10,2)",
+             local="DATETIME", zoned="TIMESTAMP", boolean="BOOLEAN", text="STRING", double="FLOAT", integer="INTEGER"),
+    stand_in("databricks", make=DatabricksHandle, mark="`", bigint="bigint", date="date", decimal="decimal(10,2)",
+             local="timestamp_ntz", zoned="timestamp", boolean="boolean", text="string", double="double",
+             integer="int"),
+    stand_in("redshift", make=RedshiftConnection, bigint="bigint", date="date", decimal="numeric(10,2)",
+             local="timestamp without time zone", zoned="timestamp with time zone", boolean="boolean",
+             text="character varying(256)", double="double precision", integer="integer"),
+    stand_in("trino", make=TrinoWrapper, bigint="bigint", date="date", decimal="decimal(10,2)", local="timestamp(6)",
+             zoned="timestamp(6) with time zone", boolean="boolean", text="varchar", double="double",
+             integer="integer"),
+)  # fmt: skip
+
+
+REAL = (on_duckdb, on_postgres, pytest.param(on_spark, marks=pytest.mark.spark))
+ONE_INTEGER = ("bigquery", "snowflake", "sqlite")
+"""Databases that have one type for all integers."""
+
+_made: dict[Any, DbtAdapter] = {}
+
+
+def made_by(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> DbtAdapter:
+    """A database, made once for all tests."""
+    make = request.param
+    if make not in _made:
+        _made[make] = make(request, tmp_path_factory.mktemp(make.__name__))
+    return _made[make]
+
+
+adapter = pytest.fixture(scope="module", params=[*REAL, *SERVICES], name="adapter")(made_by)
+"""Every database, those that are stood in for too."""
+built = pytest.fixture(scope="module", params=REAL, name="built")(made_by)
+"""Databases that a dbt project filled here."""
 
 
 @pytest.fixture
@@ -144,21 +244,32 @@ def reader(adapter: DbtAdapter) -> MartReader:
     return MartReader(adapter)
 
 
+@pytest.fixture
+def built_reader(built: DbtAdapter) -> MartReader:
+    return MartReader(built)
+
+
+@pytest.fixture
+def schema(adapter: DbtAdapter) -> pa.Schema:
+    position = SCHEMA.get_field_index("visits")
+    return SCHEMA.set(position, pa.field("visits", pa.int64())) if adapter.type in ONE_INTEGER else SCHEMA
+
+
 def rows_of(day: dt.date, names: tuple[str, ...] = COLUMNS) -> list[dict[str, Any]]:
     return [{name: found[name] for name in names} for found in ROWS if found["ds"] == day]
 
 
-def test_types_are_the_same_everywhere(reader: MartReader) -> None:
-    assert reader.schema("customer_features") == SCHEMA
+def test_types_are_the_same_everywhere(reader: MartReader, schema: pa.Schema) -> None:
+    assert reader.schema("customer_features") == schema
 
 
-def test_rows_are_the_same_everywhere(reader: MartReader) -> None:
+def test_rows_are_the_same_everywhere(reader: MartReader, schema: pa.Schema) -> None:
     read = reader.read("customer_features", DAY, order_by=["name"])
-    assert read.schema == SCHEMA
+    assert read.schema == schema
     assert read.read_all().to_pylist() == rows_of(DAY)  # sorted by name: empty, 'Zoë', null
 
 
-@pytest.mark.parametrize("column", ["select", "MixedCase", "id", "ratio", "local_time"])
+@pytest.mark.parametrize("column", ["select", "MixedCase", "id", "ratio", "local_time", "amount"])
 def test_rows_are_sorted_by_bytes_and_nulls_come_last(reader: MartReader, column: str) -> None:
     values = reader.read("customer_features", DAY, order_by=[column]).read_all()[column].to_pylist()
     present = [value for value in values if value is not None]
@@ -172,8 +283,9 @@ def test_columns_come_in_the_order_asked_for(reader: MartReader) -> None:
     assert read.read_all().to_pylist() == rows_of(NEXT, names)
 
 
-def test_a_day_without_rows_has_none(reader: MartReader) -> None:
-    assert reader.read("customer_features", dt.date(2026, 3, 3), order_by=["id"]).read_all() == SCHEMA.empty_table()
+def test_a_day_without_rows_has_none(reader: MartReader, schema: pa.Schema) -> None:
+    read = reader.read("customer_features", dt.date(2026, 3, 3), order_by=["id"]).read_all()
+    assert (read.num_rows, read.schema) == (0, schema)
 
 
 def test_days_are_counted(reader: MartReader) -> None:
@@ -181,9 +293,10 @@ def test_days_are_counted(reader: MartReader) -> None:
     assert reader.days("customer_features", "ds", DAY, NEXT) == {DAY: 3, NEXT: 1}
 
 
-def test_a_mart_is_named_as_dbt_names_it(reader: MartReader) -> None:
-    for name in ("renamed", "ml_other.Customers Of Others", "Customers Of Others", "ml.customer_features"):
-        assert reader.newest(name) == LAST
+def test_times_without_a_zone_are_local_times_of_the_zone_that_is_given(adapter: DbtAdapter) -> None:
+    in_rome = MartReader(adapter, zone="Europe/Rome").read("customer_features", LAST).read_all().to_pylist()
+    (row,) = rows_of(LAST)
+    assert in_rome == [{**row, "local_time": row["local_time"] - dt.timedelta(hours=1)}]
 
 
 def test_what_cannot_be_read_is_told_at_once(reader: MartReader) -> None:
@@ -195,9 +308,28 @@ def test_what_cannot_be_read_is_told_at_once(reader: MartReader) -> None:
 
 
 def test_a_mart_that_does_not_exist(reader: MartReader) -> None:
-    with pytest.raises(UpstreamMissing, match="Did you mean 'customer_features'"):
+    with pytest.raises(UpstreamMissing, match=r"has no table .*custmer_features.* no model of this name"):
         reader.schema("custmer_features")
-    with pytest.raises(BadInput, match="ephemeral"):
-        reader.schema("inline")
     with pytest.raises(BadInput, match="names no table"):
         reader.schema("a.b.c.d")
+
+
+# ---------------------------------------------------------------- databases that a dbt project filled
+
+
+def test_a_mart_is_named_as_dbt_names_it(built: DbtAdapter, built_reader: MartReader) -> None:
+    alias = SPARK.renamed if built.type == "spark" else Dialect.renamed
+    for name in ("renamed", alias, f"ml_other.{alias}", "ml.customer_features"):
+        assert built_reader.newest(name) == LAST
+
+
+def test_the_nearest_model_is_named(built_reader: MartReader) -> None:
+    with pytest.raises(UpstreamMissing, match=r"Did you mean 'customer_features'"):
+        built_reader.schema("custmer_features")
+    with pytest.raises(UpstreamMissing, match=r"Did you mean 'ml.customer_features'"):
+        built_reader.newest("ml.custmer_features")
+
+
+def test_an_ephemeral_model_has_no_table(built_reader: MartReader) -> None:
+    with pytest.raises(BadInput, match="ephemeral"):
+        built_reader.schema("inline")

@@ -10,8 +10,8 @@ from tailrace.warehouse.adapter import DbtAdapter
 from tailrace.warehouse.drivers.base import Session
 
 _DRIVERS: Mapping[str, str] = {
-    "duckdb": "duckdb",
-    "postgres": "postgres",
+    **{name: name for name in ("bigquery", "databricks", "duckdb", "postgres", "redshift", "snowflake", "spark")},
+    **dict.fromkeys(["trino", "starburst"], "trino"),
 }
 """dbt's name of an adapter -> the module that reads its rows; `cursor` reads all others."""
 

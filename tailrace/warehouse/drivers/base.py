@@ -15,6 +15,14 @@ BATCH_ROWS = 50_000
 """At most so many rows are in one batch, where the driver lets one choose."""
 
 
+class BadValue(Exception):
+    """A value that a column cannot represent; the message says what is wrong, without the column's name."""
+
+    def __init__(self, column: Column, problem: str) -> None:
+        super().__init__(problem)
+        self.column = column
+
+
 class Session(ABC):
     """An open connection. Its errors are the driver's own; the reader translates them."""
 
@@ -29,7 +37,8 @@ class Session(ABC):
     def rows(self, sql: str, columns: Sequence[Column]) -> Iterator[pa.RecordBatch]:
         """What a query returns, in batches, while few of them are in memory: one column for each of `columns`.
 
-        The values may be as the driver gives them: `adapter_types.converted` makes them what the columns say.
+        The values may be as the driver gives them: `adapter_types.converted` makes them what the columns say. Raises
+        BadValue.
         """
 
     def native(self, array: pa.Array, column: Column) -> pa.Array:
