@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 export UV_COMPILE_BYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down logs backup restore secrets test test-spark test-airflow test-services test-compose test-wheel lint format bench clean
+.PHONY: help setup demo up down logs backup restore secrets test test-spark test-airflow test-services test-compose test-wheel lint format docs bench clean
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -82,8 +82,19 @@ format: $(READY) ## let ruff and sqlfluff correct what they can
 	$(BIN)/ruff format .
 	$(BIN)/sqlfluff fix dbt/models dbt/tests
 
+# The tool that builds the site has an environment of its own: it needs a newer pathspec than dbt allows.
+DOCS := .venv-docs
+$(DOCS)/.ready: scripts/docs/requirements.txt $(READY)
+	@UV=$$(command -v uv || echo $(BIN)/uv); \
+	"$$UV" venv --quiet --allow-existing --python $(BIN)/python $(DOCS) && \
+	"$$UV" pip sync --quiet --python $(DOCS)/bin/python --require-hashes scripts/docs/requirements.txt
+	@touch $@
+
+docs: $(DOCS)/.ready ## build the documentation's site into .site/html, and check its links
+	$(BIN)/python -m scripts.docs
+
 bench: $(READY) ## measure speed against named peers, and print tables
 	$(BIN)/python -m benchmarks
 
 clean: ## remove the environment and everything that the demo wrote
-	rm -rf $(VENV) .tailrace .mypy_cache .ruff_cache .import_linter_cache .pytest_cache dbt/target dbt/logs
+	rm -rf $(VENV) $(DOCS) .site .tailrace .mypy_cache .ruff_cache .import_linter_cache .pytest_cache dbt/target dbt/logs
