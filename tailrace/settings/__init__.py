@@ -2,12 +2,15 @@
 
 from tailrace.settings.fields import (
     BUILD,
+    BUILT_ELSEWHERE,
     ENGINES,
+    HERE,
     MODELS,
     MOST_SEED,
     NAMES,
     PODS,
     PROCESS,
+    DbtSettings,
     PodSettings,
     Settings,
     SparkSettings,
@@ -19,13 +22,16 @@ from tailrace.settings.rights import unusable
 
 __all__ = [
     "BUILD",
+    "BUILT_ELSEWHERE",
     "ENGINES",
+    "HERE",
     "MODELS",
     "MOST_SEED",
     "NAMES",
     "NOT_IN_PATHS",
     "PODS",
     "PROCESS",
+    "DbtSettings",
     "PodSettings",
     "Project",
     "Settings",

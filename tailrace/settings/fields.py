@@ -12,13 +12,15 @@ PREFIX = "TAILRACE_"
 SPARK_PREFIX = "TAILRACE_SPARK_"
 POD_PREFIX = "TAILRACE_POD_"
 USE_PREFIX = "TAILRACE_USE_"
+DBT_PREFIX = "TAILRACE_DBT_"
 NATIVE_READERS = ("", "delta")
 PROCESS, PODS = "process", "pods"
 BUILD, MODELS = "build", "models"
-DUCKDB_WAREHOUSE, POSTGRES_WAREHOUSE = "duckdb", "postgres"
+HERE, BUILT_ELSEWHERE = "here", "elsewhere"
+DUCKDB_WAREHOUSE, POSTGRES_WAREHOUSE, DBT_WAREHOUSE = "duckdb", "postgres", "dbt"
 ENGINES = ("local", "spark")
 NAMES: Mapping[str, tuple[str, ...]] = {
-    "warehouse": (DUCKDB_WAREHOUSE, POSTGRES_WAREHOUSE),
+    "warehouse": (DUCKDB_WAREHOUSE, POSTGRES_WAREHOUSE, DBT_WAREHOUSE),
     "lake": ("delta",),
     "engine": ENGINES,
     "tracker": ("mlflow",),
@@ -36,10 +38,28 @@ class Implementations:
     """One field per `TAILRACE_USE_<FIELD>` variable: a short name of wiring's table, or an import path."""
 
     warehouse: str = ""
-    """Empty: `postgres` where the warehouse is a postgresql:// URL, else `duckdb`."""
+    """Empty: `postgres` where the warehouse is a postgresql:// URL, else `duckdb`; `dbt` if a DbtSettings is set."""
     lake: str = "delta"
     tracker: str = "mlflow"
     validator: str = "great_expectations"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DbtSettings:
+    """One field per `TAILRACE_DBT_<FIELD>` variable: a dbt project of the team's own, which fills the warehouse."""
+
+    project: Path | None = None
+    """Folder of the dbt project; None: the folder dbt/ of the project."""
+    profiles: Path | None = None
+    """Folder of profiles.yml; None: that of the dbt project if it has the file, else ~/.dbt."""
+    target: str = ""
+    """Output of the profile; empty: the profile's own target."""
+    select: str = ""
+    """What to build, as `dbt build --select` takes it; empty: the pipelines' marts and what these are made from."""
+    build: str = HERE
+    """Who builds: Tailrace (`here`), or somebody else, so that it only waits for the marts (`elsewhere`)."""
+    wait_minutes: int = 120
+    """How long to wait for marts that are built elsewhere; 0: not at all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +168,8 @@ class Settings:
     """Import paths of the sources that are landed; none: this project lands nothing."""
     use: Implementations = field(default_factory=Implementations)
     """Implementations of warehouse, lake, tracker and validator, from `TAILRACE_USE_<FIELD>`."""
+    dbt: DbtSettings = field(default_factory=DbtSettings)
+    """The team's own dbt project, from `TAILRACE_DBT_<FIELD>`."""
     java_home: str = ""
     """JAVA_HOME, for Spark; empty: the `java` on PATH."""
     spark: SparkSettings = field(default_factory=SparkSettings)
@@ -176,8 +198,24 @@ class Settings:
         return not self.warehouse_is_postgres and self.use.warehouse in ("", DUCKDB_WAREHOUSE)
 
     @property
+    def warehouse_is_dbt(self) -> bool:
+        """Whether the warehouse is wherever the profile of a dbt project says."""
+        return self.use.warehouse == DBT_WAREHOUSE
+
+    @property
+    def waits_for_marts(self) -> bool:
+        """Whether somebody else builds the marts."""
+        return self.warehouse_is_dbt and self.dbt.build == BUILT_ELSEWHERE
+
+    @property
     def dbt_project(self) -> Path:
-        return self.project.dbt
+        return self.dbt.project or self.project.dbt
+
+    @property
+    def dbt_profiles(self) -> Path:
+        """The folder of profiles.yml, as dbt itself finds it."""
+        own = self.dbt_project
+        return self.dbt.profiles or (own if (own / "profiles.yml").is_file() else Path.home() / ".dbt")
 
     @property
     def suites(self) -> Path:

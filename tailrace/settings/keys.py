@@ -8,10 +8,12 @@ from dataclasses import fields
 from typing import NamedTuple
 
 from tailrace.settings.fields import (
+    DBT_PREFIX,
     POD_PREFIX,
     PREFIX,
     SPARK_PREFIX,
     USE_PREFIX,
+    DbtSettings,
     Implementations,
     PodSettings,
     Settings,
@@ -34,16 +36,18 @@ class Setting(NamedTuple):
 
 TABLES: Mapping[str, tuple[str, type]] = {
     "use": (USE_PREFIX, Implementations),
+    "dbt": (DBT_PREFIX, DbtSettings),
     "spark": (SPARK_PREFIX, SparkSettings),
     "pods": (POD_PREFIX, PodSettings),
 }
 """The tables of tailrace.toml, each with the prefix of its variables."""
 ENV = "env"
 """The table of tailrace.toml with a section of settings for each environment; TAILRACE_ENV names the one in force."""
-_ELSEWHERE = {"project", ENV, "java_home", *TABLES}
+_ELSEWHERE = {"project", ENV, "java_home", "spark.java_home", *TABLES}
 """Fields that no key of the file sets: TAILRACE_PROJECT says where the file is, JAVA_HOME is not ours."""
 _PLACES = {
     *("home", "lake", "landing", "warehouse", "tracking_uri", "artifacts"),
+    *("dbt.project", "dbt.profiles"),
     *("spark.pod_template", "spark.event_log", "spark.log", "pods.template"),
 }
 _SECRETS = {"warehouse_password", "airflow_password"}
@@ -58,7 +62,7 @@ def every_setting() -> tuple[Setting, ...]:
         _setting(table + each.name, prefix + each.name.upper(), str(each.type))
         for table, prefix, group in groups
         for each in fields(group)
-        if each.name not in _ELSEWHERE
+        if table + each.name not in _ELSEWHERE
     )
 
 

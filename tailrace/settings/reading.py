@@ -14,8 +14,12 @@ from tailrace.errors import SettingsError, did_you_mean
 from tailrace.settings import import_paths, project_file, values
 from tailrace.settings.fields import (
     BUILD,
+    BUILT_ELSEWHERE,
+    DBT_PREFIX,
+    DBT_WAREHOUSE,
     DEFAULT_SEED,
     DUCKDB_WAREHOUSE,
+    HERE,
     MODELS,
     NAMES,
     POD_PREFIX,
@@ -26,6 +30,7 @@ from tailrace.settings.fields import (
     PROCESS,
     SPARK_PREFIX,
     USE_PREFIX,
+    DbtSettings,
     Implementations,
     PodSettings,
     Settings,
@@ -89,7 +94,8 @@ def _read(environment: Mapping[str, str], project: Project, problems: list[str])
         landing=_below(given, "TAILRACE_LANDING", home),
         warehouse=_warehouse(given, home, use),
         warehouse_password=given.text("TAILRACE_WAREHOUSE_PASSWORD") or environment.get("PGPASSWORD", ""),
-        dbt_tasks=given.choice("TAILRACE_DBT_TASKS", (BUILD, MODELS), BUILD),
+        dbt=_dbt(given),
+        dbt_tasks=_dbt_tasks(given, use),
         tracking_uri=_tracking_uri(given, home),
         artifacts=_below(given, "TAILRACE_ARTIFACTS", home),
         tracking_ui=given.text("TAILRACE_TRACKING_UI"),
@@ -170,12 +176,61 @@ def _storage_options(given: Given) -> Mapping[str, str]:
 
 
 def _use(given: Given) -> Implementations:
-    return Implementations(
-        **{
-            each.name: _implementation(given, USE_PREFIX + each.name.upper(), each.name, str(each.default))
-            for each in fields(Implementations)
-        }
+    chosen = {
+        each.name: _implementation(given, USE_PREFIX + each.name.upper(), each.name, str(each.default))
+        for each in fields(Implementations)
+    }
+    of_dbt = _of_dbt(given)
+    if of_dbt and chosen["warehouse"] in (DUCKDB_WAREHOUSE, POSTGRES_WAREHOUSE):
+        given.wrong(
+            "TAILRACE_USE_WAREHOUSE",
+            f"is {chosen['warehouse']!r}, which does not read {given.label(of_dbt[0])}; remove one of the two.",
+        )
+    return Implementations(**{**chosen, "warehouse": chosen["warehouse"] or (DBT_WAREHOUSE if of_dbt else "")})
+
+
+def _of_dbt(given: Given) -> list[str]:
+    """The variables that say something of a dbt project of the team's own: one of them is enough to use it."""
+    variables = (DBT_PREFIX + each.name.upper() for each in fields(DbtSettings))
+    return [variable for variable in variables if variable in given]
+
+
+def _dbt(given: Given) -> DbtSettings:
+    """The team's own dbt project."""
+    select = given.text(f"{DBT_PREFIX}SELECT")
+    if any(word.startswith("-") for word in select.split()):
+        given.wrong(
+            f"{DBT_PREFIX}SELECT", f"is {select!r}; write only what follows --select, such as 'tag:ml +orders'."
+        )
+    return DbtSettings(
+        project=_folder_of(given, f"{DBT_PREFIX}PROJECT"),
+        profiles=_folder_of(given, f"{DBT_PREFIX}PROFILES"),
+        target=given.text(f"{DBT_PREFIX}TARGET"),
+        select=select,
+        build=given.choice(f"{DBT_PREFIX}BUILD", (HERE, BUILT_ELSEWHERE), HERE),
+        wait_minutes=given.read(f"{DBT_PREFIX}WAIT_MINUTES", values.MINUTES, DbtSettings.wait_minutes),
     )
+
+
+def _folder_of(given: Given, variable: str) -> Path | None:
+    """A folder of this machine; None if it is not set."""
+    if variable not in given:
+        return None
+    text = given.text(variable)
+    if URL.match(text):
+        given.wrong(variable, f"is {text!r}; it must be a folder, not a URL.")
+        return None
+    return Path(location(given.label(variable), text, given.problems))
+
+
+def _dbt_tasks(given: Given, use: Implementations) -> str:
+    tasks = given.choice("TAILRACE_DBT_TASKS", (BUILD, MODELS), BUILD)
+    if tasks == MODELS and use.warehouse == DBT_WAREHOUSE:
+        given.wrong(
+            "TAILRACE_DBT_TASKS",
+            f"is {MODELS!r}, which is not possible with a dbt project of your own ([dbt] is set); set it to {BUILD!r}.",
+        )
+    return tasks
 
 
 def _implementation(given: Given, variable: str, part: str, default: str) -> str:
@@ -208,6 +263,12 @@ def _sources(given: Given) -> tuple[str, ...]:
 def _warehouse(given: Given, home: Path, use: Implementations) -> str:
     """The warehouse's place; that of a warehouse of a team's own is not for us to judge."""
     text = given.text("TAILRACE_WAREHOUSE", str(home / "warehouse.duckdb"))
+    if use.warehouse == DBT_WAREHOUSE and "TAILRACE_WAREHOUSE" in given:
+        set_too = ", ".join(map(given.label, _of_dbt(given))) or given.label("TAILRACE_USE_WAREHOUSE")
+        given.wrong(
+            "TAILRACE_WAREHOUSE", f"is set, and so is {set_too}: dbt's profile says where the warehouse is; remove one."
+        )
+        return text
     if "TAILRACE_WAREHOUSE" not in given or ":" in use.warehouse:
         place = text
     else:

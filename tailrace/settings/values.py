@@ -56,6 +56,7 @@ def listed(names: Sequence[str], last: str = "and") -> str:
 
 
 TEXT = ValueKind(str, "a text")
+MINUTES = ValueKind(whole_number(0, 10_000), "a whole number from 0 to 10000")
 COUNT = ValueKind(whole_number(1), "a whole number of 1 or more")
 SEED = ValueKind(whole_number(0, MOST_SEED), f"a whole number from 0 to {MOST_SEED}")
 MEMORY = ValueKind(matching(r"[1-9]\d*[kmgt]"), "a whole number and a unit k, m, g or t, such as '2g'")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -188,7 +189,7 @@ def test_all_mistakes_are_said_at_once_and_where_each_stands(refused):
         "tailrace.toml: pod is not a setting. Did you mean 'pods'?",
         "tailrace.toml: use.engine is not a setting. Did you mean 'engine'?",
         "tailrace.toml: spark.executors is '0'; it must be a whole number of 1 or more.",
-        f"tailrace.toml: use.warehouse is 'postgre'; it must be 'duckdb' or 'postgres', {own} Did you mean 'postgres'?",
+        f"tailrace.toml: use.warehouse is 'postgre'; it must be 'duckdb', 'postgres' or 'dbt', {own} Did you mean 'postgres'?",
         f"tailrace.toml: use.lake is 'detla'; it must be 'delta', {own} Did you mean 'delta'?",
         "TAILRACE_TASKS is 'pod'; it must be 'process' or 'pods'. Did you mean 'pods'?",
         f"tailrace.toml: engine is 'sprak'; it must be 'local' or 'spark', {own} Did you mean 'spark'?",
@@ -292,13 +293,54 @@ def test_a_warehouse_of_another_kind_than_its_place_is_refused(refused, loaded):
     assert not [said for said in settings.unusable(own) if "WAREHOUSE" in said]
 
 
+def test_a_setting_of_dbt_chooses_the_warehouse_of_that_project(tmp_path, loaded):
+    found = loaded('[dbt]\nproject = "../shop"\ntarget = "prod"\nbuild = "elsewhere"\nwait_minutes = 5')
+    assert (found.use.warehouse, found.waits_for_marts, found.warehouse_is_a_file) == ("dbt", True, False)
+    assert found.dbt_project == (found.project.root / "../shop").resolve()
+    assert found.dbt_profiles == Path.home() / ".dbt"
+    assert found.dbt == settings.DbtSettings(
+        project=found.dbt_project, target="prod", build="elsewhere", wait_minutes=5
+    )
+    assert not loaded("").warehouse_is_dbt
+    # a project in the usual folder, with its own profile
+    found = loaded("use.warehouse = 'dbt'")
+    found.dbt_project.mkdir()
+    (found.dbt_project / "profiles.yml").touch()
+    assert (found.dbt_profiles, found.dbt.build) == (found.project.dbt, "here")
+
+
+def test_the_settings_of_dbt_do_not_go_with_those_of_another_warehouse(refused):
+    target = '[dbt]\ntarget = "prod"\n'
+    assert refused(f"use.warehouse = 'postgres'\nwarehouse = 'postgresql://me@db/warehouse'\n{target}") == (
+        "tailrace.toml: use.warehouse is 'postgres', which does not read tailrace.toml: dbt.target; remove one of the "
+        "two.",
+    )
+    assert refused(f"warehouse = 'warehouse.duckdb'\ndbt_tasks = 'models'\n{target}") == (
+        "tailrace.toml: warehouse is set, and so is tailrace.toml: dbt.target: dbt's profile says where the warehouse "
+        "is; remove one.",
+        "tailrace.toml: dbt_tasks is 'models', which is not possible with a dbt project of your own ([dbt] is set); "
+        "set it to 'build'.",
+    )
+    assert refused('[dbt]\nselect = "+orders --full-refresh"\nbuild = "there"\nprofiles = "s3://bucket/x"') == (
+        "tailrace.toml: dbt.select is '+orders --full-refresh'; write only what follows --select, such as "
+        "'tag:ml +orders'.",
+        "tailrace.toml: dbt.profiles is 's3://bucket/x'; it must be a folder, not a URL.",
+        "tailrace.toml: dbt.build is 'there'; it must be 'here' or 'elsewhere'. Did you mean 'here'?",
+    )
+
+
 def test_the_documented_settings_are_those_there_are():
     text = (settings.find_project().root / "docs" / "settings.md").read_text()
     rows = re.findall(r"^\|(?: `([\w.]+)`| never)? \| `(TAILRACE_\w+)` \| (.*?) ?\| ", text, re.M)
     expected = {setting.variable: "" if setting.secret else setting.key for setting in keys.every_setting()}
     assert {variable: key for key, variable, _ in rows} == {"TAILRACE_PROJECT": "", "TAILRACE_ENV": "", **expected}
     assert len(rows) == len(expected) + 2, "each stands there once"
-    defaults = {"spark": fields.SparkSettings(), "pods": fields.PodSettings(), "use": fields.Implementations()}
+    defaults = {
+        "spark": fields.SparkSettings(),
+        "pods": fields.PodSettings(),
+        "use": fields.Implementations(),
+        "dbt": fields.DbtSettings(),
+    }
     for key, _, documented in rows:
         table, _, name = key.partition(".")
         if re.fullmatch(r"`[\w*\[\]]+`", documented) and name and not documented.startswith("`TAILRACE"):
