@@ -27,6 +27,7 @@ IMPLEMENTATIONS: Mapping[str, Mapping[str, str]] = {
     "warehouse": {
         "duckdb": "tailrace.warehouse.duckdb:DuckDBWarehouse",
         "postgres": "tailrace.warehouse.postgres:PostgresWarehouse",
+        "dbt": "tailrace.warehouse.dbt_project:DbtProjectWarehouse",
     },
     "lake": {"delta": "tailrace.lake.delta:DeltaLake"},
     "engine": {

@@ -63,7 +63,8 @@ def run(
         on_node(node)
 
     of = marts()
-    without = [mart for pipeline in absent for mart in of[pipeline]]
+    read = {mart for pipeline, its_marts in of.items() if pipeline not in absent for mart in its_marts}
+    without = [mart for pipeline in absent for mart in of[pipeline] if mart not in read]
     wanted = [mart for pipeline in only for mart in of[pipeline]]
     try:
         nodes = services.warehouse.build(first, last, run_id, hear, without=without, only=wanted)

@@ -53,6 +53,11 @@ class DbtAdapter:
         told = "\n".join([str(self.project), str(self.profiles), target])
         self._work = work.absolute() / hashlib.sha256(told.encode()).hexdigest()[:16]
 
+    @property
+    def target_folder(self) -> Path:
+        """Where dbt writes what it makes of the project, and what it caches."""
+        return self._work / "target"
+
     @cached_property
     def manifest(self) -> Any:
         """dbt's manifest object, parsed once; dbt itself reads again only the files that changed since the last time.
@@ -97,7 +102,7 @@ class DbtAdapter:
             *("--project-dir", str(self.project)),
             *("--profiles-dir", str(self.profiles)),
             *(("--target", self.target) if self.target else ()),
-            *("--target-path", str(self._work / "target")),
+            *("--target-path", str(self.target_folder)),
         ]
         with _DBT, self._alone(), environment(self._variables), chdir(self.project):
             try:

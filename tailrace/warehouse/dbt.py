@@ -151,7 +151,7 @@ class DbtWarehouse(ABC):
             results = self._results(run, self._rows(run, first, last) if counted else {})
             results = _with_kept(results, before.nodes if before else ())
             if counted:
-                self._record_days(_sound_marts(run.nodes, results), first, last)
+                self._record_days(_sound(self._built_marts(run.nodes), results), first, last)
             for result in results:
                 on_node(result)
             if isinstance(error, WarehouseBusy):
@@ -186,13 +186,18 @@ class DbtWarehouse(ABC):
         }
         self._record_days(marts, first, last)
 
+    def _built_marts(self, nodes: Sequence[Any]) -> dict[str, Mapping[str, Any]]:
+        """The marts that were built, each with its `meta`."""
+        built = [node for node in nodes if _is_built_table(node) and node.node.config.materialized == _MART]
+        return {_name(node): node.node.config.meta for node in built}
+
     def _record_days(self, marts: Mapping[str, Mapping[str, Any]], first: dt.date, last: dt.date) -> None:
         """Record these marts' days, each with the reason why it may be empty; `marts` maps a mart to its `meta`."""
         if not marts:
             return
         landed = self._landing.empty(first, last)
         rows = [
-            (mart, day, _why_empty(meta, landed.get(day, ())))
+            (mart, day, why_empty(meta, landed.get(day, ())))
             for mart, meta in sorted(marts.items())
             for day in span(first, last)
         ]
@@ -375,24 +380,38 @@ class DbtWarehouse(ABC):
     ) -> _Run:
         logs: dict[str, list[str]] = defaultdict(list)
         variables = {**self.variables(first, last), **self._secrets(), **self._lock_variables()}
-        # unit tests test the SQL, not the data: they run when the SQL changes
-        command = ["build", "--exclude-resource-type", "unit_test", *selection]
         manifest = None
         try:
-            if without or only:
-                parsed = self._dbt(["parse"], variables, self._target_folder, lambda event: None)
+            if self._needs_graph(without, only):
+                parsed = self._graph(variables)
                 if not parsed.success:
                     return _Run(parsed, (), logs)
                 manifest = parsed.result
-                left_out = {*graph.only_for(without, manifest.nodes)}
-                left_out |= {*graph.not_for(only, manifest.nodes, manifest.sources)} if only else set()
-                command += ["--exclude", *sorted(left_out)] if left_out else []
+                selection = self._selection(manifest, selection, without=without, only=only)
+            # unit tests test the SQL, not the data: they run when the SQL changes
+            command = ["build", "--exclude-resource-type", "unit_test", *selection]
             outcome = self._dbt(
                 command, variables, self._target_folder, lambda event: _collect(event, logs), manifest=manifest
             )
         finally:
             self._release()
         return _Run(outcome, tuple(getattr(outcome.result, "results", None) or ()), logs)
+
+    def _needs_graph(self, without: Collection[str], only: Collection[str]) -> bool:
+        """Whether what to build depends on what is made from what."""
+        return bool(without or only)
+
+    def _graph(self, variables: Mapping[str, str]) -> Any:
+        """dbt's outcome of reading the project; its result is the manifest."""
+        return self._dbt(["parse"], variables, self._target_folder, lambda event: None)
+
+    def _selection(
+        self, manifest: Any, again: Sequence[str], *, without: Collection[str], only: Collection[str]
+    ) -> list[str]:
+        """The arguments that choose what dbt builds; `again` are those that repeat only what is necessary."""
+        left_out = {*graph.only_for(without, manifest.nodes)}
+        left_out |= {*graph.not_for(only, manifest.nodes, manifest.sources)} if only else set()
+        return [*again, *(["--exclude", *sorted(left_out)] if left_out else [])]
 
     def _dbt(
         self,
@@ -477,15 +496,8 @@ def _name(node: Any) -> str:
     return str(node.node.name)
 
 
-def _marts(nodes: Sequence[Any]) -> dict[str, Mapping[str, Any]]:
-    """The marts that were built, each with its `meta`."""
-    built = [node for node in nodes if _is_built_table(node) and node.node.config.materialized == _MART]
-    return {_name(node): node.node.config.meta for node in built}
-
-
-def _sound_marts(nodes: Sequence[Any], results: Sequence[ModelResult]) -> dict[str, Mapping[str, Any]]:
-    """The marts built now whose nodes and tests all succeeded; each with its `meta`."""
-    marts = _marts(nodes)
+def _sound(marts: Mapping[str, Mapping[str, Any]], results: Sequence[ModelResult]) -> dict[str, Mapping[str, Any]]:
+    """Those of the marts whose nodes and tests all succeeded; each with its `meta`."""
     stopped = stopped_marts.stopped(results, {mart: (mart,) for mart in marts})
     return {mart: meta for mart, meta in marts.items() if mart not in stopped}
 
@@ -498,7 +510,7 @@ def _judged(node: Any) -> tuple[str, ...]:
     return (attached,) if attached else tuple(node.depends_on_nodes)
 
 
-def _why_empty(meta: Mapping[str, Any], landed_empty: Sequence[str]) -> str:
+def why_empty(meta: Mapping[str, Any], landed_empty: Sequence[str] = ()) -> str:
     """Why a mart may have no rows for a day; empty if there is no reason.
 
     An empty landed table alone is no reason: a mart that joins it may have lost its rows in another way.

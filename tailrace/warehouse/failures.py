@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -34,6 +35,21 @@ _GONE = re.compile(
     re.IGNORECASE,
 )
 _BUSY = re.compile(r"could not set lock|database is locked|different configuration", re.IGNORECASE)
+_TURNED_AWAY = re.compile(
+    r"password authentication failed|no password supplied|no pg_hba\.conf entry|authentication failed"
+    r"|incorrect username or password|(role|database) \"[^\"]*\" (does not exist|is not permitted to log in)"
+    r"|permission denied for (database|schema)",
+    re.IGNORECASE,
+)
+"""What a build says if it may not work in the database; a model may lack a right of its own."""
+_CUT_OFF = re.compile(
+    r"connection (to server .*)?(failed|refused|timed out|already closed)|could not (connect|receive data|send data)"
+    r"|server closed the connection|terminating connection|no connection to the server|ssl syscall error"
+    r"|database system is (starting up|shutting down|in recovery)|too many (clients|connections)"
+    r"|could not translate host",
+    re.IGNORECASE,
+)
+"""What a build says if the server is gone: less than `_GONE`, since models have words of their own."""
 _STATES = {"42P01": "table", "3F000": "table", "42501": "right", "28P01": "right", "28000": "right"}
 _NAMES_OF_DRIVERS = ("Error", "Exception")
 
@@ -80,6 +96,28 @@ def missing(adapter: DbtAdapter, *, doing: str, mart: Mart) -> UpstreamMissing:
     return UpstreamMissing(
         f"The warehouse {adapter.name} has no table {mart.sql}: {known}.{suggestion} It failed while {doing}."
     )
+
+
+def of_messages(messages: Sequence[str], adapter: DbtAdapter) -> TailraceError | None:
+    """The error if a message of a build is about the database itself, and not the fault of a model."""
+    for message in messages:
+        said = adapter.cleaned(message)
+        if _BUSY.search(message):
+            return WarehouseBusy(
+                f"The warehouse {adapter.name} is in use by another process: {said}. Wait for it to finish, then try "
+                "again."
+            )
+        if _TURNED_AWAY.search(message):
+            return SettingsError(
+                f"The warehouse {adapter.name} rejects this installation:",
+                [f"{said}. Check the user, the password and the rights of this target."],
+            )
+        if _CUT_OFF.search(message):
+            return Unavailable(
+                f"The warehouse {adapter.name} did not answer, or stopped answering, while it was built: {said}. Check "
+                "that the server runs and can be reached; the same build may work later."
+            )
+    return None
 
 
 def _of_a_driver(error: Exception) -> bool:

@@ -51,6 +51,12 @@ def table_of(node: Any) -> str:
     return ".".join(filter(None, (node.database, node.schema, node.alias)))
 
 
+def made_by(mart: str, nodes: Mapping[str, Any]) -> Any | None:
+    """The model, seed or snapshot that makes the mart; None if none does."""
+    found = _named([mart], nodes, _parents(nodes))
+    return nodes[found[0]] if found else None
+
+
 def _named(marts: Collection[str], nodes: Mapping[str, Any], of: Iterable[str]) -> list[str]:
     return [name for name in of if called(nodes[name].name, table_of(nodes[name]), marts)]
 

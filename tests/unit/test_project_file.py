@@ -189,7 +189,8 @@ def test_all_mistakes_are_said_at_once_and_where_each_stands(refused):
         "tailrace.toml: pod is not a setting. Did you mean 'pods'?",
         "tailrace.toml: use.engine is not a setting. Did you mean 'engine'?",
         "tailrace.toml: spark.executors is '0'; it must be a whole number of 1 or more.",
-        f"tailrace.toml: use.warehouse is 'postgre'; it must be 'duckdb', 'postgres' or 'dbt', {own} Did you mean 'postgres'?",
+        "tailrace.toml: use.warehouse is 'postgre'; it must be 'duckdb', 'postgres' or 'dbt', "
+        f"{own} Did you mean 'postgres'?",
         f"tailrace.toml: use.lake is 'detla'; it must be 'delta', {own} Did you mean 'delta'?",
         "TAILRACE_TASKS is 'pod'; it must be 'process' or 'pods'. Did you mean 'pods'?",
         f"tailrace.toml: engine is 'sprak'; it must be 'local' or 'spark', {own} Did you mean 'spark'?",
