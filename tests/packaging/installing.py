@@ -41,10 +41,17 @@ class Installed:
 
     def run(self, *command: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run a program of the environment in a folder, without any setting of this process."""
+        return self._run(self.folder / "bin" / command[0], *command[1:], cwd=cwd, **variables)
+
+    def make(self, *targets: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run make in a folder; it finds the programs of the environment first."""
+        return self._run(Path("make"), *targets, cwd=cwd, **variables)
+
+    def _run(self, program: Path, *arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("TAILRACE_", "PYTHONPATH"))}
         path = f"{self.folder / 'bin'}{os.pathsep}{kept['PATH']}"
         return subprocess.run(
-            [self.folder / "bin" / command[0], *command[1:]],
+            [program, *arguments],
             cwd=cwd,
             env={**kept, "VIRTUAL_ENV": str(self.folder), "PATH": path, **variables},
             capture_output=True,

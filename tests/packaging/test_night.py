@@ -61,9 +61,9 @@ def core(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Installed:
     return made
 
 
-def said(core: Installed, project: Path, *arguments: str) -> str:
+def said(core: Installed, project: Path, *arguments: str, **variables: str) -> str:
     """What a command prints. It must succeed."""
-    done = core.run("tailrace", *arguments, cwd=project)
+    done = core.run("tailrace", *arguments, cwd=project, **variables)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -128,6 +128,43 @@ def test_a_night_runs_on_the_core_and_the_example_s_data(core: Installed, projec
     assert (project / ".tailrace" / "lake" / "predictions" / "flight_delay").is_dir()
     again = ("train", "flight_delay", "--date", LAST, "--engine", "spark", "--force")
     assert "The engine 'spark' needs pyspark, which is not installed" in refused(core, project, *again)
+
+
+def test_a_new_project_publishes_its_first_night_on_the_core(core: Installed, tmp_path: Path) -> None:
+    """`tailrace init`, and what its README says first."""
+    said(core, tmp_path, "init", "shop", "--zone", "Europe/Berlin")
+    shop = tmp_path / "shop"
+    for target in ("check", "night"):
+        made = core.make(target, cwd=shop)
+        assert made.returncode == 0, made.stdout + made.stderr
+    (example,) = json.loads(said(core, shop, "list", "--json", TAILRACE_ENV="dev"))
+    assert (example["pipeline"], example["champion"], example["last day"]) == ("example", "1", "2026-01-10")
+    (unpublished,) = json.loads(said(core, shop, "list", "--json", TAILRACE_ENV="prod"))
+    assert unpublished["champion"] in (None, "-", ""), "each environment has its own champions"
+
+
+def test_a_new_project_passes_its_own_tests_and_runs_in_a_new_airflow(
+    tmp_path_factory: pytest.TempPathFactory, wheel: Path, tmp_path: Path
+) -> None:
+    """Planted: a DAG that names a weight rule which no plugin registers."""
+    installed = borrowing_environment(tmp_path_factory.mktemp("airflow") / "venv", wheel)
+    said(installed, tmp_path, "init", "shop", "--landing", "--zone", "Pacific/Kiritimati")
+    shop = tmp_path / "shop"
+    tested = installed.make("test", cwd=shop)
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+    assert "5 passed" in tested.stdout
+    airflow = {
+        "AIRFLOW_HOME": str(tmp_path / "airflow"),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(shop / "dags"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "TAILRACE_PROJECT": str(shop),
+        "TAILRACE_ENV": "dev",
+    }
+    for command in (("db", "migrate"), ("dags", "test", "warehouse", "2026-01-01")):
+        done = installed.run("python", "-m", "airflow", *command, cwd=tmp_path, **airflow)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    lake = shop / ".tailrace" / "dev" / "lake"
+    assert (lake / "features" / "example").is_dir()
 
 
 def test_airflow_finds_the_plugin_by_its_entry_point(
