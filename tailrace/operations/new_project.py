@@ -8,7 +8,7 @@ import os
 import random
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ HIDDEN = "dot_"
 """How the name of a template begins whose file begins with a dot: git must not take it for its own."""
 FIRST, DAYS, ROWS_A_DAY = dt.date(2026, 1, 1), 10, 6
 """The days of the example, and its rows."""
+ONE_DAY = dt.timedelta(days=1)
 TAKEN = ("airflow", "dbt", "dbt_duckdb", "tailrace")
 """Names that a package or a dbt project of Tailrace's dependencies has."""
 MOST_LETTERS = 40
@@ -112,6 +113,21 @@ def rendered(new: NewProject, root: Path) -> Iterator[tuple[str, str]]:
             parts = file.relative_to(TEMPLATES / layer).with_suffix("").parts
             name = "/".join(re.sub(f"^{HIDDEN}", ".", part) for part in parts)
             yield name, environment.from_string(file.read_text()).render(values)
+    if new.has_example and new.landing:
+        yield from _extracts(values["rows"])
+
+
+def _extracts(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """The files of the example's source: the visits of a day, and on the day after whether they ended in a purchase."""
+    tables = {
+        "visits": (dt.timedelta(0), ("visit_id", "visited_at", "channel", "pages", "minutes")),
+        "purchases": (ONE_DAY, ("visit_id", "decided_at", "bought")),
+    }
+    days = sorted({row["ds"] for row in rows})
+    for table, (delay, columns) in tables.items():
+        for day in (day for day in days if day + delay <= days[-1]):
+            lines = [",".join(str(row[name]) for name in columns) for row in rows if row["ds"] == day]
+            yield f"example_extracts/{table}/{day + delay}.csv", "\n".join([",".join(columns), *lines, ""])
 
 
 def _layers(new: NewProject) -> Iterator[str]:
@@ -134,7 +150,8 @@ def _values(new: NewProject, root: Path) -> Mapping[str, Any]:
         "dbt_project": new.dbt_project and os.path.relpath(new.dbt_project.absolute(), root),
         "target": new.target,
         "first": FIRST,
-        "last": FIRST + dt.timedelta(days=DAYS - 1),
+        "second": FIRST + ONE_DAY,
+        "last": FIRST + (DAYS - 1) * ONE_DAY,
         "days": DAYS,
         "rows": example_rows(ZoneInfo(new.zone)),
     }
@@ -147,7 +164,7 @@ def example_rows(zone: ZoneInfo) -> list[dict[str, Any]]:
     """
     chance = random.Random(9)  # noqa: S311 - an example, not a secret
     rows = []
-    for day in (FIRST + dt.timedelta(days=number) for number in range(DAYS)):
+    for day in (FIRST + number * ONE_DAY for number in range(DAYS)):
         begins = dt.datetime.combine(day, dt.time(), zone).astimezone(dt.UTC)
         for number in range(ROWS_A_DAY):
             channel, pages = chance.choice(("ad", "mail", "search")), chance.randint(1, 5) + number % 2 * 5
@@ -161,7 +178,7 @@ def example_rows(zone: ZoneInfo) -> list[dict[str, Any]]:
                     "pages": pages,
                     "minutes": minutes,
                     "decided_at": (begins + dt.timedelta(hours=18)).isoformat(),
-                    "bought": minutes + (channel != "ad") + chance.gauss(0, 2) > 6,
+                    "bought": str(minutes + (channel != "ad") + chance.gauss(0, 2) > 6).lower(),
                 }
             )
     return rows

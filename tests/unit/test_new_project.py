@@ -124,7 +124,7 @@ def test_the_examples_rows_are_known_in_time_and_can_be_learned_from(zone):
         by_day[row["ds"]].add(row["bought"])
         assert row["visited_at"] < row["decided_at"]
     assert len(rows) == 60
-    assert all(labels == {True, False} for labels in by_day.values())
+    assert all(labels == {"true", "false"} for labels in by_day.values())
     assert rows == new_project.example_rows(ZoneInfo(zone))
 
 
@@ -219,4 +219,4 @@ def test_a_terminal_is_asked_for_what_no_option_says(folder):
     os.close(terminal)
     text = tomllib.loads((folder / "shop" / "tailrace.toml").read_text())
     assert text["zone"] == "Europe/Rome"
-    assert text["sources"] == ["pipelines.sources.example:Example"]
+    assert text["sources"] == ["pipelines.sources.example:example"]
