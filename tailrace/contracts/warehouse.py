@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 _PASSED = ("success", "pass", "warn", "no-op")
 """The statuses of nodes that did what they should."""
+_SKIPPED = "skipped"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +41,11 @@ class ModelResult:
     @property
     def passed(self) -> bool:
         return self.status in _PASSED
+
+    @property
+    def failed(self) -> bool:
+        """Whether it went wrong itself; a node that was skipped did not."""
+        return not self.passed and self.status != _SKIPPED
 
 
 class Warehouse(Protocol):

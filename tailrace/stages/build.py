@@ -69,7 +69,8 @@ def run(
     try:
         nodes = services.warehouse.build(first, last, run_id, hear, without=without, only=wanted)
     except BuildFailed as error:
-        if not heard:
+        if not any(node.failed for node in heard):
+            # dbt ended before it reached the nodes: what is in the tables is not of this build
             raise
         concerned = only or [pipeline for pipeline in of if pipeline not in absent]
         raise _stopped(error, heard, {pipeline: of[pipeline] for pipeline in concerned}) from error

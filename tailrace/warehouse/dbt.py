@@ -27,7 +27,7 @@ from tailrace.rows import nights
 from tailrace.warehouse import graph, stopped_marts
 from tailrace.warehouse.tries import Tries
 
-_FAILED = {"error", "fail", "runtime error"}
+_FAILED = {"error", "fail", "runtime error", "partial success"}
 _FULL = re.compile(
     # the last pattern is DuckDB's, for a sort or a join that finds no room for its temporary files
     r"no space left|disk quota exceeded|out of disk|disk (is )?full|failed to offload data block",

@@ -8,7 +8,6 @@ from tailrace.contracts import ModelResult
 from tailrace.warehouse.graph import called, reached
 
 _TEST = "test"
-_SKIPPED = "skipped"
 
 
 def stopped(results: Sequence[ModelResult], marts: Mapping[str, Collection[str]]) -> dict[str, list[ModelResult]]:
@@ -41,5 +40,5 @@ def _concerned(result: ModelResult, needs: Mapping[str, Collection[str]]) -> lis
 
 
 def _causes(nodes: Sequence[ModelResult]) -> list[ModelResult]:
-    failed = [node for node in nodes if node.status != _SKIPPED]
+    failed = [node for node in nodes if node.failed]
     return failed or list(nodes)

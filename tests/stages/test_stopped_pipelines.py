@@ -11,6 +11,7 @@ import pytest
 
 from tailrace.commands import options
 from tailrace.commands.main import call
+from tailrace.contracts import ModelResult
 from tailrace.errors import BuildFailed, PipelinesStopped, rebuilt
 from tailrace.stages import build
 from tailrace.warehouse.memory import MemoryWarehouse
@@ -121,9 +122,12 @@ def test_each_stopped_pipeline_has_a_sentence_of_its_own(services):
     assert rebuilt("PipelinesStopped", "said by a pod").stopped == {}
 
 
-def test_a_build_that_reached_no_node_stops_all(services):
+@pytest.mark.parametrize("status", ["skipped", "success", None])
+def test_a_build_that_ended_before_its_nodes_stops_all(services, status):
     class Unreadable(MemoryWarehouse):
-        def build(self, *days, **options):
+        def build(self, first, last, run_id, on_node, **options):
+            if status:
+                on_node(ModelResult(name="stg_visits", kind="model", status=status, seconds=0.1))
             raise BuildFailed("dbt did not start")
 
     services.warehouse = Unreadable({})
