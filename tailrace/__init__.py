@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tailrace.problems.regression import Regression
     from tailrace.spec import (
         Audit,
+        Baseline,
         Candidate,
         Choice,
         Estimator,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Audit",
+    "Baseline",
     "Binary",
     "Candidate",
     "Choice",

@@ -87,6 +87,15 @@ def record_of(services: Services, spec: PipelineSpec, version: str) -> RunRecord
     return services.tracker.run(numbered(services, spec, version).training_run)
 
 
+def refuse_baseline(trained: RunRecord, what: str) -> None:
+    """Raises BadInput if a run registered a baseline, of which there is nothing to evaluate or to repeat."""
+    if trained.tags.get(run_tags.MODEL_KIND) == run_tags.BASELINE:
+        raise BadInput(
+            f"Run {trained.training_run} of {trained.pipeline} registered a baseline, which learned nothing, so it "
+            f"cannot be {what}. Challengers are compared with it once it is champion."
+        )
+
+
 def registered(services: Services, spec: PipelineSpec, model: Identity, day: dt.date | None = None) -> Identity:
     """Exactly this model, as it is in the registry. Raises ModelGone, which says what else can be done (for `day`)."""
     found = _found(services, spec, model.version)

@@ -23,24 +23,37 @@ def promote(
         str | None, typer.Option("--run", help="The training run whose model becomes champion.")
     ] = None,
     version: Annotated[str | None, typer.Option("--version", help="The model version that becomes champion.")] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option("--baseline", help="A baseline of the spec: it is registered first, and needs no labels."),
+    ] = None,
     takes_over: Annotated[
-        str | None, typer.Option("--from", help="The first day it is champion; by default its training day.")
+        str | None,
+        typer.Option(
+            "--from",
+            help="The first day it is champion; by default its training day, of a baseline the last day with features.",
+        ),
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Make a trained model the champion by hand."""
+    """Make a trained model, or a baseline of the spec, the champion by hand."""
+    from tailrace.stages import baseline as baselines
     from tailrace.stages import promote as stage
 
     services, spec = options.services(), registry.get(pipeline)
-    if (training_run is None) == (version is None):
-        raise BadInput("Name the model with either --run or --version.")
+    if [training_run, version, baseline].count(None) != 2:
+        raise BadInput("Name the model with one of --run, --version and --baseline.")
+    work = Work(services=services, spec=spec, run_id=options.new_run_id())
+    why, first_day = options.reason_given(reason), days.parse(takes_over, "--from") if takes_over is not None else None
+    if baseline is not None:
+        training_run = baselines.run(work, baseline, first_day).training_run
     decided = stage.run(
-        Work(services=services, spec=spec, run_id=options.new_run_id()),
+        work,
         _run_of_version(services, spec, version or "") if training_run is None else training_run,
         recorded_at=options.now(),
         decided_by=people.user(),
-        reason=options.reason_given(reason),
-        takes_over=days.parse(takes_over, "--from") if takes_over is not None else None,
+        reason=why,
+        takes_over=first_day,
     )
     output.table(f"promote {pipeline}", [decided], as_json)
 

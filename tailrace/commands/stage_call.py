@@ -74,7 +74,8 @@ def progress_of_trials(what: str, trials: int) -> Iterator[Callable[[Trial], Non
 def _latest_training_run(work: Work, day: dt.date) -> str:
     """The last finished training run as of a day. Raises BadInput if there is none."""
     for record in work.services.tracker.runs(work.spec.name):
-        if record.status == "finished" and record.tags.get(run_tags.DAY) == str(day):
+        trained = record.tags.get(run_tags.MODEL_KIND) != run_tags.BASELINE
+        if trained and record.status == "finished" and record.tags.get(run_tags.DAY) == str(day):
             return record.training_run
     raise BadInput(
         f"{work.spec.name} has no finished training run as of {day}; "

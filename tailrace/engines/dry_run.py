@@ -20,12 +20,15 @@ import pyarrow as pa
 
 from tailrace.contracts import DryRun, Model
 from tailrace.engines import models, sklearn_fits
+from tailrace.engines.baseline_models import BaselineModel, wrong_sql
 from tailrace.engines.distributed_models import NotConverted
 from tailrace.engines.estimators import always_stored, fit, is_distributed, not_in_force
 from tailrace.engines.library_errors import NO_CANDIDATES_FAULT, error_text
 from tailrace.engines.search import Job, one_thread
+from tailrace.engines.signatures import predictions
+from tailrace.errors import SignatureMismatch
 from tailrace.problems import Problem, as_array
-from tailrace.spec import Candidate, Choice, Domain, PipelineSpec
+from tailrace.spec import Baseline, Candidate, Choice, Domain, PipelineSpec
 from tailrace.spec.nested import replaced
 
 SMALL, LARGER = 240, 2000
@@ -63,11 +66,13 @@ SampleFit = Callable[[Candidate, Mapping[str, Any], pa.Table, np.ndarray], Model
 def problems(spec: PipelineSpec, on_cluster: SampleFit | None = None) -> list[str]:
     """A sentence for each candidate, and each searched option, that cannot be trained, scored with or stored."""
     with warnings.catch_warnings(action="ignore"):  # a dry run is too short to converge
-        return [
-            f"{spec.name}: {found}"
+        found = [
+            problem
             for candidate, fitted in _fits(spec, on_cluster)
-            for found in _problems_of(spec, candidate, fitted)
+            for problem in _problems_of(spec, candidate, fitted)
         ]
+    found += (problem for baseline in spec.baselines for problem in _wrong_baseline(spec, baseline))
+    return [f"{spec.name}: {problem}" for problem in found]
 
 
 def without_cluster(specs: Sequence[PipelineSpec], why: str) -> DryRun:
@@ -123,6 +128,23 @@ def refusals(
         return None
 
     return reason
+
+
+def _wrong_baseline(spec: PipelineSpec, baseline: Baseline) -> Iterator[str]:
+    """What is wrong with a rule: its SQL, and that it has no prediction for some of the made-up rows."""
+    if baseline.sql is not None:
+        wrong = [f"{baseline.where}.sql {found}" for found in wrong_sql(baseline.sql, spec.features.columns)]
+        if wrong:
+            yield from wrong
+            return
+    rows, _ = _made_up(spec, SMALL)
+    model = BaselineModel(baseline, spec.problem, spec.features.columns)
+    try:
+        before = predictions(model, rows)
+        if not (np.isfinite(before).all() and np.array_equal(before, predictions(_stored_and_loaded(model), rows))):
+            yield f"{baseline.where} does not predict the same once it is stored, or predicts no number."
+    except SignatureMismatch as error:
+        yield f"{baseline.where}: {error}"
 
 
 def _fits(spec: PipelineSpec, on_cluster: SampleFit | None) -> Iterator[tuple[Candidate, SampleFit]]:

@@ -8,8 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from tailrace.contracts import Model
-from tailrace.engines import adjusted, distributed_models, lightgbm_models, sklearn_models, versions, xgboost_models
+from tailrace.engines import (
+    adjusted,
+    baseline_models,
+    distributed_models,
+    lightgbm_models,
+    sklearn_models,
+    versions,
+    xgboost_models,
+)
 from tailrace.engines.adjusted import Adjusted
+from tailrace.engines.baseline_models import BaselineModel
 from tailrace.engines.lightgbm_models import LightgbmModel
 from tailrace.engines.signatures import DESCRIPTION
 from tailrace.engines.sklearn_models import SklearnModel
@@ -20,6 +29,7 @@ LOADERS: Mapping[str, Callable[[Path, Mapping[str, Any]], Model]] = {
     XgboostModel.kind: xgboost_models.load,
     LightgbmModel.kind: lightgbm_models.load,
     SklearnModel.kind: sklearn_models.load,
+    BaselineModel.kind: baseline_models.load,
     **dict.fromkeys(distributed_models.KINDS, distributed_models.load),
 }
 """What loads each kind of model."""

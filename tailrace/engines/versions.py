@@ -18,7 +18,12 @@ from tailrace.lineage.libraries import installed_version
 
 log = logging.getLogger("tailrace")
 
-NEEDED = {"sklearn": ("scikit-learn", "skops"), "xgboost": ("xgboost",), "lightgbm": ("lightgbm",)}
+NEEDED = {
+    "sklearn": ("scikit-learn", "skops"),
+    "xgboost": ("xgboost",),
+    "lightgbm": ("lightgbm",),
+    "baseline": ("duckdb",),
+}
 """For each kind of model, the libraries whose versions decide whether it can be loaded."""
 
 RECORDED = "libraries"

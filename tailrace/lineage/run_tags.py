@@ -35,6 +35,8 @@ HOLDOUT_SCORES = "tailrace.holdout_scores"
 MODEL_DIGEST = "tailrace.model_digest"
 """For a run: SHA-256 of the fitted parameters. For a model version: SHA-256 of the registered files."""
 MODEL_KIND = "tailrace.model_kind"
+BASELINE = "baseline"
+"""The MODEL_KIND of a run that registered a rule of the spec, and trained nothing."""
 
 CLOSED_BECAUSE = "tailrace.closed_because"
 CLOSED_BY = "tailrace.closed_by"

@@ -91,7 +91,7 @@ class _Check:
     def _learned(self, spec: PipelineSpec) -> tuple[object, ...]:
         """All of a spec that decides whether its candidates can be trained."""
         said = content_of(spec)
-        parts = [said[part] for part in ("name", "features", "outcome", "candidates", "search")]
+        parts = [said.get(part) for part in ("name", "features", "outcome", "candidates", "search", "baselines")]
         return (
             "candidates",
             self._settings.engine if self._settings else "",

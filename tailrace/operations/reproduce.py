@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from tailrace.champions import model_versions
 from tailrace.contracts import Pin, RunRecord, Services, Trial
 from tailrace.engines.models import digest_to_compare
 from tailrace.errors import BadInput, PinLost
@@ -82,6 +83,7 @@ def run(
     Raises UnknownName, BadInput if the run recorded no model, TrackerUnavailable.
     """
     record = services.tracker.run(training_run)
+    model_versions.refuse_baseline(record, "reproduced")
     if run_tags.MODEL_DIGEST not in record.tags:
         raise BadInput(f"Run {training_run} of {record.pipeline} ended as {record.status} before it produced a model.")
     day = dt.date.fromisoformat(record.tags[run_tags.DAY])

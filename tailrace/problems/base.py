@@ -283,6 +283,37 @@ class Problem(ABC):
     def output_words(self, columns: Publication, label: str) -> dict[str, tuple[str, str]]:
         """The type and the meaning of each published column; `label` says what the label means."""
 
+    # Rules: predictions that nothing has to learn
+
+    @property
+    def rule_kinds(self) -> tuple[str, ...]:
+        """The kinds of feature columns whose values can be predictions as they are."""
+        return ("numeric",)
+
+    @property
+    def rule_type(self) -> pa.DataType:
+        """The type in which an expression gives its values."""
+        import pyarrow as pa
+
+        return pa.float64()
+
+    def wrong_rule_value(self, value: Any) -> str:
+        """Why a rule cannot predict this value, as the rest of a sentence; empty if it can."""
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return "" if number else "a prediction is a number"
+
+    def rule_values(self, column: pa.Array) -> pa.Array:
+        """The values of a rule as numbers that `of_rule` reads; null where they are missing or cannot be predicted."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        numbers = column.cast(pa.float64(), safe=False)
+        return pc.if_else(pc.is_finite(numbers), numbers, pa.scalar(None, pa.float64()))
+
+    def of_rule(self, values: np.ndarray) -> np.ndarray:
+        """The predictions that these values stand for."""
+        return values
+
     # Drift
 
     def drift_column(self, columns: Publication) -> str:

@@ -107,6 +107,14 @@ class Binary(Problem):
     def metrics(self) -> tuple[str, ...]:
         return ("roc_auc", "pr_auc", "log_loss", "brier")
 
+    def wrong_rule_value(self, value: Any) -> str:
+        if isinstance(value, bool) or (isinstance(value, int | float) and 0 <= value <= 1):
+            return ""
+        return "a prediction is a probability, between 0 and 1"
+
+    def of_rule(self, values: np.ndarray) -> np.ndarray:
+        return values.clip(0, 1)
+
     def published_names(self, columns: Publication) -> list[tuple[str, str]]:
         return [("predictions.score", columns.score), ("predictions.decision", columns.decision)]
 

@@ -178,6 +178,33 @@ class Multiclass(Problem):
     def answered_by(self, trained: Problem) -> bool:
         return super().answered_by(trained) and len(trained.raw_columns) == len(self.names)
 
+    @property
+    def rule_kinds(self) -> tuple[str, ...]:
+        return ("categorical",) if self.label_kind == "text" else ("categorical", "numeric")
+
+    @property
+    def rule_type(self) -> pa.DataType:
+        import pyarrow as pa
+
+        return pa.string()
+
+    def wrong_rule_value(self, value: Any) -> str:
+        if value in self.classes and type(value) in {type(each) for each in self.classes}:
+            return ""
+        return f"a prediction is one of the classes {', '.join(map(repr, self.classes))}"
+
+    def rule_values(self, column: pa.Array) -> pa.Array:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        return pc.index_in(column.cast(pa.string()), value_set=pa.array(map(str, self.classes), pa.string()))
+
+    def of_rule(self, values: np.ndarray) -> np.ndarray:
+        import numpy as np
+
+        certain: np.ndarray = np.eye(len(self.classes))[values.astype(int)]
+        return certain
+
     def of_estimator(self, estimator: Any, rows: Any) -> np.ndarray:
         import numpy as np
 

@@ -145,6 +145,17 @@ class Regression(Problem):
             f"{did_you_mean(name, known)}"
         )
 
+    def wrong_rule_value(self, value: Any) -> str:
+        if not super().wrong_rule_value(value) and self.link == "log" and value < 0:
+            return "a prediction is 0 or more where the link is 'log'"
+        return super().wrong_rule_value(value)
+
+    def of_rule(self, values: np.ndarray) -> np.ndarray:
+        """With intervals, one without width: a rule does not know how far off it is."""
+        import numpy as np
+
+        return np.column_stack([values] * len(self.raw_columns)) if self.intervals else values
+
     def published_names(self, columns: Publication) -> list[tuple[str, str]]:
         ends = (LOW, HIGH) if self.intervals else ()
         return [

@@ -4,6 +4,7 @@
 runs, `policies` what is demanded of models and predictions, `pipeline` the whole, `registry` the project's pipelines.
 """
 
+from tailrace.spec.baselines import Baseline
 from tailrace.spec.checks import MOST_DAYS
 from tailrace.spec.columns import LABEL, Features, Outcome
 from tailrace.spec.domains import Choice, Domain, FloatRange, IntRange
@@ -27,6 +28,7 @@ __all__ = [
     "MOST_TRIALS",
     "PARTS",
     "Audit",
+    "Baseline",
     "Candidate",
     "Choice",
     "Domain",

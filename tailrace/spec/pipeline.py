@@ -11,12 +11,13 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from tailrace import days
 from tailrace.problems import Problem
+from tailrace.spec.baselines import Baseline, baselines_problems
 from tailrace.spec.checks import LATER, by_case
 from tailrace.spec.columns import RESERVED, Features, Outcome
 from tailrace.spec.estimators import estimator_problems
@@ -62,6 +63,8 @@ class PipelineSpec:
     """What a day of predictions must be like to be published."""
     monitor: Monitor = Monitor()
     """When a published day counts as drifted."""
+    baselines: tuple[Baseline, ...] = field(default=(), metadata=LATER)
+    """Rules that a person can make champion before there are any labels."""
 
     def __post_init__(self) -> None:
         """Fill in the problem's own metrics. Fields of a wrong type stay: `problems_of` says so."""
@@ -218,6 +221,10 @@ _CHECKS: Mapping[Callable[[PipelineSpec], Iterator[str]], tuple[str, ...]] = {
     lambda spec: spec.audit.problems(): ("audit",),
     lambda spec: spec.monitor.problems(): ("monitor",),
     lambda spec: candidate_problems(spec.candidates, spec.features): ("candidates", "features"),
+    lambda spec: baselines_problems(spec.baselines, spec.candidates, spec.features, spec.problem): (
+        *("baselines", "candidates"),
+        *("features", "outcome"),
+    ),
     _estimators: ("candidates", "search", "outcome", "features"),
 }
 """Each check with the fields that it reads."""

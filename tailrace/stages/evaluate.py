@@ -52,6 +52,7 @@ def run(work: Work, training_run: str) -> Evaluated:
     """Judge the model of a training run. Raises UnknownName if it registered no model, PinLost if its pins are gone."""
     services, spec = work.services, work.spec
     record = services.tracker.run(training_run)
+    model_versions.refuse_baseline(record, "evaluated")
     model = model_of(work, training_run)
     version = model.version
     day = dt.date.fromisoformat(record.tags[run_tags.DAY])

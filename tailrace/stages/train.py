@@ -85,7 +85,7 @@ def run(
         if work.request:
             tracker.log(earlier.training_run, tags=provenance.requested_again_tags(work.request))
         return earlier
-    tags = _tags(spec, day, inputs) | provenance.request_tags(work.request) | {run_tags.ENGINE: services.engine.name}
+    tags = tags_of(spec, day, inputs) | provenance.request_tags(work.request) | {run_tags.ENGINE: services.engine.name}
     tags |= _taken_late(work, day)
     training_run = tracker.start_run(spec.name, f"{spec.name} as of {day}", tags)
     try:
@@ -156,7 +156,8 @@ def example_predictions(model: Model, rows: pa.Table) -> pa.Table:
     return pa.Table.from_batches([model.predict(batch) for batch in rows.combine_chunks().to_batches()])
 
 
-def _distribution(spec: PipelineSpec, scores: np.ndarray) -> Distribution:
+def distribution_of(spec: PipelineSpec, scores: np.ndarray) -> Distribution:
+    """The distribution of what drift is told by, which the audit compares a day's with."""
     return Distribution.of(spec.problem.drift_of(scores), edges=spec.problem.drift_edges)
 
 
@@ -178,7 +179,8 @@ def inputs_of(
     }
 
 
-def _tags(spec: PipelineSpec, day: dt.date, inputs: Mapping[str, str]) -> dict[str, str]:
+def tags_of(spec: PipelineSpec, day: dt.date, inputs: Mapping[str, str]) -> dict[str, str]:
+    """The tags with which a run that registers a model begins."""
     return {
         **{f"{run_tags.INPUT}{name}": value for name, value in inputs.items()},
         **{f"{run_tags.CODE}{name}": value for name, value in provenance.code().items()},
@@ -244,7 +246,7 @@ def _register(
         tags={
             run_tags.MODEL_DIGEST: model.digest(),
             run_tags.MODEL_KIND: model.kind,
-            run_tags.HOLDOUT_SCORES: _distribution(work.spec, scores).to_json(),
+            run_tags.HOLDOUT_SCORES: distribution_of(work.spec, scores).to_json(),
         },
     )
     example = example_of(data).select(list(model.features))

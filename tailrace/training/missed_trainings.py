@@ -44,5 +44,7 @@ def made(runs: Iterable[RunRecord], day: dt.date) -> bool:
     return any(
         dt.date.fromisoformat(run.tags[run_tags.DAY]) >= day
         for run in runs
-        if run.status == "finished" and run_tags.DAY in run.tags
+        if run.status == "finished"
+        and run_tags.DAY in run.tags
+        and run.tags.get(run_tags.MODEL_KIND) != run_tags.BASELINE
     )

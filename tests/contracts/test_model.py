@@ -14,6 +14,7 @@ import pytest
 
 from tailrace.contracts import Model, Trial
 from tailrace.engines import models
+from tailrace.engines.baseline_models import BaselineModel
 from tailrace.engines.distributed_models import LinearModel, Trees, TreesModel
 from tailrace.engines.estimators import fit
 from tailrace.engines.memory import BaseRate, MemoryEngine
@@ -23,7 +24,7 @@ from tailrace.errors import SignatureMismatch
 from tailrace.problems import Problem, as_array
 from tailrace.problems.binary import Binary
 from tailrace.problems.regression import Regression
-from tailrace.spec import Candidate, PipelineSpec
+from tailrace.spec import Baseline, Candidate, PipelineSpec
 from tests.contracts.kinds import KINDS, Kind
 
 FEATURES = {"plan": "categorical", "age": "numeric", "visits": "numeric"}
@@ -65,6 +66,11 @@ def adjusted(kind: Kind, asked: Problem, spec: PipelineSpec) -> Made:
     best = Trial(number=0, candidate="linear", parameters={}, value=0.0, state="complete", seconds=0.0)
     table, labels = kind.rows(count=120)
     return Made(refit(own, best, table, labels.to_numpy(zero_copy_only=False), seed=1, threads=1))
+
+
+def rule(kind: Kind, spec: PipelineSpec, **given) -> Made:
+    """A baseline of the spec's own."""
+    return Made(BaselineModel(Baseline(name="rule", **given), kind.problem, FEATURES))
 
 
 def encoding(*, one_hot: bool) -> VectorEncoding:
@@ -109,6 +115,17 @@ def trees(problem, link: str, spec: PipelineSpec) -> Made:
 
 MADE = {
     **{f"baseline {name}": partial(base_rate, kind) for name, kind in KINDS.items()},
+    "constant": partial(rule, KINDS["binary"], constant=0.3),
+    "constant of intervals": partial(rule, KINDS["intervals"], constant=3),
+    "constant class": partial(rule, KINDS["multiclass"], constant="some"),
+    "column": partial(rule, KINDS["regression"], column="visits", otherwise=2.5),
+    "column of probabilities": partial(rule, KINDS["binary"], column="age", otherwise=0.5),
+    "column of classes": partial(rule, KINDS["multiclass"], column="plan", otherwise="few"),
+    "sql": partial(rule, KINDS["binary"], sql="plan = 'free' and age > 40 -- a guess", otherwise=False),
+    "sql of intervals": partial(rule, KINDS["intervals"], sql="visits * 2", otherwise=0),
+    "sql of classes": partial(
+        rule, KINDS["multiclass"], sql="case when visits > 6 then 'many' when visits > 2 then plan end", otherwise="few"
+    ),
     **{f"scikit-learn {name}": partial(fitted, kind, 1) for name, kind in KINDS.items()},
     **{f"xgboost {name}": partial(fitted, kind, 2) for name, kind in KINDS.items()},
     "intervals": partial(adjusted, COUNTS, replace(COUNTS.problem, intervals=(0.1, 0.9))),
