@@ -14,8 +14,7 @@ from tailrace.operations.champion_checks import ChampionChecks
 from tailrace.operations.mart_checks import MartChecks, known_columns
 from tailrace.operations.passed_checks import PassedChecks
 from tailrace.settings import Settings, find_project
-from tailrace.spec import PipelineSpec, content_of, problems_of, registry
-from tailrace.spec.parameters import described
+from tailrace.spec import PipelineSpec, content_of, parameters, problems_of, registry
 from tailrace.spec.places import Places
 from tailrace.spec.training import Candidate
 from tailrace.warehouse.manifest import DbtManifest
@@ -95,7 +94,7 @@ class _Check:
         return (
             "candidates",
             self._settings.engine if self._settings else "",
-            json.dumps(parts, sort_keys=True, default=described),
+            json.dumps(parts, sort_keys=True, default=parameters.described),
         )
 
     def _own_estimators(self, spec: PipelineSpec) -> bool:

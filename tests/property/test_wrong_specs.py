@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tailrace.spec import Candidate, Choice, Estimator, FloatRange, IntRange, PipelineSpec, problems_of
+from tailrace.spec import Baseline, Candidate, Choice, Estimator, FloatRange, IntRange, PipelineSpec, problems_of
 
 
 def number(value: object) -> bool:
@@ -70,6 +70,8 @@ TYPES: dict[str, Callable[[object], bool]] = {
         or (isinstance(value, Mapping) and all(isinstance(key, bool) and number(each) for key, each in value.items()))
     ),
     "tuple[Candidate, ...]": tuple_of(lambda value: isinstance(value, Candidate)),
+    "tuple[Baseline, ...]": tuple_of(lambda value: isinstance(value, Baseline)),
+    "float | str | bool | None": lambda value: value is None or isinstance(value, bool) or number(value) or text(value),
     "tuple[str | int | float | bool | None, ...]": tuple_of(option),
     "Literal['auto', 'human']": text,
     "Literal['sigmoid', 'isotonic'] | None": or_none(text),
@@ -176,6 +178,16 @@ def test_values_of_another_type_are_named_in_every_field_of_a_candidate(spec, na
         problems = problems_of(wrong, estimators=False)
         if not allows(trees, (name,), value):
             assert any(f"candidates[0].{name}" in problem for problem in problems), (name, value, problems)
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Baseline)])
+def test_values_of_another_type_are_named_in_every_field_of_a_baseline(spec, name):
+    rule = Baseline(name="rule", sql="age / 100", otherwise=0.5)
+    assert problems_of(replace(spec, baselines=(rule,)), estimators=False) == []
+    for value in WRONG:
+        problems = problems_of(replace(spec, baselines=(replace(rule, **{name: value}),)), estimators=False)
+        if not allows(rule, (name,), value):
+            assert any(f"baselines[0].{name}" in problem for problem in problems), (name, value, problems)
 
 
 @pytest.mark.parametrize("domain", [IntRange(1, 2), FloatRange(0.1, 0.2), Choice((1, 2))])

@@ -84,7 +84,7 @@ def parsed(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Pa
 class Landing:
     """The part of a landing zone that parsing needs."""
 
-    location = "/landing"
+    location, look_back_days = "/landing", 28
 
 
 def warehouse(folder: Path) -> DuckDBWarehouse:
