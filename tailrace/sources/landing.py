@@ -11,7 +11,7 @@ import datetime as dt
 import errno
 import hashlib
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -332,7 +332,12 @@ class Landing:
         if problems:
             days = sorted(set().union(*absent.values()))
             heading = f"The landing zone {self.root} lacks files:"
-            raise UpstreamMissing(f"{_listed(heading, problems)}\nRun ingest for {ranges(days)}.")
+            raise UpstreamMissing(f"{_listed(heading, problems)}\nRun ingest for {ranges(days)}.{self._began(absent)}")
+
+    def _began(self, absent: Mapping[str, Sequence[dt.date]]) -> str:
+        """A sentence about tables that lack only days before their first landed one: they may be new."""
+        new = [table for table, days in absent.items() if days and days[-1] < min(self.days(table), default=days[0])]
+        return f" If {', '.join(new)} began later, the source declares it: since = {{table: first day}}." if new else ""
 
     def _to_check(self, table: str, first: dt.date, last: dt.date) -> set[dt.date]:
         due = self._due(table, first, last)

@@ -323,6 +323,12 @@ def test_the_days_of_a_table_that_is_new_count_from_its_first_one(root: str) -> 
     third = NEXT + dt.timedelta(days=1)
     landing.write("planes", third, planes(100))
     assert landing.gaps(DAY, third) == (third,), "and now it is missed"
+    with pytest.raises(
+        UpstreamMissing, match=rf"airlines: {DAY}\nRun ingest for {DAY}\. If airlines began later, .*since"
+    ):
+        landing.check(DAY, NEXT)
+    with pytest.raises(UpstreamMissing, match=rf"Run ingest for {third}\.$"):
+        landing.check(third, third)
 
 
 def test_only_the_days_of_its_calendar_are_wanted_of_a_table(root: str) -> None:
