@@ -108,7 +108,8 @@ class _Check:
         manifest = self._manifest()
         if manifest is None:
             return {}
-        checks = MartChecks(manifest, self._shown(manifest.project))
+        any_zone = getattr(self._services.warehouse, "any_zone", False)
+        checks = MartChecks(manifest, self._shown(manifest.project), any_zone=any_zone)
         known = {}
         for spec in specs:
             found = checks.of(spec, self._places_of(spec.name))

@@ -16,8 +16,8 @@ from tailrace.errors import did_you_mean
 from tailrace.rows import roles
 from tailrace.spec import DAY, KNOWN_AT, Mart, PipelineSpec
 from tailrace.spec.places import Places
+from tailrace.warehouse.adapter_types import Column, reported
 from tailrace.warehouse.dbt import ROWS_FROM
-from tailrace.warehouse.declared_types import arrow_type
 from tailrace.warehouse.derived_columns import DerivedColumns
 from tailrace.warehouse.manifest import DbtManifest, DbtTable
 
@@ -82,10 +82,13 @@ def _named(part: str, field: str, column: str, what: str) -> NeededColumn:
 
 
 class MartChecks:
-    """Checks specs against one manifest; `shown` is the dbt project's folder in messages."""
+    """Checks specs against one manifest; `shown` is the dbt project's folder in messages.
 
-    def __init__(self, manifest: DbtManifest, shown: str) -> None:
-        self._manifest, self._shown = manifest, shown
+    `any_zone`: the warehouse reads timestamps without a zone as those of the project's own zone.
+    """
+
+    def __init__(self, manifest: DbtManifest, shown: str, *, any_zone: bool = False) -> None:
+        self._manifest, self._shown, self._any_zone = manifest, shown, any_zone
         self._derived = DerivedColumns(manifest)
 
     def of(self, spec: PipelineSpec, places: Places) -> MartFindings:
@@ -161,11 +164,21 @@ class MartChecks:
             near = did_you_mean(role.column, there.values()) or did_you_mean(role.column.lower(), there)
             return f"{role.field}, and {mart.name} has no such column ({where}).{near}{_HINTS.get(role.path[-1], '')}"
         declared = mart.columns.get(there.get(role.column.lower(), role.column), "") if mart.contract else ""
-        type_ = arrow_type(declared, self._manifest.dialect) if declared else None
-        problem = _misfit(spec, role, type_) if type_ is not None else None
+        problem = self._misfit(spec, role, declared) if declared else None
         if problem is None:
             return None
         return f"{role.field}, which is {declared} ({self._place(mart.yml, mart.name, role.column)}); {problem}"
+
+    def _misfit(self, spec: PipelineSpec, role: NeededColumn, declared: str) -> str | None:
+        """Why a column of a declared type cannot have its role; None if it can, or if the type is not known here."""
+        if self._manifest.dialect in _LOOSE:
+            return None
+        column = reported(role.column, declared, self._manifest.dialect)
+        if column.kind is None:
+            return None if "does not know" in column.problem else f"{column.problem}."
+        if column.naive and not self._any_zone:
+            return "it has no time zone: say in dbt which zone its times are in."
+        return _unfit(spec, role, column)
 
     def _notes(
         self, spec: PipelineSpec, part: NeededMart, mart: DbtTable, columns: Sequence[str] | None
@@ -215,27 +228,23 @@ def known_columns(known: KnownColumns, columns: Collection[str] | None) -> Known
     return KnownColumns({**known.kinds, **others}, complete=True)
 
 
-def _misfit(spec: PipelineSpec, role: NeededColumn, type_: pa.DataType) -> str | None:
-    """Why a column of this Arrow type cannot have its role, as the end of a sentence."""
+_LOOSE = ("sqlite",)
+"""Databases that hold any value in a column of any type."""
+
+
+def _unfit(spec: PipelineSpec, role: NeededColumn, column: Column) -> str | None:
+    """Why a column that is read as this type cannot have its role, as the end of a sentence."""
+    type_ = column.kind
     if role.what == "the day":
         return None if pa.types.is_date(type_) else "the day is a date. Cast it in dbt."
     if role.what == "a moment":
-        return None if _is_moment(type_) else f"it must be a timestamp with a time zone{_instead(type_)}."
+        instead = ": a date has no time of day, so add one" if pa.types.is_date(type_) else ""
+        return None if pa.types.is_timestamp(type_) else f"it must be a timestamp with a time zone{instead}."
     if role.what == "a key":
-        return None if roles.is_key(type_) else f"a key is no {type_}{_instead(type_)}. Cast it in dbt."
+        return None if roles.is_key(type_) else f"a key is no {type_}. Cast it in dbt."
     if role.what == "a weight":
         return None if roles.fits(type_, "numeric") and not pa.types.is_boolean(type_) else "a weight is a number."
     if role.what == "the label":
         wrong = spec.problem.wrong_labels(pa.chunked_array([], type_))
         return f"{spec.problem.label_rule}. Cast it in dbt." if wrong is not None else None
     return None if roles.fits(type_, role.what) else f"the spec says {role.what}. Cast it in dbt."
-
-
-def _is_moment(type_: pa.DataType) -> bool:
-    return pa.types.is_timestamp(type_) and type_.tz is not None
-
-
-def _instead(type_: pa.DataType) -> str:
-    if pa.types.is_timestamp(type_) and type_.tz is None:
-        return ", and this one has no zone: say in dbt which zone its times are in"
-    return ": a date has no time of day, so add one" if pa.types.is_date(type_) else ""

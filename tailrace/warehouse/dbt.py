@@ -106,6 +106,9 @@ class DbtWarehouse(ABC):
     target: ClassVar[str]
     """The name of the output in dbt's profile."""
 
+    any_zone: ClassVar[bool] = False
+    """Whether timestamps without a zone are read, as those of the project's own zone."""
+
     def __init__(self, project: Path, landing: Landed, work: Path) -> None:
         self._project = project.absolute()
         self._landing = landing

@@ -44,6 +44,7 @@ class DbtProjectWarehouse(DbtWarehouse):
     """
 
     target = "project"
+    any_zone = True
 
     def __init__(
         self,

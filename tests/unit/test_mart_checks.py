@@ -25,7 +25,6 @@ from tailrace.problems.binary import Binary
 from tailrace.problems.multiclass import Multiclass
 from tailrace.spec import PipelineSpec
 from tailrace.spec.places import Places
-from tailrace.warehouse.declared_types import arrow_type
 from tailrace.warehouse.derived_columns import DerivedColumns
 from tailrace.warehouse.duckdb import DuckDBWarehouse
 from tailrace.warehouse.manifest import DbtManifest
@@ -34,7 +33,6 @@ from tests.support import new_project
 
 PROFILE = 'tiny: {target: duckdb, outputs: {duckdb: {type: duckdb, path: "x.duckdb"}}}'
 PROJECT = "{name: tiny, profile: tiny, flags: {send_anonymous_usage_stats: false}}"
-ZONED, NAIVE = pa.timestamp("us", "UTC"), pa.timestamp("us")
 FEATURES = {
     "ds": "date",
     "customer": "text",
@@ -172,7 +170,7 @@ def test_columns_that_are_not_certain_are_a_note_and_no_problem(check, spec, sql
         ("known_at", "timestamp", "features.known_at is 'known_at', which is timestamp"),
         ("event_time", "date", "must be a timestamp with a time zone: a date has no time of day"),
         ("ds", "text", "the day is a date"),
-        ("customer", "timestamp", "and this one has no zone"),
+        ("customer", "timestamp", "it has no time zone"),
     ],
 )
 def test_types_of_the_contract_that_do_not_fit_are_problems(check, column, type_, said):
@@ -274,23 +272,22 @@ def test_sources_that_nobody_lands_are_problems(parsed):
 
 
 @pytest.mark.parametrize(
-    ("declared", "dialect", "type_"),
-    [
-        ("TIMESTAMP WITH TIME ZONE", "duckdb", ZONED),
-        ("timestamp(6) without time zone", "postgres", NAIVE),
-        ("timestamp", "postgres", NAIVE),
-        ("timestamp", "bigquery", ZONED),
-        ("numeric(10, 2)", "postgres", pa.decimal128(38, 9)),
-        ("number(38,0)", "snowflake", None),
-        ("text", "sqlite", None),
-        ("character varying(20)", "redshift", pa.string()),
-        ("integer[]", "postgres", None),
-        ("struct(a int)", "duckdb", None),
-        ("double precision", "postgres", pa.float64()),
-    ],
+    ("dialect", "any_zone", "right"),
+    [("duckdb", False, False), ("duckdb", True, True), ("bigquery", False, True), ("sqlite", False, True)],
 )
-def test_a_declared_type_means_one_thing_or_is_left_alone(declared, dialect, type_):
-    assert arrow_type(declared, dialect) == type_
+def test_a_timestamp_without_zone_is_read_only_where_a_zone_is_stated(parsed, spec, dialect, any_zone, right):
+    content = copy.deepcopy(parsed[0])
+    content["metadata"]["adapter_type"] = dialect
+    model(content, "churn_features")["columns"]["known_at"]["data_type"] = "timestamp"
+    checks = MartChecks(DbtManifest(content, parsed[1]), "dbt", any_zone=any_zone)
+    assert (checks.of(spec, Places(Path("churn.py"), "churn.py")).problems == ()) is right
+
+
+def test_a_type_that_is_not_known_is_left_alone(check):
+    def change(content):
+        model(content, "churn_features")["columns"]["visits"]["data_type"] = "hyperloglog_of_ours"
+
+    assert check(change)[0] == []
 
 
 @dataclass
