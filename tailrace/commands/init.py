@@ -47,6 +47,8 @@ def init(
         if dbt_project is None and landing is None:
             asked = typer.prompt("Folder of the dbt project that builds your tables (empty: a new one)", default="")
             dbt_project = Path(asked) if asked else None
+            if dbt_project and not target:
+                target = typer.prompt("Target of its profile (empty: the profile's own)", default="")
         if dbt_project is None and landing is None and example:
             landing = typer.confirm("Land files of a source each night, before dbt builds?", default=False)
     new = new_project.NewProject(

@@ -87,13 +87,12 @@ def _umask():
 
 
 def test_it_can_be_read_in_every_environment(project, monkeypatch, shape):
-    if shape == "dbt":
-        pytest.skip("the settings of an existing dbt project come with the warehouse that uses them")
     homes = set()
     for environment in ("dev", "staging", "prod"):
         monkeypatch.setenv("TAILRACE_ENV", environment)
         homes.add(settings.load().home.relative_to(project).as_posix())
     assert homes == {".tailrace/dev", ".tailrace/staging", ".tailrace/prod"}
+    assert settings.load().dbt.target == {"landing": "", "dbt": "nightly"}.get(shape, "prod")
     assert settings.load().zone == ("Asia/Tokyo" if shape == "landing" else "UTC")
     assert [spec.name for spec in registry.check()] == (["example"] if shape in ("plain", "landing") else [])
 
@@ -130,7 +129,10 @@ def test_the_examples_rows_are_known_in_time_and_can_be_learned_from(zone):
 
 def test_an_existing_dbt_project_is_named_from_the_project(folder, project, shape):
     text = tomllib.loads((project / "tailrace.toml").read_text())
-    assert text.get("dbt") == ({"project": "../theirs", "target": "nightly"} if shape == "dbt" else None)
+    expected = {"landing": None, "dbt": {"project": "../theirs", "target": "nightly"}}
+    assert text.get("dbt") == expected.get(shape, {"target": "dev"})
+    if shape == "dbt":
+        assert settings.load().dbt_project == folder / "theirs"
 
 
 @pytest.mark.parametrize(
