@@ -9,8 +9,8 @@ from __future__ import annotations
 import datetime as dt
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import TriggerRule
@@ -22,6 +22,9 @@ from tailrace.lineage import xcom_keys
 from tailrace.orchestration import task_results, tasks
 from tailrace.orchestration.stage_task import stage_task
 from tailrace.orchestration.task_run import TaskRun
+
+if TYPE_CHECKING:
+    from tailrace.wiring import Wiring
 
 log = logging.getLogger("tailrace")
 
@@ -42,6 +45,10 @@ def build_tasks(landed: Sequence[Any]) -> BuildTasks:
     It is one task, or a group with one for each model.
     """
     configured = settings.load()
+    if configured.waits_for_marts:
+        from tailrace.orchestration import marts_wait
+
+        landed = [*landed, marts_wait.wait(configured.dbt)]
     if configured.dbt_tasks == settings.BUILD:
         return _one_task(landed)
     extras.require("One task per dbt model (TAILRACE_DBT_TASKS=models)", "cosmos")
@@ -55,7 +62,7 @@ def build_tasks(landed: Sequence[Any]) -> BuildTasks:
 def _one_task(landed: Sequence[Any]) -> BuildTasks:
     """One task for all. Pipelines start when it has ended, however it ended: `require_built` stops those that must not.
 
-    If nothing could be landed, the build does not start, and no pipeline does.
+    If nothing could be landed, or nothing came that is built elsewhere, the build does not start, and no pipeline does.
     """
     built = build()
     # without this task, Airflow would call a run successful in which only a node failed that no pipeline needs
@@ -80,7 +87,7 @@ def build(run: TaskRun) -> Sequence[Any]:
     nodes: list[ModelResult] = []
     try:
         built = stage.run(
-            run.services,
+            _without_waiting(run.services),
             requested.first,
             requested.last,
             absent=absent,
@@ -94,6 +101,16 @@ def build(run: TaskRun) -> Sequence[Any]:
     finally:
         _show(run, nodes)
     return [{"first": built.first, "last": built.last, **built.statuses}]
+
+
+def _without_waiting(services: Wiring) -> Wiring:
+    """The services; marts that are built elsewhere have been waited for by a task of its own."""
+    from tailrace.wiring import Wiring
+
+    configured = services.settings
+    if not configured.waits_for_marts:
+        return services
+    return Wiring(replace(configured, dbt=replace(configured.dbt, wait_minutes=0)))
 
 
 def _show(run: TaskRun, nodes: list[ModelResult]) -> None:

@@ -62,19 +62,25 @@ def run(
         heard.append(node)
         on_node(node)
 
-    of = marts()
-    read = {mart for pipeline, its_marts in of.items() if pipeline not in absent for mart in its_marts}
-    without = [mart for pipeline in absent for mart in of[pipeline] if mart not in read]
-    wanted = [mart for pipeline in only for mart in of[pipeline]]
+    without, wanted = scope(absent, only)
     try:
         nodes = services.warehouse.build(first, last, run_id, hear, without=without, only=wanted)
     except BuildFailed as error:
         if not any(node.failed for node in heard):
             # dbt ended before it reached the nodes: what is in the tables is not of this build
             raise
+        of = marts()
         concerned = only or [pipeline for pipeline in of if pipeline not in absent]
         raise _stopped(error, heard, {pipeline: of[pipeline] for pipeline in concerned}) from error
     return Built(first, last, nodes)
+
+
+def scope(absent: Collection[str], only: Collection[str]) -> tuple[list[str], list[str]]:
+    """The marts that only the pipelines `absent` need, and those that the pipelines `only` need."""
+    of = marts()
+    read = {mart for pipeline, its_marts in of.items() if pipeline not in absent for mart in its_marts}
+    without = [mart for pipeline in absent for mart in of[pipeline] if mart not in read]
+    return without, [mart for pipeline in only for mart in of[pipeline]]
 
 
 def marts() -> Mapping[str, tuple[str, ...]]:
@@ -100,9 +106,10 @@ def _stopped(
 def _sentence(pipeline: str, nodes: Sequence[ModelResult]) -> str:
     """Why a pipeline may not go on."""
     listed = "; ".join(_failure(node) for node in nodes[:_NAMED_NODES])
+    what = "Its marts are late:" if all(node.kind == "mart" for node in nodes) else "dbt failed on"
     more = f"; and {len(nodes) - _NAMED_NODES} more" if len(nodes) > _NAMED_NODES else ""
     return (
-        f"{pipeline}: its tables were not built as they should be. dbt failed on {listed}{more}. Nothing of these days "
+        f"{pipeline}: its tables were not built as they should be. {what} {listed}{more}. Nothing of these days "
         "was taken into the lake. Correct that, and build the days again; in Airflow, clear what failed in this run."
     )
 

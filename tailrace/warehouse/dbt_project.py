@@ -13,6 +13,7 @@ import json
 import shlex
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -33,6 +34,19 @@ POLL_SECONDS = 30.0
 _SELECTOR = "selector:"
 _RECORDED_DAYS = 1_000
 """How many days of a mart are recorded."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Awaited:
+    """Marts that are built elsewhere. `late` has those without rows of the day yet, each with what it has."""
+
+    late: Mapping[str, str]
+    marts: int
+    sentence: str
+
+    @property
+    def nothing_came(self) -> bool:
+        return 0 < self.marts == len(self.late)
 
 
 class DbtProjectWarehouse(DbtWarehouse):
@@ -96,14 +110,16 @@ class DbtProjectWarehouse(DbtWarehouse):
         """
         if self._wait is None:
             return super().build(first, last, run_id, on_node, without=without, only=only)
-        return self._waited(last, on_node, self._wanted(without, only))
+        return self._waited(last, on_node, without=without, only=only)
 
-    def late(self, last: dt.date, *, without: Collection[str] = (), only: Collection[str] = ()) -> Mapping[str, str]:
-        """For each mart that does not have its rows of the day yet, what it has; marts whose days may be empty never.
+    def awaited(self, last: dt.date, *, without: Collection[str] = (), only: Collection[str] = ()) -> Awaited:
+        """Which marts do not have the day yet, and what they have; marts whose days may be empty are not waited for.
 
         Raises what `MartReader` raises, except for a table that does not exist yet.
         """
-        return self._late(last, self._wanted(without, only))
+        marts = self._wanted(without, only)
+        late = self._late(last, marts)
+        return Awaited(late=late, marts=len(marts), sentence=self._said(last, late))
 
     def read(
         self, table: str, day: dt.date, order_by: Sequence[str], *, day_column: str = "ds"
@@ -115,7 +131,7 @@ class DbtProjectWarehouse(DbtWarehouse):
         """The marts that were built here for the day, and those that have the day or a later one."""
         recorded = {mart: days[str(day)] for mart, days in self._records().items() if str(day) in days}
         for mart in self._marts():
-            if mart.table not in recorded and not self._is_late(mart, day):
+            if mart.table not in recorded and not self._lacks(mart, day):
                 recorded[mart.table] = why_empty(self._meta(mart))
         return recorded
 
@@ -240,53 +256,52 @@ class DbtProjectWarehouse(DbtWarehouse):
     # ------------------------------------------------------------ waiting for what is built elsewhere
 
     def _waited(
-        self, last: dt.date, on_node: Callable[[ModelResult], None], marts: Sequence[Mart]
+        self, last: dt.date, on_node: Callable[[ModelResult], None], *, without: Collection[str], only: Collection[str]
     ) -> tuple[ModelResult, ...]:
         begun = time.monotonic()
         limit = begun + (self._wait or dt.timedelta()).total_seconds()
-        while (late := self._late(last, marts)) and (rest := limit - time.monotonic()) > 0:
-            time.sleep(min(self._poll_seconds, rest))
-        results = tuple(_arrived(mart, late.get(mart.table, ""), time.monotonic() - begun) for mart in marts)
-        if late and len(late) == len(marts):
-            raise UpstreamMissing(self._said(last, late))
+        while (found := self.awaited(last, without=without, only=only)).late and time.monotonic() < limit:
+            time.sleep(max(0.0, min(self._poll_seconds, limit - time.monotonic())))
+        if found.nothing_came:
+            raise UpstreamMissing(found.sentence)
+        seconds, wanted = time.monotonic() - begun, self._wanted(without, only)
+        results = tuple(_arrived(mart, found.late.get(mart.table, ""), seconds) for mart in wanted)
         for result in results:
             on_node(result)
-        if late:
-            raise BuildFailed(self._said(last, late))
+        if found.late:
+            raise BuildFailed(found.sentence)
         return results
 
     def _said(self, last: dt.date, late: Mapping[str, str]) -> str:
-        minutes = (self._wait or dt.timedelta()).total_seconds() / 60
-        waited = f"Waited {minutes:g} minutes for the marts of {last}" if minutes else f"The marts do not have {last}"
+        waited = ""
+        if self._wait:
+            waited = f" Waited for up to {self._wait.total_seconds() / 60:.4g} minutes ([dbt] wait_minutes)."
         listed = "\n".join(f"  - {table}: {said}" for table, said in late.items())
         return (
-            f"{waited} in {self.name}, which are built elsewhere ([dbt] build):\n{listed}\nSee what builds them, then "
-            f"run {last} again. If a day of a mart may have no rows, its dbt model says so: config: {{meta: "
-            "{may_be_empty: true}}."
+            f"Marts that are built elsewhere do not have {last} in {self.name}:\n{listed}\n"
+            f"See what builds them, then run {last} again.{waited} If a day of a mart may have no rows, its dbt model "
+            "says so: config: {meta: {may_be_empty: true}}."
         )
 
     def _late(self, last: dt.date, marts: Sequence[Mart]) -> dict[str, str]:
         """For each of the marts that does not have the run's day yet, what it has."""
         found = {}
         for mart in marts:
-            if why_empty(self._meta(mart)):
-                continue
-            wanted, newest, missing = mart.day_of(last), None, ""
-            try:
-                newest = self._reader.newest(mart.table, mart.day)
-            except UpstreamMissing as error:
-                missing = str(error)
-            if newest is None or newest < wanted:
-                has = f"its newest day is {newest}" if newest else missing or "it has no rows"
-                found[mart.table] = has if missing else f"{has}; {mart.day} {wanted} is needed"
+            if not why_empty(self._meta(mart)) and (said := self._lacks(mart, last)):
+                found[mart.table] = said
         return found
 
-    def _is_late(self, mart: Mart, day: dt.date) -> bool:
+    def _lacks(self, mart: Mart, day: dt.date) -> str:
+        """What a mart has that does not have the run's day yet; empty if it has that day or a later one."""
+        wanted = mart.day_of(day)
         try:
             newest = self._reader.newest(mart.table, mart.day)
-        except UpstreamMissing:
-            return True
-        return newest is None or newest < mart.day_of(day)
+        except UpstreamMissing as error:
+            return str(error)
+        if newest is not None and newest >= wanted:
+            return ""
+        has = "it has no rows" if newest is None else f"its newest day is {newest}"
+        return f"{has}; {mart.day} {wanted} is needed"
 
     def _wanted(self, without: Collection[str], only: Collection[str]) -> list[Mart]:
         """The marts of these days, each once."""

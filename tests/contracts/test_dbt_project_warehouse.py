@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,13 @@ import duckdb
 import pytest
 
 from tailrace.contracts import ModelResult
-from tailrace.errors import UpstreamMissing
+from tailrace.engines.local import LocalEngine
+from tailrace.errors import BadInput, BuildFailed, SettingsError, UpstreamMissing, ValidationFailed
+from tailrace.reporting import model_report
 from tailrace.sources.landing import Landing
-from tailrace.spec import Candidate, PipelineSpec, SearchBudget, Window
-from tailrace.stages import build, validate
+from tailrace.spec import Candidate, Gate, PipelineSpec, SearchBudget, Window
+from tailrace.stages import build, snapshot, validate
+from tailrace.validation.memory import MemoryValidator
 from tailrace.warehouse.adapter import DbtAdapter
 from tailrace.warehouse.dbt_project import DbtProjectWarehouse
 from tests import shop
@@ -28,19 +32,14 @@ NEXT = LAST + dt.timedelta(days=1)
 
 @dataclass
 class Shop:
-    """Somebody else's project, its database, and the spec of a pipeline that reads its marts."""
+    """Somebody else's project and database; `run` runs a statement there."""
 
     folder: Path
     profiles: Path
     run: Callable[[str], Any]
-    spec: PipelineSpec
-    warehouses: int = field(default=0)
 
-    def warehouse(
-        self, spec: PipelineSpec | None = None, *, target: str = "prod", **options: Any
-    ) -> DbtProjectWarehouse:
-        """A warehouse with a work folder of its own for each set of options."""
-        spec, work = spec or self.spec, self.folder.parent / "work"
+    def warehouse(self, spec: PipelineSpec, *, target: str = "prod", **options: Any) -> DbtProjectWarehouse:
+        work = self.folder.parent / "work"
         return DbtProjectWarehouse(
             DbtAdapter(self.folder, work=work, profiles=self.profiles, target=target),
             marts=lambda: spec.marts,
@@ -49,51 +48,46 @@ class Shop:
             **options,
         )
 
-    def fill(self, last: dt.date = LAST) -> None:
-        for statement in shop.statements(last):
-            self.run(statement)
 
-
-def foreign(spec: PipelineSpec) -> PipelineSpec:
+@pytest.fixture
+def spec(spec: PipelineSpec) -> PipelineSpec:
+    """A pipeline on the marts of the shop."""
     return replace(
         spec,
         features=replace(spec.features, table=FEATURES, day="signup_date", known_at=None),
         outcome=replace(spec.outcome, table=OUTCOMES, day="left_on", known_at=None, label="is_gone"),
-        candidates=(Candidate("logistic", "sklearn.linear_model.LogisticRegression"),),
+        candidates=(Candidate("prior", "sklearn.dummy.DummyClassifier", {"strategy": "prior"}),),
         window=Window(days=7, holdout_days=2),
         search=SearchBudget(trials=1),
+        gate=Gate(metric="roc_auc", floor=0.1),
     )
 
 
-@pytest.fixture
-def on_duckdb(tmp_path: Path, spec: PipelineSpec) -> Shop:
-    file = tmp_path / "shop.duckdb"
-    profiles = shop.write(tmp_path / "shop", {"type": "duckdb", "path": str(file)})
+@pytest.fixture(scope="module")
+def on_duckdb(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    folder = tmp_path_factory.mktemp("shop")
+    file = folder / "shop.duckdb"
+    profiles = shop.write(folder / "shop", {"type": "duckdb", "path": str(file)})
 
     def run(statement: str) -> list[Any]:
         with duckdb.connect(file) as connection:
             return connection.execute(statement).fetchall()
 
-    made = Shop(tmp_path / "shop", profiles, run, foreign(spec))
-    made.fill()
-    return made
+    for statement in shop.statements():
+        run(statement)
+    return Shop(folder / "shop", profiles, run)
 
 
-@pytest.fixture
-def on_postgres(tmp_path: Path, spec: PipelineSpec, postgres: Server) -> Iterator[Shop]:  # noqa: F811
-    database = postgres.database("shop_of_others")
+@pytest.fixture(scope="module")
+def on_postgres(tmp_path_factory: pytest.TempPathFactory, postgres: Server) -> Iterator[Shop]:  # noqa: F811
+    folder, database = tmp_path_factory.mktemp("shop"), postgres.database("shop_of_others")
     output = {"type": "postgres", "host": "127.0.0.1", "port": database.port, "user": database.user, "schema": "public"}
     output |= {"password": database.password, "dbname": database.name}
-    profiles = shop.write(tmp_path / "shop", output)
-    made = Shop(tmp_path / "shop", profiles, lambda sql: postgres.execute(sql, database.name), foreign(spec))
-    for statement in (f"create schema raw authorization {database.user}", "create schema ml", "create schema audit"):
-        made.run(statement)
-    made.run(f"set role {database.user}")
-    for statement in shop.statements():
-        made.run(statement)
-    made.run(f"grant all on all tables in schema raw to {database.user}")
-    made.run(f"alter schema ml owner to {database.user}")
-    yield made
+    profiles = shop.write(folder / "shop", output)
+    for statement in (*shop.statements(), f"grant usage on schema raw to {database.user}"):
+        postgres.execute(statement, database.name)
+    postgres.execute(f"grant select on raw.visits to {database.user}", database.name)
+    yield Shop(folder / "shop", profiles, lambda statement: postgres.execute(statement, database.name))
     postgres.execute(f"drop database {database.name} with (force)")
     postgres.execute(f"drop role {database.user}")
 
@@ -103,50 +97,136 @@ def place(request: pytest.FixtureRequest) -> Shop:
     return request.getfixturevalue(f"on_{request.param}")
 
 
-def loop(place: Shop, tmp_path: Path, warehouse: DbtProjectWarehouse) -> Loop:
-    from tailrace.engines.local import LocalEngine
-    from tailrace.validation.memory import MemoryValidator
-
-    lake, tracker = memory(tmp_path)
-    suites = write_suites(tmp_path / "expectations", place.spec)
+def night_at(place: Shop, spec: PipelineSpec, folder: Path, **options: Any) -> Loop:
+    lake, tracker = memory(folder)
+    suites = write_suites(folder / "expectations", spec)
     outcomes = suites / "churn" / "outcomes.json"
     outcomes.write_text(outcomes.read_text().replace('"left"', '"is_gone"'))
-    services = Installation(lake, tracker, MemoryValidator(suites), warehouse, LocalEngine(), {})
-    return Loop(services, place.spec)
+    warehouse = place.warehouse(spec, **options)
+    return Loop(Installation(lake, tracker, MemoryValidator(suites), warehouse, LocalEngine(), {}), spec)
 
 
-def test_a_night_from_somebody_elses_project_to_a_published_day(place: Shop, tmp_path: Path) -> None:
-    before = {file: file.read_bytes() for file in place.folder.rglob("*") if file.is_file()}
-    night = loop(place, tmp_path, place.warehouse())
+def files(folder: Path) -> dict[Path, bytes]:
+    return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_a_night_from_somebody_elses_project_to_a_published_day(
+    place: Shop, spec: PipelineSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_report, "write", lambda folder, judged: None)
+    before = files(place.folder)
+    night = night_at(place, spec, tmp_path)
 
     built = build.run(night.services, FIRST, LAST)
     assert {node.name: node.rows for node in built.nodes if node.kind == "model"} == {
         "stg_visits": None,
         "customers": ROWS_A_DAY * 9,
         "leavers": ROWS_A_DAY * 8,
-    }
+    }, "what no pipeline needs is not built"
     assert {node.kind for node in built.nodes} == {"model", "test"}
     assert place.run("select count(*) from ml.customer_features") == [(ROWS_A_DAY * 9,)]
+    assert files(place.folder) == before, "nothing is written into their project"
 
-    assert validate.run(night.work(), FIRST, LAST).rows["features"] == ROWS_A_DAY * 9
+    assert validate.run(night.work(), FIRST, LAST).rows == {"features": ROWS_A_DAY * 9, "outcomes": ROWS_A_DAY * 8}
     night.take(FIRST, LAST)
     night.challenge(LAST)
     assert night.predict(LAST).rows == ROWS_A_DAY
-    # nothing was written into their folder
-    assert {file: file.read_bytes() for file in place.folder.rglob("*") if file.is_file()} == before
+    assert set(night.published(LAST)["ds"].to_pylist()) == {LAST}
 
 
-def test_marts_that_are_built_elsewhere_are_waited_for(on_duckdb: Shop) -> None:
-    on_duckdb.warehouse().build(FIRST, LAST)
+def test_marts_that_are_built_elsewhere_are_waited_for(on_duckdb: Shop, spec: PipelineSpec) -> None:
+    on_duckdb.warehouse(spec).build(FIRST, LAST)
     heard: list[ModelResult] = []
-    waiting = on_duckdb.warehouse(wait=dt.timedelta(seconds=0.2), poll_seconds=0.05)
+    waiting = on_duckdb.warehouse(spec, wait=dt.timedelta(seconds=0.1), poll_seconds=0.05)
     assert [node.status for node in waiting.build(FIRST, LAST, on_node=heard.append)] == ["success", "success"]
+    assert [node.name for node in heard] == [FEATURES, OUTCOMES]
 
+    later = LAST + dt.timedelta(days=2)
     with pytest.raises(UpstreamMissing) as missing:
-        waiting.build(NEXT, NEXT + dt.timedelta(days=1))
+        waiting.build(later, later)
     said = str(missing.value)
-    assert said.startswith(
-        f"Waited 0.00333333 minutes for the marts of {NEXT + dt.timedelta(days=1)} in duckdb (target 'prod'"
+    assert said.startswith(f"Marts that are built elsewhere do not have {later} in duckdb (target 'prod'")
+    assert f"  - ml.customer_features: its newest day is {LAST}; signup_date {later} is needed\n" in said
+    assert f"  - ml.leavers: its newest day is {NEXT}; left_on {later} is needed\n" in said
+    assert "Waited for up to 0.001667 minutes ([dbt] wait_minutes)." in said
+
+    # some are there: only the pipelines that need the others are stopped
+    with pytest.raises(BuildFailed, match=r"ml\.customer_features: its newest day is 2024-03-09"):
+        waiting.build(NEXT, NEXT, on_node=heard.append)
+    assert [(node.name, node.status) for node in heard[2:]] == [(FEATURES, "error"), (OUTCOMES, "success")]
+    # a mart that has the day only when it is over
+    back = replace(spec, features=replace(spec.features, days_back=1))
+    assert not on_duckdb.warehouse(back, wait=dt.timedelta()).awaited(NEXT).late
+    gone = replace(spec, features=replace(spec.features, table="ml.custommer_features"))
+    (sentence,) = on_duckdb.warehouse(gone, wait=dt.timedelta()).awaited(LAST).late.values()
+    assert "Did you mean 'ml.customer_features'?" in sentence
+
+
+def test_a_day_without_rows_is_taken_if_it_was_built_and_may_be_empty(
+    on_duckdb: Shop, spec: PipelineSpec, tmp_path: Path
+) -> None:
+    night = night_at(on_duckdb, spec, tmp_path)
+    night.services.warehouse.build(FIRST, LAST)
+    night.take(LAST, LAST)
+    warehouse = night.services.warehouse
+    assert warehouse.built(NEXT) == {OUTCOMES: ""}, "it has the day, though no build of that day is recorded"
+    with pytest.raises(UpstreamMissing, match=r"no rows of ml\.customer_features .* no record that this day was built"):
+        snapshot.run(night.work(), NEXT)
+    warehouse.build(NEXT, NEXT)
+    with pytest.raises(ValidationFailed, match=r"ml\.customer_features of 2024-03-10 were built and have no rows"):
+        snapshot.run(night.work(), NEXT)
+    assert on_duckdb.warehouse(spec).built(NEXT) == {FEATURES: "", OUTCOMES: ""}
+
+
+@contextmanager
+def changed(file: Path, old: str, new: str) -> Iterator[None]:
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+    try:
+        yield
+    finally:
+        file.write_text(text)
+
+
+def test_a_failed_build_is_resumed_and_names_what_failed(on_duckdb: Shop, spec: PipelineSpec) -> None:
+    leavers = on_duckdb.folder / "models" / "marts" / "leavers.sql"
+    with changed(leavers, "is_gone", "is_gone, no_such_column"), pytest.raises(BuildFailed, match="model leavers: "):
+        on_duckdb.warehouse(spec).build(LAST, LAST, "night")
+    kept = {
+        node.name: node.kept for node in on_duckdb.warehouse(spec).build(LAST, LAST, "night") if node.kind == "model"
+    }
+    assert kept == {"stg_visits": True, "customers": True, "leavers": False}
+
+
+@pytest.mark.parametrize(
+    ("select", "models"),
+    [("+tag:nightly customers", {"stg_visits", "leavers", "customers"}), ("selector:nightly", {"leavers"})],
+)
+def test_the_setting_says_what_is_built(on_duckdb: Shop, spec: PipelineSpec, select: str, models: set[str]) -> None:
+    (on_duckdb.folder / "selectors.yml").write_text("selectors: [{name: nightly, definition: 'tag:nightly'}]")
+    tagged = "{{ config(tags='nightly') }} select"
+    with changed(on_duckdb.folder / "models" / "marts" / "leavers.sql", "select", tagged):
+        results = on_duckdb.warehouse(spec, select=select).build(LAST, LAST)
+    assert {node.name for node in results if node.kind == "model"} == models
+
+
+def test_what_cannot_be_built_is_said_and_nothing_is_done(on_duckdb: Shop, spec: PipelineSpec) -> None:
+    before = on_duckdb.run("select table_name from information_schema.tables order by 1")
+    with pytest.raises(BuildFailed, match=r"matches \[dbt\] select, which is 'tag:mll'\. Correct it"):
+        on_duckdb.warehouse(spec, select="tag:mll").build(LAST, LAST)
+    nameless = replace(
+        spec, features=replace(spec.features, table="ml.custommers"), outcome=replace(spec.outcome, table="ml.nothing")
     )
-    assert f"  - ml.customer_features: its newest day is {LAST}; signup_date 2024-03-11 is needed\n" in said
-    assert f"  - ml.leavers: its newest day is {NEXT}; left_on 2024-03-11 is needed\n" in said
+    with pytest.raises(
+        BadInput, match=r"makes none of the pipelines' marts: ml\.custommers, ml\.nothing\. Did you mean 'customers'"
+    ):
+        on_duckdb.warehouse(nameless).build(LAST, LAST)
+    with pytest.raises(SettingsError, match=r"no target of the profile 'shop' named 'prd' .* Did you mean 'prod'"):
+        on_duckdb.warehouse(spec, target="prd").build(LAST, LAST)
+    with (
+        changed(on_duckdb.folder / "models" / "marts" / "leavers.sql", "ref('", "ref('no_"),
+        pytest.raises(BuildFailed, match=r"dbt cannot read the project .* depends on a node named 'no_stg_visits'"),
+    ):
+        on_duckdb.warehouse(spec).build(LAST, LAST)
+    assert on_duckdb.run("select table_name from information_schema.tables order by 1") == before
