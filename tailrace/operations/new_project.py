@@ -141,13 +141,15 @@ def _layers(new: NewProject) -> Iterator[str]:
 
 
 def _values(new: NewProject, root: Path) -> Mapping[str, Any]:
+    dbt_project = new.dbt_project and os.path.relpath(new.dbt_project.absolute(), root)
     return {
         "name": new.name,
         "version": __version__,
         "zone": new.zone,
         "landing": new.landing and new.has_example,
         "example": new.has_example,
-        "dbt_project": new.dbt_project and os.path.relpath(new.dbt_project.absolute(), root),
+        "dbt_project": dbt_project,
+        "dbt_in_container": dbt_project and os.path.normpath(f"/project/{dbt_project}"),
         "target": new.target,
         "first": FIRST,
         "second": FIRST + ONE_DAY,
