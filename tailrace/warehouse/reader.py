@@ -17,6 +17,7 @@ from tailrace.warehouse.adapter_types import Column, converted
 from tailrace.warehouse.drivers.base import BadValue, Session
 from tailrace.warehouse.failures import meant, missing
 from tailrace.warehouse.relations import Mart
+from tailrace.warehouse.samples import smallest_hashes
 
 _COUNT = Column("rows", "bigint", pa.int64())
 
@@ -72,23 +73,43 @@ class MartReader:
         mart = self._mart(table)
         with self._connected(f"looking up the newest day of {table}", mart) as session:
             (day,) = _chosen(self._available(session, mart), [], table=table, day_column=day_column)
-            found = f"select max({session.quoted(day.source or day.name)}) from {mart.sql}"  # noqa: S608 - quoted
-            rows = pa.Table.from_batches(self._converted(session, found, [day], what=table))
-            newest: dt.date | None = rows[day.name][0].as_py()
+            sql = f"select max({_sql(session, day)}) from {mart.sql}"  # noqa: S608 - dbt and we quoted the names
+            rows = pa.Table.from_batches(self._converted(session, sql, [day], what=table), _schema([day]))
+            newest: dt.date | None = rows[0][0].as_py()
             return newest
 
-    def days(self, table: str, day_column: str, first: dt.date, last: dt.date) -> Mapping[dt.date, int]:
-        """How many rows each day from `first` to `last` has; days without rows are absent."""
+    def days(
+        self, table: str, day_column: str = "ds", first: dt.date = dt.date.min, last: dt.date = dt.date.max
+    ) -> Mapping[dt.date, int]:
+        """How many rows each day from `first` to `last` has, in order; days without rows are absent."""
         mart = self._mart(table)
         with self._connected(f"counting the rows of {table}", mart) as session:
             (day,) = _chosen(self._available(session, mart), [], table=table, day_column=day_column)
-            name = session.quoted(day.source or day.name)
-            between = f"{name} >= {session.date(first)} and {name} <= {session.date(last)}"
-            counts = f"select {name}, count(*) from {mart.sql} where {between} group by {name}"  # noqa: S608 - quoted
+            name = _sql(session, day)
+            where = f"{name} >= {session.date(first)} and {name} <= {session.date(last)}"
+            sql = f"select {name}, count(*) from {mart.sql} where {where} group by {name}"  # noqa: S608 - as above
             columns = [day, _COUNT]
-            rows = pa.Table.from_batches(self._converted(session, counts, columns, what=table), _schema(columns))
-            found = dict(zip(rows[0].to_pylist(), rows[1].to_pylist(), strict=True))
-            return dict(sorted(found.items()))
+            rows = pa.Table.from_batches(self._converted(session, sql, columns, what=table), _schema(columns))
+            return dict(sorted(zip(rows[0].to_pylist(), rows[1].to_pylist(), strict=True)))
+
+    def sample(self, table: str, rows: int, day_column: str | None = None) -> pa.Table:
+        """At most `rows` rows, the same ones each time while the mart stays as it is.
+
+        They are chosen by a hash of their values: from the newest days that have enough of them, or, without a day
+        column, from the whole mart, which is then read once. Columns that cannot be read are left out: `columns` says
+        why.
+        """
+        first = _first_day(self.days(table, day_column), rows) if day_column else None
+        mart = self._mart(table)
+        with self._connected(f"reading a sample of {table}", mart) as session:
+            available = self._available(session, mart)
+            readable = [column for column in available if not column.problem]
+            since = ""
+            if day_column and first:
+                day = next(column for column in available if column.name == day_column)
+                since = f" where {_sql(session, day)} >= {session.date(first)}"
+            sql = f"select {', '.join(_selected(session, column) for column in readable)} from {mart.sql}{since}"  # noqa: S608
+            return smallest_hashes(self._converted(session, sql, readable, what=table), _schema(readable), rows)
 
     def _mart(self, table: str) -> Mart:
         return relations.find(table, self._adapter.manifest, self._adapter.adapter)
@@ -191,6 +212,16 @@ def _chosen(
         problems.append(f"Column {day.name!r} has the type {day.declared}, but it names the day: cast it to date.")
     if problems:
         raise ProblemList(f"{table} cannot be read:", problems)
+    return found
+
+
+def _first_day(days: Mapping[dt.date, int], rows: int) -> dt.date | None:
+    """The day from which on there are so many rows; None if there are no days."""
+    found = None
+    for day, count in sorted(days.items(), reverse=True):
+        found, rows = day, rows - count
+        if rows <= 0:
+            break
     return found
 
 

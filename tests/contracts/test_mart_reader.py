@@ -293,6 +293,15 @@ def test_days_are_counted(reader: MartReader) -> None:
     assert reader.days("customer_features", "ds", DAY, NEXT) == {DAY: 3, NEXT: 1}
 
 
+def test_a_sample_is_the_same_each_time(reader: MartReader, schema: pa.Schema) -> None:
+    newest = reader.sample("customer_features", 2, day_column="ds")
+    assert newest.schema == schema
+    assert set(newest["ds"].to_pylist()) == {NEXT, LAST}
+    some = reader.sample("customer_features", 3)
+    assert (some.num_rows, some) == (3, reader.sample("customer_features", 3))
+    assert sorted(reader.sample("customer_features", 99)["id"].to_pylist()) == sorted(row["id"] for row in ROWS)
+
+
 def test_times_without_a_zone_are_local_times_of_the_zone_that_is_given(adapter: DbtAdapter) -> None:
     in_rome = MartReader(adapter, zone="Europe/Rome").read("customer_features", LAST).read_all().to_pylist()
     (row,) = rows_of(LAST)
