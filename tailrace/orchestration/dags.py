@@ -111,9 +111,13 @@ def warehouse_dag(doc: str | None, nightly: str | Schedule) -> DAG:
     return dag
 
 
-def pipeline_dags(name: str, doc: str | None) -> tuple[DAG, DAG, DAG, DAG, DAG]:
-    """A pipeline's DAGs: train, approve, rollback, predict, monitor. Raises SpecError if its spec is wrong."""
+def pipeline_dags(name: str, doc: str | None = None) -> tuple[DAG, DAG, DAG, DAG, DAG]:
+    """A pipeline's DAGs: train, approve, rollback, predict, monitor. Raises SpecError if its spec is wrong.
+
+    Without a `doc` Airflow shows the spec's description.
+    """
     spec = registry.get(name)
+    doc = doc or f"### {name}\n\n{spec.description}"
     return _train_dag(spec, doc), _approve_dag(spec), _rollback_dag(spec), _predict_dag(spec, doc), _monitor_dag(spec)
 
 

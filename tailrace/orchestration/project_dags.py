@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import logging
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -53,12 +54,8 @@ def dags(warehouse: str | Schedule = NIGHTLY) -> dict[str, DAG]:
         found += _sound(dag_ids.WAREHOUSE, lambda: [factory.warehouse_dag(WAREHOUSE_DOC, warehouse)])
     for name in registry.names():
         if wanted is None or dag_ids.pipeline_of(wanted) == name:
-            found += _sound(name, lambda name=name: _of_pipeline(name))  # type: ignore[misc]
+            found += _sound(name, functools.partial(factory.pipeline_dags, name))
     return {dag.dag_id: dag for dag in found}
-
-
-def _of_pipeline(name: str) -> Iterable[DAG]:
-    return factory.pipeline_dags(name, f"### {name}\n\n{registry.get(name).description}")
 
 
 def _sound(name: str, make: Callable[[], Iterable[DAG]]) -> list[DAG]:
