@@ -194,7 +194,7 @@ def _searches() -> dict[str, float]:
     from tailrace.engines.spark.engine import SparkEngine
     from tailrace.settings import SparkSettings
     from tailrace.spec import LABEL, Candidate, FloatRange, IntRange, SearchBudget
-    from tailrace.training.training_set import ArrowRows
+    from tailrace.training.arrow_rows import ArrowRows
 
     random = np.random.default_rng(0)
     matrix = random.random((SEARCH_ROWS, len(scoring.COLUMNS)), dtype=np.float32)

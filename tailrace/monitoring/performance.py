@@ -16,7 +16,7 @@ from tailrace.contracts import Commit, LakeReader
 from tailrace.errors import UpstreamMissing
 from tailrace.rows import completeness, roles
 from tailrace.spec import PipelineSpec
-from tailrace.training.training_set import last_known, refuse_repeated_outcomes
+from tailrace.training.join import last_known, refuse_repeated_outcomes
 
 FORMER_METRICS = ("roc_auc", "log_loss", "brier")
 """Columns of the performance tables that release 0.1 made."""
@@ -83,6 +83,7 @@ def with_outcomes(lake: LakeReader, spec: PipelineSpec, day: dt.date) -> pa.Tabl
         )
     columns = [*key, outcome.order_column, outcome.label]
     outcomes = lake.read(spec.outcomes_table, first=day, last=last, columns=columns).read_all()
+    outcomes = outcomes.sort_by([(name, "ascending") for name in key])
     refuse_repeated_outcomes(spec, outcomes)
     known = last_known(spec, outcomes)
     labels = roles.labels(spec, spec.outcomes_table, known[outcome.label])

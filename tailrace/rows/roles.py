@@ -114,6 +114,7 @@ def look_ahead(spec: PipelineSpec, rows: pa.Table) -> Iterator[LookAhead]:
         return
     late = 0
     examples: list[dict[str, object]] = []
+    rows = rows.select([*spec.features.key, "ds", known_at])
     for day in pc.unique(rows["ds"]).to_pylist():
         of_day = rows.filter(pc.equal(rows["ds"], pa.scalar(day)))
         known = of_day[known_at]

@@ -17,7 +17,7 @@ from tailrace.lake.delta import DeltaLake
 from tailrace.lake.memory import MemoryLake
 from tailrace.settings import SparkSettings
 from tailrace.spec import LABEL, Candidate, Estimator, FloatRange, IntRange
-from tailrace.training.training_set import ArrowRows
+from tailrace.training.arrow_rows import ArrowRows
 from tests.support import churn_rows, keyed
 
 DAY = dt.date(2013, 3, 1)

@@ -18,7 +18,7 @@ from tailrace.lake.memory import MemoryLake
 from tailrace.problems import as_array
 from tailrace.settings import SparkSettings
 from tailrace.spec import LABEL, PipelineSpec, problems_of
-from tailrace.training.training_set import ArrowRows
+from tailrace.training.arrow_rows import ArrowRows
 from tests.contracts.kinds import KINDS, Kind
 from tests.support import keyed
 

@@ -14,7 +14,7 @@ import pytest
 from tailrace.engines.local import LocalEngine
 from tailrace.lake.delta import DeltaLake
 from tailrace.spec import LABEL
-from tailrace.training.training_set import ArrowRows
+from tailrace.training.arrow_rows import ArrowRows
 from tests.faults.spark_driver import DAY, SPEC
 from tests.support import churn_rows, keyed
 

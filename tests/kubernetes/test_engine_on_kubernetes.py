@@ -21,7 +21,7 @@ from tailrace.engines.spark.engine import SparkEngine
 from tailrace.errors import OutOfMemory, StagingGone
 from tailrace.lake.delta import DeltaLake
 from tailrace.spec import LABEL
-from tailrace.training.training_set import ArrowRows
+from tailrace.training.arrow_rows import ArrowRows
 from tests.contracts.test_engine import (
     test_a_failing_trial_ends_alone,
     test_a_hopeless_trial_is_pruned,

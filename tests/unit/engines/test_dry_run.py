@@ -21,7 +21,7 @@ from tailrace.engines.spark.engine import SparkEngine
 from tailrace.errors import ExecutorsLost
 from tailrace.settings import SparkSettings
 from tailrace.spec import LABEL, Candidate, Choice, FloatRange, IntRange, SearchBudget
-from tailrace.training.training_set import ArrowRows
+from tailrace.training.arrow_rows import ArrowRows
 
 DICE = Candidate("dice", "sklearn.neighbors.KNeighborsClassifier", {"algorithm": "ball_tree", "metric": "dice"})
 """Its distance is none of the types that are trusted."""

@@ -24,7 +24,7 @@ from tailrace.problems.binary import Binary
 from tailrace.problems.multiclass import Multiclass
 from tailrace.problems.regression import Regression
 from tailrace.spec import LABEL, Candidate, Choice, Estimator, FloatRange, IntRange, SearchBudget
-from tailrace.training.training_set import ArrowRows
+from tailrace.training.arrow_rows import ArrowRows
 from tests.support import churn_rows
 
 FOREST = RandomForestClassifier(5)

@@ -22,7 +22,7 @@ from tailrace.engines.local import LocalEngine
 from tailrace.problems.regression import Regression
 from tailrace.spec import LABEL, Candidate, Choice, IntRange, problems_of
 from tailrace.spec.lightgbm_parameters import BY_KEYWORD, FREE, OBJECTIVES, SETS
-from tailrace.training.training_set import ArrowRows
+from tailrace.training.arrow_rows import ArrowRows
 from tests.boosted import KINDS, NUMBERS, asking, fitted, rows_of
 
 CLASSIFIER, REGRESSOR = "lightgbm.LGBMClassifier", "lightgbm.LGBMRegressor"

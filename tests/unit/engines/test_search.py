@@ -15,8 +15,8 @@ from tailrace.engines import search as searching
 from tailrace.engines.local import LocalEngine
 from tailrace.engines.search import Job, TrialResult, best_of, in_threads, refit, run_job, search, trial_rows
 from tailrace.errors import BadInput, TrainingFailed
-from tailrace.spec import Candidate, Estimator, FloatRange, PipelineSpec, SearchBudget
-from tailrace.training.training_set import LABEL, ArrowRows
+from tailrace.spec import LABEL, Candidate, Estimator, FloatRange, PipelineSpec, SearchBudget
+from tailrace.training.arrow_rows import ArrowRows
 from tests.support import churn_rows
 
 TREES = Candidate(

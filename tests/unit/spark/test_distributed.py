@@ -16,7 +16,7 @@ from tailrace.problems.multiclass import Multiclass
 from tailrace.problems.regression import Regression
 from tailrace.settings import SparkSettings
 from tailrace.spec import LABEL, Candidate
-from tailrace.training.training_set import ArrowRows
+from tailrace.training.arrow_rows import ArrowRows
 from tests.support import churn_rows
 
 LOGISTIC = Candidate("logistic", "pyspark.ml.classification.LogisticRegression", {"maxIter": 30, "regParam": 0.01})

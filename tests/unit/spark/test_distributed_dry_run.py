@@ -14,7 +14,7 @@ from tailrace.problems.multiclass import Multiclass
 from tailrace.problems.regression import Regression
 from tailrace.settings import SparkSettings
 from tailrace.spec import LABEL, Candidate, Choice, Gate, IntRange, SearchBudget, problems_of
-from tailrace.training.training_set import ArrowRows
+from tailrace.training.arrow_rows import ArrowRows
 
 LOGISTIC = Candidate("logistic", "pyspark.ml.classification.LogisticRegression", {"regParam": 0.01})
 FOREST = Candidate("forest", "pyspark.ml.classification.RandomForestClassifier", {}, {"maxDepth": IntRange(2, 4)})

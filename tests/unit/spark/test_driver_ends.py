@@ -14,7 +14,7 @@ from tailrace.errors import ClusterUnavailable, StagingGone
 from tailrace.lake.delta import DeltaLake
 from tailrace.settings import SparkSettings
 from tailrace.spec import LABEL
-from tailrace.training.training_set import ArrowRows
+from tailrace.training.arrow_rows import ArrowRows
 from tests.jvm import end_jvm
 from tests.support import keyed
 

@@ -12,7 +12,7 @@ import pytest
 from tailrace import settings
 from tailrace.engines.local import LocalEngine
 from tailrace.spec import LABEL
-from tailrace.training.training_set import ArrowRows
+from tailrace.training.arrow_rows import ArrowRows
 from tailrace.wiring import Wiring
 from tests.jvm import end_jvm
 from tests.object_store import s3_server

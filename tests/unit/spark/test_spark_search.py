@@ -13,8 +13,8 @@ from tailrace.engines.spark.search import in_tasks
 from tailrace.engines.spark.session import open_session
 from tailrace.errors import TrainingFailed
 from tailrace.settings import SparkSettings
-from tailrace.spec import Candidate, FloatRange, IntRange
-from tailrace.training.training_set import LABEL, ArrowRows
+from tailrace.spec import LABEL, Candidate, FloatRange, IntRange
+from tailrace.training.arrow_rows import ArrowRows
 
 TREES = Candidate(
     "trees",

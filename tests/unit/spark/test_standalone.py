@@ -26,7 +26,7 @@ from tailrace.errors import ClusterUnavailable
 from tailrace.lake.delta import DeltaLake
 from tailrace.settings import SparkSettings
 from tailrace.spec import LABEL
-from tailrace.training.training_set import ArrowRows
+from tailrace.training.arrow_rows import ArrowRows
 from tests.support import churn_rows, keyed
 
 DAY = dt.date(2013, 3, 1)

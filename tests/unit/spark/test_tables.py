@@ -21,7 +21,7 @@ from tailrace.lake.delta import DeltaLake
 from tailrace.lake.memory import MemoryLake
 from tailrace.settings import SparkSettings
 from tailrace.spec import LABEL
-from tailrace.training.training_set import ArrowRows
+from tailrace.training.arrow_rows import ArrowRows
 from tests.delta_tables import delete_rows
 from tests.support import churn_rows, keyed
 

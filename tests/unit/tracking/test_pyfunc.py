@@ -17,7 +17,8 @@ from tailrace.problems.regression import Regression
 from tailrace.spec import LABEL, Candidate
 from tailrace.stages.train import example_of
 from tailrace.tracking import mlflow_model
-from tailrace.training.training_set import ArrowRows, TrainingSet
+from tailrace.training.arrow_rows import ArrowRows
+from tailrace.training.training_set import TrainingSet
 from tests.support import churn_rows
 
 # isort: split

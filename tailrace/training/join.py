@@ -1,0 +1,129 @@
+"""The point-in-time join in this process's memory, on Arrow.
+
+Whole rows are moved once, into the training set. The join works on keys and numbers of rows, and digests are taken of
+rows in the order of their keys, some at a time, so that rows lie in memory about twice.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tailrace.contracts import Joined, Scan
+from tailrace.lineage.digests import rows_digest
+from tailrace.rows import refusals, roles
+from tailrace.spec import LABEL, PipelineSpec
+from tailrace.training.arrow_rows import ArrowRows
+
+_ROW = "number of the row"
+_THREADS = 2
+"""How many columns are moved at once, each at the cost of a copy."""
+
+
+def join(spec: PipelineSpec, features: Scan, outcomes: Scan, *, known_by: dt.datetime, holdout_from: dt.date) -> Joined:
+    """`Engine.join` in this process's memory. Raises LookAhead, KeysRepeated, ContractBroken, PinLost."""
+    key, rows, known = list(spec.features.key), _read(features), _read(outcomes)
+    by_key = _order(rows, key)
+    keys = rows.select(key).take(by_key)
+    # Without corrections each key has one row, and the rows are sorted by key alone.
+    known = known.take(_order(known, [*key, spec.outcome.order_column]))
+    roles.check_joinable(spec, rows, known)
+    refuse_look_ahead(spec, rows)
+    refuse_repeated_keys(spec, keys)
+    refuse_repeated_outcomes(spec, known)
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        digests = {"features": pool.submit(rows_digest, rows, by_key), "outcomes": pool.submit(rows_digest, known)}
+        found = _labelled(keys, by_key, _labels(spec, known, known_by))
+        # A stable sort: rows of one moment stay in the order of their keys.
+        found = found.take(pc.sort_indices(rows[spec.features.event_time].take(found[_ROW])))
+        in_holdout = pc.greater_equal(rows["ds"].take(found[_ROW]), pa.scalar(holdout_from))
+        learning, holdout = (_taken(rows, found.filter(part), pool) for part in (pc.invert(in_holdout), in_holdout))
+        named = {name: digest.result() for name, digest in digests.items()}
+    return Joined(ArrowRows(learning, spec.features.learned_from), holdout, named)
+
+
+def refuse_look_ahead(spec: PipelineSpec, rows: pa.Table) -> None:
+    """Raises LookAhead if a row of features contains values that were unknown at its day's cutoff."""
+    for problem in roles.look_ahead(spec, rows):
+        raise problem
+
+
+def refuse_repeated_keys(spec: PipelineSpec, features: pa.Table) -> None:
+    """Raises KeysRepeated, with examples, if a key has more than one row of features, which are sorted by key."""
+    keys, examples = roles.repeated(spec.features.key, features)
+    if keys:
+        raise refusals.repeated_keys(spec, keys, examples)
+
+
+def refuse_repeated_outcomes(spec: PipelineSpec, outcomes: pa.Table) -> None:
+    """Raises KeysRepeated, with examples, if two outcomes of a key became known at the same moment.
+
+    The outcomes are sorted by key.
+    """
+    keys, examples = roles.repeated(spec.features.key, outcomes, spec.outcome.order_column)
+    if keys:
+        raise refusals.repeated_outcomes(spec, keys, examples)
+
+
+def last_known(spec: PipelineSpec, outcomes: pa.Table) -> pa.Table:
+    """For each key, the outcome that became known last: a corrected outcome has the same key as the original.
+
+    The outcomes are sorted by key; so are those returned.
+    """
+    key, order = list(spec.features.key), spec.outcome.order_column
+    if not roles.repeated(key, outcomes)[0]:
+        return outcomes
+    newest_last = outcomes.sort_by([(name, "ascending") for name in (*key, order)])
+    last = _numbered(newest_last.select(key)).group_by(key).aggregate([(_ROW, "max")])[f"{_ROW}_max"]
+    return newest_last.take(last.take(pc.sort_indices(last)))
+
+
+def _read(scan: Scan) -> pa.Table:
+    """All rows, each column in one piece; pieces are let go column by column."""
+    read = scan.reader().read_all()
+    schema, columns = read.schema, read.columns
+    del read
+    for number in range(len(columns)):
+        columns[number] = columns[number].combine_chunks()
+    return pa.table(columns, schema=schema)
+
+
+def _labels(spec: PipelineSpec, known: pa.Table, known_by: dt.datetime) -> pa.Table:
+    """Each key that has a label known by then, and its last one."""
+    if spec.outcome.known_at is not None:
+        # Where the mart says only on which day, all of them: no later day is pinned.
+        known = known.filter(pc.less_equal(known[spec.outcome.known_at], pa.scalar(known_by)))
+    last = last_known(spec, known)
+    learnt = roles.labels(spec, spec.outcomes_table, last[spec.outcome.label])
+    labels = last.select(list(spec.features.key)).append_column(LABEL, learnt)
+    return labels.filter(pc.is_valid(learnt))
+
+
+def _labelled(keys: pa.Table, numbers: pa.Array, labels: pa.Table) -> pa.Table:
+    """The numbers of the rows that have a label, and the label, sorted by key; `keys` are sorted."""
+    names = keys.column_names
+    found = _numbered(keys).join(labels, keys=names, join_type="inner").select([_ROW, LABEL])
+    found = found.take(pc.sort_indices(found[_ROW]))
+    return pa.table({_ROW: numbers.take(found[_ROW]), LABEL: found[LABEL]})
+
+
+def _numbered(rows: pa.Table) -> pa.Table:
+    return rows.append_column(_ROW, pa.array(np.arange(rows.num_rows)))
+
+
+def _order(rows: pa.Table, by: Sequence[str]) -> pa.Array:
+    """The numbers of the rows, sorted by these columns."""
+    return pc.sort_indices(rows.select(list(by)), [(name, "ascending") for name in by])
+
+
+def _taken(rows: pa.Table, found: pa.Table, pool: Executor) -> pa.Table:
+    """The rows of these numbers with their labels, each column in one piece."""
+    numbers = found[_ROW].combine_chunks()
+    columns = pool.map(lambda column: column.combine_chunks().take(numbers), rows.columns)
+    return pa.table(list(columns), schema=rows.schema).append_column(LABEL, found[LABEL].combine_chunks())
