@@ -144,6 +144,11 @@ class DbtAdapter:
                 "The dbt project cannot be used:",
                 [f"There is no dbt_project.yml in {self.project}. Set [dbt] project in tailrace.toml to its folder."],
             )
+        if not (self.profiles / "profiles.yml").exists():
+            raise SettingsError(
+                "The dbt profile cannot be used:",
+                [f"There is no profiles.yml in {self.profiles}. Set [dbt] profiles in tailrace.toml to its folder."],
+            )
         outcome = self.invoke(["parse"])
         if not outcome.success:
             raise self._unreadable(str(outcome.exception)) from None

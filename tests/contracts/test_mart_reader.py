@@ -6,6 +6,9 @@ Each database is filled by a dbt project of its own, in schemas that are not the
 from __future__ import annotations
 
 import datetime as dt
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -17,7 +20,16 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from tailrace.errors import BadInput, UpstreamMissing
+from tailrace.errors import (
+    BadInput,
+    BuildFailed,
+    NotInstalled,
+    SchemaMismatch,
+    SettingsError,
+    Unavailable,
+    UpstreamMissing,
+    WarehouseBusy,
+)
 from tailrace.warehouse.adapter import DbtAdapter
 from tailrace.warehouse.reader import MartReader
 from tests.contracts.stand_ins import (
@@ -31,7 +43,7 @@ from tests.contracts.stand_ins import (
     sqlite_of,
 )
 from tests.jvm import end_jvm
-from tests.postgres import HOST, postgres
+from tests.postgres import HOST, Server, postgres
 
 __all__ = ["postgres"]
 
@@ -342,3 +354,139 @@ def test_the_nearest_model_is_named(built_reader: MartReader) -> None:
 def test_an_ephemeral_model_has_no_table(built_reader: MartReader) -> None:
     with pytest.raises(BadInput, match="ephemeral"):
         built_reader.schema("inline")
+
+
+# ---------------------------------------------------------------- what goes wrong
+
+
+@pytest.fixture(scope="module")
+def in_postgres(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> DbtAdapter:
+    if on_postgres not in _made:
+        _made[on_postgres] = on_postgres(request, tmp_path_factory.mktemp("postgres"))
+    return _made[on_postgres]
+
+
+def only_in_postgres(server: Server, table: str, query: str) -> None:
+    """A table that dbt does not know."""
+    server.execute(f"create table ml.{table} as select {query}", "mart_reader")
+    server.execute(f"grant select on ml.{table} to mart_reader", "mart_reader")
+
+
+def test_a_profile_or_target_that_does_not_exist(tmp_path: Path) -> None:
+    (tmp_path / "dbt_project.yml").write_text("{name: shop, version: 1.0.0, config-version: 2, profile: shpo}")
+    (tmp_path / "profiles.yml").write_text("shop: {target: dev, outputs: {dev: {type: duckdb}, prod: {type: duckdb}}}")
+    with pytest.raises(SettingsError, match=r"no profile named 'shpo' in .*profiles.yml. Did you mean 'shop'\?"):
+        MartReader(DbtAdapter(tmp_path, work=tmp_path / "work")).schema("customer_features")
+    (tmp_path / "dbt_project.yml").write_text("{name: shop, version: 1.0.0, config-version: 2, profile: shop}")
+    with pytest.raises(SettingsError, match=r"no target of the profile 'shop' named 'pord' .*Did you mean 'prod'\?"):
+        MartReader(DbtAdapter(tmp_path, work=tmp_path / "work", target="pord")).schema("customer_features")
+    with pytest.raises(SettingsError, match=r"There is no profiles.yml in"):
+        MartReader(DbtAdapter(tmp_path, work=tmp_path / "work", profiles=tmp_path / "work")).schema("x")
+    with pytest.raises(SettingsError, match=r"There is no dbt_project.yml in .*\[dbt\] project"):
+        MartReader(DbtAdapter(tmp_path / "work", work=tmp_path / "work")).schema("x")
+
+
+@pytest.mark.parametrize(("kind", "install"), [("spark", "'tailrace[spark]'"), ("oracle", "dbt-oracle")])
+def test_an_adapter_that_is_not_installed(tmp_path: Path, hide: Callable[..., None], kind: str, install: str) -> None:
+    hide(f"dbt.adapters.{kind}")
+    (tmp_path / "dbt_project.yml").write_text("{name: shop, version: 1.0.0, config-version: 2, profile: shop}")
+    (tmp_path / "profiles.yml").write_text(f"shop: {{target: dev, outputs: {{dev: {{type: {kind}, schema: ml}}}}}}")
+    with pytest.raises(NotInstalled, match=f"adapter '{kind}', which is not installed.*{re.escape(install)}"):
+        MartReader(DbtAdapter(tmp_path, work=tmp_path / "work")).schema("customer_features")
+
+
+def test_a_project_that_does_not_parse(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "broken.sql").write_text("select {{ ref('nowhere' }}")
+    (tmp_path / "dbt_project.yml").write_text("{name: shop, version: 1.0.0, config-version: 2, profile: shop}")
+    (tmp_path / "profiles.yml").write_text("shop: {target: dev, outputs: {dev: {type: duckdb, path: shop.duckdb}}}")
+    with pytest.raises(BuildFailed, match=r"dbt cannot read the project .*broken"):
+        MartReader(DbtAdapter(tmp_path, work=tmp_path / "work")).schema("broken")
+
+
+def test_a_file_that_is_not_there_or_is_written(
+    built: DbtAdapter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if built.type != "duckdb":
+        pytest.skip("only DuckDB is a file")
+    monkeypatch.setattr(built.credentials, "path", "none.duckdb")
+    with pytest.raises(UpstreamMissing, match=r"There is no DuckDB file at .*none.duckdb yet"):
+        MartReader(built).schema("customer_features")
+    monkeypatch.setattr(built.credentials, "path", str(tmp_path / "other.duckdb"))
+    writer = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('open', flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", writer, str(tmp_path / "other.duckdb")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"open\n"
+        with pytest.raises(WarehouseBusy, match="in use by another process"):
+            MartReader(built).schema("customer_features")
+        process.communicate(b"")
+
+
+def test_a_wrong_password_and_no_password_is_ever_shown(
+    in_postgres: DbtAdapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = in_postgres.credentials.password
+    assert in_postgres.cleaned(f"password={secret}\n  in a message.") == "password=*** in a message"
+    logs = "".join(file.read_text() for file in in_postgres.project.rglob("*.log*"))
+    assert "customer_features" in logs and secret not in logs
+    monkeypatch.setattr(in_postgres.credentials, "password", "not-this-one")
+    with pytest.raises(SettingsError, match="rejects this installation") as told:
+        MartReader(in_postgres).schema("customer_features")
+    assert "not-this-one" not in str(told.value) and secret not in str(told.value)
+
+
+def test_a_role_without_rights(in_postgres: DbtAdapter, postgres: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    postgres.execute("create role reader_only login password 'reader-only'")
+    monkeypatch.setattr(in_postgres.credentials, "user", "reader_only")
+    monkeypatch.setattr(in_postgres.credentials, "password", "reader-only")
+    with pytest.raises(SettingsError, match=r"(?s)permission denied for schema ml.*select on .*customer_features"):
+        MartReader(in_postgres).schema("customer_features")
+
+
+def test_a_server_that_does_not_answer(in_postgres: DbtAdapter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(in_postgres.credentials, "port", 1)
+    with pytest.raises(Unavailable, match="did not answer, or stopped answering, while reading the columns"):
+        MartReader(in_postgres).schema("customer_features")
+
+
+def test_a_server_that_stops_while_rows_are_read(in_postgres: DbtAdapter, postgres: Server) -> None:
+    only_in_postgres(postgres, "many", "date '2026-03-01' as ds, repeat('x', 900) as x from generate_series(1, 99999)")
+    rows = MartReader(in_postgres).read("ml.many", DAY)
+    rows.read_next_batch()
+    postgres.stop("immediate")
+    try:
+        with pytest.raises(Unavailable, match=r"stopped answering, while reading ml.many of 2026-03-01"):
+            rows.read_all()
+    finally:
+        postgres.start()
+
+
+def test_a_mart_that_vanishes_between_check_and_read(in_postgres: DbtAdapter, postgres: Server) -> None:
+    only_in_postgres(postgres, "passing", "date '2026-03-01' as ds")
+    reader = MartReader(in_postgres)
+    assert reader.schema("ml.passing").names == ["ds"]
+    postgres.execute("drop table ml.passing", "mart_reader")
+    with pytest.raises(UpstreamMissing, match=r'has no table "mart_reader"."ml"."passing"'):
+        reader.read("ml.passing", DAY)
+
+
+def test_columns_that_cannot_be_read_are_told_with_their_types(in_postgres: DbtAdapter, postgres: Server) -> None:
+    only_in_postgres(
+        postgres, "odd", "date '2026-03-01' as ds, array[1] as listed, interval '1 day' as span, 1.5 as free"
+    )
+    reader = MartReader(in_postgres)
+    with pytest.raises(BadInput) as told:
+        reader.schema("ml.odd")
+    assert "Column 'listed' has the type _int4: the lake has no type for it" in str(told.value)
+    assert "Column 'span' has the type interval" in str(told.value)
+    with pytest.raises(BadInput, match="'free' sorts rows, but a key must be exact"):
+        reader.read("ml.odd", DAY, columns=["ds"], order_by=["free"])
+    assert reader.read("ml.odd", DAY, columns=["free"]).read_all().to_pylist() == [{"free": 1.5}]
+    assert reader.sample("ml.odd", 5).column_names == ["ds", "free"]
+
+
+def test_local_times_that_a_zone_has_twice_are_refused(in_postgres: DbtAdapter, postgres: Server) -> None:
+    only_in_postgres(postgres, "twice", "date '2026-10-25' as ds, timestamp '2026-10-25 02:30' as at")
+    with pytest.raises(SchemaMismatch, match=r"column 'at' \(timestamp without time zone\) has no zone.*Europe/Rome"):
+        MartReader(in_postgres, zone="Europe/Rome").read("ml.twice", dt.date(2026, 10, 25))

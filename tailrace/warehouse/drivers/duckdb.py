@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from tailrace.errors import SettingsError
+from tailrace.errors import SettingsError, UpstreamMissing
 from tailrace.warehouse.adapter import DbtAdapter
 from tailrace.warehouse.adapter_types import Column, in_arrow
 from tailrace.warehouse.drivers.base import BATCH_ROWS, Session
@@ -43,21 +43,26 @@ class DuckDBSession(Session):
 def connected(adapter: DbtAdapter) -> Iterator[DuckDBSession]:
     from dbt.adapters.duckdb.environments import Environment
 
-    profile = adapter.credentials
-    if profile.path == ":memory:" and not profile.attach:
-        raise SettingsError(
-            "The dbt profile cannot be used:",
-            [f"The target of {adapter.name} is a DuckDB in memory, which ends with dbt. Give it a file as path."],
-        )
-    if profile.remote:
-        raise SettingsError(
-            "The dbt profile cannot be used:",
-            [f"The target of {adapter.name} is a remote Buena Vista server, which Tailrace cannot read."],
-        )
-    with closing(Environment.initialize_db(_read_only(profile, adapter.project))) as connection:
-        for name, value in {**(profile.settings or {}), "TimeZone": "UTC"}.items():
+    _check(adapter)
+    reading = _read_only(adapter.credentials, adapter.project)
+    if ":" not in reading.path and not Path(reading.path).exists():
+        raise UpstreamMissing(f"There is no DuckDB file at {reading.path} yet: dbt has built nothing in this target.")
+    with closing(Environment.initialize_db(reading)) as connection:
+        for name, value in {**(reading.settings or {}), "TimeZone": "UTC"}.items():
             connection.execute(f"set {name} = '{str(value).replace(chr(39), chr(39) * 2)}'")
         yield DuckDBSession(connection)
+
+
+def _check(adapter: DbtAdapter) -> None:
+    """Raise SettingsError for a DuckDB that no other process can read."""
+    profile = adapter.credentials
+    problem = ""
+    if profile.path == ":memory:" and not profile.attach:
+        problem = "a DuckDB in memory, which ends with dbt. Give it a file as path."
+    elif profile.remote:
+        problem = "a remote Buena Vista server, which Tailrace cannot read."
+    if problem:
+        raise SettingsError("The dbt profile cannot be used:", [f"The target of {adapter.name} is {problem}"])
 
 
 def _read_only(profile: Any, project: Path) -> Any:
