@@ -32,6 +32,7 @@ ROOMS_OF_EXTRAS = {
     "engines/lightgbm": {"lightgbm"},
     "spec": {"spark"},
     "warehouse/postgres.py": {"postgres"},
+    "warehouse/postgres_rows.py": {"postgres"},
 }
 """Where the library may import an extra's modules; everywhere else it may import the core's alone."""
 
