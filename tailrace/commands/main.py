@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from tailrace.commands import backfill, decisions, init, nightly, output, stages, status, training, upkeep
+from tailrace.commands import backfill, decisions, evolving, init, nightly, output, stages, status, training, upkeep
 from tailrace.errors import BadInput, TailraceError
 from tailrace.operations import os_errors
 
@@ -20,7 +20,12 @@ COMMANDS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
     "Run a night here": {"warehouse": nightly.warehouse, "train": training.train, "predict": nightly.predict},
     "Run days in Airflow": {"backfill": backfill.backfill},
     "Choose the champion": {"promote": decisions.promote, "rollback": decisions.rollback},
-    "Check and maintain": {"check": upkeep.check, "reproduce": training.reproduce, "maintain": upkeep.maintain},
+    "Check and maintain": {
+        "check": upkeep.check,
+        "evolve": evolving.evolve,
+        "reproduce": training.reproduce,
+        "maintain": upkeep.maintain,
+    },
     "Run one stage": {"run": stages.run},
 }
 """Every command, in the groups and the order of `tailrace --help`."""

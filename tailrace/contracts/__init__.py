@@ -43,13 +43,14 @@ from tailrace.contracts.validator import (
     Validator,
     Verdict,
 )
-from tailrace.contracts.warehouse import ModelResult, Warehouse
+from tailrace.contracts.warehouse import EvolvingWarehouse, ModelResult, Warehouse
 
 __all__ = [
     "ColumnKind",
     "Commit",
     "DryRun",
     "Engine",
+    "EvolvingWarehouse",
     "ExpectationResult",
     "Joined",
     "KnownColumns",

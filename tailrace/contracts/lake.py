@@ -273,13 +273,13 @@ class LakePublisher(Protocol):
         """
         ...
 
-    def add_columns(self, table: str, columns: pa.Schema) -> None:
+    def add_columns(self, table: str, columns: pa.Schema, metadata: Mapping[str, str] | None = None) -> None:
         """Add those of these columns that the table does not have yet, nullable and after its own, in one commit.
 
         Rows written before are read with null in them; earlier versions and pins keep their schema. Nothing happens if
         the table has all the columns already, or if there is no such table. The commit is no publication: `commits`
-        and `days` do not list it. Raises SchemaMismatch naming each column that the table has with another type or
-        with other upper and lower case, LakeUnavailable.
+        and `days` do not list it; `metadata`, such as who decided it, is in the table's own log. Raises SchemaMismatch
+        naming each column that the table has with another type or with other upper and lower case, LakeUnavailable.
         """
         ...
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -86,6 +86,13 @@ class Warehouse(Protocol):
         """
         ...
 
+    def schema(self, table: str) -> pa.Schema | None:
+        """The columns of a mart with the types in which they are read; None if it was never built.
+
+        Raises SchemaMismatch or BadInput for columns that cannot be read, WarehouseBusy, Unavailable, SettingsError.
+        """
+        ...
+
     def built(self, day: dt.date) -> Mapping[str, str] | None:
         """The tables that a recorded build made the day of, each with the reason why it may have no rows, if any.
 
@@ -100,5 +107,21 @@ class Warehouse(Protocol):
         With `first` those of every day from that one to `day`. Landing the same rows again leaves it as it was. Empty
         where nothing is landed for the tables. It tells what lies there now: between a build and this call nobody may
         land, which the order of the nightly tasks sees to. Raises LandingRefused, LakeUnavailable.
+        """
+        ...
+
+
+@runtime_checkable
+class EvolvingWarehouse(Warehouse, Protocol):
+    """A warehouse whose marts can gain columns: those that Tailrace builds itself."""
+
+    def typed(self, types: Mapping[str, str]) -> pa.Schema:
+        """The types in which columns of these SQL types would be read. Raises BadInput for one that is unknown."""
+        ...
+
+    def add_columns(self, table: str, types: Mapping[str, str]) -> None:
+        """Add those of these columns that a mart does not have yet, all or none, null in the rows that are there.
+
+        Raises WarehouseBusy while the warehouse is being built, UpstreamMissing, Unavailable, SettingsError.
         """
         ...

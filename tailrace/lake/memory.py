@@ -293,7 +293,7 @@ class MemoryLake:
         contents: Contents = {None: (*known.contents.get(None, ()), block)}
         return known.commit(contents, rows=kept.num_rows, digest=digest(kept), metadata=metadata)
 
-    def add_columns(self, table: str, columns: pa.Schema) -> None:
+    def add_columns(self, table: str, columns: pa.Schema, metadata: Mapping[str, str] | None = None) -> None:
         doing = f"Adding columns to {table}"
         kept, known = accepted.lake_schema(columns, doing), self._tables.get(table)
         if known is not None:

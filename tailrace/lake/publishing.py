@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import pyarrow as pa
-from deltalake import Schema, Transaction
+from deltalake import CommitProperties, Schema, Transaction
 
 from tailrace.contracts import Commit, Staged
 from tailrace.errors import PublishConflict, SchemaMismatch
@@ -141,22 +141,23 @@ class DeltaPublisher(DeltaReader):
         )
         return transactions.committed(current.files, table, record, before)
 
-    def add_columns(self, table: str, columns: pa.Schema) -> None:
+    def add_columns(self, table: str, columns: pa.Schema, metadata: Mapping[str, str] | None = None) -> None:
         doing = f"Adding columns to {table}"
         kept = accepted.lake_schema(columns, doing)
         with storage_errors(doing):
             for attempt in transactions.attempts():
                 with attempt:
-                    self._add_columns_once(table, kept, doing)
+                    self._add_columns_once(table, kept, doing, metadata or {})
 
-    def _add_columns_once(self, table: str, columns: pa.Schema, doing: str) -> None:
+    def _add_columns_once(self, table: str, columns: pa.Schema, doing: str, metadata: Mapping[str, str]) -> None:
         if not self.exists(table):
             return
         current = self.tables.open(table)
         new = accepted.added(columns, current.schema, doing)
         if new.names:
             # Without a record of the lake's own: it is no publication. Delta refuses it if the table changed meanwhile.
-            current.delta.alter.add_columns(list(Schema.from_arrow(new).fields))
+            noted = CommitProperties(custom_metadata=dict(metadata)) if metadata else None
+            current.delta.alter.add_columns(list(Schema.from_arrow(new).fields), commit_properties=noted)
 
     def _manifest(self, table: str, day: dt.date, run_id: str) -> Manifest | None:
         with storage_errors(f"Looking for staged rows of {table} of {day}"):

@@ -174,6 +174,10 @@ class DbtWarehouse(ABC):
         """See `contracts.Warehouse`."""
 
     @abstractmethod
+    def schema(self, table: str) -> pa.Schema | None:
+        """See `contracts.Warehouse`."""
+
+    @abstractmethod
     def built(self, day: dt.date) -> Mapping[str, str] | None:
         """See `contracts.Warehouse`."""
 

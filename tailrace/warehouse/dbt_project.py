@@ -127,6 +127,13 @@ class DbtProjectWarehouse(DbtWarehouse):
         """See `contracts.Warehouse`; the rows stream."""
         return self._reader.read(table, day, day_column=day_column, order_by=order_by)
 
+    def schema(self, table: str) -> pa.Schema | None:
+        """See `contracts.Warehouse`."""
+        try:
+            return self._reader.schema(table)
+        except UpstreamMissing:
+            return None
+
     def built(self, day: dt.date) -> Mapping[str, str] | None:
         """The marts that were built here for the day, and those that have the day or a later one."""
         recorded = {mart: days[str(day)] for mart, days in self._records().items() if str(day) in days}

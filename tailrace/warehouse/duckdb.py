@@ -15,7 +15,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from tailrace.errors import UpstreamMissing, WarehouseBusy
+from tailrace.errors import BadInput, UpstreamMissing, WarehouseBusy
 from tailrace.settings import Settings
 from tailrace.warehouse.dbt import BUILDS, DbtWarehouse, Landed
 
@@ -61,6 +61,33 @@ class DuckDBWarehouse(DbtWarehouse):
             except duckdb.CatalogException:
                 return None
             return dict(found)
+
+    def schema(self, table: str) -> pa.Schema | None:
+        """See `contracts.Warehouse`."""
+        try:
+            with self._reading() as connection:
+                return self._table(connection, table).limit(0).to_arrow_table().schema
+        except UpstreamMissing:
+            return None
+
+    def typed(self, types: Mapping[str, str]) -> pa.Schema:
+        """See `contracts.EvolvingWarehouse`."""
+        nulls = ", ".join(f"cast(null as {type_}) as {_quoted(name)}" for name, type_ in types.items())
+        with duckdb.connect() as connection:
+            connection.execute("set TimeZone = 'UTC'")
+            try:
+                return connection.sql(f"select {nulls}").to_arrow_table().schema
+            except duckdb.Error as error:
+                raise BadInput(f"DuckDB does not know a type of {', '.join(types)}: {error}") from error
+
+    def add_columns(self, table: str, types: Mapping[str, str]) -> None:
+        """See `contracts.EvolvingWarehouse`."""
+        self._work.mkdir(parents=True, exist_ok=True)
+        with self._building(), self._connected(read_only=False) as connection:
+            connection.begin()
+            for name, type_ in types.items():
+                connection.execute(f"alter table {_quoted(table)} add column if not exists {_quoted(name)} {type_}")
+            connection.commit()
 
     def _record(self, rows: Sequence[tuple[str, dt.date, str]]) -> None:
         with self._connected(read_only=False) as connection:

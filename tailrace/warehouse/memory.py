@@ -83,6 +83,11 @@ class MemoryWarehouse:
             rows = rows.sort_by([(column, "ascending") for column in order_by])
         return rows.cast(pa.schema([_in_utc(field) for field in rows.schema])).to_reader()
 
+    def schema(self, table: str) -> pa.Schema | None:
+        """The types in which `read` gives the columns."""
+        rows = self._tables.get(table)
+        return None if rows is None else pa.schema([_in_utc(field) for field in rows.schema])
+
     def sources(self, day: dt.date, first: dt.date | None = None) -> Mapping[dt.date, str]:
         """The days of `landed`, up to this day."""
         return {landed: digest for landed, digest in sorted(self._landed.items()) if landed <= day}

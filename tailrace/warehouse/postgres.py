@@ -18,7 +18,15 @@ import pyarrow as pa
 from adbc_driver_manager import Error as DriverError
 from psycopg2.extensions import make_dsn, parse_dsn
 
-from tailrace.errors import SettingsError, StorageFull, TailraceError, Unavailable, UpstreamMissing, WarehouseBusy
+from tailrace.errors import (
+    BadInput,
+    SettingsError,
+    StorageFull,
+    TailraceError,
+    Unavailable,
+    UpstreamMissing,
+    WarehouseBusy,
+)
 from tailrace.settings import Settings
 from tailrace.warehouse.dbt import BUILDS, DbtWarehouse, Landed
 from tailrace.warehouse.postgres_rows import IDLE_LIMITS, batches, connect, described
@@ -51,6 +59,8 @@ _TOO_SLOW = re.compile("canceling statement due to statement timeout", re.IGNORE
 _TIME_LIMIT = "the limit is the server's statement_timeout for this role: alter role ... set statement_timeout"
 _LOST_LOCK = "tailrace: the lock of this build is gone"
 """The error text that the macro `replace_days` raises."""
+_NO_TYPE = ("42704", "42601")
+"""A type that does not exist, and one that is no type at all."""
 _NO_RIGHT, _NO_TABLE, _DISK_FULL = "42501", "42P01", "53100"
 
 
@@ -142,6 +152,37 @@ class PostgresWarehouse(DbtWarehouse):
             if _columns(connection, _BUILDS) is None:
                 return None
             return dict(_rows(connection, f"select mart, reason from {_BUILDS} where ds = $1", day))  # noqa: S608 - a constant
+
+    def schema(self, table: str) -> pa.Schema | None:
+        """See `contracts.Warehouse`. Raises SchemaMismatch if a column cannot be read."""
+        with self._translated(f"looking up the columns of {table}"), closing(self._connect()) as connection:
+            columns = _columns(connection, f"{MARTS}.{quoted(table)}")
+            return None if columns is None else readable(columns, f"{table} in the warehouse {self.name}", ())
+
+    def typed(self, types: Mapping[str, str]) -> pa.Schema:
+        """See `contracts.EvolvingWarehouse`."""
+        nulls = ", ".join(f"cast(null as {type_}) as {quoted(name)}" for name, type_ in types.items())
+        with (
+            self._translated("looking up types"),
+            closing(self._connect()) as connection,
+            connection.cursor() as cursor,
+        ):
+            try:
+                columns = cursor.adbc_execute_schema(f"select {nulls}")
+            except DriverError as error:
+                if getattr(error, "sqlstate", None) not in _NO_TYPE:
+                    raise
+                raise BadInput(f"Postgres does not know a type of {', '.join(types)}: {_brief(error)}.") from error
+            return readable(columns, "The contract's new columns", ())
+
+    def add_columns(self, table: str, types: Mapping[str, str]) -> None:
+        """See `contracts.EvolvingWarehouse`."""
+        name = f"{MARTS}.{quoted(table)}"
+        with self._translated(f"adding columns to {table}", table), closing(self._connect()) as connection:
+            self._lock(connection)
+            for column, type_ in types.items():
+                _do(connection, f"alter table {name} add column if not exists {quoted(column)} {type_}")
+            connection.commit()
 
     def _record(self, rows: Sequence[tuple[str, dt.date, str]]) -> None:
         with self._translated("recording what was built"), closing(self._connect()) as connection:

@@ -23,6 +23,7 @@ from tailrace.operations.checks import check_all
 from tailrace.operations.mart_checks import MartChecks
 from tailrace.problems.binary import Binary
 from tailrace.problems.multiclass import Multiclass
+from tailrace.sources.landing import Landing
 from tailrace.spec import PipelineSpec
 from tailrace.spec.places import Places
 from tailrace.warehouse.derived_columns import DerivedColumns
@@ -79,14 +80,10 @@ def parsed(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Pa
     return json.loads(warehouse(folder).parse().read_text()), folder / "dbt"
 
 
-class Landing:
-    """The part of a landing zone that parsing needs."""
-
-    location, look_back_days = "/landing", 28
-
-
 def warehouse(folder: Path) -> DuckDBWarehouse:
-    return DuckDBWarehouse(folder / "w.duckdb", project=folder / "dbt", landing=Landing(), work=folder / "work")
+    return DuckDBWarehouse(
+        folder / "w.duckdb", project=folder / "dbt", landing=Landing(str(folder / "landing"), {}), work=folder / "work"
+    )
 
 
 @pytest.fixture
