@@ -49,12 +49,14 @@ def saved_files(pyfunc_folder: Path) -> Path:
 
 
 def _decoded(rows: pa.Table) -> pa.Table:
-    """The same rows with plain values in place of dictionary-encoded columns, which MLflow rejects."""
-    plain = [
-        pa.field(field.name, field.type.value_type if kinds.is_dictionary(field.type) else field.type)
-        for field in rows.schema
-    ]
-    return rows.cast(pa.schema(plain))
+    """The same rows with plain values for dictionaries, and float64 for decimals as in models: MLflow has neither."""
+    return rows.cast(pa.schema([pa.field(field.name, _plain(field.type)) for field in rows.schema]))
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    if kinds.is_decimal(kind):
+        return pa.float64()
+    return kind.value_type if kinds.is_dictionary(kind) else kind
 
 
 def _schema(rows: pa.Table) -> Schema:
