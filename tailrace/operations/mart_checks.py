@@ -224,7 +224,9 @@ def known_columns(known: KnownColumns, columns: Collection[str] | None) -> Known
     """What is known of the columns of a suite's rows, with all those that the mart has."""
     if columns is None:
         return known
-    others: dict[str, ColumnKind] = {name: "unknown" for name in columns if name not in known.kinds}
+    named = {name.lower() for name in known.kinds}
+    # databases that ignore case may give a name in another one
+    others: dict[str, ColumnKind] = {name: "unknown" for name in columns if name.lower() not in named}
     return KnownColumns({**known.kinds, **others}, complete=True)
 
 
