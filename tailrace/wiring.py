@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tailrace.contracts import Engine, Lake, LakeReader, Source, Tracker, Validator
     from tailrace.sources.landing import Landing
     from tailrace.warehouse.dbt import DbtWarehouse
+    from tailrace.warehouse.reader import MartReader
 
 IMPLEMENTATIONS: Mapping[str, Mapping[str, str]] = {
     "warehouse": {
@@ -114,6 +115,13 @@ class Wiring:
     @cached_property
     def warehouse(self) -> DbtWarehouse:
         return self._open("warehouse", landing=self.landing)
+
+    @cached_property
+    def mart_reader(self) -> MartReader:
+        """Reads any table of the warehouse's database, whatever built it. Raises what `MartReader` raises."""
+        from tailrace.warehouse.any_table import reader_of
+
+        return reader_of(self.warehouse, zone=self.settings.zone or "UTC")
 
     @cached_property
     def lake(self) -> Lake:

@@ -10,12 +10,25 @@ from typing import Any
 
 import typer
 
-from tailrace.commands import backfill, decisions, evolving, init, nightly, output, stages, status, training, upkeep
+from tailrace.commands import (
+    backfill,
+    decisions,
+    evolving,
+    explore,
+    init,
+    new,
+    nightly,
+    output,
+    stages,
+    status,
+    training,
+    upkeep,
+)
 from tailrace.errors import BadInput, TailraceError
 from tailrace.operations import os_errors
 
 COMMANDS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
-    "Start a project": {"init": init.init},
+    "Start a project": {"init": init.init, "explore": explore.explore},
     "Status": {"list": status.list_, "predictions": status.predictions, "history": status.history},
     "Run a night here": {"warehouse": nightly.warehouse, "train": training.train, "predict": nightly.predict},
     "Run days in Airflow": {"backfill": backfill.backfill},
@@ -39,6 +52,7 @@ app = typer.Typer(
 for group, commands in COMMANDS.items():
     for name, command in commands.items():
         app.command(name, rich_help_panel=group)(command)
+app.add_typer(new.app, name="new", rich_help_panel="Start a project")
 
 
 def main() -> None:

@@ -16,10 +16,9 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from tailrace import __version__
 from tailrace.errors import BadInput, did_you_mean
+from tailrace.scaffold.templating import SUFFIX, TEMPLATES, environment
 from tailrace.settings.project import FILE
 
-TEMPLATES = Path(__file__).parents[1] / "templates"
-SUFFIX = ".jinja"
 HIDDEN = "dot_"
 """How the name of a template begins whose file begins with a dot: git must not take it for its own."""
 FIRST, DAYS, ROWS_A_DAY = dt.date(2026, 1, 1), 10, 6
@@ -92,27 +91,12 @@ def write(new: NewProject) -> list[str]:
 
 def rendered(new: NewProject, root: Path) -> Iterator[tuple[str, str]]:
     """Each file of the project by its path, with its text."""
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(
-        block_start_string="<%",
-        block_end_string="%>",
-        variable_start_string="[[",
-        variable_end_string="]]",
-        comment_start_string="<#",
-        comment_end_string="#>",
-        keep_trailing_newline=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-        autoescape=False,  # noqa: S701 - no HTML
-    )
     values = _values(new, root)
     for layer in _layers(new):
         for file in sorted((TEMPLATES / layer).rglob(f"*{SUFFIX}")):
             parts = file.relative_to(TEMPLATES / layer).with_suffix("").parts
             name = "/".join(re.sub(f"^{HIDDEN}", ".", part) for part in parts)
-            yield name, environment.from_string(file.read_text()).render(values)
+            yield name, environment().from_string(file.read_text()).render(values)
     if new.has_example and new.landing:
         yield from _extracts(values["rows"])
 

@@ -11,7 +11,7 @@ import functools
 import io
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -285,6 +285,17 @@ def search_history(axes: Axes, trials: Sequence[Trial], metric: str) -> None:
 
 
 def _save(folder: Path, *, title: str, file: str, alt: str, draw: Callable[[Axes], None], height: float) -> Picture:
+    picture, content = _drawn(title, alt, draw, height)
+    (folder / file).write_bytes(content)
+    return replace(picture, file=file)
+
+
+def drawn(title: str, alt: str, draw: Callable[[Axes], None], height: float = 3.6) -> Picture:
+    """A picture that is only embedded in a page, and has no file; `height` is in inches."""
+    return _drawn(title, alt, draw, height)[0]
+
+
+def _drawn(title: str, alt: str, draw: Callable[[Axes], None], height: float) -> tuple[Picture, bytes]:
     figure = Figure(figsize=(5.6, height), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
@@ -293,8 +304,8 @@ def _save(folder: Path, *, title: str, file: str, alt: str, draw: Callable[[Axes
     draw(axes)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
-    (folder / file).write_bytes(buffer.getvalue())
-    return Picture(title, file, alt, base64.b64encode(buffer.getvalue()).decode())
+    content = buffer.getvalue()
+    return Picture(title, "", alt, base64.b64encode(content).decode()), content
 
 
 def _legend(axes: Axes, where: Literal["best", "upper right"] = "best") -> None:

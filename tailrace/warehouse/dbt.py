@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, chdir, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import pyarrow as pa
 
@@ -80,6 +80,14 @@ class Landed(Protocol):
     def empty(self, first: dt.date, last: dt.date) -> Mapping[dt.date, tuple[str, ...]]:
         """The tables landed without rows, by day. Raises LandingRefused, LakeUnavailable."""
         ...
+
+
+class DbtConnection(NamedTuple):
+    """The profile's target, the environment variables that the profile reads (secrets too), and the work folder."""
+
+    target: str
+    variables: Mapping[str, str]
+    work: Path
 
 
 @dataclass(frozen=True)
@@ -246,6 +254,11 @@ class DbtWarehouse(ABC):
     def manifest(self) -> Path:
         """The path of the manifest that `parse` writes; before the first `parse` the file does not exist."""
         return self._work / "manifest" / self.target / "manifest.json"
+
+    @property
+    def connection(self) -> DbtConnection:
+        """What another process of dbt needs to reach the same database."""
+        return DbtConnection(self.target, {**self._address(), **self._secrets()}, self._work)
 
     def parse(self) -> Path:
         """Have dbt parse the project if one of its files changed since the last time; returns the manifest's path.

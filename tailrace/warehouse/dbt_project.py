@@ -142,6 +142,11 @@ class DbtProjectWarehouse(DbtWarehouse):
                 recorded[mart.table] = why_empty(self._meta(mart))
         return recorded
 
+    @property
+    def reader(self) -> MartReader:
+        """Reads any table of the database."""
+        return self._reader
+
     def parse(self) -> Path:
         """See `DbtWarehouse.parse`. Raises SettingsError, NotInstalled, BuildFailed."""
         _ = self._adapter.manifest
