@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from tailrace.contracts import ModelResult
 from tailrace.warehouse.graph import called, reached
 
-_TEST = "test"
+_TEST, _HOOK = "test", "operation"
 
 
 def stopped(results: Sequence[ModelResult], marts: Mapping[str, Collection[str]]) -> dict[str, list[ModelResult]]:
@@ -15,7 +15,8 @@ def stopped(results: Sequence[ModelResult], marts: Mapping[str, Collection[str]]
 
     `marts` gives the marts of each owner, such as a pipeline. A mart needs all nodes that it is made from, and the
     tests that judge it or one of these. A test that judges several nodes counts for the owners that need all of them;
-    if no owner does, for those that need any. The nodes that dbt skipped because others failed are not named.
+    if no owner does, for those that need any. The nodes that dbt skipped because others failed are not named, nor those
+    that it skipped because a hook failed: then it is the hook.
     """
     made = {result.unique_id: result for result in results if result.kind != _TEST}
     parents = {unique_id: result.depends_on for unique_id, result in made.items()}
@@ -27,7 +28,8 @@ def stopped(results: Sequence[ModelResult], marts: Mapping[str, Collection[str]]
     for result in results:
         for owner in () if result.passed else _concerned(result, needs):
             found[owner].append(result)
-    return {owner: _causes(nodes) for owner, nodes in found.items() if nodes}
+    hooks = [result for result in results if result.kind == _HOOK and result.failed]
+    return {owner: _causes(nodes, hooks) for owner, nodes in found.items() if nodes}
 
 
 def _concerned(result: ModelResult, needs: Mapping[str, Collection[str]]) -> list[str]:
@@ -39,6 +41,6 @@ def _concerned(result: ModelResult, needs: Mapping[str, Collection[str]]) -> lis
     return need_all or [owner for owner, needed in needs.items() if not judged.isdisjoint(needed)]
 
 
-def _causes(nodes: Sequence[ModelResult]) -> list[ModelResult]:
+def _causes(nodes: Sequence[ModelResult], hooks: Sequence[ModelResult]) -> list[ModelResult]:
     failed = [node for node in nodes if node.failed]
-    return failed or list(nodes)
+    return failed or list(hooks or nodes)

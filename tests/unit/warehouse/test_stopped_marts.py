@@ -79,6 +79,14 @@ def test_the_node_that_failed_is_named_and_not_those_that_were_skipped() -> None
     assert found(*skipped) == {"delay": ["delay_features"]}, "nothing failed, and still it was not built"
 
 
+def test_a_hook_that_failed_is_named_if_its_models_were_skipped() -> None:
+    hook = ModelResult(
+        name="on-run-start-0", kind="operation", status="error", seconds=0.1, unique_id="operation.tiny.0"
+    )
+    assert found(hook) == {}, "all models were built"
+    assert found(hook, model("texts", "skipped")) == {"mood": ["on-run-start-0"]}
+
+
 @pytest.mark.parametrize(
     ("read", "judges", "who"),
     [
