@@ -96,8 +96,10 @@ def test_a_task_makes_only_its_own_pipelines_dags(project, monkeypatch, wanted, 
 
 
 def test_an_airflow_without_the_plugin_runs_the_dags_too(project, monkeypatch, caplog):
-    """Planted: `NightsFirst()` whatever Airflow knows: ValueError, Unknown priority strategy."""
+    """Planted: `NightsFirst()` whatever Airflow knows: SerializationError, "Unknown priority strategy"."""
     from airflow import plugins_manager
+    from airflow.serialization.serialized_objects import DagSerialization
+    from airflow.task.priority_strategy import validate_and_load_priority_weight_strategy
 
     from tailrace.orchestration import priority
     from tailrace.orchestration.dags import pipeline_dags
@@ -108,5 +110,7 @@ def test_an_airflow_without_the_plugin_runs_the_dags_too(project, monkeypatch, c
         predict = pipeline_dags("first", "")[3]
     finally:
         priority.plugin_is_loaded.cache_clear()
+    DagSerialization.from_dict(DagSerialization.to_dict(predict))
+    validate_and_load_priority_weight_strategy(predict.get_task("score").weight_rule)
     assert predict.get_task("score").weight_rule == "downstream"
     assert caplog.text.count("Airflow has not loaded Tailrace's plugin") == 1

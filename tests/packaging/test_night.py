@@ -146,7 +146,7 @@ def test_a_new_project_publishes_its_first_night_on_the_core(core: Installed, tm
 def test_a_new_project_passes_its_own_tests_and_runs_in_a_new_airflow(
     tmp_path_factory: pytest.TempPathFactory, wheel: Path, tmp_path: Path
 ) -> None:
-    """Planted: a DAG that names a weight rule which no plugin registers."""
+    """With `airflow dags test`, which needs no scheduler; the plugin comes by its entry point, from no folder."""
     installed = borrowing_environment(tmp_path_factory.mktemp("airflow") / "venv", wheel)
     said(installed, tmp_path, "init", "shop", "--landing", "--zone", "Pacific/Kiritimati")
     shop = tmp_path / "shop"
