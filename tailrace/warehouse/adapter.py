@@ -116,17 +116,15 @@ class DbtAdapter:
 
         It is none of dbt's connections by thread, so several may be open at once and be used in any thread.
         """
-        from dbt.adapters.contracts.connection import Connection, ConnectionState
-
         manager = self.adapter.connections
-        made = Connection(
-            type=manager.TYPE, name="tailrace", credentials=self.credentials, state=ConnectionState.INIT, handle=None
-        )
-        opened = manager.open(made)
+        # the adapter itself makes it, since some need more than credentials; then dbt no longer counts it as its own
+        manager.clear_thread_connection()
+        made = manager.set_connection_name("tailrace")
+        manager.clear_thread_connection()
         try:
-            yield opened.handle
+            yield made.handle
         finally:
-            manager.close(opened)
+            manager.close(made)
 
     def cleaned(self, message: object) -> str:
         """Another library's message in one line, without the profile's secrets."""

@@ -21,16 +21,13 @@ _FETCHED_ROWS = 1000
 class RedshiftSession(CursorSession):
     def rows(self, sql: str, columns: Sequence[Column]) -> Iterator[pa.RecordBatch]:
         with closing(self._handle.cursor()) as cursor:
-            cursor.execute("begin")  # a cursor lives as long as its transaction
+            cursor.execute("begin")  # a cursor lives as long as its transaction, here until the connection is closed
             cursor.execute(f"declare tailrace_rows cursor for {sql}")
-            try:
-                while True:
-                    cursor.execute(f"fetch forward {_FETCHED_ROWS} from tailrace_rows")
-                    if not (rows := cursor.fetchall()):
-                        break
-                    yield batch_of(rows, columns)
-            finally:
-                cursor.execute("rollback")
+            while True:
+                cursor.execute(f"fetch forward {_FETCHED_ROWS} from tailrace_rows")
+                if not (rows := cursor.fetchall()):
+                    break
+                yield batch_of(rows, columns)
 
 
 @contextmanager

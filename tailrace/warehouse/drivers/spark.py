@@ -1,11 +1,12 @@
 """Spark: by the session method a DataFrame, whose rows come as Arrow; by a server (Thrift, ODBC) a DB-API cursor.
 
-A partition after the other is read: each row that reaches this process is a batch in Arrow's stream format, so
-memory stays flat and no value becomes a Python object.
+Spark's workers pack each batch of rows into one value in Arrow's stream format, and one partition after the other is
+read. So memory stays flat and no value becomes a Python object. The workers need pyarrow.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -24,6 +25,7 @@ class SparkSession(CursorSession):
         cursor = self._handle.cursor()
         cursor.execute(sql)
         frame = cursor._cursor._df
+        _with_this_python(frame)
         for row in frame.mapInArrow(_packing(), "batch binary").toLocalIterator(prefetchPartitions=True):
             yield from pa.ipc.open_stream(row.batch)
 
@@ -56,6 +58,13 @@ def connected(adapter: DbtAdapter) -> Iterator[CursorSession]:
     by_session = str(adapter.credentials.method) == "session"
     with adapter.connected() as handle:
         yield (SparkSession if by_session else ServerSession)(adapter, handle)
+
+
+def _with_this_python(frame: Any) -> None:
+    """Let Spark's workers on this machine be this Python: by default they are whichever `python3` the path has."""
+    context = frame.sparkSession.sparkContext
+    if context.master.startswith("local"):
+        context.pythonExec = sys.executable
 
 
 def _packing() -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
