@@ -20,6 +20,9 @@ import pyarrow.compute as pc
 MOMENT = pa.timestamp("us", "UTC")
 """The type of every moment that is read."""
 _MOST_DIGITS = 38
+_FIRST_DAY, _LAST_DAY = ((day - dt.date(1970, 1, 1)).days for day in (dt.date.min, dt.date.max))
+_DAY = 24 * 3600 * 1_000_000
+"""Microseconds."""
 _DOUBLE_DIGITS = 15
 """Every decimal number of so many digits comes back exact from a float64."""
 _INT64_DIGITS = 18
@@ -138,19 +141,19 @@ def converted(array: pa.Array, column: Column, zone: str) -> pa.Array:
         array = array.storage
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
-    if array.type == kind:
-        return array
     if pa.types.is_null(array.type):
         return pa.nulls(len(array), kind)
     try:
         if pa.types.is_timestamp(kind):
-            return _moments(array, column, zone)
+            return _usual(_moments(array, column, zone))
+        if pa.types.is_date32(kind):
+            return _usual(_dates(array))
+        if array.type == kind:
+            return array
         if pa.types.is_boolean(kind):
             return _booleans(array)
         if pa.types.is_decimal(kind):
             return array.cast(kind)
-        if pa.types.is_date32(kind):
-            return _dates(array)
         if _is_text(array.type) != pa.types.is_string(kind):
             raise ValueError(f"came as {array.type} and not as {kind}; cast it in the mart")
         return array.cast(kind)
@@ -292,6 +295,16 @@ def _dates(array: pa.Array) -> pa.Array:
     if pa.types.is_timestamp(array.type) and pc.any(pc.not_equal(days.cast(array.type), array)).as_py():
         raise ValueError("is a date, but has values with a time of day; cast it to date")
     return days
+
+
+def _usual(array: pa.Array) -> pa.Array:
+    """The dates or moments themselves. DuckDB and Postgres give infinite ones as the largest integers."""
+    days = pa.types.is_date32(array.type)
+    first, last = (_FIRST_DAY, _LAST_DAY) if days else (_FIRST_DAY * _DAY, (_LAST_DAY + 1) * _DAY - 1)
+    found = pc.min_max(array.cast(pa.int32() if days else pa.int64())).as_py()
+    if found["min"] is not None and (found["min"] < first or found["max"] > last):
+        raise ValueError("has infinite values, or values outside the years 1 to 9999; make them null")
+    return array
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -20,6 +20,11 @@ from tailrace.warehouse.adapter_types import Column, in_arrow
 from tailrace.warehouse.drivers.base import BATCH_ROWS, Session
 from tailrace.warehouse.relations import Mart
 
+_REFUSED = {
+    "BIT": "it would be read as bytes; cast it to text",
+    "UHUGEINT": "the lake stores at most 38 digits; cast it to hugeint or text",
+}
+
 
 class DuckDBSession(Session):
     def __init__(self, connection: Any) -> None:
@@ -29,7 +34,7 @@ class DuckDBSession(Session):
         found = self._connection.sql(f"select * from {mart.sql} limit 0")  # noqa: S608 - dbt quoted the name
         kinds = found.to_arrow_table().schema.types
         return [
-            in_arrow(name, kind, str(declared))
+            _column(name, kind, str(declared))
             for name, kind, declared in zip(found.columns, kinds, found.types, strict=True)
         ]
 
@@ -37,6 +42,12 @@ class DuckDBSession(Session):
         # DuckDB waits forever for a reader that is still open when its connection is closed
         with closing(self._connection.sql(sql).to_arrow_reader(BATCH_ROWS)) as reader:
             yield from reader
+
+
+def _column(name: str, kind: pa.DataType, declared: str) -> Column:
+    if declared in _REFUSED:
+        return Column(name, declared, None, problem=_REFUSED[declared])
+    return in_arrow(name, kind, declared)
 
 
 @contextmanager
