@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import chdir, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -21,11 +22,13 @@ from tailrace.errors import BadInput, BuildFailed, NotInstalled, SettingsError, 
 from tailrace.extras import EXTRAS
 from tailrace.warehouse.dbt import environment
 
-_DBT = threading.Lock()
+_DBT = threading.RLock()
 """dbt keeps its flags and adapters in global variables: one invocation at a time in a process."""
 _NO_PROFILE = re.compile(r"Could not find profile named '(?P<name>[^']*)'")
 _NO_TARGET = re.compile(r"The profile '(?P<profile>[^']*)' does not have a target named '(?P<name>[^']*)'")
 _NO_ADAPTER = re.compile(r"Could not find adapter type (?P<name>\w+)!")
+_SECRET = re.compile(r"pass|secret|token|key|credential", re.IGNORECASE)
+_VARIABLE = re.compile(r"env_var\(\s*['\"](\w+)['\"]")
 _SHORTEST_SECRET = 3
 
 
@@ -128,10 +131,7 @@ class DbtAdapter:
 
     def cleaned(self, message: object) -> str:
         """Another library's message in one line, without the profile's secrets."""
-        text = " ".join(str(message).split()).rstrip(".")
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return text
+        return _without(str(message), self._secrets)
 
     @cached_property
     def _parsed(self) -> tuple[Any, Any]:
@@ -147,10 +147,11 @@ class DbtAdapter:
                 "The dbt profile cannot be used:",
                 [f"There is no profiles.yml in {self.profiles}. Set [dbt] profiles in tailrace.toml to its folder."],
             )
-        outcome = self.invoke(["parse"])
-        if not outcome.success:
-            raise self._unreadable(str(outcome.exception)) from None
-        (adapter,) = FACTORY.adapters.values()
+        with _DBT:
+            outcome = self.invoke(["parse"])
+            if not outcome.success:
+                raise self._unreadable(outcome.exception) from None
+            (adapter,) = FACTORY.adapters.values()
         return outcome.result, adapter
 
     @contextmanager
@@ -161,21 +162,30 @@ class DbtAdapter:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def _unreadable(self, message: str) -> BadInput | BuildFailed:
+    def _unreadable(self, error: BaseException | None) -> BadInput | BuildFailed:
         """The error for a project or profile that dbt cannot read."""
+        message, where = str(error), str(self.profiles / "profiles.yml")
+        heading = f"The dbt profile of {self.project} cannot be used:"
         if found := _NO_ADAPTER.search(message):
             return NotInstalled(_absent(found["name"]))
-        where = f"{self.profiles / 'profiles.yml'}"
-        heading = f"The dbt profile of {self.project} cannot be used:"
         if found := _NO_TARGET.search(message):
             known = [str(name) for name in (self._raw_profiles.get(found["profile"]) or {}).get("outputs") or {}]
             what = f"target of the profile {found['profile']!r}"
             return SettingsError(heading, [_unknown(what, found["name"], known, where)])
         if found := _NO_PROFILE.search(message):
             return SettingsError(heading, [_unknown("profile", found["name"], list(self._raw_profiles), where)])
-        if "profile" in message.casefold() and "Parsing Error" not in message:
-            return SettingsError(heading, [f"{where}: {_brief(message)}."])
-        return BuildFailed(f"dbt cannot read the project {self.project}: {_brief(message)}.")
+        said = _without(message, self._written_secrets())
+        if type(error).__name__ == "DbtProfileError":
+            return SettingsError(heading, [f"{where}: {said}."])
+        return BuildFailed(f"dbt cannot read the project {self.project}: {said}.")
+
+    def _written_secrets(self) -> Iterator[str]:
+        """What may be secret in profiles.yml, for when dbt rejects it: a message may repeat a value."""
+        for name, value in _values(self._raw_profiles):
+            if _SECRET.search(name):
+                yield value
+            for variable in _VARIABLE.findall(value):
+                yield os.environ.get(variable, self._variables.get(variable, ""))
 
     @cached_property
     def _raw_profiles(self) -> Mapping[str, Any]:
@@ -190,10 +200,10 @@ class DbtAdapter:
 
     @cached_property
     def _secrets(self) -> list[str]:
-        """The profile's values that dbt does not show either, the longest first."""
+        """The profile's values that dbt does not show either."""
         shown = set(self.credentials._connection_keys())
-        values = _strings({name: value for name, value in self.credentials.to_dict().items() if name not in shown})
-        return sorted({value for value in values if len(value) >= _SHORTEST_SECRET}, key=len, reverse=True)
+        hidden = {name: value for name, value in self.credentials.to_dict().items() if name not in shown}
+        return [value for _, value in _values(hidden)]
 
 
 def _release_duckdb() -> None:
@@ -228,17 +238,22 @@ def _absent(adapter: str) -> str:
     )
 
 
-def _brief(message: str) -> str:
-    return " ".join(message.split()).rstrip(".")
+def _without(message: str, secrets: Iterable[str]) -> str:
+    """The message in one line, with *** for each secret, the longest first."""
+    text = " ".join(message.split()).rstrip(".")
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) >= _SHORTEST_SECRET:
+            text = text.replace(secret, "***")
+    return text
 
 
-def _strings(value: Any) -> Iterator[str]:
-    """Every text in a value of dictionaries and lists."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for part in value.values():
-            yield from _strings(part)
-    elif isinstance(value, (list, tuple)):
+def _values(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Every text and number in a value of dictionaries and lists, with the name that it has in its dictionary."""
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from _values(part, str(key))
+    elif isinstance(value, list | tuple):
         for part in value:
-            yield from _strings(part)
+            yield from _values(part, name)
+    elif isinstance(value, str | int | float) and not isinstance(value, bool):
+        yield name, str(value)

@@ -90,7 +90,8 @@ def _of_node(name: str, node: Any, adapter: Any) -> Mart:
 
 def _of_database(name: str, parts: Sequence[str], adapter: Any) -> Mart:
     credentials = adapter.config.credentials
-    database, schema, table = [*[None] * (_MOST_PARTS - len(parts)), *parts]
+    named: list[str | None] = [*[None] * (_MOST_PARTS - len(parts)), *parts]
+    database, schema, table = named
     relation = adapter.Relation.create(
         database=database or credentials.database,
         schema=schema or credentials.schema,

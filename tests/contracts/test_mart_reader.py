@@ -386,6 +386,20 @@ def test_a_profile_or_target_that_does_not_exist(tmp_path: Path) -> None:
         MartReader(DbtAdapter(tmp_path / "work", work=tmp_path / "work")).schema("x")
 
 
+@pytest.mark.parametrize("written", ["123456789", "{{ env_var('THE_PASSWORD') | as_number }}"])
+def test_a_profile_that_dbt_rejects_shows_no_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str
+) -> None:
+    monkeypatch.setenv("THE_PASSWORD", "123456789")
+    (tmp_path / "dbt_project.yml").write_text("{name: shop, version: 1.0.0, config-version: 2, profile: shop}")
+    target = f'{{type: postgres, host: h, user: u, port: 5432, dbname: d, schema: ml, password: "{written}"}}'
+    target = target.replace('"123456789"', "123456789")
+    (tmp_path / "profiles.yml").write_text(f"shop: {{target: dev, outputs: {{dev: {target}}}}}")
+    with pytest.raises(SettingsError, match=r"profiles.yml: .* \*\*\* is not of type 'string'") as told:
+        MartReader(DbtAdapter(tmp_path, work=tmp_path / "work")).schema("customer_features")
+    assert "123456789" not in str(told.value)
+
+
 @pytest.mark.parametrize(("kind", "install"), [("spark", "'tailrace[spark]'"), ("oracle", "dbt-oracle")])
 def test_an_adapter_that_is_not_installed(tmp_path: Path, hide: Callable[..., None], kind: str, install: str) -> None:
     hide(f"dbt.adapters.{kind}")
