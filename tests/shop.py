@@ -80,3 +80,14 @@ def statements(last: dt.date = LAST) -> list[str]:
         "delete from raw.visits",
         f"insert into raw.visits values {', '.join(values)}",  # noqa: S608 - numbers of our own
     ]
+
+
+def marts() -> list[str]:
+    """What makes the marts where dbt does not, and one more that ends a day earlier."""
+    columns = "customer, signup_date, event_time, plan, age, visits"
+    return [
+        "create schema if not exists ml",
+        f"create table {FEATURES} as select {columns} from raw.visits",  # noqa: S608 - names of our own
+        f"create table {OUTCOMES} as select customer, left_on, is_gone from raw.visits",  # noqa: S608
+        f"create table ml.yesterdays as select * from {FEATURES} where signup_date < date '{LAST}'",  # noqa: S608
+    ]
