@@ -13,7 +13,7 @@ from tailrace.warehouse import relations
 
 if TYPE_CHECKING:
     from tailrace.warehouse.adapter import DbtAdapter
-    from tailrace.warehouse.relations import Mart
+    from tailrace.warehouse.relations import MartRelation
 
 _NO_TABLE = re.compile(
     r"(table|view|relation|object|schema|catalog|database)\b.{0,200}?(does not exist|not found|doesn't exist)"
@@ -54,7 +54,7 @@ _STATES = {"42P01": "table", "3F000": "table", "42501": "right", "28P01": "right
 _NAMES_OF_DRIVERS = ("Error", "Exception")
 
 
-def meant(error: Exception, adapter: DbtAdapter, *, doing: str, mart: Mart) -> TailraceError | None:
+def meant(error: Exception, adapter: DbtAdapter, *, doing: str, mart: MartRelation) -> TailraceError | None:
     """The error of ours for a driver's; None if it is no driver's error, but a fault of this code."""
     if not _of_a_driver(error):
         return None
@@ -85,7 +85,7 @@ def meant(error: Exception, adapter: DbtAdapter, *, doing: str, mart: Mart) -> T
     return Unavailable(f"The warehouse {adapter.name} failed while {doing}: {said}. The same call may work later.")
 
 
-def missing(adapter: DbtAdapter, *, doing: str, mart: Mart) -> UpstreamMissing:
+def missing(adapter: DbtAdapter, *, doing: str, mart: MartRelation) -> UpstreamMissing:
     """The error for a mart that the database does not have."""
     known = (
         f"the model {mart.node} was not built in this target, or was removed"

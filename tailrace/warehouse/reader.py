@@ -16,7 +16,7 @@ from tailrace.warehouse.adapter import DbtAdapter
 from tailrace.warehouse.adapter_types import Column, converted
 from tailrace.warehouse.drivers.base import BadValue, Session
 from tailrace.warehouse.failures import meant, missing
-from tailrace.warehouse.relations import Mart
+from tailrace.warehouse.relations import MartRelation
 from tailrace.warehouse.samples import smallest_hashes
 
 _COUNT = Column("rows", "bigint", pa.int64())
@@ -111,10 +111,10 @@ class MartReader:
             sql = f"select {', '.join(_selected(session, column) for column in readable)} from {mart.sql}{since}"  # noqa: S608
             return smallest_hashes(self._converted(session, sql, readable, what=table), _schema(readable), rows)
 
-    def _mart(self, table: str) -> Mart:
+    def _mart(self, table: str) -> MartRelation:
         return relations.find(table, self._adapter.manifest, self._adapter.adapter)
 
-    def _available(self, session: Session, mart: Mart) -> tuple[Column, ...]:
+    def _available(self, session: Session, mart: MartRelation) -> tuple[Column, ...]:
         """The columns of the mart. Raises UpstreamMissing."""
         found = tuple(session.columns(mart))
         if not found:
@@ -168,7 +168,7 @@ class MartReader:
             raise BadValue(column, str(error)) from error
 
     @contextmanager
-    def _connected(self, doing: str, mart: Mart) -> Iterator[Session]:
+    def _connected(self, doing: str, mart: MartRelation) -> Iterator[Session]:
         """An open connection; errors of drivers become ours, with what was being done."""
         try:
             with drivers.connected(self._adapter) as session:

@@ -13,7 +13,7 @@ _MOST_PARTS = 3
 
 
 @dataclass(frozen=True)
-class Mart:
+class MartRelation:
     """A table or view of the database.
 
     `relation` is dbt's object for it, and `sql` its quoted name. `contract` has the types that the dbt project
@@ -27,7 +27,7 @@ class Mart:
     contract: Mapping[str, str] = field(default_factory=dict, kw_only=True)
 
 
-def find(name: str, manifest: Any, adapter: Any) -> Mart:
+def find(name: str, manifest: Any, adapter: Any) -> MartRelation:
     """The mart of that name: from the manifest if it has it, else as a table that only the database knows.
 
     Raises BadInput for a name that is none, that several models share, or whose model has no table.
@@ -77,7 +77,7 @@ def _full_name(node: Any) -> str:
     return ".".join(filter(None, _parts(node)))
 
 
-def _of_node(name: str, node: Any, adapter: Any) -> Mart:
+def _of_node(name: str, node: Any, adapter: Any) -> MartRelation:
     if getattr(node.config, "materialized", "") == "ephemeral":
         raise BadInput(
             f"The dbt model {node.name!r} is ephemeral, so it has no table to read. "
@@ -85,10 +85,10 @@ def _of_node(name: str, node: Any, adapter: Any) -> Mart:
         )
     relation = adapter.Relation.create_from(adapter.config, node)
     contract = {column.name: column.data_type for column in node.columns.values() if column.data_type}
-    return Mart(name, relation, relation.render(), node=node.unique_id, contract=contract)
+    return MartRelation(name, relation, relation.render(), node=node.unique_id, contract=contract)
 
 
-def _of_database(name: str, parts: Sequence[str], adapter: Any) -> Mart:
+def _of_database(name: str, parts: Sequence[str], adapter: Any) -> MartRelation:
     credentials = adapter.config.credentials
     named: list[str | None] = [*[None] * (_MOST_PARTS - len(parts)), *parts]
     database, schema, table = named
@@ -98,4 +98,4 @@ def _of_database(name: str, parts: Sequence[str], adapter: Any) -> Mart:
         identifier=table,
         quote_policy=adapter.config.quoting,
     )
-    return Mart(name, relation, relation.render())
+    return MartRelation(name, relation, relation.render())

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 
 from tailrace.warehouse.adapter_types import Column
-from tailrace.warehouse.relations import Mart
+from tailrace.warehouse.relations import MartRelation
 
 BATCH_ROWS = 50_000
 """At most so many rows are in one batch, where the driver lets one choose."""
@@ -30,7 +30,7 @@ class Session(ABC):
     """The quotation mark of names in SQL."""
 
     @abstractmethod
-    def columns(self, mart: Mart) -> Sequence[Column]:
+    def columns(self, mart: MartRelation) -> Sequence[Column]:
         """The columns of a mart, in their order, with the types in which they are read; none if there is no mart."""
 
     @abstractmethod

@@ -14,13 +14,13 @@ import pyarrow as pa
 from tailrace.warehouse.adapter import DbtAdapter
 from tailrace.warehouse.adapter_types import Column, reported
 from tailrace.warehouse.drivers.cursor import CursorSession
-from tailrace.warehouse.relations import Mart
+from tailrace.warehouse.relations import MartRelation
 
 
 class BigQuerySession(CursorSession):
     """The handle is a `google.cloud.bigquery.Client`, which has no cursor."""
 
-    def columns(self, mart: Mart) -> Sequence[Column]:
+    def columns(self, mart: MartRelation) -> Sequence[Column]:
         relation = mart.relation
         table = self._handle.get_table(f"{relation.database}.{relation.schema}.{relation.identifier}")
         return [reported(field.name, _declared(field), self._adapter.type) for field in table.schema]

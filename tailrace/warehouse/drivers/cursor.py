@@ -15,7 +15,7 @@ import pyarrow as pa
 from tailrace.warehouse.adapter import DbtAdapter
 from tailrace.warehouse.adapter_types import Column, array_of, reported
 from tailrace.warehouse.drivers.base import BadValue, Session
-from tailrace.warehouse.relations import Mart
+from tailrace.warehouse.relations import MartRelation
 
 FETCHED_ROWS = 10_000
 """Rows that are fetched at once: each value is a Python object then."""
@@ -31,7 +31,7 @@ class CursorSession(Session):
         self._adapter = adapter
         self._handle = handle
 
-    def columns(self, mart: Mart) -> Sequence[Column]:
+    def columns(self, mart: MartRelation) -> Sequence[Column]:
         """Where the adapter does not know a type (dbt-sqlite), the model's contract says it."""
         with self._adapter.adapter.connection_named("tailrace"):
             found = self._adapter.adapter.get_columns_in_relation(mart.relation)
@@ -60,7 +60,7 @@ class CursorSession(Session):
     def _cursor(self) -> Any:
         return self._handle.cursor()
 
-    def _column(self, name: str, declared: str, mart: Mart) -> Column:
+    def _column(self, name: str, declared: str, mart: MartRelation) -> Column:
         if declared == _UNKNOWN:
             declared = mart.contract.get(name, _UNKNOWN)
         if declared == _UNKNOWN:

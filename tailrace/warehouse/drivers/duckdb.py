@@ -18,7 +18,7 @@ from tailrace.errors import SettingsError, UpstreamMissing
 from tailrace.warehouse.adapter import DbtAdapter
 from tailrace.warehouse.adapter_types import Column, in_arrow
 from tailrace.warehouse.drivers.base import BATCH_ROWS, Session
-from tailrace.warehouse.relations import Mart
+from tailrace.warehouse.relations import MartRelation
 
 _REFUSED = {
     "BIT": "it would be read as bytes; cast it to text",
@@ -30,7 +30,7 @@ class DuckDBSession(Session):
     def __init__(self, connection: Any) -> None:
         self._connection = connection
 
-    def columns(self, mart: Mart) -> Sequence[Column]:
+    def columns(self, mart: MartRelation) -> Sequence[Column]:
         found = self._connection.sql(f"select * from {mart.sql} limit 0")  # noqa: S608 - dbt quoted the name
         kinds = found.to_arrow_table().schema.types
         return [

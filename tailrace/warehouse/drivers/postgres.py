@@ -12,7 +12,7 @@ from tailrace.warehouse import postgres_rows, postgres_types
 from tailrace.warehouse.adapter import DbtAdapter
 from tailrace.warehouse.adapter_types import MOMENT, Column
 from tailrace.warehouse.drivers.base import Session
-from tailrace.warehouse.relations import Mart
+from tailrace.warehouse.relations import MartRelation
 
 _NAIVE = "timestamp"
 
@@ -21,7 +21,7 @@ class PostgresSession(Session):
     def __init__(self, connection: Any) -> None:
         self._connection = connection
 
-    def columns(self, mart: Mart) -> Sequence[Column]:
+    def columns(self, mart: MartRelation) -> Sequence[Column]:
         return [_column(field) for field in postgres_rows.described(self._connection, f"select * from {mart.sql}")]  # noqa: S608
 
     def rows(self, sql: str, columns: Sequence[Column]) -> Iterator[pa.RecordBatch]:

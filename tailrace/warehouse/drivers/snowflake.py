@@ -13,7 +13,7 @@ import pyarrow as pa
 from tailrace.warehouse.adapter import DbtAdapter
 from tailrace.warehouse.adapter_types import Column, reported
 from tailrace.warehouse.drivers.cursor import CursorSession
-from tailrace.warehouse.relations import Mart
+from tailrace.warehouse.relations import MartRelation
 
 
 class SnowflakeSession(CursorSession):
@@ -24,7 +24,7 @@ class SnowflakeSession(CursorSession):
             for table in cursor.fetch_arrow_batches():
                 yield from table.to_batches()
 
-    def _column(self, name: str, declared: str, mart: Mart) -> Column:
+    def _column(self, name: str, declared: str, mart: MartRelation) -> Column:
         """Snowflake stores a name that was not quoted in upper case, so such a name means the one in lower case."""
         return reported(name.lower() if name.isupper() else name, declared, self._adapter.type, source=name)
 
