@@ -64,4 +64,5 @@ def _awaited(context: Any) -> Any:
     requested = run.request
     absent = () if requested.pipelines else scheduled_days.absent(requested.first, requested.last)
     without, only = build.scope(absent, requested.pipelines)
-    return run.services.warehouse.awaited(requested.last, without=without, only=only)
+    warehouse: Any = run.services.warehouse
+    return warehouse.awaited(requested.last, without=without, only=only)
