@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -32,13 +32,13 @@ def described(connection: Any, query: str) -> pa.Schema:
         return cursor.adbc_execute_schema(query)
 
 
-def batches(connection: Any, query: str) -> Iterator[pa.RecordBatch]:
+def batches(connection: Any, query: str) -> Generator[pa.RecordBatch]:
     """Run a query; returns its rows as the driver gives them, of which few are in memory at once."""
     cursor = connection.cursor()
     cursor.execute(query)
     return _batches(cursor)
 
 
-def _batches(cursor: Any) -> Iterator[pa.RecordBatch]:
+def _batches(cursor: Any) -> Generator[pa.RecordBatch]:
     with cursor:
         yield from cursor.fetch_record_batch()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -139,22 +139,24 @@ class MartReader:
                 f"select {', '.join(_selected(session, column) for column in wanted)} from {mart.sql} "  # noqa: S608
                 f"where {where}{' order by ' + ', '.join(order) if order else ''}"
             )
-            batches = self._converted(session, sql, wanted, what=f"{table} of {day.day}")
-            first = next(batches, None)  # so that what the database refuses is told before the first row is given
-            yield _schema(wanted)
-            yield from () if first is None else (first,)
-            yield from batches
+            # closed before its connection, for which DuckDB would wait otherwise
+            with closing(self._converted(session, sql, wanted, what=f"{table} of {day.day}")) as batches:
+                first = next(batches, None)  # so that what the database refuses is told before the first row is given
+                yield _schema(wanted)
+                yield from () if first is None else (first,)
+                yield from batches
 
     def _converted(
         self, session: Session, sql: str, columns: Sequence[Column], *, what: str
-    ) -> Iterator[pa.RecordBatch]:
+    ) -> Generator[pa.RecordBatch]:
         """What a query returns, in the types of the columns."""
         schema = _schema(columns)
         try:
-            for batch in session.rows(sql, columns):
-                if batch.num_rows:
-                    arrays = map(partial(self._array, session), columns, batch.columns)
-                    yield pa.record_batch(list(arrays), schema=schema)
+            with closing(session.rows(sql, columns)) as batches:
+                for batch in batches:
+                    if batch.num_rows:
+                        arrays = map(partial(self._array, session), columns, batch.columns)
+                        yield pa.record_batch(list(arrays), schema=schema)
         except BadValue as bad:
             raise SchemaMismatch(
                 f"{what}: column {bad.column.name!r} ({bad.column.declared}) {bad}. "

@@ -89,13 +89,18 @@ def _of_node(name: str, node: Any, adapter: Any) -> MartRelation:
 
 
 def _of_database(name: str, parts: Sequence[str], adapter: Any) -> MartRelation:
+    from dbt_common.exceptions import DbtRuntimeError
+
     credentials = adapter.config.credentials
     named: list[str | None] = [*[None] * (_MOST_PARTS - len(parts)), *parts]
     database, schema, table = named
-    relation = adapter.Relation.create(
-        database=database or credentials.database,
-        schema=schema or credentials.schema,
-        identifier=table,
-        quote_policy=adapter.config.quoting,
-    )
-    return MartRelation(name, relation, relation.render())
+    try:
+        relation = adapter.Relation.create(
+            database=database or credentials.database,
+            schema=schema or credentials.schema,
+            identifier=table,
+            quote_policy=adapter.config.quoting,
+        )
+        return MartRelation(name, relation, relation.render())
+    except DbtRuntimeError as error:
+        raise BadInput(f"{name!r} names no table of {credentials.type}: {' '.join(str(error).split())}.") from error

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pytest
 import yaml
@@ -349,6 +350,28 @@ def test_the_nearest_model_is_named(built_reader: MartReader) -> None:
         built_reader.schema("custmer_features")
     with pytest.raises(UpstreamMissing, match=r"Did you mean 'ml.customer_features'"):
         built_reader.newest("ml.custmer_features")
+
+
+def test_a_reader_that_is_given_up_leaves_nothing_open(built: DbtAdapter, built_reader: MartReader) -> None:
+    for start in (lambda rows: None, lambda rows: rows.read_next_batch()):
+        rows = built_reader.read("customer_features", DAY, order_by=["id"])
+        start(rows)
+        rows.close()
+        del rows
+    outcome = built.invoke(["run", "--select", "renamed"])
+    assert outcome.success, outcome.exception or [node.message for node in outcome.result.results]
+    assert built_reader.newest("renamed") == LAST
+
+
+def test_an_attached_database_is_read_too(built: DbtAdapter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if built.type != "duckdb":
+        pytest.skip("only DuckDB attaches databases")
+    from dbt.adapters.duckdb.credentials import Attachment
+
+    with duckdb.connect(tmp_path / "other.duckdb") as other:
+        other.execute("create schema far; create table far.away as select date '2026-03-04' as ds")
+    monkeypatch.setattr(built.credentials, "attach", [Attachment(path=str(tmp_path / "other.duckdb"), alias="abroad")])
+    assert MartReader(built).newest("abroad.far.away") == LAST
 
 
 def test_an_ephemeral_model_has_no_table(built_reader: MartReader) -> None:

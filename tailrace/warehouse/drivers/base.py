@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 import pyarrow as pa
 
@@ -34,7 +34,7 @@ class Session(ABC):
         """The columns of a mart, in their order, with the types in which they are read; none if there is no mart."""
 
     @abstractmethod
-    def rows(self, sql: str, columns: Sequence[Column]) -> Iterator[pa.RecordBatch]:
+    def rows(self, sql: str, columns: Sequence[Column]) -> Generator[pa.RecordBatch]:
         """What a query returns, in batches, while few of them are in memory: one column for each of `columns`.
 
         The values may be as the driver gives them: `adapter_types.converted` makes them what the columns say. Raises

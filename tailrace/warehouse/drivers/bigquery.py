@@ -5,7 +5,7 @@ Written against google-cloud-bigquery 3.47 and dbt-bigquery 1.12; tested with a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,7 +25,7 @@ class BigQuerySession(CursorSession):
         table = self._handle.get_table(f"{relation.database}.{relation.schema}.{relation.identifier}")
         return [reported(field.name, _declared(field), self._adapter.type) for field in table.schema]
 
-    def rows(self, sql: str, columns: Sequence[Column]) -> Iterator[pa.RecordBatch]:
+    def rows(self, sql: str, columns: Sequence[Column]) -> Generator[pa.RecordBatch]:
         # a sorted result comes in one stream, in its order
         yield from self._handle.query(sql).result().to_arrow_iterable(max_queue_size=1, max_stream_count=1)
 

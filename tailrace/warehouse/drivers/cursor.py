@@ -6,7 +6,7 @@ Drivers with ways of their own to give rows derive from `CursorSession`.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -37,7 +37,7 @@ class CursorSession(Session):
             found = self._adapter.adapter.get_columns_in_relation(mart.relation)
         return [self._column(column.name, str(column.data_type), mart) for column in found]
 
-    def rows(self, sql: str, columns: Sequence[Column]) -> Iterator[pa.RecordBatch]:
+    def rows(self, sql: str, columns: Sequence[Column]) -> Generator[pa.RecordBatch]:
         with closing(self._cursor()) as cursor:
             cursor.execute(sql)
             while rows := cursor.fetchmany(FETCHED_ROWS):

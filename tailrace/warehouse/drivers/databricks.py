@@ -5,7 +5,7 @@ Written against databricks-sql-connector 4.4 and dbt-databricks 1.12; tested wit
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 
 import pyarrow as pa
@@ -17,7 +17,7 @@ from tailrace.warehouse.drivers.cursor import CursorSession
 
 
 class DatabricksSession(CursorSession):
-    def rows(self, sql: str, columns: Sequence[Column]) -> Iterator[pa.RecordBatch]:
+    def rows(self, sql: str, columns: Sequence[Column]) -> Generator[pa.RecordBatch]:
         with closing(self._handle.execute(sql)) as wrapper:
             cursor = wrapper._cursor  # the adapter's wrapper has no methods for Arrow
             while (table := cursor.fetchmany_arrow(BATCH_ROWS)).num_rows:

@@ -6,7 +6,7 @@ dbt-duckdb itself opens the file for writing, which locks all other processes ou
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -38,7 +38,7 @@ class DuckDBSession(Session):
             for name, kind, declared in zip(found.columns, kinds, found.types, strict=True)
         ]
 
-    def rows(self, sql: str, columns: Sequence[Column]) -> Iterator[pa.RecordBatch]:
+    def rows(self, sql: str, columns: Sequence[Column]) -> Generator[pa.RecordBatch]:
         # DuckDB waits forever for a reader that is still open when its connection is closed
         with closing(self._connection.sql(sql).to_arrow_reader(BATCH_ROWS)) as reader:
             yield from reader

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -24,7 +24,7 @@ class PostgresSession(Session):
     def columns(self, mart: MartRelation) -> Sequence[Column]:
         return [_column(field) for field in postgres_rows.described(self._connection, f"select * from {mart.sql}")]  # noqa: S608
 
-    def rows(self, sql: str, columns: Sequence[Column]) -> Iterator[pa.RecordBatch]:
+    def rows(self, sql: str, columns: Sequence[Column]) -> Generator[pa.RecordBatch]:
         return postgres_rows.batches(self._connection, sql)
 
     def native(self, array: pa.Array, column: Column) -> pa.Array:

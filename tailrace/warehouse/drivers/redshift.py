@@ -5,7 +5,7 @@ Written against redshift-connector 2.1 and dbt-redshift 1.11; tested with a stan
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 
 import pyarrow as pa
@@ -19,7 +19,7 @@ _FETCHED_ROWS = 1000
 
 
 class RedshiftSession(CursorSession):
-    def rows(self, sql: str, columns: Sequence[Column]) -> Iterator[pa.RecordBatch]:
+    def rows(self, sql: str, columns: Sequence[Column]) -> Generator[pa.RecordBatch]:
         with closing(self._handle.cursor()) as cursor:
             cursor.execute("begin")  # a cursor lives as long as its transaction, here until the connection is closed
             cursor.execute(f"declare tailrace_rows cursor for {sql}")

@@ -5,7 +5,7 @@ Written against snowflake-connector-python 4.8 and dbt-snowflake 1.12; tested wi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 
 import pyarrow as pa
@@ -17,7 +17,7 @@ from tailrace.warehouse.relations import MartRelation
 
 
 class SnowflakeSession(CursorSession):
-    def rows(self, sql: str, columns: Sequence[Column]) -> Iterator[pa.RecordBatch]:
+    def rows(self, sql: str, columns: Sequence[Column]) -> Generator[pa.RecordBatch]:
         self._handle.arrow_number_to_decimal_setter = True  # else decimals become floats
         with closing(self._handle.cursor()) as cursor:
             cursor.execute(sql)

@@ -7,7 +7,7 @@ read. So memory stays flat and no value becomes a Python object. The workers nee
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,7 +21,7 @@ from tailrace.warehouse.drivers.cursor import CursorSession
 class SparkSession(CursorSession):
     """The rows of the DataFrame that dbt-spark's session cursor made."""
 
-    def rows(self, sql: str, columns: Sequence[Column]) -> Iterator[pa.RecordBatch]:
+    def rows(self, sql: str, columns: Sequence[Column]) -> Generator[pa.RecordBatch]:
         cursor = self._handle.cursor()
         cursor.execute(sql)
         frame = cursor._cursor._df
