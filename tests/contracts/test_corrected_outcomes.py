@@ -102,6 +102,20 @@ def test_the_last_outcome_known_by_the_cutoff_counts(spec, engine):
     assert labels(spec, engine, filled(spec), eighth) == labels(spec, engine, lake, eighth)
 
 
+def test_without_known_at_the_last_day_counts_whenever_it_was_taken(spec, engine):
+    """Then known_at is the moment of a snapshot, here of one that was made long after the day of training."""
+    spec = replace(spec, outcome=replace(spec.outcome, known_at=None), features=replace(spec.features, known_at=None))
+    sixth, seventh, minutes = dt.date(2013, 3, 6), dt.date(2013, 3, 7), 60 * 24 * 365
+    lake = filled(
+        spec,
+        outcome(spec, CORRECTED, seventh, False, -minutes),
+        outcome(spec, TWICE, seventh, False, minutes),
+    )
+    before, after = labels(spec, engine, lake, sixth), labels(spec, engine, lake, seventh)
+    assert (before[CORRECTED], before[TWICE]) == (True, True)
+    assert (after[CORRECTED], after[TWICE]) == (False, False)
+
+
 def test_two_outcomes_known_at_the_same_moment_are_refused(spec, engine):
     day = dt.date(2013, 3, 7)
     lake = filled(spec, outcome(spec, CORRECTED, day, False), outcome(spec, CORRECTED, day, True))

@@ -230,3 +230,15 @@ def test_what_cannot_be_built_is_said_and_nothing_is_done(on_duckdb: Shop, spec:
     ):
         on_duckdb.warehouse(spec).build(LAST, LAST)
     assert on_duckdb.run("select table_name from information_schema.tables order by 1") == before
+
+
+def test_a_role_without_a_right_is_said_without_its_password(on_postgres: Shop, spec: PipelineSpec) -> None:
+    on_postgres.run("revoke usage on schema raw from shop_of_others")
+    try:
+        with pytest.raises(
+            SettingsError, match=r"permission denied for schema raw.* the rights of this target"
+        ) as refused:
+            on_postgres.warehouse(spec).build(LAST, LAST)
+    finally:
+        on_postgres.run("grant usage on schema raw to shop_of_others")
+    assert "secret-of-" not in str(refused.value)

@@ -11,11 +11,12 @@ import pytest
 
 from tailrace.errors import ContractBroken, KeysRepeated
 from tailrace.lineage import run_tags
+from tailrace.monitoring import performance
 from tailrace.rows import taken
 from tailrace.spec import Candidate, SearchBudget
 from tailrace.stages import score, snapshot, train, validate
 from tailrace.warehouse.memory import MemoryWarehouse
-from tests.stages.conftest import FIRST, LAST, Loop, installation, memory
+from tests.stages.conftest import FIRST, LAST, ROWS_A_DAY, Loop, installation, memory
 from tests.support import work
 
 FEATURES, OUTCOMES = "ml.customers", "ml.leavers"
@@ -106,7 +107,12 @@ def test_a_backfilled_day_is_used_and_named(loop, services, foreign, caplog):
         "features/churn of 2013-01-08..2013-01-09 (2 days) were taken after these days, and ml.customers" in caplog.text
     )
 
-    # taken again at another moment, the same rows are the same inputs
+    # the same rows, taken at another moment, are the same inputs
+    right, day = services.tables[FEATURES], LAST - dt.timedelta(days=3)
+    wrong = right.set_column(right.column_names.index("visits"), "visits", pc.add(right["visits"], 1))
+    for run, rows in (("wrong", wrong), ("right", right)):
+        rebuild(services, features=rows)
+        take(loop, dt.datetime.combine(day, dt.time(11), dt.UTC), day, run)
     assert train.run(loop.work(), LAST, seed=1).unchanged
     caplog.clear()
     score.run(loop.work("p"), LAST, model=trained.version)
@@ -115,6 +121,8 @@ def test_a_backfilled_day_is_used_and_named(loop, services, foreign, caplog):
     assert noted[score.FEATURES_TAKEN_AT] == "2013-01-14T09:00:00+00:00"
     score.run(loop.work("q"), FIRST, model=trained.version)
     assert "features/churn of 2013-01-01 (1 days) were taken after" in caplog.text
+    loop.predict(DAY, model=trained.version)
+    assert performance.day_report(services.lake, foreign, DAY).known_outcomes == ROWS_A_DAY
 
 
 def test_outcomes_of_marts_by_the_day_they_are_about_are_read_when_they_are_known(loop, services, foreign):
