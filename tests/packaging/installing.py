@@ -48,15 +48,19 @@ class Installed:
         return self._run(Path("make"), *targets, cwd=cwd, **variables)
 
     def _run(self, program: Path, *arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("TAILRACE_", "PYTHONPATH"))}
-        path = f"{self.folder / 'bin'}{os.pathsep}{kept['PATH']}"
         return subprocess.run(
             [program, *arguments],
             cwd=cwd,
-            env={**kept, "VIRTUAL_ENV": str(self.folder), "PATH": path, **variables},
+            env=self.environment(**variables),
             capture_output=True,
             text=True,
         )
+
+    def environment(self, **variables: str) -> dict[str, str]:
+        """The variables for a program of this environment, without any setting of this process."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("TAILRACE_", "PYTHONPATH"))}
+        path = f"{self.folder / 'bin'}{os.pathsep}{kept['PATH']}"
+        return {**kept, "VIRTUAL_ENV": str(self.folder), "PATH": path, **variables}
 
     def printed(self, code: str, cwd: Path) -> list[str]:
         """The lines that a Python program prints."""
