@@ -127,6 +127,8 @@ def run(
 def _taken(work: Work, day: dt.date) -> dict[str, str]:
     """When the features were taken, if their mart does not say when they became known; warns if it was too late."""
     lake, spec = work.services.lake, work.spec
+    if spec.features.known_at is not None:
+        return {}
     if late := taken.late(lake, spec, day, day):
         log.warning("%s", taken.warning(spec, late))
     noted = lake.days(spec.features_table)[day].metadata
