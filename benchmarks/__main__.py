@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import overhead, pages, parse, scoring, spark, stages, training_set
+from benchmarks import check, overhead, pages, parse, scoring, spark, stages, training_set
 
-BENCHMARKS = ("scoring", "training_set", "spark", "parse", "stages", "overhead", "pages")
+BENCHMARKS = ("scoring", "training_set", "spark", "parse", "stages", "overhead", "pages", "check")
 
 
 def main(
@@ -39,6 +39,8 @@ def main(
         missed += overhead.run()
     if "pages" in chosen:
         missed += pages.run()
+    if "check" in chosen:
+        missed += check.run()
     for line in missed:
         print(f"MISSED: {line}")
     raise typer.Exit(1 if missed else 0)
