@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import typer
@@ -62,7 +63,7 @@ def history(pipeline: options.Pipeline, as_json: options.Json = False) -> None:
 
     spec = registry.get(pipeline)
     decided = promotions.decisions(options.services().lake, spec.name)
-    output.table(f"Promotions of {pipeline}", [promotions.as_row(each) for each in decided], as_json)
+    output.table(f"Promotions of {pipeline}", [asdict(each) for each in decided], as_json)
 
 
 def _overview(services: Services, spec: PipelineSpec) -> dict[str, Any]:

@@ -142,7 +142,7 @@ def test_tables_come_as_json(home):
 
 
 def test_a_run_is_reproduced(home):
-    (run,) = {row["run_id"] for row in json.loads(tailrace(home, "history", "flight_delay", "--json").stdout)}
+    (run,) = {row["training_run"] for row in json.loads(tailrace(home, "history", "flight_delay", "--json").stdout)}
     done = tailrace(home, "reproduce", run, "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "same model digest, same metrics" in json.loads(done.stdout)["sentence"]
