@@ -139,7 +139,7 @@ class MartReader:
                 f"select {', '.join(_selected(session, column) for column in wanted)} from {mart.sql} "  # noqa: S608
                 f"where {where}{' order by ' + ', '.join(order) if order else ''}"
             )
-            # closed before its connection, for which DuckDB would wait otherwise
+            # closed before its connection: see drivers/duckdb.py
             with closing(self._converted(session, sql, wanted, what=f"{table} of {day.day}")) as batches:
                 first = next(batches, None)  # so that what the database refuses is told before the first row is given
                 yield _schema(wanted)

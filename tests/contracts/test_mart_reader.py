@@ -369,9 +369,13 @@ def test_an_attached_database_is_read_too(built: DbtAdapter, tmp_path: Path, mon
     from dbt.adapters.duckdb.credentials import Attachment
 
     with duckdb.connect(tmp_path / "other.duckdb") as other:
-        other.execute("create schema far; create table far.away as select date '2026-03-04' as ds")
+        other.execute("create schema far; create table far.away as select date '2026-03-04' as ds from range(300000)")
     monkeypatch.setattr(built.credentials, "attach", [Attachment(path=str(tmp_path / "other.duckdb"), alias="abroad")])
     assert MartReader(built).newest("abroad.far.away") == LAST
+    rows = MartReader(built).read("abroad.far.away", LAST)
+    assert rows.read_next_batch().num_rows < 100_000
+    rows.close()
+    assert MartReader(built).newest("abroad.far.away") == LAST, "a reader that is left open makes the next one wait"
 
 
 def test_an_ephemeral_model_has_no_table(built_reader: MartReader) -> None:

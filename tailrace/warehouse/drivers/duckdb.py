@@ -39,7 +39,7 @@ class DuckDBSession(Session):
         ]
 
     def rows(self, sql: str, columns: Sequence[Column]) -> Generator[pa.RecordBatch]:
-        # DuckDB waits forever for a reader that is still open when its connection is closed
+        # while the reader of a closed connection is open, the next connection to the file waits forever
         with closing(self._connection.sql(sql).to_arrow_reader(BATCH_ROWS)) as reader:
             yield from reader
 
