@@ -114,3 +114,5 @@ def test_a_build_that_built_nothing_is_named_with_its_reason():
     error = {xcom_keys.ERROR: str(UpstreamMissing("two days were not landed"))}
     with pytest.raises(BuildFailed, match=r"^churn: the task build .* built nothing: two days were not landed$"):
         checked("failed", **error)
+    with pytest.raises(BuildFailed, match="did not start, as a task before it failed"):
+        checked("upstream_failed")
