@@ -22,7 +22,9 @@ def main(folder: Path = FOLDER) -> int:
     for sentence in wrong:
         print(sentence, file=sys.stderr)
     if not wrong:
-        print(f"The site is in {folder / 'html'}: open index.html there.")
+        html = folder / "html"
+        print(f"The site is in {html}: open index.html there. The search needs a web server, such as")
+        print(f"{sys.executable} -m http.server --bind 127.0.0.1 --directory {html}")
     return int(bool(wrong))
 
 
