@@ -22,7 +22,8 @@ def check(as_json: options.Json = False) -> None:
     if problems:
         _, wrong_specs = registry.load()
         raise SettingsError("Tailrace is not ready to run:", [*problems, *wrong_specs])
-    output.table("Checks", check_all(services, output.warn, services.settings), as_json)
+    title = f"Checks, environment {services.settings.env}" if services.settings.env else "Checks"
+    output.table(title, check_all(services, output.warn, services.settings), as_json)
 
 
 def maintain(

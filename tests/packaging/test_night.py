@@ -38,6 +38,7 @@ OF_EXTRAS = (
     "tailrace.pages",
     "tailrace.engines.spark",
     "tailrace.warehouse.postgres",
+    "tailrace.warehouse.drivers.postgres",
 )
 MOST_PACKAGES = 160
 """Of the core, with all that they require in turn; everything together is about 245."""
@@ -134,9 +135,10 @@ def test_a_new_project_publishes_its_first_night_on_the_core(core: Installed, tm
     """`tailrace init`, and what its README says first."""
     said(core, tmp_path, "init", "shop", "--zone", "Europe/Berlin")
     shop = tmp_path / "shop"
-    for target in ("check", "night"):
+    for target, shown in {"check": "Checks, environment dev", "night": "predictions/example"}.items():
         made = core.make(target, cwd=shop)
         assert made.returncode == 0, made.stdout + made.stderr
+        assert shown in made.stdout
     (example,) = json.loads(said(core, shop, "list", "--json", TAILRACE_ENV="dev"))
     assert (example["pipeline"], example["champion"], example["last day"]) == ("example", "1", "2026-01-10")
     (unpublished,) = json.loads(said(core, shop, "list", "--json", TAILRACE_ENV="prod"))
