@@ -68,4 +68,4 @@ def _next(new: new_project.NewProject) -> str:
     """What to do now."""
     if new.has_example:
         return f"Next: cd {new.folder}, then: make night. It publishes the example's first predictions."
-    return f"Next: cd {new.folder}, then add a pipeline. README.md says how."
+    return f"Next: cd {new.folder}, then: tailrace new pipeline --help. It makes a pipeline of one of your tables."
