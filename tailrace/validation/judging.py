@@ -33,13 +33,27 @@ def opened(database: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
+@contextmanager
+def in_memory() -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection to a database without a file, for a few rows."""
+    with duckdb.connect(config={"threads": 1}) as connection:
+        connection.execute("set TimeZone = 'UTC'")
+        yield connection
+
+
 def load(database: Path, rows: pa.RecordBatchReader) -> int:
     """Stream the rows into the table, with null for NaN; returns how many there are. Raises SchemaMismatch."""
-    refuse_names_of_two_cases(rows.schema.names)
     with opened(database) as connection:
-        connection.register("incoming", rows)
-        query = f"create table {TABLE} as select {_without_nan(rows.schema)} from incoming"  # noqa: S608 - quoted
-        created = connection.execute(query).fetchone()
+        return fill(connection, rows)
+
+
+def fill(connection: duckdb.DuckDBPyConnection, rows: pa.RecordBatchReader) -> int:
+    """The same over a connection; the table's former rows are gone."""
+    refuse_names_of_two_cases(rows.schema.names)
+    connection.register("incoming", rows)
+    query = f"create or replace table {TABLE} as select {_without_nan(rows.schema)} from incoming"  # noqa: S608 - quoted
+    created = connection.execute(query).fetchone()
+    connection.unregister("incoming")
     return int(created[0]) if created else 0
 
 

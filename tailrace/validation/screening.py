@@ -47,14 +47,18 @@ def column_types(query: Query, table: str) -> Mapping[str, str]:
     return {row["column_name"]: row["column_type"] for row in query(f"describe {table}")}
 
 
-def can_be_judged(connection: duckdb.DuckDBPyConnection, item: Expectation) -> bool:
-    """Whether the SQL of an expectation is known here and runs on the rows."""
+def can_be_judged(connection: duckdb.DuckDBPyConnection, items: Sequence[Expectation]) -> list[bool]:
+    """Whether the SQL of each expectation is known here and runs on the rows."""
     types = {row[0]: row[1] for row in connection.execute(f"describe {judging.TABLE}").fetchall()}
-    passes = condition(item, types)
-    if passes is None:
-        return False
+    passes = [condition(item, types) for item in items]
+    known = [each for each in passes if each is not None]
+    all_run = bool(known) and _runs(connection, ", ".join(known))
+    return [each is not None and (all_run or _runs(connection, each)) for each in passes]
+
+
+def _runs(connection: duckdb.DuckDBPyConnection, selected: str) -> bool:
     try:
-        connection.execute(f"select {passes} from {judging.TABLE}").fetchall()  # noqa: S608 - quoted
+        connection.execute(f"select {selected} from {judging.TABLE}").fetchall()  # noqa: S608 - quoted
     except duckdb.Error:
         return False
     return True
