@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tailrace.errors import BadInput, BuildFailed, NotInstalled, SettingsError, did_you_mean
+from tailrace.errors import BadInput, BuildFailed, NotInstalled, SettingsError, cause_of, did_you_mean
 from tailrace.extras import EXTRAS
 from tailrace.warehouse.dbt import environment
 
@@ -142,11 +142,8 @@ class DbtAdapter:
                 "The dbt project cannot be used:",
                 [f"There is no dbt_project.yml in {self.project}. Set [dbt] project in tailrace.toml to its folder."],
             )
-        if not (self.profiles / "profiles.yml").exists():
-            raise SettingsError(
-                "The dbt profile cannot be used:",
-                [f"There is no profiles.yml in {self.profiles}. Set [dbt] profiles in tailrace.toml to its folder."],
-            )
+        if problem := self._profiles_problem():
+            raise SettingsError(f"The dbt profile of {self.project} cannot be used:", [problem])
         with _DBT:
             outcome = self.invoke(["parse"])
             if not outcome.success:
@@ -187,16 +184,29 @@ class DbtAdapter:
             for variable in _VARIABLE.findall(value):
                 yield os.environ.get(variable, self._variables.get(variable, ""))
 
+    def _profiles_problem(self) -> str:
+        """Why dbt could not read profiles.yml; dbt's own message would show the lines around a mistake."""
+        import yaml
+
+        file = self.profiles / "profiles.yml"
+        if not file.exists():
+            return f"There is no profiles.yml in {self.profiles}. Set [dbt] profiles in tailrace.toml to its folder."
+        try:
+            read = yaml.safe_load(file.read_text())
+        except (OSError, UnicodeDecodeError) as error:
+            return f"{file} cannot be read: {cause_of(error)}."
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            return f"{file} is not YAML{f': see line {mark.line + 1}, column {mark.column + 1}' if mark else ''}."
+        return "" if isinstance(read, dict) else f"{file} has no profiles."
+
     @cached_property
     def _raw_profiles(self) -> Mapping[str, Any]:
         """profiles.yml as it is written; only its names are ever shown."""
         import yaml
 
-        try:
-            read = yaml.safe_load((self.profiles / "profiles.yml").read_text())
-        except (OSError, yaml.YAMLError):
-            return {}
-        return {name: found for name, found in read.items() if name != "config"} if isinstance(read, dict) else {}
+        read = yaml.safe_load((self.profiles / "profiles.yml").read_text())
+        return {name: found for name, found in read.items() if name != "config"}
 
     @cached_property
     def _secrets(self) -> list[str]:

@@ -427,6 +427,14 @@ def test_a_profile_that_dbt_rejects_shows_no_password(
     assert "123456789" not in str(told.value)
 
 
+def test_profiles_that_are_not_yaml_are_not_shown(tmp_path: Path) -> None:
+    (tmp_path / "dbt_project.yml").write_text("{name: shop, version: 1.0.0, config-version: 2, profile: shop}")
+    (tmp_path / "profiles.yml").write_text("shop:\n  outputs: {dev: {password: open-sesame, type: duckdb}\n")
+    with pytest.raises(SettingsError, match=r"profiles.yml is not YAML: see line 3, column 1") as told:
+        MartReader(DbtAdapter(tmp_path, work=tmp_path / "work")).schema("customer_features")
+    assert "open-sesame" not in str(told.value)
+
+
 @pytest.mark.parametrize(("kind", "install"), [("spark", "'tailrace[spark]'"), ("oracle", "dbt-oracle")])
 def test_an_adapter_that_is_not_installed(tmp_path: Path, hide: Callable[..., None], kind: str, install: str) -> None:
     hide(f"dbt.adapters.{kind}")

@@ -6,7 +6,8 @@ dbt-duckdb itself opens the file for writing, which locks all other processes ou
 from __future__ import annotations
 
 import copy
-from collections.abc import Generator, Iterator, Sequence
+import os
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,8 @@ from tailrace.warehouse.adapter_types import Column, in_arrow
 from tailrace.warehouse.drivers.base import BATCH_ROWS, Session
 from tailrace.warehouse.relations import MartRelation
 
+_MEMORY = "512MB"
+"""Measured: 3 M rows of 20 columns are sorted as fast as without a limit."""
 _REFUSED = {
     "BIT": "it would be read as bytes; cast it to text",
     "UHUGEINT": "the lake stores at most 38 digits; cast it to hugeint or text",
@@ -55,13 +58,25 @@ def connected(adapter: DbtAdapter) -> Iterator[DuckDBSession]:
     from dbt.adapters.duckdb.environments import Environment
 
     _check(adapter)
-    reading = _read_only(adapter.credentials, adapter.project)
+    reading = _read_only(adapter)
     if ":" not in reading.path and not Path(reading.path).exists():
         raise UpstreamMissing(f"There is no DuckDB file at {reading.path} yet: dbt has built nothing in this target.")
     with closing(Environment.initialize_db(reading)) as connection:
         for name, value in {**(reading.settings or {}), "TimeZone": "UTC"}.items():
             connection.execute(f"set {name} = '{str(value).replace(chr(39), chr(39) * 2)}'")
         yield DuckDBSession(connection)
+
+
+def _limits(profile: Any, work: Path) -> Mapping[str, str]:
+    """What the profile does not set itself: a limit for memory, since DuckDB otherwise takes most of the machine's.
+
+    Beyond it, rows that are sorted go to a folder, since the file's own folder may not be writable. It is the same for
+    all connections of a process: DuckDB wants them alike.
+    """
+    given = {name.lower() for name in (*(profile.config_options or {}), *(profile.settings or {}))}
+    limit = {} if "max_memory" in given else {"memory_limit": _MEMORY}
+    chosen = {**limit, "temp_directory": str(work / f"duckdb-{os.getpid()}")}
+    return {name: value for name, value in chosen.items() if name not in given}
 
 
 def _check(adapter: DbtAdapter) -> None:
@@ -76,14 +91,16 @@ def _check(adapter: DbtAdapter) -> None:
         raise SettingsError("The dbt profile cannot be used:", [f"The target of {adapter.name} is {problem}"])
 
 
-def _read_only(profile: Any, project: Path) -> Any:
+def _read_only(adapter: DbtAdapter) -> Any:
     """The profile for reading, its paths seen from the project; a service in the cloud locks nobody out."""
+    profile, project = adapter.credentials, adapter.project
     if profile.is_motherduck:
         return profile
     reading = copy.copy(profile)
+    reading.config_options = {**_limits(profile, adapter.target_folder.parent), **(profile.config_options or {})}
     if profile.path != ":memory:":
         reading.path = _path(profile.path, project)
-        reading.config_options = {**(profile.config_options or {}), "access_mode": "read_only"}
+        reading.config_options["access_mode"] = "read_only"
     reading.attach = [
         replace(attached, path=_path(attached.path, project), read_only=True) for attached in profile.attach or []
     ]
