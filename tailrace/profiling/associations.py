@@ -36,6 +36,11 @@ def metric_of(problem: Problem) -> Metric:
     return next(METRICS[name] for name in problem.metrics if METRICS[name].chance is not None)
 
 
+def name_of(problem: Problem) -> str:
+    """What the metric is called here: numbers are compared by their ranks, so that a few large ones do not decide."""
+    return metric_of(problem).name + ("" if problem.label_values else " of ranks")
+
+
 def associations(
     rows: pa.Table,
     label: str,
@@ -52,7 +57,7 @@ def associations(
     encoded = problem.encoded(plain(rows[label]))
     rows, encoded = rows.filter(pc.is_valid(encoded)), encoded.drop_null()
     chosen = _chosen(encoded.to_numpy(), problem)
-    labels = encoded.take(chosen).to_numpy()
+    labels = _comparable(encoded.take(chosen).to_numpy(), problem)
     seen, counts = np.unique(labels, return_counts=True)
     if len(labels) < FEWEST_ROWS or problem.unlearnable(seen.tolist()):
         return {}
@@ -81,12 +86,21 @@ def _chosen(labels: np.ndarray, problem: Problem) -> pa.Array:
     return pa.array(found[np.random.default_rng(1).permutation(len(found))])
 
 
+def _comparable(labels: np.ndarray, problem: Problem) -> np.ndarray:
+    """The labels, or if they are numbers their ranks between 0 and 1."""
+    from scipy.stats import rankdata
+
+    return labels if problem.label_values else rankdata(labels) / len(labels)
+
+
 def _association(name: str, column: pa.ChunkedArray, labels: np.ndarray, problem: Problem) -> Association:
     metric = metric_of(problem)
     predicted = _predicted(column, labels, problem)
     value = float(problem.value(metric.name, labels, predicted))
     chance = float(metric.chance or 0.0)
-    return Association(name, metric.name, value, float(np.clip((value - chance) / (metric.bounds[1] - chance), 0, 1)))
+    return Association(
+        name, name_of(problem), value, float(np.clip((value - chance) / (metric.bounds[1] - chance), 0, 1))
+    )
 
 
 def _predicted(column: pa.ChunkedArray, labels: np.ndarray, problem: Problem) -> np.ndarray:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from tailrace.errors import BadInput, did_you_mean
 from tailrace.problems import Problem
 from tailrace.profiling import questions
-from tailrace.profiling.associations import Association, associations, metric_of
+from tailrace.profiling.associations import Association, associations, name_of
 from tailrace.profiling.columns import ColumnProfile, profiled
 from tailrace.profiling.weeks import Drift, Week, drift, weeks_of
 
@@ -28,7 +28,7 @@ class LabelFindings:
 
     @property
     def metric(self) -> str:
-        return metric_of(self.problem).name
+        return name_of(self.problem)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -103,7 +103,14 @@ def propose(
 
     Raises BadInput, with all problems that can be found together, and what `MartReader` raises.
     """
-    return _Proposing(request, tables.read(request, reader, today=today, rows=rows), progress).proposal()
+    return of_tables(request, tables.read(request, reader, today=today, rows=rows), progress)
+
+
+def of_tables(
+    request: NewPipeline, read: PipelineTables, progress: Callable[[str], None] = lambda name: None
+) -> Proposal:
+    """The pipeline that rows suggest which were read already. Raises BadInput."""
+    return _Proposing(request, read, progress).proposal()
 
 
 @dataclass(frozen=True)

@@ -57,27 +57,26 @@ def read(request: NewPipeline, reader: MartReader, *, today: dt.date, rows: int)
     ]
     if problems:
         raise ProblemList(HEADING, list(dict.fromkeys(problems)))
-    known_at = _known_at(columns, request.known_at)
     features = _sample(reader, request.table, columns, request.day, option="--day", rows=rows, today=today)
     if not request.outcomes_table:
-        outcome_known_at = request.outcome_known_at or (KNOWN_AT if _has(columns, KNOWN_AT) else None)
-        return PipelineTables(
-            features=features,
-            outcomes=features,
-            known_at=known_at,
-            outcome_known_at=outcome_known_at,
-            labelled=features.rows,
-        )
+        return of_samples(request, features, features)
     outcomes = _sample(
         reader, request.outcomes_table, others, request.outcome_day, option="--outcome-day", rows=rows, today=today
     )
-    outcome_known_at = _known_at(others, request.outcome_known_at)
+    return of_samples(request, features, outcomes)
+
+
+def of_samples(request: NewPipeline, features: TableSample, outcomes: TableSample) -> PipelineTables:
+    """Both samples, with the roles of their columns. Raises BadInput if no row of the features has an outcome."""
+    known_at = _known_at(features.columns, request.known_at)
+    outcome_known_at = _known_at(outcomes.columns, request.outcome_known_at)
+    one = outcomes is features
     return PipelineTables(
         features=features,
         outcomes=outcomes,
         known_at=known_at,
         outcome_known_at=outcome_known_at,
-        labelled=_joined(request, features, outcomes, outcome_known_at),
+        labelled=features.rows if one else _joined(request, features, outcomes, outcome_known_at),
     )
 
 
