@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -129,23 +129,27 @@ def _range(column: pa.ChunkedArray, kind: ValueKind) -> dict[str, Any]:
     if column.null_count == len(column):
         return {}
     if kind in ("day", "moment"):
-        ends = pc.min_max(column).as_py()
-        return {"least": _moment(ends["min"]), "most": _moment(ends["max"])}
+        ends = pc.min_max(column)
+        return {"least": text_of(ends["min"])[:19], "most": text_of(ends["max"])[:19]}
     found = pc.quantile(numbers(column), [0, 0.5, 1]).to_pylist()
     return dict(zip(("least", "middle", "most"), found, strict=True))
 
 
-def _moment(value: object) -> str:
-    return str(value)[:19]
+def text_of(value: pa.Scalar) -> str:
+    """A value as text, also where Python has none like it, as of years beyond 9999."""
+    if pa.types.is_timestamp(value.type):
+        value = value.cast(pa.timestamp("s"), safe=False)
+    try:
+        return str(value.cast(pa.string()).as_py())
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
+        return str(value)
 
 
 def _frequent(values: pa.Array, counts: pa.Array) -> tuple[tuple[str, int], ...]:
     best = pc.select_k_unstable(counts, k=FREQUENT, sort_keys=[("counts", "descending")]) if len(counts) else []
-    found = [(shown(values[row.as_py()].as_py()), counts[row.as_py()].as_py()) for row in best]
+    found = [(shown(_readable(values[row.as_py()])), counts[row.as_py()].as_py()) for row in best]
     return tuple(sorted(found, key=lambda each: (-each[1], each[0])))
 
 
-def same_by_case(names: Sequence[str]) -> set[str]:
-    """The names that databases take for one with another name."""
-    lower = [name.lower() for name in names]
-    return {name for name in names if lower.count(name.lower()) > 1}
+def _readable(value: pa.Scalar) -> object:
+    return text_of(value) if kind_of(value.type) in ("day", "moment") else value.as_py()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -25,6 +26,8 @@ MOST_BARS, MOST_POINTS = 12, 60
 BINS = 30
 GREY, SOFT = "#9ca3af", 0.2
 LETTERS = 18
+DRAWN_YEARS = (np.datetime64("1900-01-01"), np.datetime64("2200-01-01"))
+"""Moments beyond are drawn at these ends."""
 
 
 class Chart(NamedTuple):
@@ -80,11 +83,15 @@ def of_column(found: Exploration, column: ColumnProfile) -> list[Picture]:
 
 
 def _picture(chart: Chart) -> Picture:
-    return drawn(chart.title, chart.alt, chart.draw, chart.height)
+    with warnings.catch_warnings():
+        # A letter that matplotlib's font lacks is drawn as a box, and whoever reads the page sees it in the table.
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        return drawn(chart.title, chart.alt, chart.draw, chart.height)
 
 
 def _short(text: str) -> str:
-    cut = text if len(text) <= LETTERS else text[: LETTERS - 1] + "…"
+    printable = "".join(letter if letter.isprintable() else "?" for letter in text)
+    cut = printable if len(printable) <= LETTERS else printable[: LETTERS - 1] + "…"
     return cut.replace("$", r"\$")
 
 
@@ -140,7 +147,8 @@ def _drifts(found: Exploration, names: Sequence[str]) -> Callable[[Axes], None]:
 
 def _values(column: ColumnProfile, rows: pa.ChunkedArray) -> Callable[[Axes], None]:
     groups = column.kind == "text" and column.distinct <= len(rows) / 2
-    if groups or column.kind == "flag" or column.distinct <= MOST_BARS:
+    few = column.distinct <= MOST_BARS and column.kind not in ("day", "moment")
+    if groups or few:
         return _bars(column, rows)
     return lambda axes: _histogram(axes, column, rows)
 
@@ -166,8 +174,7 @@ def _bars(column: ColumnProfile, rows: pa.ChunkedArray) -> Callable[[Axes], None
 def _histogram(axes: Axes, column: ColumnProfile, rows: pa.ChunkedArray) -> None:
     values = _finite(numbers(rows))
     if column.kind in ("day", "moment"):
-        moments = values.astype("datetime64[s]").astype(dt.datetime)
-        axes.hist(moments, bins=BINS, color=COLORS[0])
+        axes.hist(_seconds(values).astype(dt.datetime), bins=BINS, color=COLORS[0])
         _dated(axes)
         return
     low, high = np.quantile(values, [0.005, 0.995]) if len(values) else (0.0, 1.0)
@@ -204,7 +211,7 @@ def _quantiles_by_day(axes: Axes, column: ColumnProfile, rows: pa.ChunkedArray, 
     else:
         low, middle, high = np.array([np.quantile(part, [0.1, 0.5, 0.9]) for _, part in kept]).T
         if column.kind in ("day", "moment"):
-            low, middle, high = (each.astype("datetime64[s]").astype(dt.datetime) for each in (low, middle, high))
+            low, middle, high = (_seconds(each) for each in (low, middle, high))
         axes.fill_between(x, low, high, color=COLORS[0], alpha=SOFT, linewidth=0)
         axes.plot(x, middle, color=COLORS[0])
         axes.set(ylabel="Median, 10 to 90 %")
@@ -276,7 +283,7 @@ def _groups(column: ColumnProfile, rows: pa.ChunkedArray) -> list[tuple[str, np.
     """The rows by value, or by tenths of the values; the rows without a value last."""
     missing = pc.is_null(rows).to_numpy()
     found = []
-    if column.kind == "text" or column.distinct <= MOST_BARS:
+    if column.kind == "text" or (column.distinct <= MOST_BARS and column.kind not in ("day", "moment")):
         for value in _most_frequent(rows)[0]:
             found.append((shown(value), pc.fill_null(pc.equal(rows, pa.scalar(value, rows.type)), False).to_numpy()))
     else:
@@ -286,7 +293,7 @@ def _groups(column: ColumnProfile, rows: pa.ChunkedArray) -> list[tuple[str, np.
             mask = (values >= low) & ((values < high) | ((high == edges[-1]) & (values <= high)))
             text = f"{low:.4g} to {high:.4g}"
             if column.kind in ("day", "moment"):
-                text = str(np.datetime64(int(low), "s"))[:10]
+                text = str(_seconds(low))[:10]
             found.append((text, mask))
     found += [("missing", missing)] if missing.any() else []
     return [(name, mask) for name, mask in found if mask.any()]
@@ -301,7 +308,13 @@ def _most_frequent(rows: pa.ChunkedArray, most: int = MOST_BARS) -> tuple[list[o
 
 def _moments(days: Iterable[dt.date]) -> np.ndarray:
     """Days as matplotlib draws them."""
-    return np.array(list(days), dtype="datetime64[D]")
+    return np.clip(np.array(list(days), dtype="datetime64[D]"), *DRAWN_YEARS)
+
+
+def _seconds(values: np.ndarray) -> np.ndarray:
+    """Seconds since 1970 as moments that matplotlib can draw."""
+    low, high = (float(end.astype("datetime64[s]").astype(int)) for end in DRAWN_YEARS)
+    return np.clip(values, low, high).astype("datetime64[s]")
 
 
 def _finite(values: pa.ChunkedArray) -> np.ndarray:

@@ -73,13 +73,15 @@ def spec_file(made: Proposal) -> str:
 def suite_files(made: Proposal) -> dict[str, str]:
     """The text of each suite, by its part."""
     spec, name = made.spec, made.request.name
-    key = spec.features.key
+    key, time = spec.features.key, spec.features.event_time
+    # without marts of its own, the pipeline gets the rows that lack the time too
+    has_time = made.request.marts or not made.tables.features.rows[time].null_count
     moment = [spec.features.known_at] if spec.features.known_at else []
     known = [spec.outcome.known_at] if spec.outcome.known_at else []
     rows = suites.of_features(
         made.profiles,
         spec.features.columns,
-        needed=[*_day_of(made, "features"), *key, spec.features.event_time, *moment],
+        needed=[*_day_of(made, "features"), *key, *([time] if has_time else []), *moment],
         key=key,
         categories=_categories(made),
         rows_a_day=made.tables.features.rows_a_day,
@@ -88,7 +90,7 @@ def suite_files(made: Proposal) -> dict[str, str]:
     outcomes = suites.of_outcomes(
         [*_day_of(made, "outcomes"), *key, *known], key, spec.outcome.label, always=not plain(label).null_count
     )
-    predictions = suites.of_predictions(_published(spec), key, _bounds(spec))
+    predictions = suites.of_predictions(_published(spec, has_time=has_time), key, _bounds(spec))
     parts = {"features": rows, "outcomes": outcomes, "predictions": predictions}
     return {part: suites.suite(f"{name}.{part}", expectations) for part, expectations in parts.items()}
 
@@ -107,9 +109,10 @@ def _categories(made: Proposal) -> dict[str, Sequence[Any]]:
     return found
 
 
-def _published(spec: PipelineSpec) -> list[str]:
+def _published(spec: PipelineSpec, *, has_time: bool) -> list[str]:
     names = [name for _, name in spec.problem.published_names(spec.predictions)]
-    return [DAY, *spec.features.key, spec.features.event_time, *names, "model_version"]
+    time = [spec.features.event_time] if has_time else []
+    return [DAY, *spec.features.key, *time, *names, "model_version"]
 
 
 def _bounds(spec: PipelineSpec) -> dict[str, tuple[float, float]]:

@@ -180,13 +180,22 @@ class _Proposing:
                     f"{each.table}: {number:,} rows of days from {first} to {last} are left out: those days lie in the "
                     f"future, or before a gap of more than {samples.LONGEST_GAP} days."
                 )
-        rows = read.features.rows
         for name in dict.fromkeys((*self._request.key, self._request.time)):
-            if rows[name].null_count and self._request.marts:
-                self._warnings.append(
-                    f"{self._request.table}: {name} is missing in {rows[name].null_count:,} of {rows.num_rows:,} rows. "
-                    "The marts leave such rows out: nothing can be predicted for them."
-                )
+            self._say_what_is_missing(name)
+
+    def _say_what_is_missing(self, name: str) -> None:
+        """A warning about rows without key or time. Raises BadInput if none has one."""
+        request, rows = self._request, self._tables.features.rows
+        missing = rows[name].null_count
+        if missing and missing == rows.num_rows:
+            raise BadInput(f"{request.table}: {name} is missing in every row that was read; choose another column.")
+        if missing:
+            then = (
+                "The marts leave such rows out." if request.marts else "Fill it in, or leave such rows out of the mart."
+            )
+            self._warnings.append(
+                f"{request.table}: {name} is missing in {missing:,} of {rows.num_rows:,} rows. {then}"
+            )
 
     def _key(self) -> tuple[tuple[str, ...], str]:
         """The key that names one row over all days, and the column that marts must add for that."""
