@@ -35,6 +35,11 @@ class MartColumn:
     unique: bool = False
 
     @property
+    def quoted(self) -> bool:
+        """Whether SQL needs quotation marks around the name."""
+        return bool(self.sql) and self.sql[-1] in "\"`]"
+
+    @property
     def yaml_name(self) -> str:
         return json.dumps(self.name)
 
