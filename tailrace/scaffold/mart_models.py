@@ -37,7 +37,7 @@ class MartColumn:
     @property
     def quoted(self) -> bool:
         """Whether SQL needs quotation marks around the name."""
-        return bool(self.sql) and self.sql[-1] in "\"`]"
+        return bool(self.sql) and self.sql[-1] in '"`]'
 
     @property
     def yaml_name(self) -> str:
