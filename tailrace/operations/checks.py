@@ -108,8 +108,11 @@ class _Check:
         manifest = self._manifest()
         if manifest is None:
             return {}
-        any_zone = getattr(self._services.warehouse, "any_zone", False)
-        checks = MartChecks(manifest, self._shown(manifest.project), any_zone=any_zone)
+        warehouse = self._services.warehouse
+        # Only a dbt project of the team's own reads tables that it does not make.
+        own = bool(getattr(warehouse, "any_zone", False))
+        look_up = warehouse.schema if own else None
+        checks = MartChecks(manifest, self._shown(manifest.project), any_zone=own, look_up=look_up)
         known = {}
         for spec in specs:
             found = checks.of(spec, self._places_of(spec.name))

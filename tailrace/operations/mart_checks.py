@@ -5,18 +5,18 @@ What is not certain is no problem: a column that neither a contract nor the SQL 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import pyarrow as pa
 
 from tailrace.contracts import ColumnKind, KnownColumns
-from tailrace.errors import did_you_mean
+from tailrace.errors import TailraceError, Unavailable, did_you_mean
 from tailrace.rows import roles
 from tailrace.spec import DAY, KNOWN_AT, Mart, PipelineSpec
 from tailrace.spec.places import Places
-from tailrace.warehouse.adapter_types import Column, reported
+from tailrace.warehouse.adapter_types import reported
 from tailrace.warehouse.dbt import ROWS_FROM
 from tailrace.warehouse.derived_columns import DerivedColumns
 from tailrace.warehouse.manifest import DbtManifest, DbtTable
@@ -84,11 +84,19 @@ def _named(part: str, field: str, column: str, what: str) -> NeededColumn:
 class MartChecks:
     """Checks specs against one manifest; `shown` is the dbt project's folder in messages.
 
-    `any_zone`: the warehouse reads timestamps without a zone as those of the project's own zone.
+    `any_zone`: the warehouse reads timestamps without a zone as those of the project's own zone. `look_up` gives the
+    columns of a table that dbt does not make, None if the database has no such table; without it they stay unknown.
     """
 
-    def __init__(self, manifest: DbtManifest, shown: str, *, any_zone: bool = False) -> None:
-        self._manifest, self._shown, self._any_zone = manifest, shown, any_zone
+    def __init__(
+        self,
+        manifest: DbtManifest,
+        shown: str,
+        *,
+        any_zone: bool = False,
+        look_up: Callable[[str], pa.Schema | None] | None = None,
+    ) -> None:
+        self._manifest, self._shown, self._any_zone, self._look_up = manifest, shown, any_zone, look_up
         self._derived = DerivedColumns(manifest)
 
     def of(self, spec: PipelineSpec, places: Places) -> MartFindings:
@@ -98,6 +106,9 @@ class MartChecks:
         known: dict[str, Collection[str]] = {}
         for part in parts_of(spec):
             mart = self._manifest.find(part.table)
+            if self._look_up is not None and (mart.kind == "source" if mart else "." in part.table):
+                self._in_database(spec, part, places, problems=problems, notes=notes, known=known)
+                continue
             if mart is None:
                 sentence = f"{spec.name}: {self._no_mart(part)}"
                 if "." in part.table and self._manifest.find(part.table.rpartition(".")[2]) is None:
@@ -116,6 +127,45 @@ class MartChecks:
             )
             notes += (f"{spec.name}: {note}" for note in self._notes(spec, part, mart, columns))
         return MartFindings(tuple(problems), tuple(notes), known)
+
+    def _in_database(
+        self,
+        spec: PipelineSpec,
+        part: NeededMart,
+        places: Places,
+        *,
+        problems: list[str],
+        notes: list[str],
+        known: dict[str, Collection[str]],
+    ) -> None:
+        """Check a table that dbt does not make against the database, which alone knows its columns."""
+        try:
+            schema = self._look_up(part.table) if self._look_up else None
+        except Unavailable as error:
+            notes.append(f"{spec.name}: {part.table} was not looked up in the database: {error}")
+            return
+        except TailraceError as error:
+            problems.append(f"{places.of(part.field, 'table')}: {spec.name}: {error}")
+            return
+        if schema is None:
+            near = did_you_mean(part.table, self._manifest.names)
+            problems.append(
+                f"{places.of(part.field, 'table')}: {spec.name}: neither the dbt project {self._shown} nor the "
+                f"database has a table {part.table!r}, which the {part.name} are read from.{near}"
+            )
+            return
+        known[part.name] = schema.names
+        wrong = [(part.field, each) for each in _doubles(part, schema.names)]
+        problems += (f"{places.of(field)}: {spec.name}: {each}" for field, each in wrong)
+        for role in part.columns:
+            if role.column not in schema.names:
+                near, hint = did_you_mean(role.column, schema.names), _HINTS.get(role.path[-1], "")
+                said = f"{role.field}, and {part.table} has no such column.{near}{hint}"
+            elif problem := _unfit(spec, role, schema.field(role.column).type):
+                said = f"{role.field}, which is {schema.field(role.column).type} in {part.table}; {problem}"
+            else:
+                continue
+            problems.append(f"{places.of(*role.path)}: {spec.name}: {said}")
 
     def of_sources(self, landed: Collection[str]) -> list[str]:
         """A sentence for each landed table that dbt reads or names, and that no source of the project lands."""
@@ -178,7 +228,7 @@ class MartChecks:
             return None if "does not know" in column.problem else f"{column.problem}."
         if column.naive and not self._any_zone:
             return "it has no time zone: say in dbt which zone its times are in."
-        return _unfit(spec, role, column)
+        return _unfit(spec, role, column.kind)
 
     def _notes(
         self, spec: PipelineSpec, part: NeededMart, mart: DbtTable, columns: Sequence[str] | None
@@ -234,9 +284,8 @@ _LOOSE = ("sqlite",)
 """Databases that hold any value in a column of any type."""
 
 
-def _unfit(spec: PipelineSpec, role: NeededColumn, column: Column) -> str | None:
+def _unfit(spec: PipelineSpec, role: NeededColumn, type_: pa.DataType) -> str | None:
     """Why a column that is read as this type cannot have its role, as the end of a sentence."""
-    type_ = column.kind
     if role.what == "the day":
         return None if pa.types.is_date(type_) else "the day is a date. Cast it in dbt."
     if role.what == "a moment":

@@ -18,7 +18,7 @@ from tailrace.champions import promotions
 from tailrace.champions.promotions import Promotion
 from tailrace.contracts import DryRun
 from tailrace.engines.memory import BaseRate, MemoryEngine
-from tailrace.errors import SpecError
+from tailrace.errors import LakeUnavailable, SpecError
 from tailrace.operations.checks import check_all
 from tailrace.operations.mart_checks import MartChecks
 from tailrace.problems.binary import Binary
@@ -241,6 +241,34 @@ def test_a_table_that_others_made_is_named_and_not_refused(check, spec):
     )
     (problem,) = check(features=replace(spec.features, table="ml.churn_features"))[0]
     assert "no table 'ml.churn_features', which the features are read from. Did you mean 'main.churn_f" in problem
+
+
+def test_a_table_that_dbt_does_not_make_is_looked_up_where_that_is_possible(parsed, spec):
+    there = pa.schema({"ds": pa.date32(), "customer": pa.string(), "event_time": pa.string(), "age": pa.float64()})
+    own = replace(spec, features=replace(spec.features, table="ml.customers", columns={"agee": "numeric"}))
+    manifest, places = DbtManifest(*parsed), Places(Path("churn.py"), "churn.py")
+
+    def checked(look_up):
+        return MartChecks(manifest, "dbt", look_up=look_up).of(own, places)
+
+    found = checked({"ml.customers": there}.get)
+    assert found.problems == (
+        "churn.py: churn: features.known_at is 'known_at', and ml.customers has no such column. If nothing says when a "
+        "row became known, say known_at=None (docs/roles.md).",
+        "churn.py: churn: features.event_time is 'event_time', which is string in ml.customers; it must be a timestamp "
+        "with a time zone.",
+        "churn.py: churn: features.columns['agee'], and ml.customers has no such column. Did you mean 'age'?",
+    )
+    assert list(found.columns["features"]) == there.names
+    (missing,) = checked({}.get).problems
+    assert "neither the dbt project dbt nor the database has a table 'ml.customers'" in missing
+
+    def away(table):
+        raise LakeUnavailable("the server does not answer")
+
+    found = checked(away)
+    assert found.problems == ()
+    assert "was not looked up in the database: the server does not answer" in found.notes[0]
 
 
 def test_a_yml_without_sql_is_no_mart(parsed):
