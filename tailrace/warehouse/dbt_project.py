@@ -41,12 +41,12 @@ class Awaited:
     """Marts that are built elsewhere. `late` has those without rows of the day yet, each with what it has."""
 
     late: Mapping[str, str]
-    marts: int
+    tables: tuple[str, ...]
     sentence: str
 
     @property
     def nothing_came(self) -> bool:
-        return 0 < self.marts == len(self.late)
+        return 0 < len(self.tables) == len(self.late)
 
 
 class DbtProjectWarehouse(DbtWarehouse):
@@ -119,7 +119,9 @@ class DbtProjectWarehouse(DbtWarehouse):
         """
         marts = self._wanted(without, only)
         late = self._late(last, marts)
-        return Awaited(late=late, marts=len(marts), sentence=self._said(last, late))
+        return Awaited(
+            late=late, tables=tuple(dict.fromkeys(mart.table for mart in marts)), sentence=self._said(last, late)
+        )
 
     def read(
         self, table: str, day: dt.date, order_by: Sequence[str], *, day_column: str = "ds"
@@ -137,10 +139,9 @@ class DbtProjectWarehouse(DbtWarehouse):
     def built(self, day: dt.date) -> Mapping[str, str] | None:
         """The marts that were built here for the day, and those that have the day or a later one."""
         recorded = {mart: days[str(day)] for mart, days in self._records().items() if str(day) in days}
-        for mart in self._marts():
-            if mart.table not in recorded and not self._lacks(mart, day):
-                recorded[mart.table] = why_empty(self._meta(mart))
-        return recorded
+        others = [mart for mart in self._wanted((), ()) if mart.table not in recorded]
+        lacking = {mart.table for mart in others if self._lacks(mart, day)}
+        return recorded | {mart.table: why_empty(self._meta(mart)) for mart in others if mart.table not in lacking}
 
     @property
     def reader(self) -> MartReader:
@@ -210,12 +211,12 @@ class DbtProjectWarehouse(DbtWarehouse):
 
     def _rows(self, run: Any, first: dt.date, last: dt.date) -> Mapping[str, int]:
         """The rows of the days in the marts. A mart that cannot be counted is refused when it is read."""
-        counted = {}
-        for mart in self._marts():
+        counted: dict[str, int] = {}
+        for mart in self._wanted((), ()):
             for node in _nodes_of(mart, run.nodes):
                 with contextlib.suppress(TailraceError):
                     days = self._reader.days(mart.table, mart.day, mart.day_of(first), mart.day_of(last))
-                    counted[str(node.name)] = sum(days.values())
+                    counted.setdefault(str(node.name), sum(days.values()))
         return counted
 
     def _built_marts(self, nodes: Sequence[Any]) -> dict[str, Mapping[str, Any]]:
@@ -276,8 +277,8 @@ class DbtProjectWarehouse(DbtWarehouse):
             time.sleep(max(0.0, min(self._poll_seconds, limit - time.monotonic())))
         if found.nothing_came:
             raise UpstreamMissing(found.sentence)
-        seconds, wanted = time.monotonic() - begun, self._wanted(without, only)
-        results = tuple(_arrived(mart, found.late.get(mart.table, ""), seconds) for mart in wanted)
+        seconds = time.monotonic() - begun
+        results = tuple(_arrived(table, found.late.get(table, ""), seconds) for table in found.tables)
         for result in results:
             on_node(result)
         if found.late:
@@ -316,9 +317,9 @@ class DbtProjectWarehouse(DbtWarehouse):
         return f"{has}; {mart.day} {wanted} is needed"
 
     def _wanted(self, without: Collection[str], only: Collection[str]) -> list[Mart]:
-        """The marts of these days, each once."""
-        marts = {mart.table: mart for mart in self._marts()}
-        return [mart for table, mart in marts.items() if table not in without and (not only or table in only)]
+        """The marts of these days. A table is there twice if both parts of a pipeline are in it, by different days."""
+        marts = dict.fromkeys(self._marts())
+        return [mart for mart in marts if mart.table not in without and (not only or mart.table in only)]
 
     def _meta(self, mart: Mart) -> Mapping[str, Any]:
         """What the dbt model says of the mart; nothing if dbt does not know it."""
@@ -352,13 +353,13 @@ def _nodes_of(mart: Mart, results: Sequence[Any]) -> list[Any]:
     return [made] if made is not None else []
 
 
-def _arrived(mart: Mart, late: str, seconds: float) -> ModelResult:
+def _arrived(table: str, late: str, seconds: float) -> ModelResult:
     """The result of waiting for a mart."""
     return ModelResult(
-        name=mart.table,
+        name=table,
         kind="mart",
         status="error" if late else "success",
         seconds=seconds,
         message=late,
-        unique_id=f"mart.{mart.table}",
+        unique_id=f"mart.{table}",
     )

@@ -157,6 +157,10 @@ def test_marts_that_are_built_elsewhere_are_waited_for(on_duckdb: Shop, spec: Pi
     # a mart that has the day only when it is over
     back = replace(spec, features=replace(spec.features, days_back=1))
     assert not on_duckdb.warehouse(back, wait=dt.timedelta()).awaited(NEXT).late
+    # both parts in one table: each by its own day
+    one = replace(spec, outcome=replace(spec.outcome, table=FEATURES, day="signup_date", days_back=1))
+    assert list(on_duckdb.warehouse(one, wait=dt.timedelta()).awaited(NEXT).late) == [FEATURES]
+    assert not on_duckdb.warehouse(one, wait=dt.timedelta()).awaited(LAST).late
     gone = replace(spec, features=replace(spec.features, table="ml.custommer_features"))
     (sentence,) = on_duckdb.warehouse(gone, wait=dt.timedelta()).awaited(LAST).late.values()
     assert "Did you mean 'ml.customer_features'?" in sentence
