@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,6 +44,9 @@ def follow(pages: tuple[str, ...], installed: Installed, folder: Path, **variabl
     """What the commands of these pages print, each page begun in the folder."""
     program = "\n".join(['set -euo pipefail; root="$PWD"', *(f'cd "$root"\n{script(page)}' for page in pages)])
     environment = installed.environment(**variables)
+    # programs that the wheel does not bring, such as dbt, are those of the present environment
+    own, _, others = environment["PATH"].partition(os.pathsep)
+    environment["PATH"] = os.pathsep.join([own, sysconfig.get_path("scripts"), others])
     done = subprocess.run(["bash", "-c", program], cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
