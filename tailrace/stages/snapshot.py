@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from tailrace.contracts import Commit, Staged
-from tailrace.errors import UpstreamMissing, ValidationFailed
+from tailrace.errors import SchemaMismatch, UpstreamMissing, ValidationFailed
 from tailrace.lineage import pins, provenance
 from tailrace.rows import marts, roles, scheduled_days, staleness, taken
 from tailrace.spec import PARTS
@@ -62,7 +62,13 @@ def _stage(work: Work, part: str, day: dt.date, *, rows: pa.Table, now: dt.datet
     if spec.mart(part).known_at is None:
         noted = taken.notes(lake, table, day, rows=rows, now=now)
         rows = marts.with_moment(rows, taken.moment_of(noted))
-    return lake.stage(table, day, work.run_id, rows.to_reader()), noted
+    try:
+        return lake.stage(table, day, work.run_id, rows.to_reader()), noted
+    except SchemaMismatch as error:
+        raise SchemaMismatch(
+            f"{error}\nIf {spec.mart(part).table} gained columns, look at what the lake lacks with: "
+            f"tailrace evolve {spec.name}."
+        ) from error
 
 
 def _reasons(work: Work, day: dt.date, rows: Mapping[str, int]) -> dict[str, str]:

@@ -24,6 +24,7 @@ from tailrace.warehouse.duckdb import DuckDBWarehouse
 from tailrace.warehouse.memory import MemoryWarehouse
 from tailrace.warehouse.postgres import PostgresWarehouse
 from tests.postgres import Server, postgres
+from tests.stages.conftest import FIRST, Loop, installation, memory
 
 __all__ = ["postgres"]
 
@@ -166,6 +167,19 @@ def test_a_mart_that_others_build_evolves_in_the_lake_only(spec: PipelineSpec) -
     services.warehouse = MemoryWarehouse({"churn_features": rows.drop_columns(["age"])})
     with pytest.raises(ProblemList, match=r"features/churn has the column 'age' \(double\), which the mart no"):
         evolve.plan(services, spec)
+
+
+def test_a_day_that_the_lake_refuses_names_the_command(tmp_path: Path, spec: PipelineSpec) -> None:
+    loop = Loop(installation(memory, tmp_path, spec), spec)
+    loop.take(FIRST, FIRST)
+    features = loop.services.tables["churn_features"]
+    wider = features.append_column("calls", pa.array([1] * features.num_rows))
+    loop.services.rebuild(churn_features=wider)
+    second = FIRST + dt.timedelta(days=1)
+    with pytest.raises(SchemaMismatch, match=r"'calls' is not in the table(?s:.*)tailrace evolve churn\."):
+        loop.take(second, second)
+    evolve.run(loop.services, spec, decided_by="me", reason="", now=NOW)
+    loop.take(second, second)
 
 
 def test_a_mart_and_a_lake_that_do_not_exist_yet_need_nothing(spec: PipelineSpec) -> None:
