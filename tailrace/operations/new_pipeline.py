@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tailrace.errors import ProblemList
 from tailrace.scaffold import files, writing
-from tailrace.scaffold.files import Place
+from tailrace.scaffold.files import Destination
 from tailrace.scaffold.proposal import Proposal, propose
 from tailrace.scaffold.requests import NewPipeline
 from tailrace.scaffold.tables import HEADING
@@ -92,7 +92,7 @@ def proposed(
         raise ProblemList(HEADING, problems)
     made = propose(replace(request, marts=own), reader, today=today)
     manifest = DbtManifest.read(warehouse.parse(), warehouse.project) if own else None
-    found = files.files(made, Place(project=project, manifest=manifest))
+    found = files.files(made, Destination(project=project, manifest=manifest))
     if there := writing.existing(project.root, found):
         raise ProblemList("Nothing was written: no file is overwritten.", [f"{each} exists." for each in there])
     return NewFiles(project=project, proposal=made, files=found)

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from tailrace import __version__
 from tailrace.errors import BadInput, did_you_mean
-from tailrace.scaffold.templating import SUFFIX, TEMPLATES, environment
+from tailrace.scaffold.templating import SUFFIX, TEMPLATES, templates
 from tailrace.settings.project import FILE
 
 HIDDEN = "dot_"
@@ -96,7 +96,7 @@ def rendered(new: NewProject, root: Path) -> Iterator[tuple[str, str]]:
         for file in sorted((TEMPLATES / layer).rglob(f"*{SUFFIX}")):
             parts = file.relative_to(TEMPLATES / layer).with_suffix("").parts
             name = "/".join(re.sub(f"^{HIDDEN}", ".", part) for part in parts)
-            yield name, environment().from_string(file.read_text()).render(values)
+            yield name, templates().from_string(file.read_text()).render(values)
     if new.has_example and new.landing:
         yield from _extracts(values["rows"])
 

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from tailrace.problems import Problem
 from tailrace.problems.metrics import METRICS, Metric
-from tailrace.profiling.columns import kind_of, numbers, plain
+from tailrace.profiling.columns import contents_of, numbers, plain
 
 MOST_ROWS = 6_000
 """More rows say little more about one column, and each column takes longer."""
@@ -66,7 +66,7 @@ def associations(
     found = {}
     for name in names:
         column = plain(rows[name]).take(chosen)
-        if kind_of(column.type) != "other" and column.null_count < len(column):
+        if contents_of(column.type) != "other" and column.null_count < len(column):
             found[name] = _association(name, column, labels, problem)
         progress(name)
     return found
@@ -106,7 +106,7 @@ def _association(name: str, column: pa.ChunkedArray, labels: np.ndarray, problem
 def _predicted(column: pa.ChunkedArray, labels: np.ndarray, problem: Problem) -> np.ndarray:
     from sklearn.model_selection import KFold, StratifiedKFold
 
-    values, is_text = _values(column), kind_of(column.type) == "text"
+    values, is_text = _values(column), contents_of(column.type) == "text"
     folds = StratifiedKFold if problem.estimators == "classifier" else KFold
     found: np.ndarray | None = None
     for learned, unseen in folds(FOLDS).split(values, labels):
@@ -120,7 +120,7 @@ def _predicted(column: pa.ChunkedArray, labels: np.ndarray, problem: Problem) ->
 
 
 def _values(column: pa.ChunkedArray) -> np.ndarray:
-    if kind_of(column.type) != "text":
+    if contents_of(column.type) != "text":
         values: np.ndarray = numbers(column).to_numpy()
         return np.clip(values, -1e30, 1e30).reshape(-1, 1)
     # Texts are told apart by their first letters: what follows says no more about one text among thousands.

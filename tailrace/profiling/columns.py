@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from tailrace.rows import roles
 
-ValueKind = Literal["flag", "number", "text", "day", "moment", "other"]
+Holds = Literal["flag", "number", "text", "day", "moment", "other"]
 LONGEST = 60
 """Texts are shown with at most so many letters."""
 FREQUENT = 5
@@ -29,7 +29,7 @@ class ColumnProfile:
 
     name: str
     type: str
-    kind: ValueKind
+    kind: Holds
     rows: int
     missing: int
     distinct: int
@@ -64,7 +64,7 @@ def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column
 
 
-def kind_of(type_: pa.DataType) -> ValueKind:
+def contents_of(type_: pa.DataType) -> Holds:
     """What a column of this Arrow type holds."""
     if pa.types.is_boolean(type_):
         return "flag"
@@ -80,7 +80,7 @@ def kind_of(type_: pa.DataType) -> ValueKind:
 def numbers(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Numbers and flags as float64, lengths of texts, days and moments as seconds; null where a value is missing."""
     column = plain(column)
-    kind = kind_of(column.type)
+    kind = contents_of(column.type)
     if kind == "text":
         column = pc.utf8_length(column)
     elif kind == "day":
@@ -93,14 +93,14 @@ def numbers(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column.cast(pa.float64(), safe=False)
 
 
-def shown(value: object) -> str:
+def in_short(value: object) -> str:
     """A value as people read it, in one short line."""
     text = " ".join(f"{value:.6g}".split() if isinstance(value, float) else str(value).split())
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
 def _profile(name: str, column: pa.ChunkedArray) -> ColumnProfile:
-    kind = kind_of(column.type)
+    kind = contents_of(column.type)
     about: dict[str, Any] = {
         "name": name,
         "type": str(column.type),
@@ -125,7 +125,7 @@ def _distinct_of_others(column: pa.ChunkedArray) -> int:
         return 0
 
 
-def _range(column: pa.ChunkedArray, kind: ValueKind) -> dict[str, Any]:
+def _range(column: pa.ChunkedArray, kind: Holds) -> dict[str, Any]:
     if column.null_count == len(column):
         return {}
     if kind in ("day", "moment"):
@@ -147,9 +147,9 @@ def text_of(value: pa.Scalar) -> str:
 
 def _frequent(values: pa.Array, counts: pa.Array) -> tuple[tuple[str, int], ...]:
     best = pc.select_k_unstable(counts, k=FREQUENT, sort_keys=[("counts", "descending")]) if len(counts) else []
-    found = [(shown(_readable(values[row.as_py()])), counts[row.as_py()].as_py()) for row in best]
+    found = [(in_short(_readable(values[row.as_py()])), counts[row.as_py()].as_py()) for row in best]
     return tuple(sorted(found, key=lambda each: (-each[1], each[0])))
 
 
 def _readable(value: pa.Scalar) -> object:
-    return text_of(value) if kind_of(value.type) in ("day", "moment") else value.as_py()
+    return text_of(value) if contents_of(value.type) in ("day", "moment") else value.as_py()

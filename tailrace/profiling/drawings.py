@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
 from tailrace.problems import Problem
-from tailrace.profiling.columns import ColumnProfile, numbers, plain, shown
+from tailrace.profiling.columns import ColumnProfile, in_short, numbers, plain
 from tailrace.profiling.exploration import Exploration
 from tailrace.reporting.pictures import COLORS, Picture, drawn
 
@@ -47,7 +47,7 @@ def of_table(found: Exploration) -> list[Picture]:
     if found.label and found.label.associations:
         best = [each for each in found.ranked if found.strength(each.name) > 0][:20]
         if best:
-            title = f"What alone predicts {shown(found.label.name)}"
+            title = f"What alone predicts {in_short(found.label.name)}"
             alt = f"The {found.label.metric} of the columns that predict the label best, each alone."
             charts.append(Chart(title, alt, 1.1 + 0.24 * len(best), _strongest(found, [each.name for each in best])))
     if drifting := [
@@ -69,7 +69,7 @@ def of_column(found: Exploration, column: ColumnProfile) -> list[Picture]:
     if column.kind == "other" or not column.known:
         return []
     rows = plain(found.rows[column.name])
-    name = shown(column.name)
+    name = in_short(column.name)
     charts = [Chart("Values", f"The distribution of {name}.", 2.3, _values(column, rows))]
     if found.day and found.day != column.name and len(found.days) > 1:
         days = found.rows[found.day]
@@ -77,7 +77,7 @@ def of_column(found: Exploration, column: ColumnProfile) -> list[Picture]:
     label = found.label
     if label is not None and label.name != column.name and label.associations:
         encoded = label.problem.encoded(plain(found.rows[label.name]))
-        title = f"{shown(label.name)} by value"
+        title = f"{in_short(label.name)} by value"
         charts.append(Chart(title, f"{title} of {name}.", 2.3, _label(column, rows, encoded, label.problem)))
     return [_picture(chart) for chart in charts]
 
@@ -157,7 +157,7 @@ def _bars(column: ColumnProfile, rows: pa.ChunkedArray) -> Callable[[Axes], None
     def draw(axes: Axes) -> None:
         values, counts = _most_frequent(rows)
         others = column.known - sum(counts)
-        labels = [_short(shown(value)) for value in values]
+        labels = [_short(in_short(value)) for value in values]
         extra = [(f"{column.distinct - len(values):,} others", others)] if others else []
         extra += [("missing", column.missing)] if column.missing else []
         labels += [name for name, _ in extra]
@@ -246,7 +246,7 @@ def _shares_by_day(axes: Axes, rows: pa.ChunkedArray, days: pa.ChunkedArray) -> 
     x = _moments(day for day, _, _ in periods)
     for number, value in enumerate(values):
         shares = [float((codes[start:end] == number).mean()) for _, start, end in periods]
-        axes.plot(x, shares, color=COLORS[number % len(COLORS)], label=_short(shown(value)), linewidth=1)
+        axes.plot(x, shares, color=COLORS[number % len(COLORS)], label=_short(in_short(value)), linewidth=1)
     axes.set(ylabel="Share of rows", ylim=(0, None))
     axes.legend(fontsize=6, loc="best", framealpha=0.7, edgecolor="none")
     _dated(axes)
@@ -285,7 +285,7 @@ def _groups(column: ColumnProfile, rows: pa.ChunkedArray) -> list[tuple[str, np.
     found = []
     if column.kind == "text" or (column.distinct <= MOST_BARS and column.kind not in ("day", "moment")):
         for value in _most_frequent(rows)[0]:
-            found.append((shown(value), pc.fill_null(pc.equal(rows, pa.scalar(value, rows.type)), False).to_numpy()))
+            found.append((in_short(value), pc.fill_null(pc.equal(rows, pa.scalar(value, rows.type)), False).to_numpy()))
     else:
         values = numbers(rows).to_numpy()
         edges = np.unique(np.nanquantile(np.where(np.isfinite(values), values, np.nan), np.linspace(0, 1, 9)))

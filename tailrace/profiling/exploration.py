@@ -13,7 +13,7 @@ from tailrace.problems import Problem
 from tailrace.profiling import questions
 from tailrace.profiling.associations import Association, associations, name_of
 from tailrace.profiling.columns import ColumnProfile, profiled
-from tailrace.profiling.weeks import Drift, Week, drift, weeks_of
+from tailrace.profiling.weeks import Week, WeeklyDrift, drift, weeks_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class Exploration:
     unread: Mapping[str, str]
     columns: tuple[ColumnProfile, ...]
     weeks: tuple[Week, ...] = ()
-    drifts: Mapping[str, Drift] = field(default_factory=dict)
+    drifts: Mapping[str, WeeklyDrift] = field(default_factory=dict)
     label: LabelFindings | None = None
 
     @property

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tailrace.profiling.columns import ColumnProfile, kind_of, numbers, plain, shown
+from tailrace.profiling.columns import ColumnProfile, contents_of, in_short, numbers, plain
 from tailrace.rows import roles
 
 MOST_CATEGORIES = 500
@@ -101,7 +101,7 @@ def _too_large(column: pa.ChunkedArray, profile: ColumnProfile) -> str | None:
     wrong = roles.beyond(column)
     if wrong is None or not (rows := pc.sum(wrong).as_py()):
         return None
-    example = shown(column.filter(wrong)[0].as_py())
+    example = in_short(column.filter(wrong)[0].as_py())
     return f"it is {example} in {rows} row{'' if rows == 1 else 's'}, which no model accepts; make it null in the mart"
 
 
@@ -188,7 +188,7 @@ def _is_twin(column: pa.ChunkedArray, label: pa.ChunkedArray) -> bool:
     if column.null_count > 0.5 * len(column):
         return False
     both = pa.table({"value": column, "label": label}).drop_null()
-    if both.num_rows > 2 and kind_of(label.type) == kind_of(column.type) == "number" and _proportional(both):
+    if both.num_rows > 2 and contents_of(label.type) == contents_of(column.type) == "number" and _proportional(both):
         return True
     pairs = both.group_by(["value", "label"]).aggregate([]).num_rows
     values, labels = (both[name].combine_chunks().unique() for name in ("value", "label"))

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from tailrace.problems import Problem
 from tailrace.profiling.associations import ALMOST, Association
-from tailrace.profiling.columns import ColumnProfile, kind_of, plain, shown
+from tailrace.profiling.columns import ColumnProfile, contents_of, in_short, plain
 
 FEWEST_MISSING = 20
 """So few missing values may be of one class by chance."""
@@ -121,7 +121,7 @@ def _written_later(rows: pa.Table, profiles: Sequence[ColumnProfile], times: Tim
 
 def _moments(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
     column = plain(column)
-    if kind_of(column.type) not in ("day", "moment"):
+    if contents_of(column.type) not in ("day", "moment"):
         return None
     if pa.types.is_timestamp(column.type) and column.type.tz:
         column = pc.cast(column, pa.timestamp("us", "UTC"), safe=False).cast(pa.timestamp("us"))
@@ -134,7 +134,7 @@ def _differ_between_snapshots(rows: pa.Table, names: Sequence[str], key: Sequenc
     if times.day in same or any(name not in rows.column_names for name in (*same, times.day)):
         return
     others = [name for name in names if name not in same and name not in (times.day, times.known_at)]
-    others = [name for name in others if kind_of(rows[name].type) != "other"]
+    others = [name for name in others if contents_of(rows[name].type) != "other"]
     if not others:
         return
     keys = ", ".join(map(_quoted, same))
@@ -151,8 +151,8 @@ def _differ_between_snapshots(rows: pa.Table, names: Sequence[str], key: Sequenc
         if events and changed > CHANGED * events:
             yield Leak(
                 name,
-                f"it differs between days of the same {shown(', '.join(same))} in {changed:,} of {events:,} cases: it "
-                "changed after the event",
+                f"it differs between days of the same {in_short(', '.join(same))} in {changed:,} of {events:,} cases: "
+                "it changed after the event",
             )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tailrace.profiling.columns import ColumnProfile, shown
+from tailrace.profiling.columns import ColumnProfile, in_short
 from tailrace.profiling.exploration import Exploration
 
 
@@ -71,7 +71,7 @@ def _row(found: Exploration, column: ColumnProfile) -> dict[str, Any]:
 
 
 def _end(value: float | str | None) -> str:
-    return "" if value is None else shown(value)
+    return "" if value is None else in_short(value)
 
 
 def _values(column: ColumnProfile) -> list[Mapping[str, Any]]:

@@ -13,7 +13,7 @@ from tailrace.problems import Problem
 from tailrace.problems.binary import Binary
 from tailrace.problems.multiclass import CLASS_NAME, Multiclass
 from tailrace.problems.regression import Regression
-from tailrace.profiling.columns import kind_of, plain, shown
+from tailrace.profiling.columns import contents_of, in_short, plain
 
 KINDS = (Binary.kind, Multiclass.kind, Regression.kind)
 MOST_CLASSES = 20
@@ -45,7 +45,7 @@ def question_of(label: str, column: pa.ChunkedArray, kind: str = "") -> Question
         raise BadInput(f"{where} has no value in any row that was read; a label must be known for some rows.")
     values = sorted(pc.unique(known).to_pylist(), key=lambda value: (str(type(value)), value))
     if len(values) == 1:
-        raise BadInput(f"{where} is {shown(values[0])} in every row that was read; there is nothing to predict.")
+        raise BadInput(f"{where} is {in_short(values[0])} in every row that was read; there is nothing to predict.")
     question = _chosen(where, known, values, kind or _kind(where, known, values))
     wrong = question.problem.wrong_labels(column)
     if wrong is not None:
@@ -58,7 +58,7 @@ def question_of(label: str, column: pa.ChunkedArray, kind: str = "") -> Question
 
 def _kind(where: str, known: pa.ChunkedArray, values: Sequence[object]) -> str:
     """The kind that the values are of."""
-    holds = kind_of(known.type)
+    holds = contents_of(known.type)
     if holds == "flag" or (holds == "number" and set(values) == {0, 1}):
         return Binary.kind
     if holds == "text":
@@ -95,7 +95,7 @@ def _multiclass(where: str, known: pa.ChunkedArray, values: Sequence[object]) ->
             f"{where} has the values {_some(bad)}; a class becomes part of a column's name, so it may have only "
             "letters, digits and underscores. Rename them in the mart."
         )
-    if not (kind_of(known.type) == "text" or pa.types.is_integer(known.type)):
+    if not (contents_of(known.type) == "text" or pa.types.is_integer(known.type)):
         raise BadInput(f"{where} cannot be a class; classes are texts or whole numbers. Cast it in the mart.")
     counted = {each["values"]: each["counts"] for each in known.value_counts().to_pylist()}
     problem = Multiclass(classes=tuple(values))  # type: ignore[arg-type]
@@ -107,7 +107,7 @@ def _multiclass(where: str, known: pa.ChunkedArray, values: Sequence[object]) ->
 def _regression(where: str, known: pa.ChunkedArray, values: Sequence[object]) -> Question:
     from scipy.stats import skew
 
-    if kind_of(known.type) != "number":
+    if contents_of(known.type) != "number":
         raise BadInput(f"{where} is no number, so no regression can predict it. Cast it in the mart.")
     finite = known.cast(pa.float64(), safe=False)
     finite = finite.filter(pc.is_finite(finite))
@@ -120,7 +120,7 @@ def _regression(where: str, known: pa.ChunkedArray, values: Sequence[object]) ->
 
 
 def _rare(rows: dict[object, float]) -> tuple[str, ...]:
-    rare = [f"{shown(value)} in {round(count)} rows" for value, count in rows.items() if round(count) < RARE_CLASS]
+    rare = [f"{in_short(value)} in {round(count)} rows" for value, count in rows.items() if round(count) < RARE_CLASS]
     return (f"It is {' and '.join(rare)} of those that were read: too few to learn from.",) if rare else ()
 
 
@@ -130,5 +130,5 @@ def _missing(label: str, column: pa.ChunkedArray) -> tuple[str, ...]:
 
 
 def _some(values: Sequence[object]) -> str:
-    named = ", ".join(repr(shown(value)) for value in values[:3])
+    named = ", ".join(repr(in_short(value)) for value in values[:3])
     return named if len(values) <= 3 else f"{named} and {len(values) - 3} more"

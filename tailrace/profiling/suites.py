@@ -1,4 +1,4 @@
-"""Expectation suites from the rows of a sample, in Great Expectations' own format.
+"""Written suites from the rows of a sample, in Great Expectations' own format.
 
 What a pipeline cannot do without is critical: keys, times, labels. What the sample merely showed is a warning: a new
 category or a larger number is news, and no reason to publish nothing.
@@ -20,10 +20,10 @@ SLACK = 0.02
 RARE = 1e-4
 """How seldom a day has fewer values than that by chance."""
 EXACT = 2**53
-Expectation = dict[str, Any]
+Written = dict[str, Any]
 
 
-def suite(name: str, expectations: Iterable[Expectation]) -> str:
+def suite(name: str, expectations: Iterable[Written]) -> str:
     """A suite as a file of the project has it."""
     content: dict[str, Any] = {"name": name, "meta": {}, "notes": None, "expectations": list(expectations)}
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
@@ -37,12 +37,12 @@ def of_features(
     key: Sequence[str],
     categories: Mapping[str, Sequence[Any]],
     rows_a_day: float,
-) -> list[Expectation]:
+) -> list[Written]:
     """What the rows of features must be like; `needed` columns always have a value, `key` names one row.
 
     `categories` has all values of the columns that have few. A day has about `rows_a_day` rows.
     """
-    found: list[Expectation | None] = [_columns([*needed, *kinds]), *map(_never_missing, needed), _unique(key)]
+    found: list[Written | None] = [_columns([*needed, *kinds]), *map(_never_missing, needed), _unique(key)]
     for column, kind in kinds.items():
         profile = profiles[column]
         found.append(_seldom_missing(column, profile, rows_a_day))
@@ -54,7 +54,7 @@ def of_features(
     return [each for each in found if each]
 
 
-def of_outcomes(needed: Sequence[str], key: Sequence[str], label: str, *, always: bool) -> list[Expectation]:
+def of_outcomes(needed: Sequence[str], key: Sequence[str], label: str, *, always: bool) -> list[Written]:
     """What the rows of outcomes must be like; `always`: the label was never missing in the sample."""
     found = [_columns([*needed, label]), *map(_never_missing, needed), _unique(key)]
     if always:
@@ -71,17 +71,17 @@ def of_predictions(needed: Sequence[str], key: Sequence[str], bounds: Mapping[st
     return found
 
 
-def _columns(names: Sequence[str]) -> Expectation:
+def _columns(names: Sequence[str]) -> Written:
     kwargs = {"column_set": list(dict.fromkeys(names)), "exact_match": False}
     notes = "Other columns may be added; none of these may be missing."
     return {**_critical("expect_table_columns_to_match_set", **kwargs), "notes": notes}
 
 
-def _never_missing(column: str) -> Expectation:
+def _never_missing(column: str) -> Written:
     return _critical("expect_column_values_to_not_be_null", column=column)
 
 
-def _seldom_missing(column: str, profile: ColumnProfile, rows_a_day: float) -> Expectation | None:
+def _seldom_missing(column: str, profile: ColumnProfile, rows_a_day: float) -> Written | None:
     """As many values as a day has by chance if values are missing as often as in the sample (binomial distribution)."""
     from scipy.stats import binom
 
@@ -107,15 +107,15 @@ def _rounded(value: float, whole: Any) -> float:
     return int(whole(value)) if abs(value) >= 10 else round(value, 4)
 
 
-def _unique(key: Sequence[str]) -> Expectation:
+def _unique(key: Sequence[str]) -> Written:
     if len(key) == 1:
         return _critical("expect_column_values_to_be_unique", column=key[0])
     return _critical("expect_compound_columns_to_be_unique", column_list=list(key))
 
 
-def _critical(type_: str, **kwargs: Any) -> Expectation:
+def _critical(type_: str, **kwargs: Any) -> Written:
     return {"type": type_, "kwargs": kwargs, "severity": "critical"}
 
 
-def _warning(type_: str, **kwargs: Any) -> Expectation:
+def _warning(type_: str, **kwargs: Any) -> Written:
     return {"type": type_, "kwargs": kwargs, "severity": "warning"}

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tailrace.monitoring.references import Reference
-from tailrace.profiling.columns import kind_of, numbers, plain
+from tailrace.profiling.columns import contents_of, numbers, plain
 
 FEWEST_ROWS = 50
 """A week with fewer rows differs by chance alone."""
@@ -29,7 +29,7 @@ class Week(NamedTuple):
     length: int
 
 
-class Drift(NamedTuple):
+class WeeklyDrift(NamedTuple):
     """The population stability index (PSI) of a column in each week, and the week in which it is highest."""
 
     psi: tuple[tuple[dt.date, float], ...]
@@ -47,14 +47,14 @@ def weeks_of(days: pa.ChunkedArray) -> list[Week]:
     return [Week(*week) for week in each if week[2] >= FEWEST_ROWS][-MOST_WEEKS:]
 
 
-def drift(column: pa.ChunkedArray, weeks: Sequence[Week]) -> Drift | None:
+def drift(column: pa.ChunkedArray, weeks: Sequence[Week]) -> WeeklyDrift | None:
     """The drift of a column whose rows are sorted by day; None with fewer than two weeks, or without values."""
     column = plain(column)
-    kind = kind_of(column.type)
+    kind = contents_of(column.type)
     if len(weeks) < 2 or kind in ("other", "day", "moment") or column.null_count == len(column):
         return None
     values = column if kind == "text" and pc.count_distinct(column).as_py() <= MOST_VALUES else numbers(column)
     values = values.combine_chunks()
     reference = Reference.of(pa.chunked_array([values]), pa.chunked_array([pa.repeat(pa.scalar(0), len(values))]))
     sliced = ((week.monday, pa.chunked_array([values.slice(week.start, week.length)])) for week in weeks)
-    return Drift(tuple((monday, float(reference.psi(rows))) for monday, rows in sliced))
+    return WeeklyDrift(tuple((monday, float(reference.psi(rows))) for monday, rows in sliced))

@@ -17,7 +17,7 @@ from tailrace.profiling.columns import plain
 from tailrace.scaffold import mart_models
 from tailrace.scaffold.proposal import Proposal
 from tailrace.scaffold.spec_text import names_of, text_of
-from tailrace.scaffold.templating import render
+from tailrace.scaffold.templating import filled
 from tailrace.settings import Project
 from tailrace.spec import DAY, PipelineSpec, registry
 from tailrace.warehouse.manifest import DbtManifest
@@ -28,14 +28,14 @@ ONE_DAG_FILE = "tailrace.airflow"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class Destination:
     """The project that gets the files. `manifest` is that of its dbt project if it gets marts, else None."""
 
     project: Project
     manifest: DbtManifest | None = None
 
 
-def files(made: Proposal, place: Place) -> dict[str, str]:
+def files(made: Proposal, place: Destination) -> dict[str, str]:
     """Each new file by its path in the project, with its text. Raises SpecError if the spec cannot be read again."""
     name, root = made.request.name, place.project.root
     spec = spec_file(made)
@@ -48,8 +48,8 @@ def files(made: Proposal, place: Place) -> dict[str, str]:
     found |= {f"expectations/{name}/{part}.json": text for part, text in suite_files(made).items()}
     if _needs_a_dag_file(place.project.dags):
         title, paragraph = _words(made)
-        found[f"dags/{name}.py"] = render("pipeline/dag.py", name=name, title=title, paragraph=_wrapped(paragraph))
-    found[f"tests/test_{name}.py"] = render("pipeline/test.py", name=name)
+        found[f"dags/{name}.py"] = filled("pipeline/dag.py", name=name, title=title, paragraph=_wrapped(paragraph))
+    found[f"tests/test_{name}.py"] = filled("pipeline/test.py", name=name)
     return found
 
 
@@ -58,7 +58,7 @@ def spec_file(made: Proposal) -> str:
     title, paragraph = _words(made)
     left_out = [line for name, why in made.left_out.items() for line in _comment(f"- {name}: {why}")]
     text = text_of(made.spec)
-    return render(
+    return filled(
         "pipeline/spec.py",
         title=title,
         paragraph=_wrapped(paragraph),

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from tailrace.scaffold.proposal import Proposal
 from tailrace.scaffold.samples import TableSample
-from tailrace.scaffold.templating import render
+from tailrace.scaffold.templating import filled
 from tailrace.spec import DAY
 from tailrace.warehouse.adapter_types import Column
 from tailrace.warehouse.manifest import DbtManifest
@@ -93,10 +93,10 @@ class _Writer:
             columns.insert(1, MartColumn(name=made.extra_day, sql=sql, type="date", text=text, never_missing=True))
         missing = [f"{self._name(name)} is not null" for name in made.never_missing(sample)]
         conditions = [*([f"{{{{ built_days({json.dumps(day)}) }}}}"] if self._grows else []), *missing]
-        sql = render("pipeline/mart.sql", columns=columns, source=source, conditions=conditions)
+        sql = filled("pipeline/mart.sql", columns=columns, source=source, conditions=conditions)
         grain = f"One row of {sample.table} for each {', '.join(made.spec.features.key)}."
         name = f"{made.request.name}_{part}"
-        return sql, render("pipeline/mart.yml", name=name, description=json.dumps(grain), columns=columns)
+        return sql, filled("pipeline/mart.yml", name=name, description=json.dumps(grain), columns=columns)
 
     def _day(self, sql: str, part: str, back: int) -> MartColumn:
         text = "The day on which the prediction is due." if part == "features" else "The day on which it is known."
@@ -179,7 +179,7 @@ def _source(manifest: DbtManifest, pipeline: str, table: str) -> tuple[str, bool
 def _sources(pipeline: str, tables: Sequence[str]) -> str:
     """The yml of the tables that dbt does not know yet; all of them lie in the schema of the first one."""
     *above, _ = tables[0].split(".")
-    return render(
+    return filled(
         "pipeline/sources.yml",
         source=f"{pipeline}_tables",
         description=json.dumps(f"What {pipeline} is predicted from."),

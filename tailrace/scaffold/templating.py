@@ -11,7 +11,7 @@ SUFFIX = ".jinja"
 
 
 @functools.cache
-def environment() -> Any:
+def templates() -> Any:
     """Jinja's, with `[[ value ]]` and `<% block %>`; an unknown value is an error."""
     from jinja2 import Environment, StrictUndefined
 
@@ -30,6 +30,6 @@ def environment() -> Any:
     )
 
 
-def render(template: str, **values: Any) -> str:
+def filled(template: str, **values: Any) -> str:
     """The text of `templates/<template>.jinja` with these values."""
-    return str(environment().from_string((TEMPLATES / f"{template}{SUFFIX}").read_text()).render(values))
+    return str(templates().from_string((TEMPLATES / f"{template}{SUFFIX}").read_text()).render(values))

@@ -15,7 +15,7 @@ from tailrace.problems.binary import Binary
 from tailrace.problems.multiclass import Multiclass
 from tailrace.problems.regression import Regression
 from tailrace.scaffold import files, tables
-from tailrace.scaffold.files import Place
+from tailrace.scaffold.files import Destination
 from tailrace.scaffold.proposal import of_tables
 from tailrace.scaffold.requests import NewPipeline
 from tailrace.settings import Project
@@ -206,12 +206,12 @@ def test_suites_hold_for_the_rows_that_they_are_made_of(tmp_path):
 
 def test_a_dag_file_is_written_where_each_pipeline_has_one(tmp_path):
     project = Project(tmp_path)
-    assert "dags/returns.py" not in files.files(proposed(), Place(project=project))
+    assert "dags/returns.py" not in files.files(proposed(), Destination(project=project))
     project.dags.mkdir()
     (project.dags / "other.py").write_text("pipeline_dags")
-    assert "dags/returns.py" in files.files(proposed(), Place(project=project))
+    assert "dags/returns.py" in files.files(proposed(), Destination(project=project))
     (project.dags / "all.py").write_text("import tailrace.airflow")
-    assert "dags/returns.py" not in files.files(proposed(), Place(project=project))
+    assert "dags/returns.py" not in files.files(proposed(), Destination(project=project))
 
 
 def test_a_dirty_table_becomes_a_pipeline():
