@@ -35,12 +35,12 @@ def problem_of(description: Mapping[str, Any]) -> Problem:
     return from_description(description.get(PROBLEM))
 
 
-def features_of(description: Mapping[str, Any]) -> Mapping[str, str]:
+def described_features(description: Mapping[str, Any]) -> Mapping[str, str]:
     """The input columns that a stored model's description names, and their kinds: its own or those of a part of it."""
     if "features" in description:
         return dict(description["features"])
     inner = (description[name] for name in ("model", "encoding") if isinstance(description.get(name), Mapping))
-    return next((found for each in inner if (found := features_of(each))), {})
+    return next((found for each in inner if (found := described_features(each))), {})
 
 
 def identity(problem: Problem) -> list[dict[str, Any]]:

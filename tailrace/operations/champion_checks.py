@@ -13,7 +13,7 @@ from urllib.parse import urlparse
 from tailrace.champions import promotions
 from tailrace.champions.promotions import Promotion
 from tailrace.contracts import Services
-from tailrace.engines.signatures import DESCRIPTION, PROBLEM, features_of
+from tailrace.engines.signatures import DESCRIPTION, PROBLEM, described_features
 from tailrace.errors import TailraceError, did_you_mean
 from tailrace.operations.passed_checks import PassedChecks
 from tailrace.problems import from_description
@@ -59,7 +59,7 @@ class ChampionChecks:
         except TailraceError as error:
             self.notes.append(f"{spec.name}: the signature of its champion was not checked: {error}")
             return None
-        described = {"features": features_of(model), PROBLEM: model.get(PROBLEM)}
+        described = {"features": described_features(model), PROBLEM: model.get(PROBLEM)}
         self._passed.passed(*key, notes=[json.dumps(described)])
         return described
 
