@@ -72,9 +72,9 @@ class SparkEngine:
         if not any(is_distributed(candidate) for candidate in spec.candidates):
             return None
         self._check(spec)
-        from tailrace.engines.spark.joining import join
+        from tailrace.engines.spark import joining
 
-        return join(
+        return joining.join(
             self.session,
             spec,
             features,
