@@ -299,7 +299,7 @@ class _Proposing:
             times=leaks.Times(request.time, read.day, read.known_at),
         )
         for leak in leaking:
-            if leak.column not in request.include and kinds.pop(leak.column, None):
+            if leak.column not in request.include and kinds.pop(leak.column, ""):
                 left_out[leak.column] = f"it looks like a leak: {leak.why}"
         left_out |= {name: "--exclude names it" for name in request.exclude if kinds.pop(name, "")}
         left_out |= {name: f"it cannot be read: {why}" for name, why in read.features.unread.items()}
