@@ -13,8 +13,10 @@ from tailrace.problems import Problem
 from tailrace.problems.metrics import METRICS, Metric
 from tailrace.profiling.columns import contents_of, numbers, plain
 
-MOST_ROWS = 6_000
+MOST_ROWS, MOST_ROWS_OF_WIDE = 6_000, 2_000
 """More rows say little more about one column, and each column takes longer."""
+WIDE = 200
+"""From so many columns on, a table is wide."""
 FEWEST_ROWS = 30
 FOLDS = 3
 LEAVES, LEAF_ROWS = 32, 5
@@ -56,7 +58,8 @@ def associations(
     """
     encoded = problem.encoded(plain(rows[label]))
     rows, encoded = rows.filter(pc.is_valid(encoded)), encoded.drop_null()
-    chosen = _chosen(encoded.to_numpy(), problem)
+    most = MOST_ROWS if len(names) < WIDE else MOST_ROWS_OF_WIDE
+    chosen = _chosen(encoded.to_numpy(), problem, most)
     labels = _comparable(encoded.take(chosen).to_numpy(), problem)
     seen, counts = np.unique(labels, return_counts=True)
     if len(labels) < FEWEST_ROWS or problem.unlearnable(seen.tolist()):
@@ -72,16 +75,16 @@ def associations(
     return found
 
 
-def _chosen(labels: np.ndarray, problem: Problem) -> pa.Array:
-    """The positions of at most MOST_ROWS rows, in random order; of a rare class more than its share.
+def _chosen(labels: np.ndarray, problem: Problem, most: int) -> pa.Array:
+    """The positions of at most `most` rows, in random order; of a rare class more than its share.
 
     The area under the ROC curve does not depend on how many rows each class has.
     """
     order = np.random.default_rng(0).permutation(len(labels))
     values = problem.label_values
     if values is None:
-        return pa.array(order[:MOST_ROWS])
-    of_class = [order[labels[order] == value][: max(FOLDS, MOST_ROWS // len(values))] for value in values]
+        return pa.array(order[:most])
+    of_class = [order[labels[order] == value][: max(FOLDS, most // len(values))] for value in values]
     found = np.concatenate(of_class)
     return pa.array(found[np.random.default_rng(1).permutation(len(found))])
 
