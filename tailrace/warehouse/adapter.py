@@ -129,6 +129,22 @@ class DbtAdapter:
         finally:
             manager.close(made)
 
+    def columns_in(self, relation: Any) -> list[Any]:
+        """The columns of a table as the adapter reports them; none if there is no table. Raises the driver's errors."""
+        from dbt.adapters.factory import FACTORY
+
+        with _DBT:
+            # macros look their adapter up there, and every dbt command replaces it
+            before = FACTORY.adapters.get(self.type)
+            FACTORY.adapters[self.type] = self.adapter
+            try:
+                with self.adapter.connection_named("tailrace"):
+                    return list(self.adapter.get_columns_in_relation(relation))
+            finally:
+                FACTORY.adapters.pop(self.type)
+                if before is not None:
+                    FACTORY.adapters[self.type] = before
+
     def cleaned(self, message: object) -> str:
         """Another library's message in one line, without the profile's secrets."""
         return _without(str(message), self._secrets)

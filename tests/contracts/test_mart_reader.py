@@ -31,7 +31,10 @@ from tailrace.errors import (
     UpstreamMissing,
     WarehouseBusy,
 )
+from tailrace.warehouse import relations
 from tailrace.warehouse.adapter import DbtAdapter
+from tailrace.warehouse.adapter_types import converted
+from tailrace.warehouse.drivers import cursor
 from tailrace.warehouse.reader import MartReader
 from tests.contracts.stand_ins import (
     Answers,
@@ -361,6 +364,18 @@ def test_a_reader_that_is_given_up_leaves_nothing_open(built: DbtAdapter, built_
     outcome = built.invoke(["run", "--select", "renamed"])
     assert outcome.success, outcome.exception or [node.message for node in outcome.result.results]
     assert built_reader.newest("renamed") == LAST
+
+
+def test_the_cursor_of_any_adapter_reads_after_another_dbt_command(in_postgres: DbtAdapter) -> None:
+    """The way of databases without a driver of their own, on a real one: dbt-postgres and psycopg2."""
+    mart = relations.find("customer_features", in_postgres.manifest, in_postgres.adapter)
+    assert in_postgres.invoke(["run", "--select", "renamed"]).success
+    with cursor.connected(in_postgres) as session:
+        columns = session.columns(mart)
+        assert [(column.name, column.kind) for column in columns] == [(field.name, field.type) for field in SCHEMA]
+        (batch,) = session.rows(f"select * from {mart.sql} order by id", columns)  # noqa: S608
+    read = [converted(array, column, "UTC") for array, column in zip(batch.columns, columns, strict=True)]
+    assert pa.record_batch(read, schema=SCHEMA).to_pylist() == sorted(ROWS, key=lambda row: row["id"])
 
 
 def test_an_attached_database_is_read_too(built: DbtAdapter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,8 +33,7 @@ class CursorSession(Session):
 
     def columns(self, mart: MartRelation) -> Sequence[Column]:
         """Where the adapter does not know a type (dbt-sqlite), the model's contract says it."""
-        with self._adapter.adapter.connection_named("tailrace"):
-            found = self._adapter.adapter.get_columns_in_relation(mart.relation)
+        found = self._adapter.columns_in(mart.relation)
         return [self._column(column.name, str(column.data_type), mart) for column in found]
 
     def rows(self, sql: str, columns: Sequence[Column]) -> Generator[pa.RecordBatch]:
