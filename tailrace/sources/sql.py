@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
-from tailrace.days import cutoff
+from tailrace import days
 from tailrace.errors import BadInput, LandingRefused, TailraceError, Unavailable
 from tailrace.rows.nights import LOOK_BACK_DAYS
 from tailrace.sources import calendars, extracts
@@ -89,8 +89,8 @@ class SqlSource:
         values = {
             "day": str(day),
             "day_before": str(before),
-            "since": str(cutoff(before, self._zone)),
-            "until": str(cutoff(day, self._zone)),
+            "since": str(days.cutoff(before, self._zone)),
+            "until": str(days.cutoff(day, self._zone)),
         }
         sql = self._queries[table]
         for name, value in values.items():

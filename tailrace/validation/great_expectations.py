@@ -31,7 +31,7 @@ from tailrace.contracts import ExpectationResult, KnownColumns, Verdict
 from tailrace.errors import SettingsError, StorageFull, cause_of
 from tailrace.settings import Settings
 from tailrace.validation import data_docs, gx_session, judging, ranges, screening, suites, trial, words
-from tailrace.validation.gx_session import Session
+from tailrace.validation.gx_session import GxSession
 
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EEXIST)
 
@@ -109,7 +109,7 @@ class GreatExpectationsValidator:
             suite=suite, day=day, rows=count, results=results, report=report, first=first if of_range else None
         )
 
-    def _report(self, session: Session, suite: str, findings: Sequence[_Finding], *, name: str, day: dt.date) -> str:
+    def _report(self, session: GxSession, suite: str, findings: Sequence[_Finding], *, name: str, day: dt.date) -> str:
         shown = [result for finding in findings for result in finding.shown]
         outcome = gx_session.outcome_of(suite, shown, suite)
         return data_docs.publish(session.context, outcome, name=name, day=day, batch=f"{gx_session.DATASOURCE}-{suite}")
@@ -137,7 +137,7 @@ def _loaded(rows: pa.Table) -> Iterator[Path]:
         yield database
 
 
-def _judge_day(session: Session, suite: suites.Suite, day: dt.date, rows: _Rows) -> list[_Finding]:
+def _judge_day(session: GxSession, suite: suites.Suite, day: dt.date, rows: _Rows) -> list[_Finding]:
     found = _judge(session, judging.TABLE, suite.expectations, rows)
     return [
         _Finding({day: _result(session, item, result, rows, table=judging.TABLE)}, [result])
@@ -145,7 +145,7 @@ def _judge_day(session: Session, suite: suites.Suite, day: dt.date, rows: _Rows)
     ]
 
 
-def _judge_range(session: Session, suite: suites.Suite, rows: _Rows) -> list[_Finding]:
+def _judge_range(session: GxSession, suite: suites.Suite, rows: _Rows) -> list[_Finding]:
     """Judge all days at once where that is sufficient, and otherwise each day that does not clearly pass.
 
     The last day is always judged, for the page.
@@ -168,7 +168,7 @@ def _judge_range(session: Session, suite: suites.Suite, rows: _Rows) -> list[_Fi
 
 
 def _judge_at_once(
-    session: Session, expectations: Mapping[int, suites.Expectation], rows: _Rows
+    session: GxSession, expectations: Mapping[int, suites.Expectation], rows: _Rows
 ) -> Mapping[int, GxResult]:
     """The results that are the same for each day."""
     of_columns = {number for number, item in expectations.items() if _is_of_columns(item, rows)}
@@ -180,7 +180,7 @@ def _judge_at_once(
 
 
 def _judge(
-    session: Session, table: str, expectations: Sequence[suites.Expectation], rows: _Rows, *, note: str = ""
+    session: GxSession, table: str, expectations: Sequence[suites.Expectation], rows: _Rows, *, note: str = ""
 ) -> list[GxResult]:
     results = session.judge(table, expectations, note)
     for item, result in zip(expectations, results, strict=True):
@@ -204,7 +204,7 @@ def _worth_showing(results: list[GxResult]) -> list[GxResult]:
 
 
 def _result(
-    session: Session, item: suites.Expectation, result: GxResult, rows: _Rows, *, table: str = judging.TABLE
+    session: GxSession, item: suites.Expectation, result: GxResult, rows: _Rows, *, table: str = judging.TABLE
 ) -> ExpectationResult:
     judged = words.judged_columns(item.kwargs)
     missing = _missing(item, rows)
@@ -248,7 +248,7 @@ def _raised(information: Mapping[str, Any]) -> str:
 
 
 def _bad_rows(
-    session: Session, item: suites.Expectation, result: GxResult, rows: _Rows, *, table: str
+    session: GxSession, item: suites.Expectation, result: GxResult, rows: _Rows, *, table: str
 ) -> Iterable[Mapping[str, Any]]:
     if item.type != screening.OWN_SQL or "observed_value" not in result.result:
         return result.result.get("partial_unexpected_index_list") or ()

@@ -41,7 +41,7 @@ if _Name.DUCKDB not in sqlalchemy_execution_engine._PERSISTED_CONNECTION_DIALECT
 DuckDBDialect.DremioDialect = True  # type: ignore[attr-defined]
 
 
-class Session:
+class GxSession:
     """Judges tables of one file by the expectations of one suite."""
 
     def __init__(self, context: EphemeralDataContext, source: SQLDatasource, suite: str, key: Sequence[str]) -> None:
@@ -111,7 +111,7 @@ QueryFailed = sqlalchemy.exc.DBAPIError
 
 
 @contextmanager
-def opened(database: Path, suite: str, key: Sequence[str], docs: Path | None = None) -> Iterator[Session]:
+def opened(database: Path, suite: str, key: Sequence[str], docs: Path | None = None) -> Iterator[GxSession]:
     """A session on that file; all its connections are closed at the end, so that deleting the file frees its space."""
     context = gx.get_context(mode="ephemeral", project_config=data_docs.project(docs))
     source = context.data_sources.add_sql(
@@ -121,7 +121,7 @@ def opened(database: Path, suite: str, key: Sequence[str], docs: Path | None = N
         kwargs={"isolation_level": "AUTOCOMMIT", "pool_events": [(_answer_in_utc, "connect")]},
     )
     try:
-        yield Session(context, source, suite, key)
+        yield GxSession(context, source, suite, key)
     finally:
         execution = source.get_execution_engine()
         with execution.get_connection() as connection:

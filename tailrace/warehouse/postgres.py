@@ -29,7 +29,7 @@ from tailrace.errors import (
 )
 from tailrace.settings import Settings
 from tailrace.warehouse.dbt import BUILDS, DbtWarehouse, Landed
-from tailrace.warehouse.postgres_rows import IDLE_LIMITS, batches, connect, described
+from tailrace.warehouse.postgres_rows import IDLE_LIMITS, batches, connect, described_columns
 from tailrace.warehouse.postgres_types import converted, quoted, readable, selected, sorted_by
 
 MARTS, LANDING = "tailrace", "landing"
@@ -139,7 +139,7 @@ class PostgresWarehouse(DbtWarehouse):
         what = f"{table} of {day} in the warehouse {self.name}"
         rows = f"from {MARTS}.{quoted(table)} where {quoted(day_column)} = date '{day}'"  # the names are quoted
         with self._translated(f"reading {table} of {day}", table), closing(self._connect()) as connection:
-            columns = described(connection, f"select * {rows}")
+            columns = described_columns(connection, f"select * {rows}")
             schema = readable(columns, what, order_by)
             found = batches(connection, f"select {selected(columns)} {rows}{sorted_by(order_by, schema)}")
             yield schema
@@ -403,7 +403,7 @@ def _columns(connection: Any, table: str) -> pa.Schema | None:
     """The columns of a table; None if there is no such table."""
     if _rows(connection, "select to_regclass($1)::text", table) == [(None,)]:
         return None
-    return described(connection, f"select * from {table}")  # noqa: S608 - the name is quoted
+    return described_columns(connection, f"select * from {table}")  # noqa: S608 - the name is quoted
 
 
 def _ingest(connection: Any, table: str, rows: pa.Table, mode: str) -> None:

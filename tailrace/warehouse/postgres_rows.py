@@ -26,7 +26,7 @@ def connect(dsn: str, **parameters: Any) -> Any:
     return connection
 
 
-def described(connection: Any, query: str) -> pa.Schema:
+def described_columns(connection: Any, query: str) -> pa.Schema:
     """The driver's description of the columns that a query returns; it does not run the query."""
     with connection.cursor() as cursor:
         return cursor.adbc_execute_schema(query)

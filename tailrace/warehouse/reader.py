@@ -11,9 +11,9 @@ from functools import partial
 import pyarrow as pa
 
 from tailrace.errors import ProblemList, SchemaMismatch, TailraceError, did_you_mean
-from tailrace.warehouse import drivers, relations
+from tailrace.warehouse import adapter_types, drivers, relations
 from tailrace.warehouse.adapter import DbtAdapter
-from tailrace.warehouse.adapter_types import Column, converted
+from tailrace.warehouse.adapter_types import Column
 from tailrace.warehouse.drivers.base import BadValue, Session
 from tailrace.warehouse.failures import meant, missing
 from tailrace.warehouse.relations import MartRelation
@@ -165,7 +165,7 @@ class MartReader:
 
     def _array(self, session: Session, column: Column, array: pa.Array) -> pa.Array:
         try:
-            return converted(session.native(array, column), column, self._zone)
+            return adapter_types.converted(session.native(array, column), column, self._zone)
         except ValueError as error:
             raise BadValue(column, str(error)) from error
 

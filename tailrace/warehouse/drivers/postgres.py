@@ -22,7 +22,8 @@ class PostgresSession(Session):
         self._connection = connection
 
     def columns(self, mart: MartRelation) -> Sequence[Column]:
-        return [_column(field) for field in postgres_rows.described(self._connection, f"select * from {mart.sql}")]  # noqa: S608
+        every = f"select * from {mart.sql}"  # noqa: S608 - dbt quoted the name
+        return [_column(field) for field in postgres_rows.described_columns(self._connection, every)]
 
     def rows(self, sql: str, columns: Sequence[Column]) -> Generator[pa.RecordBatch]:
         return postgres_rows.batches(self._connection, sql)
