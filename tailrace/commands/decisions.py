@@ -37,7 +37,7 @@ def promote(
     as_json: options.Json = False,
 ) -> None:
     """Make a trained model, or a baseline of the spec, the champion by hand."""
-    from tailrace.stages import baseline as baselines
+    from tailrace.operations import baselines
     from tailrace.stages import promote as stage
 
     services, spec = options.services(), registry.get(pipeline)

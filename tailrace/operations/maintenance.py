@@ -17,6 +17,7 @@ from tailrace.spec import PipelineSpec
 
 PURPOSES = [
     "audit",
+    "baseline",
     "check",
     "comparison",
     "decision",
@@ -25,6 +26,7 @@ PURPOSES = [
     "model",
     "references",
     "report",
+    "spec",
     "staging",
     "tracking",
     "train",

@@ -246,4 +246,4 @@ def _plain(default: Any) -> Any:
 def _node(stored: Mapping[str, Any]) -> ModelResult:
     """A node's result as a task stored it; tasks of earlier releases of Tailrace stored fewer fields."""
     known = {each.name: stored[each.name] for each in fields(ModelResult) if each.name in stored}
-    return ModelResult(**{**known, "depends_on": tuple(known.get("depends_on", ()))})
+    return ModelResult(**{**known, **{name: tuple(known.get(name, ())) for name in ("depends_on", "judges")}})

@@ -16,12 +16,12 @@ from tailrace.contracts import Model
 from tailrace.engines import baseline_models, dry_run
 from tailrace.errors import BadInput, SignatureMismatch, UnknownName, UpstreamMissing
 from tailrace.lineage import run_tags
-from tailrace.operations import reproduce
+from tailrace.operations import baselines, reproduce
 from tailrace.problems.binary import Binary
 from tailrace.problems.multiclass import Multiclass
 from tailrace.problems.regression import Regression
 from tailrace.spec import Baseline, Candidate, Gate, PipelineSpec, problems_of
-from tailrace.stages import baseline, evaluate, monitor, promote
+from tailrace.stages import evaluate, monitor, promote
 from tailrace.training import missed_trainings
 from tests.stages.conftest import FIRST, LAST, NOW, Loop, embedded, installation, memory
 from tests.stages.test_every_kind import AMOUNTS, CLASSES, RANGES, Kind, loop_of
@@ -44,7 +44,7 @@ RULES = {
 
 
 def promoted(loop: Loop, name: str = "guess", day: Any = None) -> promote.Promoted:
-    made = baseline.run(loop.work(), name, day)
+    made = baselines.run(loop.work(), name, day)
     return promote.run(
         loop.work(), made.training_run, recorded_at=NOW, decided_by="me", reason="to begin with", takes_over=day
     )
@@ -120,14 +120,14 @@ def test_it_is_known_what_it_was_and_who_decided(loop: Loop) -> None:
 
 def test_by_itself_it_never_becomes_champion(loop: Loop) -> None:
     loop.take(FIRST, FIRST)
-    made = baseline.run(loop.work(), "guess")
+    made = baselines.run(loop.work(), "guess")
     kept = promote.run(loop.work(), made.training_run, recorded_at=NOW)
-    assert (kept.outcome, kept.reason) == ("kept", baseline.NOT_JUDGED)
+    assert (kept.outcome, kept.reason) == ("kept", baselines.NOT_JUDGED)
 
 
 def test_it_is_no_training(loop: Loop) -> None:
     loop.take()
-    made = baseline.run(loop.work(), "guess", LAST)
+    made = baselines.run(loop.work(), "guess", LAST)
     with pytest.raises(BadInput, match="registered a baseline, which learned nothing, so it cannot be evaluated"):
         evaluate.run(loop.work(), made.training_run)
     with pytest.raises(BadInput, match="cannot be reproduced"):
@@ -139,9 +139,9 @@ def test_it_is_no_training(loop: Loop) -> None:
 
 def test_without_features_and_without_such_a_name_it_is_refused(loop: Loop) -> None:
     with pytest.raises(UpstreamMissing, match="has no rows yet"):
-        baseline.run(loop.work(), "guess")
+        baselines.run(loop.work(), "guess")
     with pytest.raises(UnknownName, match=r"There is no baseline of churn 'gues'\. Did you mean 'guess'"):
-        baseline.run(loop.work(), "gues")
+        baselines.run(loop.work(), "gues")
 
 
 @pytest.mark.parametrize(
