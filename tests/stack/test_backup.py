@@ -196,6 +196,7 @@ def store_of_compose(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str])
         store.create_bucket(Bucket=bucket)
 
 
+@pytest.mark.services
 def test_composes_backup_beside_running_nights_restores_alike(tmp_path, spec, monkeypatch, at_work, objects):
     """With MLflow's database in a file: its dump is one moment's, as pg_dump's is."""
     registry, artifacts = mlflow_database(tmp_path), "s3://mlflow/artifacts"
