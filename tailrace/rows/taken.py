@@ -51,8 +51,9 @@ def warning(spec: PipelineSpec, late_days: Sequence[dt.date]) -> str:
     """A sentence about days that were taken late; empty if there are none."""
     if not late_days:
         return ""
+    after = "this day" if len(late_days) == 1 else f"these {len(late_days)} days"
     return (
-        f"{spec.features_table} of {days.ranges(late_days)} ({len(late_days)} days) were taken after these days, and "
+        f"{spec.features_table} of {days.ranges(late_days)} were taken after {after}, and "
         f"{spec.mart('features').table} does not say when its rows became known. They may hold more than was known "
         "then: see docs/roles.md."
     )
