@@ -307,7 +307,7 @@ def test_a_backup_restores_runs_models_and_predictions(embedded, tmp_path):
 
     with stack.Stack(embedded.configured, parallelism=2).started() as again:
         assert seen(embedded, client(again)) == before
-        (run,) = {row["run_id"] for row in before["history"]}
+        (run,) = {row["training_run"] for row in before["history"]}
         assert "same model digest, same metrics" in tailrace(embedded, "reproduce", run)["sentence"]
         night = client(again).run_day("warehouse", LAST, {})
         taken = client(again).xcom("warehouse", night, f"{PIPELINE}.snapshot", "tailrace_result")
