@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tailrace.contracts import Joined, Scan
+from tailrace.errors import TailraceError
 from tailrace.lineage.digests import rows_digest
 from tailrace.rows import refusals, roles
 from tailrace.spec import LABEL, PipelineSpec
@@ -32,8 +33,12 @@ def join(spec: PipelineSpec, features: Scan, outcomes: Scan, *, known_by: dt.dat
     keys = rows.select(key).take(by_key)
     # Without corrections each key has one row, and the rows are sorted by key alone.
     known = known.take(_order(known, [*key, spec.outcome.order_column]))
-    roles.check_joinable(spec, rows, known)
-    refuse_look_ahead(spec, rows)
+    try:
+        _refuse_unfit(spec, rows, known)
+    except TailraceError:
+        # Again in the order of the keys: the examples in a message do not depend on the files.
+        _refuse_unfit(spec, rows.take(by_key), known)
+        raise
     refuse_repeated_keys(spec, keys)
     refuse_repeated_outcomes(spec, known)
 
@@ -82,6 +87,12 @@ def last_known(spec: PipelineSpec, outcomes: pa.Table) -> pa.Table:
     newest_last = outcomes.sort_by([(name, "ascending") for name in (*key, order)])
     last = _numbered(newest_last.select(key)).group_by(key).aggregate([(_ROW, "max")])[f"{_ROW}_max"]
     return newest_last.take(last.take(pc.sort_indices(last)))
+
+
+def _refuse_unfit(spec: PipelineSpec, features: pa.Table, outcomes: pa.Table) -> None:
+    """Raises ContractBroken and LookAhead."""
+    roles.check_joinable(spec, features, outcomes)
+    refuse_look_ahead(spec, features)
 
 
 def _read(scan: Scan) -> pa.Table:
