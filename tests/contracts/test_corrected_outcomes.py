@@ -13,7 +13,7 @@ from tailrace import days
 from tailrace.engines.local import LocalEngine
 from tailrace.engines.memory import MemoryEngine
 from tailrace.engines.spark.engine import SparkEngine
-from tailrace.errors import KeysRepeated
+from tailrace.errors import ContractBroken, KeysRepeated
 from tailrace.lake.memory import MemoryLake
 from tailrace.settings import SparkSettings
 from tailrace.spec import LABEL, Candidate, Window, zone
@@ -148,3 +148,27 @@ def test_the_digest_of_outcomes_does_not_depend_on_the_order_they_lie_in(spec):
     )
     assert one.digests == other.digests
     assert one.holdout.equals(other.holdout)
+
+
+def test_a_refusal_names_the_same_rows_in_whatever_order_they_lie(spec):
+    lake = filled(spec)
+    features, outcomes = (lake.scan(pin) for pin in training_set.pin_inputs(lake, spec, dt.date(2013, 3, 8)).values())
+    rows = features.reader().read_all()
+    number = rows.schema.get_field_index("age")
+    rows = rows.set_column(number, "age", pa.array([float("inf")] * rows.num_rows))
+
+    class Lying:
+        """The rows in the order in which they are given."""
+
+        def __init__(self, rows):
+            self.reader = rows.to_reader
+
+    said = []
+    for order in ("ascending", "descending"):
+        lying = Lying(rows.sort_by([("customer", order)]))
+        with pytest.raises(ContractBroken, match=f"in {rows.num_rows} rows, for example") as raised:
+            training_set.join(
+                spec, lying, outcomes, known_by=days.cutoff(LAST, zone(spec)), holdout_from=dt.date(2013, 3, 6)
+            )
+        said.append(str(raised.value))
+    assert said[0] == said[1]
