@@ -21,7 +21,7 @@ from mlflow import MlflowClient
 
 from scripts import backup, restore, stack
 from tailrace import settings
-from tailrace.commands.airflow.api import AirflowApi, DagRunFailed
+from tailrace.commands.airflow.api import FINAL, AirflowApi, DagRunFailed
 from tailrace.spec import registry, zone
 from tailrace.wiring import Wiring
 from tests.e2e import flights
@@ -289,7 +289,14 @@ def seen(installation: Installation, api: AirflowApi) -> dict[str, Any]:
     }
 
 
+def is_monitored(api: AirflowApi) -> bool:
+    """Whether the runs that follow a publication have ended."""
+    runs = api.get(f"/dags/monitor__{PIPELINE}/dagRuns")["dag_runs"]
+    return bool(runs) and all(run["state"] in FINAL for run in runs)
+
+
 def test_a_backup_restores_runs_models_and_predictions(embedded, tmp_path):
+    eventually(lambda: is_monitored(embedded.api), "the published days are monitored")
     before = seen(embedded, embedded.api)
     made = tmp_path / "backup"
     backup.back_up(embedded.configured, made)
