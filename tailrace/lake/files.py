@@ -174,6 +174,9 @@ class TableFiles:
 
     def sha256(self, path: str) -> str:
         """Raises FileNotFoundError."""
+        if self._local is not None and (local := self._local / path).is_file():
+            with local.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
         sha = hashlib.sha256()
         with self.open(path) as file:
             while (chunk := file.read_buffer(4 << 20)).size:

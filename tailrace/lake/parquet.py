@@ -19,7 +19,7 @@ from tailrace.lake.files import Sink, TableFiles, Tap, content_errors, storage_e
 from tailrace.lake.rows import completed
 
 FILE_BYTES = 512 << 20
-BATCH_ROWS = 65_536
+BATCH_ROWS = 131_072
 DICTIONARY_BYTES = 128 << 10
 """A column whose distinct values do not fit is written without a dictionary: one with almost every value makes files
 larger, and slower to write and to read."""
@@ -129,7 +129,7 @@ class DataWriter:
 
 
 def batches(files: TableFiles, pieces: Iterable[RowGroups], schema: pa.Schema, doing: str) -> Iterator[pa.RecordBatch]:
-    """The pieces' rows in order, with the schema's columns: at most 65,536 rows a batch, one row group in memory.
+    """The pieces' rows in order, with the schema's columns: at most 131,072 rows a batch, one row group in memory.
 
     A column that a file does not have is null: the table gained it after the file was written.
     Raises PinLost naming a file that is gone or corrupt, LakeUnavailable.
