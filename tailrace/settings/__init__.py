@@ -1,8 +1,10 @@
 """Where things are and which implementations run: from the environment and the project's tailrace.toml."""
 
 from tailrace.settings.fields import (
+    ASSET,
     BUILD,
     BUILT_ELSEWHERE,
+    DAG,
     ENGINES,
     HERE,
     MODELS,
@@ -21,8 +23,10 @@ from tailrace.settings.reading import load
 from tailrace.settings.rights import unusable
 
 __all__ = [
+    "ASSET",
     "BUILD",
     "BUILT_ELSEWHERE",
+    "DAG",
     "ENGINES",
     "HERE",
     "MODELS",

@@ -17,6 +17,7 @@ NATIVE_READERS = ("", "delta")
 PROCESS, PODS = "process", "pods"
 BUILD, MODELS = "build", "models"
 HERE, BUILT_ELSEWHERE = "here", "elsewhere"
+ASSET, DAG = "asset", "dag"
 DUCKDB_WAREHOUSE, POSTGRES_WAREHOUSE, DBT_WAREHOUSE = "duckdb", "postgres", "dbt"
 ENGINES = ("local", "spark")
 NAMES: Mapping[str, tuple[str, ...]] = {
@@ -60,6 +61,8 @@ class DbtSettings:
     """Who builds: Tailrace (`here`), or somebody else, so that it only waits for the marts (`elsewhere`)."""
     wait_minutes: int = 120
     """How long to wait for marts that are built elsewhere; 0: not at all."""
+    wait_for: tuple[str, ...] = ()
+    """What Airflow waits for: `asset:<name or URI>`, `dag:<id>`; none: the newest day of the marts."""
 
 
 @dataclass(frozen=True, kw_only=True)

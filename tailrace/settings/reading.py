@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -13,8 +14,10 @@ from zoneinfo import available_timezones
 from tailrace.errors import SettingsError, did_you_mean
 from tailrace.settings import import_paths, project_file, values
 from tailrace.settings.fields import (
+    ASSET,
     BUILD,
     BUILT_ELSEWHERE,
+    DAG,
     DBT_PREFIX,
     DBT_WAREHOUSE,
     DEFAULT_SEED,
@@ -209,7 +212,30 @@ def _dbt(given: Given) -> DbtSettings:
         select=select,
         build=given.choice(f"{DBT_PREFIX}BUILD", (HERE, BUILT_ELSEWHERE), HERE),
         wait_minutes=given.read(f"{DBT_PREFIX}WAIT_MINUTES", values.MINUTES, DbtSettings.wait_minutes),
+        wait_for=_wait_for(given),
     )
+
+
+def _wait_for(given: Given) -> tuple[str, ...]:
+    """The assets and DAGs that say that the marts were built elsewhere."""
+    variable = f"{DBT_PREFIX}WAIT_FOR"
+    named = tuple(dict.fromkeys(name.strip() for name in given.text(variable).split(",") if name.strip()))
+    for name in named:
+        kind, _, rest = name.partition(":")
+        if kind not in (ASSET, DAG) or not re.fullmatch(r"\S+" if kind == ASSET else r"[\w.~-]+", rest):
+            near = did_you_mean(kind, (ASSET, DAG)) if rest else ""
+            given.wrong(
+                variable,
+                f"names {name!r}; it must be 'asset:' and the asset's name or URI, or 'dag:' and the DAG's id, such as "
+                f"'asset:ml_marts' or 'dag:company_dbt'.{near}",
+            )
+    if named and given.text(f"{DBT_PREFIX}BUILD", HERE) == HERE:
+        given.wrong(
+            variable,
+            f"is set, but Tailrace builds the marts itself; set {given.label(f'{DBT_PREFIX}BUILD')} to "
+            f"{BUILT_ELSEWHERE!r}, or remove it.",
+        )
+    return named
 
 
 def _folder_of(given: Given, variable: str) -> Path | None:

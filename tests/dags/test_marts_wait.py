@@ -30,15 +30,45 @@ wait_minutes = 0
 )
 
 
+COMPANY = """
+import datetime as dt
+
+from airflow.sdk import DAG, Asset, task
+
+with DAG("company_dbt", schedule=None):
+
+    @task(outlets=[Asset("ml_marts"), Asset("ml_days")])
+    def build(outlet_events, logical_date):
+        outlet_events[Asset("ml_days")].add_partitions([str(logical_date.date())])
+
+    build()
+
+with DAG("company_check", schedule=None):
+
+    @task(retries=0)
+    def check():
+        raise ValueError("no rows")
+
+    check()
+"""
+
+
 @pytest.fixture
-def dag(tmp_path, spec, monkeypatch, airflow_db):
+def waiting_for():
+    """What [dbt] wait_for names."""
+    return ()
+
+
+@pytest.fixture
+def bag(tmp_path, spec, monkeypatch, airflow_db, waiting_for):
     """The DAG `warehouse` of two pipelines; the marts of one are complete, those of the other end a day earlier."""
     database = tmp_path / "shop.duckdb"
     shop.write(tmp_path / "shop", {"type": "duckdb", "path": str(database)})
     with duckdb.connect(database) as connection:
         for statement in (*shop.statements(), *shop.marts()):
             connection.execute(statement)
-    project = new_project(tmp_path / "project", monkeypatch, SETTINGS)
+    settings = SETTINGS + (f"wait_for = {list(waiting_for)}\n" if waiting_for else "")
+    project = new_project(tmp_path / "project", monkeypatch, settings)
     monkeypatch.setenv("TAILRACE_HOME", str(tmp_path / "home"))
     complete = replace(
         spec,
@@ -54,11 +84,17 @@ def dag(tmp_path, spec, monkeypatch, airflow_db):
     HELD.clear()
     (tmp_path / "dags").mkdir()
     (tmp_path / "dags" / "warehouse.py").write_text(FILE)
+    (tmp_path / "dags" / "company.py").write_text(COMPANY)
     bag = DagBag(tmp_path / "dags")
     assert not bag.import_errors
     DagBundlesManager().sync_bundles_to_db()
     sync_bag_to_db(bag, "dags-folder", None)
-    return bag.dags["warehouse"]
+    return bag.dags
+
+
+@pytest.fixture
+def dag(bag):
+    return bag["warehouse"]
 
 
 def run(dag, day):
@@ -90,3 +126,32 @@ def test_pipelines_whose_marts_came_go_on(dag, caplog):
     state, tasks = run(dag, LAST + dt.timedelta(days=5))
     assert (state, tasks["wait"], tasks["build"]) == ("failed", "failed", "upstream_failed")
     assert {state for task, state in tasks.items() if "." in task} == {"upstream_failed"}
+
+
+@pytest.mark.services
+@pytest.mark.parametrize("waiting_for", [("dag:company_dbt", "asset:ml_marts", "asset:ml_days")])
+def test_a_run_waits_for_another_dag_and_an_asset_of_the_day(bag, caplog):
+    before = LAST - dt.timedelta(days=1)
+    run(bag["company_dbt"], before)
+    state, tasks = run(bag["warehouse"], LAST)
+    assert (state, tasks["wait"], tasks["build"]) == ("failed", "failed", "upstream_failed")
+    assert f"which is success; one of {LAST} is needed" in caplog.text
+    assert f"asset:ml_days: its newest event is of the partition {before}, made at " in caplog.text
+    assert "asset:ml_marts: its" not in caplog.text, "an event without a partition is of its moment and all days before"
+    assert "Waited for up to 0 minutes ([dbt] wait_minutes) for all that [dbt] wait_for names." in caplog.text
+
+    run(bag["company_dbt"], LAST)
+    _, tasks = run(bag["warehouse"], LAST)
+    assert (tasks["wait"], tasks["churn.snapshot"], tasks["loyalty.validate"]) == ("success", "success", "failed")
+
+
+@pytest.mark.services
+@pytest.mark.parametrize("waiting_for", [("dag:company_check", "dag:nobodys", "asset:nobodys")])
+def test_what_did_not_come_is_named_with_what_was_seen(bag, caplog):
+    run(bag["company_check"], LAST)
+    _, tasks = run(bag["warehouse"], LAST)
+    assert tasks["wait"] == "failed"
+    assert f"dag:company_check: its run of {LAST} is" in caplog.text
+    assert "which is failed" in caplog.text
+    assert "dag:nobodys: Airflow has no run of a DAG of this name" in caplog.text
+    assert "asset:nobodys: Airflow has no event of it; see whether this is its name" in caplog.text

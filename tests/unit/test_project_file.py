@@ -364,3 +364,19 @@ def test_a_removed_working_folder_is_no_error_where_the_project_is_named(tmp_pat
     monkeypatch.chdir(gone)
     gone.rmdir()
     assert settings.load().zone == "Europe/Berlin"
+
+
+def test_what_the_marts_are_waited_for_is_an_asset_or_a_dag(loaded, refused):
+    found = loaded('[dbt]\nbuild = "elsewhere"\nwait_for = ["dag:company_dbt", "asset:s3://company/marts"]')
+    assert found.dbt.wait_for == ("dag:company_dbt", "asset:s3://company/marts")
+
+    wrong = refused('[dbt]\nwait_for = ["dagg:company_dbt", "dag:company dbt", "asset:marts"]')
+    assert len(wrong) == 3
+    assert wrong[0] == (
+        "tailrace.toml: dbt.wait_for names 'dagg:company_dbt'; it must be 'asset:' and the asset's name or URI, or "
+        "'dag:' and the DAG's id, such as 'asset:ml_marts' or 'dag:company_dbt'. Did you mean 'dag'?"
+    )
+    assert wrong[2] == (
+        "tailrace.toml: dbt.wait_for is set, but Tailrace builds the marts itself; set TAILRACE_DBT_BUILD to "
+        "'elsewhere', or remove it."
+    )
