@@ -30,6 +30,7 @@ from tailrace.contracts.lake import (
     Scan,
     Staged,
     Target,
+    Vacuumed,
     last_of_each_day,
 )
 from tailrace.contracts.services import Services
@@ -77,6 +78,7 @@ __all__ = [
     "Tracker",
     "Trained",
     "Trial",
+    "Vacuumed",
     "Validator",
     "Verdict",
     "Warehouse",

@@ -59,6 +59,18 @@ class Commit:
     unchanged: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class Vacuumed:
+    """What a vacuum deleted, or would delete: files with rows, other files, and the bytes of both.
+
+    Other files are the records of old stagings, and those checkpoints of the log that no reader needs.
+    """
+
+    files: int = 0
+    others: int = 0
+    bytes: int = 0
+
+
 def last_of_each_day(newest_first: Iterable[Commit]) -> dict[dt.date, Commit]:
     """The last publication of each day, days in order."""
     latest: dict[dt.date, Commit] = {}
@@ -287,15 +299,22 @@ class LakePublisher(Protocol):
 class LakeUpkeep(Protocol):
     """Keeps tables small and quick to read."""
 
-    def optimize(self, table: str) -> int:
-        """Join small files; the number of files that were replaced.
+    def optimize(self, table: str, *, dry_run: bool = False) -> int:
+        """Join small files; the number of files that were replaced, or with `dry_run` would be.
 
         Files of earlier releases, in folders that other readers take for partitions, are replaced too.
         """
         ...
 
-    def vacuum(self, table: str, keep: Iterable[Pin] = (), older_than: dt.timedelta = dt.timedelta(days=7)) -> int:
-        """Delete files that no kept pin, no current day and no fresh staging needs; how many.
+    def vacuum(
+        self,
+        table: str,
+        keep: Iterable[Pin] = (),
+        older_than: dt.timedelta = dt.timedelta(days=7),
+        *,
+        dry_run: bool = False,
+    ) -> Vacuumed:
+        """Delete files that no kept pin, no current day and no fresh staging needs; with `dry_run` only count them.
 
         Nothing younger than a day is deleted, whatever `older_than` says.
         """

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import pyarrow as pa
 
-from tailrace.contracts import Commit, PartWriter, Pin, Staged, last_of_each_day
+from tailrace.contracts import Commit, PartWriter, Pin, Staged, Vacuumed, last_of_each_day
 from tailrace.errors import PinLost, PublishConflict, SchemaMismatch, UpstreamMissing
 from tailrace.lake import foreign, manifests, parquet
 from tailrace.lake import rows as accepted
@@ -301,17 +301,24 @@ class MemoryLake:
 
     # ------------------------------------------------------------ upkeep
 
-    def optimize(self, table: str) -> int:
+    def optimize(self, table: str, *, dry_run: bool = False) -> int:
         """A day is one block already."""
         self._table(table)
         return 0
 
-    def vacuum(self, table: str, keep: Iterable[Pin] = (), older_than: dt.timedelta = dt.timedelta(days=7)) -> int:
+    def vacuum(
+        self,
+        table: str,
+        keep: Iterable[Pin] = (),
+        older_than: dt.timedelta = dt.timedelta(days=7),
+        *,
+        dry_run: bool = False,
+    ) -> Vacuumed:
         """Deletes nothing until everything in the table is old enough."""
         known = self._table(table)
         if known.written_at > self._now() - max(older_than, manifests.YOUNGEST_DELETED):
-            return 0
-        return known.vacuum({pin.version for pin in keep if pin.table == table})
+            return Vacuumed()
+        return known.vacuum({pin.version for pin in keep if pin.table == table}, dry_run=dry_run)
 
     def _table(self, table: str) -> MemoryTable:
         if table not in self._tables:

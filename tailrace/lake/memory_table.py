@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from tailrace.contracts import Commit, Staged
+from tailrace.contracts import Commit, Staged, Vacuumed
 from tailrace.errors import BadInput, PinLost, UnknownName, UpstreamMissing
 from tailrace.lake import manifests
 from tailrace.lake import rows as accepted
@@ -159,16 +159,19 @@ class MemoryTable:
             self.blocks.pop(name, None)
         return True
 
-    def vacuum(self, kept: set[str]) -> int:
-        """Delete all stagings, and every version but these and the latest; the number of blocks deleted."""
-        kept = kept | {self.head}
-        self.versions = {version: contents if version in kept else None for version, contents in self.versions.items()}
-        self.stagings.clear()
-        left = (contents for contents in self.versions.values() if contents)
-        dead = self.blocks.keys() - {name for contents in left for names in contents.values() for name in names}
-        for name in dead:
-            del self.blocks[name]
-        return len(dead)
+    def vacuum(self, kept: set[str], *, dry_run: bool) -> Vacuumed:
+        """Delete all stagings, and every version but these and the latest."""
+        left = {version: contents for version, contents in self.versions.items() if version in kept | {self.head}}
+        needed = {name for contents in left.values() if contents for names in contents.values() for name in names}
+        dead = self.blocks.keys() - needed
+        size = sum(self.blocks[name].nbytes for name in dead)
+        found = Vacuumed(files=len(dead), others=len(self.stagings), bytes=size)
+        if not dry_run:
+            self.versions = {version: left.get(version) for version in self.versions}
+            self.stagings.clear()
+            for name in dead:
+                del self.blocks[name]
+        return found
 
 
 def digest(rows: pa.Table) -> str:

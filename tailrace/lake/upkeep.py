@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 from deltalake import Transaction
 from deltalake.exceptions import CommitFailedError
 
-from tailrace.contracts import Pin
-from tailrace.lake import log, manifests, parquet, transactions
+from tailrace.contracts import Pin, Vacuumed
+from tailrace.lake import checkpoints, log, manifests, needed, parquet, transactions
 from tailrace.lake.files import StoredFile, TableFiles, storage_errors
 from tailrace.lake.manifests import YOUNGEST_DELETED
 from tailrace.lake.parquet import DataFile, DataWriter, RowGroups
@@ -36,10 +36,10 @@ class DeltaUpkeep(DeltaReader):
         super().__init__(tables)
         self._now = now
 
-    def optimize(self, table: str) -> int:
+    def optimize(self, table: str, *, dry_run: bool = False) -> int:
         current = self.tables.open(table)
-        files, half_stated = current.in_order(), _half_stated(current)
-        return sum(self._compact(table, group) for group in _to_rewrite(files, half_stated))
+        groups = list(_to_rewrite(current.in_order(), _half_stated(current)))
+        return sum(len(group) if dry_run else self._compact(table, group) for group in groups)
 
     def _compact(self, table: str, replaced: list[ActiveFile]) -> int:
         """Rewrite files of one day as one; returns how many, 0 if the day was published meanwhile."""
@@ -62,42 +62,59 @@ class DeltaUpkeep(DeltaReader):
                 return 0
         return len(replaced)
 
-    def vacuum(self, table: str, keep: Iterable[Pin] = (), older_than: dt.timedelta = dt.timedelta(days=7)) -> int:
+    def vacuum(
+        self,
+        table: str,
+        keep: Iterable[Pin] = (),
+        older_than: dt.timedelta = dt.timedelta(days=7),
+        *,
+        dry_run: bool = False,
+    ) -> Vacuumed:
         before = self._now() - max(older_than, YOUNGEST_DELETED)
         with storage_errors(f"Vacuuming {table}"):
             store = self.tables.files(table)
-            listed = [file.path for file in _data_files(store) if file.modified <= before]
+            old = [file for file in _data_files(store) if file.modified <= before]
             # Look up what is needed after the listing: a day published in between must keep its files.
-            needed = self._needed(table, keep, before)
+            wanted = self._needed(table, keep, before)
             staged = store.list(manifests.FOLDER)
-            needed |= _staged_files(store, (file.path for file in staged if file.modified > before))
-            store.delete(file.path for file in staged if file.modified <= before)
-            deleted = store.delete(path for path in listed if path not in needed)
-            return deleted + self._delete_torn(table, before)
+            wanted |= _staged_files(store, (file.path for file in staged if file.modified > before))
+            unneeded = [file for file in old if file.path not in wanted]
+            others = [file for file in staged if file.modified <= before]
+            others += checkpoints.unneeded(store, self._now() - YOUNGEST_DELETED)
+            torn = self._torn(table, before)
+            if not dry_run:
+                store.delete(file.path for file in (*others, *unneeded))
+                self._delete_torn(table, torn, before)
+        size = sum(file.size for file in (*unneeded, *others)) + sum(torn.values())
+        return Vacuumed(files=len(unneeded) + len(torn), others=len(others), bytes=size)
 
     def _needed(self, table: str, keep: Iterable[Pin], before: dt.datetime) -> set[str]:
         """Files of the latest version, of each version that was the latest since `before`, and of kept pins."""
         versions = self.tables.open(table).history.since(before)
         versions |= {log.number_of(table, pin.version) for pin in keep if pin.table == table}
-        return {file.path for version in versions for file in self.tables.open(table, str(version)).active()}
+        return needed.files_of(lambda version: self.tables.open(table, str(version)), versions)
 
-    def _delete_torn(self, table: str, before: dt.datetime) -> int:
-        """Delete what killed writers left half written on local disk; how many files.
+    def _torn(self, table: str, before: dt.datetime) -> dict[Path, int]:
+        """What killed writers left half written on local disk, with the bytes of each.
 
-        Such files are named `<name>#<n>` and never listed by the store. Nor are empty folders, which go too.
+        Such files are named `<name>#<n>` and never listed by the store.
         """
         if self.tables.local is None:
-            return 0
-        root, torn = self.tables.local / table, 0
-        for path in root.rglob("*#*"):
-            if _is_older(path, before) and path.is_file():
-                path.unlink(missing_ok=True)
-                torn += 1
+            return {}
+        old = (path for path in (self.tables.local / table).rglob("*#*") if _is_older(path, before) and path.is_file())
+        return {path: path.stat().st_size for path in old}
+
+    def _delete_torn(self, table: str, torn: Iterable[Path], before: dt.datetime) -> None:
+        """Delete half written files, and empty folders, which the store does not list either."""
+        if self.tables.local is None:
+            return
+        root = self.tables.local / table
+        for path in torn:
+            path.unlink(missing_ok=True)
         for folder in sorted((Path(name) for name, _, _ in os.walk(root)), reverse=True):
             if folder != root and _is_older(folder, before):
                 with contextlib.suppress(OSError):  # it is not empty
                     folder.rmdir()
-        return torn
 
 
 def _half_stated(current: TableVersion) -> set[str]:

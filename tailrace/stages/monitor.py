@@ -226,7 +226,11 @@ def _publish(work: Work, found: DayPerformance) -> Commit:
     staged = services.lake.stage(table, found.day, run_id, rows.to_reader())
     notes = {**provenance.code(), **provenance.request_notes(work.request)}
     metadata = {"pipeline": spec.name, "stage": "monitor", "run_id": run_id, **notes}
-    return services.lake.publish(staged, metadata)
+    commit = services.lake.publish(staged, metadata)
+    if commit.unchanged:
+        # Most nights most days are as they were: what was staged for them must not pile up.
+        services.lake.discard(staged)
+    return commit
 
 
 def rows_of(services: Services, spec: PipelineSpec) -> list[Mapping[str, object]]:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tailrace.contracts import Commit, Lake, Pin, Staged
+from tailrace.contracts import Commit, Lake, Pin, Staged, Vacuumed
 from tailrace.errors import (
     BadInput,
     PinLost,
@@ -514,11 +514,11 @@ def test_upkeep_breaks_no_pin_and_moves_no_fence(lake, clock):
     before = lake.commits(TABLE)
     lake.optimize(TABLE)
     assert lake.commits(TABLE) == before
-    assert lake.vacuum(TABLE, keep=[pin]) == 0
+    assert lake.vacuum(TABLE, keep=[pin]).files == 0
     assert values(lake.read_pin(dropped)) == [2]
     lake.publish(staged, {})
     clock.ahead = dt.timedelta(days=2)
-    assert lake.vacuum(TABLE, keep=[pin], older_than=dt.timedelta(0)) == 1
+    assert lake.vacuum(TABLE, keep=[pin], older_than=dt.timedelta(0)).files == 1
     assert values(lake.read_pin(pin)) == [1]
     assert values(lake.read(TABLE)) == [3, 4]
     with pytest.raises(PinLost):
@@ -528,15 +528,30 @@ def test_upkeep_breaks_no_pin_and_moves_no_fence(lake, clock):
     assert put(lake, rows(3), run="r5").unchanged
 
 
+def test_a_dry_run_deletes_nothing_and_says_what_a_vacuum_would(lake, clock):
+    put(lake, rows(1))
+    put(lake, rows(2), run="r2")
+    pin, staged = lake.pin(TABLE), stage(lake, rows(3), run="r3", day=NEXT)
+    clock.ahead = dt.timedelta(days=2)
+    found = lake.vacuum(TABLE, older_than=dt.timedelta(0), dry_run=True)
+    assert (found.files, found.others) == (2, 3)
+    assert found.bytes > 0
+    assert lake.staged(TABLE, NEXT, "r3") == staged
+    assert lake.optimize(TABLE, dry_run=True) == 0
+    assert lake.vacuum(TABLE, older_than=dt.timedelta(0)) == found
+    assert lake.vacuum(TABLE, older_than=dt.timedelta(0)) == Vacuumed()
+    assert values(lake.read_pin(pin)) == [2]
+
+
 def test_vacuum_leaves_alone_what_is_younger_than_a_day(lake, clock):
     put(lake, rows(1))
     staged = stage(lake, rows(2), run="r2")
     clock.ahead = dt.timedelta(hours=23)
-    assert lake.vacuum(TABLE, older_than=dt.timedelta(0)) == 0
+    assert lake.vacuum(TABLE, older_than=dt.timedelta(0)).files == 0
     assert values(lake.read_staged(lake.staged(TABLE, DAY, "r2"))) == [2]
     clock.ahead = dt.timedelta(hours=25)
-    assert lake.vacuum(TABLE, older_than=dt.timedelta(days=2)) == 0
-    assert lake.vacuum(TABLE, older_than=dt.timedelta(0)) == 1
+    assert lake.vacuum(TABLE, older_than=dt.timedelta(days=2)).files == 0
+    assert lake.vacuum(TABLE, older_than=dt.timedelta(0)).files == 1
     for call in staging_calls(lake, staged):
         with pytest.raises(StagingGone):
             call()
@@ -744,7 +759,7 @@ def test_a_copy_that_is_finished_when_the_parts_are_staged_already_does_not_coun
     assert values(lake.read(TABLE)) == [1, 2]
     if isinstance(lake, DeltaLake):
         clock.ahead = dt.timedelta(days=8)
-        assert lake.vacuum(TABLE, keep=[lake.pin(TABLE)]) == 1
+        assert lake.vacuum(TABLE, keep=[lake.pin(TABLE)]).files == 1
         assert [file.path for file in data_files(lake)] == list(staged.files)
 
 

@@ -77,7 +77,10 @@ def test_temporary_folders_of_killed_runs_are_removed_and_nothing_else(services,
         left("somebody-else-a1b2c3d4", 40),
     ]
     (temporary / "tailrace-model-a1b2c3d4").symlink_to(kept[-1])
+    found = maintenance.maintain(services, spec, dt.timedelta(days=30), dry_run=True)
+    assert all(folder.exists() for folder in old)
     done = maintenance.maintain(services, spec, dt.timedelta(days=30))
-    assert done == [{"table": "temporary folders", "compacted": 0, "deleted": 2, "pins kept": 0}]
+    assert done == [{"table": "temporary folders", "compacted": 0, "deleted": 2, "bytes": 8, "pins kept": 0}]
+    assert done == found
     assert not [folder for folder in old if folder.exists()]
     assert all((folder / "model.ubj").exists() for folder in kept)

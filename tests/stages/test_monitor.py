@@ -12,6 +12,7 @@ import pytest
 
 from tailrace.champions import model_versions
 from tailrace.errors import UpstreamMissing
+from tailrace.lake.memory import MemoryLake
 from tailrace.monitoring import references
 from tailrace.reporting import model_report
 from tailrace.spec import Monitor
@@ -80,6 +81,22 @@ def test_again_changes_nothing_in_any_order(published, services, spec):
     assert monitor.run(work(services, spec, "m2"), NEXT).changed == 0
     assert monitor.run(work(services, spec, "m3"), TRAINED).changed == 0, "an earlier day late forgets no outcome"
     assert performance(published) == before
+
+
+@on_both
+def test_a_run_that_changes_nothing_leaves_nothing_behind(published, services, spec):
+    def left() -> list[str]:
+        if isinstance(services.lake, MemoryLake):
+            known = services.lake._tables[spec.performance_table]
+            return sorted([*known.blocks, *map(str, known.stagings)])
+        return sorted(file.path for file in services.lake.tables.files(spec.performance_table).list())
+
+    monitor.run(work(services, spec, "m1"), NEXT)
+    before = left()
+    assert monitor.run(work(services, spec, "m2"), NEXT).changed == 0
+    assert left() == before
+    assert monitor.run(work(services, spec, "m1"), NEXT).changed == 0, "a retry of the run that published"
+    assert len(performance(published)) == 2
 
 
 @pytest.mark.parametrize(("late_days", "days"), [(0, 1), (1, 2), (60, 2)])
