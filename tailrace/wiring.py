@@ -93,8 +93,21 @@ class Wiring:
         return JoinedSource(made)
 
     def _source(self, path: str) -> Source:
-        source: Callable[..., Source] = import_paths.resolve("sources names", path, self.settings.project)
-        return _made("sources", path, lambda: source(self.settings.work / "source"))
+        """The source of this import path, or of this name if it is made of files; as tailrace.toml has it."""
+        own = self.settings.source_settings.get(path)
+        label = f"sources.{own.name}" if own is not None else "sources"
+        if own is not None and own.files:
+            from tailrace.sources.configured import from_files
+
+            made: Source = from_files(own, label)
+        else:
+            source: Callable[..., Source] = import_paths.resolve(f"{label} names", path, self.settings.project)
+            made = _made(label, path, lambda: source(self.settings.work / "source"))
+        if own is None:
+            return made
+        from tailrace.sources.configured import ConfiguredSource
+
+        return ConfiguredSource(made, own, label)
 
     @cached_property
     def landing(self) -> Landing:

@@ -69,8 +69,8 @@ def _run(dag_id: str, day: dt.date, zone: dt.tzinfo) -> str:
         return f"its newest run before is {newest.run_id}, which is {newest.state.value}; one of {day} is needed"
     if _answer(GetDRCount(dag_id=dag_id)).count:
         return (
-            f"no run of {day}, or of a day before, has a logical date. Airflow shows no task the runs of another DAG that "
-            "is scheduled by partition: name an asset that it updates instead"
+            f"no run of {day}, or of a day before, has a logical date. Airflow does not show the runs of a DAG that is "
+            "scheduled by partition to tasks of others: name an asset that it updates instead"
         )
     return "Airflow has no run of a DAG of this name"
 

@@ -15,6 +15,7 @@ from tailrace.settings.fields import (
     DbtSettings,
     PodSettings,
     Settings,
+    SourceSettings,
     SparkSettings,
 )
 from tailrace.settings.locations import NOT_IN_PATHS
@@ -39,6 +40,7 @@ __all__ = [
     "PodSettings",
     "Project",
     "Settings",
+    "SourceSettings",
     "SparkSettings",
     "find_project",
     "load",

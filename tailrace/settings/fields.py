@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,6 +64,32 @@ class DbtSettings:
     """How long to wait for marts that are built elsewhere; 0: not at all."""
     wait_for: tuple[str, ...] = ()
     """What Airflow waits for: `asset:<name or URI>`, `dag:<id>`; none: the newest day of the marts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceSettings:
+    """A table `[sources.<name>]` of tailrace.toml. What is None or empty is as the source's class says it."""
+
+    name: str
+    path: str = ""
+    """Import path of the class, or of a function that makes the source; empty: it is made of files."""
+    files: str = ""
+    """Path or URL of the files of a day, with `{table}` and `{day}`."""
+    columns: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """The columns of each table of these files, with their types."""
+    tables: tuple[str, ...] = ()
+    """The tables to land; none: all that the source has."""
+    since: dt.date | Mapping[str, dt.date] | None = None
+    """The first day of all tables, or of each."""
+    look_back_days: int | Mapping[str, int] | None = None
+    """How many days before its own day a build reads, of all tables or of each."""
+    optional: bool | tuple[str, ...] | None = None
+    """Whether a day of a table may be absent; or the tables of which one may."""
+
+    @property
+    def label(self) -> str:
+        """The source in `Settings.sources`."""
+        return self.path or self.name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +195,9 @@ class Settings:
     zone: str = ""
     """Time zone of the warehouse's days; empty: the pipelines' own, if all have the same."""
     sources: tuple[str, ...] = ()
-    """Import paths of the sources that are landed; none: this project lands nothing."""
+    """The sources that are landed, by import path, or by name if made of files; none: this project lands nothing."""
+    source_settings: Mapping[str, SourceSettings] = field(default_factory=dict)
+    """What tailrace.toml says of these sources in tables of their own."""
     use: Implementations = field(default_factory=Implementations)
     """Implementations of warehouse, lake, tracker and validator, from `TAILRACE_USE_<FIELD>`."""
     dbt: DbtSettings = field(default_factory=DbtSettings)

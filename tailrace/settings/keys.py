@@ -43,7 +43,7 @@ TABLES: Mapping[str, tuple[str, type]] = {
 """The tables of tailrace.toml, each with the prefix of its variables."""
 ENV = "env"
 """The table of tailrace.toml with a section of settings for each environment; TAILRACE_ENV names the one in force."""
-_ELSEWHERE = {"project", ENV, "java_home", "spark.java_home", *TABLES}
+_ELSEWHERE = {"project", ENV, "source_settings", "java_home", "spark.java_home", *TABLES}
 """Fields that no key of the file sets: TAILRACE_PROJECT says where the file is, JAVA_HOME is not ours."""
 _PLACES = {
     *("home", "lake", "landing", "warehouse", "tracking_uri", "artifacts"),
@@ -51,6 +51,8 @@ _PLACES = {
     *("spark.pod_template", "spark.event_log", "spark.log", "pods.template"),
 }
 _SECRETS = {"warehouse_password", "airflow_password"}
+SOURCES = "sources"
+"""The one key that may be a list or a table of tables."""
 _TYPES = {"int": int, "bool": bool, "Mapping[str, str]": dict, "tuple[str, ...]": list}
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tailrace.errors import did_you_mean
-from tailrace.settings.keys import ENV, TABLES, Setting, by_key
+from tailrace.settings import source_tables
+from tailrace.settings.keys import ENV, SOURCES, TABLES, Setting, by_key
 from tailrace.settings.locations import sqlite_file
 from tailrace.settings.project import FILE, Project
 
@@ -102,6 +103,10 @@ def _settings(prefix: str, document: Mapping[str, Any], root: Path, problems: li
         if setting is None:
             near = did_you_mean(key.lower().removeprefix("tailrace_"), [*known, *TABLES, *([] if prefix else [ENV])])
             problems.append(f"{label(prefix + key)} is not a setting.{near}")
+        elif key == SOURCES and isinstance(value, dict):
+            if value and source_tables.read(value, label(prefix + key), problems):
+                texts[setting.variable] = json.dumps(_with_files(value, root), default=str)
+                keys[setting.variable] = prefix + key
         elif wrong := _wrong(setting, value):
             problems.append(f"{label(prefix + key)} {wrong}")
         elif value not in ("", [], {}):
@@ -180,6 +185,14 @@ def _text(setting: Setting, value: Any, root: Path) -> str:
     if isinstance(value, dict):
         return json.dumps(value)
     return _below(root, str(value)) if setting.place else str(value)
+
+
+def _with_files(sources: Mapping[str, Any], root: Path) -> dict[str, Any]:
+    """The tables of the sources, with places of files as `_below` has them."""
+    return {
+        name: {**table, "files": _below(root, table["files"])} if "files" in table else table
+        for name, table in sources.items()
+    }
 
 
 def _below(root: Path, text: str) -> str:

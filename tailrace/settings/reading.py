@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from typing import Any
 from zoneinfo import available_timezones
 
 from tailrace.errors import SettingsError, did_you_mean
-from tailrace.settings import import_paths, project_file, values
+from tailrace.settings import import_paths, project_file, source_tables, values
 from tailrace.settings.fields import (
     ASSET,
     BUILD,
@@ -37,6 +38,7 @@ from tailrace.settings.fields import (
     Implementations,
     PodSettings,
     Settings,
+    SourceSettings,
     SparkSettings,
 )
 from tailrace.settings.given import Given
@@ -89,6 +91,7 @@ def _read(environment: Mapping[str, str], project: Project, problems: list[str])
     spark = _spark(given, home, java_home)
     use = _use(given)
     tasks = given.choice("TAILRACE_TASKS", (PROCESS, PODS), PROCESS)
+    sources, source_settings = _sources(given)
     settings = Settings(
         project=project,
         home=home,
@@ -106,7 +109,8 @@ def _read(environment: Mapping[str, str], project: Project, problems: list[str])
         seed=given.read("TAILRACE_SEED", values.SEED, DEFAULT_SEED),
         env=chosen,
         zone=_zone(given),
-        sources=_sources(given),
+        sources=sources,
+        source_settings=source_settings,
         use=use,
         java_home=java_home,
         spark=spark,
@@ -276,14 +280,28 @@ def _zone(given: Given) -> str:
     return zone
 
 
-def _sources(given: Given) -> tuple[str, ...]:
-    paths = tuple(path.strip() for path in given.text("TAILRACE_SOURCES").split(",") if path.strip())
+def _sources(given: Given) -> tuple[tuple[str, ...], Mapping[str, SourceSettings]]:
+    """The sources, and what is said of those that have a table of their own."""
+    text = given.text("TAILRACE_SOURCES")
+    if text.startswith("{"):
+        return _source_tables(given, text)
+    paths = tuple(path.strip() for path in text.split(",") if path.strip())
     for path in dict.fromkeys(paths):
         if not import_paths.FORM.fullmatch(path):
             given.wrong("TAILRACE_SOURCES", f"names {path!r}; it must be {import_paths.WANTED}.")
         if paths.count(path) > 1:
             given.wrong("TAILRACE_SOURCES", f"names {path!r} {paths.count(path)} times; name it once.")
-    return paths
+    return paths, {}
+
+
+def _source_tables(given: Given, text: str) -> tuple[tuple[str, ...], Mapping[str, SourceSettings]]:
+    try:
+        tables = json.loads(text)
+    except (ValueError, RecursionError):
+        given.wrong("TAILRACE_SOURCES", "begins with { and is no JSON object of sources.")
+        return (), {}
+    found = source_tables.read(tables, given.label("TAILRACE_SOURCES"), given.problems)
+    return tuple(one.label for one in found), {one.label: one for one in found}
 
 
 def _warehouse(given: Given, home: Path, use: Implementations) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from pathlib import Path
 
@@ -379,4 +380,65 @@ def test_what_the_marts_are_waited_for_is_an_asset_or_a_dag(loaded, refused):
     assert wrong[2] == (
         "tailrace.toml: dbt.wait_for is set, but Tailrace builds the marts itself; set TAILRACE_DBT_BUILD to "
         "'elsewhere', or remove it."
+    )
+
+
+TABLES = """
+[sources.shop]
+class = "shop:database"
+tables = ["orders", "customers"]
+since = { customers = 2024-06-01 }
+look_back_days = 7
+optional = ["customers"]
+
+[sources.weather]
+files = "s3://weather/{table}/{day}.csv"
+columns.stations = { station = "string", rain = "float64" }
+since = 2024-01-01
+"""
+
+
+def test_each_source_may_have_a_table(loaded):
+    found = loaded(TABLES)
+    assert found.sources == ("shop:database", "weather")
+    shop, weather = found.source_settings.values()
+    assert (shop.tables, shop.look_back_days, shop.optional) == (("orders", "customers"), 7, ("customers",))
+    assert (shop.since, weather.since) == ({"customers": dt.date(2024, 6, 1)}, dt.date(2024, 1, 1))
+    assert (weather.files, weather.columns) == (
+        "s3://weather/{table}/{day}.csv",
+        {"stations": {"station": "string", "rain": "float64"}},
+    )
+    near = loaded(TABLES.replace("s3://weather/", ""))
+    assert near.source_settings["weather"].files == f"{near.project.root}/{{table}}/{{day}}.csv"
+    replaced = loaded(TABLES, TAILRACE_SOURCES='{"shop": {"class": "a.b:C", "optional": true}}')
+    assert (replaced.sources, replaced.source_settings["a.b:C"].optional) == (("a.b:C",), True)
+
+
+def test_what_is_wrong_with_a_source_is_said_with_its_key(refused):
+    wrong = refused("""
+[sources]
+orders = "a.b:C"
+[sources.shop]
+class = "database"
+optinal = true
+since = "yesterday"
+look_back_days = -1
+tables = "orders"
+[sources.files]
+files = "{day}.csv"
+[sources.nothing]
+""")
+    assert wrong == (
+        "tailrace.toml: sources.orders must be a table: [sources.orders] with the key 'class'.",
+        "tailrace.toml: sources.shop.optinal is not a setting. Did you mean 'optional'?",
+        "tailrace.toml: sources.shop.class is 'database'; it must be an import path such as "
+        "'pipelines.sources.orders:Orders'.",
+        "tailrace.toml: sources.shop.tables must be a list of the names of tables.",
+        "tailrace.toml: sources.shop.since must be a day such as 2024-01-31, or one for each table: "
+        "{orders = 2024-01-31}.",
+        "tailrace.toml: sources.shop.look_back_days must be a whole number, 0 or more, or one for each table: "
+        "{orders = 7}.",
+        "tailrace.toml: sources.files.columns and 'files' go together: a class says the columns of its tables itself.",
+        "tailrace.toml: sources.nothing must have either 'class', an import path such as "
+        "'pipelines.sources.orders:Orders', or 'files', the files of each day.",
     )

@@ -144,6 +144,53 @@ def test_a_table_of_two_sources_is_refused(wired):
     ]
 
 
+def test_a_table_of_tailrace_toml_overrides_what_the_source_says(wired, tmp_path):
+    (tmp_path / "rain" / "stations").mkdir(parents=True)
+    (tmp_path / "rain" / "stations" / f"{DAY}.csv").write_text("station,rain\nRome,0.5\n")
+    services = wired(f"""
+[sources.shop]
+class = "own_parts:orders"
+tables = ["orders"]
+since = 2024-01-02
+look_back_days = 5
+
+[sources.weather]
+files = "{tmp_path}/rain/{{table}}/{{day}}.csv"
+columns.stations = {{ station = "string", rain = "decimal(4, 1)" }}
+since = 2024-01-01
+optional = true
+""")
+    source = services.source
+    assert {*source.tables} == {"orders", "stations"}, "refunds is left out"
+    assert source.calendars["orders"] == (DAY, dt.date(2024, 1, 3))
+    assert (source.look_back_days["orders"], source.optional) == (5, {"stations"})
+    assert ingest.run(services, DAY, DAY).rows == {"orders": 1, "stations": 1}
+    assert ingest.run(services, DAY, dt.date(2024, 1, 2)).absent == {}
+    before = ingest.run(services, dt.date(2024, 1, 1), dt.date(2024, 1, 1))
+    assert (before.rows, before.absent) == ({}, {"stations": [dt.date(2024, 1, 1)]})
+
+
+def test_a_table_that_a_source_does_not_have_is_said_with_its_key(wired):
+    services = wired("""
+[sources.shop]
+class = "own_parts:orders"
+tables = ["orders", "refund"]
+since = { refunds = 2024-01-02 }
+optional = ["order"]
+
+[sources.weather]
+files = "{table}/{day}.csv"
+columns.stations = { station = "text" }
+""")
+    assert services.problems() == [
+        "sources.shop.tables names 'refund', which is none of the source's tables. Did you mean 'refunds'?",
+        "sources.shop.since names 'refunds', which sources.shop.tables leaves out.",
+        "sources.shop.optional names 'order', which is none of the source's tables. Did you mean 'orders'?",
+        "sources.weather.columns.stations.station is 'text'; it must be one of bool, int32, int64, float32, float64, "
+        "string, binary, date, timestamp, decimal(p, s).",
+    ]
+
+
 def test_a_project_without_sources_has_nothing_to_ingest(wired):
     services = wired("")
     assert services.problems() == []
