@@ -42,6 +42,8 @@ PROFILED = ("spark-master", "spark-worker", "spark-history", "jupyter")
 """The services of profiles that use the project's own images. Prometheus and Grafana are not started here."""
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 ENGINE_SECONDS = 60
+PAGE_SECONDS = 60
+"""How long a page may take on a busy machine: Spark's history server reads a log on its first request."""
 
 
 class NoEngine(Exception):
@@ -299,13 +301,13 @@ def optional_parts(docker: Docker, given: Mapping[str, str]) -> None:
         raise RuntimeError(f"the day was scored by {len(ended)} applications of the profile spark, to {before}")
     say("spark: the day scored by the profile's worker, to the same rows")
     address = api.links(predict, run, "score")["Spark history"]
-    page = httpx.get(address, follow_redirects=True)
+    page = httpx.get(address, follow_redirects=True, timeout=PAGE_SECONDS)
     if page.status_code != 200 or ended[0]["id"] not in page.text:
         raise RuntimeError(f"the task's link to Spark's history, {address}, answers {page.status_code}")
     say(f"spark: the task links to its application, {address}")
     jupyter = f"http://127.0.0.1:{given['JUPYTER_PORT']}/api/status"
     token = {"Authorization": f"token {given['JUPYTER_TOKEN']}"}
-    refused, let_in = httpx.get(jupyter).status_code, httpx.get(jupyter, headers=token).status_code
+    refused, let_in = (httpx.get(jupyter, headers=headers, timeout=PAGE_SECONDS).status_code for headers in ({}, token))
     if (refused, let_in) != (403, 200):
         raise RuntimeError(f"JupyterLab answers {refused} without its token and {let_in} with it")
     say("jupyter: it accepts requests with the token, and no others")
