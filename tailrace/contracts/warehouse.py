@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,6 +37,12 @@ class ModelResult:
     kept: bool = False
     judges: tuple[str, ...] = ()
     table: str = ""
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> ModelResult:
+        """The result from its fields as JSON has them. Other releases of Tailrace stored more fields, or fewer."""
+        known = {each.name: stored[each.name] for each in fields(cls) if each.name in stored}
+        return cls(**{**known, **{name: tuple(known.get(name, ())) for name in ("depends_on", "judges")}})
 
     @property
     def passed(self) -> bool:

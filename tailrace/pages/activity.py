@@ -5,30 +5,13 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from tailrace.contracts import ModelResult
+from tailrace.operations.day_states import Attempt
 
-RunState = Literal["success", "failed", "running", "queued"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Attempt:
-    """A DAG run that tried to produce a day. `task` and `error` belong to the task that failed or is running.
-
-    `waits`: that task failed, and will be retried.
-    """
-
-    dag_id: str
-    run_id: str
-    day: dt.date | None
-    outcome: RunState
-    at: dt.datetime
-    """When it ended; if it has not ended, when it started or was queued."""
-    task: str = ""
-    error: str = ""
-    by: str = ""
-    waits: bool = False
+DayAttempts = Mapping[dt.date, Mapping[str, Attempt]]
+"""By day, the last run of each kind of DAG (`warehouse`, `predict`, `monitor`) that worked on it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +45,11 @@ class Night:
 class Activity(Protocol):
     """Airflow's metadata, read only."""
 
-    def latest(self, pipelines: Sequence[str]) -> Mapping[str, Attempt]:
-        """The last predict run of the newest day, by pipeline; without dry runs and pipelines that never ran."""
-        ...
+    def attempts(self, since: Mapping[str, dt.date | None]) -> Mapping[str, DayAttempts]:
+        """By pipeline, the runs of each day from its day in `since` on (None: of all days), without dry runs.
 
-    def by_day(self, pipeline: str) -> Mapping[dt.date, Attempt]:
-        """The last predict run of each day, without dry runs."""
+        A run of the DAG `warehouse` counts for a pipeline as its own tasks ended, and not at all if none concerned it.
+        """
         ...
 
     def next_runs(self, pipelines: Sequence[str]) -> Mapping[str, NextRun]:
@@ -80,6 +62,10 @@ class Activity(Protocol):
 
     def approvals(self, pipelines: Sequence[str]) -> Mapping[str, Sequence[OpenApproval]]:
         """The tasks that wait for a decision, by pipeline, oldest first."""
+        ...
+
+    def is_paused(self, dag_id: str) -> bool:
+        """Whether runs of the DAG wait until somebody unpauses it."""
         ...
 
     def nodes(self, dag_id: str, run_id: str) -> Sequence[ModelResult] | None:

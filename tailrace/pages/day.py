@@ -13,7 +13,8 @@ import pyarrow as pa
 from tailrace.contracts import Commit, Pin, RunRecord
 from tailrace.errors import TailraceError, UpstreamMissing
 from tailrace.lineage import identity, pins, run_tags
-from tailrace.pages.activity import Attempt
+from tailrace.operations.day_states import DayState
+from tailrace.pages import day_records
 from tailrace.pages.pipeline import CalendarDay, calendar_day
 from tailrace.pages.sources import Sources, number
 from tailrace.spec import PipelineSpec, zone
@@ -79,7 +80,7 @@ class Histogram:
 
 @dataclass(frozen=True, kw_only=True)
 class DayPage:
-    """Everything that the page shows; `commit` is None if the day is not published.
+    """Everything that the page shows; `commit` is None if the day is not published. `known` is what `state` says.
 
     The predictions were made from `features_commit`; `features_now` is the lake's latest commit of the day's features.
     """
@@ -87,7 +88,7 @@ class DayPage:
     spec: PipelineSpec
     day: dt.date
     state: CalendarDay
-    attempt: Attempt | None
+    known: DayState
     commit: Commit | None
     features: Pin | None
     features_commit: Commit | None
@@ -110,11 +111,11 @@ class DayPage:
 def gather(sources: Sources, spec: PipelineSpec, day: dt.date) -> DayPage:
     """Raises LakeUnavailable."""
     sources.look_again(spec)
-    published = sources.lake.days(spec.predictions_table)
-    commit = published.get(day)
-    attempts = sources.activity.by_day(spec.name)
-    attempt = attempts.get(day)
-    state = calendar_day(day, commit=commit, attempt=attempt, where=zone(spec), today=sources.today(zone(spec)))
+    commit = sources.lake.days(spec.predictions_table).get(day)
+    attempts = sources.activity.attempts({spec.name: None}).get(spec.name, {})
+    states = day_records.states(sources, spec, attempts, also=day)
+    state = states[day]
+    attempt = attempts.get(day, {}).get("predict")
     metadata: Mapping[str, str] = commit.metadata if commit else {}
     tracked = sources.tracker.of(spec.name)
     training = tracked.run(identity.training_run(commit, tracked.versions)) if commit else None
@@ -123,12 +124,11 @@ def gather(sources: Sources, spec: PipelineSpec, day: dt.date) -> DayPage:
     performance = next((row for row in measured if row["ds"] == day), None)
     of_day = sources.lake.commits(spec.predictions_table, day)
     features_commit = _features_commit(sources, spec, day, features)
-    known = sorted({*published, *attempts})
     return DayPage(
         spec=spec,
         day=day,
-        state=state,
-        attempt=attempt,
+        state=calendar_day(state, zone(spec), sources.today(zone(spec))),
+        known=state,
         commit=commit,
         features=features,
         features_commit=features_commit,
@@ -146,8 +146,8 @@ def gather(sources: Sources, spec: PipelineSpec, day: dt.date) -> DayPage:
         requested={
             name.removeprefix("request_"): value for name, value in metadata.items() if name.startswith("request_")
         },
-        before=max((each for each in known if each < day), default=None),
-        after=min((each for each in known if each > day), default=None),
+        before=max((each for each in states if each < day), default=None),
+        after=min((each for each in states if each > day), default=None),
     )
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from tailrace.champions.promotions import Promotion
 from tailrace.contracts import Commit
 from tailrace.errors import TailraceError
-from tailrace.pages import labels, missed
-from tailrace.pages.activity import Attempt, NextRun
+from tailrace.operations import day_states
+from tailrace.pages import day_records, labels, missed
+from tailrace.pages.activity import DayAttempts, NextRun
 from tailrace.pages.labels import State
 from tailrace.pages.missed_work import MissedNights
 from tailrace.pages.sources import Sources, number
@@ -40,7 +41,10 @@ class LakeSummary(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class OverviewRow:
-    """A pipeline. `trend` has the last days' values of `metric`, oldest first; `drift` is ok, watch, alarm or ''."""
+    """A pipeline. `trend` has the last days' values of `metric`, oldest first; `drift` is ok, watch, alarm or ''.
+
+    `open_days` has the days of the last 30 that somebody should look at, by status, and `open_words` tells them.
+    """
 
     name: str
     owner: str
@@ -56,6 +60,9 @@ class OverviewRow:
     next_run: str
     waiting: int
     missed_training: dt.date | None = None
+    state_day: dt.date | None = None
+    open_days: Mapping[str, Sequence[dt.date]] = field(default_factory=dict)
+    open_words: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,7 +78,7 @@ def gather(sources: Sources, specs: Sequence[PipelineSpec], broken: Mapping[str,
     """Raises LakeUnavailable."""
     names = [spec.name for spec in specs]
     summaries = of_lake(sources, specs)
-    attempts = sources.activity.latest(names)
+    attempts = sources.activity.attempts({spec.name: day_records.recent(sources, spec) for spec in specs})
     next_runs = sources.activity.next_runs(names)
     waiting = sources.activity.approvals(names)
     rows = [
@@ -79,7 +86,7 @@ def gather(sources: Sources, specs: Sequence[PipelineSpec], broken: Mapping[str,
             sources,
             spec,
             summary=summaries[spec.name],
-            attempt=attempts.get(spec.name),
+            attempts=attempts.get(spec.name, {}),
             following=next_runs.get(spec.name),
             waiting=len(waiting.get(spec.name, ())),
         )
@@ -99,6 +106,8 @@ def of_lake(sources: Sources, specs: Sequence[PipelineSpec]) -> dict[str, LakeSu
 def _of_lake(sources: Sources, spec: PipelineSpec) -> LakeSummary:
     last = sources.lake.last(spec.predictions_table)
     days = sources.performance(spec.name, last.day - dt.timedelta(days=TREND_DAYS)) if last and last.day else None
+    for table in (spec.features_table, spec.performance_table):
+        sources.lake.days(table)  # which the states of the days are made of
     return LakeSummary(sources.champions(spec.name), last, days)
 
 
@@ -107,7 +116,7 @@ def _row(
     spec: PipelineSpec,
     *,
     summary: LakeSummary,
-    attempt: Attempt | None,
+    attempts: DayAttempts,
     following: NextRun | None,
     waiting: int,
 ) -> OverviewRow:
@@ -115,6 +124,8 @@ def _row(
     champions, last, days = summary
     metric = spec.gate.metric
     drift = _drift(days)
+    states = day_records.states(sources, spec, attempts, first=day_records.recent(sources, spec))
+    shown, open_days = day_states.headline(states), day_states.open_days(states)
     return OverviewRow(
         name=spec.name,
         owner=spec.owner,
@@ -122,7 +133,7 @@ def _row(
         champion=champions[0].version if champions else "",
         since=champions[0].effective_from if champions else None,
         last_day=last.day if last else None,
-        state=_state(last, attempt, spec, today),
+        state=_state(shown, last, spec, today),
         metric=metric,
         trend=_trend(days, metric),
         drift=drift,
@@ -130,6 +141,9 @@ def _row(
         next_run=next_words(following, sources, spec),
         waiting=waiting,
         missed_training=sources.missed.trainings.get(spec.name),
+        state_day=shown.day if shown else None,
+        open_days=open_days,
+        open_words=labels.open_words(open_days),
     )
 
 
@@ -138,20 +152,12 @@ def _trend(days: Days, metric: str) -> tuple[tuple[dt.date, float], ...]:
     return tuple((day, value) for day, value in values if value is not None)
 
 
-def _state(last: Commit | None, attempt: Attempt | None, spec: PipelineSpec, today: dt.date) -> State:
-    """The state of the last published day; if a later day's run did not publish, that day and its state."""
-    where = zone(spec)
-    if attempt is None or attempt.outcome == "success" or (last is not None and _is_history(attempt, last)):
-        return labels.state_of(last, None, where, today) if last else State("missing", "nothing published yet")
-    same_day = last is not None and attempt.day == last.day
-    state = labels.state_of(last if same_day else None, attempt, where, today)
-    return state if same_day or attempt.day is None else State(state.kind, f"{attempt.day}: {state.sentence}")
-
-
-def _is_history(attempt: Attempt, last: Commit) -> bool:
-    """Whether the run was for a day before the last published one, or failed before that was published."""
-    of_before = attempt.day is not None and last.day is not None and attempt.day < last.day
-    return of_before or (attempt.outcome == "failed" and attempt.at <= last.recorded_at)
+def _state(shown: day_states.DayState | None, last: Commit | None, spec: PipelineSpec, today: dt.date) -> State:
+    """The state of the last day that was due, with its date unless that is the last published day."""
+    if shown is None:
+        return State("missing", "nothing published yet")
+    state = labels.state_of(shown, zone(spec), today)
+    return state if last is not None and shown.day == last.day else State(state.kind, f"{shown.day}: {state.sentence}")
 
 
 def _drift(days: Days) -> str:

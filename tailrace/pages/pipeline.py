@@ -10,10 +10,12 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from tailrace.champions.promotions import Promotion
-from tailrace.contracts import Commit, ModelVersion, Pin, RunRecord
+from tailrace.contracts import ModelVersion, Pin, RunRecord
 from tailrace.lineage import identity, pins, run_tags
-from tailrace.pages import labels, missed
-from tailrace.pages.activity import Attempt, OpenApproval
+from tailrace.operations import day_states
+from tailrace.operations.day_states import DayState
+from tailrace.pages import day_records, labels, missed
+from tailrace.pages.activity import OpenApproval
 from tailrace.pages.labels import State
 from tailrace.pages.overview import first_sentence, next_words
 from tailrace.pages.sources import Sources, number
@@ -80,30 +82,33 @@ class PipelinePage:
     tracker_problem: str
     approvals: Sequence[OpenApproval]
     missed_training: dt.date | None = None
+    open_words: str = ""
 
 
 def gather(sources: Sources, spec: PipelineSpec, until: dt.date | None = None) -> PipelinePage:
     """The page; `until` is the calendar's last day. Raises LakeUnavailable."""
     sources.look_again(spec)
-    published = sources.lake.days(spec.predictions_table)
-    attempts = sources.activity.by_day(spec.name)
-    days = _calendar(sources, spec, published=published, attempts=attempts, until=until)
+    attempts = sources.activity.attempts({spec.name: None}).get(spec.name, {})
+    states = day_records.states(sources, spec, attempts)
+    days = _calendar(sources, spec, states, until)
+    shown = day_states.headline(states)
+    open_days = day_states.open_days({day.day: states[day.day] for day in days})
     champions = sources.champions(spec.name)
     tracked = sources.tracker.of(spec.name)
     decisions = sources.decisions(spec.name)
     counts: dict[str, int] = {}
     for day in days:
         counts[day.state.kind] = counts.get(day.state.kind, 0) + 1
-    known = [day for day in (*published, *attempts) if days and day < days[0].day]
+    earlier = [day for day in states if days and day < days[0].day]
     return PipelinePage(
         spec=spec,
         about=first_sentence(spec.description),
         champion=champions[0] if champions else None,
         next_run=next_words(sources.activity.next_runs([spec.name]).get(spec.name), sources, spec),
-        latest=next((day for day in reversed(days) if day.state.kind != "missing"), None),
+        latest=calendar_day(shown, zone(spec), sources.today(zone(spec))) if shown else None,
         months=tuple(_months(days)),
         counts=counts,
-        earlier=days[0].day - dt.timedelta(days=1) if known else None,
+        earlier=max(earlier, default=None),
         metric=spec.gate.metric,
         performance=sources.performance(spec.name),
         decisions=decisions,
@@ -120,39 +125,28 @@ def gather(sources: Sources, spec: PipelineSpec, until: dt.date | None = None) -
         tracker_problem=tracked.problem,
         approvals=sources.activity.approvals([spec.name]).get(spec.name, ()),
         missed_training=missed.training(sources, spec, tracked),
+        open_words=labels.open_words(open_days),
     )
 
 
 def _calendar(
-    sources: Sources,
-    spec: PipelineSpec,
-    *,
-    published: Mapping[dt.date, Commit],
-    attempts: Mapping[dt.date, Attempt],
-    until: dt.date | None,
+    sources: Sources, spec: PipelineSpec, states: Mapping[dt.date, DayState], until: dt.date | None
 ) -> list[CalendarDay]:
-    known = {*published, *attempts}
-    if not known:
-        return []
-    last = min(max(known), until) if until else max(known)
-    first = max(min(known), last - dt.timedelta(days=CALENDAR_DAYS - 1))
+    """The last days up to `until`."""
     where, today = zone(spec), sources.today(zone(spec))
-    span = (first + dt.timedelta(days=offset) for offset in range((last - first).days + 1))
-    return [
-        calendar_day(day, commit=published.get(day), attempt=attempts.get(day), where=where, today=today)
-        for day in span
-    ]
+    shown = [state for day, state in states.items() if until is None or day <= until]
+    oldest = shown[-1].day - dt.timedelta(days=CALENDAR_DAYS - 1) if shown else None
+    return [calendar_day(state, where, today) for state in shown if oldest is not None and oldest <= state.day]
 
 
-def calendar_day(
-    day: dt.date, *, commit: Commit | None, attempt: Attempt | None, where: ZoneInfo, today: dt.date
-) -> CalendarDay:
+def calendar_day(state: DayState, where: ZoneInfo, today: dt.date) -> CalendarDay:
     """What happened to the day, and which model made its predictions."""
-    state = labels.state_of(commit, attempt, where, today)
-    hover = f"{day:%a} {day}: {state.sentence}"
+    told, commit = labels.state_of(state, where, today), state.published
+    hover = f"{state.day:%a} {state.day}: {told.sentence}"
     if commit is not None:
-        hover += f". Predicted by {labels.served_by(commit)}. {commit.rows:,} rows"
-    return CalendarDay(day, state, commit.metadata.get("model_version", "") if commit else "", hover + ".")
+        hover += f". Predicted by {labels.served_by(commit, state.champion)}. {commit.rows:,} rows"
+    version = commit.metadata.get("model_version", "") if commit else ""
+    return CalendarDay(state.day, told, version, hover.removesuffix(".") + ".")
 
 
 def _months(days: Sequence[CalendarDay]) -> list[Month]:

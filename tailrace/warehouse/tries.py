@@ -52,7 +52,7 @@ class Tries:
         saved = json.loads(results.read_text())
         if saved["asked"] != scope:
             return None
-        nodes = tuple(_loaded(node) for node in saved["nodes"])
+        nodes = tuple(ModelResult.from_json(node) for node in saved["nodes"])
         return Try(tuple(replace(node, kept=True) for node in nodes), results.parent)
 
     def again(self, before: Try) -> list[str]:
@@ -79,8 +79,3 @@ class Tries:
         oldest_first = sorted(self._root.iterdir(), key=lambda folder: folder.stat().st_mtime)
         for folder in oldest_first[:-_KEPT_RUNS]:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _loaded(node: Mapping[str, Any]) -> ModelResult:
-    """A result as it was stored; an earlier release did not store what a test judges."""
-    return ModelResult(**{**node, **{name: tuple(node.get(name, ())) for name in ("depends_on", "judges")}})

@@ -16,8 +16,10 @@ from tailrace.champions import promotions
 from tailrace.engines.local import LocalEngine
 from tailrace.errors import LakeUnavailable, TrackerUnavailable
 from tailrace.lake.memory import MemoryLake
+from tailrace.lineage import dag_ids
+from tailrace.operations.day_states import Attempt
 from tailrace.pages import cache_warmer, catalog, charts, day, labels, missed, missed_work, overview, pipeline
-from tailrace.pages.activity import Attempt, NextRun, Night, OpenApproval
+from tailrace.pages.activity import NextRun, Night, OpenApproval
 from tailrace.pages.caching import FRESH_SECONDS, CachedLake, CachedTracker
 from tailrace.pages.sources import Sources
 from tailrace.sources.landing import Landing
@@ -43,17 +45,17 @@ REFUSED = (
 class Nights:
     """Runs as Airflow would tell them: the interface's in-memory implementation."""
 
-    attempts: dict[dt.date, Attempt] = field(default_factory=dict)
+    runs: list[Attempt] = field(default_factory=list)
     following: NextRun = field(default_factory=lambda: NextRun(None, missing=True))
     waiting: list[OpenApproval] = field(default_factory=list)
     coming: Night = field(default_factory=Night)
 
-    def latest(self, pipelines):
-        newest = max(self.attempts.values(), key=lambda each: (each.day, each.at), default=None)
-        return {"churn": newest} if newest else {}
-
-    def by_day(self, pipeline):
-        return self.attempts
+    def attempts(self, since):
+        found = {}
+        for run in self.runs:
+            if since.get("churn") is None or since["churn"] <= run.day:
+                found.setdefault(run.day, {})[run.kind] = run
+        return {"churn": found}
 
     def next_runs(self, pipelines):
         return dict.fromkeys(pipelines, self.following)
@@ -70,9 +72,13 @@ class Nights:
     def form(self, dag_id):
         return None
 
-    def add(self, when: dt.date, outcome: str, at: dt.datetime, task: str = "", error: str = "") -> None:
-        self.attempts[when] = Attempt(
-            dag_id="predict__churn", run_id=f"run-{when}", day=when, outcome=outcome, at=at, task=task, error=error
+    def is_paused(self, dag_id):
+        return False
+
+    def add(self, when: dt.date, outcome: str, at: dt.datetime, task: str = "", error: str = "", **more) -> None:
+        dag = more.pop("dag", "predict__churn")
+        self.runs.append(
+            Attempt(dag_id=dag, run_id=f"run-{when}", day=when, outcome=outcome, at=at, task=task, error=error, **more)
         )
 
 
@@ -141,10 +147,70 @@ class TestOverview:
             "2013-01-13: refused in audit: 31.0% of the scores are null (46 of 150); at most 0.0% may be.",
         )
 
-    def test_a_run_that_failed_before_the_last_publication_is_history(self, sources, spec, nights):
+    def test_a_day_that_failed_stays_open_whatever_was_published_of_other_days_since(self, sources, spec, nights):
         nights.add(dt.date(2013, 1, 13), "failed", later(sources, days=-1), "score", "MLflow does not answer")
         (row,) = overview.gather(sources, [spec], {}).rows
-        assert row.state.kind == "published"
+        assert row.state == labels.State("failed", "2013-01-13: failed in score: MLflow does not answer")
+        assert row.last_day == dt.date(2013, 1, 12)
+
+    def test_a_run_that_failed_before_the_publication_of_its_day_is_history(self, sources, spec, nights):
+        nights.add(dt.date(2013, 1, 12), "failed", later(sources, days=-1), "score", "MLflow does not answer")
+        (row,) = overview.gather(sources, [spec], {}).rows
+        assert (row.state.kind, row.open_words) == ("published", "1 not published")
+
+    def test_a_mistyped_day_adds_no_days_and_hides_no_state(self, sources, spec, nights):
+        nights.add(dt.date(2013, 1, 30), "failed", later(sources, hours=1), "score", "features/churn has none of it")
+        (row,) = overview.gather(sources, [spec], {}).rows
+        assert (row.state.kind, row.open_words) == ("published", "1 not published")
+        page = pipeline.gather(sources, spec)
+        assert page.counts == {"published": 3, "missing": 1, "idle": 1}
+        assert [each.day.day for each in page.months[0].days] == [9, 10, 11, 12, 30]
+        assert "a run by hand failed in score: features/churn has none of it." in page.months[0].days[-1].hover
+
+    def test_a_scheduled_night_without_features_is_due(self, sources, spec, nights):
+        nights.add(dt.date(2013, 1, 15), "failed", later(sources, hours=1), "score", "no features", scheduled=True)
+        (row,) = overview.gather(sources, [spec], {}).rows
+        assert row.state == labels.State("failed", "2013-01-15: failed in score: no features")
+        assert row.open_words == "1 failed, 3 not published"
+
+    def test_a_day_that_the_warehouse_refused_is_told_though_nobody_predicted_it(self, sources, spec, nights):
+        said = "churn/features on 2013-01-15 (150 rows): 1 critical expectation failed.\n  - visits: observed -1."
+        nights.add(
+            dt.date(2013, 1, 15), "failed", later(sources, hours=1), "churn.validate", said, dag=dag_ids.WAREHOUSE
+        )
+        (row,) = overview.gather(sources, [spec], {}).rows
+        assert row.state == labels.State("refused", "2013-01-15: refused in validate: visits: observed -1.")
+        page = day.gather(sources, spec, dt.date(2013, 1, 15))
+        assert [(each.name, each.attempt.dag_id) for each in page.known.broken] == [("validate", "warehouse")]
+
+    @pytest.mark.parametrize("outcome", ["success", "running"])
+    def test_a_night_that_is_only_built_so_far_is_not_yet_missing(self, sources, spec, nights, outcome):
+        nights.add(dt.date(2013, 1, 14), outcome, later(sources, minutes=-2), dag=dag_ids.WAREHOUSE, scheduled=True)
+        (row,) = overview.gather(sources, [spec], {}).rows
+        assert (row.state.kind, row.state_day) == ("published", dt.date(2013, 1, 12))
+
+    def test_refused_and_failed_days_before_the_last_one_are_counted(self, sources, spec, nights):
+        nights.add(dt.date(2013, 1, 10), "failed", later(sources, hours=2), "audit", REFUSED)
+        nights.add(dt.date(2013, 1, 11), "failed", later(sources, hours=2), "score", "MLflow does not answer")
+        (row,) = overview.gather(sources, [spec], {}).rows
+        assert (row.state.kind, row.open_words) == ("published", "1 refused, 1 failed")
+
+    @pytest.mark.parametrize("number", [11, 12, 13, 15])
+    @pytest.mark.parametrize("outcome", ["success", "failed", "running"])
+    @pytest.mark.parametrize("scheduled", [True, False])
+    def test_overview_pipeline_page_calendar_and_day_page_agree(
+        self, sources, spec, nights, number, outcome, scheduled
+    ):
+        when = dt.date(2013, 1, number)
+        nights.add(when, outcome, later(sources, hours=1), "audit", REFUSED, scheduled=scheduled)
+        (row,) = overview.gather(sources, [spec], {}).rows
+        page = pipeline.gather(sources, spec)
+        assert page.latest.day == row.state_day
+        assert page.latest.state.kind == row.state.kind
+        assert row.state.sentence.endswith(page.latest.state.sentence)
+        in_calendar = {each.day: each.state for month in page.months for each in month.days}
+        assert day.gather(sources, spec, when).state.state == in_calendar[when]
+        assert in_calendar[row.state_day] == page.latest.state
 
     def test_a_rerun_of_an_older_day_hides_no_refused_night(self, sources, spec, nights):
         nights.add(dt.date(2013, 1, 13), "failed", later(sources, hours=1), "audit", REFUSED)
@@ -156,11 +222,11 @@ class TestOverview:
         nights.add(dt.date(2013, 1, 10), "failed", later(sources, hours=2), "audit", REFUSED)
         (row,) = overview.gather(sources, [spec], {}).rows
         assert row.state.kind == "published"
+        assert row.open_words == "1 refused, 1 not published"
 
     def test_a_night_that_waits_for_an_earlier_stage_says_so(self, sources, spec, nights):
         said = "features/churn has no published features of 2013-01-13; run the warehouse for this day first."
-        nights.add(dt.date(2013, 1, 13), "running", later(sources, minutes=-2), "score", said)
-        nights.attempts[dt.date(2013, 1, 13)] = replace(nights.attempts[dt.date(2013, 1, 13)], waits=True)
+        nights.add(dt.date(2013, 1, 13), "running", later(sources, minutes=-2), "score", said, waits=True)
         (row,) = overview.gather(sources, [spec], {}).rows
         assert row.state == labels.State("running", f"2013-01-13: score will be retried: {said}")
 
@@ -210,6 +276,29 @@ class TestPipeline:
         first = page.months[0].days[0]
         assert first.state.kind == "warned"
         assert "by v1; a rerun was refused in audit: 31.0% of the scores are null" in first.state.sentence
+
+    def test_a_decision_with_an_earlier_day_makes_days_out_of_date(self, sources, spec):
+        lake = copy.deepcopy(sources.lake.lake)
+        own = replace(sources, lake=CachedLake(lake))
+        newer = replace(promotions.decisions(lake, "churn")[0], version="2", training_run="other", decided_by="ann")
+        promotions.record(lake, replace(newer, effective_from=dt.date(2013, 1, 10)))
+        (month,) = pipeline.gather(own, spec).months
+        kinds = {each.day.day: each.state.kind for each in month.days}
+        assert kinds == {9: "published", 10: "published", 11: "missing", 12: "outdated"}, "10 was asked for by number"
+        said = "; out of date: v2 is the champion as of this day by a later decision"
+        assert f"{said} (promoted by ann, from 2013-01-10 on)" in month.days[-1].state.sentence
+        by_now = "the champion as of the day at that time; by the decisions in force now, that is v2"
+        assert by_now in month.days[-1].hover
+        (row,) = overview.gather(own, [spec], {}).rows
+        assert (row.state.kind, row.open_words) == ("outdated", "1 out of date, 1 not published")
+
+    def test_features_taken_again_make_a_day_out_of_date(self, sources, spec):
+        lake = copy.deepcopy(sources.lake.lake)
+        own = replace(sources, lake=CachedLake(lake))
+        rows = lake.read(spec.features_table, first=TRAINED, last=TRAINED).read_all().slice(0, 10)
+        lake.publish(lake.stage(spec.features_table, TRAINED, "again", rows.to_reader()), {})
+        page = day.gather(own, spec, TRAINED)
+        assert page.known.outdated == ("its features were taken again after it was predicted",)
 
     def test_versions_with_metrics_window_pins_and_who_decided(self, sources, spec):
         second, first = pipeline.gather(sources, spec).versions

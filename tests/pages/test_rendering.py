@@ -13,8 +13,8 @@ import pytest
 from tailrace.champions.promotions import Promotion
 from tailrace.contracts import Commit, ModelResult, Pin, RunRecord
 from tailrace.monitoring.performance import in_present_form
+from tailrace.operations.day_states import Attempt, BrokenLink, DayState
 from tailrace.pages import charts, day, forms, labels, missed_work, overview, pipeline, rendering
-from tailrace.pages.activity import Attempt
 from tailrace.pages.day import Histogram
 from tailrace.spec.registry import get
 from tailrace.stages.monitor import DayPerformance
@@ -110,8 +110,19 @@ class TestDay:
             spec=spec,
             day=DAY,
             state=pipeline.CalendarDay(DAY, labels.State("refused", EVIL), EVIL, EVIL),
-            attempt=Attempt(
-                dag_id=EVIL, run_id=EVIL, day=DAY, outcome="failed", at=NOW, task=EVIL, error=EVIL, by=EVIL
+            known=DayState(
+                day=DAY,
+                status="refused",
+                broken=(
+                    BrokenLink(
+                        name=EVIL,
+                        refused=True,
+                        attempt=Attempt(
+                            dag_id=EVIL, run_id=EVIL, day=DAY, outcome="failed", at=NOW, task=EVIL, error=EVIL, by=EVIL
+                        ),
+                    ),
+                ),
+                outdated=(EVIL,),
             ),
             commit=commit,
             features=pin,

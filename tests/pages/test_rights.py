@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from pathlib import Path
 
 import pytest
@@ -360,24 +361,36 @@ class TestDocuments:
         assert (answer.status_code, "flight_delay" in answer.text) == (404, False)
 
 
+def predicted():
+    """The last run of flight_delay's predictions of each day."""
+    from tailrace.pages.metadata import AirflowActivity
+
+    found = AirflowActivity().attempts({"flight_delay": None})["flight_delay"]
+    return {day: runs["predict"] for day, runs in found.items() if "predict" in runs}
+
+
+def last(attempts):
+    return attempts[max(attempts)]
+
+
 class TestMetadata:
     """What is read of Airflow's tables."""
 
     def test_the_last_run_of_each_day_counts(self, runs):
         from tailrace.pages.metadata import AirflowActivity
 
-        held = AirflowActivity().by_day("flight_delay")
+        held = predicted()
         assert {day: (each.run_id, each.outcome) for day, each in held.items()} == {
             dt.date(2013, 3, 5): ("r1", "success"),
             dt.date(2013, 3, 6): ("r2", "failed"),
         }
-        assert AirflowActivity().latest(["flight_delay", "other"])["flight_delay"].run_id == "r2"
+        since = {"flight_delay": dt.date(2013, 3, 6), "other": None}
+        held = AirflowActivity().attempts(since)
+        assert {name: list(days) for name, days in held.items()} == {"flight_delay": [dt.date(2013, 3, 6)], "other": []}
 
     def test_the_newest_day_counts_whatever_ran_after_it_and_no_dry_run(self, runs):
         from airflow.models.dagrun import DagRun
         from airflow.utils.session import create_session
-
-        from tailrace.pages.metadata import AirflowActivity
 
         def add(name, partition, state="success", **conf):
             run = DagRun(dag_id="predict__flight_delay", run_id=name, run_type="manual", state=state)
@@ -388,14 +401,14 @@ class TestMetadata:
 
         add("older", "2013-03-05")
         add("tried", "2013-03-06", "failed", dry_run=True)
-        assert AirflowActivity().latest(["flight_delay"])["flight_delay"].run_id == "r2"
-        assert AirflowActivity().by_day("flight_delay")[dt.date(2013, 3, 6)].run_id == "r2"
+        assert last(predicted()).run_id == "r2"
+        assert predicted()[dt.date(2013, 3, 6)].run_id == "r2"
         add("in_the_future", "2999-01-01", "failed")
         add("no_day", "whenever", "failed")
-        assert AirflowActivity().latest(["flight_delay"])["flight_delay"].run_id == "r2"
-        assert max(AirflowActivity().by_day("flight_delay")) == dt.date(2013, 3, 6)
+        assert last(predicted()).run_id == "r2"
+        assert max(predicted()) == dt.date(2013, 3, 6)
         add("by_form", None, "failed", day="2013-03-07")
-        assert AirflowActivity().latest(["flight_delay"])["flight_delay"].run_id == "by_form"
+        assert last(predicted()).run_id == "by_form"
 
     def test_the_warehouses_next_night_is_the_one_that_is_built_now_or_scheduled(self, client):
         from airflow.models.dag import DagModel
@@ -438,21 +451,105 @@ class TestMetadata:
         from airflow.utils.session import create_session
         from sqlalchemy import insert, update
 
-        from tailrace.pages.metadata import AirflowActivity
-
         task = {"dag_id": "predict__flight_delay", "run_id": "r2", "task_id": "score", "state": "up_for_retry"}
         task |= {"try_number": 1, "pool": "default_pool", "pool_slots": 1, "map_index": -1}
         with create_session(scoped=False) as session:
             session.execute(update(DagRun).where(DagRun.run_id == "r2").values(state="running"))
             session.execute(insert(TaskInstance), [task])
-        held = AirflowActivity().by_day("flight_delay")[dt.date(2013, 3, 6)]
+        held = predicted()[dt.date(2013, 3, 6)]
         assert (held.outcome, held.task, held.waits) == ("running", "score", True)
+
+    @pytest.fixture
+    def of_warehouse(self, runs):
+        """Adds a run of `warehouse` for 2013-03-07 with the states of its tasks, and what they left."""
+        from airflow.models.dagrun import DagRun
+        from airflow.models.taskinstance import TaskInstance
+        from airflow.models.xcom import XComModel
+        from airflow.utils.session import create_session
+        from sqlalchemy import insert
+
+        def add(tasks, state="failed", errors=None, stopped=None, **conf):
+            at = dt.datetime(2013, 3, 8, 6, tzinfo=dt.UTC)
+            run = DagRun(dag_id="warehouse", run_id="w", run_type="scheduled", state=state)
+            run.run_after = run.start_date = run.end_date = at
+            run.partition_key, run.conf = "2013-03-07", conf
+            where = {"dag_id": "warehouse", "run_id": "w", "map_index": -1}
+            rows = [
+                {**where, "task_id": task, "state": said, "try_number": 1, "pool": "warehouse", "pool_slots": 1}
+                for task, said in tasks.items()
+            ]
+            left = [(task, "tailrace_error", said) for task, said in (errors or {}).items()]
+            left += [("build", "tailrace_stopped", stopped)] if stopped else []
+            with create_session(scoped=False) as session:
+                session.add(run)
+                session.flush()
+                session.execute(insert(TaskInstance), rows)
+                for task, key, said in left:
+                    value = {"key": key, "value": json.dumps(said), "timestamp": at, "dag_run_id": run.id}
+                    session.execute(insert(XComModel), [{**where, **value, "task_id": task}])
+
+        return add
+
+    def at_warehouse(self):
+        from tailrace.pages.metadata import AirflowActivity
+
+        held = AirflowActivity().attempts({"flight_delay": None, "other": dt.date(2013, 1, 1)})
+        return {
+            name: (each.outcome, each.link, each.refused, each.error)
+            for name, found in held.items()
+            if (each := found.get(dt.date(2013, 3, 7), {}).get("warehouse"))
+        }
+
+    OWN = {  # noqa: RUF012
+        "flight_delay.validate": "success",
+        "flight_delay.snapshot": "success",
+        "other.validate": "success",
+        "other.snapshot": "success",
+    }
+
+    def test_a_run_of_the_warehouse_ends_for_each_pipeline_as_its_own_tasks_ended(self, of_warehouse):
+        said = "flight_delay/features on 2013-03-07: 1 critical expectation failed."
+        refused = {"flight_delay.validate": "failed", "flight_delay.snapshot": "upstream_failed"}
+        of_warehouse({"build": "success", **self.OWN, **refused}, errors={"flight_delay.validate": said})
+        assert self.at_warehouse() == {
+            "flight_delay": ("failed", "validate", True, said),
+            "other": ("success", "build", False, ""),
+        }
+
+    def test_a_build_that_stopped_one_pipeline_is_the_broken_link_of_that_one(self, of_warehouse):
+        failed = {"flight_delay.validate": "failed", "flight_delay.snapshot": "upstream_failed"}
+        of_warehouse(
+            {"build": "failed", **self.OWN, **failed, "other.snapshot": "running"},
+            state="running",
+            errors={"flight_delay.validate": "flights failed", "build": "1 of 20 nodes failed"},
+            stopped={"flight_delay": "flights failed"},
+        )
+        assert self.at_warehouse() == {
+            "flight_delay": ("failed", "build", False, "flights failed"),
+            "other": ("running", "snapshot", False, ""),
+        }
+
+    def test_what_was_not_landed_stopped_every_pipeline(self, of_warehouse):
+        stopped = dict.fromkeys(["build", *self.OWN], "upstream_failed")
+        of_warehouse({"ingest": "failed", **stopped}, errors={"ingest": "There is no such day."})
+        assert set(self.at_warehouse().values()) == {("failed", "ingest", False, "There is no such day.")}
+
+    def test_a_run_that_does_not_concern_a_pipeline_is_no_attempt_of_it(self, of_warehouse):
+        skipped = {"other.validate": "skipped", "other.snapshot": "skipped", "flight_delay.snapshot": "failed"}
+        of_warehouse({"build": "success", **self.OWN, **skipped})
+        assert list(self.at_warehouse()) == ["flight_delay"]
+
+    def test_a_run_for_other_pipelines_hides_no_refusal(self, of_warehouse):
+        of_warehouse(self.OWN, state="success", pipelines=["other"])
+        assert list(self.at_warehouse()) == ["other"]
+
+    def test_a_dry_run_is_none(self, of_warehouse):
+        of_warehouse(self.OWN, dry_run=True)
+        assert self.at_warehouse() == {}
 
     def test_a_run_of_several_days_is_the_run_of_each(self, runs):
         from airflow.models.dagrun import DagRun
         from airflow.utils.session import create_session
-
-        from tailrace.pages.metadata import AirflowActivity
 
         at = dt.datetime(2013, 3, 5, 6, 1, 30, tzinfo=dt.UTC)
         with create_session() as session:
@@ -460,7 +557,7 @@ class TestMetadata:
             run.run_after = run.start_date = run.end_date = at
             run.conf = {"first_day": "2013-03-03", "day": "2013-03-06"}
             session.add(run)
-        held = AirflowActivity().by_day("flight_delay")
+        held = predicted()
         assert {day.day: (each.run_id, each.day == day) for day, each in held.items()} == {
             3: ("range", True),
             4: ("range", True),
@@ -471,7 +568,6 @@ class TestMetadata:
     def test_what_a_task_left_of_a_node_is_read_also_from_an_earlier_version(self, client):
         from tailrace.contracts import ModelResult
         from tailrace.orchestration import task_results
-        from tailrace.pages.metadata import _node
 
         made = ModelResult(
             name="a",
@@ -487,8 +583,11 @@ class TestMetadata:
             kept=True,
         )
         (left,) = task_results.plain([made])
-        assert _node(left) == made
-        assert _node({"name": "a", "kind": "model", "status": "success", "seconds": 0.5, "of_old": 1}).kept is False
+        assert ModelResult.from_json(left) == made
+        assert (
+            ModelResult.from_json({"name": "a", "kind": "model", "status": "success", "seconds": 0.5, "of_old": 1}).kept
+            is False
+        )
 
     def test_a_dag_that_airflow_does_not_have(self, client):
         from tailrace.pages.metadata import AirflowActivity
