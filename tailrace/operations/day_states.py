@@ -16,7 +16,7 @@ from tailrace.contracts import Commit
 from tailrace.lineage import dag_ids, identity
 
 RunState = Literal["success", "failed", "running", "queued"]
-Status = Literal["published", "out of date", "refused", "failed", "running", "not published", "not due"]
+DayStatus = Literal["published", "out of date", "refused", "failed", "running", "not published", "not due"]
 
 AS_OF = "as-of"
 """As in `tailrace.champions.model_versions`, which takes longer to import."""
@@ -31,7 +31,7 @@ UNNAMED = {"warehouse": "build", "predict": "score", "monitor": "monitor"}
 JUDGES = ("validate", "audit")
 NOT_JUDGED = ("does not answer", "cannot be read", "could not be reached")
 """What errors say of a service that is away: the task failed, and refused nothing."""
-OPEN: tuple[Status, ...] = ("refused", "failed", "out of date", "not published")
+OPEN: tuple[DayStatus, ...] = ("refused", "failed", "out of date", "not published")
 """States of a day that somebody should look at."""
 
 
@@ -131,7 +131,7 @@ class DayState:
     """
 
     day: dt.date
-    status: Status
+    status: DayStatus
     published: Commit | None = None
     broken: tuple[BrokenLink, ...] = ()
     outdated: tuple[str, ...] = ()
@@ -192,7 +192,7 @@ def open_days(states: Mapping[dt.date, DayState]) -> dict[str, list[dt.date]]:
     return {status: found[status] for status in OPEN if status in found}
 
 
-def _open_status(state: DayState) -> Status:
+def _open_status(state: DayState) -> DayStatus:
     first = state.first_broken
     if state.status in ("published", "out of date") and first is not None:
         return "refused" if first.refused else "failed"
@@ -236,7 +236,7 @@ def _outdated(records: DayRecords) -> Iterator[str]:
         yield "its features were taken again after it was predicted"
 
 
-def _status(records: DayRecords, broken: tuple[BrokenLink, ...], *, running: Attempt | None, due: bool) -> Status:
+def _status(records: DayRecords, broken: tuple[BrokenLink, ...], *, running: Attempt | None, due: bool) -> DayStatus:
     if running is not None:
         return "running"
     if records.published is not None:
