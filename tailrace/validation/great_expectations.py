@@ -103,16 +103,23 @@ class GreatExpectationsValidator:
                     else _judge_day(session, judged_by, day, rows_in_db)
                 )
                 name = f"{first} to {day}" if of_range else str(day)
-                report = self._report(session, judged_by.name, findings, name=name, day=day) if self._docs else ""
+                report = _report(session, judged_by.name, findings, docs=self._docs, name=name, day=day)
         results = tuple(ranges.union(finding.by_day) if of_range else finding.by_day[day] for finding in findings)
         return Verdict(
             suite=suite, day=day, rows=count, results=results, report=report, first=first if of_range else None
         )
 
-    def _report(self, session: GxSession, suite: str, findings: Sequence[_Finding], *, name: str, day: dt.date) -> str:
-        shown = [result for finding in findings for result in finding.shown]
-        outcome = gx_session.outcome_of(suite, shown, suite)
-        return data_docs.publish(session.context, outcome, name=name, day=day, batch=f"{gx_session.DATASOURCE}-{suite}")
+
+def _report(
+    session: GxSession, suite: str, findings: Sequence[_Finding], *, docs: Path | None, name: str, day: dt.date
+) -> str:
+    """The path of the page; empty without Data Docs."""
+    if docs is None:
+        return ""
+    shown = [result for finding in findings for result in finding.shown]
+    outcome = gx_session.outcome_of(suite, shown, suite)
+    batch = f"{gx_session.DATASOURCE}-{suite}"
+    return data_docs.publish(session.context, outcome, docs=docs, name=name, day=day, batch=batch)
 
 
 def _quickly(
