@@ -20,7 +20,7 @@ from tailrace.spec import PipelineSpec
 
 AS_OF, CURRENT = "as-of", "current"
 CHAMPION, CHALLENGER = "champion", "challenger"
-NAME_MODELS = ("promotions", "predictions", "performance")
+NAME_MODELS = ("promotions", "policies", "predictions", "performance")
 """Tables of the lake (or folders of tables) whose rows and commits name model versions and runs."""
 """The tag of a training run that stores the distribution of the scores on its holdout."""
 NUMBER = re.compile("[1-9][0-9]{0,9}")

@@ -84,5 +84,37 @@ def rollback(
     output.table(f"rollback {pipeline}" + (": dry run, nothing changed" if dry_run else ""), [decided], as_json)
 
 
+def threshold(
+    pipeline: options.Pipeline,
+    value: Annotated[
+        float | None, typer.Argument(help="The threshold, 0 to 1. Leave it out to list those that were set.")
+    ] = None,
+    reason: options.Reason = "",
+    first_day: Annotated[
+        str | None, typer.Option("--from", help="The first day it counts for; by default the first unpublished day.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Set the threshold of a pipeline's decisions from a day on, without a deploy; or list those that were set."""
+    from tailrace.champions import policies
+    from tailrace.stages import threshold as stage
+
+    work = Work(services=options.services(), spec=registry.get(pipeline), run_id=options.new_run_id())
+    if value is None:
+        output.table(f"Policies of {pipeline}", policies.history(work.services.lake, work.spec.name), as_json)
+        return
+    decided = stage.run(
+        work,
+        value,
+        recorded_at=options.now(),
+        decided_by=people.user(),
+        reason=options.reason_given(reason),
+        effective_from=days.parse(first_day, "--from") if first_day is not None else None,
+        dry_run=dry_run,
+    )
+    output.table(f"threshold {pipeline}" + (": dry run, nothing changed" if dry_run else ""), [decided], as_json)
+
+
 def _run_of_version(services: Services, spec: PipelineSpec, version: str) -> str:
     return model_versions.record_of(services, spec, version).training_run

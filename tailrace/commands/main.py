@@ -32,7 +32,11 @@ COMMANDS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
     "Status": {"list": status.list_, "predictions": status.predictions, "history": status.history},
     "Run a night here": {"warehouse": nightly.warehouse, "train": training.train, "predict": nightly.predict},
     "Run days in Airflow": {"backfill": backfill.backfill},
-    "Choose the champion": {"promote": decisions.promote, "rollback": decisions.rollback},
+    "Choose the champion": {
+        "promote": decisions.promote,
+        "rollback": decisions.rollback,
+        "threshold": decisions.threshold,
+    },
     "Check and maintain": {
         "check": upkeep.check,
         "evolve": evolving.evolve,

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from tailrace.spec.pipeline import WAREHOUSE
 
-__all__ = ["WAREHOUSE", "approve", "broken", "kind_of", "monitor", "pipeline_of", "predict", "rollback", "train"]
+__all__ = [
+    "WAREHOUSE",
+    "approve",
+    "broken",
+    "kind_of",
+    "monitor",
+    "pipeline_of",
+    "predict",
+    "rollback",
+    "threshold",
+    "train",
+]
 
 _SEPARATOR = "__"
 
@@ -19,6 +30,10 @@ def approve(pipeline: str) -> str:
 
 def rollback(pipeline: str) -> str:
     return f"rollback{_SEPARATOR}{pipeline}"
+
+
+def threshold(pipeline: str) -> str:
+    return f"threshold{_SEPARATOR}{pipeline}"
 
 
 def monitor(pipeline: str) -> str:

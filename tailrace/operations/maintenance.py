@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from tailrace.champions import promotions
+from tailrace.champions import policies, promotions
 from tailrace.contracts import Pin, Services
 from tailrace.lineage import pins
 from tailrace.rows import staleness
@@ -65,7 +65,7 @@ def maintain(
 def tables_of(spec: PipelineSpec) -> tuple[str, ...]:
     """The lake tables of a pipeline, and those that all pipelines share."""
     own = (spec.features_table, spec.outcomes_table, spec.predictions_table, spec.performance_table)
-    return (*own, staleness.table(spec), promotions.TABLE)
+    return (*own, staleness.table(spec), promotions.TABLE, policies.TABLE)
 
 
 def _row(table: str, *, deleted: int, size: int, compacted: int = 0, kept: int = 0) -> dict[str, object]:

@@ -54,6 +54,12 @@ ROLLBACK_DOC = """### Roll {pipeline} back
 Makes a former champion champion again: name its **version**, the day **from** which on it scores, and why. What is
 published stays as it is until those days are predicted again. `tailrace history {pipeline}` lists the former champions.
 """
+THRESHOLD_DOC = """### Set the threshold of {pipeline}
+
+Sets the probability from which a decision is true: from a **day** on, with a **reason**, and without a deploy. It is
+written down in the lake table `policies`, and stays in force until it is set again or the spec's is edited. What is
+published stays as it is: `tailrace stale {pipeline}` lists the published days that have another one.
+"""
 
 
 @stage_task(outlet=assets.model, execution_timeout=dt.timedelta(minutes=30))
@@ -257,6 +263,34 @@ def roll_back(run: TaskRun) -> Sequence[Any]:
     return [decided]
 
 
+@stage_task(execution_timeout=dt.timedelta(minutes=30), max_active_tis_per_dag=AT_ONCE)
+def set_threshold(run: TaskRun) -> Sequence[Any]:
+    """Set the threshold of the pipeline's decisions from a day on."""
+    from tailrace import days
+    from tailrace.stages import threshold as stage
+
+    form = run.form
+    reason = people.plain_text(form["reason"])
+    if not reason:
+        raise BadInput(f"The threshold of {run.pipeline} is not set: the reason is empty. Say why, for the record.")
+    decided = stage.run(
+        run.work_without_day,
+        float(form["threshold"]),
+        recorded_at=dt.datetime.now(dt.UTC),
+        decided_by=getattr(run.context["dag_run"], "triggering_user_name", None) or NOBODY,
+        reason=reason,
+        effective_from=days.parse(form["from_day"], "from_day") if form.get("from_day") else None,
+        dry_run=form["dry_run"],
+        airflow_run=run.run_id,
+    )
+    if form["dry_run"]:
+        run.skip(
+            f"Dry run: the threshold would be {decided.threshold:g} from {decided.effective_from} on, in place of "
+            f"{decided.previous:g}. Nothing changed."
+        )
+    return [decided]
+
+
 def _owes_event(run: TaskRun, own: Promotion) -> bool:
     """Whether this run did not announce its decision: the try that made it ended before Airflow knew of it."""
     return not run.announced(own.recorded_at, **{TRAINING_RUN: own.training_run})
@@ -266,6 +300,35 @@ def _looks_own(context: Mapping[str, Any], decision: Promotion, who: str, reason
     """Whether this run may have made a decision whose commit names no run: earlier versions of Tailrace wrote none."""
     own = (decision.decided_by, decision.reason) == (who, reason)
     return own and decision.recorded_at >= context["dag_run"].run_after - CLOCKS
+
+
+def threshold_form(spec: PipelineSpec) -> dict[str, Any]:
+    """The form of `threshold__<pipeline>`."""
+    return {
+        "threshold": forms.field(
+            spec.predictions.threshold,
+            type="number",
+            minimum=0,
+            maximum=1,
+            title="Threshold",
+            description="The probability from which a decision is true.",
+        ),
+        "from_day": forms.field(
+            None,
+            type=["null", "string"],
+            format="date",
+            title="From day",
+            description="The first day that it counts for. Empty: the day after the last published one.",
+        ),
+        "reason": forms.field(
+            type="string",
+            minLength=1,
+            maxLength=people.REASON_LENGTH,
+            title="Reason",
+            description=FOR_THE_RECORD,
+        ),
+        "dry_run": forms.dry_run("Say which threshold would count from which day on, and change nothing."),
+    }
 
 
 def answer_reason() -> Param:

@@ -91,6 +91,10 @@ class Problem(ABC):
     """The pictures of the evaluation report that only this kind has, by their names in `reporting.pictures`."""
     label_rule: ClassVar[str]
     """Which labels are allowed, as the end of a sentence."""
+    uses_threshold: ClassVar[bool] = False
+    """Whether the spec's `predictions.threshold` decides anything."""
+    policy_fields: ClassVar[tuple[str, ...]] = ()
+    """Fields that decide what is published of a model's output: they are recorded with each promotion."""
     slice_heading: ClassVar[str]
     """What `slice_words` tells about the labels of a slice."""
     calibration_words: ClassVar[tuple[str, str, str, str]]

@@ -41,6 +41,7 @@ class Binary(Problem):
 
     kind: ClassVar[str] = "binary"
     estimators: ClassVar[str] = "classifier"
+    uses_threshold: ClassVar[bool] = True
     distribution: ClassVar[str] = "bernoulli"
     spark_estimators: ClassVar[tuple[str, ...]] = (
         "xgboost.spark.SparkXGBClassifier",

@@ -47,6 +47,7 @@ class Multiclass(Problem):
 
     kind: ClassVar[str] = "multiclass"
     estimators: ClassVar[str] = "classifier"
+    policy_fields: ClassVar[tuple[str, ...]] = ("classes",)
     distribution: ClassVar[str] = "categorical"
     xgboost_objectives: ClassVar[tuple[str, ...]] = ("multi:softprob",)
     search_metric: ClassVar[str] = "log_loss"

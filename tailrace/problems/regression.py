@@ -53,6 +53,7 @@ class Regression(Problem):
 
     kind: ClassVar[str] = "regression"
     estimators: ClassVar[str] = "regressor"
+    policy_fields: ClassVar[tuple[str, ...]] = ("intervals",)
     spark_estimators: ClassVar[tuple[str, ...]] = (
         "xgboost.spark.SparkXGBRegressor",
         "pyspark.ml.regression.LinearRegression",

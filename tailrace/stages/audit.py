@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tailrace.champions import policies
 from tailrace.contracts import Staged, Verdict
 from tailrace.errors import AuditFailed
 from tailrace.lineage import pins
@@ -91,7 +92,9 @@ def _null_share(staged: Staged, nulls: int) -> float:
 def _scores(work: Work, staged: Staged) -> tuple[int, np.ndarray, Counter[str]]:
     """How many scores are null or NaN, the numbers that drift is told by (8 bytes a row in memory), and how many rows
     contradict themselves, by what is wrong with them."""
-    problem, columns = work.spec.problem, work.spec.predictions
+    now = policies.of_commit(staged.notes)
+    spec = policies.under(work.spec, now) if now else work.spec
+    problem, columns = spec.problem, spec.predictions
     nulls, parts, wrong = 0, [np.empty(0)], Counter[str]()
     for batch in work.services.lake.read_staged(staged):
         rows = pa.Table.from_batches([batch])

@@ -7,7 +7,7 @@ import logging
 from dataclasses import dataclass
 from typing import Literal
 
-from tailrace.champions import model_versions, promotions
+from tailrace.champions import model_versions, policies, promotions
 from tailrace.champions.gate import Decision
 from tailrace.champions.promotions import Promotion
 from tailrace.errors import BadInput, GateRefused, UnknownName
@@ -118,7 +118,7 @@ def run(
             reason=why,
             previous=at.champion,
         )
-        promotions.record(work.services.lake, decided, model.digest)
+        _record(work, decided, model.digest)
     _point_alias(work)
     return Promoted(
         pipeline=spec.name,
@@ -163,7 +163,7 @@ def approve(work: Work, training_run: str, *, recorded_at: dt.datetime, decided_
         reason=reason,
         previous=at.champion,
     )
-    promotions.record(work.services.lake, decided, model.digest)
+    _record(work, decided, model.digest)
     _point_alias(work)
     return Promoted(
         pipeline=spec.name,
@@ -269,7 +269,7 @@ def roll_back(
         decision="rolled_back",
     )
     if not dry_run:
-        promotions.record(services.lake, decided, model.digest, airflow_run)
+        _record(work, decided, model.digest, airflow_run)
         _point_alias(work)
     return Promoted(
         pipeline=spec.name,
@@ -290,6 +290,21 @@ def run_of(work: Work, named: str) -> str:
     if named not in runs:
         raise UnknownName(f"version or training run of {spec.name}", named, runs)
     return runs[named]
+
+
+def _record(work: Work, decided: Promotion, digest: str, airflow_run: str = "") -> None:
+    """Record the policy under which the version scores from that day on, and then that it is champion."""
+    lake = work.services.lake
+    policy = policies.with_promotion(
+        lake,
+        work.spec,
+        decided.effective_from,
+        version=decided.version,
+        recorded_at=decided.recorded_at,
+        decided_by=decided.decided_by,
+    )
+    policies.record(lake, policy, airflow_run)
+    promotions.record(lake, decided, digest, airflow_run)
 
 
 def _still_there(work: Work, former: list[Promotion]) -> Identity:
@@ -345,14 +360,19 @@ def _refuse_without_effect(
 def _refuse_far_ahead(work: Work, day: dt.date, recorded_at: dt.datetime) -> None:
     """Raises BadInput for a day that is not decided on yet: until it comes, nobody else could become champion."""
     spec = work.spec
-    published = work.services.lake.days(spec.predictions_table)
-    tomorrow = recorded_at.astimezone(zone(spec)).date() + dt.timedelta(days=1)
-    latest = max([tomorrow, *(one + dt.timedelta(days=1) for one in published)])
-    if day > latest:
+    if day > (latest := latest_day(work, recorded_at)):
         raise BadInput(
             f"{spec.name}: nobody is made champion from {day} on: that is far ahead, and until then no other version "
             f"could take over. Name a day up to {latest}, or decide when it comes."
         )
+
+
+def latest_day(work: Work, recorded_at: dt.datetime) -> dt.date:
+    """The last day that may be decided on at this moment: tomorrow, or the day after the last published one."""
+    spec = work.spec
+    published = work.services.lake.days(spec.predictions_table)
+    tomorrow = recorded_at.astimezone(zone(spec)).date() + dt.timedelta(days=1)
+    return max([tomorrow, *(one + dt.timedelta(days=1) for one in published)])
 
 
 def _refuse_overtaken(work: Work, training_run: str, model: Identity, at: _Standing) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass, replace
 
+from tailrace.champions import policies
 from tailrace.contracts import Commit
 from tailrace.errors import AuditFailed
 from tailrace.lineage import provenance
@@ -27,8 +28,11 @@ class Published:
         return self.commit.unchanged
 
 
-def run(work: Work, day: dt.date) -> Published:
-    """Raises AuditFailed if the staged rows were not audited, PublishConflict, StagingGone."""
+def run(work: Work, day: dt.date, *, recorded_at: dt.datetime | None = None) -> Published:
+    """Raises AuditFailed if the staged rows were not audited, PublishConflict, StagingGone.
+
+    `recorded_at` is the moment, now by default, at which it is recorded since which day an edited spec counts.
+    """
     services, spec, run_id = work.services, work.spec, work.run_id
     staged = services.lake.staged(spec.predictions_table, day, run_id)
     if staged.notes.get("audit") != "passed":
@@ -37,7 +41,11 @@ def run(work: Work, day: dt.date) -> Published:
             f"run it first: tailrace run audit {spec.name} --date {day} --run-id {run_id}."
         )
     notes = {name: value for name, value in staged.notes.items() if name != "holdout_scores"}
-    metadata = {"pipeline": spec.name, "stage": "publish", "run_id": run_id, **provenance.code(), **notes}
+    code = provenance.code()
+    metadata = {"pipeline": spec.name, "stage": "publish", "run_id": run_id, **code, **notes}
+    now = recorded_at or dt.datetime.now(dt.UTC)
+    if edited := policies.edited_spec(services.lake, spec, day, recorded_at=now, code=code["git_commit"]):
+        policies.record(services.lake, edited)
     commit = services.lake.publish(staged, metadata)
     return _published(spec, day, staged.notes["model_version"], commit)
 

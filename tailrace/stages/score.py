@@ -6,9 +6,9 @@ import datetime as dt
 import hashlib
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from tailrace.champions import model_versions
+from tailrace.champions import model_versions, policies
 from tailrace.contracts import Commit, Pin
 from tailrace.engines.scoring import check_question, published_schema
 from tailrace.errors import UpstreamMissing
@@ -66,6 +66,10 @@ def run(
             f"{spec.features_table} has no published features of {day}; "
             f"run the warehouse for this day first: tailrace warehouse --date {day}."
         )
+    now = policies.in_force(lake, spec, day)
+    # From here on the spec has the policy of the day: threshold, ends of intervals, classes.
+    spec = policies.under(spec, now.policy)
+    work = replace(work, spec=spec)
     chosen = model_versions.resolve(services, spec, day, model)
     pin = lake.pin(spec.features_table, first=day, last=day)
     if not (force or dry_run) and (held := _published(work, day, chosen.model, pin)) is not None:
@@ -109,6 +113,7 @@ def run(
             "features_pin": pins.to_json(pin),
             PREDICTIONS_DIGEST: predictions_digest(spec),
             **_taken(work, day),
+            **now.notes(),
             **provenance.request_notes(work.request),
         },
     )

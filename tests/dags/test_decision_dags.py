@@ -146,3 +146,18 @@ def test_asking_again_gives_no_more_time(by_person):
     assert dt.timedelta(hours=23) < left < dt.timedelta(hours=25)
     long_ago = {"dag_run": SimpleNamespace(start_date=began - dt.timedelta(days=9))}
     assert operator._left(long_ago) == dt.timedelta(seconds=1)
+
+
+def test_a_threshold_has_a_dag_where_the_question_has_one():
+    from airflow.sdk.definitions.param import ParamsDict
+    from airflow.sdk.exceptions import ParamValidationError
+
+    spec = registry.get("flight_delay")
+    dag = dags._threshold_dag(spec)
+    assert (dag.dag_id, list(dag.task_dict), dag.schedule) == ("threshold__flight_delay", ["set_threshold"], None)
+    asked = ParamsDict(decisions.threshold_form(spec))
+    asked["reason"], asked["threshold"] = "r", 0.3
+    asked.validate()
+    with pytest.raises((ParamValidationError, ValueError)):
+        asked["threshold"] = 1.5
+        asked.validate()

@@ -1,0 +1,249 @@
+"""Under which policy a day is scored: the append-only `policies` table.
+
+The policy is what turns a model's output into published columns: the threshold of a decision, the ends of intervals,
+the order of classes. Each promotion records it. An operator may set another threshold from a day on. Like a promotion,
+a row has two times: `effective_from`, and `recorded_at` by the clock of the writing machine; of two rows of one day,
+the one committed later counts. So a day that is scored again has the policy of that day, not today's.
+
+An edit of the spec takes effect on the last published day, if that is scored again, and on every later day. A pipeline
+whose champions were promoted before policies were recorded has no rows: there the spec counts for every day.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tailrace.contracts import LakePublisher, LakeReader
+from tailrace.spec import PipelineSpec
+
+TABLE = "policies"
+POLICY, IN_FORCE, SINCE, RECORDED = "policy", "policy_in_force", "policy_effective_from", "policy_recorded"
+"""What a commit of predictions says: the policy as JSON; how it was set; since which day; `false` where none is known.
+"""
+NOT_RECORDED = "the spec's: no policy was recorded with the champion of this day"
+SetBy = Literal["promotion", "threshold", "spec"]
+
+SCHEMA = pa.schema(
+    [
+        pa.field("pipeline", pa.string(), nullable=False),
+        pa.field("effective_from", pa.date32(), nullable=False),
+        pa.field("recorded_at", pa.timestamp("us", tz="UTC"), nullable=False),
+        pa.field("set_by", pa.string(), nullable=False),
+        pa.field("version", pa.string()),
+        pa.field("threshold", pa.float64()),
+        pa.field("problem", pa.string()),
+        pa.field("spec_threshold", pa.float64()),
+        pa.field("new_threshold", pa.bool_()),
+        pa.field("decided_by", pa.string()),
+        pa.field("reason", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """A threshold (None where the problem has none), and those fields of the problem that decide what is published."""
+
+    threshold: float | None
+    problem: Mapping[str, Any]
+
+    def to_json(self) -> str:
+        """The policy as text, for a commit or a column."""
+        return json.dumps({"threshold": self.threshold, "problem": dict(self.problem)}, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Policy:
+        """The policy from the text that `to_json` wrote."""
+        return cls(**json.loads(text))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyDecision:
+    """One row: the policy from a day on, and what set it.
+
+    `promotion`: it came with a champion. `threshold`: an operator set the threshold. `spec`: the spec was edited.
+    `spec_threshold` is what the spec said at that time. `new_threshold` is false for a promotion that left the
+    threshold as it was: then an earlier row still decides it.
+    """
+
+    pipeline: str
+    effective_from: dt.date
+    recorded_at: dt.datetime
+    set_by: SetBy
+    threshold: float | None
+    problem: Mapping[str, Any]
+    spec_threshold: float | None
+    decided_by: str
+    reason: str
+    version: str | None = None
+    new_threshold: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class InForce:
+    """The policy of a day, and the row that set it: None where none is recorded, or where an edited spec counts."""
+
+    policy: Policy
+    row: PolicyDecision | None
+    recorded: bool
+    edited: bool = False
+    """Whether this is the edited spec's policy, of which no row says from which day on it counts."""
+
+    def words(self) -> str:
+        """How the policy was set, as part of a sentence."""
+        if self.edited:
+            return "the spec was edited"
+        if self.row is None:
+            return NOT_RECORDED
+        by = {"promotion": f"promotion of version {self.row.version}", "spec": "the spec was edited"}
+        return by.get(self.row.set_by, f"set by {self.row.decided_by}: {self.row.reason}")
+
+    def notes(self) -> dict[str, str]:
+        """What a commit of predictions says of it."""
+        since = {SINCE: str(self.row.effective_from)} if self.row else {}
+        recorded = str(self.recorded).lower()
+        return {POLICY: self.policy.to_json(), IN_FORCE: self.words(), RECORDED: recorded, **since}
+
+
+def of_spec(spec: PipelineSpec) -> Policy:
+    """The policy that the spec states today."""
+    problem = spec.problem
+    stated = {name: getattr(problem, name) for name in problem.policy_fields}
+    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in stated.items()}
+    return Policy(threshold=spec.predictions.threshold if problem.uses_threshold else None, problem=plain)
+
+
+def under(spec: PipelineSpec, policy: Policy) -> PipelineSpec:
+    """The spec with this policy in place of its own; what the problem does not have is left out."""
+    kind = spec.problem
+    given = {name: value for name, value in policy.problem.items() if name in kind.policy_fields}
+    plain = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    problem = replace(kind, **plain) if plain else kind  # type: ignore[type-var]  # every problem is a dataclass
+    if policy.threshold is None or not kind.uses_threshold:
+        return replace(spec, outcome=replace(spec.outcome, problem=problem))
+    predictions = replace(spec.predictions, threshold=policy.threshold)
+    return replace(spec, outcome=replace(spec.outcome, problem=problem), predictions=predictions)
+
+
+def of_commit(metadata: Mapping[str, str]) -> Policy | None:
+    """The policy that a commit of predictions was made under; None for those of earlier releases."""
+    return Policy.from_json(metadata[POLICY]) if POLICY in metadata else None
+
+
+def history(lake: LakeReader, pipeline: str) -> tuple[PolicyDecision, ...]:
+    """A pipeline's policies, the one that took effect last first; of one day, the one committed last first."""
+    if not lake.exists(TABLE):
+        return ()
+    rows = lake.read(TABLE).read_all().filter(pc.field("pipeline") == pipeline).to_pylist()
+    known = {each.name for each in fields(PolicyDecision)}
+    decided = [_of_row({name: value for name, value in row.items() if name in known}) for row in reversed(rows)]
+    return tuple(sorted(decided, key=lambda row: row.effective_from, reverse=True))
+
+
+def recorded(past: Sequence[PolicyDecision], day: dt.date) -> InForce | None:
+    """The recorded policy of a day, from a history; None if none was in effect by then."""
+    of_problem = next((row for row in past if row.effective_from <= day), None)
+    of_threshold = next((row for row in past if row.effective_from <= day and row.new_threshold), of_problem)
+    if of_problem is None or of_threshold is None:
+        return None
+    policy = Policy(threshold=of_threshold.threshold, problem=of_problem.problem)
+    return InForce(policy=policy, row=of_threshold, recorded=True)
+
+
+def in_force(lake: LakeReader, spec: PipelineSpec, day: dt.date) -> InForce:
+    """The policy under which the day is scored."""
+    past, stated = history(lake, spec.name), of_spec(spec)
+    found = recorded(past, day)
+    if found is None:
+        return InForce(policy=stated, row=None, recorded=False)
+    said = next(row for row in past if row.effective_from <= day).spec_threshold
+    threshold = found.policy.threshold if said == stated.threshold else stated.threshold
+    edited = Policy(threshold=threshold, problem=stated.problem)
+    if edited == found.policy or day < _last_published(lake, spec):
+        return found
+    return InForce(policy=edited, row=None, recorded=True, edited=True)
+
+
+def with_promotion(
+    lake: LakeReader, spec: PipelineSpec, day: dt.date, *, version: str, recorded_at: dt.datetime, decided_by: str
+) -> PolicyDecision:
+    """The policy that a promotion from that day on records: the problem that was trained for, and the threshold then.
+
+    An operator's threshold stays in force until it is set again, or the spec's is edited.
+    """
+    now, stated = in_force(lake, spec, day), of_spec(spec)
+    before = now.row
+    return PolicyDecision(
+        pipeline=spec.name,
+        effective_from=day,
+        recorded_at=recorded_at,
+        set_by="promotion",
+        version=version,
+        threshold=now.policy.threshold,
+        problem=stated.problem,
+        spec_threshold=before.spec_threshold if before else stated.threshold,
+        new_threshold=before is None,
+        decided_by=decided_by,
+        reason=now.words() if before else f"as the spec says when version {version} is promoted",
+    )
+
+
+def edited_spec(
+    lake: LakeReader, spec: PipelineSpec, day: dt.date, *, recorded_at: dt.datetime, code: str
+) -> PolicyDecision | None:
+    """The row that says since which day an edited spec counts, when this day is published; None if it is not edited."""
+    now = in_force(lake, spec, day)
+    if not now.edited:
+        return None
+    last, stated = _last_published(lake, spec), of_spec(spec)
+    return PolicyDecision(
+        pipeline=spec.name,
+        effective_from=min(day, last + dt.timedelta(days=1)) if last != dt.date.min else day,
+        recorded_at=recorded_at,
+        set_by="spec",
+        threshold=now.policy.threshold,
+        problem=now.policy.problem,
+        spec_threshold=stated.threshold,
+        decided_by="spec",
+        reason=f"pipelines/{spec.name}.py of commit {code}",
+    )
+
+
+def record(lake: LakePublisher, decision: PolicyDecision, airflow_run: str = "") -> None:
+    """Append a policy; one that the same decision recorded already is left as it is."""
+    key = ("effective_from", "set_by", "version", "threshold", "problem", "spec_threshold", "decided_by", "reason")
+    now = tuple(getattr(decision, name) for name in key)
+    if any(now == tuple(getattr(row, name) for name in key) for row in history(lake, decision.pipeline)[:1]):
+        return
+    row = asdict(decision) | {"problem": json.dumps(dict(decision.problem), sort_keys=True)}
+    rows = pa.Table.from_pylist([{name: row[name] for name in SCHEMA.names}], schema=SCHEMA)
+    by_airflow = {"airflow_run": airflow_run} if airflow_run else {}
+    lake.append(TABLE, rows, {"pipeline": decision.pipeline, "set_by": decision.set_by, **by_airflow})
+
+
+def differences(now: Policy, then: Policy) -> Iterator[str]:
+    """What differs between two policies, as parts of a sentence."""
+    if now.threshold != then.threshold:
+        yield f"threshold {_number(now.threshold)} instead of {_number(then.threshold)}"
+    for name in sorted({*now.problem, *then.problem}):
+        if now.problem.get(name) != then.problem.get(name):
+            yield f"{name} {now.problem.get(name)} instead of {then.problem.get(name)}"
+
+
+def _number(threshold: float | None) -> str:
+    return "none" if threshold is None else f"{threshold:g}"
+
+
+def _last_published(lake: LakeReader, spec: PipelineSpec) -> dt.date:
+    return max(lake.days(spec.predictions_table), default=dt.date.min)
+
+
+def _of_row(row: Mapping[str, Any]) -> PolicyDecision:
+    return PolicyDecision(**{**row, "problem": json.loads(row["problem"] or "{}")})
