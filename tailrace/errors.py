@@ -10,6 +10,7 @@
     │   └── ClusterRefused       the cluster will never run this: rights, image, another Python
     ├── Refused                  the data or the model is not good enough: a person must look
     │   ├── LandingRefused       a landed file is corrupt, or its columns are not the declared ones
+    │   │   └── ExtractsRefused  ... of some sources; the extracts of the others are landed
     │   ├── BuildFailed          dbt models or tests failed
     │   │   └── PipelinesStopped ... and pipelines that do not need them may go on
     │   ├── ValidationFailed     a critical expectation failed
@@ -37,6 +38,7 @@
         │   └── QuotaUsedUp      the namespace's quota is used up until other pods end
         ├── ExecutorsLost        executors died during a job more often than Spark replaces them
         └── UpstreamMissing      a table or a day that an earlier stage has not published yet
+            └── ExtractsMissing  extracts of some sources are missing; those of the others are landed
 
 Messages are sentences: what failed, on which pipeline, table and day, and what to do.
 Only `Unavailable` is retried by the orchestration.
@@ -133,6 +135,17 @@ class LandingRefused(Refused):
 
     What to do: get the extract again from its source, land it (`tailrace run ingest`), and build the day again.
     """
+
+
+class ExtractsRefused(LandingRefused):
+    """Extracts of some sources were refused; those of the others are landed.
+
+    `tables` has a sentence for each table of these sources. The pipelines that do not read them may go on.
+
+    What to do: get the extracts again from their source, then run the days again.
+    """
+
+    tables: Mapping[str, str] = MappingProxyType({})
 
 
 class BuildFailed(Refused):
@@ -337,6 +350,18 @@ class UpstreamMissing(Unavailable):
 
     What to do: run the stage that makes it; the message has the command.
     """
+
+
+class ExtractsMissing(UpstreamMissing):
+    """Extracts of some sources are missing; those of the others are landed.
+
+    `tables` has a sentence for each table of these sources. The pipelines that do not read them may go on.
+
+    What to do: nothing, if the source delivers later: Airflow tries again by itself. Otherwise see what the source
+    says.
+    """
+
+    tables: Mapping[str, str] = MappingProxyType({})
 
 
 def cause_of(error: BaseException, length: int = 300) -> str:

@@ -11,7 +11,16 @@ import typer
 from tailrace import days
 from tailrace.champions import model_versions
 from tailrace.commands import options, output, stale_days
-from tailrace.errors import PipelinesStopped, PublishConflict, Refused, SpecError, TailraceError, UpstreamMissing
+from tailrace.errors import (
+    ExtractsMissing,
+    ExtractsRefused,
+    PipelinesStopped,
+    PublishConflict,
+    Refused,
+    SpecError,
+    TailraceError,
+    UpstreamMissing,
+)
 from tailrace.rows import scheduled_days
 from tailrace.spec import PipelineSpec, registry
 from tailrace.wiring import Wiring
@@ -94,11 +103,18 @@ def _land_and_build(
     """Land the days and build them; returns the pipelines that are stopped, and adds the error to `failures`."""
     from tailrace.stages import build, ingest
 
+    not_landed: Mapping[str, str] = {}
     if services.settings.sources:
-        ingest.run(services, first, last)
-    advance(f"landed {first} to {last}" if services.settings.sources else "no sources to land from")
+        try:
+            ingest.run(services, first, last)
+        except (ExtractsMissing, ExtractsRefused) as error:
+            failures.append(error)
+            not_landed = error.tables
+    landed = "landed in part" if not_landed else f"landed {first} to {last}"
+    advance(landed if services.settings.sources else "no sources to land from")
+    absent = () if only else scheduled_days.absent(first, last)
     try:
-        build.run(services, first, last, absent=() if only else scheduled_days.absent(first, last), only=only)
+        build.run(services, first, last, absent=absent, only=only, not_landed=not_landed)
     except PipelinesStopped as error:
         failures.append(error)
         advance("built in part")

@@ -44,7 +44,7 @@ from tailrace.contracts.validator import (
     Validator,
     Verdict,
 )
-from tailrace.contracts.warehouse import EvolvingWarehouse, ModelResult, Warehouse
+from tailrace.contracts.warehouse import EvolvingWarehouse, LandedWarehouse, ModelResult, Warehouse
 
 __all__ = [
     "ColumnKind",
@@ -60,6 +60,7 @@ __all__ = [
     "LakePublisher",
     "LakeReader",
     "LakeUpkeep",
+    "LandedWarehouse",
     "LandingZone",
     "Model",
     "ModelResult",

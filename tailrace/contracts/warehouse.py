@@ -118,6 +118,25 @@ class Warehouse(Protocol):
 
 
 @runtime_checkable
+class LandedWarehouse(Warehouse, Protocol):
+    """A warehouse that is built from landed extracts, and can leave out what certain extracts are needed for.
+
+    Its `build` takes `lacking` too: landed tables that are not looked at. What is made from them is not built.
+    """
+
+    def lacking(self, first: dt.date, last: dt.date) -> Mapping[str, Sequence[dt.date]]:
+        """The days that a build of first..last needs and that were not landed, by table. Raises LakeUnavailable."""
+        ...
+
+    def readers(self, tables: Collection[str]) -> Mapping[str, Collection[tuple[str, str]]] | None:
+        """For each of these landed tables, name and full table of every model that is made from it, directly or not.
+
+        None if nobody can tell. Raises BuildFailed if dbt cannot read the project.
+        """
+        ...
+
+
+@runtime_checkable
 class EvolvingWarehouse(Warehouse, Protocol):
     """A warehouse whose marts can gain columns: those that Tailrace builds itself."""
 

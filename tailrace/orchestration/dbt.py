@@ -50,7 +50,7 @@ def build_tasks(landed: Sequence[Any]) -> BuildTasks:
 
         landed = [*landed, marts_wait.wait(configured.dbt)]
     if configured.dbt_tasks == settings.BUILD:
-        return _one_task(landed)
+        return _one_task(landed, waits=configured.waits_for_marts)
     extras.require("One task per dbt model (TAILRACE_DBT_TASKS=models)", "cosmos")
     from tailrace.orchestration import dbt_models
     from tailrace.wiring import Wiring
@@ -59,27 +59,30 @@ def build_tasks(landed: Sequence[Any]) -> BuildTasks:
     return BuildTasks(before=before, rule=TriggerRule.ALL_SUCCESS)
 
 
-def _one_task(landed: Sequence[Any]) -> BuildTasks:
+def _one_task(landed: Sequence[Any], *, waits: bool) -> BuildTasks:
     """One task for all. Pipelines start when it has ended, however it ended: `require_built` stops those that must not.
 
-    If nothing could be landed, or nothing came that is built elsewhere, the build does not start, and no pipeline does.
+    It starts although extracts could not be landed, and leaves out what needs them. If nothing came that is built
+    elsewhere, it does not start, and no pipeline does.
     """
-    built = build()
+    built = build(trigger_rule=TriggerRule.ALL_DONE if landed and not waits else None)
     # without this task, Airflow would call a run successful in which only a node failed that no pipeline needs
     built >> EmptyOperator(task_id=ALL_BUILT, execution_timeout=dt.timedelta(minutes=5))
-    if not landed:
+    if landed:
+        landed >> built
+    if not waits:
         return BuildTasks(before=lambda pipeline: built, rule=TriggerRule.ALL_DONE)
-    landed >> built
     return BuildTasks(before=lambda pipeline: [*landed, built], rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS)
 
 
 @stage_task(pool=tasks.WAREHOUSE_POOL, execution_timeout=dt.timedelta(hours=2))
 def build(run: TaskRun) -> Sequence[Any]:
     """Build and test the warehouse's tables of the days with dbt; a retry goes on where the try before failed."""
+    from tailrace.orchestration import build_results
     from tailrace.rows import scheduled_days
     from tailrace.stages import build as stage
 
-    requested = run.request
+    requested, not_landed = run.request, build_results.not_landed(run)
     # pipelines that the form names are built whatever their schedules say
     absent = () if requested.pipelines else scheduled_days.absent(requested.first, requested.last)
     if absent:
@@ -94,6 +97,7 @@ def build(run: TaskRun) -> Sequence[Any]:
             only=requested.pipelines,
             run_id=run.run_id,
             on_node=nodes.append,
+            not_landed=not_landed,
         )
     except PipelinesStopped as error:
         run.context["ti"].xcom_push(xcom_keys.STOPPED, dict(error.stopped))

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from tailrace.contracts import Trial
-from tailrace.errors import AuditFailed
+from tailrace.errors import AuditFailed, ExtractsMissing, ExtractsRefused
 from tailrace.lineage import xcom_keys
 from tailrace.operations import limits
 from tailrace.orchestration import assets, task_results
@@ -34,11 +34,15 @@ AT_ONCE = {
 
 @stage_task(execution_timeout=dt.timedelta(hours=1), max_active_tis_per_dag=AT_ONCE["ingest"])
 def ingest(run: TaskRun) -> Sequence[Any]:
-    """Land the source's extracts of the days."""
+    """Land the sources' extracts of the days; one source that fails does not keep the others from being landed."""
     from tailrace.stages import ingest as stage
 
     first, last = run.request.first, run.request.last
-    return [stage.run(run.services, first, last)]
+    try:
+        return [stage.run(run.services, first, last)]
+    except (ExtractsMissing, ExtractsRefused) as error:
+        run.context["ti"].xcom_push(xcom_keys.NOT_LANDED, dict(error.tables))
+        raise
 
 
 def _reports(run: TaskRun, rows: Rows) -> Links:

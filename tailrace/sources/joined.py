@@ -40,6 +40,10 @@ class JoinedSource:
         self.look_back_days = {table: declared.look_back_days(source)[table] for table, source in self._owners.items()}
         self.optional = frozenset(table for source in sources.values() for table in declared.optional(source))
 
+    def owner(self, table: str) -> Source:
+        """The source that has the table. Raises KeyError."""
+        return self._owners[table]
+
     def extract(self, table: str, day: dt.date) -> pa.Table:
         """The day's rows of a table. Raises OutOfCalendar, UnknownName, UpstreamMissing."""
         if table not in self._owners:

@@ -168,16 +168,28 @@ class Landing:
         """
         return tuple(sorted(set().union(*(self._gaps(table, first, last) for table in self._required))))
 
+    def lacking(self, first: dt.date, last: dt.date) -> Mapping[str, tuple[dt.date, ...]]:
+        """The days that a build of first..last needs and that were not landed, by table.
+
+        Tables without gaps are left out. Raises LakeUnavailable.
+        """
+        found = {table: self._looked_back(table, first) | self._absent(table, first, last) for table in self._required}
+        return {table: tuple(sorted(days)) for table, days in found.items() if days}
+
     def gaps_before(self, day: dt.date) -> tuple[dt.date, ...]:
         """Which of the days that a build of `day` looks back on are gaps, each table for the days of its own look-back.
 
         Raises LakeUnavailable.
         """
-        gaps = (
-            self._gaps(table, day - dt.timedelta(days=self._look_back_days[table]), day - dt.timedelta(days=1))
-            for table in self._required
-        )
-        return tuple(sorted(set().union(*gaps)))
+        return tuple(sorted(set().union(*(self._looked_back(table, day) for table in self._required))))
+
+    def _looked_back(self, table: str, day: dt.date) -> set[dt.date]:
+        """The gaps among the days that a build of `day` looks back on."""
+        return self._gaps(table, day - dt.timedelta(days=self._look_back_days[table]), day - dt.timedelta(days=1))
+
+    def _absent(self, table: str, first: dt.date, last: dt.date) -> set[dt.date]:
+        """Those of the days first..last that the table's source has and that were not landed."""
+        return self._due(table, first, last).difference(self.days(table))
 
     def _gaps(self, table: str, first: dt.date, last: dt.date) -> set[dt.date]:
         landed = set(self.days(table))
@@ -299,18 +311,19 @@ class Landing:
             raise LandingRefused(_listed(heading, problems))
         return rows.append_column(DAY, pa.repeat(pa.scalar(day, DAY.type), rows.num_rows))
 
-    def check(self, first: dt.date, last: dt.date) -> None:
+    def check(self, first: dt.date, last: dt.date, without: Collection[str] = ()) -> None:
         """Check that every table has an undamaged file for each of the days first..last that its source has.
 
-        An optional table need not have the file. Every file is read once, so that any damage is found here and not in
-        the middle of a build. Raises UpstreamMissing naming every absent table and day, LandingRefused naming every
-        unreadable file and every column that is missing, unexpected or of another type, and LakeUnavailable if the
-        storage fails, which tells nothing about the files.
+        An optional table need not have the file. The tables `without` are not checked. Every file is read once, so that
+        any damage is found here and not in the middle of a build. Raises UpstreamMissing naming every absent table and
+        day, LandingRefused naming every unreadable file and every column that is missing, unexpected or of another
+        type, and LakeUnavailable if the storage fails, which tells nothing about the files.
         """
-        self._check_presence(first, last)
+        self._check_presence(first, last, without)
         problems = [
             f"{table} of {day}: {problem}"
             for table in sorted(self.schemas)
+            if table not in without
             for day in sorted(self._to_check(table, first, last))
             for problem in self._content(table, day)[1]
         ]
@@ -319,15 +332,14 @@ class Landing:
             remedy = "Land those days again from an undamaged extract. If columns changed for good, declare them."
             raise LandingRefused(f"{_listed(heading, problems)}\n{remedy}")
 
-    def _check_presence(self, first: dt.date, last: dt.date) -> None:
+    def _check_presence(self, first: dt.date, last: dt.date, without: Collection[str]) -> None:
         nobodys = [day for day in span(first, last) if self.schemas and not self._tables_of(day)]
         if nobodys:
             raise UpstreamMissing(
                 f"No source has an extract of {ranges(nobodys, ' to ')}, so there is nothing to build from. Name days "
                 "that the calendar of a source has."
             )
-        due = {table: self._due(table, first, last) for table in self._required}
-        absent = {table: sorted(days.difference(self.days(table))) for table, days in due.items()}
+        absent = {table: sorted(self._absent(table, first, last)) for table in self._required if table not in without}
         problems = [f"{table}: {ranges(days)}" for table, days in absent.items() if days]
         if problems:
             days = sorted(set().union(*absent.values()))

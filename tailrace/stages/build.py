@@ -1,7 +1,7 @@
 """Build the warehouse's tables of the days with dbt, in one invocation.
 
-The tables of pipelines that none of the days concerns are left out. A model or test that fails stops the pipelines that
-need it, and no others.
+The tables of pipelines that none of the days concerns are left out. A model or test that fails, or an extract that is
+missing, stops the pipelines that need it, and no others.
 """
 
 from __future__ import annotations
@@ -9,12 +9,15 @@ from __future__ import annotations
 import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
-from tailrace.contracts import ModelResult, Services
-from tailrace.errors import BuildFailed, PipelinesStopped
+from tailrace import days
+from tailrace.contracts import LandedWarehouse, ModelResult, Services, Warehouse
+from tailrace.errors import BuildFailed, PipelinesStopped, UpstreamMissing
 from tailrace.spec import PARTS, registry
+from tailrace.warehouse.graph import called
 from tailrace.warehouse.stopped_marts import stopped
 
 _NAMED_NODES = 3
@@ -37,6 +40,15 @@ class Built:
         return [brief(node) for node in self.nodes]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Lacking:
+    """Landed tables of which days are missing: a sentence for each, and the pipelines that each of them stops."""
+
+    tables: Mapping[str, str] = field(default_factory=dict)
+    stops: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    since: dt.date | None = None
+
+
 def run(
     services: Services,
     first: dt.date,
@@ -46,15 +58,17 @@ def run(
     only: Collection[str] = (),
     run_id: str = "",
     on_node: Callable[[ModelResult], None] = lambda node: None,
+    not_landed: Mapping[str, str] = MappingProxyType({}),
 ) -> Built:
     """Build the days; where an earlier try of the same run failed, only what failed and what depends on it.
 
     `absent` are the pipelines that none of the days concerns, as `scheduled_days.absent` finds them. `only` are the
     pipelines that are wanted: nothing is built but what they need; none: everything. `on_node` is given every node's
-    result, also where the build fails.
+    result, also where the build fails. `not_landed` has the tables of which `ingest` could not land a day, with a
+    sentence for each.
 
-    Raises PipelinesStopped if nodes failed: the pipelines that it does not name are built and may go on. Raises what
-    `Warehouse.build` raises besides; then no pipeline may go on.
+    Raises PipelinesStopped if nodes failed, or extracts are missing: the pipelines that it does not name are built and
+    may go on. Raises what `Warehouse.build` raises besides; then no pipeline may go on.
     """
     heard: list[ModelResult] = []
 
@@ -62,17 +76,53 @@ def run(
         heard.append(node)
         on_node(node)
 
+    of = marts()
+    concerned = {pipeline: of[pipeline] for pipeline in only or [name for name in of if name not in absent]}
     without, wanted = scope(absent, only)
+    lacking = _lacking(services.warehouse, first, last, not_landed=not_landed, pipelines=concerned)
+    leave_out: dict[str, Any] = {"lacking": tuple(lacking.tables)} if lacking.tables else {}
     try:
-        nodes = services.warehouse.build(first, last, run_id, hear, without=without, only=wanted)
+        nodes = services.warehouse.build(first, last, run_id, hear, without=without, only=wanted, **leave_out)
     except BuildFailed as error:
         if not any(node.failed for node in heard):
             # dbt ended before it reached the nodes: what is in the tables is not of this build
             raise
-        of = marts()
-        concerned = only or [pipeline for pipeline in of if pipeline not in absent]
-        raise _stopped(error, heard, {pipeline: of[pipeline] for pipeline in concerned}) from error
+        causes = stopped(heard, concerned)
+        sentences = {pipeline: _sentence(pipeline, of_it) for pipeline, of_it in causes.items()}
+        raise _stopped(lacking, concerned, last, said=[str(error)], sentences=sentences) from error
+    if lacking.tables and (lacking.stops or not only):
+        raise _stopped(lacking, concerned, last)
     return Built(first, last, nodes)
+
+
+def _lacking(
+    warehouse: Warehouse,
+    first: dt.date,
+    last: dt.date,
+    *,
+    not_landed: Mapping[str, str],
+    pipelines: Mapping[str, Collection[str]],
+) -> _Lacking:
+    """The tables without which some of the pipelines, each with its marts, can go on; none if they are needed by all.
+
+    Raises UpstreamMissing if `ingest` could not land some, and no pipeline can go on without them.
+    """
+    if not isinstance(warehouse, LandedWarehouse):
+        return _Lacking()
+    gaps = warehouse.lacking(first, last)
+    tables = {table: f"{days.ranges(absent)} not landed" for table, absent in gaps.items()} | dict(not_landed)
+    readers = warehouse.readers(tables) if tables else {}
+    stops: dict[str, list[str]] = {}
+    for table, models in (readers or {}).items():
+        for pipeline, its_marts in pipelines.items():
+            if any(called(name, full_name, its_marts) for name, full_name in models):
+                stops.setdefault(pipeline, []).append(table)
+    if tables and readers is not None and len(stops) < len(pipelines):
+        since = min((day for absent in gaps.values() for day in absent), default=first)
+        return _Lacking(tables=tables, stops=stops, since=min(since, first))
+    if not_landed:
+        raise UpstreamMissing("\n".join(dict.fromkeys(not_landed.values())))
+    return _Lacking()
 
 
 def scope(absent: Collection[str], only: Collection[str]) -> tuple[list[str], list[str]]:
@@ -91,16 +141,35 @@ def marts() -> Mapping[str, tuple[str, ...]]:
 
 
 def _stopped(
-    error: BuildFailed, nodes: Sequence[ModelResult], pipelines: Mapping[str, Collection[str]]
+    lacking: _Lacking,
+    pipelines: Mapping[str, Collection[str]],
+    last: dt.date,
+    *,
+    said: Sequence[str] = (),
+    sentences: Mapping[str, str] = MappingProxyType({}),
 ) -> PipelinesStopped:
-    """The error that says which of the pipelines, each with its marts, the failed nodes stop, and which go on."""
-    causes = stopped(nodes, pipelines)
-    sentences = {pipeline: _sentence(pipeline, of_it) for pipeline, of_it in causes.items()}
+    """The error that says which of the pipelines are stopped, and which go on.
+
+    `said` is what is known of failed nodes, and `sentences` the pipelines that these stop.
+    """
+    lines = list(said)
+    command = f"tailrace warehouse --date {lacking.since}" + (f" --to {last}" if lacking.since != last else "")
+    if lacking.tables:
+        listed = "\n".join(f"  - {table}: {why}" for table, why in lacking.tables.items())
+        lines.append(f"Extracts are missing, so what is made from them was not built:\n{listed}")
+        lines.append(f"Land them, and run these days again: {command}.")
+    late = {
+        pipeline: f"{pipeline}: its tables were not built, as extracts are missing: "
+        f"{'; '.join(f'{table} ({lacking.tables[table].rstrip(chr(46))})' for table in tables)}. Nothing of these days "
+        f"was taken into the lake. Land them, and run these days again: {command}; in Airflow, clear what failed in "
+        "this run."
+        for pipeline, tables in lacking.stops.items()
+    }
+    causes = {**late, **sentences}
     go_on = [pipeline for pipeline in sorted(pipelines) if pipeline not in causes]
-    said = [str(error)]
-    said += [f"Stopped: {', '.join(sorted(causes))}." if causes else "No pipeline needs what failed."]
-    said += [f"Not stopped: {', '.join(go_on)}."] if go_on else []
-    return PipelinesStopped("\n".join(said), sentences)
+    lines.append(f"Stopped: {', '.join(sorted(causes))}." if causes else "No pipeline needs what failed.")
+    lines += [f"Not stopped: {', '.join(go_on)}."] if go_on else []
+    return PipelinesStopped("\n".join(lines), causes)
 
 
 def _sentence(pipeline: str, nodes: Sequence[ModelResult]) -> str:

@@ -1,20 +1,30 @@
 """Land the sources' extracts of each day, replacing what was landed before.
 
-On a day, the tables are landed whose source has that day.
+On a day, the tables are landed whose source has that day. A source that fails does not keep the others from being
+landed.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 
 from tailrace import days
 from tailrace.contracts import Services, Source
-from tailrace.errors import BadInput, LandingRefused, OutOfCalendar, UpstreamMissing
+from tailrace.errors import (
+    BadInput,
+    ExtractsMissing,
+    ExtractsRefused,
+    LandingRefused,
+    OutOfCalendar,
+    TailraceError,
+    Unavailable,
+    UpstreamMissing,
+)
 from tailrace.sources import calendars, declared
 
 
@@ -32,25 +42,70 @@ class Ingested:
 
 
 def run(services: Services, first: dt.date, last: dt.date) -> Ingested:
-    """Raises OutOfCalendar before anything is landed, LandingRefused and UpstreamMissing before anything of a day is,
-    StorageFull.
+    """Raises OutOfCalendar before anything is landed, and StorageFull.
+
+    LandingRefused and UpstreamMissing, or what else a source raises, before anything of the source's day is landed. If
+    other sources are landed all the same: ExtractsMissing or ExtractsRefused at the end, naming the tables.
     """
     source, landing = services.source, services.landing
     _check_calendar(services, first, last)
     landing.declare()
     rows: dict[str, int] = {}
     absent: dict[str, list[dt.date]] = {}
+    failed: dict[str, TailraceError] = {}
     for day in days.span(first, last):
-        extracts = {}
-        for table in calendars.tables_of(source, day):
-            if (extract := _extract(source, table, day)) is not None:
-                extracts[table] = extract
-            else:
-                absent.setdefault(table, []).append(day)
-        _refuse_empty(source, day, extracts, first)
-        for table, extract in extracts.items():
-            rows[table] = rows.get(table, 0) + landing.write(table, day, extract)
+        for tables in _by_source(source, day):
+            if failed.keys() & tables:
+                # what is landed of a source has no gap that a later day would hide
+                continue
+            try:
+                extracts = _extracts(source, tables, day, absent)
+                _refuse_empty(source, day, extracts, first)
+            except (Unavailable, LandingRefused) as error:
+                failed |= dict.fromkeys(tables, error)
+                continue
+            for table, extract in extracts.items():
+                rows[table] = rows.get(table, 0) + landing.write(table, day, extract)
+    if failed:
+        raise _failed(failed, rows)
     return Ingested(first, last, rows, absent)
+
+
+def _by_source(source: Source, day: dt.date) -> list[list[str]]:
+    """The tables of the day, those of one source together: all of them are landed, or none."""
+    owner: Callable[[str], object] = getattr(source, "owner", lambda table: source)
+    found: dict[int, list[str]] = {}
+    for table in calendars.tables_of(source, day):
+        found.setdefault(id(owner(table)), []).append(table)
+    return list(found.values())
+
+
+def _extracts(
+    source: Source, tables: Sequence[str], day: dt.date, absent: dict[str, list[dt.date]]
+) -> dict[str, pa.Table]:
+    """The day's rows of each table; a day of an optional table that is not there goes to `absent`."""
+    found = {}
+    for table in tables:
+        if (extract := _extract(source, table, day)) is not None:
+            found[table] = extract
+        else:
+            absent.setdefault(table, []).append(day)
+    return found
+
+
+def _failed(failed: Mapping[str, TailraceError], landed: Mapping[str, int]) -> TailraceError:
+    """The error of the sources that failed, where nothing else is landed; else one that says what is."""
+    errors = list({id(error): error for error in failed.values()}.values())
+    others = sorted(landed.keys() - failed.keys())
+    if not others:
+        return errors[0] if len(errors) == 1 else type(errors[0])("\n".join(map(str, errors)))
+    said = "\n".join(
+        [*map(str, errors), f"Landed: {', '.join(others)}. Only pipelines that read the others are stopped."]
+    )
+    waits = any(isinstance(error, Unavailable) for error in errors)
+    made: ExtractsMissing | ExtractsRefused = ExtractsMissing(said) if waits else ExtractsRefused(said)
+    made.tables = {table: " ".join(str(error).split()) for table, error in failed.items()}
+    return made
 
 
 def _extract(source: Source, table: str, day: dt.date) -> pa.Table | None:

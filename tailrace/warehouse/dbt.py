@@ -57,6 +57,8 @@ class Landed(Protocol):
         """Raises UpstreamMissing, LandingRefused, LakeUnavailable."""
         ...
 
+    # `lacking`, and `check` with tables that are left out, are needed only where the extracts of a table are missing.
+
     @property
     def look_back_days(self) -> int:
         """How many days before its own day a build depends on, at most."""
@@ -133,11 +135,13 @@ class DbtWarehouse(ABC):
         *,
         without: Collection[str] = (),
         only: Collection[str] = (),
+        lacking: Collection[str] = (),
     ) -> tuple[ModelResult, ...]:
         """Build and test every model for the days first..last, in one dbt invocation.
 
         `without` names marts that are not needed: they are left out, with what only they are made from and what is
         made from them. `only` names the marts that are needed: nothing is built but they and what they are made from.
+        `lacking` names landed tables whose files are not looked at: nothing is built that is made from these.
 
         Landed files of those days are checked before dbt starts, so a damaged file changes nothing. Of the days in
         the look-back, all since the first day ever landed must have been landed. `rows` counts the built days of a
@@ -152,10 +156,11 @@ class DbtWarehouse(ABC):
         StorageFull, WarehouseBusy, and the errors that the database's implementation adds.
         """
         days = _named(first, last)
-        with self._prepared(first, last), self._building():
-            scope = self._scope(first, last, without, only)
+        with self._prepared(first, last, lacking), self._building():
+            scope = self._scope(first, last, without, only) | ({"lacking": sorted(lacking)} if lacking else {})
             before = self._tries.load(run_id, scope)
-            run = self._invoke(first, last, self._tries.again(before) if before else [], without=without, only=only)
+            again = self._tries.again(before) if before else []
+            run = self._invoke(first, last, again, without=without, only=only, lacking=lacking)
             error = self._complaint(run.messages) or self._full(run.messages, days) or self._failed(run, days)
             error = error or self._lost_lock()
             counted = error is None or isinstance(error, BuildFailed)
@@ -236,11 +241,36 @@ class DbtWarehouse(ABC):
         with self._prepared(first, last):
             return self.variables(first, last)
 
+    def lacking(self, first: dt.date, last: dt.date) -> Mapping[str, Sequence[dt.date]]:
+        """See `contracts.LandedWarehouse`."""
+        found: Mapping[str, Sequence[dt.date]] = self._landing.lacking(first, last)  # type: ignore[attr-defined]
+        return found
+
+    def readers(self, tables: Collection[str]) -> Mapping[str, Collection[tuple[str, str]]] | None:
+        """See `contracts.LandedWarehouse`. Nobody can tell of a table that is no source of the dbt project."""
+        manifest = json.loads(self.parse().read_text())
+        every = manifest["sources"].items()
+        sources = {table: [key for key, each in every if each["name"] == table] for table in tables}
+        if not all(sources.values()):
+            return None
+        models = {key: node for key, node in manifest["nodes"].items() if node["resource_type"] in graph.BUILT}
+        return {
+            table: [
+                (models[key]["name"], graph.full_name(*(models[key][part] for part in ("database", "schema", "alias"))))
+                for key in graph.reached(begin, manifest["child_map"])
+                if key in models
+            ]
+            for table, begin in sources.items()
+        }
+
     @contextmanager
-    def _prepared(self, first: dt.date, last: dt.date) -> Iterator[None]:
+    def _prepared(self, first: dt.date, last: dt.date, lacking: Collection[str] = ()) -> Iterator[None]:
         """Check that the days are landed and sound, and make the database ready for dbt; raises as `prepare` does."""
-        self._refuse_gaps(first, last)
-        self._landing.check(first, last)
+        if lacking:
+            self._landing.check(first, last, lacking)  # type: ignore[call-arg]
+        else:
+            self._refuse_gaps(first, last)
+            self._landing.check(first, last)
         self._work.mkdir(parents=True, exist_ok=True)
         with self._ready(first, last):
             yield
@@ -397,17 +427,19 @@ class DbtWarehouse(ABC):
         *,
         without: Collection[str],
         only: Collection[str],
+        lacking: Collection[str] = (),
     ) -> _Run:
         logs: dict[str, list[str]] = defaultdict(list)
         variables = {**self.variables(first, last), **self._secrets(), **self._lock_variables()}
         manifest = None
         try:
-            if self._needs_graph(without, only):
+            if lacking or self._needs_graph(without, only):
                 parsed = self._graph(variables)
                 if not parsed.success:
                     return _Run(parsed, (), logs)
                 manifest = parsed.result
                 selection = self._selection(manifest, selection, without=without, only=only)
+                selection = _without_sources(selection, graph.sources_of(lacking, manifest.sources))
             # unit tests test the SQL, not the data: they run when the SQL changes
             command = ["build", "--exclude-resource-type", "unit_test", *selection]
             outcome = self._dbt(
@@ -510,6 +542,14 @@ class DbtWarehouse(ABC):
             look = f"to see them, run the query in {node.node.compiled_path} on {self.name}"
             return f"test {name}: {node.failures} rows fail; {look}"
         return f"{kind} {name}: {' '.join((node.message or 'no message').split())}"
+
+
+def _without_sources(selection: Sequence[str], sources: Sequence[str]) -> list[str]:
+    """The selection without all that is made from these sources, which dbt's selectors name."""
+    if not sources:
+        return [*selection]
+    # `--exclude` is always the last one of our own options
+    return [*selection, *([] if "--exclude" in selection else ["--exclude"]), *(f"{source}+" for source in sources)]
 
 
 def _name(node: Any) -> str:

@@ -102,6 +102,7 @@ class DbtProjectWarehouse(DbtWarehouse):
         *,
         without: Collection[str] = (),
         only: Collection[str] = (),
+        lacking: Collection[str] = (),
     ) -> tuple[ModelResult, ...]:
         """See `DbtWarehouse.build`; only what the pipelines need is built.
 
@@ -109,8 +110,13 @@ class DbtProjectWarehouse(DbtWarehouse):
         those that did not get the day in time have failed. Raises UpstreamMissing if that are all.
         """
         if self._wait is None:
-            return super().build(first, last, run_id, on_node, without=without, only=only)
+            return super().build(first, last, run_id, on_node, without=without, only=only, lacking=lacking)
         return self._waited(last, on_node, without=without, only=only)
+
+    def readers(self, tables: Collection[str]) -> Mapping[str, Collection[tuple[str, str]]] | None:
+        """See `contracts.LandedWarehouse`. A selector of selectors.yml cannot be narrowed, so nothing is left out."""
+        built_here = self._wait is None and not self._select.strip().startswith(_SELECTOR)
+        return super().readers(tables) if built_here else None
 
     def awaited(self, last: dt.date, *, without: Collection[str] = (), only: Collection[str] = ()) -> Awaited:
         """Which marts do not have the day yet, and what they have; marts whose days may be empty are not waited for.

@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-_BUILT = ("model", "seed", "snapshot")
+BUILT = ("model", "seed", "snapshot")
+"""The kinds of nodes that make a table."""
 
 
 def only_for(marts: Collection[str], nodes: Mapping[str, Any]) -> list[str]:
@@ -48,7 +49,17 @@ def called(model: str, table: str, names: Collection[str]) -> bool:
 
 def table_of(node: Any) -> str:
     """The full name of a node's table."""
-    return ".".join(filter(None, (node.database, node.schema, node.alias)))
+    return full_name(node.database, node.schema, node.alias)
+
+
+def full_name(database: str | None, schema: str | None, alias: str) -> str:
+    """The name with which a database finds a table; some have no databases or schemas."""
+    return ".".join(filter(None, (database, schema, alias)))
+
+
+def sources_of(tables: Collection[str], sources: Mapping[str, Any]) -> list[str]:
+    """dbt's selectors of the sources of these names; `sources` are those of dbt's manifest."""
+    return [f"source:{one.source_name}.{one.name}" for one in sources.values() if one.name in tables]
 
 
 def made_by(mart: str, nodes: Mapping[str, Any]) -> Any | None:
@@ -63,7 +74,7 @@ def _named(marts: Collection[str], nodes: Mapping[str, Any], of: Iterable[str]) 
 
 def _parents(nodes: Mapping[str, Any]) -> dict[str, set[str]]:
     """The models, seeds and snapshots, each with those that it is made from."""
-    built = {name: node for name, node in nodes.items() if str(node.resource_type) in _BUILT}
+    built = {name: node for name, node in nodes.items() if str(node.resource_type) in BUILT}
     return {name: built.keys() & set(node.depends_on_nodes) for name, node in built.items()}
 
 

@@ -18,7 +18,8 @@ _TIMESTAMP = pa.timestamp("us", tz="UTC")
 class MemoryWarehouse:
     """Serves `tables`, each with a date column `ds`, as if they had been built from the days of `landed`, each with
     its digest. `empty` maps a day to the reason why it may have no rows. Before `build` is called, no day is
-    recorded. `broken` maps tables whose build fails to what is said of it.
+    recorded. `broken` maps tables whose build fails to what is said of it. `gaps` are days that were not landed, by
+    landed table, and `reads` the tables that are made from each of these.
     """
 
     def __init__(
@@ -26,12 +27,16 @@ class MemoryWarehouse:
         tables: Mapping[str, pa.Table],
         landed: Mapping[dt.date, str] | None = None,
         empty: Mapping[dt.date, str] | None = None,
+        *,
         broken: Mapping[str, str] | None = None,
+        gaps: Mapping[str, Sequence[dt.date]] | None = None,
+        reads: Mapping[str, Collection[str]] | None = None,
     ) -> None:
         self._tables = dict(tables)
         self._landed = dict(landed or {})
         self._empty = dict(empty or {})
         self._broken = dict(broken or {})
+        self._gaps, self._reads = dict(gaps or {}), dict(reads or {})
         self._built: dict[dt.date, Mapping[str, str]] = {}
 
     def build(
@@ -43,8 +48,15 @@ class MemoryWarehouse:
         *,
         without: Collection[str] = (),
         only: Collection[str] = (),
+        lacking: Collection[str] = (),
     ) -> tuple[ModelResult, ...]:
-        """Counts the rows of the days and records the days; there is nothing to build. Raises BuildFailed."""
+        """Counts the rows of the days and records the days; there is nothing to build.
+
+        Raises BuildFailed; UpstreamMissing if a landed table has gaps and is not named in `lacking`.
+        """
+        if unnamed := [table for table in self._gaps if table not in lacking]:
+            raise UpstreamMissing(f"{', '.join(unnamed)} were not landed.")
+        without = {*without, *(each for table in lacking for each in self._reads.get(table, ()))}
         results = tuple(
             ModelResult(
                 name=name,
@@ -66,6 +78,15 @@ class MemoryWarehouse:
         if failed := [f"  - model {result.name}: {result.message}" for result in results if not result.passed]:
             raise BuildFailed("\n".join([f"{len(failed)} of {len(results)} tables failed:", *failed]))
         return results
+
+    def lacking(self, first: dt.date, last: dt.date) -> Mapping[str, Sequence[dt.date]]:
+        """The gaps, whatever the days."""
+        return self._gaps
+
+    def readers(self, tables: Collection[str]) -> Mapping[str, Collection[tuple[str, str]]] | None:
+        """What is made from each; None if one of them is unknown."""
+        known = all(table in self._reads for table in tables)
+        return {table: [(name, name) for name in self._reads[table]] for table in tables} if known else None
 
     def built(self, day: dt.date) -> Mapping[str, str] | None:
         """Every table, if `build` was called for the day."""

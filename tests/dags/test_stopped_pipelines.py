@@ -31,9 +31,10 @@ dag = warehouse_dag("The warehouse.", Schedule(train=None, predict=None))
 
 
 @pytest.fixture
-def dag(tmp_path, spec, monkeypatch, airflow_db):
-    """The DAG `warehouse` of a project with two pipelines, without sources."""
-    project = new_project(tmp_path, monkeypatch, TOML)
+def dag(tmp_path, spec, monkeypatch, airflow_db, settings):
+    """The DAG `warehouse` of a project with two pipelines."""
+    project = new_project(tmp_path, monkeypatch, settings)
+    (tmp_path / "late_parts.py").write_text(OWN)
     monkeypatch.setenv("TAILRACE_HOME", str(tmp_path / "home"))
     made = {}
     for each in (spec, replace(spec, name="loyalty")):
@@ -52,11 +53,60 @@ def dag(tmp_path, spec, monkeypatch, airflow_db):
     return bag.dags["warehouse"]
 
 
-def run(dag, *broken: str, form: dict[str, object] | None = None) -> tuple[str, dict[str, str]]:
+def run(dag, *broken: str, form: dict[str, object] | None = None, reads=None) -> tuple[str, dict[str, str]]:
     """The state of a run in which these tables fail, and those of its tasks."""
-    HELD["warehouse"] = MemoryWarehouse(HELD["tables"], broken=dict.fromkeys(broken, SAID))
+    HELD["warehouse"] = MemoryWarehouse(HELD["tables"], broken=dict.fromkeys(broken, SAID), reads=reads)
     done = dag.test(logical_date=dt.datetime.combine(LAST, dt.time(), dt.UTC), run_conf=form)
     return done.state, {task.task_id: task.state for task in done.get_task_instances()}
+
+
+OWN = """
+import datetime as dt
+
+import pyarrow as pa
+
+from tailrace.errors import UpstreamMissing
+from tailrace.sources.memory import MemorySource
+
+ROWS = pa.table({"number": [1]})
+
+
+class Late(MemorySource):
+    def extract(self, table, day):
+        raise UpstreamMissing(f"The calls of {day} have not come.")
+
+
+def clicks(work):
+    return MemorySource({"clicks": ROWS.schema}, {("clicks", dt.date(YEAR)): ROWS}, (dt.date(YEAR), dt.date(YEAR)))
+
+
+def calls(work):
+    return Late({"calls": ROWS.schema}, {}, (dt.date(YEAR), dt.date(YEAR)))
+""".replace("YEAR", f"{LAST.year}, {LAST.month}, {LAST.day}")
+
+
+@pytest.fixture
+def settings(request):
+    """The project's tailrace.toml."""
+    return TOML
+
+
+@pytest.mark.services
+@pytest.mark.parametrize("settings", ['sources = ["late_parts:clicks", "late_parts:calls"]' + TOML])
+def test_a_missing_extract_stops_the_pipeline_that_reads_it(dag, tmp_path):
+    reads = {"calls": ["churn_features"], "clicks": ["loyalty_features"]}
+    dag.task_dict["ingest"].retries = 0
+    state, tasks = run(dag, reads=reads)
+    assert state == "failed"
+    assert tasks == {
+        "ingest": "failed",
+        "build": "failed",
+        "all_built": "upstream_failed",
+        "churn.validate": "failed",
+        "churn.snapshot": "upstream_failed",
+        "loyalty.validate": "success",
+        "loyalty.snapshot": "success",
+    }
 
 
 @pytest.mark.services

@@ -12,10 +12,10 @@ import pytest
 from tailrace.commands import options
 from tailrace.commands.main import call
 from tailrace.contracts import ModelResult
-from tailrace.errors import BuildFailed, PipelinesStopped, rebuilt
+from tailrace.errors import BuildFailed, PipelinesStopped, UpstreamMissing, rebuilt
 from tailrace.stages import build
 from tailrace.warehouse.memory import MemoryWarehouse
-from tests.stages.conftest import LAST, NO_ARRIVALS, installation, memory, tables, write_suites
+from tests.stages.conftest import FIRST, LAST, NO_ARRIVALS, installation, memory, tables, write_suites
 from tests.support import new_project
 
 SAID = "Binder Error: no column plann"
@@ -134,3 +134,60 @@ def test_a_build_that_ended_before_its_nodes_stops_all(services, status):
     with pytest.raises(BuildFailed) as raised:
         build.run(services, LAST, LAST)
     assert not isinstance(raised.value, PipelinesStopped)
+
+
+# ---------------------------------------------------------------- extracts that are missing
+
+READS = {"calls": ["churn_features"], "clicks": ["loyalty_features", "report"], "nobodys": [], "all": ["x"]}
+
+
+def lacks(services, *tables: str, reads=READS) -> None:
+    services.warehouse = MemoryWarehouse(
+        services.tables, empty={LAST: NO_ARRIVALS}, gaps=dict.fromkeys(tables, (LAST,)), reads=reads
+    )
+
+
+def test_a_missing_extract_stops_the_pipelines_that_read_it(services, capsys):
+    lacks(services, "calls")
+    code, states, said = command(capsys)
+    assert (code, states) == (1, {"churn": "stopped", "loyalty": "loaded"})
+    assert (
+        f"Extracts are missing, so what is made from them was not built:\n  - calls: {LAST} not landed\n"
+        f"Land them, and run these days again: tailrace warehouse --date {LAST}.\n"
+        "Stopped: churn.\nNot stopped: loyalty." in said
+    )
+    assert loaded(services) == ["loyalty"]
+    assert "churn_features" not in services.warehouse.built(LAST)
+
+    lacks(services, "calls")
+    assert command(capsys, "--pipeline", "loyalty")[:2] == (0, {"loyalty": "loaded"}), "it does not read it"
+    lacks(services, "nobodys")
+    code, states, said = command(capsys)
+    assert (code, set(states.values())) == (1, {"loaded"})
+    assert "No pipeline needs what failed.\nNot stopped: churn, loyalty." in said
+
+
+def test_extracts_that_all_pipelines_read_stop_the_night_as_before(services, capsys):
+    for reads in (READS, {}):
+        lacks(services, "calls", "clicks", reads=reads)
+        code, _, said = command(capsys)
+        assert (code, "calls, clicks were not landed." in said) == (1, True), "the warehouse's own words"
+    with pytest.raises(UpstreamMissing, match=r"^The source has no calls\.$"):
+        build.run(services, LAST, LAST, not_landed=dict.fromkeys(["calls", "clicks"], "The source has no calls."))
+
+
+def test_a_failed_node_and_a_missing_extract_stop_each_its_own(services):
+    broken = {"report": SAID, "loyalty_outcomes": SAID}
+    services.warehouse = MemoryWarehouse(services.tables, broken=broken, reads=READS)
+    with pytest.raises(PipelinesStopped) as raised:
+        build.run(services, LAST, LAST, not_landed={"nobodys": "It is late."})
+    assert list(raised.value.stopped) == ["loyalty"]
+    services.warehouse = MemoryWarehouse(services.tables, broken=broken, gaps={"calls": [FIRST]}, reads=READS)
+    with pytest.raises(PipelinesStopped) as raised:
+        build.run(services, LAST, LAST)
+    assert raised.value.stopped["churn"] == (
+        f"churn: its tables were not built, as extracts are missing: calls ({FIRST} not landed). Nothing of these days "
+        f"was taken into the lake. Land them, and run these days again: tailrace warehouse --date {FIRST} --to {LAST}; "
+        "in Airflow, clear what failed in this run."
+    )
+    assert "dbt failed on model loyalty_outcomes" in raised.value.stopped["loyalty"]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tailrace import settings
-from tailrace.errors import BadInput, LandingRefused, SettingsError
+from tailrace.errors import BadInput, ExtractsMissing, ExtractsRefused, LandingRefused, SettingsError
 from tailrace.lake.memory import MemoryLake
 from tailrace.stages import ingest
 from tailrace.wiring import IMPLEMENTATIONS, Wiring
@@ -196,4 +196,29 @@ def test_a_project_without_sources_has_nothing_to_ingest(wired):
     assert services.problems() == []
     assert services.landing.gaps(DAY, DAY) == ()
     with pytest.raises(BadInput, match=r"nothing to ingest: .*tailrace\.toml names no sources"):
+        ingest.run(services, DAY, DAY)
+
+
+def test_a_source_that_fails_does_not_keep_the_others_from_being_landed(wired, tmp_path):
+    (tmp_path / "rain" / "stations").mkdir(parents=True)
+    services = wired(f"""
+[sources.shop]
+class = "own_parts:orders"
+
+[sources.weather]
+files = "{tmp_path}/rain/{{table}}/{{day}}.csv"
+columns.stations = {{ station = "string" }}
+""")
+    with pytest.raises(ExtractsMissing) as raised:
+        ingest.run(services, DAY, DAY)
+    missing = f"The source weather has no file of stations of {DAY}: there is no {tmp_path}/rain/stations/{DAY}.csv."
+    assert str(raised.value) == (
+        f"{missing}\nLanded: orders, refunds. Only pipelines that read the others are stopped."
+    )
+    assert raised.value.tables == {"stations": missing}
+    assert (services.landing.days("orders"), services.landing.days("stations")) == ((DAY,), ())
+    assert services.landing.lacking(DAY, DAY) == {"stations": (DAY,)}
+
+    (tmp_path / "rain" / "stations" / f"{DAY}.csv").write_text("station\n")
+    with pytest.raises(ExtractsRefused, match="gave no rows of stations"):
         ingest.run(services, DAY, DAY)
