@@ -26,7 +26,7 @@ MOST_RUNS = 5000
 """At most this many of a DAG's newest runs are read: years of nights, and their reruns."""
 LONGEST = dt.timedelta(days=400)
 """For a run of several days, at most this many days before the last one are considered."""
-BUILD = "build"
+INGEST, BUILD, VALIDATE, SNAPSHOT = CHAIN[dag_ids.WAREHOUSE]
 UNFINISHED = (
     TaskInstanceState.RUNNING,
     TaskInstanceState.UP_FOR_RETRY,
@@ -166,7 +166,7 @@ def _of_warehouse(run: Any, left: _Left, pipeline: str) -> Attempt | None:
         return None
     if run.state == "success":
         return _made(run, left, None)
-    validate, snapshot = (f"{pipeline}.{name}" for name in CHAIN[dag_ids.WAREHOUSE][-2:])
+    validate, snapshot = f"{pipeline}.{VALIDATE}", f"{pipeline}.{SNAPSHOT}"
     tasks = {task.name: task for task in left.of(run)}
     own = [tasks[name] for name in (validate, snapshot) if name in tasks]
     if not own or own[0].state == TaskInstanceState.SKIPPED:
@@ -175,18 +175,23 @@ def _of_warehouse(run: Any, left: _Left, pipeline: str) -> Attempt | None:
         return _made(run, left, None, outcome="success")
     failed = next((task for task in own if task.state == TaskInstanceState.FAILED), None)
     if failed is not None:
-        built = tasks.get(BUILD)
-        at_build = built is not None and built.state == TaskInstanceState.FAILED
-        because = left.stopped.get(run.id)
-        at_build = at_build and failed.name == validate and (because is None or pipeline in because)
         made = _made(run, left, failed, outcome="failed")
-        return replace(made, task=BUILD) if at_build else made
+        return replace(made, task=_cause(run, left, pipeline)) if failed.name == validate else made
     shared = [task for task in left.of(run) if "." not in task.name or task.name.startswith(f"{BUILD}.")]
     if own[0].state == TaskInstanceState.UPSTREAM_FAILED:
         stopped = next((task for task in shared if task.state == TaskInstanceState.FAILED), own[0])
         return _made(run, left, stopped, outcome="failed")
     now = next((task for task in [*shared, *own] if task.unfinished), None)
     return _made(run, left, now, outcome="queued" if run.state == "queued" else "running")
+
+
+def _cause(run: Any, left: _Left, pipeline: str) -> str:
+    """The task because of which a pipeline's `validate` failed: itself, or the one that built or landed nothing."""
+    failed = {task.name for task in left.of(run) if task.state == TaskInstanceState.FAILED}
+    stopped = left.stopped.get(run.id)
+    if BUILD not in failed or (stopped is not None and pipeline not in stopped):
+        return f"{pipeline}.{VALIDATE}"
+    return INGEST if INGEST in failed and stopped is None else BUILD
 
 
 def _made(run: Any, left: _Left, task: _Task | None, outcome: RunState | None = None) -> Attempt:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 
 from tailrace.errors import SpecError, TailraceError, UnknownName
@@ -24,7 +25,7 @@ def get(name: str) -> PipelineSpec:
     found = _current(name)
     if isinstance(found, PipelineSpec):
         return found
-    raise SpecError(f"Pipeline {name!r} cannot be shown:", [found])
+    raise SpecError(f"Pipeline {name!r} cannot be used:", [found])
 
 
 def _current(name: str) -> PipelineSpec | str:
@@ -37,5 +38,16 @@ def _read(name: str, file: Path, changed: int) -> PipelineSpec | str:
     """The spec, or the problem with its file, as the file has been since that time (nanoseconds)."""
     try:
         return registry.get(name)
+    except SpecError as error:
+        return _sentence(name, error.problems)
     except TailraceError as error:
         return " ".join(str(error).split())
+
+
+def _sentence(name: str, problems: Sequence[str]) -> str:
+    """All that is wrong with a file, with its name once."""
+    first, *others = (" ".join(problem.split()).removeprefix(f"{name}: ") for problem in problems)
+    file = f"pipelines/{name}.py"
+    # One that could not be read is named already.
+    opening = f"pipelines/{first}" if first.startswith(f"{name}.py ") else f"{file} is wrong: {first}"
+    return " ".join([opening if opening.endswith(".") else f"{opening}.", *others])

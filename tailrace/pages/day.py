@@ -14,7 +14,7 @@ from tailrace.contracts import Commit, Pin, RunRecord
 from tailrace.errors import TailraceError, UpstreamMissing
 from tailrace.lineage import identity, pins, run_tags
 from tailrace.operations.day_states import DayState
-from tailrace.pages import day_records
+from tailrace.pages import day_records, histories
 from tailrace.pages.pipeline import CalendarDay, calendar_day
 from tailrace.pages.sources import Sources, number
 from tailrace.spec import PipelineSpec, zone
@@ -137,10 +137,12 @@ def gather(sources: Sources, spec: PipelineSpec, day: dt.date) -> DayPage:
         training=training,
         training_pins=pins.from_tags(training.tags) if training else {},
         tracker_problem=tracked.problem,
-        checks=_checks(spec, metadata) if commit else (),
+        checks=_checks(spec, metadata) if commit and not histories.is_stand_in(spec) else (),
         performance=performance,
         feature_psi=_feature_psi(performance),
-        histogram=_histogram(sources, spec, commit, training) if commit and commit.rows else None,
+        histogram=_histogram(sources, spec, commit, training)
+        if commit and commit.rows and not histories.is_stand_in(spec)
+        else None,
         earlier=tuple(_earlier(sources, spec, commit, of_day)) if commit else (),
         run=_run(metadata) or ((attempt.dag_id, attempt.run_id) if attempt else None),
         requested={
@@ -269,7 +271,8 @@ def _earlier(sources: Sources, spec: PipelineSpec, commit: Commit, of_day: Seque
         what = ("difference", each.version, commit.version)
         return sources.lake.cached(spec.predictions_table, what, lambda: _difference(sources, spec, each, commit), None)
 
-    return [Earlier(each, compared(each) if place < COMPARED else None) for place, each in enumerate(before)]
+    most = 0 if histories.is_stand_in(spec) else COMPARED
+    return [Earlier(each, compared(each) if place < most else None) for place, each in enumerate(before)]
 
 
 def _difference(sources: Sources, spec: PipelineSpec, before: Commit, now: Commit) -> Difference | None:

@@ -15,6 +15,7 @@ from tailrace.errors import UpstreamMissing
 from tailrace.lineage import pins
 from tailrace.operations import day_states
 from tailrace.operations.day_states import DayRecords, DayState
+from tailrace.pages import labels
 from tailrace.pages.activity import DayAttempts
 from tailrace.pages.sources import Sources
 from tailrace.spec import PipelineSpec, Schedule, zone
@@ -61,6 +62,13 @@ def states(
         for day in sorted({*_shown(published, attempts, features, first), *([also] if also else [])})
     ]
     return day_states.all_of(records, sources.today(zone(spec)))
+
+
+def told(sources: Sources, spec: PipelineSpec, day: dt.date) -> labels.State:
+    """The state of one day in words. Raises LakeUnavailable."""
+    attempts = sources.activity.attempts({spec.name: None}).get(spec.name, {})
+    state = states(sources, spec, attempts, also=day)[day]
+    return labels.state_of(state, zone(spec), sources.today(zone(spec)))
 
 
 def _shown(

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from airflow.api_fastapi.core_api.security import GetUserDep
-from fastapi import APIRouter, HTTPException
-from fastapi.responses import FileResponse, HTMLResponse
+from fastapi import APIRouter, HTTPException, Request
+from fastapi.responses import FileResponse, HTMLResponse, Response
 
-from tailrace.errors import UnknownName
-from tailrace.pages import access, catalog
-from tailrace.pages.web import AppPartsDep, forbidden
+from tailrace import days
+from tailrace.errors import TailraceError, UnknownName
+from tailrace.pages import access, catalog, day_records, histories, rendering
+from tailrace.pages.web import AppParts, AppPartsDep, forbidden
 
 router = APIRouter()
 
+VALIDATION = ("validations", "pipeline", "suite", "day", "run", "page")
+"""The folders of a validation's page in the Data Docs."""
+BODY = re.compile(r"<body[^>]*>", re.IGNORECASE)
 REPORT = "evaluation/evaluation.html"
 SHOWN = {".html", ".css", ".png", ".gif", ".svg", ".ico", ".otf", ".ttf", ".woff", ".woff2"}
 POLICY = {
@@ -32,8 +38,11 @@ def show_asset(parts: AppPartsDep, path: str) -> FileResponse:
 
 
 @router.get("/data-docs/{path:path}")
-def show_data_docs(parts: AppPartsDep, path: str, user: GetUserDep) -> FileResponse:
-    """A validation, for users who may read its pipeline; the index, for users who may read all pipelines."""
+def show_data_docs(request: Request, parts: AppPartsDep, path: str, user: GetUserDep) -> Response:
+    """A validation, for users who may read its pipeline; the index, for users who may read all pipelines.
+
+    A validation judges expectations only: above it stands what became of its day.
+    """
     # The file's real place says which pipeline it belongs to, not the path in the URL.
     place = (parts.data_docs / path).resolve()
     root = parts.data_docs.resolve()
@@ -42,7 +51,30 @@ def show_data_docs(parts: AppPartsDep, path: str, user: GetUserDep) -> FileRespo
     needed = [folders[1]] if folders[:1] == ("validations",) and len(folders) > 1 else [*specs, *broken]
     if set(needed) - access.readable(user, needed):
         raise forbidden("these Data Docs")
-    return _file(parts.data_docs, path)
+    file = _file(parts.data_docs, path)
+    if folders[:1] != ("validations",) or len(folders) < len(VALIDATION) or place.suffix != ".html":
+        return file
+    _, pipeline, suite, day, *_ = folders
+    mount = request.scope.get("root_path", "")
+    verdict = rendering.page("verdict", mount=mount, airflow="", suite=suite, **_verdict(parts, pipeline, day))
+    return HTMLResponse(_above(place.read_text(errors="replace"), verdict), headers=POLICY)
+
+
+def _verdict(parts: AppParts, pipeline: str, text: str) -> dict[str, Any]:
+    """What the pages say of the day that a validation is of."""
+    found: dict[str, Any] = {"pipeline": pipeline, "day": text, "state": None, "problem": ""}
+    try:
+        spec, day = histories.shown(parts.sources, pipeline).spec, days.parse(text, "day")
+        return {**found, "state": day_records.told(parts.sources, spec, day)}
+    except TailraceError as error:
+        return {**found, "problem": str(error)}
+
+
+def _above(html: str, verdict: str) -> str:
+    """The page with the verdict at the beginning of its body."""
+    body = BODY.search(html)
+    place = body.end() if body else 0
+    return html[:place] + verdict + html[place:]
 
 
 @router.get("/reports/{training_run}")

@@ -52,7 +52,7 @@ class Field:
 class Form:
     """A form, ready to be shown. `zone` is the pipeline's time zone, in which a backfill's days begin.
 
-    `pipeline` is empty for a form of the DAG of all pipelines.
+    `pipeline` is empty for a form of the DAG of all pipelines. `paused`: its runs would wait.
     """
 
     action: str
@@ -63,6 +63,7 @@ class Form:
     first: str = ""
     last: str = ""
     at_once: int = AT_ONCE["predict"]
+    paused: bool = False
 
 
 CATCH_UP = FormKind(

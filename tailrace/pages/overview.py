@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 
 from tailrace.champions.promotions import Promotion
 from tailrace.contracts import Commit
-from tailrace.errors import TailraceError
 from tailrace.operations import day_states
-from tailrace.pages import day_records, labels, missed
+from tailrace.pages import day_records, histories, labels, missed
 from tailrace.pages.activity import DayAttempts, NextRun
 from tailrace.pages.labels import State
 from tailrace.pages.missed_work import MissedNights
@@ -75,7 +74,8 @@ class Overview:
 
 
 def gather(sources: Sources, specs: Sequence[PipelineSpec], broken: Mapping[str, str]) -> Overview:
-    """Raises LakeUnavailable."""
+    """The overview of these pipelines, and of the history of those with a problem. Raises LakeUnavailable."""
+    specs = [*specs, *(histories.stand_in(sources, name) for name in broken)]
     names = [spec.name for spec in specs]
     summaries = of_lake(sources, specs)
     attempts = sources.activity.attempts({spec.name: day_records.recent(sources, spec) for spec in specs})
@@ -92,6 +92,8 @@ def gather(sources: Sources, specs: Sequence[PipelineSpec], broken: Mapping[str,
         )
         for spec in specs
     ]
+    # Of a file that never worked, there is only the problem.
+    rows = [row for row in rows if row.name not in broken or row.last_day or row.champion]
     return Overview(tuple(rows), broken, missed.nights_now(sources))
 
 
@@ -188,8 +190,3 @@ def next_words(following: NextRun | None, sources: Sources, spec: PipelineSpec) 
 def first_sentence(text: str) -> str:
     """The first paragraph of a description, on one line."""
     return " ".join(text.strip().split("\n\n")[0].split())
-
-
-def broken_words(error: TailraceError) -> str:
-    """The problem with a pipeline's file, on one line."""
-    return " ".join(str(error).split())

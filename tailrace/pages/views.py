@@ -13,10 +13,10 @@ from fastapi.responses import HTMLResponse
 
 from tailrace import days
 from tailrace.lineage import dag_ids
-from tailrace.pages import access, catalog, charts, forms, overview, pipeline
+from tailrace.pages import access, catalog, charts, forms, histories, overview, pipeline
 from tailrace.pages import day as day_page
-from tailrace.pages.web import AppParts, AppPartsDep, ReadableDep, forbidden, shown
-from tailrace.spec import PipelineSpec
+from tailrace.pages.histories import Shown
+from tailrace.pages.web import AppParts, AppPartsDep, ReadableDep, ShownDep, forbidden, shown
 
 router = APIRouter(prefix="/pages")
 
@@ -25,11 +25,12 @@ router = APIRouter(prefix="/pages")
 def show_overview(request: Request, parts: AppPartsDep, user: GetUserDep) -> HTMLResponse:
     """Every pipeline that the user may read."""
     specs, broken = catalog.read()
-    allowed = access.readable(user, [*specs, *broken])
+    problems = histories.without_spec(parts.sources, specs, broken)
+    allowed = access.readable(user, [*specs, *problems])
     gathered = overview.gather(
         parts.sources,
         [spec for name, spec in specs.items() if name in allowed],
-        {name: problem for name, problem in broken.items() if name in allowed},
+        {name: problem for name, problem in problems.items() if name in allowed},
     )
     if gathered.nights and not access.may_read_dag(user, dag_ids.WAREHOUSE):
         gathered = replace(gathered, nights=None)
@@ -38,7 +39,7 @@ def show_overview(request: Request, parts: AppPartsDep, user: GetUserDep) -> HTM
         request,
         "overview",
         page=gathered,
-        hidden=len(specs) + len(broken) - len(allowed),
+        hidden=len(specs) + len(problems) - len(allowed),
         may_train={name for name in missed if access.may_trigger(user, dag_ids.train(name))},
         may_catch_up=gathered.nights is not None and access.may_trigger(user, dag_ids.WAREHOUSE),
     )
@@ -48,21 +49,23 @@ def show_overview(request: Request, parts: AppPartsDep, user: GetUserDep) -> HTM
 def show_catch_up(request: Request, parts: AppPartsDep, user: GetUserDep) -> HTMLResponse:
     """The form that builds the nights that were missed; the days that its address gives are filled in."""
     params = _params(parts, user, forms.CATCH_UP.dag, "look at the pages")
-    return shown(request, "form", form=forms.build_catch_up(params, request.query_params))
+    form = forms.build_catch_up(params, request.query_params)
+    return shown(request, "form", form=replace(form, paused=parts.sources.activity.is_paused(forms.CATCH_UP.dag)))
 
 
 @router.get("/{name}")
 def show_pipeline(
-    request: Request, parts: AppPartsDep, spec: ReadableDep, user: GetUserDep, until: str = ""
+    request: Request, parts: AppPartsDep, known: ShownDep, user: GetUserDep, until: str = ""
 ) -> HTMLResponse:
     """One pipeline; `until` is the last day of its calendar."""
+    spec = known.spec
     gathered = pipeline.gather(parts.sources, spec, days.parse(until, "until") if until else None)
     rows = gathered.performance or ()
     drawn = {
         "performance": charts.performance(rows, gathered.metric, gathered.decisions) if rows else None,
         "drift": charts.drift(rows, gathered.decisions) if rows else None,
     }
-    return shown(request, "pipeline", page=gathered, charts=drawn, may=_allowed(user, spec))
+    return shown(request, "pipeline", page=gathered, charts=drawn, may=_allowed(user, known), problem=known.problem)
 
 
 @router.get("/{name}/forms/{action}")
@@ -72,12 +75,14 @@ def show_form(request: Request, parts: AppPartsDep, spec: ReadableDep, action: s
     if kind is None:
         raise HTTPException(404, f"There is no form {action!r}.")
     params = _params(parts, user, kind.dag, f"look at {spec.name}")
-    return shown(request, "form", form=forms.build(action, kind, spec, params=params, given=request.query_params))
+    form = forms.build(action, kind, spec, params=params, given=request.query_params)
+    return shown(request, "form", form=replace(form, paused=parts.sources.activity.is_paused(kind.dag)))
 
 
 @router.get("/{name}/{day}")
-def show_day(request: Request, parts: AppPartsDep, spec: ReadableDep, day: str, user: GetUserDep) -> HTMLResponse:
+def show_day(request: Request, parts: AppPartsDep, known: ShownDep, day: str, user: GetUserDep) -> HTMLResponse:
     """One day of a pipeline."""
+    spec = known.spec
     gathered = day_page.gather(parts.sources, spec, days.parse(day, "day"))
     version = gathered.commit.metadata.get("model_version", "") if gathered.commit else ""
     drawn = charts.histogram(gathered.histogram, gathered.day, version) if gathered.histogram else None
@@ -86,7 +91,8 @@ def show_day(request: Request, parts: AppPartsDep, spec: ReadableDep, day: str, 
         for suite in ("features", "predictions")
         if (found := newest_validation(parts.data_docs, spec.name, suite, str(gathered.day)))
     }
-    return shown(request, "day", page=gathered, chart_figure=drawn, docs=docs, may=_allowed(user, spec))
+    may = _allowed(user, known)
+    return shown(request, "day", page=gathered, chart_figure=drawn, docs=docs, may=may, problem=known.problem)
 
 
 @router.get("/runs/{dag_id}/{run_id:path}/dbt")
@@ -114,8 +120,11 @@ def newest_validation(root: Path, pipeline: str, suite: str, day: str) -> str | 
     return pages[-1].relative_to(root).as_posix() if pages else None
 
 
-def _allowed(user: GetUserDep, spec: PipelineSpec) -> dict[str, bool]:
-    """Which forms the user may send."""
+def _allowed(user: GetUserDep, known: Shown) -> dict[str, bool]:
+    """Which forms the user may send: none for a pipeline that nothing can run."""
+    if known.problem:
+        return dict.fromkeys(forms.ACTIONS, False)
+    spec = known.spec
     dags = {action: kind.dag for action in forms.ACTIONS if (kind := forms.kind_of(action, spec.name))}
     may = {dag: access.may_trigger(user, dag) for dag in set(dags.values())}
     return {action: may[dag] for action, dag in dags.items()}

@@ -14,7 +14,8 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from tailrace.contracts import Tracker
 from tailrace.errors import BadInput, SettingsError, UnknownName
-from tailrace.pages import access, catalog, rendering
+from tailrace.pages import access, catalog, histories, rendering
+from tailrace.pages.histories import Shown
 from tailrace.pages.sources import Sources
 from tailrace.spec import PipelineSpec
 
@@ -63,6 +64,19 @@ def readable(name: str, user: GetUserDep) -> PipelineSpec:
 
 AppPartsDep = Annotated[AppParts, Depends(app_parts)]
 ReadableDep = Annotated[PipelineSpec, Depends(readable)]
+
+
+def shown_pipeline(name: str, parts: AppPartsDep, user: GetUserDep) -> Shown:
+    """The pipeline, or the history of one without a usable spec. Raises 403 as `readable` does."""
+    if name not in access.readable(user, [name]):
+        raise forbidden(f"the pipeline {name!r}")
+    try:
+        return histories.shown(parts.sources, name)
+    except UnknownName as unknown:
+        raise UnknownName(unknown.kind, name, access.readable(user, unknown.known)) from None
+
+
+ShownDep = Annotated[Shown, Depends(shown_pipeline)]
 
 
 def forbidden(what: str) -> HTTPException:

@@ -14,11 +14,22 @@ import pytest
 
 from tailrace.champions import promotions
 from tailrace.engines.local import LocalEngine
-from tailrace.errors import LakeUnavailable, TrackerUnavailable
+from tailrace.errors import LakeUnavailable, TrackerUnavailable, UnknownName
 from tailrace.lake.memory import MemoryLake
 from tailrace.lineage import dag_ids
 from tailrace.operations.day_states import Attempt
-from tailrace.pages import cache_warmer, catalog, charts, day, labels, missed, missed_work, overview, pipeline
+from tailrace.pages import (
+    cache_warmer,
+    catalog,
+    charts,
+    day,
+    histories,
+    labels,
+    missed,
+    missed_work,
+    overview,
+    pipeline,
+)
 from tailrace.pages.activity import NextRun, Night, OpenApproval
 from tailrace.pages.caching import FRESH_SECONDS, CachedLake, CachedTracker
 from tailrace.pages.sources import Sources
@@ -355,6 +366,46 @@ class TestPipeline:
         assert page.earlier == dt.date(2013, 1, 12) - dt.timedelta(days=400)
         before = pipeline.gather(sources, spec, until=page.earlier)
         assert before.months[-1].days[-1].day == page.earlier
+
+
+class TestWithoutSpec:
+    """A pipeline whose file is broken or was removed."""
+
+    @pytest.fixture(params=["broken", "removed"])
+    def problem(self, request, monkeypatch) -> str:
+        broken = {"churn": "pipelines/churn.py does not load."} if request.param == "broken" else {}
+        monkeypatch.setattr(catalog, "read", lambda: ({}, broken))
+        return broken.get("churn", "pipelines/churn.py does not exist any more.")
+
+    def test_its_history_is_shown(self, sources, problem):
+        known = histories.shown(sources, "churn")
+        assert known.problem == problem
+        page = pipeline.gather(sources, known.spec)
+        assert page.counts == {"published": 3, "missing": 1}
+        assert (page.champion.version, [each.version for each in page.versions]) == ("1", ["2", "1"])
+        shown = day.gather(sources, known.spec, dt.date(2013, 1, 10))
+        assert (shown.commit.rows, len(shown.earlier), shown.training is not None) == (150, 1, True)
+        assert (shown.checks, shown.histogram, shown.earlier[0].difference) == ((), None, None)
+
+    def test_it_stays_on_the_overview(self, sources, problem):
+        page = overview.gather(sources, [], histories.without_spec(sources, *catalog.read()))
+        assert page.broken == {"churn": problem}
+        (row,) = page.rows
+        assert (row.name, row.champion, row.last_day, row.state.kind) == (
+            "churn",
+            "1",
+            dt.date(2013, 1, 12),
+            "published",
+        )
+
+    def test_a_name_without_a_history_is_unknown(self, sources, problem):
+        with pytest.raises(UnknownName, match="no pipeline 'churm'"):
+            histories.shown(sources, "churm")
+
+    def test_a_file_that_never_worked_is_only_a_problem(self, sources, monkeypatch):
+        monkeypatch.setattr(catalog, "read", lambda: ({}, {"new": "pipelines/new.py does not load."}))
+        page = overview.gather(sources, [], {"new": "pipelines/new.py does not load."})
+        assert (page.rows, list(page.broken)) == ((), ["new"])
 
 
 class TestMissed:

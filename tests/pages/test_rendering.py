@@ -14,10 +14,11 @@ from tailrace.champions.promotions import Promotion
 from tailrace.contracts import Commit, ModelResult, Pin, RunRecord
 from tailrace.monitoring.performance import in_present_form
 from tailrace.operations.day_states import Attempt, BrokenLink, DayState
-from tailrace.pages import charts, day, forms, labels, missed_work, overview, pipeline, rendering
+from tailrace.pages import catalog, charts, day, forms, labels, missed_work, overview, pipeline, rendering
 from tailrace.pages.day import Histogram
 from tailrace.spec.registry import get
 from tailrace.stages.monitor import DayPerformance
+from tests.support import new_project
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 DAY = dt.date(2013, 3, 5)
@@ -151,7 +152,7 @@ class TestDay:
             before=None,
             after=None,
         )
-        html = show("day", page=page, chart_figure=None, docs={}, may=MAY)
+        html = show("day", page=page, chart_figure=None, docs={}, may=MAY, problem="")
         assert harmless(html)
         assert html.count("&lt;script&gt;alert(1)") > 10
         assert "newer features" in html
@@ -164,6 +165,18 @@ class TestOverview:
         assert "published 03:12 by v7" in html
         assert "roc_auc from 0.700 on 2013-03-05 to 0.600 on 2013-03-06" in html
         assert re.search(r'class="badge alarm">alarm<', html)
+
+    def test_open_days_of_the_last_thirty_are_counted(self):
+        page = overview.Overview((row(open_words="1 refused, 3 failed"),), {})
+        assert "of the last 30 days: 1 refused, 3 failed" in show("overview", page=page, hidden=0)
+
+    def test_a_pipeline_without_a_spec_is_a_row_with_its_problem(self):
+        page = overview.Overview((row(),), {"churn": "pipelines/churn.py does not exist any more."})
+        html = show("overview", page=page, hidden=0)
+        assert ">no spec<" in html
+        assert "There are no pipelines yet" not in html
+        assert '<a href="/tailrace/pages/churn">Its history</a>' in html
+        assert html.count("pipelines/churn.py does not exist any more.") == 1
 
     def test_what_people_and_data_wrote_stays_text(self):
         evil = row(owner=EVIL, about=EVIL, state=labels.State("refused", EVIL), drift_words=EVIL, next_run=EVIL)
@@ -192,21 +205,56 @@ class TestOverview:
 
 
 class TestPipeline:
+    def test_a_pipeline_without_a_spec_has_a_history_and_no_buttons(self):
+        html = show(
+            "pipeline",
+            page=empty_page(about="", counts={"published": 3}),
+            charts={"performance": None, "drift": None},
+            may=dict.fromkeys(MAY, False),
+            problem="pipelines/flight_delay.py does not load: NameError.",
+        )
+        assert "Only the history of flight_delay is shown" in html
+        assert html.count("pipelines/flight_delay.py does not load: NameError.") == 1
+        assert 'class="actions"' not in html
+
+    def test_days_that_do_not_follow_each_other_stand_below_their_weekday(self):
+        days = tuple(
+            pipeline.CalendarDay(dt.date(2013, 3, n), labels.State("published", "published"), "1", f"day {n}")
+            for n in (5, 6, 25)
+        )
+        page = empty_page(months=(pipeline.Month("March 2013", 1, days),), counts={"published": 3})
+        html = show("pipeline", page=page, charts={"performance": None, "drift": None}, may=MAY, problem="")
+        assert re.findall(r'class="day published( empty-\d)?"', html) == [" empty-1", "", " empty-0"]
+
+    def test_days_to_look_at_and_the_warehouse_are_told(self):
+        page = empty_page(open_words="1 refused, 2 failed")
+        html = show("pipeline", page=page, charts={"performance": None, "drift": None}, may=MAY, problem="")
+        assert "of the days below: 1 refused, 2 failed" in html
+        assert 'href="/dags/warehouse">warehouse</a>' in html
+
     def test_a_missed_training_is_said_with_its_button(self):
         html = show(
-            "pipeline", page=empty_page(missed_training=DAY), charts={"performance": None, "drift": None}, may=MAY
+            "pipeline",
+            page=empty_page(missed_training=DAY),
+            charts={"performance": None, "drift": None},
+            may=MAY,
+            problem="",
         )
         assert "2013-03-05: nothing was trained as of that day or a later one." in html
         assert 'href="/tailrace/pages/flight_delay/forms/train?day=2013-03-05">Retrain as of 2013-03-05</a>' in html
 
     def test_a_fresh_pipeline_says_what_to_do_everywhere(self):
-        html = show("pipeline", page=empty_page(), charts={"performance": None, "drift": None}, may=MAY)
+        html = show("pipeline", page=empty_page(), charts={"performance": None, "drift": None}, may=MAY, problem="")
         for said in ("Backfill some days", "monitor__flight_delay", "Train the first one", "the gate may promote"):
             assert said in html
 
     def test_who_may_not_act_sees_buttons_that_do_nothing(self):
         html = show(
-            "pipeline", page=empty_page(), charts={"performance": None, "drift": None}, may=dict.fromkeys(MAY, False)
+            "pipeline",
+            page=empty_page(),
+            charts={"performance": None, "drift": None},
+            may=dict.fromkeys(MAY, False),
+            problem="",
         )
         assert "/forms/" not in html
         assert html.count('aria-disabled="true"') >= 4
@@ -250,7 +298,7 @@ class TestPipeline:
         figure = charts.performance(
             [{"ds": DAY, "metrics": {"roc_auc": 0.5}, "model_version": EVIL}], "roc_auc", (decided,)
         )
-        html = show("pipeline", page=page, charts={"performance": figure, "drift": None}, may=MAY)
+        html = show("pipeline", page=page, charts={"performance": figure, "drift": None}, may=MAY, problem="")
         assert harmless(html)
 
     def test_days_are_reachable_by_keyboard_and_named(self):
@@ -259,7 +307,7 @@ class TestPipeline:
             for n in range(3)
         )
         page = empty_page(months=(pipeline.Month("March 2013", 1, days),), counts={"published": 3})
-        html = show("pipeline", page=page, charts={"performance": None, "drift": None}, may=MAY)
+        html = show("pipeline", page=page, charts={"performance": None, "drift": None}, may=MAY, problem="")
         assert html.count('tabindex="0"') == 1
         assert [f'aria-label="day {n}"' in html for n in range(3)] == [True] * 3
 
@@ -294,6 +342,17 @@ class TestForms:
             'data-dag="predict__flight_delay"',
         ):
             assert said in html
+
+    def test_a_form_of_a_paused_dag_says_so_and_offers_to_unpause_it(self):
+        spec = get("flight_delay")
+        kind = forms.kind_of("predict", spec.name)
+        assert kind is not None
+        form = forms.build("predict", kind, spec, params=self.PARAMS, given={})
+        assert '<div class="paused" id="paused" hidden>' in show("form", form=form)
+        html = show("form", form=replace(form, paused=True))
+        assert '<div class="paused" id="paused">' in html
+        assert "predict__flight_delay is paused.</strong> Its runs wait until somebody unpauses it." in html
+        assert '<input type="checkbox" id="unpause"' in html
 
     def test_to_catch_up_takes_both_days_of_the_range(self):
         params = {name: self.PARAMS[name] for name in ("day", "reason")} | {"first_day": self.PARAMS["day"]}
@@ -362,6 +421,33 @@ def test_figures_are_what_plotly_takes():
     assert figure["data"][0]["y"] == [0.4, 0.6]
     assert figure["data"][1]["y"] == [0.1, 0.2, 0.2]
     assert '"NaN"' not in rendering.as_json(figure)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("1 +", "pipelines/broken.py does not load: SyntaxError: invalid syntax (broken.py, line 1)."),
+        ("SPEC = 1", "pipelines/broken.py exports no SPEC; end it with SPEC = PipelineSpec(...)."),
+        ("import no_such", "pipelines/broken.py does not load: ModuleNotFoundError: No module named 'no_such'."),
+    ],
+)
+def test_a_broken_file_is_told_in_one_sentence(wrong, said, tmp_path, monkeypatch):
+    project = new_project(tmp_path, monkeypatch)
+    (project.pipelines / "broken.py").write_text(wrong)
+    assert catalog.read() == ({}, {"broken": said})
+
+
+def test_all_that_is_wrong_with_a_spec_names_its_file_once(tmp_path, monkeypatch):
+    spec = get("flight_delay")
+    wrong = replace(spec, name="broken", owner="", window=replace(spec.window, days=0))
+    project = new_project(tmp_path, monkeypatch)
+    (project.pipelines / "broken.py").write_text(
+        f"import datetime\nfrom tailrace import *\nfrom tailrace.spec import *\nSPEC = {wrong!r}\n"
+    )
+    _, problems = catalog.read()
+    assert problems["broken"].startswith("pipelines/broken.py is wrong: owner is empty;")
+    assert "window.days" in problems["broken"]
+    assert problems["broken"].count("broken") == 1
 
 
 def test_styles_and_scripts_ask_no_other_site_for_anything():

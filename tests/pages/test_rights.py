@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from tailrace.pages import missed, missed_work
+from tailrace.operations.day_states import Attempt
+from tailrace.pages import metadata, missed, missed_work
 
 PAGES = (
     "/tailrace/pages",
@@ -273,6 +274,34 @@ class TestDocuments:
         assert "allow-scripts" not in policy
         assert "allow-same-origin" not in policy
         assert "default-src 'none'" in policy
+
+    def test_a_validation_says_first_what_became_of_its_day(self, client, as_viewer, docs, runs):
+        answer = client.get(f"/tailrace/data-docs/{docs}", headers=as_viewer).text
+        assert answer.index('id="tailrace-verdict"') < answer.index("judged")
+        assert "flight_delay, 2013-03-05: – not published." in answer
+        assert 'href="/tailrace/pages/flight_delay/2013-03-05">The day' in answer
+
+    def test_a_validation_of_a_refused_day_says_that_it_was_refused(self, client, as_viewer, docs, home, monkeypatch):
+        other = home / "data_docs" / "validations" / "flight_delay" / "predictions" / "2013-03-06" / "run" / "page.html"
+        other.parent.mkdir(parents=True, exist_ok=True)
+        other.write_text("<html><head></head><BODY class='x'><p>Succeeded, 100 %</p></body></html>")
+        audited = Attempt(
+            dag_id="predict__flight_delay",
+            run_id="r2",
+            day=dt.date(2013, 3, 6),
+            outcome="failed",
+            at=dt.datetime(2013, 3, 7, tzinfo=dt.UTC),
+            task="audit",
+            error="is refused:\n  - predictions moved <away>.",
+            scheduled=True,
+        )
+        found = {"flight_delay": {audited.day: {"predict": audited}}}
+        monkeypatch.setattr(metadata.AirflowActivity, "attempts", lambda self, since: found)
+        address = "/tailrace/data-docs/validations/flight_delay/predictions/2013-03-06/run/page.html"
+        answer = client.get(address, headers=as_viewer)
+        said = "flight_delay, 2013-03-06: ✕ refused in audit: predictions moved &lt;away&gt;."
+        assert answer.text.index("class='x'>") < answer.text.index(said) < answer.text.index("Succeeded, 100 %")
+        assert answer.headers["content-security-policy"].startswith("sandbox")
 
     @pytest.mark.parametrize(
         "path",

@@ -124,6 +124,32 @@ function sentence(status, answer) {
   return typeof detail === "string" ? detail : JSON.stringify(detail ?? answer);
 }
 
+/** Airflow's answer to a request of the logged-in user. */
+async function ask(form, method, path, body) {
+  const response = await fetch(`${form.dataset.airflow}/api/v2${path}`, {
+    method,
+    credentials: "same-origin",
+    headers: { "Content-Type": "application/json", Accept: "application/json" },
+    body: body && JSON.stringify(body),
+  });
+  return { response, answer: await response.json().catch(() => null) };
+}
+
+/** Why a run would not start, because its DAG is paused; "" if it would. Unpauses the DAG if the form says so. */
+async function stillPaused(form) {
+  const { dag } = form.dataset;
+  const path = `/dags/${encodeURIComponent(dag)}`;
+  const now = await ask(form, "GET", path);
+  const paused = now.response.ok && now.answer?.is_paused === true;
+  document.getElementById("paused").hidden = !paused;
+  if (!paused) return "";
+  if (!form.elements.unpause.checked) {
+    return `Nothing was started: ${dag} is paused, so a run would wait until somebody unpauses it. Tick “Unpause it”, and send the form again.`;
+  }
+  const { response, answer } = await ask(form, "PATCH", `${path}?update_mask=is_paused`, { is_paused: false });
+  return response.ok ? "" : `Nothing was started: Airflow did not unpause ${dag}. ${sentence(response.status, answer)}`;
+}
+
 async function send(form) {
   const status = form.querySelector("[role=status]");
   const button = form.querySelector("button[type=submit]");
@@ -139,14 +165,14 @@ async function send(form) {
   button.disabled = true;
   say("Asking Airflow …", "");
   try {
+    const waits = await stillPaused(form);
+    if (waits) {
+      say(waits, "error");
+      button.disabled = false;
+      return;
+    }
     const { path, body } = request(form);
-    const response = await fetch(`${form.dataset.airflow}/api/v2${path}`, {
-      method: "POST",
-      credentials: "same-origin",
-      headers: { "Content-Type": "application/json", Accept: "application/json" },
-      body: JSON.stringify(body),
-    });
-    const answer = await response.json().catch(() => null);
+    const { response, answer } = await ask(form, "POST", path, body);
     if (!response.ok) {
       say(`Airflow refused: ${sentence(response.status, answer)}`, "error");
       button.disabled = false;
