@@ -19,6 +19,7 @@ from tailrace.commands import (
     new,
     nightly,
     output,
+    reviewing,
     stages,
     status,
     training,
@@ -37,6 +38,7 @@ COMMANDS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
         "rollback": decisions.rollback,
         "threshold": decisions.threshold,
     },
+    "Review an edit": {"impact": reviewing.impact},
     "Check and maintain": {
         "check": upkeep.check,
         "evolve": evolving.evolve,

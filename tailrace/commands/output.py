@@ -10,7 +10,7 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from typing import Any
@@ -36,6 +36,15 @@ def table(title: str, rows: Sequence[Any], as_json: bool, *, sentence: str = "")
     _stdout.print(_rich_table(title, plain) if plain else Text(f"{title}: nothing yet."))
     if sentence:
         _stdout.print(Text(sentence), soft_wrap=True)
+
+
+def document(lines: Iterable[str], values: Any, as_json: bool) -> None:
+    """Print text, or the values as JSON."""
+    if as_json:
+        print(json.dumps(_without_nan(values), indent=1, default=str))
+        return
+    for line in lines:
+        _stdout.print(Text(line), soft_wrap=True)
 
 
 def error(message: str) -> None:

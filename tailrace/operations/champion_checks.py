@@ -33,20 +33,21 @@ class ChampionChecks:
 
     def of(self, spec: PipelineSpec, columns: Collection[str] | None) -> list[str]:
         """What the champion needs and the spec or the mart does not give; `columns` are the mart's, if certain."""
-        champion = self._champion(spec)
-        described = self._described(spec, champion) if champion is not None else None
+        champion = self.champion(spec)
+        described = self.described(spec, champion) if champion is not None else None
         if champion is None or described is None:
             return []
         return [f"{spec.name}: {wrong}" for wrong in _problems(spec, champion, described, columns)]
 
-    def _champion(self, spec: PipelineSpec) -> Promotion | None:
+    def champion(self, spec: PipelineSpec) -> Promotion | None:
+        """The champion in force; None, with a note if the lake cannot be read, if there is none."""
         try:
             return promotions.current(promotions.history(self._services.lake, spec.name))
         except TailraceError as error:
             self.notes.append(f"{spec.name}: its champion was not checked: {error}")
             return None
 
-    def _described(self, spec: PipelineSpec, champion: Promotion) -> dict[str, Any] | None:
+    def described(self, spec: PipelineSpec, champion: Promotion) -> dict[str, Any] | None:
         """What the stored model says of itself: its features and its question; None, with a note, if unknown here."""
         key = ("champion", spec.name, champion.version, champion.training_run)
         if (known := self._passed.notes_of(*key)) is not None:

@@ -57,6 +57,11 @@ class DbtAdapter:
         self._work = work.absolute() / hashlib.sha256(told.encode()).hexdigest()[:16]
 
     @property
+    def variables(self) -> Mapping[str, str]:
+        """The further environment variables for dbt; some may be secret."""
+        return self._variables
+
+    @property
     def target_folder(self) -> Path:
         """Where dbt writes what it makes of the project, and what it caches."""
         return self._work / "target"
@@ -140,6 +145,28 @@ class DbtAdapter:
             try:
                 with self.adapter.connection_named("tailrace"):
                     return list(self.adapter.get_columns_in_relation(relation))
+            finally:
+                FACTORY.adapters.pop(self.type)
+                if before is not None:
+                    FACTORY.adapters[self.type] = before
+
+    def rendered(self, node: Any, overrides: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> str:
+        """The code of a node of `manifest` as dbt's own compiler renders it; by itself it connects to no database.
+
+        `overrides` is given the names that the template can use, and returns those that stand for something else; they
+        are in force in macros too. Raises what the template raises.
+        """
+        from dbt.adapters.factory import FACTORY
+        from dbt.clients.jinja import get_rendered
+        from dbt.compilation import Compiler
+
+        with _DBT, environment(self._variables):
+            before = FACTORY.adapters.get(self.type)
+            FACTORY.adapters[self.type] = self.adapter
+            try:
+                context = Compiler(self.adapter.config)._create_node_context(node, self.manifest, {})
+                context.update(overrides(context))
+                return str(get_rendered(node.raw_code, context, node))
             finally:
                 FACTORY.adapters.pop(self.type)
                 if before is not None:

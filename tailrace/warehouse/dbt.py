@@ -286,6 +286,11 @@ class DbtWarehouse(ABC):
         return self._work / "manifest" / self.target / "manifest.json"
 
     @property
+    def run_results(self) -> Path:
+        """What dbt wrote about its last build here; before the first build the file does not exist."""
+        return self._target_folder / "run_results.json"
+
+    @property
     def connection(self) -> DbtConnection:
         """What another process of dbt needs to reach the same database."""
         return DbtConnection(self.target, {**self._address(), **self._secrets()}, self._work)
