@@ -4,7 +4,8 @@
 
     globals().update(tailrace.airflow.dags())
 
-makes every DAG of the project, in one file. Files with one pipeline each use `pipeline_dags` and `warehouse_dag`.
+makes every DAG of the project, in one file. Files with one pipeline each use `pipeline_dags`, `warehouse_dag`
+and `upkeep_dag`.
 """
 
 from tailrace import extras
@@ -13,5 +14,6 @@ extras.require("A DAG file (tailrace.airflow)", "airflow", "airflow.providers.st
 
 from tailrace.orchestration.dags import pipeline_dags, warehouse_dag  # noqa: E402
 from tailrace.orchestration.project_dags import dags  # noqa: E402
+from tailrace.orchestration.upkeep import upkeep_dag  # noqa: E402
 
-__all__ = ["dags", "pipeline_dags", "warehouse_dag"]
+__all__ = ["dags", "pipeline_dags", "upkeep_dag", "warehouse_dag"]

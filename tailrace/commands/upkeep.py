@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
 from tailrace import extras, settings
 from tailrace.commands import options, output
-from tailrace.errors import SettingsError
+from tailrace.errors import SettingsError, SpecError
 from tailrace.spec import MOST_DAYS, registry
 
 
@@ -27,17 +28,35 @@ def check(as_json: options.Json = False) -> None:
 
 
 def maintain(
-    pipeline: options.Pipeline,
+    pipeline: Annotated[
+        str | None, typer.Argument(help="A pipeline, of which only the lake's tables are taken. Default: everything.")
+    ] = None,
     keep_days: Annotated[
-        int, typer.Option(min=1, max=MOST_DAYS, help="Keep the files of versions younger than this many days.")
-    ] = 30,
+        int | None,
+        typer.Option(
+            min=1,
+            max=MOST_DAYS,
+            help="Keep the files of versions younger than this many days. Default: the setting upkeep.lake_days.",
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and change nothing.")] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Compact a pipeline's lake tables, and delete files that no version, pin or staging run needs."""
-    from tailrace.operations.maintenance import maintain as maintain_tables
+    """Compact the lake's tables, and delete what nothing needs any more. docs/upkeep.md says what is kept how long."""
+    from tailrace.operations import maintenance
 
-    services, spec = options.services(), registry.get(pipeline)
-    rows = maintain_tables(services, spec, dt.timedelta(days=keep_days))
-    if swept := services.landing.sweep():
-        rows.append({"table": "landing", "deleted": swept})
-    output.table(f"maintain {pipeline}", rows, as_json)
+    services = options.services()
+    configured = services.settings
+    kept = configured.upkeep if keep_days is None else replace(configured.upkeep, lake_days=keep_days)
+    if pipeline is None:
+        specs, wrong = registry.load(estimators=False)
+        if wrong:
+            raise SpecError("Upkeep has to know every pipeline, and some specs are wrong:", list(wrong))
+        rows = list(maintenance.everything(services, specs, kept, configured.data_docs, dry_run=dry_run))
+    else:
+        keep = dt.timedelta(days=kept.lake_days)
+        rows = maintenance.maintain(services, registry.get(pipeline), keep, dry_run=dry_run)
+        if swept := services.landing.sweep(dry_run=dry_run):
+            rows.append(maintenance.Upkept(table="landing", deleted=len(swept), bytes=sum(swept)))
+    title = f"maintain {pipeline}" if pipeline else "maintain"
+    output.table(title, rows, as_json, sentence="" if as_json else maintenance.sentence(rows, dry_run=dry_run))

@@ -65,3 +65,14 @@ class LandingZone(Protocol):
     def write(self, table: str, day: dt.date, rows: pa.Table) -> int:
         """Replace the day whole; rows written. Raises StorageFull, LandingRefused."""
         ...
+
+    def sweep(self, *, dry_run: bool = False) -> list[int]:
+        """Remove what killed writers left unfinished a day ago or longer; the bytes of each file."""
+        ...
+
+    def remove(self, days: int, *, dry_run: bool = False) -> list[int]:
+        """Delete extracts that are more than this many days older than the last one; the bytes of each file.
+
+        Those that a build of the last day or the month before it needs stay.
+        """
+        ...

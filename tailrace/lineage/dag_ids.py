@@ -5,6 +5,7 @@ from __future__ import annotations
 from tailrace.spec.pipeline import WAREHOUSE
 
 __all__ = [
+    "UPKEEP",
     "WAREHOUSE",
     "approve",
     "broken",
@@ -17,6 +18,8 @@ __all__ = [
     "train",
 ]
 
+UPKEEP = "upkeep"
+"""The DAG of upkeep, unless the setting `upkeep.dag` gives it another id."""
 _SEPARATOR = "__"
 
 

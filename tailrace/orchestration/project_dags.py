@@ -14,6 +14,7 @@ from tailrace import settings
 from tailrace.errors import BadInput, TailraceError
 from tailrace.lineage import dag_ids
 from tailrace.orchestration import dags as factory
+from tailrace.orchestration.upkeep import upkeep_dag
 from tailrace.spec import Schedule, registry
 
 log = logging.getLogger("tailrace")
@@ -40,7 +41,7 @@ they are back, with their history, and this DAG disappears.
 
 
 def dags(warehouse: str | Schedule = NIGHTLY) -> dict[str, DAG]:
-    """Every DAG of the project by its id: that of the warehouse, and five for each pipeline.
+    """Every DAG of the project by its id: those of the warehouse and of upkeep, and five for each pipeline.
 
     `warehouse` is the cron expression, or a schedule of its own, at which the warehouse's night starts. A pipeline with
     a wrong spec has one DAG instead, `broken__<name>`, which fails every night with the spec's problems; an error of
@@ -50,8 +51,10 @@ def dags(warehouse: str | Schedule = NIGHTLY) -> dict[str, DAG]:
     settings.load()
     wanted = get_parsing_context().dag_id
     found: list[DAG] = []
-    if wanted is None or not dag_ids.pipeline_of(wanted) or wanted == dag_ids.broken(dag_ids.WAREHOUSE):
+    if wanted in (None, dag_ids.WAREHOUSE, dag_ids.broken(dag_ids.WAREHOUSE)):
         found += _sound(dag_ids.WAREHOUSE, lambda: [factory.warehouse_dag(WAREHOUSE_DOC, warehouse)])
+    if wanted in (None, settings.load().upkeep.dag):
+        found += _sound(dag_ids.UPKEEP, lambda: [upkeep_dag()])
     for name in registry.names():
         if wanted is None or dag_ids.pipeline_of(wanted) == name:
             found += _sound(name, functools.partial(factory.pipeline_dags, name))

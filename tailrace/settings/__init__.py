@@ -10,6 +10,7 @@ from tailrace.settings.fields import (
     MODELS,
     MOST_SEED,
     NAMES,
+    NEVER,
     PODS,
     PROCESS,
     DbtSettings,
@@ -17,6 +18,7 @@ from tailrace.settings.fields import (
     Settings,
     SourceSettings,
     SparkSettings,
+    UpkeepSettings,
 )
 from tailrace.settings.locations import NOT_IN_PATHS
 from tailrace.settings.project import Project, find_project
@@ -33,6 +35,7 @@ __all__ = [
     "MODELS",
     "MOST_SEED",
     "NAMES",
+    "NEVER",
     "NOT_IN_PATHS",
     "PODS",
     "PROCESS",
@@ -42,6 +45,7 @@ __all__ = [
     "Settings",
     "SourceSettings",
     "SparkSettings",
+    "UpkeepSettings",
     "find_project",
     "load",
     "unusable",

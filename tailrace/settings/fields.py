@@ -14,8 +14,10 @@ SPARK_PREFIX = "TAILRACE_SPARK_"
 POD_PREFIX = "TAILRACE_POD_"
 USE_PREFIX = "TAILRACE_USE_"
 DBT_PREFIX = "TAILRACE_DBT_"
+UPKEEP_PREFIX = "TAILRACE_UPKEEP_"
 NATIVE_READERS = ("", "delta")
 PROCESS, PODS = "process", "pods"
+NEVER = "never"
 BUILD, MODELS = "build", "models"
 HERE, BUILT_ELSEWHERE = "here", "elsewhere"
 ASSET, DAG = "asset", "dag"
@@ -165,6 +167,24 @@ class PodSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class UpkeepSettings:
+    """One field per `TAILRACE_UPKEEP_<FIELD>` variable: how long what is no longer needed is kept. 0 days: forever."""
+
+    dag: str = "upkeep"
+    """Name of the DAG that deletes it."""
+    schedule: str = "30 5 * * 0"
+    """When the DAG runs: a cron expression in the project's zone, or `never`."""
+    lake_days: int = 30
+    """Days for which versions of the lake's tables stay readable that no pin refers to."""
+    data_docs_days: int = 180
+    """Days after which a page of the Data Docs is deleted."""
+    models_days: int = 365
+    """Days after which a version that never was champion loses its trials and the files of its model."""
+    landing_days: int = 0
+    """Days after which a landed extract is deleted."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """One field per `TAILRACE_<FIELD>` variable, and JAVA_HOME; by default everything is embedded, on this machine."""
 
@@ -214,6 +234,8 @@ class Settings:
     """Password of a Postgres warehouse, else that of PGPASSWORD or what libpq finds; never shown."""
     dbt_tasks: str = BUILD
     """How Airflow runs dbt: one task for the whole build, or one for each of its models."""
+    upkeep: UpkeepSettings = field(default_factory=UpkeepSettings)
+    """What `tailrace maintain` and its DAG delete, from `TAILRACE_UPKEEP_<FIELD>`."""
     airflow_url: str = ""
     """Address of Airflow, for `tailrace backfill`; empty: the one that runs on this home, if one does."""
     airflow_user: str = ""

@@ -12,12 +12,14 @@ from tailrace.settings.fields import (
     POD_PREFIX,
     PREFIX,
     SPARK_PREFIX,
+    UPKEEP_PREFIX,
     USE_PREFIX,
     DbtSettings,
     Implementations,
     PodSettings,
     Settings,
     SparkSettings,
+    UpkeepSettings,
 )
 
 
@@ -39,6 +41,7 @@ TABLES: Mapping[str, tuple[str, type]] = {
     "dbt": (DBT_PREFIX, DbtSettings),
     "spark": (SPARK_PREFIX, SparkSettings),
     "pods": (POD_PREFIX, PodSettings),
+    "upkeep": (UPKEEP_PREFIX, UpkeepSettings),
 }
 """The tables of tailrace.toml, each with the prefix of its variables."""
 ENV = "env"

@@ -33,6 +33,7 @@ from tailrace.settings.fields import (
     PREFIX,
     PROCESS,
     SPARK_PREFIX,
+    UPKEEP_PREFIX,
     USE_PREFIX,
     DbtSettings,
     Implementations,
@@ -40,6 +41,7 @@ from tailrace.settings.fields import (
     Settings,
     SourceSettings,
     SparkSettings,
+    UpkeepSettings,
 )
 from tailrace.settings.given import Given
 from tailrace.settings.keys import variables
@@ -116,6 +118,7 @@ def _read(environment: Mapping[str, str], project: Project, problems: list[str])
         spark=spark,
         tasks=tasks,
         pods=_pods(given, spark, needed=tasks == PODS),
+        upkeep=_upkeep(given),
         airflow_url=server(given.label("TAILRACE_AIRFLOW_URL"), given.text("TAILRACE_AIRFLOW_URL"), problems),
         airflow_user=given.text("TAILRACE_AIRFLOW_USER"),
         airflow_password=given.text("TAILRACE_AIRFLOW_PASSWORD"),
@@ -340,6 +343,15 @@ def _spark(given: Given, home: Path, java_home: str) -> SparkSettings:
     if "event_log" in found:
         location(given.label("TAILRACE_SPARK_EVENT_LOG"), found["event_log"], given.problems)
     return SparkSettings(**found)
+
+
+def _upkeep(given: Given) -> UpkeepSettings:
+    """What is kept for how long."""
+    found = {
+        each.name: given.read(UPKEEP_PREFIX + each.name.upper(), values.UPKEEP[each.name], each.default)
+        for each in fields(UpkeepSettings)
+    }
+    return UpkeepSettings(**found)
 
 
 def _pods(given: Given, spark: SparkSettings, *, needed: bool) -> PodSettings:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from tailrace.settings.fields import MOST_SEED, NATIVE_READERS
+from tailrace.settings.fields import MOST_SEED, NATIVE_READERS, NEVER
 
 
 class ValueKind(NamedTuple):
@@ -50,6 +51,19 @@ def is_time_zone(text: str) -> bool:
     return True
 
 
+def upkeep_schedule(text: str) -> str | None:
+    """The text if it is a cron expression of five fields that comes true, or says that there is no schedule."""
+    if text == NEVER:
+        return text
+    from croniter import croniter
+
+    try:
+        croniter(text, dt.datetime(2000, 1, 1)).get_next()
+    except ValueError:  # croniter's own errors are among them
+        return None
+    return text if len(text.split()) == 5 else None
+
+
 def listed(names: Sequence[str], last: str = "and") -> str:
     """The names as a sentence has them: a, b and c."""
     return f" {last} ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
@@ -80,3 +94,16 @@ SPARK: Mapping[str, ValueKind] = {
     "conf": OBJECT,
 }
 """The kinds of the engine `spark`'s settings; those not named here are texts."""
+_MOST_DAYS = 36_525
+_DAYS = ValueKind(whole_number(0, _MOST_DAYS), f"a whole number of days up to {_MOST_DAYS}, or 0 to keep it forever")
+UPKEEP: Mapping[str, ValueKind] = {
+    "dag": ValueKind(
+        matching(r"(?!warehouse$)(?!.*__)[\w.-]{1,200}"), "the id of a DAG that no other DAG has, without '__'"
+    ),
+    "schedule": ValueKind(upkeep_schedule, f"a cron expression of five fields, such as '30 5 * * 0', or {NEVER!r}"),
+    "lake_days": ValueKind(whole_number(1, _MOST_DAYS), f"a whole number of days from 1 to {_MOST_DAYS}"),
+    "data_docs_days": _DAYS,
+    "models_days": _DAYS,
+    "landing_days": _DAYS,
+}
+"""The kinds of the settings of upkeep."""

@@ -43,6 +43,8 @@ _DIGEST = b"tailrace.rows_sha256"
 _NO_DAY = dt.date.min
 """The partition of the files that `declare` writes; it counts as no day."""
 _FOOTERS_AT_ONCE = 8
+_REBUILT_DAYS = 31
+"""How far back a person may still build days again, whatever is deleted."""
 _DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError)
 """What Arrow raises for a damaged file; the last if the name of a column is damaged."""
 _NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -140,15 +142,35 @@ class Landing:
             "Check that it can be reached and written, then ingest the day again."
         )
 
-    def sweep(self, older_than: dt.timedelta = dt.timedelta(days=1)) -> int:
-        """Remove partial files of writers that were killed; returns how many. Raises LakeUnavailable."""
-        before, removed = dt.datetime.now(dt.UTC) - older_than, 0
+    def sweep(self, older_than: dt.timedelta = dt.timedelta(days=1), *, dry_run: bool = False) -> list[int]:
+        """Remove partial files of writers that were killed; returns the bytes of each. Raises LakeUnavailable."""
+        before, removed = dt.datetime.now(dt.UTC) - older_than, []
         for table in self.schemas:
             with self._reading(f"the unfinished files of {table}"):
                 for partial in self._files.glob(f"{self._path}/{table}/ds=*/part-0.parquet.*.partial"):
                     if self._files.modified(partial) < before:
-                        self._files.rm(partial)
-                        removed += 1
+                        removed.append(self._files.size(partial))
+                        if not dry_run:
+                            self._files.rm(partial)
+        return removed
+
+    def remove(self, days: int, *, dry_run: bool = False) -> list[int]:
+        """Delete the extracts of days further back than this from the last landed day; returns the bytes of each.
+
+        The days that a build of the last day or the month before it looks back on stay, however few are to be kept.
+        Raises LakeUnavailable.
+        """
+        last, removed = self.last(), []
+        if last is None:
+            return []
+        for table in self.schemas:
+            first = last - dt.timedelta(days=max(days, self._look_back_days[table] + _REBUILT_DAYS))
+            with self._reading(f"the old days of {table}"):
+                for day, about in self._found(table).items():
+                    if day < first:
+                        removed.append(int(about["size"] or 0))
+                        if not dry_run:
+                            self._files.rm(self._files._parent(self._file(table, day)), recursive=True)
         return removed
 
     def days(self, table: str) -> tuple[dt.date, ...]:

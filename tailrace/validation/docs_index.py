@@ -43,12 +43,13 @@ class ListedPage:
     page: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RemovedPages:
-    """Pages that were deleted with their results, or would be, and the bytes of both."""
+    """Pages that were deleted with their results, or would be: files and bytes of both."""
 
-    pages: int
-    bytes: int
+    pages: int = 0
+    files: int = 0
+    bytes: int = 0
 
 
 def add(docs: Path, page: ListedPage) -> None:
@@ -64,7 +65,7 @@ def remove(docs: Path, older_than: dt.timedelta, *, dry_run: bool = False) -> Re
     A page that is written again is young again. The newest page of each suite stays, however old it is.
     """
     if not (docs / PAGES).is_dir():
-        return RemovedPages(0, 0)
+        return RemovedPages()
     before = dt.datetime.now(dt.UTC).timestamp() - older_than.total_seconds()
     newest: dict[Path, tuple[float, Path]] = {}
     found: list[tuple[float, Path]] = []
@@ -83,7 +84,7 @@ def remove(docs: Path, older_than: dt.timedelta, *, dry_run: bool = False) -> Re
                 file.unlink(missing_ok=True)
                 _remove_empty(file.parent, docs)
             _write(docs, [listed for listed in _listed(docs) if (docs / listed.page).is_file()])
-    return RemovedPages(len(old), size)
+    return RemovedPages(pages=len(old), files=len(files), bytes=size)
 
 
 def _result_of(docs: Path, page: Path) -> Path:

@@ -197,9 +197,25 @@ def test_what_a_killed_writer_left_is_not_in_the_way_and_swept_once_it_is_old(la
     file.files.pipe_file(f"{file.path}.0123.partial", b"PAR1 and then it was killed")
     assert landing.marks(DAY, NEXT) == before
     landing.check(DAY, NEXT)
-    assert landing.sweep() == 0, "its writer may be at work"
-    assert landing.sweep(dt.timedelta(0)) == 1
+    assert landing.sweep() == [], "its writer may be at work"
+    assert len(landing.sweep(dt.timedelta(0), dry_run=True)) == 1
+    assert len(landing.sweep(dt.timedelta(0))) == 1
     assert file.siblings() == ["part-0.parquet"]
+
+
+def test_old_extracts_are_deleted_but_for_those_that_a_build_may_look_back_on(landing: Landing) -> None:
+    last, day = NEXT + dt.timedelta(days=100), dt.timedelta(days=1)
+    for number in (0, 59, 60, 61):
+        landing.write("planes", last - number * day, planes(number))
+    assert landing.remove(200) == []
+    # 28 days of look-back and 31 days that may be built again: however few days are asked for, 59 stay.
+    found = landing.remove(1, dry_run=True)
+    assert len(found) == 6
+    assert min(found) > 0
+    assert len(landing.days("planes")) == 6
+    assert landing.remove(1) == found
+    assert landing.days("planes") == (last - 59 * day, last)
+    assert not File(landing, "planes", DAY).files.exists(File(landing, "planes", DAY).folder)
 
 
 def test_a_sound_landing_passes(landing: Landing) -> None:

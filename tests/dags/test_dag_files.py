@@ -39,7 +39,7 @@ def dags():
 
 
 def test_there_is_a_stub_for_every_pipeline():
-    assert {path.stem for path in DAGS.glob("*.py")} == {"warehouse", *registry.names()}
+    assert {path.stem for path in DAGS.glob("*.py")} == {"warehouse", "upkeep", *registry.names()}
 
 
 def test_tasks_are_the_stages_in_the_order_data_flows(dags):

@@ -47,7 +47,7 @@ def bag(project):
 
 def test_one_file_makes_every_dag(bag):
     found = bag()
-    assert set(found) == {"warehouse", *ids("first", "second")}
+    assert set(found) == {"warehouse", "upkeep", *ids("first", "second")}
     assert found["predict__first"].doc_md.startswith("### first\n\nWill people find a text negative")
 
 
@@ -56,7 +56,7 @@ def test_a_broken_spec_is_a_dag_that_says_why(project, bag, text):
     file = project.pipelines / "second.py"
     file.write_text(file.read_text().replace('"macro_f1"', '"makro_f1"') if text is None else text)
     found = bag()
-    assert set(found) == {"warehouse", "broken__second", *ids("first")}
+    assert set(found) == {"warehouse", "upkeep", "broken__second", *ids("first")}
     broken = found["broken__second"]
     assert broken.is_paused_upon_creation is False, "a paused DAG tells nobody"
     said = "Did you mean 'macro_f1'?" if text is None else "second.py"
@@ -71,7 +71,7 @@ def test_a_warehouse_in_no_certain_zone_breaks_only_itself(project, bag):
     file = project.pipelines / "second.py"
     file.write_text(file.read_text().replace('timezone="UTC"', 'timezone="Asia/Tokyo"'))
     found = bag()
-    assert set(found) == {"broken__warehouse", *ids("first", "second")}
+    assert set(found) == {"broken__warehouse", "upkeep", *ids("first", "second")}
     assert "several time zones (Asia/Tokyo, UTC)" in found["broken__warehouse"].doc_md
 
 
@@ -84,7 +84,8 @@ def test_wrong_settings_are_an_error_of_the_file(project):
 
 
 @pytest.mark.parametrize(
-    ("wanted", "made"), [("predict__first", ids("first")), ("warehouse", {"warehouse"}), ("nobody__knows", set())]
+    ("wanted", "made"),
+    [("predict__first", ids("first")), ("warehouse", {"warehouse"}), ("upkeep", {"upkeep"}), ("nobody", set())],
 )
 def test_a_task_makes_only_its_own_pipelines_dags(project, monkeypatch, wanted, made):
     """Airflow names the task's DAG while it reads the file for it."""

@@ -375,7 +375,7 @@ class TestReproduce:
         features = services.tables["churn_features"]
         services.rebuild(churn_features=features.set_column(2, "visits", pc.add(features["visits"], 1)))
         loop.take(run="changed")
-        assert {row["table"] for row in maintain(services, spec, dt.timedelta(0))} == {
+        assert {row.table for row in maintain(services, spec, dt.timedelta(0))} == {
             "features/churn",
             "outcomes/churn",
         }

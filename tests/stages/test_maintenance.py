@@ -15,6 +15,7 @@ import tailrace
 from tailrace.champions import promotions
 from tailrace.champions.promotions import Promotion
 from tailrace.operations import maintenance
+from tailrace.operations.maintenance import Upkept
 from tailrace.rows import staleness
 
 DAY = dt.date(2013, 1, 9)
@@ -49,8 +50,16 @@ def test_every_table_of_the_pipeline_is_kept_small(services, spec, temporary):
             ),
         )
     done = maintenance.maintain(services, spec, dt.timedelta(days=30))
-    assert [row["table"] for row in done] == [*tables, promotions.TABLE]
+    assert [row.table for row in done] == [*tables, promotions.TABLE]
     assert [row.version for row in promotions.decisions(lake, "churn")] == ["2", "1"]
+
+
+def test_no_table_of_the_lake_is_forgotten(spec):
+    texts = [source.read_text() for source in Path(tailrace.__file__).parent.rglob("*.py")]
+    shared = {name for text in texts for name in re.findall(r'^TABLE = "(\w+)"', text, re.MULTILINE)}
+    assert shared == set(maintenance.SHARED_TABLES)
+    own = {name for text in texts for name in re.findall(r'return f"(\w+)/\{(?:self|spec)\.name\}"', text)}
+    assert {f"{name}/{spec.name}" for name in own} == set(maintenance.tables_of(spec))
 
 
 def test_every_temporary_folder_of_the_package_is_known():
@@ -80,7 +89,7 @@ def test_temporary_folders_of_killed_runs_are_removed_and_nothing_else(services,
     found = maintenance.maintain(services, spec, dt.timedelta(days=30), dry_run=True)
     assert all(folder.exists() for folder in old)
     done = maintenance.maintain(services, spec, dt.timedelta(days=30))
-    assert done == [{"table": "temporary folders", "compacted": 0, "deleted": 2, "bytes": 8, "pins kept": 0}]
+    assert done == [Upkept(table="temporary folders", deleted=2, bytes=8)]
     assert done == found
     assert not [folder for folder in old if folder.exists()]
     assert all((folder / "model.ubj").exists() for folder in kept)

@@ -331,6 +331,22 @@ def test_the_settings_of_dbt_do_not_go_with_those_of_another_warehouse(refused):
     )
 
 
+def test_upkeep_is_set_in_its_own_table_and_wrong_values_are_named(loaded, refused):
+    found = loaded('[upkeep]\nschedule = "never"\nlanding_days = 400', TAILRACE_UPKEEP_LAKE_DAYS="7").upkeep
+    assert found == fields.UpkeepSettings(schedule="never", landing_days=400, lake_days=7)
+    assert loaded("").upkeep == fields.UpkeepSettings()
+    wrong = '[upkeep]\nschedule = "weekly"\ndag = "warehouse"\nlake_days = 0\nmodels_days = 99999'
+    problems = "\n".join(refused(wrong))
+    for said in (
+        "upkeep.schedule is 'weekly'; it must be a cron expression of five fields",
+        "upkeep.dag is 'warehouse'; it must be the id of a DAG that no other DAG has",
+        "upkeep.lake_days is '0'; it must be a whole number of days from 1 to 36525",
+        "upkeep.models_days is '99999'; it must be a whole number of days up to 36525, or 0 to keep it forever",
+    ):
+        assert said in problems
+    assert "0 5 31 2 *" in str(refused('[upkeep]\nschedule = "0 5 31 2 *"'))
+
+
 def test_the_documented_settings_are_those_there_are():
     text = (settings.find_project().root / "docs" / "settings.md").read_text()
     rows = re.findall(r"^\|(?: `([\w.]+)`| never)? \| `(TAILRACE_\w+)` \| (.*?) ?\| ", text, re.M)
@@ -342,6 +358,7 @@ def test_the_documented_settings_are_those_there_are():
         "pods": fields.PodSettings(),
         "use": fields.Implementations(),
         "dbt": fields.DbtSettings(),
+        "upkeep": fields.UpkeepSettings(),
     }
     for key, _, documented in rows:
         table, _, name = key.partition(".")

@@ -93,7 +93,7 @@ def test_old_pages_go_with_their_results_and_the_newest_of_each_suite_stays(tmp_
     docs_index.add(tmp_path, written(tmp_path, 0, suite="outcomes", days_ago=90))
     before = sorted(tmp_path.rglob("*"))
     found = docs_index.remove(tmp_path, MONTH, dry_run=True)
-    assert found.pages == 2
+    assert (found.pages, found.files) == (2, 4)
     assert found.bytes > 2 * len("a page")
     assert sorted(tmp_path.rglob("*")) == before
     assert docs_index.remove(tmp_path, MONTH) == found
@@ -102,9 +102,9 @@ def test_old_pages_go_with_their_results_and_the_newest_of_each_suite_stays(tmp_
         left = [path.relative_to(tmp_path / folder).parts[:2] for path in (tmp_path / folder).rglob("batch.*")]
         assert sorted(left) == [("features", "2013-01-03"), ("outcomes", "2013-01-01")]
     assert not (tmp_path / "validations" / "features" / "2013-01-01").exists()
-    assert docs_index.remove(tmp_path, MONTH) == RemovedPages(0, 0)
+    assert docs_index.remove(tmp_path, MONTH) == RemovedPages()
 
 
 def test_without_data_docs_there_is_nothing_to_delete(tmp_path):
-    assert docs_index.remove(tmp_path / "data_docs", MONTH) == RemovedPages(0, 0)
+    assert docs_index.remove(tmp_path / "data_docs", MONTH) == RemovedPages()
     assert not (tmp_path / "data_docs").exists()
