@@ -57,7 +57,7 @@ def test_every_table_of_the_pipeline_is_kept_small(services, spec, temporary):
 def test_no_table_of_the_lake_is_forgotten(spec):
     texts = [source.read_text() for source in Path(tailrace.__file__).parent.rglob("*.py")]
     shared = {name for text in texts for name in re.findall(r'^TABLE = "(\w+)"', text, re.MULTILINE)}
-    assert shared == set(maintenance.SHARED_TABLES)
+    assert shared - {"rows"} == set(maintenance.SHARED_TABLES), "`rows` is in the validator's own database"
     own = {name for text in texts for name in re.findall(r'return f"(\w+)/\{(?:self|spec)\.name\}"', text)}
     assert {f"{name}/{spec.name}" for name in own} == set(maintenance.tables_of(spec))
 
