@@ -1,6 +1,6 @@
 """Runs every benchmark and says which aims were missed: exit code 1 if one was.
 
-python -m benchmarks [scoring|training_set|spark|parse|stages|overhead|pages] [--rows 1000000] [--kind multiclass]
+python -m benchmarks [scoring|training_set|snapshot|spark|parse|stages|overhead|pages|check] [--rows 1000000]
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import check, overhead, pages, parse, scoring, spark, stages, training_set
+from benchmarks import check, overhead, pages, parse, scoring, snapshot, spark, stages, training_set
 
-BENCHMARKS = ("scoring", "training_set", "spark", "parse", "stages", "overhead", "pages", "check")
+BENCHMARKS = ("scoring", "training_set", "snapshot", "spark", "parse", "stages", "overhead", "pages", "check")
 
 
 def main(
@@ -29,6 +29,9 @@ def main(
         missed += scoring.run(rows or [1_000_000, 10_000_000], rounds, kind or list(scoring.ALL_WAYS))
     if "training_set" in chosen:
         missed += training_set.run(rows or [1_000_000, 3_000_000], rounds)
+    if "snapshot" in chosen:
+        for size in rows or [snapshot.ROWS]:
+            missed += snapshot.run(size, rounds)
     if "spark" in chosen:
         missed += spark.run(rows or [1_000_000, 10_000_000, 30_000_000], rounds)
     if "parse" in chosen:

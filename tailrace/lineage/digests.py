@@ -5,28 +5,91 @@ from __future__ import annotations
 import hashlib
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 _ROWS = 1 << 16
 """Rows that are hashed at once. Digests depend on it."""
+_PADDED_TO = 64
+"""Bytes of which Arrow writes a multiple of each column of a slice, where more bytes follow."""
 
 
 def rows_digest(rows: pa.Table, order: pa.Array | None = None) -> str:
     """SHA-256 of the rows, in the order of these numbers if given; it does not depend on chunks or schema metadata.
 
     Numbers and moments are put in order some rows at a time, and no copy of all rows is made. Texts and bytes are not:
-    Arrow writes a slice of a text column with all bytes that follow it, and recorded digests are those of such slices.
+    Arrow writes a slice of a text column with some bytes that follow it, and recorded digests are those of such slices.
     """
-    digest = _HashingSink()
     plain = rows.replace_schema_metadata(None).combine_chunks()
     if order is not None:
         for number, field in enumerate(plain.schema):
             if not _has_fixed_width(field.type):
                 plain = plain.set_column(number, field, plain.column(number).take(order).combine_chunks())
-    with pa.ipc.new_stream(pa.PythonFile(digest, mode="w"), plain.schema) as stream:
-        for start in range(0, plain.num_rows, _ROWS):
-            columns = [_slice(column, start, order) for column in plain.columns]
-            stream.write_batch(pa.record_batch(columns, schema=plain.schema))
-    return digest.hash.hexdigest()
+    digest = RowsDigest(plain.schema)
+    for start in range(0, plain.num_rows, _ROWS):
+        columns = [_slice(column, start, order) for column in plain.columns]
+        digest.write(pa.record_batch(columns, schema=plain.schema))
+    return digest.hexdigest()
+
+
+class RowsDigest:
+    """The same digest as that of `rows_digest`, of rows that come in batches and need not be in memory at once.
+
+    About as many rows wait as are hashed at once. More do while a text column has too few bytes after the rows that
+    are next: Arrow pads a slice of a text column to 64 bytes with those that follow.
+    """
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._sink = _HashingSink()
+        self._schema = schema.remove_metadata()
+        self._texts = [n for n, field in enumerate(schema) if _is_text(field.type)]
+        self._stream = pa.ipc.new_stream(pa.PythonFile(self._sink, mode="w"), self._schema)
+        self._waiting: list[pa.RecordBatch] = []
+        self.waiting = 0
+        """How many rows wait."""
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Hash these rows after those that came before."""
+        self._waiting.append(batch.replace_schema_metadata(None))
+        self.waiting += batch.num_rows
+        if self.waiting > _ROWS:
+            self._write_waiting(last=False)
+
+    def write(self, slice_: pa.RecordBatch) -> None:
+        """Hash rows that are already cut as the digest cuts them."""
+        self._stream.write_batch(slice_)
+
+    def hexdigest(self) -> str:
+        """The digest of all rows; none can be added after it."""
+        self._write_waiting(last=True)
+        self._stream.close()
+        return self._sink.hash.hexdigest()
+
+    def _write_waiting(self, *, last: bool) -> None:
+        rows = pa.Table.from_batches(self._waiting, self._schema).combine_chunks()
+        done = 0
+        while done < rows.num_rows and (last or self._followed(rows, done + _ROWS)):
+            self.write(pa.record_batch([column.chunk(0).slice(done, _ROWS) for column in rows.columns], self._schema))
+            done += _ROWS
+        self._waiting = rows.slice(done).to_batches()
+        self.waiting = max(rows.num_rows - done, 0)
+
+    def _followed(self, rows: pa.Table, start: int) -> bool:
+        """Whether enough follows the row `start`, which itself follows the slice, to know what the slice is padded by.
+
+        The bytes of a few rows say it nearly always.
+        """
+        if start >= rows.num_rows:
+            return False
+        return all(_bytes_from(rows.column(number).chunk(0), start) >= _PADDED_TO for number in self._texts)
+
+
+def _bytes_from(texts: pa.Array, start: int) -> int:
+    """How many bytes the values from `start` on have, those of the next rows counted first."""
+    for rows in (2 * _PADDED_TO, len(texts) - start):
+        found = pc.sum(pc.binary_length(texts.slice(start, rows))).as_py() or 0
+        if found >= _PADDED_TO:
+            break
+    return int(found)
 
 
 def _slice(column: pa.ChunkedArray, start: int, order: pa.Array | None) -> pa.Array:
@@ -38,6 +101,10 @@ def _slice(column: pa.ChunkedArray, start: int, order: pa.Array | None) -> pa.Ar
 
 def _has_fixed_width(kind: pa.DataType) -> bool:
     return pa.types.is_primitive(kind) or pa.types.is_decimal(kind)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_binary(kind)
 
 
 class _HashingSink:

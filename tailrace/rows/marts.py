@@ -11,6 +11,9 @@ from tailrace.contracts import Warehouse
 from tailrace.errors import ContractBroken
 from tailrace.spec import DAY, KNOWN_AT, Mart, PipelineSpec
 
+MOMENT = pa.field(KNOWN_AT, pa.timestamp("us", "UTC"))
+"""The column that `with_moment` adds."""
+
 
 def read(warehouse: Warehouse, spec: PipelineSpec, part: str, day: dt.date) -> pa.RecordBatchReader:
     """The rows of `features` or `outcomes` that the run of a day takes, sorted by key.
@@ -24,10 +27,12 @@ def read(warehouse: Warehouse, spec: PipelineSpec, part: str, day: dt.date) -> p
     return rows if mart.day == DAY and not mart.days_back else _with_day(rows, day)
 
 
-def with_moment(rows: pa.Table, moment: dt.datetime) -> pa.Table:
-    """The rows with the moment in the column `known_at`."""
-    moments = pa.repeat(pa.scalar(moment, pa.timestamp("us", "UTC")), rows.num_rows)
-    return rows.append_column(KNOWN_AT, moments)
+def with_moment(batch: pa.RecordBatch, moment: dt.datetime) -> pa.RecordBatch:
+    """The rows with the moment in the column `known_at`, in place of the one that they have."""
+    kept = [name for name in batch.schema.names if name != KNOWN_AT]
+    moments = pa.repeat(pa.scalar(moment, MOMENT.type), batch.num_rows)
+    schema = pa.schema([*(batch.schema.field(name) for name in kept), MOMENT])
+    return pa.record_batch([*(batch.column(name) for name in kept), moments], schema=schema)
 
 
 def _with_day(rows: pa.RecordBatchReader, day: dt.date) -> pa.RecordBatchReader:

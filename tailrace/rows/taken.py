@@ -13,11 +13,8 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping, Sequence
 
-import pyarrow as pa
-
 from tailrace import days
 from tailrace.contracts import Commit, LakeReader
-from tailrace.lineage.digests import rows_digest
 from tailrace.spec import PipelineSpec, cutoff
 
 TAKEN_AT = "taken_at"
@@ -26,10 +23,21 @@ _DIGEST = "taken_rows"
 """In such a commit, the key of the rows' SHA-256, without that moment."""
 
 
-def notes(lake: LakeReader, table: str, day: dt.date, *, rows: pa.Table, now: dt.datetime) -> dict[str, str]:
-    """The notes of the commit of these rows: the moment at which they were first taken, and their digest."""
-    digest, published = rows_digest(rows), lake.days(table).get(day)
-    metadata = published.metadata if published else {}
+def first_moment(lake: LakeReader, table: str, day: dt.date, now: dt.datetime) -> dt.datetime:
+    """The moment of the day's rows if they are those that are published; now, if none are.
+
+    What a day holds is known only once all its rows were read, and most often it is taken again with the same rows.
+    """
+    metadata = _published(lake, table, day)
+    return moment_of(metadata) if TAKEN_AT in metadata else now.astimezone(dt.UTC)
+
+
+def notes(lake: LakeReader, table: str, day: dt.date, *, digest: str, now: dt.datetime) -> dict[str, str]:
+    """The notes of the commit of the rows with this digest: the moment at which they were first taken, and the digest.
+
+    The digest is that of `lineage.digests`.
+    """
+    metadata = _published(lake, table, day)
     moment = metadata[TAKEN_AT] if metadata.get(_DIGEST) == digest else now.astimezone(dt.UTC).isoformat()
     return {TAKEN_AT: moment, _DIGEST: digest}
 
@@ -57,6 +65,12 @@ def warning(spec: PipelineSpec, late_days: Sequence[dt.date]) -> str:
         f"{spec.mart('features').table} does not say when its rows became known. They may hold more than was known "
         "then: see docs/roles.md."
     )
+
+
+def _published(lake: LakeReader, table: str, day: dt.date) -> Mapping[str, str]:
+    """The metadata of the day's last publication."""
+    commit = lake.days(table).get(day)
+    return commit.metadata if commit else {}
 
 
 def _is_late(spec: PipelineSpec, day: dt.date, commit: Commit) -> bool:

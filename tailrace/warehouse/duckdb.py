@@ -9,8 +9,9 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -18,6 +19,10 @@ import pyarrow as pa
 from tailrace.errors import BadInput, UpstreamMissing, WarehouseBusy
 from tailrace.settings import Settings
 from tailrace.warehouse.dbt import BUILDS, DbtWarehouse, Landed
+
+_BATCH_ROWS = 50_000
+_MEMORY = "512MB"
+"""What DuckDB may use to sort a day's rows; the rest goes to a file beside the warehouse."""
 
 
 class DuckDBWarehouse(DbtWarehouse):
@@ -40,18 +45,26 @@ class DuckDBWarehouse(DbtWarehouse):
     def read(
         self, table: str, day: dt.date, order_by: Sequence[str], *, day_column: str = "ds"
     ) -> pa.RecordBatchReader:
-        """Rows of `table` with that day, sorted, nulls last, timestamps as timestamp[us, UTC].
+        """Rows of `table` with that day, sorted, nulls last, timestamps as timestamp[us, UTC], streaming.
 
-        All rows of the day are read into memory, so the file is unlocked when this returns.
+        The file stays locked until the last batch was read, or the reader is let go.
         Raises UpstreamMissing if the table was never built, WarehouseBusy.
         """
+        batches = self._batches(table, day, order_by, day_column)
+        return pa.RecordBatchReader.from_batches(next(batches), batches)
+
+    def _batches(self, table: str, day: dt.date, order_by: Sequence[str], day_column: str) -> Iterator[Any]:
+        """First the schema, then the batches of rows."""
         with self._reading() as connection:
             rows = self._table(connection, table).filter(
                 duckdb.ColumnExpression(day_column) == duckdb.ConstantExpression(day)
             )
             if order_by:
                 rows = rows.sort(*(duckdb.ColumnExpression(column).asc().nulls_last() for column in order_by))
-            return rows.to_arrow_table().to_reader()
+            # while the reader of a closed connection is open, the next connection to the file waits forever
+            with closing(rows.to_arrow_reader(_BATCH_ROWS)) as reader:
+                yield reader.schema
+                yield from reader
 
     def built(self, day: dt.date) -> Mapping[str, str] | None:
         """See `contracts.Warehouse`."""
@@ -139,6 +152,7 @@ class DuckDBWarehouse(DbtWarehouse):
         if not self._database.exists():
             raise UpstreamMissing(f"There is no warehouse at {self._database} yet. Run the build stage first.")
         with self._connected(read_only=True) as connection:
+            connection.execute(f"set memory_limit = '{_MEMORY}'")
             yield connection
 
     @contextmanager

@@ -42,9 +42,18 @@ def outcomes(**columns: pa.Array) -> pa.Table:
 
 
 def refusal(spec: PipelineSpec, of_features: pa.Table, of_outcomes: pa.Table) -> Refused:
-    with pytest.raises(Refused) as raised:
-        roles.check(spec, DAY, of_features, of_outcomes)
-    return raised.value
+    """The error, which is the same however the rows are cut into batches."""
+    errors = []
+    for rows in (3, 2, 1):
+        with pytest.raises(Refused) as raised:
+            roles.check(spec, DAY, cut(of_features, rows), cut(of_outcomes, rows))
+        errors.append(raised.value)
+    assert len({(type(error), str(error)) for error in errors}) == 1, errors
+    return errors[0]
+
+
+def cut(rows: pa.Table, size: int) -> pa.Table:
+    return pa.Table.from_batches(rows.to_batches(max_chunksize=size), rows.schema)
 
 
 def decimals(number: int, scale: int) -> pa.Array:
@@ -184,6 +193,20 @@ def test_an_outcome_may_come_again_if_it_became_known_at_another_moment(spec):
     error = refusal(spec, features(), outcomes(customer=twice, known_at=again))
     assert isinstance(error, KeysRepeated)
     assert "outcomes/churn" in str(error)
+
+
+def test_repeated_keys_are_found_across_batches_and_counted_once(spec):
+    keys = ["a", "b", "b", "b", "c", "d", "d", "e", "e"]
+    moments = [DUE + dt.timedelta(hours=hour) for hour in (0, 0, 1, 0, 0, 0, 1, 2, 2)]
+    rows = {"customer": pa.array(keys), "known_at": pa.array(moments, TIME), "left": pa.array([True] * 9)}
+    found = {}
+    for size in range(1, 10):
+        passing = roles.PassingRows(spec, "outcomes", pa.table(rows).schema)
+        for batch in pa.table(rows).to_batches(max_chunksize=size):
+            passing.see(batch)
+        found[size] = [str(problem) for problem in passing.problems()]
+    assert all(said == found[9] for said in found.values()), found
+    assert "2 keys (customer) appear more than once with the same known_at, for example b; e." in found[9][0]
 
 
 def test_look_ahead_is_refused_as_such_and_unknown_moments_with_it(spec):
