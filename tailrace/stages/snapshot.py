@@ -1,14 +1,16 @@
 """Take the day's features and outcomes from the warehouse into the lake, in batches.
 
-Each table is staged in a stream that ends only after everything that may refuse the day has passed: the stream of the
-features ends after that of the outcomes, and that one after the checks. The lake drops a stream that fails, with the
-files that it wrote. So a refused day leaves nothing behind, and memory holds some batches, whatever the day's rows.
+This thread reads and checks the rows; for each table, another one writes them as they come. Both writers wait with open
+files until all rows were read and every check has passed: only then is anything staged, and only then published. A
+refused day leaves nothing behind, and memory holds a few batches, whatever the number of rows.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -19,6 +21,7 @@ from tailrace.lineage import pins, provenance
 from tailrace.lineage.digests import RowsDigest
 from tailrace.rows import marts, roles, scheduled_days, staleness, taken
 from tailrace.spec import PARTS
+from tailrace.stages.streams import Stream
 from tailrace.work import Work
 
 
@@ -54,13 +57,9 @@ def run(work: Work, day: dt.date, *, taken_at: dt.datetime | None = None) -> Sna
         sources.update(pins.source_note(services.warehouse.sources(day)))
 
     # Both are staged before either is published: what refuses one leaves the other as it was.
-    _stage(takings, check)
-    try:
+    with _discarded_on_failure(takings):
+        _stage(takings, check)
         moments = [taking.settle_moment() for taking in takings]
-    except BaseException:
-        for taking in takings:
-            taking.discard()
-        raise
     notes = provenance.request_notes(work.request)
     metadata = {"pipeline": spec.name, "stage": "snapshot", "run_id": work.run_id, **sources, **notes}
     features_commit, outcomes_commit = (
@@ -76,136 +75,109 @@ class _Taking:
     """The rows of one mart on their way into the lake: read once, looked at as they pass, and staged."""
 
     seen: roles.PassingRows
-    complete = False
-    """Whether all rows were read."""
 
     def __init__(self, work: Work, part: str, day: dt.date, now: dt.datetime) -> None:
         self._work, self._part, self._day, self._now = work, part, day, now
-        self._lake, self.pipeline = work.services.lake, work.spec.name
-        self.mart = work.spec.mart(part)
+        self._lake = work.services.lake
+        self._mart = work.spec.mart(part)
         self.table = work.spec.features_table if part == PARTS[0] else work.spec.outcomes_table
+        self._stream: Stream[pa.RecordBatch] = Stream()
+        self._writing: Future[Staged] | None = None
         self._staged: Staged | None = None
 
     @property
     def staged(self) -> Staged:
         if self._staged is None:
-            raise AssertionError("unreachable: `stage` was called before")
+            raise AssertionError("unreachable: its rows were staged before")
         return self._staged
 
-    def open(self) -> pa.Schema:
-        """Begin to read; returns the columns that the lake will get. Raises what `marts.read` raises."""
-        spec = self._work.spec
-        reader = marts.read(self._work.services.warehouse, spec, self._part, self._day)
-        self.seen = roles.PassingRows(spec, self._part, reader.schema)
-        self._passing = self._look_at(reader)
-        if self.mart.known_at is not None:
-            return reader.schema
-        self._digest = RowsDigest(reader.schema)
-        self._moment = taken.first_moment(self._lake, self.table, self._day, self._now)
-        return reader.schema.append(marts.MOMENT)
+    def read(self, pool: Executor) -> None:
+        """Read all rows and look at them, while a thread of the pool writes them. Raises what `marts.read` raises.
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """The rows as the lake gets them. A second iteration goes on where the first one ended."""
-        for batch in self._passing:  # not `yield from`: closing this iterator would close that one
-            yield batch if self.mart.known_at is not None else marts.with_moment(batch, self._moment)
+        A table that does not take them as they are is told by `finish`: what is wrong with the rows comes first.
+        """
+        reader = marts.read(self._work.services.warehouse, self._work.spec, self._part, self._day)
+        self.seen = roles.PassingRows(self._work.spec, self._part, reader.schema)
+        schema = reader.schema
+        if self._mart.known_at is None:
+            self._digest = RowsDigest(schema)
+            self._moment = taken.first_moment(self._lake, self.table, self._day, self._now)
+            schema = schema.append(marts.MOMENT)
+        self._writing = pool.submit(self._stage, schema, iter(self._stream))
+        for batch in reader:
+            self.seen.see(batch)
+            self._write(batch)
 
-    def stage(self, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> Staged:
-        rows = pa.RecordBatchReader.from_batches(schema, batches)
-        self._staged = self._lake.stage(self.table, self._day, self._work.run_id, rows)
-        return self._staged
+    def _write(self, batch: pa.RecordBatch) -> None:
+        if self._mart.known_at is None:
+            self._digest.add(batch)
+            batch = marts.with_moment(batch, self._moment)
+        if not self._stream.put(batch, self._writing) and not isinstance(self._writing.exception(), SchemaMismatch):
+            self._writing.result()
 
-    def skip(self) -> None:
-        """Look at the rows that are left."""
-        for _ in self._passing:
-            pass
-
-    def close(self) -> None:
-        """End reading, and with it the connection to the warehouse."""
-        self._passing.close()
+    def finish(self) -> None:
+        """End the rows, which stages them. Raises what `Lake.stage` raises."""
+        self._stream.end(self._writing)
+        try:
+            self._staged = self._writing.result()
+        except SchemaMismatch as error:
+            raise SchemaMismatch(
+                f"{error}\nIf {self._mart.table} gained columns, look at what the lake lacks with: "
+                f"tailrace evolve {self._work.spec.name}."
+            ) from error
 
     def discard(self) -> None:
-        if self._staged is not None:
-            self._lake.discard(self._staged)
+        """Stage nothing, and delete what was staged."""
+        if self._writing is None:
+            return
+        self._stream.stop(self._writing)
+        if self._writing.exception() is None:
+            self._lake.discard(self._staged or self._writing.result())
 
     def settle_moment(self) -> Mapping[str, str]:
         """What the commit says of when the rows were taken, now that all are known; they are staged with that moment.
 
         Empty if the mart says itself when a row became known.
         """
-        if self.mart.known_at is not None:
+        if self._mart.known_at is not None:
             return {}
         notes = taken.notes(self._lake, self.table, self._day, digest=self._digest.hexdigest(), now=self._now)
         moment, first = taken.moment_of(notes), self.staged
         if moment != self._moment:
             again = self._lake.read_staged(first)
-            staged = self.stage(again.schema, (marts.with_moment(batch, moment) for batch in again))
+            staged = self._stage(again.schema, (marts.with_moment(batch, moment) for batch in again))
             # What another run published in between refuses this one, as if it had staged once.
             self._staged = replace(staged, fence=first.fence)
         return notes
 
-    def _look_at(self, reader: pa.RecordBatchReader) -> Generator[pa.RecordBatch]:
-        for batch in reader:
-            self.seen.see(batch)
-            if self.mart.known_at is None:
-                self._digest.add(batch)
-            yield batch
-        self.complete = True
+    def _stage(self, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> Staged:
+        rows = pa.RecordBatchReader.from_batches(schema, batches)
+        return self._lake.stage(self.table, self._day, self._work.run_id, rows)
 
 
 def _stage(takings: Sequence[_Taking], check: Callable[[], None]) -> None:
-    """Stage all of them, or none if one fails or `check` raises, which is called when all rows were read."""
-    if not takings:
+    """Stage all of them, if `check`, which is called when all rows were read, raises nothing."""
+    with ThreadPoolExecutor(len(takings)) as pool, _discarded_on_failure(takings):
+        for taking in takings:
+            taking.read(pool)
         check()
-        return
-    taking, *others = takings
-    failed: list[BaseException] = []
+        for taking in takings:
+            taking.finish()
 
-    def rows() -> Iterator[pa.RecordBatch]:
-        yield from taking.batches()
-        try:
-            _stage(others, check)
-        except BaseException as error:
-            failed.append(error)
-            raise
 
-    schema = taking.open()
+@contextmanager
+def _discarded_on_failure(takings: Sequence[_Taking]) -> Iterator[None]:
     try:
-        taking.stage(schema, rows())
-    except BaseException as error:
-        for each in others:
-            each.discard()
-        if isinstance(error, SchemaMismatch) and error not in failed:
-            _refuse_first(takings, check)
-            raise _with_advice(error, taking) from error
+        yield
+    except BaseException:
+        for taking in takings:
+            taking.discard()
         raise
-    finally:
-        taking.close()
-
-
-def _refuse_first(takings: Sequence[_Taking], check: Callable[[], None]) -> None:
-    """Raise what `check` raises after all rows were read, for a table that the lake does not take as it is.
-
-    Nothing is raised if the rows themselves cannot be read to their end.
-    """
-    reading, *others = takings
-    reading.skip()
-    for taking in others:
-        taking.open()
-        taking.skip()
-    if all(taking.complete for taking in takings):
-        check()
 
 
 def _empty(reasons: Mapping[str, str], table: str) -> Mapping[str, str]:
     """What the commit says of why the table has no rows."""
     return {pins.EMPTY: reasons[table]} if table in reasons else {}
-
-
-def _with_advice(error: SchemaMismatch, taking: _Taking) -> SchemaMismatch:
-    return SchemaMismatch(
-        f"{error}\nIf {taking.mart.table} gained columns, look at what the lake lacks with: "
-        f"tailrace evolve {taking.pipeline}."
-    )
 
 
 def _reasons(work: Work, day: dt.date, rows: Mapping[str, int]) -> dict[str, str]:

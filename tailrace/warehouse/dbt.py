@@ -28,11 +28,12 @@ from tailrace.warehouse import graph, stopped_marts
 from tailrace.warehouse.tries import Tries
 
 _FAILED = {"error", "fail", "runtime error", "partial success"}
-_FULL = re.compile(
+FULL = re.compile(
     # the last pattern is DuckDB's, for a sort or a join that finds no room for its temporary files
     r"no space left|disk quota exceeded|out of disk|disk (is )?full|failed to offload data block",
     re.IGNORECASE,
 )
+"""What dbt, databases and systems say of a full disk."""
 _MART = "incremental"
 """How marts are materialised; other models must not use it."""
 MAY_BE_EMPTY = "may_be_empty"
@@ -522,7 +523,7 @@ class DbtWarehouse(ABC):
     def _full(self, messages: Sequence[str], days: str) -> StorageFull | None:
         """The error if a message is about a full disk."""
         for message in messages:
-            if _FULL.search(message):
+            if FULL.search(message):
                 return StorageFull(
                     f"The disk is full, so dbt could not build {days}: {' '.join(message.split())}. "
                     f"Free space for {self.name} and {self._work}, then build {days} again."

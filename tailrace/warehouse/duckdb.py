@@ -11,14 +11,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pyarrow as pa
 
-from tailrace.errors import BadInput, UpstreamMissing, WarehouseBusy
+from tailrace.errors import BadInput, StorageFull, UpstreamMissing, WarehouseBusy
 from tailrace.settings import Settings
-from tailrace.warehouse.dbt import BUILDS, DbtWarehouse, Landed
+from tailrace.warehouse.dbt import BUILDS, FULL, DbtWarehouse, Landed
+from tailrace.warehouse.set_aside import set_aside
 
 _BATCH_ROWS = 50_000
 _MEMORY = "512MB"
@@ -45,16 +45,12 @@ class DuckDBWarehouse(DbtWarehouse):
     def read(
         self, table: str, day: dt.date, order_by: Sequence[str], *, day_column: str = "ds"
     ) -> pa.RecordBatchReader:
-        """Rows of `table` with that day, sorted, nulls last, timestamps as timestamp[us, UTC], streaming.
+        """Rows of `table` with that day, sorted, nulls last, timestamps as timestamp[us, UTC].
 
-        The file stays locked until the last batch was read, or the reader is let go.
-        Raises UpstreamMissing if the table was never built, WarehouseBusy.
+        All rows of the day are read before this returns, so that the file is unlocked then; those that do not fit into
+        a part of the memory wait in a file of the work folder.
+        Raises UpstreamMissing if the table was never built, WarehouseBusy, StorageFull.
         """
-        batches = self._batches(table, day, order_by, day_column)
-        return pa.RecordBatchReader.from_batches(next(batches), batches)
-
-    def _batches(self, table: str, day: dt.date, order_by: Sequence[str], day_column: str) -> Iterator[Any]:
-        """First the schema, then the batches of rows."""
         with self._reading() as connection:
             rows = self._table(connection, table).filter(
                 duckdb.ColumnExpression(day_column) == duckdb.ConstantExpression(day)
@@ -62,9 +58,21 @@ class DuckDBWarehouse(DbtWarehouse):
             if order_by:
                 rows = rows.sort(*(duckdb.ColumnExpression(column).asc().nulls_last() for column in order_by))
             # while the reader of a closed connection is open, the next connection to the file waits forever
-            with closing(rows.to_arrow_reader(_BATCH_ROWS)) as reader:
-                yield reader.schema
-                yield from reader
+            with self._enough_room(table, day), closing(rows.to_arrow_reader(_BATCH_ROWS)) as reader:
+                return set_aside(reader.schema, reader, self._work)
+
+    @contextmanager
+    def _enough_room(self, table: str, day: dt.date) -> Iterator[None]:
+        """Translate what DuckDB and a file raise if there is no room for rows that do not fit into memory."""
+        try:
+            yield
+        except (duckdb.Error, OSError) as error:
+            if not FULL.search(str(error)):
+                raise
+            raise StorageFull(
+                f"The disk is full, so {table} of {day} could not be read: {' '.join(str(error).split())}. Free space "
+                f"for {self._database.parent} and {self._work}, then try again."
+            ) from error
 
     def built(self, day: dt.date) -> Mapping[str, str] | None:
         """See `contracts.Warehouse`."""
