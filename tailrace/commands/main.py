@@ -19,6 +19,7 @@ from tailrace.commands import (
     new,
     nightly,
     output,
+    proving,
     reviewing,
     stages,
     status,
@@ -42,6 +43,7 @@ COMMANDS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
     "Check and maintain": {
         "check": upkeep.check,
         "evolve": evolving.evolve,
+        "prove": proving.prove,
         "reproduce": training.reproduce,
         "maintain": upkeep.maintain,
     },

@@ -31,6 +31,7 @@ PURPOSES = [
     "dry-run",
     "evaluate",
     "model",
+    "prove",
     "references",
     "report",
     "spec",

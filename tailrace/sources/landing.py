@@ -7,13 +7,16 @@ The root is a folder or any URL that fsspec supports.
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import errno
 import hashlib
+import os
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import fsspec
@@ -114,6 +117,29 @@ class Landing:
                 raise self._unwritten(table, day, error) from error
             raise
         return rows.num_rows
+
+    def until(self, day: dt.date, folder: Path) -> Landing:
+        """What was landed for the days up to that one, in an empty folder: as it looked when that day was the last.
+
+        Files of this machine are linked, others are copied. Raises LakeUnavailable.
+        """
+        for table in self.schemas:
+            for landed, info in self._found(table).items():
+                if landed > day:
+                    continue
+                file = folder / table / f"ds={landed}" / "part-0.parquet"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                with self._reading(f"{table} of {landed}"):
+                    try:
+                        os.link(info["name"], file)
+                    except OSError:  # other storage, or another file system
+                        self._files.get_file(info["name"], str(file))
+        past = copy.copy(self)
+        past.root = str(folder)
+        past._files, past._path = fsspec.core.url_to_fs(past.root)
+        past._digests = {}
+        past.declare()
+        return past
 
     def declare(self) -> None:
         """Give each table that was never landed a file without rows, of no day: DuckDB reads no table without files.

@@ -276,6 +276,24 @@ class DbtWarehouse(ABC):
         with self._ready(first, last):
             yield
 
+    def build_without_tests(self, day: dt.date, only: Collection[str]) -> tuple[ModelResult, ...]:
+        """Build these marts of a day and what they are made from; nothing is tested, and no build is recorded.
+
+        This is for throw-away copies. Raises what `build` raises.
+        """
+        with self._prepared(day, day), self._building():
+            run = self._invoke(day, day, ["--exclude-resource-type", "test"], without=(), only=only)
+            if error := self._complaint(run.messages) or self._full(run.messages, str(day)):
+                raise error from run.outcome.exception
+            if error := self._failed(run, str(day)):
+                raise error from run.outcome.exception
+            return self._results(run, {})
+
+    @property
+    def landing(self) -> Landed:
+        """What is landed for the project."""
+        return self._landing
+
     @property
     def project(self) -> Path:
         """The folder of the dbt project."""

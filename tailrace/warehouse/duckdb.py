@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -37,6 +38,29 @@ class DuckDBWarehouse(DbtWarehouse):
     @classmethod
     def from_settings(cls, settings: Settings, *, landing: Landed) -> DuckDBWarehouse:
         return cls(Path(settings.warehouse), project=settings.dbt_project, landing=landing, work=settings.work / "dbt")
+
+    def elsewhere(self, folder: Path, landing: Landed) -> DuckDBWarehouse:
+        """The same dbt project with an empty database in that folder, and with what this landing has.
+
+        What dbt knows of the parsed project is copied, so that it need not be parsed again.
+        """
+        copied = folder / "dbt" / "target"
+        copied.mkdir(parents=True)
+        if (parsed := self._target_folder / "partial_parse.msgpack").exists():
+            shutil.copy(parsed, copied)
+        return DuckDBWarehouse(folder / "warehouse.duckdb", project=self._project, landing=landing, work=folder / "dbt")
+
+    def columns(self) -> dict[str, dict[str, str]]:
+        """The columns of every table and view, each with its type, by the table's full name."""
+        found: dict[str, dict[str, str]] = {}
+        with self._reading() as connection:
+            rows = connection.execute(
+                "select database_name, schema_name, table_name, column_name, data_type from duckdb_columns() "
+                "where not internal order by column_index"
+            ).fetchall()
+        for *names, column, kind in rows:
+            found.setdefault(".".join(names), {})[column] = kind
+        return found
 
     @property
     def name(self) -> str:

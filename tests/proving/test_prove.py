@@ -1,0 +1,70 @@
+"""A dozen planted leaks are named, each with the expression that makes it; what does not look ahead is not."""
+
+from __future__ import annotations
+
+import datetime as dt
+from types import SimpleNamespace
+
+import pytest
+
+from tailrace.errors import BadInput
+from tailrace.lake.memory import MemoryLake
+from tailrace.proving import prove
+from tests.proving import leaky_project
+from tests.proving.leaky_project import DAY, HONEST, LAST, LEAKY
+
+BECAUSE = {
+    "spent_ever": "int_spent_ever: SUM(",
+    "next_plan": "later.ds = ",
+    "final_status": "COALESCE(",
+    "against_all": "AVG(",
+    "latest_plan": "ROW_NUMBER() OVER",
+    "note": "CASE WHEN EXISTS",
+    "next_amount": "LEAD(",
+    "next_order": "l.ds > o.ds",
+    "amount_rank": "RANK() OVER",
+    "orders_around": "+ 3",
+    "days_since": "CURRENT_DATE",
+    "corrected": "ARG_MAX(",
+}
+"""What is said of each leak."""
+
+
+@pytest.fixture(scope="module")
+def services(tmp_path_factory):
+    warehouse = leaky_project.write(tmp_path_factory.mktemp("leaky"))
+    return SimpleNamespace(warehouse=warehouse, lake=MemoryLake())
+
+
+@pytest.fixture(scope="module")
+def proof(services):
+    return prove.run(services, leaky_project.spec(), DAY)
+
+
+@pytest.mark.parametrize("column", LEAKY)
+def test_every_planted_leak_is_named_with_its_expression(proof, column):
+    (found,) = [each for each in proof.findings if each.column == column]
+    assert found.leak
+    assert any(BECAUSE[column] in step for step in found.because), found.because
+    if found.kind == prove.AHEAD:
+        assert found.rows
+        assert "now" in found.examples[0]
+
+
+def test_nothing_else_is_named(proof):
+    assert {each.column for each in proof.findings} == set(LEAKY)
+    assert not {each.column for each in proof.findings} & set(HONEST)
+    assert proof.later_days == (LAST - DAY).days
+    assert proof.rows == 2 * leaky_project.CUSTOMERS
+
+
+def test_the_warehouse_and_the_landing_zone_stay_as_they_are(services, proof):
+    warehouse = services.warehouse
+    assert not (warehouse.project.parent / "warehouse.duckdb").exists()
+    assert warehouse.landing.last() == LAST
+
+
+def test_days_without_later_days_are_refused(services):
+    with pytest.raises(BadInput, match="nothing is landed after 2024-01-14"):
+        prove.run(services, leaky_project.spec(), LAST)
+    assert prove.last_provable(services, leaky_project.spec(), 2) == [DAY - dt.timedelta(days=1), DAY]
