@@ -173,19 +173,38 @@ def predict(
     force: options.Force = False,
     as_json: options.Json = False,
 ) -> None:
-    """Score, audit and publish a day or a range of days. Days published from the same inputs are skipped."""
+    """Score, audit and publish a day or a range of days. Days published from the same inputs are skipped.
+
+    A day that is refused does not keep the others from being published. The reasons are printed last.
+    """
     services, spec = options.services(engine), registry.get(pipeline)
     model_versions.check_choice(model)
     request = options.request(reason=reason, engine=engine, model=model)
     first, last = options.day_range(date, to)
     stale_days.warn("score", services, spec, first=first, last=last)
-    rows = []
+    rows: list[dict[str, Any]] = []
+    failures: list[TailraceError] = []
     with output.steps("predict", (last - first).days + 1) as advance:
         for day in days.span(first, last):
             work = Work(services=services, spec=spec, run_id=options.new_run_id(), request=request)
-            rows.append(_predict(work, day, model=model, force=force, dry_run=dry_run))
-            advance(f"{'audited' if dry_run else 'published'} {day}")
-    output.table(f"predictions/{pipeline}", rows, as_json)
+            try:
+                rows.append(_predict(work, day, model=model, force=force, dry_run=dry_run))
+            except TailraceError as error:
+                failures.append(error)
+                if not isinstance(error, _OF_ONE_DAY):
+                    break
+                rows.append(_not_published(services, spec, day, error))
+            advance(f"{rows[-1]['state']} {day}")
+    if rows or not failures:
+        output.table(f"predictions/{pipeline}", rows, as_json)
+    if failures:
+        for error in failures[:-1]:
+            output.error(str(error))
+        raise failures[-1]
+
+
+_OF_ONE_DAY = (Refused, UpstreamMissing, PublishConflict)
+"""What may be wrong with one day and not with the next; all else ends the command."""
 
 
 def _predict(work: Work, day: dt.date, *, model: str, force: bool, dry_run: bool) -> dict[str, Any]:
@@ -193,13 +212,43 @@ def _predict(work: Work, day: dt.date, *, model: str, force: bool, dry_run: bool
     from tailrace.stages import audit, publish, score
 
     scored = score.run(work, day, model=model, force=force, dry_run=dry_run)
-    row: dict[str, Any] = {"day": day, "rows": scored.rows, "model": scored.model_version, "psi": None}
+    row = {**_row(day, "audited" if dry_run else "published"), "rows": scored.rows, "model": scored.model_version}
     if scored.already:
         commit = work.services.lake.days(work.spec.predictions_table)[day]
-        return {**row, "version": commit.version, "unchanged": True}
-    row["psi"] = audit.run(work, day).psi
+        return {**row, "version": commit.version}
+    row["psi"] = audit.run(work, day, dry_run=dry_run).psi
     if dry_run:
         publish.discard(work, day)
-        return {**row, "version": None, "unchanged": True}
+        return row
     published = publish.run(work, day)
     return {**row, "version": published.commit.version, "unchanged": published.unchanged}
+
+
+def _row(day: dt.date, state: str) -> dict[str, Any]:
+    """A day's row of the table of `predict`, before anything is known of it."""
+    return {
+        "day": day,
+        "state": state,
+        "rows": None,
+        "model": None,
+        "psi": None,
+        "version": None,
+        "unchanged": True,
+        "why": "",
+    }
+
+
+def _not_published(services: Wiring, spec: PipelineSpec, day: dt.date, error: TailraceError) -> dict[str, Any]:
+    """The row of a day that failed: why, and what was published of it before, which stays."""
+    row = {**_row(day, "refused" if isinstance(error, Refused) else "not published"), "why": _in_a_line(error)}
+    before = services.lake.days(spec.predictions_table).get(day)
+    if before is None:
+        return row
+    return {**row, "rows": before.rows, "model": before.metadata.get("model_version"), "version": before.version}
+
+
+def _in_a_line(error: TailraceError) -> str:
+    """The problems that an error lists, or its first line: the rest is the same for every day."""
+    lines = str(error).splitlines()
+    listed = [line.removeprefix("  - ") for line in lines if line.startswith("  - ")]
+    return " ".join(listed or lines[:1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -13,9 +13,12 @@ from tailrace.contracts import Services
 from tailrace.errors import TailraceError
 from tailrace.spec import PipelineSpec, registry
 
+if TYPE_CHECKING:
+    from tailrace.rows.refused_days import Refusal
+
 
 def list_(as_json: options.Json = False) -> None:
-    """List the pipelines with their champion, last published day and missed training."""
+    """List the pipelines with their champion, last published day, refused days and missed training."""
     services = options.services()
     specs, problems = registry.load(estimators=False)
     rows, failed = [], []
@@ -58,18 +61,35 @@ def predictions(
 
 
 def history(pipeline: options.Pipeline, as_json: options.Json = False) -> None:
-    """Show the decisions on model versions: what, when, and by whom."""
+    """Show the decisions on model versions, and then the days that the audit refused: what, when, by whom, and why."""
     from tailrace.champions import promotions
+    from tailrace.rows import refused_days
 
-    spec = registry.get(pipeline)
-    decided = promotions.decisions(options.services().lake, spec.name)
-    output.table(f"Promotions of {pipeline}", [asdict(each) for each in decided], as_json)
+    spec, lake = registry.get(pipeline), options.services().lake
+    decided = [asdict(each) for each in promotions.decisions(lake, spec.name)]
+    refused = [_refused(spec, each) for each in reversed(refused_days.history(lake, spec))]
+    output.table(f"Promotions and refused days of {pipeline}", [*decided, *refused], as_json)
+
+
+def _refused(spec: PipelineSpec, refusal: Refusal) -> dict[str, Any]:
+    """A refused day in the columns of a decision; `effective_from` is the day."""
+    return {
+        "pipeline": spec.name,
+        "version": refusal.model_version,
+        "effective_from": refusal.day,
+        "recorded_at": refusal.recorded_at,
+        "decided_by": "audit",
+        "reason": refusal.reason,
+        "decision": "day_refused" if refusal.stands else "day_refused_then_published",
+    }
 
 
 def _overview(services: Services, spec: PipelineSpec) -> dict[str, Any]:
     from tailrace.champions import promotions
+    from tailrace.rows import refused_days
     from tailrace.training import missed_trainings
 
+    refused = [each.day for each in refused_days.history(services.lake, spec) if each.stands]
     champion = promotions.current(promotions.history(services.lake, spec.name))
     published = services.lake.days(spec.predictions_table)
     return {
@@ -78,6 +98,7 @@ def _overview(services: Services, spec: PipelineSpec) -> dict[str, Any]:
         "champion": champion.version if champion else None,
         "since": champion.effective_from if champion else None,
         "last day": max(published, default=None),
+        "refused days": f"{len(refused)}, the last {refused[-1]}" if refused else None,
         "train": spec.schedule.train,
         "missed training": missed_trainings.missed(services, spec),
         "predict": spec.schedule.predict,

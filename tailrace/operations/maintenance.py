@@ -143,7 +143,7 @@ def _temporary(keep: dt.timedelta, *, dry_run: bool) -> Upkept:
 def tables_of(spec: PipelineSpec) -> tuple[str, ...]:
     """The lake tables of a pipeline; those of all pipelines are `SHARED_TABLES`."""
     own = (spec.features_table, spec.outcomes_table, spec.predictions_table, spec.performance_table)
-    return (*own, staleness.table(spec))
+    return (*own, spec.refusals_table, staleness.table(spec))
 
 
 def remove_temporary(folder: Path, older_than: dt.timedelta, *, dry_run: bool = False) -> tuple[int, int]:

@@ -239,7 +239,7 @@ def audit(run: TaskRun, staged: Mapping[str, Any]) -> Sequence[Any]:
     judged, refused = [], []
     for day in days:
         try:
-            judged.append(stage.run(run.work, day))
+            judged.append(stage.run(run.work, day, dry_run=run.request.dry_run))
         except AuditFailed as refusal:
             refused.append(str(refusal))
     if refused:

@@ -108,6 +108,10 @@ class PipelineSpec:
     def performance_table(self) -> str:
         return f"performance/{self.name}"
 
+    @property
+    def refusals_table(self) -> str:
+        return f"refusals/{self.name}"
+
     def digest(self) -> str:
         """SHA-256 of everything the spec says."""
         return hashlib.sha256(json.dumps(content_of(self), sort_keys=True, default=described).encode()).hexdigest()

@@ -17,6 +17,7 @@ from tailrace.contracts import Staged, Verdict
 from tailrace.errors import AuditFailed
 from tailrace.lineage import pins
 from tailrace.problems.distributions import Distribution, population_stability_index
+from tailrace.rows import refused_days
 from tailrace.spec import PipelineSpec
 from tailrace.validation import describe_failures
 from tailrace.work import Work
@@ -43,8 +44,11 @@ class Audited:
     report: str
 
 
-def run(work: Work, day: dt.date) -> Audited:
-    """Raises AuditFailed listing everything outside its threshold; the staged rows are then removed."""
+def run(work: Work, day: dt.date, *, dry_run: bool = False) -> Audited:
+    """Raises AuditFailed listing everything outside its threshold; the staged rows are then removed.
+
+    The refusal is written down in the lake table `refusals/<pipeline>`, unless it is a dry run's.
+    """
     services, spec = work.services, work.spec
     staged = services.lake.staged(spec.predictions_table, day, work.run_id)
     verdict = services.validator.validate(
@@ -63,6 +67,8 @@ def run(work: Work, day: dt.date) -> Audited:
     if verdict.failures("critical"):
         problems.append(describe_failures(verdict, "critical"))
     if problems:
+        if not dry_run:
+            refused_days.record(work, day, model_version=staged.notes["model_version"], reason=" ".join(problems))
         services.lake.discard(staged)
         listed = "\n".join(f"  - {problem}" for problem in problems)
         raise AuditFailed(
