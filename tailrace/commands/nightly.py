@@ -189,12 +189,14 @@ def predict(
             work = Work(services=services, spec=spec, run_id=options.new_run_id(), request=request)
             try:
                 rows.append(_predict(work, day, model=model, force=force, dry_run=dry_run))
+                done = "audited" if dry_run else "published"
             except TailraceError as error:
                 failures.append(error)
                 if not isinstance(error, _OF_ONE_DAY):
                     break
                 rows.append(_not_published(services, spec, day, error))
-            advance(f"{rows[-1]['state']} {day}")
+                done = rows[-1]["state"]
+            advance(f"{done} {day}")
     if rows or not failures:
         output.table(f"predictions/{pipeline}", rows, as_json)
     if failures:
