@@ -209,6 +209,8 @@ def _performance(offset: int) -> pa.Table:
         feature_psi=json.dumps({f"feature_{number}": 0.01 * number for number in range(25)}),
         drift="ok",
         note="",
+        score_allowance=0.2,
+        feature_allowance=json.dumps({f"feature_{number}": 0.3 for number in range(25)}),
     )
     return pa.Table.from_pylist([asdict(measured)], schema=monitor.SCHEMA)
 

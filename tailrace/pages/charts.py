@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tailrace.champions.promotions import Promotion
+from tailrace.monitoring import drifted
 from tailrace.pages.day import Histogram
 from tailrace.pages.sources import number
 from tailrace.problems.metrics import METRICS
+from tailrace.spec import Monitor
 
 Figure = dict[str, Any]
 
@@ -24,18 +26,59 @@ def performance(rows: Sequence[Mapping[str, Any]], metric: str, promotions: Sequ
     return _over_days([line], rows, promotions, title) if line["x"] else None
 
 
-def drift(rows: Sequence[Mapping[str, Any]], promotions: Sequence[Promotion]) -> Figure | None:
-    """How far predictions, and the feature that moved most, are from training; None if this was never measured."""
-    measured = [
-        _line(rows, "score_psi", "predictions", color="--accent"),
-        _line(rows, "worst_feature_psi", "the feature that moved most", color="--second", detail="worst_feature"),
+def drift(rows: Sequence[Mapping[str, Any]], promotions: Sequence[Promotion], monitor: Monitor) -> Figure | None:
+    """How far predictions, and the feature that moved most, go beyond their allowances, with the limits of `monitor`.
+
+    None if no day was measured with its allowances.
+    """
+    measured = [excess for row in rows if (excess := _excess(row))]
+    lines = [
+        _line(measured, "predictions", "predictions", color="--accent", detail="predictions_words"),
+        _line(measured, "feature", "the feature that moved most", color="--second", detail="feature_words"),
     ]
-    drawn = [line for line in measured if line["x"]]
+    drawn = [line for line in lines if line["x"]]
     if not drawn:
         return None
-    marked = [_marks(rows, "watch", "--warned"), _marks(rows, "alarm", "--refused")]
-    lines = [*drawn, *(marks for marks in marked if marks["x"])]
-    return _over_days(lines, rows, promotions, "population stability index")
+    marked = [_marks(measured, "watch", "--warned"), _marks(measured, "alarm", "--refused")]
+    figure = _over_days(
+        [*drawn, *(marks for marks in marked if marks["x"])], rows, promotions, "PSI beyond what a day may have"
+    )
+    limits = [("watch", monitor.watch_psi, "--warned"), ("alarm", monitor.alarm_psi, "--refused")]
+    for name, limit, color in limits:
+        line = {"color": color, "width": 1, "dash": "dash"}
+        figure["layout"]["shapes"].append(
+            {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": limit, "y1": limit, "line": line}
+        )
+        figure["layout"]["annotations"].append(
+            {
+                "xref": "paper",
+                "x": 1,
+                "xanchor": "right",
+                "y": limit,
+                "yanchor": "bottom",
+                "showarrow": False,
+                "text": f"{name} from {limit:g}",
+                "font": {"size": 10, "color": color},
+            }
+        )
+    return figure
+
+
+def _excess(row: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A day's excess of the predictions, of the feature furthest beyond, and of the further of the two."""
+    found = [each for each in drifted.of_row(row) if each.excess is not None]
+    if not found:
+        return None
+    of_score = next((each for each in found if each.name == drifted.PREDICTIONS), None)
+    of_feature = next((each for each in found if each.name != drifted.PREDICTIONS), None)
+    return {
+        **row,
+        "predictions": of_score.excess if of_score else None,
+        "predictions_words": str(of_score or ""),
+        "feature": of_feature.excess if of_feature else None,
+        "feature_words": str(of_feature or ""),
+        "furthest": found[0].excess,
+    }
 
 
 def histogram(scores: Histogram, day: dt.date, version: str) -> Figure:
@@ -133,14 +176,14 @@ def _over_days(
 
 
 def _marks(rows: Sequence[Mapping[str, Any]], drift: str, color: str) -> Figure:
-    """A mark on each day with this drift level, at the feature that moved most."""
-    known = [row for row in rows if row.get("drift") == drift and number(row.get("worst_feature_psi")) is not None]
+    """A mark on each day with this drift level, at what goes furthest beyond its allowance."""
+    known = [row for row in rows if row.get("drift") == drift]
     return {
         "type": "scatter",
         "mode": "markers",
         "name": drift,
         "x": [str(row["ds"]) for row in known],
-        "y": [row["worst_feature_psi"] for row in known],
+        "y": [row["furthest"] for row in known],
         "marker": {"color": color, "size": 10, "symbol": "diamond"},
         "hoverinfo": "skip",
     }

@@ -13,6 +13,8 @@ import pyarrow as pa
 from tailrace.contracts import Commit, Pin, RunRecord
 from tailrace.errors import TailraceError, UpstreamMissing
 from tailrace.lineage import identity, pins, run_tags
+from tailrace.monitoring import drifted
+from tailrace.monitoring.drifted import Moved
 from tailrace.operations.day_states import DayState
 from tailrace.pages import day_records, histories
 from tailrace.pages.pipeline import CalendarDay, calendar_day
@@ -99,7 +101,7 @@ class DayPage:
     tracker_problem: str
     checks: tuple[Check, ...]
     performance: Mapping[str, Any] | None
-    feature_psi: tuple[tuple[str, float], ...]
+    moved: tuple[Moved, ...]
     histogram: Histogram | None
     earlier: tuple[Earlier, ...]
     run: tuple[str, str] | None
@@ -139,7 +141,7 @@ def gather(sources: Sources, spec: PipelineSpec, day: dt.date) -> DayPage:
         tracker_problem=tracked.problem,
         checks=_checks(spec, metadata) if commit and not histories.is_stand_in(spec) else (),
         performance=performance,
-        feature_psi=_feature_psi(performance),
+        moved=drifted.of_row(performance) if performance else (),
         histogram=_histogram(sources, spec, commit, training)
         if commit and commit.rows and not histories.is_stand_in(spec)
         else None,
@@ -208,17 +210,6 @@ def _measured(metadata: Mapping[str, str], name: str) -> float | None:
         return number(float(metadata.get(name) or "nan"))
     except ValueError:
         return None
-
-
-def _feature_psi(performance: Mapping[str, Any] | None) -> tuple[tuple[str, float], ...]:
-    """The features' drift, the largest first."""
-    found = performance.get("feature_psi") if performance else None
-    try:
-        pairs = dict(json.loads(found) if isinstance(found, str) else found or {})
-    except (ValueError, TypeError):
-        return ()
-    known = [(str(name), value) for name, psi in pairs.items() if (value := number(psi)) is not None]
-    return tuple(sorted(known, key=lambda pair: pair[1], reverse=True))
 
 
 def _run(metadata: Mapping[str, str]) -> tuple[str, str] | None:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from tailrace.champions.promotions import Promotion
 from tailrace.contracts import Commit
+from tailrace.monitoring import drifted
 from tailrace.operations import day_states
 from tailrace.pages import day_records, histories, labels, missed
 from tailrace.pages.activity import DayAttempts, NextRun
@@ -139,7 +140,7 @@ def _row(
         metric=metric,
         trend=_trend(days, metric),
         drift=drift,
-        drift_words=_drift_sentence(days, drift),
+        drift_words=_drift_sentence(days, drift, spec),
         next_run=next_words(following, sources, spec),
         waiting=waiting,
         missed_training=sources.missed.trainings.get(spec.name),
@@ -166,14 +167,12 @@ def _drift(days: Days) -> str:
     return str(days[-1].get("drift") or "") if days else ""
 
 
-def _drift_sentence(days: Days, drift: str) -> str:
+def _drift_sentence(days: Days, drift: str, spec: PipelineSpec) -> str:
     text = DRIFT_WORDS.get(drift, drift)
     if not days or not drift:
         return text
-    last, worst = days[-1], number(days[-1].get("worst_feature_psi"))
-    if drift != "ok" and last.get("worst_feature") and worst is not None:
-        text += f": {last['worst_feature']} (PSI {worst:.2f})"
-    return f"{text}, as of {last['ds']}"
+    moved = " or ".join(str(each) for each in drifted.culprits(days[-1], spec.monitor))
+    return f"{text}{f': {moved}' if moved else ''}, as of {days[-1]['ds']}"
 
 
 def next_words(following: NextRun | None, sources: Sources, spec: PipelineSpec) -> str:

@@ -63,7 +63,7 @@ def show_pipeline(
     rows = gathered.performance or ()
     drawn = {
         "performance": charts.performance(rows, gathered.metric, gathered.decisions) if rows else None,
-        "drift": charts.drift(rows, gathered.decisions) if rows else None,
+        "drift": charts.drift(rows, gathered.decisions, spec.monitor) if rows else None,
     }
     return shown(request, "pipeline", page=gathered, charts=drawn, may=_allowed(user, known), problem=known.problem)
 

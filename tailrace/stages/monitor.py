@@ -40,6 +40,8 @@ SCHEMA = pa.schema(
         pa.field("feature_psi", pa.string()),
         pa.field("drift", pa.string()),
         pa.field("note", pa.string()),
+        pa.field("score_allowance", pa.float64()),
+        pa.field("feature_allowance", pa.string()),
     ]
 )
 
@@ -50,7 +52,8 @@ class DayPerformance:
 
     `metrics` is a JSON object of those metrics of the problem that are defined for the day's known outcomes;
     `feature_psi` is a JSON object of the population stability index of each feature; the worst feature is the one
-    that goes furthest beyond what single days of the training window showed.
+    that goes furthest beyond what single days of the training window showed. `score_allowance`, and `feature_allowance`
+    as a JSON object, are the indexes that the day may have without having drifted.
     """
 
     day: dt.date
@@ -66,6 +69,8 @@ class DayPerformance:
     feature_psi: str | None
     drift: Drift | None
     note: str
+    score_allowance: float | None = None
+    feature_allowance: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +170,8 @@ def _of_day(work: Work, day: dt.date, version: str, trained: _Trained) -> DayPer
         feature_psi=moved.feature_psi,
         drift=moved.drift,
         note=moved.note,
+        score_allowance=moved.score_allowance,
+        feature_allowance=moved.feature_allowance,
     )
 
 
@@ -176,6 +183,8 @@ class _Moved:
     feature_psi: str | None = None
     drift: Drift | None = None
     note: str = ""
+    score_allowance: float | None = None
+    feature_allowance: str | None = None
 
 
 def _moved(work: Work, day: dt.date, *, version: str, trained: _Trained, scores: np.ndarray) -> _Moved:
@@ -194,7 +203,8 @@ def _moved(work: Work, day: dt.date, *, version: str, trained: _Trained, scores:
     names = [name for name in spec.features.columns if name in held]
     rows = work.services.lake.read(spec.features_table, first=day, last=day, columns=names).read_all()
     psi = {name: held[name].psi(references.comparable(spec, rows, name)) for name in names} if rows.num_rows else {}
-    beyond = {name: value - held[name].usual for name, value in psi.items()}
+    allowed = {name: held[name].usual for name in psi}
+    beyond = {name: value - allowed[name] for name, value in psi.items()}
     worst = max(beyond, key=beyond.__getitem__, default=None)
     score_psi = trained.references.score.psi(pa.chunked_array([pa.array(scores, pa.float64())]))
     furthest = max([score_psi - trained.references.score.usual, *beyond.values()])
@@ -204,6 +214,8 @@ def _moved(work: Work, day: dt.date, *, version: str, trained: _Trained, scores:
         worst_feature_psi=psi[worst] if worst else None,
         feature_psi=json.dumps({name: round(value, 6) for name, value in psi.items()}),
         drift=_light(spec.monitor, furthest),
+        score_allowance=trained.references.score.usual,
+        feature_allowance=json.dumps({name: round(value, 6) for name, value in allowed.items()}),
     )
 
 

@@ -600,9 +600,11 @@ class TestDay:
                 "model_version": ["1", "1"],
                 "roc_auc": [0.7, None],
                 "score_psi": [0.05, 0.4],
+                "score_allowance": [0.1, 0.3],
                 "worst_feature": ["age", "visits"],
                 "worst_feature_psi": [0.02, 0.6],
                 "feature_psi": ['{"age": 0.02, "visits": 0.01}', '{"age": 0.1, "visits": 0.6}'],
+                "feature_allowance": ['{"age": 0.1, "visits": 0.2}', '{"age": 0.1, "visits": 0.2}'],
                 "drift": ["ok", "alarm"],
             }
         )
@@ -613,19 +615,29 @@ class TestDay:
         page = day.gather(sources, spec, dt.date(2013, 1, 12))
         assert page.performance is not None
         assert page.performance["drift"] == "alarm"
-        assert page.feature_psi == (("visits", 0.6), ("age", 0.1))
+        assert [(each.title, each.psi, each.allowance) for each in page.moved] == [
+            ("visits", 0.6, 0.2),
+            ("the predictions", 0.4, 0.3),
+            ("age", 0.1, 0.1),
+        ]
         (row,) = overview.gather(sources, [spec], {}).rows
         assert row.drift == "alarm"
-        assert row.drift_words == "drifted: visits (PSI 0.60), as of 2013-01-12"
+        assert row.drift_words == "drifted: visits (PSI 0.60, 0.20 allowed), as of 2013-01-12"
         assert row.trend == ((TRAINED, 0.7),)
         rows = sources.performance("churn")
         assert rows is not None
         figure = charts.performance(rows, "roc_auc", promotions.decisions(lake, "churn"))
         assert figure is not None
         assert figure["layout"]["annotations"][0]["text"] == "v1"
-        drawn = charts.drift(rows, ())
+        drawn = charts.drift(rows, (), spec.monitor)
         assert drawn is not None
         assert [trace["name"] for trace in drawn["data"]] == ["predictions", "the feature that moved most", "alarm"]
+        assert [trace["y"] for trace in drawn["data"]] == [
+            pytest.approx([-0.05, 0.1]),
+            pytest.approx([-0.08, 0.4]),
+            pytest.approx([0.4]),
+        ]
+        assert [shape["y0"] for shape in drawn["layout"]["shapes"]] == [spec.monitor.watch_psi, spec.monitor.alarm_psi]
 
 
 class TestReads:

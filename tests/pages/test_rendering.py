@@ -12,6 +12,7 @@ import pytest
 
 from tailrace.champions.promotions import Promotion
 from tailrace.contracts import Commit, ModelResult, Pin, RunRecord
+from tailrace.monitoring.drifted import Moved
 from tailrace.monitoring.performance import in_present_form
 from tailrace.operations.day_states import Attempt, BrokenLink, DayState
 from tailrace.pages import catalog, charts, day, forms, labels, missed_work, overview, pipeline, rendering
@@ -144,7 +145,7 @@ class TestDay:
             tracker_problem=EVIL,
             checks=(day.Check(EVIL, EVIL, EVIL, passed=False),),
             performance=in_present_form(asdict(measured)),
-            feature_psi=((EVIL, 0.3),),
+            moved=(Moved(name=EVIL, psi=0.3, allowance=0.1),),
             histogram=Histogram(edges=(0.0, 1.0), shares=(1.0,)),
             earlier=(day.Earlier(commit, None),),
             run=(EVIL, EVIL),

@@ -113,6 +113,10 @@ def test_a_day_like_the_training_does_not_drift(published, services, spec):
     assert row["worst_feature_psi"] == pytest.approx(json.loads(row["feature_psi"])[row["worst_feature"]], abs=1e-6)
     assert row["score_psi"] >= 0
     assert row["note"] == ""
+    held = references.of_run(services.tracker, model_versions.record_of(services, spec, "1").training_run)
+    assert row["score_allowance"] == held.score.usual
+    usual = {name: reference.usual for name, reference in held.features.items()}
+    assert json.loads(row["feature_allowance"]) == pytest.approx(usual, abs=1e-6)
 
 
 @pytest.mark.parametrize(
