@@ -18,6 +18,7 @@ import pyarrow as pa
 from tailrace.contracts import EvolvingWarehouse, Services
 from tailrace.errors import BadInput, ProblemList, SchemaMismatch
 from tailrace.lake import rows as lake_rows
+from tailrace.rows import marts
 from tailrace.spec import DAY, KNOWN_AT, PARTS, Mart, PipelineSpec
 from tailrace.warehouse.derived_columns import DerivedColumns
 from tailrace.warehouse.manifest import DbtManifest, DbtTable
@@ -70,7 +71,7 @@ class _Part:
         """The lake's columns once both tables have gained theirs; None if the mart was never built."""
         if self.built is None:
             return None
-        fields = list(self.built)
+        fields = list(marts.as_read(self.built, self.spec, self.part))
         if self.alters is not None and (new := self.new_types()) and all(new.values()):
             fields += list(self.alters.typed(new))
         others = [DAY] if self.mart.day != DAY or self.mart.days_back else []

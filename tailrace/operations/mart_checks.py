@@ -66,7 +66,7 @@ def parts_of(spec: PipelineSpec) -> tuple[NeededMart, NeededMart]:
         for name, kind in features.columns.items()
     ]
     weight = [_named("features", "weight", features.weight, "a weight")] if features.weight else []
-    inputs = [_named("features", "event_time", features.event_time, "a moment"), *weight, *columns]
+    inputs = [_named("features", "event_time", features.event_time, "the time"), *weight, *columns]
     label = _named("outcome", "label", spec.outcome.label, "the label")
     return _needed(spec, "features", "features", *key, *inputs), _needed(spec, "outcomes", "outcome", *key, label)
 
@@ -288,7 +288,9 @@ def _unfit(spec: PipelineSpec, role: NeededColumn, type_: pa.DataType) -> str | 
     """Why a column that is read as this type cannot have its role, as the end of a sentence."""
     if role.what == "the day":
         return None if pa.types.is_date(type_) else "the day is a date. Cast it in dbt."
-    if role.what == "a moment":
+    if role.what == "the time" and pa.types.is_date(type_):
+        return None
+    if role.what in ("the time", "a moment"):
         instead = ": a date has no time of day, so add one" if pa.types.is_date(type_) else ""
         return None if pa.types.is_timestamp(type_) else f"it must be a timestamp with a time zone{instead}."
     if role.what == "a key":

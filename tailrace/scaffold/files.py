@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from tailrace.profiling import suites
 from tailrace.profiling.columns import plain
 from tailrace.scaffold import mart_models
-from tailrace.scaffold.proposal import Proposal
+from tailrace.scaffold.proposal import Proposal, day_as_time
 from tailrace.scaffold.spec_text import names_of, text_of
 from tailrace.scaffold.templating import filled
 from tailrace.settings import Project
@@ -65,9 +66,16 @@ def spec_file(made: Proposal) -> str:
         names=_imported(names_of(made.spec)),
         uses_dates="dt.date(" in text,
         table=made.request.table,
+        about_time=_about_time(made),
         left_out=left_out,
         spec=text,
     )
+
+
+def _about_time(made: Proposal) -> list[str]:
+    """A comment that says what a date means as the time of a row."""
+    is_date = pa.types.is_date(made.tables.features.rows.schema.field(made.request.time).type)
+    return _comment(day_as_time(made.request)) if is_date else []
 
 
 def suite_files(made: Proposal) -> dict[str, str]:

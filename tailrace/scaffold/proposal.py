@@ -17,7 +17,7 @@ from tailrace.profiling import features as feature_choice
 from tailrace.profiling import leaks, questions, windows
 from tailrace.profiling.associations import associations
 from tailrace.profiling.columns import ColumnProfile, profiled
-from tailrace.rows import roles
+from tailrace.rows import marts, roles
 from tailrace.scaffold import candidates, samples, tables
 from tailrace.scaffold.requests import NewPipeline
 from tailrace.scaffold.samples import TableSample
@@ -136,6 +136,7 @@ class _Proposing:
         self._say_what_was_read()
         span = windows.span_of(request.table, read.features.days)
         key, extra = self._key()
+        self._refuse_the_time_in(key)
         back = self._days_back()
         problem = self._problem()
         known = self._outcome_days(back)
@@ -182,6 +183,13 @@ class _Proposing:
                 )
         for name in dict.fromkeys((*self._request.key, self._request.time)):
             self._say_what_is_missing(name)
+        self._say_what_the_time_is()
+
+    def _say_what_the_time_is(self) -> None:
+        """Of a date: that its first moment is meant."""
+        request = self._request
+        if pa.types.is_date(self._tables.features.rows.schema.field(request.time).type):
+            self._notes.append(day_as_time(request))
 
     def _say_what_is_missing(self, name: str) -> None:
         """A warning about rows without key or time. Raises BadInput if none has one."""
@@ -220,6 +228,15 @@ class _Proposing:
             f"over all days. {DAY!r} is a column of Tailrace's own and cannot be a part of it: add the day to the mart "
             "under another name, and name that with --key too."
         )
+
+    def _refuse_the_time_in(self, key: Sequence[str]) -> None:
+        """The lake has the key as it is and the time as a moment: one column cannot be both."""
+        time, table = self._request.time, self._request.table
+        if time in key:
+            raise BadInput(
+                f"{table}: --time {time!r} is a part of the key, and the time of a row needs a column of its own. Add "
+                f"one in the mart, such as cast({time} as timestamp) as {time}_begins, and name it with --time."
+            )
 
     def _days_back(self) -> int:
         """How many days after its own day a row may be used."""
@@ -375,13 +392,18 @@ def refuse_what_cannot_run(made: Proposal) -> None:
         raise ProblemList(HEADING, problems)
 
 
+def day_as_time(request: NewPipeline) -> str:
+    """What a date means as the time of a row."""
+    return f"{request.time} is a date, so the time of a row is the first moment of that day in {request.zone}."
+
+
 def lake_features(made: Proposal) -> pa.Table:
     """The sampled rows of the features as the lake will have them, sorted by key."""
     spec, read = made.spec, made.tables
     rows = _with_extra(made, read.features)
     names = [*spec.features.key, spec.features.event_time, *spec.features.columns]
     names += [spec.features.known_at] if spec.features.known_at else []
-    return _lake_rows(rows, names, about=rows[read.day], later=made.features_back, key=spec.features.key)
+    return _lake_rows(made, rows, names, about=rows[read.day], later=made.features_back)
 
 
 def lake_outcomes(made: Proposal) -> pa.Table:
@@ -390,7 +412,7 @@ def lake_outcomes(made: Proposal) -> pa.Table:
     rows = _with_extra(made, read.outcomes)
     names = [*spec.features.key, spec.outcome.label, *([spec.outcome.known_at] if spec.outcome.known_at else [])]
     later = made.outcome_days.days_back
-    return _lake_rows(rows, names, about=rows[str(read.outcomes.day)], later=later, key=spec.features.key)
+    return _lake_rows(made, rows, names, about=rows[str(read.outcomes.day)], later=later)
 
 
 def _with_extra(made: Proposal, sample: TableSample) -> pa.Table:
@@ -400,13 +422,12 @@ def _with_extra(made: Proposal, sample: TableSample) -> pa.Table:
     return rows.append_column(made.extra_day, rows[str(sample.day)]) if made.extra_day else rows
 
 
-def _lake_rows(
-    rows: pa.Table, names: Sequence[str], *, about: pa.ChunkedArray, later: int, key: Sequence[str]
-) -> pa.Table:
+def _lake_rows(made: Proposal, rows: pa.Table, names: Sequence[str], *, about: pa.ChunkedArray, later: int) -> pa.Table:
+    key, zone = made.spec.features.key, ZoneInfo(made.request.zone)
     found = rows.select(list(dict.fromkeys(names)))
     for at, field in enumerate(found.schema):
         if pa.types.is_date(field.type) and field.name not in key:
-            found = found.set_column(at, field.name, found[field.name].cast(pa.timestamp("us", "UTC")))
+            found = found.set_column(at, field.name, marts.first_moments(found[field.name], zone))
     shifted = pc.add(about.cast(pa.date32()).cast(pa.int32()), pa.scalar(later, pa.int32())).cast(pa.date32())
     return found.append_column(DAY, shifted).sort_by([(name, "ascending") for name in key])
 

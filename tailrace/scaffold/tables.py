@@ -126,7 +126,7 @@ def _no_moments(request: NewPipeline, columns: Sequence[Column], others: Sequenc
         found = next((column for column in those if column.name == name), None)
         if found is None or found.kind is None or pa.types.is_timestamp(found.kind):
             continue
-        if pa.types.is_date(found.kind) and request.marts:
+        if pa.types.is_date(found.kind) and (request.marts or option == "--time"):
             continue
         yield (
             f"{option}: column {name!r} is {found.declared}, and it must be a moment. Cast it in the mart to a "

@@ -28,7 +28,8 @@ class Features:
     key: tuple[str, ...]
     """The columns that name one row, over all days. Outcomes are joined to features by them."""
     event_time: str
-    """The column with the moment that a row is about. It orders the rows of a day; null is sorted last."""
+    """The column with the moment that a row is about. It orders the rows of a day; null is sorted last. A date stands
+    for its first moment in the pipeline's time zone."""
     columns: Mapping[str, str]
     """Each model input with its kind: `numeric`, `categorical` or `text`."""
     known_at: str | None = KNOWN_AT

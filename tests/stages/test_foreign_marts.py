@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import replace
+from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,7 +13,7 @@ import pytest
 from tailrace.errors import ContractBroken, KeysRepeated
 from tailrace.lineage import run_tags
 from tailrace.monitoring import performance
-from tailrace.rows import taken
+from tailrace.rows import marts, taken
 from tailrace.spec import Candidate, SearchBudget
 from tailrace.stages import score, snapshot, train, validate
 from tailrace.warehouse.memory import MemoryWarehouse
@@ -76,6 +77,23 @@ def test_the_lake_has_the_day_and_the_moment_of_the_snapshot(loop, foreign):
     assert validated.rows == {"features": rows.num_rows, "outcomes": taken_one.outcomes.rows}
     assert rows["ds"] == rows["signup_date"]
     assert moments(loop, foreign.features_table) == moments(loop, foreign.outcomes_table) == {THAT_NIGHT}
+
+
+def test_an_event_time_that_is_a_date_is_its_first_moment(services, foreign):
+    """Also where the clocks skip midnight; the snapshot of the same day again changes nothing."""
+    days = replace(foreign.features, event_time="signup_date")
+    abroad = replace(foreign, features=days, schedule=replace(foreign.schedule, timezone="America/Sao_Paulo"))
+    made = services.tables["churn_features"].drop_columns("known_at")
+    outcomes = services.tables["churn_outcomes"].drop_columns("known_at")
+    rebuild(services, features=renamed(made, "signup_date"), outcomes=renamed(outcomes, "left_on"))
+    loop = Loop(services, abroad)
+    validate.run(loop.work(), DAY, DAY)
+    take(loop, THAT_NIGHT)
+    rows = services.lake.read(abroad.features_table, first=DAY, last=DAY).read_all()
+    assert set(rows["signup_date"].to_pylist()) == {dt.datetime(2013, 1, 10, 2, tzinfo=dt.UTC)}
+    assert take(loop, YEARS_LATER, run="again").features.unchanged
+    skipped = marts.first_moments(pa.array([dt.date(2018, 11, 4), None]), ZoneInfo("America/Sao_Paulo"))
+    assert skipped.to_pylist() == [dt.datetime(2018, 11, 4, 3, tzinfo=dt.UTC), None]
 
 
 def test_the_same_rows_keep_their_moment_and_others_get_a_new_one(loop, services, foreign):

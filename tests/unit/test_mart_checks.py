@@ -165,7 +165,8 @@ def test_columns_that_are_not_certain_are_a_note_and_no_problem(check, spec, sql
             "features.columns['visits'], which is text (dbt/models/churn_features.yml:11); the spec says",
         ),
         ("known_at", "timestamp", "features.known_at is 'known_at', which is timestamp"),
-        ("event_time", "date", "must be a timestamp with a time zone: a date has no time of day"),
+        ("known_at", "date", "must be a timestamp with a time zone: a date has no time of day"),
+        ("event_time", "text", "it must be a timestamp with a time zone."),
         ("ds", "text", "the day is a date"),
         ("customer", "timestamp", "it has no time zone"),
     ],
@@ -176,6 +177,13 @@ def test_types_of_the_contract_that_do_not_fit_are_problems(check, column, type_
 
     (problem,) = check(change)[0]
     assert said in problem
+
+
+def test_a_date_may_be_the_event_time(check):
+    def change(content):
+        model(content, "churn_features")["columns"]["event_time"]["data_type"] = "date"
+
+    assert check(change)[0] == []
 
 
 def test_types_without_a_contract_are_only_words(check):

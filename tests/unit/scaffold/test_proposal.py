@@ -234,3 +234,14 @@ def test_no_column_of_a_dirty_table_makes_a_traceback(column):
             assert "ml.orders" in str(error) or f"label {column!r}" in str(error) or "  - " in str(error)
         else:
             assert problems_of(made.spec, estimators=False) == []
+
+
+def test_a_date_as_the_time_is_said_to_be_its_first_moment():
+    made = proposed(time="order_day", day="order_day", zone="Europe/Berlin")
+    said = "order_day is a date, so the time of a row is the first moment of that day in Europe/Berlin."
+    assert said in made.notes
+    assert f"# {said}" in files.spec_file(made)
+    assert made.spec.features.event_time == made.spec.features.day == "order_day"
+
+    with pytest.raises(BadInput, match=r"--time 'order_day' is a part of the key, .* as order_day_begins, and name"):
+        proposed(time="order_day", key=("order_id", "order_day"))
