@@ -3,16 +3,19 @@
 - `copy`: DuckDB's `COPY (select ... where ds = ...) TO ... (FORMAT parquet)`; of Postgres, ADBC's record batches,
   written by Arrow. Nothing is sorted or checked, and there are no checksums.
 - `sorted copy`: the same with `order by key`. A table's day has the same bytes whenever it is taken, so it is sorted.
-- `tailrace`: `stages.snapshot.run`: every row is checked, staged in files with checksums, and published.
+- `tailrace`: `stages.snapshot.run`: every row is checked, staged in files with checksums, and published. The mart is
+  one that somebody else's dbt project built. `embedded` is the warehouse of a project without a dbt profile of its
+  own: it gives its DuckDB file back before the rows are used, so they are written twice.
 
-Aim: at least 0.8 of the rows per second of the sorted copy, and memory that does not grow with the rows: 100 MiB more
-at most than for half of them.
+Aim: at least 0.8 of the rows per second of the sorted copy (none for `embedded`), and memory that does not grow with
+the rows: 100 MiB more at most than for half of them.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import itertools
+import json
 import statistics
 import tempfile
 import time
@@ -31,7 +34,7 @@ DAY = dt.date(2013, 1, 10)
 AIM_RATE = 0.8
 AIM_GROWTH_MIB = 100.0
 WAYS = ("copy", "sorted copy", "tailrace")
-WAREHOUSES = ("duckdb", "postgres")
+EMBEDDED = "embedded"
 _MART = "bench_features"
 _MADE = """
     create table {schema}bench_features as
@@ -77,7 +80,7 @@ def _report(found: Mapping[tuple[str, int, str], list[dict[str, Any]]], names: l
             warehouse, f"{size:,}", way, f"{seconds:.2f}", f"{size / seconds:,.0f}", f"{rate:.2f}", f"{mib:,.0f}"
         )
         if way == "tailrace" and size == sizes[-1]:
-            if rate < AIM_RATE:
+            if rate < AIM_RATE and warehouse != EMBEDDED:
                 missed.append(f"a snapshot from {warehouse} has {rate:.2f} of a sorted copy's rows/s; at least 0.8")
             if (growth := mib - of[warehouse, sizes[0], way]["peak_mib"]) > AIM_GROWTH_MIB:
                 missed.append(f"a snapshot of {size:,} rows takes {growth:,.0f} MiB more than of half; at most 100")
@@ -87,8 +90,11 @@ def _report(found: Mapping[tuple[str, int, str], list[dict[str, Any]]], names: l
 
 @contextmanager
 def _server(scratch: Path) -> Iterator[dict[str, Callable[[int], str]]]:
-    """For each warehouse, what makes the place of a mart of so many rows; Postgres where its wheel is installed."""
-    places: dict[str, Callable[[int], str]] = {"duckdb": lambda rows: str(scratch / f"{rows}.duckdb")}
+    """For each warehouse, what gives the address for so many rows; Postgres where its wheel is installed."""
+    places: dict[str, Callable[[int], str]] = {
+        "duckdb": lambda rows: str(scratch / f"{rows}.duckdb"),
+        EMBEDDED: lambda rows: str(scratch / f"{rows}-embedded.duckdb"),
+    }
     try:
         from tests.postgres import Server
     except ImportError:
@@ -170,7 +176,7 @@ def _tailrace(warehouse: str, folder: Path, address: str, rows: int) -> float:
 
     with tempfile.TemporaryDirectory(dir=folder) as lake:
         services = _Services(DeltaLake(lake), _warehouse(warehouse, folder, address))
-        work = Work(services=services, spec=_spec(), run_id="bench")
+        work = Work(services=services, spec=_spec(warehouse), run_id="bench")
         started = time.perf_counter()
         taken = snapshot.run(work, DAY)
         seconds = time.perf_counter() - started
@@ -179,18 +185,33 @@ def _tailrace(warehouse: str, folder: Path, address: str, rows: int) -> float:
 
 
 def _warehouse(name: str, folder: Path, address: str) -> Any:
+    """The mart's warehouse; dbt has read its project."""
+    from tailrace.sources.landing import Landing
+    from tailrace.warehouse.adapter import DbtAdapter
+    from tailrace.warehouse.dbt_project import DbtProjectWarehouse
+    from tailrace.warehouse.duckdb import DuckDBWarehouse
+
+    landing, work = Landing(str(folder / "landing"), {}), folder / "work"
+    if name == EMBEDDED:
+        return DuckDBWarehouse(Path(address), project=folder, landing=landing, work=work)
+    adapter = DbtAdapter(_dbt_project(name, folder, address), work=work)
+    assert adapter.adapter
+    return DbtProjectWarehouse(adapter, marts=lambda: _spec(name).marts, landing=landing, work=work)
+
+
+def _dbt_project(name: str, folder: Path, address: str) -> Path:
+    """A dbt project without models, whose profile names the database."""
     from urllib.parse import urlparse
 
-    from tailrace.sources.landing import Landing
-    from tailrace.warehouse.duckdb import DuckDBWarehouse
-    from tailrace.warehouse.postgres import PostgresWarehouse
-
-    landing = Landing(str(folder / "landing"), {})
-    if name == "duckdb":
-        return DuckDBWarehouse(Path(address), project=folder, landing=landing, work=folder / "work")
-    password = urlparse(address).password or ""
-    url = address.replace(f":{password}@", "@")
-    return PostgresWarehouse(url, password=password, project=folder, landing=landing, work=folder / "work")
+    url = urlparse(address)
+    parts = {"host": url.hostname, "port": url.port, "user": url.username, "password": url.password}
+    output = parts | {"dbname": url.path[1:], "schema": "tailrace"} if name == "postgres" else {"path": address}
+    profile = {"bench": {"target": "bench", "outputs": {"bench": {"type": name, "threads": 1, **output}}}}
+    project = folder / "project"
+    project.mkdir(exist_ok=True)
+    (project / "profiles.yml").write_text(json.dumps(profile))
+    (project / "dbt_project.yml").write_text(json.dumps({"name": "bench", "profile": "bench"}))
+    return project
 
 
 class _Services:
@@ -200,16 +221,17 @@ class _Services:
         self.lake, self.warehouse = lake, warehouse
 
 
-def _spec() -> Any:
+def _spec(warehouse: str) -> Any:
     from tailrace.spec import Candidate, Features, Outcome, PipelineSpec, Schedule, Window
 
+    schema = {"duckdb": "main.", "postgres": "tailrace."}.get(warehouse, "")
     names = [f"x{number:02d}" for number in range(COLUMNS)]
     return PipelineSpec(
         name="bench",
         owner="bench",
         description="",
-        features=Features(("key",), "event_time", dict.fromkeys(names, "numeric")),
-        outcome=Outcome(label="label"),
+        features=Features(("key",), "event_time", dict.fromkeys(names, "numeric"), table=f"{schema}bench_features"),
+        outcome=Outcome(label="label", table=f"{schema}bench_outcomes"),
         candidates=(Candidate("trees", "xgboost.XGBClassifier"),),
         window=Window(days=30, holdout_days=5),
         schedule=Schedule(train=None, predict=None),
