@@ -20,7 +20,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tailrace.contracts import LakePublisher, LakeReader
+from tailrace.contracts import Commit, LakePublisher, LakeReader
 from tailrace.spec import PipelineSpec
 
 TABLE = "policies"
@@ -226,6 +226,17 @@ def record(lake: LakePublisher, decision: PolicyDecision, airflow_run: str = "")
     rows = pa.Table.from_pylist([{name: row[name] for name in SCHEMA.names}], schema=SCHEMA)
     by_airflow = {"airflow_run": airflow_run} if airflow_run else {}
     lake.append(TABLE, rows, {"pipeline": decision.pipeline, "set_by": decision.set_by, **by_airflow})
+
+
+def otherwise(past: Sequence[PolicyDecision], published: Commit | None) -> str:
+    """How the policy of a published day, by the recorded decisions, differs from its commit's; empty if it does not."""
+    made_under = of_commit(published.metadata) if published else None
+    if published is None or published.day is None or made_under is None:
+        return ""
+    now = recorded(past, published.day)
+    if now is None or not (found := list(differences(now.policy, made_under))):
+        return ""
+    return f"{', '.join(found)} ({now.words()})"
 
 
 def differences(now: Policy, then: Policy) -> Iterator[str]:

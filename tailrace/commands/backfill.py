@@ -53,6 +53,9 @@ def backfill(
         ),
     ] = None,
     cancel: Annotated[bool, typer.Option("--cancel", help="Cancel the running backfill.")] = False,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Show what would become of each day of predictions, and change nothing.")
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Run every day of a range in a running Airflow, and show the progress. The exit code is 1 if a day failed."""
@@ -60,7 +63,7 @@ def backfill(
 
     dag, zone = _backfilled(pipeline, train)
     if cancel:
-        _cancel(_airflow(zone), dag, as_json)
+        _cancel(airflow(zone), dag, as_json)
         return
     begin, end = _days(first, last, zone)
     conf = _conf(
@@ -74,13 +77,16 @@ def backfill(
             "force": force,
         },
     )
+    if preview:
+        _preview(dag, begin, end, model=model, force=force, as_json=as_json)
+        return
     if dag == WAREHOUSE and (at_once or 1) > 1:
         raise BadInput(
             "The warehouse is backfilled one day at a time, because features depend on earlier days. "
             "Leave --at-once out."
         )
-    api = _airflow(zone)
-    with _going_on_in_airflow(api, dag, f"tailrace backfill {pipeline}{' --train' if train else ''} --cancel"):
+    api = airflow(zone)
+    with going_on_in_airflow(api, dag, f"tailrace backfill {pipeline}{' --train' if train else ''} --cancel"):
         at_once = at_once or limits.AT_ONCE[dag_ids.kind_of(dag)]
         rows, problems = watch.run(api, dag, begin, end, conf=conf, at_once=at_once)
     output.table(f"backfill {dag} {begin} to {end}", rows, as_json)
@@ -90,8 +96,26 @@ def backfill(
         raise typer.Exit(1)
 
 
+def _preview(dag: str, first: dt.date, last: dt.date, *, model: str | None, force: bool, as_json: bool) -> None:
+    """Raises BadInput for a DAG of other things than predictions."""
+    from tailrace.operations.preview import preview
+
+    if dag_ids.kind_of(dag) != "predict":
+        raise BadInput(f"{dag} cannot be previewed: --preview shows what would become of predictions.")
+    spec = registry.get(dag_ids.pipeline_of(dag))
+    found = preview(options.services(), spec, first, last, model=model or model_versions.AS_OF, force=force)
+    run = [each for each in found if each.outcome == "runs"]
+    seconds = [each.seconds for each in run if each.seconds is not None]
+    about = f" About {sum(seconds):.0f} s, one after another." if seconds else ""
+    sentence = (
+        f"{len(run)} of {len(found)} days would run; {sum(bool(each.overwrites) for each in run)} of these are "
+        f"published and would be replaced.{about} Nothing was changed."
+    )
+    output.table(f"backfill {dag} {first} to {last}: preview", found, as_json, sentence=sentence)
+
+
 @contextmanager
-def _going_on_in_airflow(api: AirflowApi, dag: str, cancel: str) -> Iterator[None]:
+def going_on_in_airflow(api: AirflowApi, dag: str, cancel: str) -> Iterator[None]:
     """Ctrl+C ends this command, but not the backfill: say so, and which command does."""
     try:
         yield
@@ -100,7 +124,7 @@ def _going_on_in_airflow(api: AirflowApi, dag: str, cancel: str) -> Iterator[Non
         raise typer.Exit(130) from interrupted
 
 
-def _airflow(zone: ZoneInfo) -> AirflowApi:
+def airflow(zone: ZoneInfo) -> AirflowApi:
     from tailrace.commands.airflow.api import AirflowApi
     from tailrace.commands.airflow.connection import login
 

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import json
-import statistics
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from tailrace.champions.promotions import Promotion
-from tailrace.contracts import Commit, Services
+from tailrace.contracts import Services
 from tailrace.errors import TailraceError
-from tailrace.lineage import identity
+from tailrace.operations import past_runs
 from tailrace.operations.passed_checks import PassedChecks
 from tailrace.spec import PipelineSpec
-
-_RECENT = 30
-"""Days whose times count."""
-_LONGEST = dt.timedelta(hours=2)
-"""More than that lies between two stages only if something waited."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +66,7 @@ def of(
         rows=sum(commit.rows for commit in features.values()),
         build_seconds=_build(run_results, nodes),
         train_seconds=_training(services, spec, champion, passed),
-        night_seconds=_night(services, spec),
+        night_seconds=past_runs.seconds_a_day(services, spec),
     )
 
 
@@ -103,20 +96,6 @@ def _training(services: Services, spec: PipelineSpec, champion: Promotion | None
             passed.passed(*key, notes=[str(seconds)])
             return seconds
     return None
-
-
-def _night(services: Services, spec: PipelineSpec) -> float | None:
-    """From the features of a day to its predictions, in the middle of the last days."""
-    features = services.lake.days(spec.features_table)
-    published = services.lake.days(spec.predictions_table)
-    days = sorted(set(features) & set(published))[-_RECENT:]
-    took = [published[day].recorded_at - features[day].recorded_at for day in days if _own(published[day])]
-    seconds = [each.total_seconds() for each in took if dt.timedelta() < each < _LONGEST]
-    return statistics.median(seconds) if seconds else None
-
-
-def _own(commit: Commit) -> bool:
-    return bool(identity.of_commit(commit.metadata).version)
 
 
 def _seconds(seconds: float) -> str:

@@ -96,6 +96,8 @@ class DayRecords:
     newer_features: bool = False
     scheduled: bool = True
     drift: str = ""
+    other_policy: str = ""
+    """How the policy of the day, by the decisions in force now, differs from the one that it was published under."""
 
     @property
     def is_known(self) -> bool:
@@ -234,6 +236,8 @@ def _outdated(records: DayRecords) -> Iterator[str]:
             )
     if records.newer_features:
         yield "its features were taken again after it was predicted"
+    if records.other_policy:
+        yield records.other_policy
 
 
 def _status(records: DayRecords, broken: tuple[BrokenLink, ...], *, running: Attempt | None, due: bool) -> DayStatus:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from croniter import croniter
 
 from tailrace import days
-from tailrace.champions import promotions
+from tailrace.champions import policies, promotions
 from tailrace.contracts import Commit
 from tailrace.errors import UpstreamMissing
 from tailrace.lineage import pins
@@ -46,7 +46,7 @@ def states(
     monitored = sources.lake.days(spec.performance_table)
     champions = sources.champions(spec.name)
     drift = {row["ds"]: str(row.get("drift") or "") for row in sources.performance(spec.name, first) or ()}
-    fires = _fires(spec.schedule)
+    fires, past = _fires(spec.schedule), sources.policies(spec.name)
     records = [
         DayRecords(
             day=day,
@@ -58,6 +58,7 @@ def states(
             newer_features=_newer(sources, spec, published.get(day), features.get(day)),
             scheduled=_is_scheduled(fires, day),
             drift=drift.get(day, ""),
+            other_policy=policies.otherwise(past, published.get(day)),
         )
         for day in sorted({*_shown(published, attempts, features, first), *([also] if also else [])})
     ]

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from tailrace.champions import promotions
+from tailrace.champions import policies, promotions
+from tailrace.champions.policies import PolicyDecision
 from tailrace.champions.promotions import Promotion
 from tailrace.monitoring.performance import in_present_form
 from tailrace.pages.activity import Activity
@@ -31,7 +32,7 @@ class Sources:
     def look_again(self, spec: PipelineSpec) -> None:
         """Answer the next questions from the present tables of a pipeline, for a page about this pipeline alone."""
         daily = (spec.features_table, spec.outcomes_table, spec.predictions_table, spec.performance_table)
-        self.lake.look_again(*daily, promotions.TABLE)
+        self.lake.look_again(*daily, promotions.TABLE, policies.TABLE)
 
     def today(self, zone: ZoneInfo) -> dt.date:
         return self.now().astimezone(zone).date()
@@ -43,6 +44,10 @@ class Sources:
     def champions(self, pipeline: str) -> tuple[Promotion, ...]:
         """The pipeline's champions, the one that took effect last first."""
         return promotions.history(self.lake, pipeline)
+
+    def policies(self, pipeline: str) -> tuple[PolicyDecision, ...]:
+        """The pipeline's policies, the one that took effect last first."""
+        return policies.history(self.lake, pipeline)
 
     def performance(self, pipeline: str, first: dt.date | None = None) -> list[Mapping[str, Any]] | None:
         """The performance of published days, from a day on, oldest first; None if they were never monitored."""

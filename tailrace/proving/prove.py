@@ -48,7 +48,7 @@ class Finding:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Proof:
+class DayProof:
     """What a day's two builds say. `rows` are those of the day in both marts; `later_days` were left out of one."""
 
     pipeline: str
@@ -64,7 +64,7 @@ class Proof:
 
 def run(
     services: Services, spec: PipelineSpec, day: dt.date, progress: Callable[[str], None] = lambda step: None
-) -> Proof:
+) -> DayProof:
     """Build the day twice and compare both marts. What is landed, built and published stays as it is.
 
     Raises BadInput if nothing later than the day is there, or the warehouse cannot be copied, and what a build raises.
@@ -86,7 +86,7 @@ def run(
             nodes = side.build_without_tests(day, [mart.table for mart in spec.marts])
             progress(f"{day} built {words}")
         findings, rows = _compared(spec, day, sides, nodes)
-    return Proof(pipeline=spec.name, day=day, rows=rows, later_days=len(later), findings=tuple(findings))
+    return DayProof(pipeline=spec.name, day=day, rows=rows, later_days=len(later), findings=tuple(findings))
 
 
 def last_provable(services: Services, spec: PipelineSpec, count: int) -> list[dt.date]:

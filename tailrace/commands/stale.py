@@ -1,0 +1,83 @@
+"""`tailrace stale`: published days and champions whose inputs or decisions have changed, and how to repair them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from tailrace.commands import backfill, options, output
+from tailrace.contracts import Services
+from tailrace.errors import TailraceError
+from tailrace.lineage import dag_ids
+from tailrace.lineage.dag_ids import WAREHOUSE
+from tailrace.operations import limits, warehouse_days
+from tailrace.spec import PipelineSpec, registry, zone
+
+
+def stale(
+    pipeline: Annotated[str | None, typer.Argument(help="A pipeline; by default all of them.")] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Run the backfills that put the days right in a running Airflow.")
+    ] = False,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="With --repair: only show these backfills, and change nothing.")
+    ] = False,
+    reason: options.Reason = "",
+    as_json: options.Json = False,
+) -> None:
+    """List published days and champions whose inputs or decisions have changed since, each with why."""
+    from tailrace.operations import stale as finding
+
+    services = options.services()
+    names = [pipeline] if pipeline else registry.names()
+    failed = False
+    for spec in map(registry.get, names):
+        try:
+            found = finding.find(services, spec)
+        except TailraceError as error:
+            output.error(f"{spec.name}: {error}")
+            failed = True
+            continue
+        rows: list[dict[str, Any]] = [{"what": str(each.day), **_without(each, "day")} for each in found.days]
+        rows += [{"what": f"version {each.version}", **_without(each, "version")} for each in found.champions]
+        output.table(f"stale {spec.name}", rows, as_json, sentence=found.sentence)
+        if repair:
+            failed |= not _repair(services, spec, finding.repairs(found), preview=preview, reason=reason)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _without(row: Any, *names: str) -> dict[str, Any]:
+    return {name: value for name, value in asdict(row).items() if name not in (*names, "pipeline")}
+
+
+def _repair(services: Services, spec: PipelineSpec, steps: Any, *, preview: bool, reason: str) -> bool:
+    """Run the backfills one after another, oldest first; whether all days came through."""
+    from tailrace.commands.airflow import watch
+    from tailrace.operations.preview import preview as previewed
+
+    predicted = [
+        day for each in steps if each.kind == "predict" for day in previewed(services, spec, each.first, each.last)
+    ]
+    if preview or not steps:
+        rows = [{"step": number + 1, **asdict(each)} for number, each in enumerate(steps)]
+        output.table(f"repair {spec.name}: preview, nothing changed", rows, False)
+        output.table("predictions, as the features are now", predicted, False)
+        return True
+    for each in steps:
+        dag = WAREHOUSE if each.kind == "warehouse" else dag_ids.predict(spec.name)
+        of_days = warehouse_days.zone() if each.kind == "warehouse" else zone(spec)
+        only = {"pipelines": [spec.name]} if each.kind == "warehouse" else {}
+        conf = {"reason": reason or "tailrace stale --repair", **only}
+        api, at_once = backfill.airflow(of_days), limits.AT_ONCE[each.kind]
+        with backfill.going_on_in_airflow(api, dag, f"tailrace backfill {spec.name} --cancel"):
+            rows, problems = watch.run(api, dag, each.first, each.last, conf=conf, at_once=at_once)
+        output.table(f"backfill {dag} {each.first} to {each.last}", rows, False)
+        for problem in problems:
+            output.error(problem)
+        if problems:
+            output.error(f"{spec.name}: the later backfills were not started, since they build on this one.")
+            return False
+    return True
