@@ -111,6 +111,7 @@ def _of_lake(sources: Sources, spec: PipelineSpec) -> LakeSummary:
     days = sources.performance(spec.name, last.day - dt.timedelta(days=TREND_DAYS)) if last and last.day else None
     for table in (spec.features_table, spec.performance_table):
         sources.lake.days(table)  # which the states of the days are made of
+    sources.policies(spec.name)
     return LakeSummary(sources.champions(spec.name), last, days)
 
 
