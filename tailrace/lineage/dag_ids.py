@@ -8,6 +8,7 @@ __all__ = [
     "UPKEEP",
     "WAREHOUSE",
     "approve",
+    "baseline",
     "broken",
     "kind_of",
     "monitor",
@@ -33,6 +34,10 @@ def approve(pipeline: str) -> str:
 
 def rollback(pipeline: str) -> str:
     return f"rollback{_SEPARATOR}{pipeline}"
+
+
+def baseline(pipeline: str) -> str:
+    return f"baseline{_SEPARATOR}{pipeline}"
 
 
 def threshold(pipeline: str) -> str:

@@ -49,14 +49,12 @@ def run(work: Work, name: str, day: dt.date | None = None) -> RegisteredBaseline
     TrackerUnavailable.
     """
     services, spec = work.services, work.spec
-    baseline = _named(spec, name)
+    model = _model(spec, name)
     days = _days(work, day)
-    model = BaselineModel(baseline, spec.problem, spec.features.columns)
     earlier = _earlier(work, model, day)
     if earlier is not None:
         return earlier
-    pin = services.lake.pin(spec.features_table, first=days[0], last=days[-1])
-    rows = services.lake.read_pin(pin, ["ds", *spec.features.columns]).read_all().combine_chunks()
+    pin, rows = _rows(work, days)
     since, tracker = day or days[-1], services.tracker
     inputs = {"spec": spec.digest(), "day": str(since), "features": pin.digest}
     tags = train.tags_of(spec, since, inputs) | provenance.request_tags(work.request)
@@ -70,6 +68,31 @@ def run(work: Work, name: str, day: dt.date | None = None) -> RegisteredBaseline
         raise
     tracker.end_run(training_run, "finished")
     return RegisteredBaseline(pipeline=spec.name, day=since, training_run=training_run, version=version, baseline=name)
+
+
+def preview(work: Work, name: str, day: dt.date | None = None) -> RegisteredBaseline:
+    """What `run` would register, tried on the same rows; without a version if there is none yet. Changes nothing.
+
+    Raises what `run` raises.
+    """
+    model = _model(work.spec, name)
+    days = _days(work, day)
+    earlier = _earlier(work, model, day)
+    if earlier is not None:
+        return earlier
+    predictions(model, _rows(work, days)[1])
+    return RegisteredBaseline(pipeline=work.spec.name, day=day or days[-1], training_run="", version="", baseline=name)
+
+
+def _model(spec: PipelineSpec, name: str) -> BaselineModel:
+    return BaselineModel(_named(spec, name), spec.problem, spec.features.columns)
+
+
+def _rows(work: Work, days: list[dt.date]) -> tuple[Pin, pa.Table]:
+    """The features of these days, and what pins them."""
+    lake, spec = work.services.lake, work.spec
+    pin = lake.pin(spec.features_table, first=days[0], last=days[-1])
+    return pin, lake.read_pin(pin, ["ds", *spec.features.columns]).read_all().combine_chunks()
 
 
 def _named(spec: PipelineSpec, name: str) -> Baseline:

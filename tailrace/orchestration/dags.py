@@ -114,13 +114,15 @@ def warehouse_dag(doc: str | None, nightly: str | Schedule) -> DAG:
 def pipeline_dags(name: str, doc: str | None = None) -> tuple[DAG, DAG, DAG, DAG, DAG]:
     """A pipeline's DAGs: train, approve, rollback, predict, monitor. Raises SpecError if its spec is wrong.
 
-    If its question has a threshold, there is one more, `threshold__<pipeline>`: Airflow finds it without a name in the
-    file, so that files which name five need no edit.
+    If its question has a threshold, there is one more, `threshold__<pipeline>`; if its spec has baselines,
+    `baseline__<pipeline>`. Airflow finds them without a name in the file, so that files which name five need no edit.
     Without a `doc` Airflow shows the spec's description.
     """
     spec = registry.get(name)
     if spec.problem.uses_threshold:
         _threshold_dag(spec)
+    if spec.baselines:
+        _baseline_dag(spec)
     doc = doc or f"### {name}\n\n{spec.description}"
     return _train_dag(spec, doc), _approve_dag(spec), _rollback_dag(spec), _predict_dag(spec, doc), _monitor_dag(spec)
 
@@ -183,6 +185,20 @@ def _threshold_dag(spec: PipelineSpec) -> DAG:
         **common(spec.owner, spec.schedule),
     ) as dag:
         decisions.set_threshold(spec.name)
+    return dag
+
+
+def _baseline_dag(spec: PipelineSpec) -> DAG:
+    with DAG(
+        dag_ids.baseline(spec.name),
+        schedule=None,
+        doc_md=decisions.BASELINE_DOC.format(pipeline=spec.name),
+        tags=["tailrace", spec.name],
+        max_active_runs=1,
+        params=decisions.baseline_form(spec),
+        **common(spec.owner, spec.schedule),
+    ) as dag:
+        decisions.promote_baseline(spec.name)
     return dag
 
 

@@ -22,6 +22,8 @@ from tailrace.spec import PipelineSpec
 
 if TYPE_CHECKING:
     from tailrace.champions.promotions import Promotion
+    from tailrace.operations.baselines import RegisteredBaseline
+    from tailrace.work import Work
 
 log = logging.getLogger("tailrace")
 
@@ -53,6 +55,12 @@ ROLLBACK_DOC = """### Roll {pipeline} back
 
 Makes a former champion champion again: name its **version**, the day **from** which on it scores, and why. What is
 published stays as it is until those days are predicted again. `tailrace history {pipeline}` lists the former champions.
+"""
+BASELINE_DOC = """### Make a baseline of {pipeline} champion
+
+A baseline is a rule of the spec that predicts without having learned: with it, predictions start before there are
+labels. Name the **baseline**, the day **from** which on it scores, and why. It is registered as a model version, as
+`tailrace promote --baseline` does, and scores until another version takes over.
 """
 THRESHOLD_DOC = """### Set the threshold of {pipeline}
 
@@ -263,6 +271,54 @@ def roll_back(run: TaskRun) -> Sequence[Any]:
     return [decided]
 
 
+@stage_task(
+    outlet=assets.model,
+    reads_own_events=True,
+    execution_timeout=dt.timedelta(minutes=30),
+    max_active_tis_per_dag=AT_ONCE,
+)
+def promote_baseline(run: TaskRun) -> Sequence[Any]:
+    """Register a baseline of the spec as a model version, and make it champion."""
+    from tailrace import days
+    from tailrace.champions import promotions
+    from tailrace.operations import baselines
+    from tailrace.stages import promote as stage
+
+    form, work, name, now = run.form, run.work_without_day, str(run.form["baseline"]), dt.datetime.now(dt.UTC)
+    reason = people.plain_text(form["reason"])
+    if not reason:
+        raise BadInput(f"No baseline of {run.pipeline} is promoted: the reason is empty. Say why, for the record.")
+    first_day = days.parse(form["from_day"], "from_day") if form.get("from_day") else None
+    if form["dry_run"]:
+        run.skip(_of_baseline(work, baselines.preview(work, name, first_day), now))
+    before = promotions.history(work.services.lake, work.spec.name)
+    who = getattr(run.context["dag_run"], "triggering_user_name", None) or NOBODY
+    made = baselines.run(work, name, first_day)
+    trained = work.services.tracker.run(made.training_run)
+    run.link(_links(trained))
+    decided = stage.run(work, made.training_run, recorded_at=now, decided_by=who, reason=reason, takes_over=first_day)
+    current = promotions.history(work.services.lake, work.spec.name)[0]
+    own = _looks_own(run.context, current, who, reason) and _owes_event(run, current)
+    if before and before[0] == current and not own:
+        run.skip(f"Baseline {name!r} is the champion already: version {decided.version}. Nothing changes.")
+    assert decided.effective_from  # noqa: S101  who takes over does so on a day
+    run.announce([decided.effective_from], _champion(decided.version, trained) | {"decided_by": who})
+    return [decided]
+
+
+def _of_baseline(work: Work, made: RegisteredBaseline, now: dt.datetime) -> str:
+    """What a run without *Dry run* would do. Raises BadInput if it would be refused."""
+    from tailrace.stages import promote as stage
+
+    champion = stage.refuse_day(work, made.version or "of this baseline", made.day, now)
+    version = f"is version {made.version}" if made.version else "would be registered as a new version"
+    place = f"in place of version {champion}" if champion else "as the first champion"
+    return (
+        f"Dry run: baseline {made.baseline!r} {version}, and would be champion from {made.day} on, {place}. Nothing "
+        "changed."
+    )
+
+
 @stage_task(execution_timeout=dt.timedelta(minutes=30), max_active_tis_per_dag=AT_ONCE)
 def set_threshold(run: TaskRun) -> Sequence[Any]:
     """Set the threshold of the pipeline's decisions from a day on."""
@@ -300,6 +356,35 @@ def _looks_own(context: Mapping[str, Any], decision: Promotion, who: str, reason
     """Whether this run may have made a decision whose commit names no run: earlier versions of Tailrace wrote none."""
     own = (decision.decided_by, decision.reason) == (who, reason)
     return own and decision.recorded_at >= context["dag_run"].run_after - CLOCKS
+
+
+def baseline_form(spec: PipelineSpec) -> dict[str, Any]:
+    """The form of `baseline__<pipeline>`."""
+    names = [baseline.name for baseline in spec.baselines]
+    return {
+        "baseline": forms.field(
+            names[0],
+            type="string",
+            enum=names,
+            title="Baseline",
+            description="The rule of the spec that is to be champion.",
+        ),
+        "from_day": forms.field(
+            None,
+            type=["null", "string"],
+            format="date",
+            title="From day",
+            description="The day from which on it scores. Empty: the last day with features.",
+        ),
+        "reason": forms.field(
+            type="string",
+            minLength=1,
+            maxLength=people.REASON_LENGTH,
+            title="Reason",
+            description=FOR_THE_RECORD,
+        ),
+        "dry_run": forms.dry_run("Try the rule, say who would be champion from which day on, and change nothing."),
+    }
 
 
 def threshold_form(spec: PipelineSpec) -> dict[str, Any]:

@@ -367,6 +367,14 @@ def _refuse_far_ahead(work: Work, day: dt.date, recorded_at: dt.datetime) -> Non
         )
 
 
+def refuse_day(work: Work, version: str, takes_over: dt.date, recorded_at: dt.datetime) -> str | None:
+    """Raise BadInput if a person could not make a version champion from that day on; returns the present champion."""
+    _refuse_far_ahead(work, takes_over, recorded_at)
+    previous = promotions.current(promotions.history(work.services.lake, work.spec.name))
+    _refuse_without_effect(work.spec, version, takes_over, previous)
+    return previous.version if previous else None
+
+
 def latest_day(work: Work, recorded_at: dt.datetime) -> dt.date:
     """The last day that may be decided on at this moment: tomorrow, or the day after the last published one."""
     spec = work.spec

@@ -10,7 +10,7 @@ import pytest
 
 from tailrace.errors import TrackerUnavailable
 from tailrace.orchestration import dags, decisions, task_run
-from tailrace.spec import registry
+from tailrace.spec import Baseline, registry
 
 
 @pytest.fixture(scope="module")
@@ -160,4 +160,20 @@ def test_a_threshold_has_a_dag_where_the_question_has_one():
     asked.validate()
     with pytest.raises((ParamValidationError, ValueError)):
         asked["threshold"] = 1.5
+        asked.validate()
+
+
+def test_a_baseline_has_a_dag_where_the_spec_has_one(by_person):
+    from airflow.sdk.definitions.param import ParamsDict
+    from airflow.sdk.exceptions import ParamValidationError
+
+    own = replace(by_person, baselines=(Baseline(name="guess", constant=0.5), Baseline(name="low", constant=0.1)))
+    dag = dags._baseline_dag(own)
+    assert (dag.dag_id, list(dag.task_dict), dag.schedule) == ("baseline__flight_delay", ["promote_baseline"], None)
+    assert [asset.name for asset in dag.get_task("promote_baseline").outlets] == ["models/flight_delay"]
+    asked = ParamsDict(decisions.baseline_form(own))
+    asked["reason"] = "r"
+    assert asked.validate()["baseline"] == "guess"
+    with pytest.raises((ParamValidationError, ValueError)):
+        asked["baseline"] = "another"
         asked.validate()
