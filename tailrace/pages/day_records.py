@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from croniter import croniter
 
@@ -12,12 +12,14 @@ from tailrace import days
 from tailrace.champions import policies, promotions
 from tailrace.contracts import Commit
 from tailrace.errors import UpstreamMissing
-from tailrace.lineage import pins
+from tailrace.lineage import dag_ids, pins
 from tailrace.operations import day_states
-from tailrace.operations.day_states import DayRecords, DayState
+from tailrace.operations.day_states import Attempt, DayRecords, DayState
 from tailrace.pages import labels
 from tailrace.pages.activity import DayAttempts
 from tailrace.pages.sources import Sources
+from tailrace.rows import refused_days
+from tailrace.rows.refused_days import Refusal
 from tailrace.spec import PipelineSpec, Schedule, zone
 
 RECENT = 30
@@ -42,6 +44,7 @@ def states(
 
     `also` is a day whose state is wanted whatever is recorded of it. Raises LakeUnavailable.
     """
+    attempts = _with_refusals(attempts, refused_days.history(sources.lake, spec), spec)
     published, features = sources.lake.days(spec.predictions_table), sources.lake.days(spec.features_table)
     monitored = sources.lake.days(spec.performance_table)
     champions = sources.champions(spec.name)
@@ -72,6 +75,26 @@ def told(sources: Sources, spec: PipelineSpec, day: dt.date) -> labels.State:
     return labels.state_of(state, zone(spec), sources.today(zone(spec)))
 
 
+def _with_refusals(attempts: DayAttempts, refused: Sequence[Refusal], spec: PipelineSpec) -> DayAttempts:
+    """The runs, and for days that were refused later without Airflow, those refusals."""
+    found = dict(attempts)
+    for each in refused:
+        runs = found.get(each.day, {})
+        last = runs.get("predict")
+        if each.stands and (last is None or last.at < each.recorded_at):
+            refusal = Attempt(
+                dag_id=dag_ids.predict(spec.name),
+                run_id="",
+                day=each.day,
+                outcome="failed",
+                at=each.recorded_at,
+                task="audit",
+                error=each.reason,
+            )
+            found[each.day] = {**runs, "predict": refusal}
+    return found
+
+
 def _shown(
     published: Mapping[dt.date, Commit],
     attempts: DayAttempts,
@@ -93,7 +116,7 @@ def _shown(
     return sorted({*with_records, *days.span(min(known), max(known))})
 
 
-def _is_trial(runs: Mapping[str, day_states.Attempt]) -> bool:
+def _is_trial(runs: Mapping[str, Attempt]) -> bool:
     """Whether runs tried to publish the day, or stopped before that. A day that was only built is not published yet."""
     warehouse = runs.get("warehouse")
     return "predict" in runs or (warehouse is not None and warehouse.outcome == "failed")

@@ -17,6 +17,7 @@ from tailrace.pages.activity import DayAttempts, NextRun
 from tailrace.pages.labels import State
 from tailrace.pages.missed_work import MissedNights
 from tailrace.pages.sources import Sources, number
+from tailrace.rows import refused_days
 from tailrace.spec import PipelineSpec, zone
 
 Days = Sequence[Mapping[str, Any]] | None
@@ -109,8 +110,10 @@ def of_lake(sources: Sources, specs: Sequence[PipelineSpec]) -> dict[str, LakeSu
 def _of_lake(sources: Sources, spec: PipelineSpec) -> LakeSummary:
     last = sources.lake.last(spec.predictions_table)
     days = sources.performance(spec.name, last.day - dt.timedelta(days=TREND_DAYS)) if last and last.day else None
-    for table in (spec.features_table, spec.performance_table):
-        sources.lake.days(table)  # which the states of the days are made of
+    # which the states of the days are made of
+    sources.lake.days(spec.features_table)
+    sources.lake.days(spec.performance_table)
+    refused_days.history(sources.lake, spec)
     sources.policies(spec.name)
     return LakeSummary(sources.champions(spec.name), last, days)
 

@@ -32,7 +32,7 @@ class Sources:
     def look_again(self, spec: PipelineSpec) -> None:
         """Answer the next questions from the present tables of a pipeline, for a page about this pipeline alone."""
         daily = (spec.features_table, spec.outcomes_table, spec.predictions_table, spec.performance_table)
-        self.lake.look_again(*daily, promotions.TABLE, policies.TABLE)
+        self.lake.look_again(*daily, spec.refusals_table, promotions.TABLE, policies.TABLE)
 
     def today(self, zone: ZoneInfo) -> dt.date:
         return self.now().astimezone(zone).date()

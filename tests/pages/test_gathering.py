@@ -33,6 +33,7 @@ from tailrace.pages import (
 from tailrace.pages.activity import NextRun, Night, OpenApproval
 from tailrace.pages.caching import FRESH_SECONDS, CachedLake, CachedTracker
 from tailrace.pages.sources import Sources
+from tailrace.rows import refused_days
 from tailrace.sources.landing import Landing
 from tailrace.stages import snapshot
 from tailrace.tracking.memory import MemoryTracker
@@ -193,6 +194,26 @@ class TestOverview:
         assert row.state == labels.State("refused", "2013-01-15: refused in validate: visits: observed -1.")
         page = day.gather(sources, spec, dt.date(2013, 1, 15))
         assert [(each.name, each.attempt.dag_id) for each in page.known.broken] == [("validate", "warehouse")]
+
+    def test_a_day_that_a_command_refused_is_told_too(self, sources, spec, nights):
+        lake = copy.deepcopy(sources.lake.lake)
+        own = replace(sources, lake=CachedLake(lake))
+        services = Installation(lake, None, None, None, None, {})
+        for number in (12, 13):
+            refused_days.record(
+                work(services, spec, f"r{number}"),
+                dt.date(2013, 1, number),
+                model_version="1",
+                reason="scores are null.",
+            )
+        (row,) = overview.gather(own, [spec], {}).rows
+        assert row.state == labels.State("refused", "2013-01-13: refused in audit: scores are null.")
+        assert row.open_words == "2 refused, 1 not published"
+        twelfth = day.gather(own, spec, dt.date(2013, 1, 12))
+        assert twelfth.state.state.sentence.endswith("by v1; a rerun was refused in audit: scores are null.")
+        # A later run in Airflow that failed elsewhere is what is known last.
+        nights.add(dt.date(2013, 1, 13), "failed", later(sources, hours=1), "score", "out of memory")
+        assert overview.gather(own, [spec], {}).rows[0].state.kind == "failed"
 
     @pytest.mark.parametrize("outcome", ["success", "running"])
     def test_a_night_that_is_only_built_so_far_is_not_yet_missing(self, sources, spec, nights, outcome):
