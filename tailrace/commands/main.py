@@ -15,6 +15,7 @@ from tailrace.commands import (
     decisions,
     evolving,
     explore,
+    exposing,
     init,
     new,
     nightly,
@@ -44,6 +45,7 @@ COMMANDS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
     "Check and maintain": {
         "check": upkeep.check,
         "evolve": evolving.evolve,
+        "exposures": exposing.exposures,
         "prove": proving.prove,
         "stale": stale.stale,
         "reproduce": training.reproduce,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tailrace.contracts import ColumnKind, DryRun, KnownColumns, Services
 from tailrace.errors import SpecError, TailraceError
+from tailrace.operations import exposures
 from tailrace.operations.champion_checks import ChampionChecks
 from tailrace.operations.mart_checks import MartChecks, known_columns
 from tailrace.operations.passed_checks import PassedChecks
@@ -120,6 +121,8 @@ class _Check:
             for sentence in found.notes:
                 self._note(sentence)
             known[spec.name] = found.columns
+        if len(specs) == len(registry.names()):
+            self._problems += exposures.problems(manifest, specs)
         if self._settings is not None and self._settings.sources:
             try:
                 self._problems += checks.of_sources(self._services.source.tables)

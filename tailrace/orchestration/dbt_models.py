@@ -88,7 +88,8 @@ def build(settings: Settings, warehouse: DbtWarehouse, landed: Sequence[Any]) ->
             ),
             render_config=RenderConfig(load_method=LoadMode.DBT_MANIFEST, emit_datasets=False),
             operator_args={
-                "env": env | {"DBT_EXCLUDE_RESOURCE_TYPES": "unit_test", "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"},
+                "env": env
+                | {"DBT_EXCLUDE_RESOURCE_TYPES": "unit_test exposure", "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"},
                 "append_env": True,
                 # between looks a watcher frees its slot, so that the one that builds always finds one
                 "deferrable": False,

@@ -464,8 +464,9 @@ class DbtWarehouse(ABC):
                 manifest = parsed.result
                 selection = self._selection(manifest, selection, without=without, only=only)
                 selection = _without_sources(selection, graph.sources_of(lacking, manifest.sources))
-            # unit tests test the SQL, not the data: they run when the SQL changes
-            command = ["build", "--exclude-resource-type", "unit_test", *selection]
+            # unit tests test the SQL, not the data: they run when the SQL changes; exposures build nothing
+            others = [word for kind in ("unit_test", "exposure") for word in ("--exclude-resource-type", kind)]
+            command = ["build", *others, *selection]
             outcome = self._dbt(
                 command, variables, self._target_folder, lambda event: _collect(event, logs), manifest=manifest
             )

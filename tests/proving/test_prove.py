@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from tailrace.errors import BadInput
 from tailrace.lake.memory import MemoryLake
+from tailrace.operations import exposures
 from tailrace.proving import prove
+from tailrace.warehouse.manifest import DbtManifest
 from tests.proving import leaky_project
 from tests.proving.leaky_project import DAY, HONEST, LAST, LEAKY
 
@@ -68,3 +72,19 @@ def test_days_without_later_days_are_refused(services):
     with pytest.raises(BadInput, match="nothing is landed after 2024-01-14"):
         prove.run(services, leaky_project.spec(), LAST)
     assert prove.last_provable(services, leaky_project.spec(), 2) == [DAY - dt.timedelta(days=1), DAY]
+
+
+def test_the_pipelines_are_exposures_of_the_dbt_project(services, proof):
+    warehouse, specs = services.warehouse, [leaky_project.spec()]
+    manifest = DbtManifest.read(warehouse.parse(), warehouse.project)
+    file = exposures.file_of(manifest)
+    assert exposures.problems(manifest, specs) == [], "a project that never had any is left alone"
+    file.write_text(exposures.text_of(manifest, specs))
+    assert exposures.problems(manifest, specs) == []
+    (shown,) = json.loads(warehouse.parse().read_text())["exposures"].values()
+    assert (shown["name"], shown["type"], shown["owner"]["name"]) == ("shop", "ml", "us")
+    assert shown["depends_on"]["nodes"] == ["model.leaky.shop_features", "model.leaky.shop_outcomes"]
+    other = [replace(specs[0], owner="them")]
+    assert "does not say what the specs say" in exposures.problems(manifest, other)[0]
+    # dbt counts exposures among what it builds.
+    assert {node.kind for node in warehouse.build(DAY, DAY)} == {"model"}

@@ -1,0 +1,74 @@
+"""The pipelines as `exposures` of the dbt project, made from the specs: dbt's own docs then show who uses which mart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tailrace.errors import UnknownName
+from tailrace.spec import PipelineSpec
+from tailrace.warehouse.manifest import DbtManifest, DbtTable
+
+FILE = "tailrace_exposures.yml"
+HEADING = "# Made from the specs by `tailrace exposures`. Do not edit it: run the command again.\n"
+
+
+def file_of(manifest: DbtManifest) -> Path:
+    """Where the exposures are written: in the first of the dbt project's `model-paths`."""
+    import yaml
+
+    content = yaml.safe_load((manifest.project / "dbt_project.yml").read_text(encoding="utf-8")) or {}
+    return manifest.project / (content.get("model-paths") or ["models"])[0] / FILE
+
+
+def text_of(manifest: DbtManifest, specs: Iterable[PipelineSpec]) -> str:
+    """The file's text. Raises UnknownName if the project has no table of a pipeline."""
+    import yaml
+
+    found = [_exposure(manifest, spec) for spec in sorted(specs, key=lambda spec: spec.name)]
+    content = {"exposures": found}
+    return HEADING + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
+
+
+def problems(manifest: DbtManifest, specs: Sequence[PipelineSpec]) -> list[str]:
+    """A sentence if the project has exposures that were made from other specs; none if it never had any."""
+    file = file_of(manifest)
+    if not file.exists():
+        return []
+    try:
+        now = text_of(manifest, specs)
+    except UnknownName:  # the check of the marts says so
+        return []
+    if file.read_text(encoding="utf-8") == now:
+        return []
+    return [f"{file.name} in the dbt project does not say what the specs say. Write it again: tailrace exposures."]
+
+
+def _exposure(manifest: DbtManifest, spec: PipelineSpec) -> dict[str, Any]:
+    marts = [manifest.find(mart.table) for mart in spec.marts]
+    for mart, found in zip(spec.marts, marts, strict=True):
+        if found is None:
+            raise UnknownName(f"table of {spec.name} in the dbt project", mart.table, manifest.names)
+    return {
+        "name": spec.name,
+        "type": "ml",
+        "owner": {"name": spec.owner},
+        "description": spec.description.strip(),
+        "depends_on": list(dict.fromkeys(_reference(each) for each in marts if each)),
+        "config": {
+            "meta": {
+                "features": list(spec.features.columns),
+                "label": spec.outcome.label,
+                "problem": spec.problem.kind,
+                "publishes": spec.predictions_table,
+            }
+        },
+    }
+
+
+def _reference(table: DbtTable) -> str:
+    """How dbt's yml names the table."""
+    if table.kind == "source":
+        return f"source('{table.id.split('.')[2]}', '{table.name}')"
+    return f"ref('{table.name}')"
