@@ -1,4 +1,4 @@
-"""The pipelines as `exposures` of the dbt project, made from the specs: dbt's own docs then show who uses which mart."""
+"""The pipelines as `exposures` of the dbt project, made from the specs: dbt's own docs show who uses which mart."""
 
 from __future__ import annotations
 
