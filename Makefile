@@ -13,6 +13,9 @@ export UV_COMPILE_BYTECODE := 1
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
+# Adapters of services that nothing here can reach; see pyproject.toml.
+CLOUD := snowflake bigquery redshift trino
+
 setup: $(READY) ## make the environment in .venv, from uv.lock
 
 $(READY): uv.lock pyproject.toml pipelines/sources/texts_archive.py
@@ -21,7 +24,7 @@ $(READY): uv.lock pyproject.toml pipelines/sources/texts_archive.py
 		echo "$(PYTHON) cannot make virtual environments; on Debian: apt-get install python3-venv"; exit 1; }
 	@UV=$$(command -v uv || true); \
 	if [ -z "$$UV" ]; then $(BIN)/python -m pip install --quiet uv && UV=$(BIN)/uv; fi; \
-	VIRTUAL_ENV=$(VENV) "$$UV" sync --frozen --inexact --all-extras --python $(BIN)/python
+	VIRTUAL_ENV=$(VENV) "$$UV" sync --frozen --inexact --all-extras $(foreach extra,$(CLOUD),--no-extra $(extra)) --python $(BIN)/python
 	@$(BIN)/python -m pipelines.sources.texts_archive || echo "The rest of the environment is ready."
 	@touch $@
 

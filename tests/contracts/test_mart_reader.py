@@ -450,7 +450,10 @@ def test_profiles_that_are_not_yaml_are_not_shown(tmp_path: Path) -> None:
     assert "open-sesame" not in str(told.value)
 
 
-@pytest.mark.parametrize(("kind", "install"), [("spark", "'tailrace[spark]'"), ("oracle", "dbt-oracle")])
+@pytest.mark.parametrize(
+    ("kind", "install"),
+    [("spark", "'tailrace[spark]'"), ("snowflake", "'tailrace[snowflake]'"), ("oracle", "dbt-oracle")],
+)
 def test_an_adapter_that_is_not_installed(tmp_path: Path, hide: Callable[..., None], kind: str, install: str) -> None:
     hide(f"dbt.adapters.{kind}")
     (tmp_path / "dbt_project.yml").write_text("{name: shop, version: 1.0.0, config-version: 2, profile: shop}")

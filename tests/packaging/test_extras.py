@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import sys
 import tomllib
 from collections.abc import Iterable, Iterator
@@ -135,17 +136,28 @@ def test_the_table_of_extras_is_that_of_the_package() -> None:
         extra: {canonicalize_name(need.name) for need in map(Requirement, needs) if need.name != "tailrace"}
         for extra, needs in PROJECT["optional-dependencies"].items()
     }
-    assert Requirement(PROJECT["optional-dependencies"]["all"][0]).extras == declared.keys() - {"all"}
+    assert Requirement(PROJECT["optional-dependencies"]["all"][0]).extras == declared.keys() - {"all", *extras.CLOUD}
     del declared["all"]
     assert {extra: set(brought.values()) for extra, brought in extras.EXTRAS.items()} == declared
-    for modules in extras.EXTRAS.values():
-        assert all(extras._installed(module) for module in modules), "a module's name is wrong, or make setup"
+    for extra, modules in extras.EXTRAS.items():
+        if extra not in extras.CLOUD:
+            assert all(extras._installed(module) for module in modules), "a module's name is wrong, or make setup"
+
+
+def test_the_adapters_of_services_are_in_the_lock_and_not_in_make_setup() -> None:
+    locked = {package["name"] for package in tomllib.loads((REPOSITORY / "uv.lock").read_text())["package"]}
+    for extra in extras.CLOUD:
+        assert extras.EXTRAS[extra] == {f"dbt.adapters.{extra}": f"dbt-{extra}"}
+        assert f"dbt-{extra}" in locked
+    (left_out,) = re.findall(r"^CLOUD := (.*)$", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
+    assert sorted(left_out.split()) == sorted(extras.CLOUD)
 
 
 def test_a_room_imports_the_core_and_its_own_extras_alone() -> None:
     """Planted: `import pyspark` in engines/local.py; `plotly` among the core's dependencies."""
     core = _packages(PROJECT["dependencies"])
-    brought = {extra: _packages(needs) for extra, needs in PROJECT["optional-dependencies"].items()}
+    optional = PROJECT["optional-dependencies"].items()
+    brought = {extra: _packages(needs) for extra, needs in optional if extra not in extras.CLOUD}
     modules = metadata.packages_distributions()
     wrong = []
     for path in sorted((REPOSITORY / "tailrace").rglob("*.py")):
