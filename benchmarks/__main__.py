@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import check, overhead, pages, parse, scoring, snapshot, spark, stages, training_set
+from benchmarks import check, nights, overhead, pages, parse, scoring, snapshot, spark, stages, training_set
 
-BENCHMARKS = ("scoring", "training_set", "snapshot", "spark", "parse", "stages", "overhead", "pages", "check")
+BENCHMARKS = ("scoring", "training_set", "snapshot", "spark", "parse", "stages", "nights", "overhead", "pages", "check")
 
 
 def main(
@@ -38,6 +38,8 @@ def main(
         missed += parse.run([1, 50], rounds)
     if "stages" in chosen:
         missed += stages.run()
+    if "nights" in chosen:
+        missed += nights.run()
     if "overhead" in chosen:
         missed += overhead.run()
     if "pages" in chosen:

@@ -216,7 +216,7 @@ def _predict(work: Work, day: dt.date, *, model: str, force: bool, dry_run: bool
     scored = score.run(work, day, model=model, force=force, dry_run=dry_run)
     row = {**_row(day, "audited" if dry_run else "published"), "rows": scored.rows, "model": scored.model_version}
     if scored.already:
-        commit = work.services.lake.days(work.spec.predictions_table)[day]
+        commit = work.services.lake.days(work.spec.predictions_table, first=day, last=day)[day]
         return {**row, "version": commit.version}
     row["psi"] = audit.run(work, day, dry_run=dry_run).psi
     if dry_run:

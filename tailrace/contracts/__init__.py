@@ -32,6 +32,7 @@ from tailrace.contracts.lake import (
     Target,
     Vacuumed,
     last_of_each_day,
+    within,
 )
 from tailrace.contracts.services import Services
 from tailrace.contracts.source import LandingZone, Source
@@ -85,4 +86,5 @@ __all__ = [
     "Warehouse",
     "last_of_each_day",
     "not_trained",
+    "within",
 ]

@@ -80,6 +80,11 @@ def last_of_each_day(newest_first: Iterable[Commit]) -> dict[dt.date, Commit]:
     return dict(sorted(latest.items()))
 
 
+def within(commits: Mapping[dt.date, Commit], first: dt.date | None, last: dt.date | None) -> dict[dt.date, Commit]:
+    """Those of the days first..last (both included; None = unbounded)."""
+    return {day: commit for day, commit in commits.items() if (first or day) <= day <= (last or day)}
+
+
 class Part(Protocol):
     """A piece of a scan that another process can read on its own: it can be pickled."""
 
@@ -220,8 +225,14 @@ class LakeReader(Protocol):
         """The pinned rows as one stream: `scan(...).reader()`."""
         ...
 
-    def days(self, table: str) -> Mapping[dt.date, Commit]:
-        """The last publication of each day, days that were published empty included; empty if there is no table."""
+    def days(
+        self, table: str, *, first: dt.date | None = None, last: dt.date | None = None
+    ) -> Mapping[dt.date, Commit]:
+        """The last publication of each day, days that were published empty included; empty if there is no table.
+
+        With `first` and `last` those of the days first..last (both included), which takes no longer in a long history
+        if they were published not long ago.
+        """
         ...
 
     def commits(self, table: str, day: dt.date | None = None, *, since: str | None = None) -> tuple[Commit, ...]:

@@ -9,7 +9,7 @@ import datetime as dt
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
@@ -51,6 +51,16 @@ class History:
     def find(self, wanted: Callable[[Record], bool]) -> Record | None:
         """The newest record for which `wanted` is true."""
         return next(filter(wanted, self._records(-1, _WINDOWS)), None)
+
+    def last_of(self, days: Collection[dt.date]) -> Iterator[Record]:
+        """The last publication of each of these days, newest first; the search ends with the last one that is found."""
+        left = set(days)
+        for record in self._records(-1, _WINDOWS) if left else ():
+            if record.kind == "publish" and record.day in left:
+                left.remove(record.day)
+                yield record
+                if not left:
+                    return
 
     def checksums(self, paths: set[str]) -> dict[str, str]:
         """The SHA-256 of each of these paths, as far as commits of this lake recorded it."""

@@ -7,13 +7,17 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
-from tailrace.contracts import Commit, NativeTable, Pin, last_of_each_day
+from tailrace import days
+from tailrace.contracts import Commit, NativeTable, Pin, last_of_each_day, within
 from tailrace.errors import PinLost, UpstreamMissing
 from tailrace.lake import log
 from tailrace.lake.files import storage_errors
 from tailrace.lake.parts import FileScan, NativeScan
 from tailrace.lake.table_version import ActiveFile, TableVersion, pin_digest
 from tailrace.lake.tables import Tables
+
+_SEARCHED = dt.timedelta(days=100)
+"""The publications of more days than these are not looked for one by one."""
 
 
 class DeltaReader:
@@ -95,8 +99,19 @@ class DeltaReader:
                 "Restore the files from a copy, or start again from a new pin."
             )
 
-    def days(self, table: str) -> Mapping[dt.date, Commit]:
-        return last_of_each_day(self.commits(table))
+    def days(
+        self, table: str, *, first: dt.date | None = None, last: dt.date | None = None
+    ) -> Mapping[dt.date, Commit]:
+        if first is None or last is None or last - first > _SEARCHED:
+            return within(last_of_each_day(self.commits(table)), first, last)
+        try:
+            opened = self.tables.open(table, natively=True)
+        except UpstreamMissing:
+            return {}
+        with storage_errors(f"Reading the history of {table}"):
+            wanted = {day for day in days.span(first, last) if opened.publications(day)}
+            found = (record.commit(table) for record in opened.history.last_of(wanted))
+            return last_of_each_day(found)
 
     def commits(self, table: str, day: dt.date | None = None, *, since: str | None = None) -> tuple[Commit, ...]:
         try:

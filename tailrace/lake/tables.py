@@ -65,6 +65,8 @@ class Tables:
         if self.local is not None and not (self.local / table / log.FOLDER).is_dir():
             return False
         with storage_errors(f"Looking for {table}"):
+            if self._heads is not None and self._heads.version(table) is not None:
+                return True
             return DeltaTable.is_deltatable(self.uri(table), self.options)
 
     def head(self, table: str) -> str | None:

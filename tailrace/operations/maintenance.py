@@ -24,6 +24,7 @@ from tailrace.validation import docs_index
 
 PURPOSES = [
     "audit",
+    "base",
     "baseline",
     "check",
     "comparison",

@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 
 import pyarrow as pa
 
-from tailrace.contracts import Commit, LakeReader, ModelVersion, Pin, RunRecord, Scan, Tracker, last_of_each_day
+from tailrace.contracts import Commit, LakeReader, ModelVersion, Pin, RunRecord, Scan, Tracker, last_of_each_day, within
 from tailrace.errors import TailraceError, UpstreamMissing, cause_of
 
 Answer = TypeVar("Answer")
@@ -95,9 +95,12 @@ class CachedLake:
     def exists(self, table: str) -> bool:
         return self.head(table) is not None
 
-    def days(self, table: str) -> Mapping[dt.date, Commit]:
+    def days(
+        self, table: str, *, first: dt.date | None = None, last: dt.date | None = None
+    ) -> Mapping[dt.date, Commit]:
         nothing: Mapping[dt.date, Commit] = {}
-        return self.cached(table, "days", lambda: last_of_each_day(self.commits(table)), nothing)
+        found = self.cached(table, "days", lambda: last_of_each_day(self.commits(table)), nothing)
+        return found if first is None and last is None else within(found, first, last)
 
     def last(self, table: str) -> Commit | None:
         """The publication of the table's last day."""

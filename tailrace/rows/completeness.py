@@ -25,6 +25,10 @@ def missing(lake: LakeReader, spec: PipelineSpec, *, features: Range, outcomes: 
     Days before the first published day are not due. The outcomes of that first day are not due either: the outcomes
     known by its cutoff belong to days before it.
     """
+    ranges = {spec.features_table: features, spec.outcomes_table: outcomes}
+    if all(len(lake.days(table, first=a, last=b)) == (b - a).days + 1 for table, (a, b) in ranges.items()):
+        # Only for days that are missing does it matter which days were the first ones.
+        return {}
     published = {table: lake.days(table) for table in (spec.features_table, spec.outcomes_table)}
     begun = min((day for days_of_table in published.values() for day in days_of_table), default=features[0])
     due = {
@@ -40,6 +44,8 @@ def missing_outcomes(lake: LakeReader, spec: PipelineSpec, first: dt.date, last:
 
     The first published day is left out, as in `missing`.
     """
+    if len(lake.days(spec.outcomes_table, first=first, last=last)) == (last - first).days + 1:
+        return {}
     outcomes, features = lake.days(spec.outcomes_table), lake.days(spec.features_table)
     published = {*outcomes, *features}
     if not published:

@@ -51,8 +51,8 @@ def late(lake: LakeReader, spec: PipelineSpec, first: dt.date, last: dt.date) ->
     """The days first..last whose features were taken after the next day's cutoff, from a mart without `known_at`."""
     if spec.features.known_at is not None:
         return ()
-    published = lake.days(spec.features_table)
-    return tuple(day for day, commit in published.items() if first <= day <= last and _is_late(spec, day, commit))
+    published = lake.days(spec.features_table, first=first, last=last)
+    return tuple(day for day, commit in published.items() if _is_late(spec, day, commit))
 
 
 def warning(spec: PipelineSpec, late_days: Sequence[dt.date]) -> str:
@@ -69,7 +69,7 @@ def warning(spec: PipelineSpec, late_days: Sequence[dt.date]) -> str:
 
 def _published(lake: LakeReader, table: str, day: dt.date) -> Mapping[str, str]:
     """The metadata of the day's last publication."""
-    commit = lake.days(table).get(day)
+    commit = lake.days(table, first=day, last=day).get(day)
     return commit.metadata if commit else {}
 
 

@@ -145,8 +145,8 @@ def _psi(spec: PipelineSpec, staged: Staged, scores: np.ndarray) -> float | None
 def _emptied(work: Work, day: dt.date) -> str:
     """A sentence if predictions would be replaced by none, and no build knows why the day has no features."""
     services, spec = work.services, work.spec
-    published = services.lake.days(spec.predictions_table).get(day)
-    features = services.lake.days(spec.features_table).get(day)
+    published = services.lake.days(spec.predictions_table, first=day, last=day).get(day)
+    features = services.lake.days(spec.features_table, first=day, last=day).get(day)
     if published is None or not published.rows or (features is not None and pins.EMPTY in features.metadata):
         return ""
     return (

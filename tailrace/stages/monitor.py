@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from tailrace import days
 from tailrace.champions import model_versions
 from tailrace.contracts import Commit, Services
-from tailrace.errors import ModelGone, UpstreamMissing
+from tailrace.errors import ModelGone, PinLost, UpstreamMissing
 from tailrace.lineage import provenance, run_tags
 from tailrace.monitoring import performance, references
 from tailrace.monitoring.references import References
@@ -95,7 +95,7 @@ def run(work: Work, day: dt.date) -> Monitored:
     """
     spec = work.spec
     earliest = day - dt.timedelta(days=spec.outcome.last_lag)
-    published = work.services.lake.days(spec.predictions_table)
+    published = work.services.lake.days(spec.predictions_table, first=earliest, last=day)
     due = [one for one in days.span(earliest, day) if one in published]
     if not due:
         raise UpstreamMissing(
@@ -103,18 +103,19 @@ def run(work: Work, day: dt.date) -> Monitored:
             f"monitor; publish them with: tailrace predict {spec.name} --date {day}."
         )
     seen: dict[str, _Trained] = {}
-    found, commits = [], []
+    told = _told(work, due[0], due[-1])
+    found, changed = [], 0
     for one in due:
         version = published[one].metadata["model_version"]
         found.append(_of_day(work, one, version, _trained(work, published[one], seen)))
-        commits.append(_publish(work, found[-1]))
+        changed += _publish(work, found[-1], told.get(one))
     last = found[-1]
     gap = f"{day} is not published; the last published day before it is {last.day}."
     return Monitored(
         pipeline=spec.name,
         day=day,
         days=len(found),
-        changed=sum(not commit.unchanged for commit in commits),
+        changed=changed,
         outcomes=sum(one.known_outcomes for one in found),
         drift=last.drift,
         worst_feature=last.worst_feature,
@@ -225,7 +226,18 @@ def _light(monitor: Monitor, beyond: float) -> Drift:
     return "watch" if beyond >= monitor.watch_psi else "ok"
 
 
-def _publish(work: Work, found: DayPerformance) -> Commit:
+def _told(work: Work, first: dt.date, last: dt.date) -> Mapping[dt.date, Mapping[str, object]]:
+    """What the performance table says of these days; empty if its files are damaged, so that they are written anew."""
+    lake, table = work.services.lake, work.spec.performance_table
+    try:
+        rows = lake.read(table, first=first, last=last).read_all().to_pylist() if lake.exists(table) else []
+    except PinLost:
+        return {}
+    return {row["ds"]: row for row in rows}
+
+
+def _publish(work: Work, found: DayPerformance, told: Mapping[str, object] | None) -> bool:
+    """Publish the day's row; returns whether it differs from what the table says already."""
     services, spec, run_id = work.services, work.spec, work.run_id
     fields = {name: value for name, value in asdict(found).items() if name != "day"}
     table = spec.performance_table
@@ -235,14 +247,16 @@ def _publish(work: Work, found: DayPerformance) -> Commit:
         services.lake.add_columns(table, SCHEMA)
         schema = services.lake.schema(table)
     rows = pa.Table.from_pylist([fields], schema=pa.schema([field for field in schema if field.name != "ds"]))
+    if told == {**rows.to_pylist()[0], "ds": found.day}:
+        # Most nights most days are as they were: nothing is staged for them.
+        return False
     staged = services.lake.stage(table, found.day, run_id, rows.to_reader())
     notes = {**provenance.code(), **provenance.request_notes(work.request)}
     metadata = {"pipeline": spec.name, "stage": "monitor", "run_id": run_id, **notes}
     commit = services.lake.publish(staged, metadata)
     if commit.unchanged:
-        # Most nights most days are as they were: what was staged for them must not pile up.
         services.lake.discard(staged)
-    return commit
+    return not commit.unchanged
 
 
 def rows_of(services: Services, spec: PipelineSpec) -> list[Mapping[str, object]]:

@@ -53,7 +53,7 @@ def run(work: Work, day: dt.date, *, recorded_at: dt.datetime | None = None) -> 
 def published(work: Work, day: dt.date) -> Published:
     """What the day holds, as a run finds it that has published it before."""
     spec = work.spec
-    commit = replace(work.services.lake.days(spec.predictions_table)[day], unchanged=True)
+    commit = replace(work.services.lake.days(spec.predictions_table, first=day, last=day)[day], unchanged=True)
     return _published(spec, day, commit.metadata["model_version"], commit)
 
 

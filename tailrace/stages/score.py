@@ -61,7 +61,7 @@ def run(
     """
     services, spec, run_id = work.services, work.spec, work.run_id
     lake = services.lake
-    if day not in lake.days(spec.features_table):
+    if day not in lake.days(spec.features_table, first=day, last=day):
         raise UpstreamMissing(
             f"{spec.features_table} has no published features of {day}; "
             f"run the warehouse for this day first: tailrace warehouse --date {day}."
@@ -136,7 +136,7 @@ def _taken(work: Work, day: dt.date) -> dict[str, str]:
         return {}
     if late := taken.late(lake, spec, day, day):
         log.warning("%s", taken.warning(spec, late))
-    noted = lake.days(spec.features_table)[day].metadata
+    noted = lake.days(spec.features_table, first=day, last=day)[day].metadata
     return {FEATURES_TAKEN_AT: noted[taken.TAKEN_AT]} if taken.TAKEN_AT in noted else {}
 
 
@@ -150,7 +150,7 @@ def predictions_digest(spec: PipelineSpec) -> str:
 def _published(work: Work, day: dt.date, model: Identity, features: Pin) -> Commit | None:
     """The commit the day holds, if it was made from these features by this very model and its files are sound."""
     services, spec = work.services, work.spec
-    held = services.lake.days(spec.predictions_table).get(day)
+    held = services.lake.days(spec.predictions_table, first=day, last=day).get(day)
     if held is None or not {"features_pin", identity.VERSION, PREDICTIONS_DIGEST} <= held.metadata.keys():
         return None
     made_from = pins.from_json(held.metadata["features_pin"])

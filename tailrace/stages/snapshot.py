@@ -219,5 +219,5 @@ def _is_before_outcomes(work: Work, day: dt.date) -> bool:
     """Whether no outcome can be known by that day, since the first features are too young; nor was one published."""
     services, spec = work.services, work.spec
     begun = min([*services.lake.days(spec.features_table), day])
-    published = services.lake.days(spec.outcomes_table).get(day)
+    published = services.lake.days(spec.outcomes_table, first=day, last=day).get(day)
     return day < begun + dt.timedelta(days=spec.outcome.lag_days) and not (published and published.rows)

@@ -528,6 +528,27 @@ def test_upkeep_breaks_no_pin_and_moves_no_fence(lake, clock):
     assert put(lake, rows(3), run="r5").unchanged
 
 
+def test_the_last_publications_of_a_range_are_those_of_the_whole(reopen):
+    span = [DAY + dt.timedelta(days=number) for number in range(6)]
+    lake = reopen()
+    assert lake.days(TABLE, first=DAY, last=DAY) == {}
+    for number in (0, 1, 3, 1, 4):
+        put(lake, rows(number, *range(number)), run=f"r{number}", day=span[number])
+    put(lake, rows(), run="empty", day=span[3])
+    put(lake, rows(9), run="again", day=span[0])
+    lake.add_columns(TABLE, pa.schema({"note": pa.string()}))
+    lake.optimize(TABLE)
+    lake, every = reopen(), reopen().days(TABLE)
+    assert list(every) == [span[number] for number in (0, 1, 3, 4)]
+    for first in span:
+        for last in span:
+            expected = {day: commit for day, commit in every.items() if first <= day <= last}
+            assert lake.days(TABLE, first=first, last=last) == expected
+    assert lake.days(TABLE, first=span[1]) == {day: every[day] for day in list(every)[1:]}
+    assert lake.days(TABLE, last=span[1]) == {day: every[day] for day in list(every)[:2]}
+    assert lake.days(TABLE, first=dt.date(2000, 1, 1), last=dt.date(2020, 1, 1)) == every
+
+
 def test_a_dry_run_deletes_nothing_and_says_what_a_vacuum_would(lake, clock):
     put(lake, rows(1))
     put(lake, rows(2), run="r2")

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tailrace.errors import UpstreamMissing
+from tailrace.lake import log as log_module
 from tailrace.lake import needed
 from tailrace.lake.delta import DeltaLake
 from tailrace.lake.log import History
@@ -145,3 +146,16 @@ def test_a_dry_run_joins_nothing_and_says_how_many_files_it_would(root):
     assert lake.tables.open("notes").number == there
     assert lake.optimize("notes") == 3
     assert isinstance(lake.tables.open("notes").history, History)
+
+
+def test_a_recent_day_is_found_without_reading_the_history(root, monkeypatch):
+    lake, read = DeltaLake(str(root)), []
+    lake.publish(lake.stage("t", DAYS[3], "r", pa.table({"n": [1], "m": [1]}).to_reader()), {})
+    lake.optimize("notes")
+    read_commit = log_module.read_commit
+    monkeypatch.setattr(log_module, "read_commit", lambda store, of: (read.append(of), read_commit(store, of))[1])
+    monkeypatch.setattr(History, "_listed", lambda *of: pytest.fail("more commits were read"))
+    assert lake.days("t", first=DAYS[3], last=DAYS[3])[DAYS[3]].metadata["run_id"] == "r"
+    nobodys = DAYS[3] + dt.timedelta(days=1)
+    assert lake.days("t", first=nobodys, last=nobodys) == {}
+    assert read == [lake.tables.open("t").number]
