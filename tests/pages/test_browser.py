@@ -6,21 +6,26 @@ One Airflow and one home for the whole module; its tests go in the order of an o
 from __future__ import annotations
 
 import datetime as dt
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
+import pyarrow as pa
 import pytest
 from playwright.sync_api import Browser, Frame, Locator, Page, expect, sync_playwright
 
 from scripts import stack
 from tailrace import settings
 from tailrace.champions import promotions
+from tailrace.rows import refused_days
+from tailrace.spec import registry
 from tailrace.stages import ingest
 from tailrace.wiring import Wiring
-from tests.support import eventually
+from tests.support import eventually, work
 
 pytestmark = pytest.mark.airflow
 
@@ -171,6 +176,129 @@ class TestReading:
         assert frame.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(9, 9, 11)"
 
 
+class TestStates:
+    """What became of a day is the same on every page, and true."""
+
+    def test_what_drifted_is_named_and_drawn_beyond_its_allowance(self, page, running):
+        drifted = {
+            "score_psi": 1.174,
+            "score_allowance": 0.2,
+            "worst_feature": "plane_seats",
+            "worst_feature_psi": 0.0037,
+            "feature_psi": '{"plane_seats": 0.0037, "temperature_f": 6.93}',
+            "feature_allowance": '{"plane_seats": 0.001, "temperature_f": 7.0}',
+            "drift": "alarm",
+        }
+        measure_again(running, dt.date(2013, 2, 8), drifted)
+        frame = inside(page, "/plugin/models", "Models")
+        row = frame.get_by_role("row", name=re.compile("flight_delay"))
+        expect(row).to_contain_text("drifted: the predictions (PSI 1.17, 0.20 allowed), as of 2013-02-08")
+        frame = inside(page, "/plugin/models/flight_delay", "flight_delay")
+        chart = frame.locator(".chart").nth(1)
+        expect(chart.locator(".annotation-text").filter(has_text="alarm from 0.25")).to_be_visible()
+        figure = json.loads(chart.get_attribute("data-figure"))
+        lines = {trace["name"]: trace["y"][-1] for trace in figure["data"]}
+        assert lines["predictions"] == pytest.approx(0.974)
+        assert lines["the feature that moved most"] == pytest.approx(0.0027)
+        assert lines["alarm"] == pytest.approx(0.974), "the mark stands at what drifted"
+        frame = inside(page, "/plugin/models/flight_delay/2013-02-08", "flight_delay, 2013-02-08")
+        first, second = (frame.locator("#moved tbody tr").nth(place) for place in (0, 1))
+        expect(first).to_contain_text("the predictions")
+        expect(first.locator(".badge.alarm")).to_have_text("0.974")
+        expect(second).to_contain_text("plane_seats")
+
+    def test_the_data_docs_of_a_refused_day_say_that_it_was_refused(self, page, running):
+        day, services = dt.date(2013, 2, 7), Wiring(running.configured)
+        refused = work(services, registry.get("flight_delay"), "refused")
+        refused_days.record(refused, day, model_version="1", reason="predictions moved away: PSI 2.10, at most 1.5.")
+        page.goto(f"/tailrace/pages/flight_delay/{day}")
+        expect(page.locator("#broken-audit")).to_contain_text("predictions moved away: PSI 2.10, at most 1.5.")
+        docs = page.locator("#data-docs")
+        expect(docs).to_contain_text("a rerun was refused in audit: predictions moved away")
+        with page.context.expect_page() as opened:
+            docs.get_by_role("link", name="predictions").click()
+        verdict = opened.value.locator("#tailrace-verdict")
+        expect(verdict).to_be_visible()
+        expect(verdict).to_contain_text("a rerun was refused in audit: predictions moved away")
+        verdict.get_by_role("link", name="The day's page").click()
+        expect(opened.value.get_by_role("heading", name=f"flight_delay, {day}")).to_be_visible()
+        opened.value.close()
+
+    def test_a_form_of_a_paused_dag_starts_nothing_and_a_mistyped_day_hides_nothing(self, page):
+        dag, runs = "/api/v2/dags/predict__flight_delay", "/api/v2/dags/predict__flight_delay/dagRuns"
+        before = page.request.get(runs).json()["total_entries"]
+        assert page.request.patch(f"{dag}?update_mask=is_paused", data={"is_paused": True}).ok
+        frame = inside(page, "/plugin/models/flight_delay/forms/predict", "Predict a day: flight_delay")
+        expect(frame.locator("#paused")).to_contain_text("predict__flight_delay is paused.")
+        frame.get_by_label("Day", exact=True).fill("2013-02-28")
+        frame.get_by_role("button", name="Predict the day").click()
+        expect(frame.get_by_role("status")).to_contain_text("Nothing was started: predict__flight_delay is paused")
+        assert page.request.get(runs).json()["total_entries"] == before
+        frame.get_by_label("Unpause it").check()
+        frame.get_by_role("button", name="Predict the day").click()
+        frame.get_by_role("link", name="Open the run").wait_for()
+        assert page.request.get(dag).json()["is_paused"] is False
+
+        failed = page.get_by_text("not due: nothing of this day was built; a run by hand failed in score")
+        until(page, "/tailrace/pages/flight_delay/2013-02-28", failed)
+        self.agree(page, re.compile("published .* by v2"))
+        expect(page.locator(".calendar .day")).to_have_count(4)
+        expect(page.locator(".legend")).to_contain_text("not due: 1")
+
+    def test_what_the_warehouse_refused_is_seen_and_leads_there(self, page):
+        runs = "/api/v2/dags/warehouse/dagRuns"
+        said = "flight_delay/features on 2013-02-09 (842 rows): 1 critical expectation failed.\n  - plane_seats: none."
+        assert page.request.patch("/api/v2/dags/warehouse?update_mask=is_paused", data={"is_paused": True}).ok
+        run = page.request.post(runs, data={"logical_date": None, "conf": {"day": "2013-02-09"}}).json()["dag_run_id"]
+        try:
+            task = f"{runs}/{run}/taskInstances/flight_delay.validate"
+            error = {"key": "tailrace_error", "value": said}
+            assert page.request.post(f"{task}/xcomEntries", data=error).ok
+            assert page.request.patch(task, data={"new_state": "failed"}).ok
+            assert page.request.patch(f"{runs}/{run}", data={"state": "failed"}).ok
+            self.agree(page, re.compile("refused in validate: plane_seats: none."))
+            page.goto("/tailrace/pages/flight_delay/2013-02-09")
+            expect(page.locator("#broken-validate")).to_contain_text("1 critical expectation failed.")
+            page.get_by_role("link", name="Open the run of warehouse").click()
+            page.wait_for_url(f"**/dags/warehouse/runs/{run}**")
+        finally:
+            assert page.request.delete(f"{runs}/{run}").ok
+            page.request.patch("/api/v2/dags/warehouse?update_mask=is_paused", data={"is_paused": False})
+
+    def test_a_pipeline_that_was_removed_keeps_its_history(self, page, running):
+        lake, day = Wiring(running.configured).lake, dt.date(2013, 2, 7)
+        decided = promotions.history(lake, "flight_delay")[0]
+        promotions.record(lake, replace(decided, pipeline="flight_gone"))
+        rows = lake.read("predictions/flight_delay", first=day, last=day).read_all().drop_columns("ds").to_reader()
+        lake.publish(lake.stage("predictions/flight_gone", day, "before", rows), {"model_version": "1", "digest": "d"})
+        frame = inside(page, "/plugin/models", "Models")
+        expect(frame.get_by_text("pipelines/flight_gone.py does not exist any more.")).to_have_count(1)
+        frame.get_by_role("link", name="flight_gone", exact=True).click()
+        expect(frame.locator("#problem")).to_contain_text("Only the history of flight_gone is shown")
+        frame.locator(".calendar").get_by_role("link", name=re.compile("2013-02-07: published .* by v1")).click()
+        expect(frame.get_by_role("heading", name="flight_gone, 2013-02-07")).to_be_visible()
+        expect(frame.locator("#problem")).to_contain_text("pipelines/flight_gone.py does not exist any more.")
+
+    def agree(self, page: Page, said: re.Pattern[str]) -> None:
+        """The overview and the pipeline's page say this of the pipeline's last day."""
+        page.goto("/tailrace/pages")
+        row = page.get_by_role("row", name=re.compile("flight_delay"))
+        expect(row.locator(".state")).to_contain_text(said)
+        sentence = row.locator(".state > span").last.inner_text()
+        page.goto("/tailrace/pages/flight_delay")
+        expect(page.locator("#last-day")).to_contain_text(said)
+        day, _, told = page.locator("#last-day").inner_text().partition(": ")
+        assert sentence in (told, f"{day}: {told}")
+
+
+def measure_again(running, day: dt.date, changes: dict[str, object]) -> None:
+    """Write the day's row of the performance table with other values, as the monitor would after another day."""
+    lake, table = Wiring(running.configured).lake, "performance/flight_delay"
+    rows = lake.read(table, first=day, last=day).read_all().drop_columns("ds")
+    changed = pa.Table.from_pylist([rows.to_pylist()[0] | changes], schema=rows.schema)
+    lake.publish(lake.stage(table, day, "planted", changed.to_reader()), {})
+
+
 class TestActing:
     """Every action ends in the lake."""
 
@@ -189,7 +317,7 @@ class TestActing:
         send.click()
         page.wait_for_url("**/dags/warehouse/runs/**")
         run = page.url.rpartition("/runs/")[2].partition("?")[0].strip("/")
-        self.until(page, f"/tailrace/pages/runs/warehouse/{run}/dbt", page.get_by_text("All passed."))
+        until(page, f"/tailrace/pages/runs/warehouse/{run}/dbt", page.get_by_text("All passed."))
         frame = inside(page, f"/dags/warehouse/runs/{run}/plugin/dbt", "What dbt built")
         row = frame.get_by_role("row", name=re.compile("^flight_delay_features "))
         for said in ("model", "success"):
@@ -256,15 +384,22 @@ class TestActing:
         expect(frame.get_by_label("Training run")).to_have_value("2")
         frame.get_by_role("button", name="Request approval").click()
         frame.get_by_role("link", name="Open the run").wait_for()
-        self.until(page, "/tailrace/pages/flight_delay", page.get_by_role("link", name="Approve or reject"))
+        until(page, "/tailrace/pages/flight_delay", page.get_by_role("link", name="Approve or reject"))
         page.get_by_role("link", name="Approve or reject").click()
         page.get_by_label("Reason").or_(page.locator("#element_reason")).first.fill("<script>alert(1)</script> better")
         page.get_by_role("button", name="Approve").click()
-        self.until(page, "/tailrace/pages/flight_delay", page.get_by_text("v2 since"))
+        until(page, "/tailrace/pages/flight_delay", page.get_by_text("v2 since"))
+        # It took over on 2013-02-12, which v1 had been asked to predict before.
+        until(page, "/tailrace/pages/flight_delay/2013-02-12", page.locator("#out-of-date"))
+        expect(page.locator("#out-of-date")).to_contain_text("v2 is the champion as of this day by a later decision")
+        expect(page.get_by_text("the champion as of the day at that time").first).to_be_visible()
+        page.goto("/tailrace/pages/flight_delay")
+        outdated = page.locator(".calendar .day.outdated")
+        expect(outdated).to_have_attribute("href", re.compile("2013-02-12$"))
         expect(page.get_by_text("<script>alert(1)</script> better").first).to_be_visible()
 
         # The monitor follows the days that were published above: then the promotion lies within the charts.
-        self.until(page, "/tailrace/pages/flight_delay", page.locator("[data-figure*='promoted by']"))
+        until(page, "/tailrace/pages/flight_delay", page.locator("[data-figure*='promoted by']"))
         marks = page.locator(".chart .annotation-text").filter(has_text=re.compile("^v2$"))
         expect(marks).to_have_count(2)
         marks.first.scroll_into_view_if_needed()
@@ -275,7 +410,7 @@ class TestActing:
         page.get_by_label("Reason").fill("v2 was a mistake")
         page.get_by_role("button", name="Roll back").click()
         page.get_by_role("link", name="Open the run").wait_for()
-        self.until(page, "/tailrace/pages/flight_delay", page.get_by_text("v1 rolled back"))
+        until(page, "/tailrace/pages/flight_delay", page.get_by_text("v1 rolled back"))
         decided = promotions.decisions(Wiring(running.configured).lake, "flight_delay")
         assert [(row.version, row.decision) for row in decided][:2] == [("1", "rolled_back"), ("2", "promoted")]
         assert {row.decided_by for row in decided[:2]} == {stack.USER}
@@ -302,7 +437,7 @@ class TestActing:
         # As after an outage: a night that was landed, and whose build was refused.
         assert services.landing.last() == dt.date(2013, 2, 13)
         ingest.run(services, last, last)
-        self.until(page, "/tailrace/pages", page.locator("#nights"))
+        until(page, "/tailrace/pages", page.locator("#nights"))
         expect(page.locator("#nights")).to_contain_text("The nights 2013-02-14 to 2013-02-15 were missed")
         page.screenshot(path=tmp_path / "missed.png", full_page=True)
         frame = inside(page, "/plugin/models", "Models")
@@ -332,13 +467,14 @@ class TestActing:
     def published(self, page: Page, day: str, version: str) -> None:
         """Wait until the day's page says that the version published it."""
         said = page.get_by_text(re.compile(f"published .* by {version}"))
-        self.until(page, f"/tailrace/pages/flight_delay/{day}", said)
+        until(page, f"/tailrace/pages/flight_delay/{day}", said)
 
-    def until(self, page: Page, address: str, found) -> None:
-        """Open a page again and again until something is on it: Airflow tells nobody when a run ends."""
-        for _ in range(PATIENCE // 1000):
-            page.goto(address)
-            if found.count():
-                return
-            page.wait_for_timeout(1000)
-        raise AssertionError(f"{address} still says: {page.locator('main').inner_text()[:1500]}")
+
+def until(page: Page, address: str, found: Locator) -> None:
+    """Open a page again and again until something is on it: Airflow tells nobody when a run ends."""
+    for _ in range(PATIENCE // 1000):
+        page.goto(address)
+        if found.count():
+            return
+        page.wait_for_timeout(1000)
+    raise AssertionError(f"{address} still says: {page.locator('main').inner_text()[:1500]}")
