@@ -52,6 +52,10 @@ class Activity(Protocol):
         """
         ...
 
+    def stopped(self, pipelines: Sequence[str]) -> Mapping[str, Sequence[Attempt]]:
+        """By pipeline, the last runs of its DAGs for training, approval and rollback, if they failed; no dry runs."""
+        ...
+
     def next_runs(self, pipelines: Sequence[str]) -> Mapping[str, NextRun]:
         """The next scheduled predict run of each pipeline."""
         ...

@@ -14,7 +14,7 @@ from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
 from airflow.utils.state import TaskInstanceState
 from airflow.utils.types import DagRunType
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import String, and_, cast, func, or_, select
 from sqlalchemy.orm import Session
 
 from tailrace import days
@@ -94,6 +94,22 @@ def read(session: Session, since: Mapping[str, dt.date | None]) -> dict[str, Day
                 known = found[pipeline].setdefault(day, {})
                 if kind not in known or known[kind].at < attempt.at:
                     known[kind] = replace(attempt, day=day)
+    return found
+
+
+def stopped(session: Session, pipelines: Sequence[str]) -> dict[str, list[Attempt]]:
+    """See `tailrace.pages.activity.Activity.stopped`."""
+    dags = {dag(name): name for name in pipelines for dag in (dag_ids.train, dag_ids.approve, dag_ids.rollback)}
+    # As text: a cast to a boolean would fail on other values that a run may have received. SQLite returns 1.
+    earnest = func.coalesce(cast(DagRun.conf["dry_run"].as_string(), String), "").not_in(("true", "1"))
+    newest = select(func.max(DagRun.id)).where(DagRun.dag_id.in_(dags), earnest).group_by(DagRun.dag_id)
+    runs = session.execute(select(*_COLUMNS).where(DagRun.id.in_(newest), DagRun.state == "failed")).all()
+    left = _left(session, runs)
+    found: dict[str, list[Attempt]] = {}
+    for run in sorted(runs, key=lambda each: str(each.dag_id)):
+        attempt = _attempt(run, left, dags[run.dag_id])
+        if attempt is not None:
+            found.setdefault(dags[run.dag_id], []).append(attempt)
     return found
 
 

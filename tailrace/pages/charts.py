@@ -11,19 +11,27 @@ from tailrace.monitoring import drifted
 from tailrace.pages.day import Histogram
 from tailrace.pages.sources import number
 from tailrace.problems.metrics import METRICS
-from tailrace.spec import Monitor
+from tailrace.spec import Gate, Monitor
 
 Figure = dict[str, Any]
 
 A_TICK_A_DAY = {"dtick": 86_400_000, "tickformat": "%b %-d<br>%Y"}
 
 
-def performance(rows: Sequence[Mapping[str, Any]], metric: str, promotions: Sequence[Promotion]) -> Figure | None:
-    """The metric by day; None while no outcome is known."""
+def performance(
+    rows: Sequence[Mapping[str, Any]], metric: str, promotions: Sequence[Promotion], gate: Gate | None = None
+) -> Figure | None:
+    """The metric by day, with the limit that the gate has for it; None while no outcome is known."""
     by_day = [{**row, metric: row["metrics"].get(metric)} for row in rows]
     line = _line(by_day, metric, "published predictions", color="--accent")
     title = f"{METRICS[metric].title} ({METRICS[metric].direction})"
-    return _over_days([line], rows, promotions, title) if line["x"] else None
+    if not line["x"]:
+        return None
+    figure = _over_days([line], rows, promotions, title)
+    for name, limit in (("floor", gate and gate.floor), ("ceiling", gate and gate.ceiling)):
+        if limit is not None:
+            _add_limit(figure, f"{name} {limit:g}", limit, "--refused")
+    return figure
 
 
 def drift(rows: Sequence[Mapping[str, Any]], promotions: Sequence[Promotion], monitor: Monitor) -> Figure | None:
@@ -43,25 +51,18 @@ def drift(rows: Sequence[Mapping[str, Any]], promotions: Sequence[Promotion], mo
     figure = _over_days(
         [*drawn, *(marks for marks in marked if marks["x"])], rows, promotions, "PSI beyond what a day may have"
     )
-    limits = [("watch", monitor.watch_psi, "--warned"), ("alarm", monitor.alarm_psi, "--refused")]
-    for name, limit, color in limits:
-        line = {"color": color, "width": 1, "dash": "dash"}
-        figure["layout"]["shapes"].append(
-            {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": limit, "y1": limit, "line": line}
-        )
-        figure["layout"]["annotations"].append(
-            {
-                "xref": "paper",
-                "x": 1,
-                "xanchor": "right",
-                "y": limit,
-                "yanchor": "bottom",
-                "showarrow": False,
-                "text": f"{name} from {limit:g}",
-                "font": {"size": 10, "color": color},
-            }
-        )
+    _add_limit(figure, f"watch from {monitor.watch_psi:g}", monitor.watch_psi, "--warned")
+    _add_limit(figure, f"alarm from {monitor.alarm_psi:g}", monitor.alarm_psi, "--refused")
     return figure
+
+
+def _add_limit(figure: Figure, text: str, limit: float, color: str) -> None:
+    """Draw a horizontal line, with its text at its right end."""
+    line = {"color": color, "width": 1, "dash": "dash"}
+    shape = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": limit, "y1": limit, "line": line}
+    at_its_end = {"xref": "paper", "x": 1, "xanchor": "right", "y": limit, "yanchor": "bottom", "showarrow": False}
+    figure["layout"]["shapes"].append(shape)
+    figure["layout"]["annotations"].append({**at_its_end, "text": text, "font": {"size": 10, "color": color}})
 
 
 def _excess(row: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -19,6 +19,7 @@ from sqlalchemy import select
 
 from tailrace.contracts import ModelResult
 from tailrace.lineage import dag_ids, xcom_keys
+from tailrace.operations.day_states import Attempt
 from tailrace.pages import attempts
 from tailrace.pages.activity import DayAttempts, NextRun, Night, OpenApproval
 
@@ -29,6 +30,10 @@ class AirflowActivity:
     def attempts(self, since: Mapping[str, dt.date | None]) -> Mapping[str, DayAttempts]:
         with create_session(scoped=False) as session:
             return attempts.read(session, since)
+
+    def stopped(self, pipelines: Sequence[str]) -> Mapping[str, Sequence[Attempt]]:
+        with create_session(scoped=False) as session:
+            return attempts.stopped(session, pipelines)
 
     def next_runs(self, pipelines: Sequence[str]) -> Mapping[str, NextRun]:
         wanted = {dag_ids.predict(name): name for name in pipelines}

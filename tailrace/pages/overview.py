@@ -45,6 +45,8 @@ class OverviewRow:
     """A pipeline. `trend` has the last days' values of `metric`, oldest first; `drift` is ok, watch, alarm or ''.
 
     `open_days` has the days of the last 30 that somebody should look at, by status, and `open_words` tells them.
+    `stopped` names the DAGs for training and decisions whose last run failed. `beyond` says that the last value of
+    `metric` is beyond the gate's limit.
     """
 
     name: str
@@ -64,6 +66,8 @@ class OverviewRow:
     state_day: dt.date | None = None
     open_days: Mapping[str, Sequence[dt.date]] = field(default_factory=dict)
     open_words: str = ""
+    stopped: Sequence[str] = ()
+    beyond: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ def gather(sources: Sources, specs: Sequence[PipelineSpec], broken: Mapping[str,
     summaries = of_lake(sources, specs)
     attempts = sources.activity.attempts({spec.name: day_records.recent(sources, spec) for spec in specs})
     next_runs = sources.activity.next_runs(names)
-    waiting = sources.activity.approvals(names)
+    waiting, stopped = sources.activity.approvals(names), sources.activity.stopped(names)
     rows = [
         _row(
             sources,
@@ -91,6 +95,7 @@ def gather(sources: Sources, specs: Sequence[PipelineSpec], broken: Mapping[str,
             attempts=attempts.get(spec.name, {}),
             following=next_runs.get(spec.name),
             waiting=len(waiting.get(spec.name, ())),
+            stopped=[each.dag_id for each in stopped.get(spec.name, ())],
         )
         for spec in specs
     ]
@@ -126,6 +131,7 @@ def _row(
     attempts: DayAttempts,
     following: NextRun | None,
     waiting: int,
+    stopped: Sequence[str],
 ) -> OverviewRow:
     today = sources.today(zone(spec))
     champions, last, days = summary
@@ -151,12 +157,26 @@ def _row(
         state_day=shown.day if shown else None,
         open_days=open_days,
         open_words=labels.open_words(open_days),
+        stopped=stopped,
+        beyond=_beyond(_trend(days, metric), spec),
     )
 
 
 def _trend(days: Days, metric: str) -> tuple[tuple[dt.date, float], ...]:
     values = ((row["ds"], number(row["metrics"].get(metric))) for row in days or ())
     return tuple((day, value) for day, value in values if value is not None)
+
+
+def _beyond(trend: Sequence[tuple[dt.date, float]], spec: PipelineSpec) -> str:
+    """Says that the last value is beyond the limit that the gate has for the metric."""
+    gate = spec.gate
+    if not trend or histories.is_stand_in(spec):
+        return ""
+    if gate.floor is not None and trend[-1][1] < gate.floor:
+        return f"below the floor {gate.floor:g}"
+    if gate.ceiling is not None and trend[-1][1] > gate.ceiling:
+        return f"above the ceiling {gate.ceiling:g}"
+    return ""
 
 
 def _state(shown: day_states.DayState | None, last: Commit | None, spec: PipelineSpec, today: dt.date) -> State:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -13,7 +13,7 @@ from tailrace.champions.promotions import Promotion
 from tailrace.contracts import ModelVersion, Pin, RunRecord
 from tailrace.lineage import identity, pins, run_tags
 from tailrace.operations import day_states
-from tailrace.operations.day_states import DayState
+from tailrace.operations.day_states import Attempt, DayState
 from tailrace.pages import day_records, labels, missed
 from tailrace.pages.activity import OpenApproval
 from tailrace.pages.labels import State
@@ -23,16 +23,19 @@ from tailrace.spec import PipelineSpec, zone
 
 CALENDAR_DAYS = 400
 HOLDOUT = "holdout."
+MARKED = ("watch", "alarm")
+"""The levels of drift that are marked in the calendar."""
 
 
 @dataclass(frozen=True)
 class CalendarDay:
-    """A day in the calendar; `hover` is the full text about it."""
+    """A day in the calendar; `hover` is the full text about it. `drift` is ok, watch, alarm or ''."""
 
     day: dt.date
     state: State
     version: str
     hover: str
+    drift: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,8 @@ class PipelinePage:
     approvals: Sequence[OpenApproval]
     missed_training: dt.date | None = None
     open_words: str = ""
+    drifted: Mapping[str, int] = field(default_factory=dict)
+    stopped: Sequence[Attempt] = ()
 
 
 def gather(sources: Sources, spec: PipelineSpec, until: dt.date | None = None) -> PipelinePage:
@@ -126,6 +131,8 @@ def gather(sources: Sources, spec: PipelineSpec, until: dt.date | None = None) -
         approvals=sources.activity.approvals([spec.name]).get(spec.name, ()),
         missed_training=missed.training(sources, spec, tracked),
         open_words=labels.open_words(open_days),
+        drifted={level: count for level in MARKED if (count := sum(day.drift == level for day in days))},
+        stopped=sources.activity.stopped([spec.name]).get(spec.name, ()),
     )
 
 
@@ -145,8 +152,10 @@ def calendar_day(state: DayState, where: ZoneInfo, today: dt.date) -> CalendarDa
     hover = f"{state.day:%a} {state.day}: {told.sentence}"
     if commit is not None:
         hover += f". Predicted by {labels.served_by(commit, state.champion)}. {commit.rows:,} rows"
+    if state.drift in MARKED:
+        hover += f". Drift: {state.drift}"
     version = commit.metadata.get("model_version", "") if commit else ""
-    return CalendarDay(state.day, told, version, hover.removesuffix(".") + ".")
+    return CalendarDay(state.day, told, version, hover.removesuffix(".") + ".", state.drift)
 
 
 def _months(days: Sequence[CalendarDay]) -> list[Month]:

@@ -61,8 +61,9 @@ def show_pipeline(
     spec = known.spec
     gathered = pipeline.gather(parts.sources, spec, days.parse(until, "until") if until else None)
     rows = gathered.performance or ()
+    gate = None if known.problem else spec.gate
     drawn = {
-        "performance": charts.performance(rows, gathered.metric, gathered.decisions) if rows else None,
+        "performance": charts.performance(rows, gathered.metric, gathered.decisions, gate) if rows else None,
         "drift": charts.drift(rows, gathered.decisions, spec.monitor) if rows else None,
     }
     return shown(request, "pipeline", page=gathered, charts=drawn, may=_allowed(user, known), problem=known.problem)

@@ -60,6 +60,7 @@ class Nights:
     runs: list[Attempt] = field(default_factory=list)
     following: NextRun = field(default_factory=lambda: NextRun(None, missing=True))
     waiting: list[OpenApproval] = field(default_factory=list)
+    undecided: list[Attempt] = field(default_factory=list)
     coming: Night = field(default_factory=Night)
 
     def attempts(self, since):
@@ -68,6 +69,9 @@ class Nights:
             if since.get("churn") is None or since["churn"] <= run.day:
                 found.setdefault(run.day, {})[run.kind] = run
         return {"churn": found}
+
+    def stopped(self, pipelines):
+        return {"churn": self.undecided} if self.undecided else {}
 
     def next_runs(self, pipelines):
         return dict.fromkeys(pipelines, self.following)
@@ -226,6 +230,13 @@ class TestOverview:
         nights.add(dt.date(2013, 1, 11), "failed", later(sources, hours=2), "score", "MLflow does not answer")
         (row,) = overview.gather(sources, [spec], {}).rows
         assert (row.state.kind, row.open_words) == ("published", "1 refused, 1 failed")
+
+    def test_a_training_that_failed_is_told(self, sources, spec, nights):
+        failed = Attempt(dag_id="train__churn", run_id="t", day=None, outcome="failed", at=sources.now(), task="train")
+        nights.undecided.append(failed)
+        (row,) = overview.gather(sources, [spec], {}).rows
+        assert row.stopped == ["train__churn"]
+        assert pipeline.gather(sources, spec).stopped == [failed]
 
     @pytest.mark.parametrize("number", [11, 12, 13, 15])
     @pytest.mark.parametrize("outcome", ["success", "failed", "running"])
@@ -650,6 +661,15 @@ class TestDay:
         figure = charts.performance(rows, "roc_auc", promotions.decisions(lake, "churn"))
         assert figure is not None
         assert figure["layout"]["annotations"][0]["text"] == "v1"
+        assert [shape["y0"] for shape in figure["layout"]["shapes"] if shape.get("xref")] == []
+        with_floor = charts.performance(rows, "roc_auc", (), spec.gate)
+        assert [each["text"] for each in with_floor["layout"]["annotations"]] == ["floor 0.55"]
+        assert row.beyond == ""
+        strict = replace(spec, gate=replace(spec.gate, floor=0.71))
+        assert overview.gather(sources, [strict], {}).rows[0].beyond == "below the floor 0.71"
+        calendar = pipeline.gather(sources, spec)
+        assert (calendar.months[0].days[-1].drift, calendar.drifted) == ("alarm", {"alarm": 1})
+        assert calendar.months[0].days[-1].hover.endswith("Drift: alarm.")
         drawn = charts.drift(rows, (), spec.monitor)
         assert drawn is not None
         assert [trace["name"] for trace in drawn["data"]] == ["predictions", "the feature that moved most", "alarm"]

@@ -167,6 +167,13 @@ class TestOverview:
         assert "roc_auc from 0.700 on 2013-03-05 to 0.600 on 2013-03-06" in html
         assert re.search(r'class="badge alarm">alarm<', html)
 
+    def test_what_failed_beside_the_days_and_a_value_below_the_floor_are_told(self):
+        told = row(trend=((DAY, 0.576),), beyond="below the floor 0.58", stopped=("train__churn", "rollback__churn"))
+        html = show("overview", page=overview.Overview((told,), {}), hidden=0)
+        assert '<span class="badge watch">below the floor 0.58</span>' in html
+        for kind in ("train", "rollback"):
+            assert f'href="/tailrace/pages/churn#stopped-{kind}">{kind} failed</a>' in html
+
     def test_open_days_of_the_last_thirty_are_counted(self):
         page = overview.Overview((row(open_words="1 refused, 3 failed"),), {})
         assert "of the last 30 days: 1 refused, 3 failed" in show("overview", page=page, hidden=0)
@@ -226,6 +233,19 @@ class TestPipeline:
         page = empty_page(months=(pipeline.Month("March 2013", 1, days),), counts={"published": 3})
         html = show("pipeline", page=page, charts={"performance": None, "drift": None}, may=MAY, problem="")
         assert re.findall(r'class="day published( empty-\d)?"', html) == [" empty-1", "", " empty-0"]
+
+    def test_a_failed_training_and_days_that_drifted_are_told(self):
+        failed = Attempt(
+            dag_id="train__flight_delay", run_id="t", day=DAY, outcome="failed", at=NOW, task="train", error=EVIL
+        )
+        cell = pipeline.CalendarDay(DAY, labels.State("published", "published"), "1", "day", "alarm")
+        page = empty_page(months=(pipeline.Month("March", 1, (cell,)),), stopped=(failed,), drifted={"alarm": 1})
+        html = show("pipeline", page=page, charts={"performance": None, "drift": None}, may=MAY, problem="")
+        assert harmless(html)
+        assert "The last run of train__flight_delay failed in train" in html
+        assert 'href="/dags/train__flight_delay/runs/t">Open the run</a>' in html
+        assert 'class="day published drift-alarm' in html
+        assert "drift alarm: 1</li>" in html
 
     def test_days_to_look_at_and_the_warehouse_are_told(self):
         page = empty_page(open_words="1 refused, 2 failed")

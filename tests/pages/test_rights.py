@@ -488,6 +488,31 @@ class TestMetadata:
         held = predicted()[dt.date(2013, 3, 6)]
         assert (held.outcome, held.task, held.waits) == ("running", "score", True)
 
+    def test_the_last_training_or_decision_that_failed_is_told_until_one_succeeds(self, runs):
+        from airflow.models.dagrun import DagRun
+        from airflow.utils.session import create_session
+
+        from tailrace.pages.metadata import AirflowActivity
+
+        def add(dag, name, state, **conf):
+            run = DagRun(dag_id=dag, run_id=name, run_type="manual", state=state)
+            run.run_after = run.start_date = run.end_date = dt.datetime(2013, 3, 9, tzinfo=dt.UTC)
+            run.conf = conf
+            with create_session() as session:
+                session.add(run)
+
+        def stopped():
+            found = AirflowActivity().stopped(["flight_delay", "other"])
+            return {name: [each.run_id for each in runs] for name, runs in found.items()}
+
+        add("train__flight_delay", "t1", "failed")
+        add("rollback__flight_delay", "b1", "failed")
+        add("rollback__flight_delay", "b2", "success", dry_run=True)
+        add("train__third", "t3", "failed")
+        assert stopped() == {"flight_delay": ["b1", "t1"]}
+        add("train__flight_delay", "t2", "success")
+        assert stopped() == {"flight_delay": ["b1"]}
+
     @pytest.fixture
     def of_warehouse(self, runs):
         """Adds a run of `warehouse` for 2013-03-07 with the states of its tasks, and what they left."""
