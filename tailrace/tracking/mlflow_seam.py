@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import os
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 from urllib.parse import urlsplit
@@ -22,6 +23,7 @@ DATABASE_ATTEMPTS = 4
 # MLflow has no setting for this one: ten attempts with doubling pauses take almost two minutes.
 mlflow.store.db.utils.MAX_RETRY_COUNT = DATABASE_ATTEMPTS
 
+USERNAME = "MLFLOW_TRACKING_USERNAME"
 NOT_OURS_TO_RETRY = {
     "INVALID_PARAMETER_VALUE",
     "RESOURCE_DOES_NOT_EXIST",
@@ -77,6 +79,14 @@ def mlflow_call(
     return decorate
 
 
+def _status(error: Exception) -> int | None:
+    """The HTTP status that a server answered with, if it answered."""
+    if isinstance(error, MlflowException):
+        return int(error.get_http_status_code())
+    answer = getattr(error, "response", None)
+    return None if answer is None else int(answer.status_code)
+
+
 def _translate(error: Exception, what: str, uri: str) -> TailraceError:
     cause = cause_of(error)
     password = urlsplit(uri).password
@@ -85,6 +95,12 @@ def _translate(error: Exception, what: str, uri: str) -> TailraceError:
     failed = f"MLflow at {masked(uri)} could not {what}"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageFull(f"{failed}: its artefact storage is full. Free some space and run the stage again.")
+    if (status := _status(error)) in (401, 403):
+        who = f"the user {os.environ[USERNAME]!r}" if os.environ.get(USERNAME) else "a request without a user"
+        return BadInput(
+            f"{failed}: it refused {who} (HTTP {status}). {cause} "
+            f"Set {USERNAME} and MLFLOW_TRACKING_PASSWORD to a user who may do this."
+        )
     if isinstance(error, MlflowException) and error.error_code in NOT_OURS_TO_RETRY:
         return BadInput(f"{failed}: {cause}")
     if "database is locked" in str(error):

