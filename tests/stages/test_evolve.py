@@ -36,6 +36,14 @@ tiny:
   target: "{{ env_var('DBT_TARGET') }}"
   outputs:
     duckdb: {type: duckdb, path: "{{ env_var('TAILRACE_WAREHOUSE', 'x') }}"}
+    postgres:
+      type: postgres
+      host: "{{ env_var('PGHOST', '') }}"
+      port: "{{ env_var('PGPORT', '5432') | int }}"
+      user: "{{ env_var('PGUSER', '') }}"
+      password: "{{ env_var('TAILRACE_WAREHOUSE_PASSWORD', '') }}"
+      dbname: "{{ env_var('PGDATABASE', '') }}"
+      schema: tailrace
 """
 COLUMNS = {"ds": "date", "customer": "text", "event_time": "timestamptz", "known_at": "timestamptz", "age": "float8"}
 VALUES = {
@@ -61,7 +69,7 @@ class Site:
         self.write(COLUMNS)
         self.spec = spec
         self.lake: Any = DeltaLake(str(folder / "lake"))
-        self.warehouse = DuckDBWarehouse(
+        self.warehouse: DuckDBWarehouse | PostgresWarehouse = DuckDBWarehouse(
             folder / "w.duckdb",
             project=self.project,
             landing=Landing(str(folder / "landing"), {}),
@@ -140,6 +148,29 @@ def test_a_new_column_is_shown_then_added_to_warehouse_and_lake(site: Site, tmp_
     site.write({**COLUMNS, "visits": "no_such_type"})
     with pytest.raises(BadInput, match="DuckDB does not know a type"):
         site.evolve()
+
+
+def test_a_new_column_in_postgres_reaches_the_lake(postgres: Server, spec: PipelineSpec, tmp_path: Path) -> None:
+    site = Site(tmp_path, replace(spec, features=Features(("customer",), "event_time", {"age": "numeric"})))
+    database = postgres.database("evolve_and_build")
+    on_postgres = PostgresWarehouse(
+        database.url,
+        password=database.password,
+        project=site.project,
+        landing=Landing(str(tmp_path / "landing"), {}),
+        work=tmp_path / "work",
+    )
+    site.warehouse = on_postgres
+    site.take(DAY)
+    site.write({**COLUMNS, "visits": "integer"})
+    with pytest.raises(BuildFailed, match="schema"):
+        on_postgres.build(NEXT, NEXT)
+    assert site.plan() == [("warehouse", "visits", "integer"), ("lake", "visits", "int32")]
+    site.evolve()
+    assert site.plan() == []
+    site.take(NEXT)
+    assert site.lake.read(site.spec.features_table).read_all().sort_by("ds")["visits"].to_pylist() == [None, 3]
+    assert on_postgres.read("churn_features", DAY, []).read_all()["visits"].to_pylist() == [None]
 
 
 def broken(*_: object, **__: object) -> None:

@@ -7,6 +7,7 @@ import re
 import shutil
 from pathlib import Path
 
+import adbc_driver_postgresql.dbapi
 import duckdb
 import pytest
 from typer.testing import CliRunner
@@ -16,7 +17,10 @@ from tailrace.errors import BadInput, UpstreamMissing
 from tailrace.profiling import drawings
 from tailrace.spec import registry
 from tests.dirty_table import FIRST, dirty_table
+from tests.postgres import postgres
 from tests.support import mlflow_database
+
+__all__ = ["postgres"]
 
 REPOSITORY = Path(__file__).parents[2]
 DAYS = 6
@@ -131,3 +135,27 @@ def test_marts_in_this_repository(tmp_path, monkeypatch):
     assert '{{ built_days("ds + 1") }}' in (marts / "returns_outcomes.sql").read_text()
     assert registry.get("returns").schedule.timezone == "America/New_York"
     assert re.search(r"marts +2 of 2", run("check"))
+
+
+@pytest.mark.services
+def test_a_table_in_postgres_is_explored_and_proposed(postgres, tmp_path, monkeypatch):
+    database = postgres.database("orders_of_others")
+    output = f"{{type: postgres, host: 127.0.0.1, port: {database.port}, user: {database.user}, dbname: {database.name}"
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "dbt_project.yml").write_text("name: theirs\nprofile: theirs\n")
+    (theirs / "profiles.yml").write_text(
+        f"theirs: {{target: dev, outputs: {{dev: {output}, password: {database.password}, schema: public}}}}}}\n"
+    )
+    rows = dirty_table(480, DAYS).select(COLUMNS)
+    with adbc_driver_postgresql.dbapi.connect(database.full_url) as connection, connection.cursor() as cursor:
+        cursor.execute("create schema ml")
+        cursor.adbc_ingest("orders", rows, mode="create", db_schema_name="ml")
+        connection.commit()
+    run("init", "shop", "--dbt-project", theirs, "--folder", tmp_path / "shop")
+    monkeypatch.setenv("TAILRACE_PROJECT", str(tmp_path / "shop"))
+    monkeypatch.setattr(drawings, "MOST_COLUMNS", 1)
+    assert "All 480 rows of 6 days were read." in run("explore", "ml.orders", "--label", "returned")
+    assert "it is always 'x'" in run(*NEW, "--label", "returned")
+    assert registry.get("returns").features.table == "ml.orders"
+    assert re.search(r"ok +yes", run("check"))
