@@ -15,10 +15,12 @@ from tailrace.errors import TailraceError, UpstreamMissing
 from tailrace.lineage import identity, pins, run_tags
 from tailrace.monitoring import drifted
 from tailrace.monitoring.drifted import Moved
+from tailrace.monitoring.refusal_evidence import Evidence
 from tailrace.operations.day_states import DayState
 from tailrace.pages import day_records, histories
 from tailrace.pages.pipeline import CalendarDay, calendar_day
 from tailrace.pages.sources import Sources, number
+from tailrace.rows import refused_days
 from tailrace.spec import PipelineSpec, zone
 
 COMPARED = 5
@@ -81,6 +83,15 @@ class Histogram:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Refused:
+    """What is kept of predictions that the audit refused, by the version that made them."""
+
+    version: str
+    evidence: Evidence
+    histogram: Histogram | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class DayPage:
     """Everything that the page shows; `commit` is None if the day is not published. `known` is what `state` says.
 
@@ -91,6 +102,7 @@ class DayPage:
     day: dt.date
     state: CalendarDay
     known: DayState
+    refused: Refused | None
     commit: Commit | None
     features: Pin | None
     features_commit: Commit | None
@@ -131,6 +143,7 @@ def gather(sources: Sources, spec: PipelineSpec, day: dt.date) -> DayPage:
         day=day,
         state=calendar_day(state, zone(spec), sources.today(zone(spec))),
         known=state,
+        refused=_refused(sources, spec, day),
         commit=commit,
         features=features,
         features_commit=features_commit,
@@ -224,10 +237,30 @@ def _histogram(sources: Sources, spec: PipelineSpec, commit: Commit, training: R
         spec.predictions_table, ("histogram", commit.day), lambda: _shares(sources, spec, commit), nothing
     )
     tag = training.tags.get(run_tags.HOLDOUT_SCORES) if training else None
+    return _beside(spec, edges, shares, json.loads(tag) if tag else {})
+
+
+def _refused(sources: Sources, spec: PipelineSpec, day: dt.date) -> Refused | None:
+    """The last refusal of the day, unless it was published since."""
+    refusals = refused_days.history(sources.lake, spec)
+    last = next((each for each in refusals if each.day == day and each.stands and each.evidence), None)
+    if last is None:
+        return None
+    found = Evidence.from_json(last.evidence)
+    drawn = _beside(spec, found.edges, found.shares, found.holdout) if found.edges else None
+    return Refused(version=last.model_version, evidence=found, histogram=drawn)
+
+
+def _beside(
+    spec: PipelineSpec,
+    edges: tuple[float, ...],
+    shares: tuple[float, ...],
+    holdout: Mapping[str, Sequence[float]],
+) -> Histogram:
+    """The day's shares with the holdout's on the same scale; without those if they are not known."""
     ours = Histogram(edges=edges, shares=shares, names=spec.problem.drift_names, column=spec.predictions.score)
-    if not tag or not edges:
+    if not holdout or not edges:
         return ours
-    holdout = json.loads(tag)
     low, high = edges[0], edges[-1]
     bounds = (min([low, *holdout["edges"]]), *holdout["edges"], max([high, *holdout["edges"]]))
     width = (high - low) / (len(edges) - 1)

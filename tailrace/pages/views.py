@@ -87,13 +87,26 @@ def show_day(request: Request, parts: AppPartsDep, known: ShownDep, day: str, us
     gathered = day_page.gather(parts.sources, spec, days.parse(day, "day"))
     version = gathered.commit.metadata.get("model_version", "") if gathered.commit else ""
     drawn = charts.histogram(gathered.histogram, gathered.day, version) if gathered.histogram else None
+    refused = gathered.refused
+    evidence = (
+        charts.histogram(refused.histogram, gathered.day, refused.version) if refused and refused.histogram else None
+    )
     docs = {
         suite: found
         for suite in ("features", "predictions")
         if (found := newest_validation(parts.data_docs, spec.name, suite, str(gathered.day)))
     }
     may = _allowed(user, known)
-    return shown(request, "day", page=gathered, chart_figure=drawn, docs=docs, may=may, problem=known.problem)
+    return shown(
+        request,
+        "day",
+        page=gathered,
+        chart_figure=drawn,
+        evidence_figure=evidence,
+        docs=docs,
+        may=may,
+        problem=known.problem,
+    )
 
 
 @router.get("/runs/{dag_id}/{run_id:path}/dbt")

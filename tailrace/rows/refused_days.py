@@ -22,6 +22,7 @@ SCHEMA = pa.schema(
         pa.field("model_version", pa.string()),
         pa.field("reason", pa.string()),
         pa.field("run_id", pa.string()),
+        pa.field("evidence", pa.string()),
     ]
 )
 
@@ -30,7 +31,8 @@ SCHEMA = pa.schema(
 class Refusal:
     """The audit's last refusal of a day: by which version it was scored, and what was outside the limits.
 
-    `stands`: the day was not published since.
+    `stands`: the day was not published since. `evidence` is what is kept of the refused predictions, as JSON; empty if
+    nothing is.
     """
 
     day: dt.date
@@ -38,12 +40,14 @@ class Refusal:
     reason: str
     recorded_at: dt.datetime
     stands: bool
+    evidence: str = ""
 
 
-def record(work: Work, day: dt.date, *, model_version: str, reason: str) -> None:
+def record(work: Work, day: dt.date, *, model_version: str, reason: str, evidence: str = "") -> None:
     """Write down that the audit refused what a run staged for the day. A retry of that run makes no second commit."""
     lake, spec, run_id = work.services.lake, work.spec, work.run_id
-    row = {"model_version": model_version, "reason": reason, "run_id": run_id}
+    row = {"model_version": model_version, "reason": reason, "run_id": run_id, "evidence": evidence}
+    lake.add_columns(spec.refusals_table, SCHEMA)
     staged = lake.stage(spec.refusals_table, day, run_id, pa.Table.from_pylist([row], SCHEMA).to_reader())
     notes = {**provenance.code(), **provenance.request_notes(work.request)}
     # Another run that was refused in the same moment has written the day down.
@@ -65,6 +69,7 @@ def history(lake: LakeReader, spec: PipelineSpec) -> list[Refusal]:
             reason=rows[day]["reason"],
             recorded_at=commit.recorded_at,
             stands=day not in published or published[day].recorded_at < commit.recorded_at,
+            evidence=rows[day].get("evidence") or "",
         )
         for day, commit in refused.items()
     ]

@@ -16,6 +16,7 @@ from tailrace.champions import policies
 from tailrace.contracts import Staged, Verdict
 from tailrace.errors import AuditFailed
 from tailrace.lineage import pins
+from tailrace.monitoring import refusal_evidence
 from tailrace.problems.distributions import Distribution, population_stability_index
 from tailrace.rows import refused_days
 from tailrace.spec import PipelineSpec
@@ -68,7 +69,9 @@ def run(work: Work, day: dt.date, *, dry_run: bool = False) -> Audited:
         problems.append(describe_failures(verdict, "critical"))
     if problems:
         if not dry_run:
-            refused_days.record(work, day, model_version=staged.notes["model_version"], reason=" ".join(problems))
+            evidence = refusal_evidence.of(spec, staged, verdict, scores).to_json()
+            version, reason = staged.notes["model_version"], " ".join(problems)
+            refused_days.record(work, day, model_version=version, reason=reason, evidence=evidence)
         services.lake.discard(staged)
         listed = "\n".join(f"  - {problem}" for problem in problems)
         raise AuditFailed(

@@ -156,7 +156,7 @@ class TestReading:
         expect(frame.get_by_role("row", name=re.compile("v2"))).to_contain_text("2013-02-12")
 
     @pytest.mark.parametrize("scheme", ["light", "dark"])
-    @pytest.mark.parametrize("width", [1280, 390])
+    @pytest.mark.parametrize("width", [1440, 800, 390])
     def test_light_and_dark_wide_and_narrow(self, page, scheme, width, tmp_path):
         page.emulate_media(color_scheme=scheme)
         page.set_viewport_size({"width": width, "height": 800})
@@ -165,6 +165,11 @@ class TestReading:
             page.locator("html[data-ready] h1").wait_for()
             overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
             assert overflow <= 0, f"{address} is {overflow} px wider than the window"
+            if address == "":
+                hidden = page.locator("#pipelines").evaluate(
+                    "table => table.scrollWidth - table.parentElement.clientWidth"
+                )
+                assert hidden <= 0, f"{hidden} px of the overview are cut off"
             # For whoever wants to look: pytest keeps the folders of its last three runs.
             page.screenshot(path=tmp_path / f"{address.replace('/', '_') or 'overview'}.png", full_page=True)
             light = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
@@ -278,6 +283,20 @@ class TestStates:
         frame.locator(".calendar").get_by_role("link", name=re.compile("2013-02-07: published .* by v1")).click()
         expect(frame.get_by_role("heading", name="flight_gone, 2013-02-07")).to_be_visible()
         expect(frame.locator("#problem")).to_contain_text("pipelines/flight_gone.py does not exist any more.")
+
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    @pytest.mark.parametrize("width", [1440, 800])
+    def test_states_light_and_dark(self, page, scheme, width, tmp_path):
+        page.emulate_media(color_scheme=scheme)
+        page.set_viewport_size({"width": width, "height": 900})
+        for address in ("", "/flight_delay", "/flight_delay/2013-02-07", "/flight_delay/2013-02-08", "/flight_gone"):
+            page.goto(f"/tailrace/pages{address}")
+            page.locator("html[data-ready] h1").wait_for()
+            if address.startswith("/flight_delay"):
+                page.locator(".chart .plot-container").first.wait_for()
+            overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+            assert overflow <= 0, f"{address} is {overflow} px wider than the window"
+            page.screenshot(path=tmp_path / f"{address.replace('/', '_') or 'overview'}.png", full_page=True)
 
     def agree(self, page: Page, said: re.Pattern[str]) -> None:
         """The overview and the pipeline's page say this of the pipeline's last day."""

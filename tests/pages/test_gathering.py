@@ -14,7 +14,7 @@ import pytest
 
 from tailrace.champions import promotions
 from tailrace.engines.local import LocalEngine
-from tailrace.errors import LakeUnavailable, TrackerUnavailable, UnknownName
+from tailrace.errors import AuditFailed, LakeUnavailable, TrackerUnavailable, UnknownName
 from tailrace.lake.memory import MemoryLake
 from tailrace.lineage import dag_ids
 from tailrace.operations.day_states import Attempt
@@ -35,7 +35,8 @@ from tailrace.pages.caching import FRESH_SECONDS, CachedLake, CachedTracker
 from tailrace.pages.sources import Sources
 from tailrace.rows import refused_days
 from tailrace.sources.landing import Landing
-from tailrace.stages import snapshot
+from tailrace.spec import Audit
+from tailrace.stages import audit, score, snapshot
 from tailrace.tracking.memory import MemoryTracker
 from tailrace.training import missed_trainings
 from tailrace.validation.memory import MemoryValidator
@@ -617,6 +618,40 @@ class TestDay:
         assert (difference.added, difference.removed) == (0, 0)
         assert 0 < difference.rescored <= 150
         assert 0 < difference.mean_move <= difference.largest_move <= 1
+
+    def test_what_was_refused_is_shown(self, sources, spec, installed):
+        lake = copy.deepcopy(sources.lake.lake)
+        loop = Loop(replace(installed[0], lake=lake), replace(spec, audit=Audit(max_psi=1e-9, psi_rows=1)))
+        when = dt.date(2013, 1, 13)
+        score.run(loop.work("refused"), when)
+        with pytest.raises(AuditFailed):
+            audit.run(loop.work("refused"), when)
+        page = day.gather(replace(sources, lake=CachedLake(lake)), spec, when)
+        assert page.state.state.kind == "refused"
+        refused = page.refused
+        assert (refused.version, refused.evidence.rows, refused.evidence.failed) == ("1", 150, ())
+        assert sum(refused.histogram.shares) == pytest.approx(1)
+        assert len(refused.histogram.training_edges) == len(refused.evidence.holdout["edges"]) + 2
+        loop.spec = spec
+        loop.predict(when)
+        assert day.gather(replace(sources, lake=CachedLake(lake)), spec, when).refused is None
+
+    def test_failing_rows_of_a_refusal_are_kept(self, sources, spec, installed):
+        lake, when = copy.deepcopy(sources.lake.lake), dt.date(2013, 1, 13)
+        loop = Loop(replace(installed[0], lake=lake), spec)
+        score.run(loop.work("refused"), when)
+        staged = lake.staged(spec.predictions_table, when, "refused")
+        rows = lake.read_staged(staged).read_all()
+        column = rows.schema.get_field_index("score")
+        nulls = pa.array([None] * 3 + rows["score"].to_pylist()[3:], rows.schema.field("score").type)
+        changed = rows.set_column(column, rows.schema.field("score"), nulls).drop_columns("ds")
+        lake.annotate(lake.stage(spec.predictions_table, when, "refused", changed.to_reader()), staged.notes)
+        with pytest.raises(AuditFailed):
+            audit.run(loop.work("refused"), when)
+        (failed,) = day.gather(replace(sources, lake=CachedLake(lake)), spec, when).refused.evidence.failed
+        assert (failed.expectation, failed.column) == ("expect_column_values_to_not_be_null", "score")
+        assert len(failed.bad_rows) == 3
+        assert failed.bad_rows[0]["customer"] == "2013-01-13-00000"
 
     def test_a_day_that_is_not_there(self, sources, spec):
         page = day.gather(sources, spec, dt.date(2013, 1, 11))

@@ -14,6 +14,7 @@ from tailrace.champions.promotions import Promotion
 from tailrace.contracts import Commit, ModelResult, Pin, RunRecord
 from tailrace.monitoring.drifted import Moved
 from tailrace.monitoring.performance import in_present_form
+from tailrace.monitoring.refusal_evidence import Evidence, FailedExpectation
 from tailrace.operations.day_states import Attempt, BrokenLink, DayState
 from tailrace.pages import catalog, charts, day, forms, labels, missed_work, overview, pipeline, rendering
 from tailrace.pages.day import Histogram
@@ -112,6 +113,18 @@ class TestDay:
             spec=spec,
             day=DAY,
             state=pipeline.CalendarDay(DAY, labels.State("refused", EVIL), EVIL, EVIL),
+            refused=day.Refused(
+                version=EVIL,
+                evidence=Evidence(
+                    rows=7,
+                    failed=(
+                        FailedExpectation(
+                            expectation=EVIL, column=EVIL, expected=EVIL, observed=EVIL, bad_rows=({EVIL: EVIL},)
+                        ),
+                    ),
+                ),
+                histogram=None,
+            ),
             known=DayState(
                 day=DAY,
                 status="refused",
@@ -153,7 +166,7 @@ class TestDay:
             before=None,
             after=None,
         )
-        html = show("day", page=page, chart_figure=None, docs={}, may=MAY, problem="")
+        html = show("day", page=page, chart_figure=None, evidence_figure=None, docs={}, may=MAY, problem="")
         assert harmless(html)
         assert html.count("&lt;script&gt;alert(1)") > 10
         assert "newer features" in html

@@ -1,0 +1,88 @@
+"""What an operator needs to see of predictions that the audit refused: they are deleted, and this is what is kept.
+
+It is stored as JSON with the refusal, so that nothing has to be computed again to show it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tailrace.contracts import Staged, Verdict
+from tailrace.spec import PipelineSpec
+
+BINS = 20
+MOST_ROWS = 20
+"""At most this many failing rows of an expectation are kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailedExpectation:
+    """An expectation that failed, and some of the rows that broke it."""
+
+    expectation: str
+    column: str
+    expected: str
+    observed: str
+    bad_rows: Sequence[Mapping[str, str]] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """The refused predictions of a day: how many, their shares in equal bins, and the expectations that failed.
+
+    `holdout` has the edges and shares of the predictions on the holdout of the model's training.
+    """
+
+    rows: int = 0
+    edges: tuple[float, ...] = ()
+    shares: tuple[float, ...] = ()
+    holdout: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    failed: tuple[FailedExpectation, ...] = ()
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), default=str)
+
+    @classmethod
+    def from_json(cls, text: str) -> Evidence:
+        """The evidence that `to_json` wrote; empty for a refusal of an earlier release."""
+        if not text:
+            return cls()
+        stored = json.loads(text)
+        return cls(
+            rows=stored["rows"],
+            edges=tuple(stored["edges"]),
+            shares=tuple(stored["shares"]),
+            holdout=stored["holdout"],
+            failed=tuple(FailedExpectation(**each) for each in stored["failed"]),
+        )
+
+
+def of(spec: PipelineSpec, staged: Staged, verdict: Verdict, scores: np.ndarray) -> Evidence:
+    """The evidence of what a run staged; `scores` are the numbers that drift is told by."""
+    problem, known = spec.problem, scores[np.isfinite(scores)]
+    counts, edges = np.histogram(known, bins=len(problem.drift_names) or BINS, range=problem.drift_range)
+    return Evidence(
+        rows=staged.rows,
+        edges=tuple(edges.tolist()) if len(known) else (),
+        shares=tuple((counts / max(counts.sum(), 1)).tolist()) if len(known) else (),
+        holdout=json.loads(staged.notes.get("holdout_scores") or "{}"),
+        failed=tuple(
+            FailedExpectation(
+                expectation=each.expectation,
+                column=each.column or "",
+                expected=str(each.expected),
+                observed=str(each.observed),
+                bad_rows=[_words(row) for row in each.bad_rows[:MOST_ROWS]],
+            )
+            for each in verdict.failures("critical")
+        ),
+    )
+
+
+def _words(row: Mapping[str, Any]) -> dict[str, str]:
+    return {column: "null" if value is None else str(value) for column, value in row.items()}
