@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -12,6 +13,9 @@ _ROWS = 1 << 16
 _PADDED_TO = 64
 """Bytes of which Arrow writes a multiple of each column of a slice, where more bytes follow."""
 
+_NUMPY = {8: np.uint8, 16: np.uint16, 32: np.uint32, 64: np.uint64}
+"""Bits of a value -> what NumPy moves it as."""
+
 
 def rows_digest(rows: pa.Table, order: pa.Array | None = None) -> str:
     """SHA-256 of the rows, in the order of these numbers if given; it does not depend on chunks or schema metadata.
@@ -19,16 +23,47 @@ def rows_digest(rows: pa.Table, order: pa.Array | None = None) -> str:
     Numbers and moments are put in order some rows at a time, and no copy of all rows is made. Texts and bytes are not:
     Arrow writes a slice of a text column with some bytes that follow it, and recorded digests are those of such slices.
     """
-    plain = rows.replace_schema_metadata(None).combine_chunks()
-    if order is not None:
-        for number, field in enumerate(plain.schema):
-            if not _has_fixed_width(field.type):
-                plain = plain.set_column(number, field, plain.column(number).take(order).combine_chunks())
-    digest = RowsDigest(plain.schema)
-    for start in range(0, plain.num_rows, _ROWS):
-        columns = [_slice(column, start, order) for column in plain.columns]
-        digest.write(pa.record_batch(columns, schema=plain.schema))
+    schema = rows.schema.remove_metadata()
+    digest = RowsDigest(schema)
+    order = None if order is None else order.cast(pa.int64())
+    columns = [_Ordered(_in_one_piece(column), order) for column in rows.columns]
+    for start in range(0, rows.num_rows, _ROWS):
+        digest.write(pa.record_batch([column.slice(start) for column in columns], schema=schema))
     return digest.hexdigest()
+
+
+def _in_one_piece(column: pa.ChunkedArray) -> pa.Array:
+    """Without a copy if it is one already, which `combine_chunks` makes."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+class _Ordered:
+    """A column whose slices are taken in an order; a slice is good until the next one is taken.
+
+    Where nothing is missing, all slices use the same memory: new memory costs more than what is done in it.
+    """
+
+    def __init__(self, column: pa.Array, order: pa.Array | None) -> None:
+        if order is not None and not _has_fixed_width(column.type):
+            column, order = _in_one_piece(pa.chunked_array([column]).take(order)), None
+        self._column, self._order = column, order
+        width = column.type.bit_width if pa.types.is_primitive(column.type) else 0
+        self._numbers: np.ndarray | None = None
+        if self._order is not None and len(column) and not column.null_count and width in _NUMPY:
+            kind = _NUMPY[width]
+            values = np.frombuffer(column.buffers()[1], kind)
+            self._values = values[column.offset : column.offset + len(column)]
+            self._taken = np.empty(min(_ROWS, len(column)), kind)
+            self._numbers = order.to_numpy()
+
+    def slice(self, start: int) -> pa.Array:
+        if self._order is None:
+            return self._column.slice(start, _ROWS)
+        if self._numbers is None:
+            return self._column.take(self._order.slice(start, _ROWS))
+        numbers = self._numbers[start : start + _ROWS]
+        taken = np.take(self._values, numbers, out=self._taken[: len(numbers)], mode="clip")
+        return pa.Array.from_buffers(self._column.type, len(numbers), [None, pa.py_buffer(taken)])
 
 
 class RowsDigest:
@@ -90,13 +125,6 @@ def _bytes_from(texts: pa.Array, start: int) -> int:
         if found >= _PADDED_TO:
             break
     return int(found)
-
-
-def _slice(column: pa.ChunkedArray, start: int, order: pa.Array | None) -> pa.Array:
-    whole = column.chunk(0)
-    if order is None or not _has_fixed_width(column.type):
-        return whole.slice(start, _ROWS)
-    return whole.take(order.slice(start, _ROWS))
 
 
 def _has_fixed_width(kind: pa.DataType) -> bool:

@@ -19,6 +19,7 @@ from tailrace.errors import TailraceError
 from tailrace.lineage.digests import rows_digest
 from tailrace.rows import refusals, roles
 from tailrace.spec import LABEL, PipelineSpec
+from tailrace.training import whole_columns
 from tailrace.training.arrow_rows import ArrowRows
 
 _ROW = "number of the row"
@@ -28,22 +29,23 @@ _THREADS = 2
 
 def join(spec: PipelineSpec, features: Scan, outcomes: Scan, *, known_by: dt.datetime, holdout_from: dt.date) -> Joined:
     """`Engine.join` in this process's memory. Raises LookAhead, KeysRepeated, ContractBroken, PinLost."""
-    key, rows, known = list(spec.features.key), _read(features), _read(outcomes)
-    by_key = _order(rows, key)
-    keys = rows.select(key).take(by_key)
-    # Without corrections each key has one row, and the rows are sorted by key alone.
-    known = known.take(_order(known, [*key, spec.outcome.order_column]))
-    try:
-        _refuse_unfit(spec, rows, known)
-    except TailraceError:
-        # Again in the order of the keys: the examples in a message do not depend on the files.
-        _refuse_unfit(spec, rows.take(by_key), known)
-        raise
-    refuse_repeated_keys(spec, keys)
-    refuse_repeated_outcomes(spec, known)
-
+    key, rows, known = list(spec.features.key), whole_columns.read(features), whole_columns.read(outcomes)
     with ThreadPoolExecutor(_THREADS) as pool:
+        # Without corrections each key has one row, and the rows are sorted by key alone.
+        order_known = pool.submit(_order, known, [*key, spec.outcome.order_column])
+        by_key = _order(rows, key)
+        known = known.take(order_known.result())
         digests = {"features": pool.submit(rows_digest, rows, by_key), "outcomes": pool.submit(rows_digest, known)}
+        keys = rows.select(key).take(by_key)
+        try:
+            _refuse_unfit(spec, rows, known)
+        except TailraceError:
+            # Again in the order of the keys: the examples in a message do not depend on the files.
+            _refuse_unfit(spec, rows.take(by_key), known)
+            raise
+        refuse_repeated_keys(spec, keys)
+        refuse_repeated_outcomes(spec, known)
+
         found = _labelled(keys, by_key, _labels(spec, known, known_by))
         # A stable sort: rows of one moment stay in the order of their keys.
         found = found.take(pc.sort_indices(rows[spec.features.event_time].take(found[_ROW])))
@@ -95,16 +97,6 @@ def _refuse_unfit(spec: PipelineSpec, features: pa.Table, outcomes: pa.Table) ->
     refuse_look_ahead(spec, features)
 
 
-def _read(scan: Scan) -> pa.Table:
-    """All rows, each column in one piece; pieces are let go column by column."""
-    read = scan.reader().read_all()
-    schema, columns = read.schema, read.columns
-    del read
-    for number in range(len(columns)):
-        columns[number] = columns[number].combine_chunks()
-    return pa.table(columns, schema=schema)
-
-
 def _labels(spec: PipelineSpec, known: pa.Table, known_by: dt.datetime) -> pa.Table:
     """Each key that has a label known by then, and its last one."""
     if spec.outcome.known_at is not None:
@@ -119,6 +111,8 @@ def _labels(spec: PipelineSpec, known: pa.Table, known_by: dt.datetime) -> pa.Ta
 def _labelled(keys: pa.Table, numbers: pa.Array, labels: pa.Table) -> pa.Table:
     """The numbers of the rows that have a label, and the label, sorted by key; `keys` are sorted."""
     names = keys.column_names
+    if keys.equals(labels.select(names)):
+        return pa.table({_ROW: numbers, LABEL: labels[LABEL]})
     found = _numbered(keys).join(labels, keys=names, join_type="inner").select([_ROW, LABEL])
     found = found.take(pc.sort_indices(found[_ROW]))
     return pa.table({_ROW: numbers.take(found[_ROW]), LABEL: found[LABEL]})

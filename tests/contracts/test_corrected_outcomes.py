@@ -27,6 +27,19 @@ ENGINES = {"local": LocalEngine, "memory": MemoryEngine, "spark": lambda: SparkE
 INSTANT = pa.timestamp("us", tz="UTC")
 
 
+class InOrder:
+    """A scan of rows in the order in which they are given."""
+
+    def __init__(self, rows: pa.Table) -> None:
+        self.schema, self.rows, self._rows = rows.schema, rows.num_rows, rows
+
+    def parts(self, rows: int):
+        return [self]
+
+    def batches(self):
+        return iter(self._rows.to_batches())
+
+
 @pytest.fixture(
     scope="module", params=[pytest.param(name, marks=pytest.mark.spark if name == "spark" else ()) for name in ENGINES]
 )
@@ -135,16 +148,11 @@ def test_the_digest_of_outcomes_does_not_depend_on_the_order_they_lie_in(spec):
     outcomes = lake.scan(pins["outcomes"], columns).reader().read_all()
     features = lake.scan(pins["features"])
 
-    class Turned:
-        """The same rows in another order."""
-
-        def reader(self):
-            return outcomes.take(pc.sort_indices(outcomes, [("known_at", "descending")])).to_reader()
-
+    turned = InOrder(outcomes.take(pc.sort_indices(outcomes, [("known_at", "descending")])))
     known_by, holdout_from = days.cutoff(LAST, zone(spec)), dt.date(2013, 3, 6)
     one, other = (
         training_set.join(spec, features, scan, known_by=known_by, holdout_from=holdout_from)
-        for scan in (lake.scan(pins["outcomes"], columns), Turned())
+        for scan in (lake.scan(pins["outcomes"], columns), turned)
     )
     assert one.digests == other.digests
     assert one.holdout.equals(other.holdout)
@@ -157,15 +165,9 @@ def test_a_refusal_names_the_same_rows_in_whatever_order_they_lie(spec):
     number = rows.schema.get_field_index("age")
     rows = rows.set_column(number, "age", pa.array([float("inf")] * rows.num_rows))
 
-    class Lying:
-        """The rows in the order in which they are given."""
-
-        def __init__(self, rows):
-            self.reader = rows.to_reader
-
     said = []
     for order in ("ascending", "descending"):
-        lying = Lying(rows.sort_by([("customer", order)]))
+        lying = InOrder(rows.sort_by([("customer", order)]))
         with pytest.raises(ContractBroken, match=f"in {rows.num_rows} rows, for example") as raised:
             training_set.join(
                 spec, lying, outcomes, known_by=days.cutoff(LAST, zone(spec)), holdout_from=dt.date(2013, 3, 6)

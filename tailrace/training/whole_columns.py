@@ -1,0 +1,77 @@
+"""All rows of a scan with each column in one piece, while few batches lie in memory beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pyarrow as pa
+
+from tailrace.contracts import Part, Scan
+
+_PART_ROWS = 1 << 17
+_THREADS = 2
+
+
+def read(scan: Scan) -> pa.Table:
+    """All rows of the scan, in order. Raises PinLost, LakeUnavailable, BadInput."""
+    columns = [_Column(field, scan.rows) for field in scan.schema]
+    start = 0
+    for batch in _in_order(scan.parts(_PART_ROWS)):
+        for column, values in zip(columns, batch.columns, strict=True):
+            column.put(start, values)
+        start += batch.num_rows
+    return pa.table([column.array(start) for column in columns], schema=scan.schema)
+
+
+def _in_order(parts: Iterable[Part]) -> Iterator[pa.RecordBatch]:
+    """The batches of the parts, of which as many are read at once as there are threads."""
+    waiting = iter(parts)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        reading = [pool.submit(_batches, part) for _, part in zip(range(_THREADS), waiting, strict=False)]
+        while reading:
+            yield from reading.pop(0).result()
+            if (part := next(waiting, None)) is not None:
+                reading.append(pool.submit(_batches, part))
+
+
+def _batches(part: Part) -> list[pa.RecordBatch]:
+    return list(part.batches())
+
+
+class _Column:
+    """A column that is filled piece by piece.
+
+    Values of a fixed number of bytes are copied to their place at once: putting pieces together at the end would touch
+    twice as much memory, which costs more than the copy.
+    """
+
+    def __init__(self, field: pa.Field, rows: int) -> None:
+        self._type, self._rows = field.type, rows
+        width = field.type.bit_width if pa.types.is_primitive(field.type) else 0
+        self._bytes = width // 8 if width % 8 == 0 else 0
+        self._values = np.empty(rows * self._bytes, np.uint8)
+        self._valid: np.ndarray | None = None
+        self._pieces: list[pa.Array] = []
+
+    def put(self, start: int, values: pa.Array) -> None:
+        if not self._bytes:
+            self._pieces.append(values)
+            return
+        if not len(values):
+            return
+        end, first = start + len(values), values.offset * self._bytes
+        given = np.frombuffer(values.buffers()[1], np.uint8)[first : first + len(values) * self._bytes]
+        self._values[start * self._bytes : end * self._bytes] = given
+        if values.null_count:
+            if self._valid is None:
+                self._valid = np.ones(self._rows, np.bool_)
+            self._valid[start:end] = values.is_valid().to_numpy(zero_copy_only=False)
+
+    def array(self, rows: int) -> pa.Array:
+        """The first rows, which were put."""
+        if not self._bytes:
+            return pa.concat_arrays(self._pieces) if self._pieces else pa.array([], self._type)
+        valid = None if self._valid is None else pa.py_buffer(np.packbits(self._valid, bitorder="little"))
+        return pa.Array.from_buffers(self._type, rows, [valid, pa.py_buffer(self._values)])
