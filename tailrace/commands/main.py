@@ -41,7 +41,7 @@ COMMANDS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
         "rollback": decisions.rollback,
         "threshold": decisions.threshold,
     },
-    "Review an edit": {"impact": reviewing.impact},
+    "Review an edit": {"impact": reviewing.impact, "diff": reviewing.diff},
     "Check and maintain": {
         "check": upkeep.check,
         "evolve": evolving.evolve,

@@ -47,6 +47,11 @@ def document(lines: Iterable[str], values: Any, as_json: bool) -> None:
         _stdout.print(Text(line), soft_wrap=True)
 
 
+def progress(step: str) -> None:
+    """Print that a step is done, on standard error."""
+    _stderr.print(Text(step, style="dim"), soft_wrap=True)
+
+
 def error(message: str) -> None:
     """Print an error on standard error, without Rich's markup."""
     _stderr.print(Text(message, style="red"), soft_wrap=True)

@@ -17,7 +17,7 @@ from typing import Literal
 
 from tailrace.impact import meaning, sql_equality
 from tailrace.impact.dbt_sides import BUILT, DbtNode, DbtSide, NotRendered, without_comments, words
-from tailrace.impact.meaning import ROWS, Meant, Place, TableMeaning, Unresolved
+from tailrace.impact.meaning import ROWS, ColumnPlace, Meant, TableMeaning, Unresolved
 
 Edit = Literal["layout", "rewritten", "changed", "added", "deleted", ""]
 """What was done to a model itself: comments and layout; written otherwise, and proven to mean the same; anything else.
@@ -39,7 +39,7 @@ class TableChange:
     columns: Mapping[str, str] = field(default_factory=dict)
     all_columns: bool = False
     why: str = ""
-    because: Mapping[str, tuple[Place, ...]] = field(default_factory=dict)
+    because: Mapping[str, tuple[ColumnPlace, ...]] = field(default_factory=dict)
 
     @property
     def touched(self) -> bool:
@@ -177,7 +177,7 @@ class _Comparison:
 def _difference(node: DbtNode, before: TableMeaning, after: TableMeaning) -> TableChange:
     names = list(dict.fromkeys([*after.names, *before.names, *(node.types or ())]))
     columns: dict[str, str] = {}
-    because: dict[str, tuple[Place, ...]] = {}
+    because: dict[str, tuple[ColumnPlace, ...]] = {}
     for name in names:
         there = [_has(side, name) for side in (before, after)]
         if there == [False, True]:
@@ -199,7 +199,9 @@ def _has(side: TableMeaning, name: str) -> bool:
     return name in side.names or (not side.complete and name.lower() not in {each.lower() for each in side.names})
 
 
-def _only(because: Mapping[str, Sequence[Place]], found: Mapping[str, TableChange]) -> dict[str, tuple[Place, ...]]:
+def _only(
+    because: Mapping[str, Sequence[ColumnPlace]], found: Mapping[str, TableChange]
+) -> dict[str, tuple[ColumnPlace, ...]]:
     """The places that changed themselves."""
     kept = {}
     for name, places in because.items():
@@ -393,7 +395,7 @@ class _Meanings:
     def _opaque(self, node: DbtNode) -> TableMeaning:
         """A table that means another thing as soon as anything that it could read does."""
         parts: list[object] = [self._texts.of(node.id)]
-        needs: set[Place] = set()
+        needs: set[ColumnPlace] = set()
         for parent in sorted(node.needs):
             if parent in self._concerned and parent in self._side.nodes:
                 table = self.of(parent)

@@ -26,6 +26,7 @@ class Cost:
 
     days: int = 0
     rows: int = 0
+    predicted_days: int = 0
     build_seconds: float | None = None
     train_seconds: float | None = None
     night_seconds: float | None = None
@@ -41,8 +42,8 @@ class Cost:
             said.append(f"a training {_seconds(self.train_seconds)}")
         if self.night_seconds is not None:
             said.append(
-                f"scoring a day {_seconds(self.night_seconds)}, all of them about "
-                f"{_seconds(self.night_seconds * self.days)}"
+                f"publishing a day's predictions {_seconds(self.night_seconds)}, all "
+                f"{self.predicted_days} days of them about {_seconds(self.night_seconds * self.predicted_days)}"
             )
         return "; ".join(said)
 
@@ -64,6 +65,7 @@ def of(
     return Cost(
         days=len(features),
         rows=sum(commit.rows for commit in features.values()),
+        predicted_days=len(services.lake.days(spec.predictions_table)),
         build_seconds=_build(run_results, nodes),
         train_seconds=_training(services, spec, champion, passed),
         night_seconds=past_runs.seconds_a_day(services, spec),

@@ -72,6 +72,11 @@ class DbtSide:
         self._new = False
 
     @property
+    def adapter(self) -> DbtAdapter:
+        """dbt's adapter that reads this side; it builds nothing."""
+        return self._adapter
+
+    @property
     def dialect(self) -> str:
         """sqlglot's name for the database's SQL."""
         return dialect_of(str(self._read["type"]))
@@ -106,7 +111,7 @@ class DbtSide:
     @property
     def partial_parse(self) -> Path:
         """Where dbt keeps the project as it has parsed it."""
-        return self._adapter.target_folder / "partial_parse.msgpack"
+        return self._adapter.partial_parse
 
     def by_relation(self, name: str) -> DbtNode | None:
         """The node whose table the SQL calls so, in lower case, without quotes."""

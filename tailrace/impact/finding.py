@@ -94,7 +94,9 @@ class Sides:
 
 
 @contextmanager
-def sides(services: Services, settings: Settings, revision: str | None = None) -> Iterator[Sides]:
+def sides(
+    services: Services, settings: Settings, revision: str | None = None, under: Path | None = None
+) -> Iterator[Sides]:
     """The base that `revision` names (None: see `Repository.base`) beside the working files.
 
     The base's files are in a temporary folder until the block ends. Raises BadInput for a base that does not exist or
@@ -105,7 +107,7 @@ def sides(services: Services, settings: Settings, revision: str | None = None) -
     base = repository.base(revision)
     files = repository.changed(base)
     dbt = _dbt_folder(services)
-    with repository.checked_out(base) as checkout:
+    with repository.checked_out(base, under=under) as checkout:
         if dbt is None:
             empty = PlainSide()
             yield Sides(repository=repository, base=base, checkout=checkout, files=files, before=empty, after=empty)
@@ -139,11 +141,16 @@ def sides(services: Services, settings: Settings, revision: str | None = None) -
 def find(services: Services, settings: Settings, revision: str | None = None) -> Impact:
     """What the edits since a revision touch. Nothing is built or published. Raises what `sides` raises, SpecError."""
     with sides(services, settings, revision) as both:
-        edits = project_edits.find(
-            both.repository, both.base, checkout=both.checkout, settings=settings, changed=both.files
-        )
-        tables = column_changes.compare(both.before, both.after, edits.landed)
-        return _Finding(services, settings, both=both, edits=edits, tables=tables).impact()
+        return of_sides(services, settings, both)
+
+
+def of_sides(services: Services, settings: Settings, both: Sides) -> Impact:
+    """What differs between these sides, and who uses it."""
+    edits = project_edits.find(
+        both.repository, both.base, checkout=both.checkout, settings=settings, changed=both.files
+    )
+    tables = column_changes.compare(both.before, both.after, edits.landed)
+    return _Finding(services, settings, both=both, edits=edits, tables=tables).impact()
 
 
 class _Finding:

@@ -74,12 +74,12 @@ class Repository:
         return self._run("show", f"{base.commit}:./{file}")
 
     @contextmanager
-    def checked_out(self, base: Base, paths: Sequence[str] = ()) -> Iterator[Path]:
+    def checked_out(self, base: Base, paths: Sequence[str] = (), under: Path | None = None) -> Iterator[Path]:
         """A temporary folder with the base's files of this folder, or with those under `paths`; removed at the end.
 
-        Neither the working files nor git's own records are touched.
+        It is made in the folder `under`. Neither the working files nor git's own records are touched.
         """
-        with tempfile.TemporaryDirectory(prefix="tailrace-base-") as scratch:
+        with tempfile.TemporaryDirectory(prefix="tailrace-base-", dir=under) as scratch:
             self._export(base, paths, Path(scratch))
             yield Path(scratch).resolve()
 

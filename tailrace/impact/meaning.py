@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-Place = tuple[str, str]
+ColumnPlace = tuple[str, str]
 """A column of a table: the table's id and the column. The column `*` stands for the table's rows."""
 ROWS = "*"
 
@@ -27,7 +27,7 @@ class Meant(NamedTuple):
     """A meaning, the places that it is made of, and the expression as SQL."""
 
     digest: str
-    needs: frozenset[Place]
+    needs: frozenset[ColumnPlace]
     sql: str = ""
 
 
@@ -144,10 +144,10 @@ class _Query:
             self._rows[key] = Meant(found, frozenset(needs)) if isinstance(found, str) else _gathered((found, needs))
         return self._rows[key]
 
-    def _rows_of(self, scope: Any) -> tuple[Any, set[Place]]:
+    def _rows_of(self, scope: Any) -> tuple[Any, set[ColumnPlace]]:
         from sqlglot import exp
 
-        node, needs = scope.expression, set[Place]()
+        node, needs = scope.expression, set[ColumnPlace]()
         if isinstance(node, exp.SetOperation):
             parts: list[Any] = [type(node).__name__, bool(node.args.get("distinct"))]
             for branch in scope.set_operation_scopes:
@@ -171,7 +171,7 @@ class _Query:
             return said[0][1], needs  # it has the very rows of what it reads
         return ["select", said, makers], needs
 
-    def _row_makers(self, node: Any, scope: Any, needs: set[Place]) -> Any:
+    def _row_makers(self, node: Any, scope: Any, needs: set[ColumnPlace]) -> Any:
         """What a select list says about rows: whether it aggregates, and functions that may give several rows."""
         from sqlglot import exp
 
@@ -202,7 +202,7 @@ class _Query:
     def _column_of(self, scope: Any, name: str) -> Meant:
         from sqlglot import exp
 
-        node, needs = scope.expression, set[Place]()
+        node, needs = scope.expression, set[ColumnPlace]()
         renamed = list(scope.outer_columns or ())
         if renamed and not isinstance(node, exp.UDTF):
             names = self._names(scope)
@@ -242,7 +242,7 @@ class _Query:
     def _projection(self, projection: Any, scope: Any) -> Meant:
         from sqlglot import exp
 
-        needs: set[Place] = set()
+        needs: set[ColumnPlace] = set()
         plain = projection.unalias()
         sql = plain.sql(dialect=self._dialect)
         while isinstance(plain, exp.Paren):
@@ -256,7 +256,7 @@ class _Query:
         """What the stars of a scope may give that is known by no name."""
         from sqlglot import exp
 
-        needs: set[Place] = set()
+        needs: set[ColumnPlace] = set()
         node, parts = scope.expression, list[Any]()
         if isinstance(node, exp.SetOperation):
             parts = [self._take(self._rest(branch), needs) for branch in scope.set_operation_scopes]
@@ -286,7 +286,7 @@ class _Query:
             if node.args.get("by_name"):
                 name = self._names(scope)[place]
                 return self._through(scope.set_operation_scopes, [name] * 2, type(node).__name__)
-            needs: set[Place] = set()
+            needs: set[ColumnPlace] = set()
             parts = [self._take(self._at(branch, place), needs) for branch in scope.set_operation_scopes]
             return _gathered(([type(node).__name__, *parts], needs))
         if isinstance(node, exp.Subquery):
@@ -296,7 +296,7 @@ class _Query:
         return self._projection(node.expressions[place], scope)
 
     def _through(self, scopes: Sequence[Any], names: Sequence[str], what: str) -> Meant:
-        needs: set[Place] = set()
+        needs: set[ColumnPlace] = set()
         parts = [self._take(self.column(each, name), needs) for each, name in zip(scopes, names, strict=True)]
         return _gathered(([what, *parts], needs))
 
@@ -326,7 +326,7 @@ class _Query:
             return [self._at(scope, place) for place in range(len(names))]
         if isinstance(scope.expression, exp.SetOperation):
             return [each for branch in scope.set_operation_scopes for each in self._all(branch)]
-        needs: set[Place] = set()
+        needs: set[ColumnPlace] = set()
         found = [self._projection(each, scope) for each in scope.expression.expressions if not _is_star(each)]
         for star in filter(_is_star, scope.expression.expressions):
             inner = star.this if isinstance(star, exp.Column) else star
@@ -337,7 +337,7 @@ class _Query:
         """All rows and columns of a source."""
         from sqlglot import exp
 
-        needs: set[Place] = set()
+        needs: set[ColumnPlace] = set()
         if isinstance(source, exp.Table):
             table = self._table(source)
             parts = [self._take(table.rows, needs), *(self._take(table.column(name), needs) for name in table.names)]
@@ -356,7 +356,7 @@ class _Query:
 
     # ------------------------------------------------------------ expressions
 
-    def _said(self, node: Any, scope: Any, needs: set[Place]) -> Any:
+    def _said(self, node: Any, scope: Any, needs: set[ColumnPlace]) -> Any:
         """What a part of the tree says, with the meanings of columns in place of their names."""
         from sqlglot import exp
 
@@ -380,13 +380,13 @@ class _Query:
             return [self._said(each, scope, needs) for each in node]
         return node if isinstance(node, str | int | float | bool) else repr(node)
 
-    def _said_args(self, args: Mapping[str, Any], scope: Any, needs: set[Place]) -> list[Any]:
+    def _said_args(self, args: Mapping[str, Any], scope: Any, needs: set[ColumnPlace]) -> list[Any]:
         given = {name: it for name, it in args.items() if it is not None and it is not False and it != []}
         if given.get("kind") == "INNER":
             del given["kind"]
         return [(name, self._said(it, scope, needs)) for name, it in sorted(given.items())]
 
-    def _said_column(self, node: Any, scope: Any, needs: set[Place]) -> Any:
+    def _said_column(self, node: Any, scope: Any, needs: set[ColumnPlace]) -> Any:
         from sqlglot import exp
 
         if isinstance(node.this, exp.Star):
@@ -433,7 +433,7 @@ class _Query:
                     return each.this
         return None
 
-    def _said_once(self, alias: Any, scope: Any, needs: set[Place]) -> Any:
+    def _said_once(self, alias: Any, scope: Any, needs: set[ColumnPlace]) -> Any:
         """An aliased expression, as it is written: its own columns count, without looking for aliases again."""
         from sqlglot import exp
 
@@ -445,7 +445,7 @@ class _Query:
 
         return said(alias)
 
-    def _said_table(self, node: Any, scope: Any, needs: set[Place]) -> Any:
+    def _said_table(self, node: Any, scope: Any, needs: set[ColumnPlace]) -> Any:
         from sqlglot import exp
 
         source = scope.sources.get(node.alias_or_name) if scope is not None else None
@@ -467,7 +467,7 @@ class _Query:
         more = self._said_args(rest, scope, needs)
         return [found, more] if more else found
 
-    def _said_query(self, node: Any, scope: Any, needs: set[Place]) -> Any:
+    def _said_query(self, node: Any, scope: Any, needs: set[ColumnPlace]) -> Any:
         from sqlglot import exp
 
         inner = node
@@ -514,7 +514,7 @@ class _Query:
                 level[parts[-1]] = {name.lower(): "unknown" for name in found.names}
         return _of_one_depth(known)
 
-    def _take(self, meant: Meant, needs: set[Place]) -> str:
+    def _take(self, meant: Meant, needs: set[ColumnPlace]) -> str:
         needs |= meant.needs
         return meant.digest
 
@@ -633,6 +633,6 @@ def _needs_all_columns(node: Any) -> bool:
     return any(isinstance(each, exp.Literal) or each.name.upper() == "ALL" for each in ordered)
 
 
-def _gathered(found: tuple[Any, set[Place]], sql: str = "") -> Meant:
+def _gathered(found: tuple[Any, set[ColumnPlace]], sql: str = "") -> Meant:
     said, needs = found
     return Meant(digest(said), frozenset(needs), sql)

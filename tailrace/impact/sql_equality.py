@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, Literal
 
-Proof = Literal["text", "tokens", "tree", ""]
+EqualityProof = Literal["text", "tokens", "tree", ""]
 """How two texts were proven equal: text, comments and layout, optional words; empty: they were not."""
 _DIALECTS = {"sqlserver": "tsql", "synapse": "tsql", "fabric": "tsql"}
 _OPTIONAL = {"ALIAS", "INNER", "OUTER", "L_PAREN", "R_PAREN", "DCOLON", "SEMICOLON", "ASC", "CAST"}
@@ -21,7 +21,7 @@ def dialect_of(adapter: str) -> str:
     return _DIALECTS.get(adapter, adapter)
 
 
-def proof(before: str, after: str, dialect: str) -> Proof:
+def proof(before: str, after: str, dialect: str) -> EqualityProof:
     """How the two texts are proven to be the same query; empty if they are not. Never raises for SQL it cannot read."""
     if before == after:
         return "text"

@@ -73,9 +73,18 @@ def with_outcomes(lake: LakeReader, spec: PipelineSpec, day: dt.date) -> pa.Tabl
     The label is encoded. Raises KeysRepeated, ContractBroken, and UpstreamMissing naming days whose outcomes are not
     published although later ones are.
     """
-    key, outcome = list(spec.features.key), spec.outcome
+    key = list(spec.features.key)
     needed = spec.problem.needed_columns(spec.predictions)
     predictions = lake.read(spec.predictions_table, first=day, last=day, columns=[*key, *needed]).read_all()
+    return labelled(lake, spec, day, predictions)
+
+
+def labelled(lake: LakeReader, spec: PipelineSpec, day: dt.date, predictions: pa.Table) -> pa.Table:
+    """Those of a day's predictions, published or not, whose last known outcome has a label, with it as `with_outcomes`.
+
+    Raises what `with_outcomes` raises.
+    """
+    key, outcome = list(spec.features.key), spec.outcome
     last = day + dt.timedelta(days=outcome.last_lag)
     if missing := completeness.missing_outcomes(lake, spec, day + dt.timedelta(days=1), last):
         raise UpstreamMissing(

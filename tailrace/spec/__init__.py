@@ -11,7 +11,7 @@ from tailrace.spec.domains import Choice, Domain, FloatRange, IntRange
 from tailrace.spec.marts import DAY, KNOWN_AT, PARTS, Mart
 from tailrace.spec.nested import Estimator
 from tailrace.spec.pipeline import PipelineSpec, content_of, cutoff, problems_of, zone
-from tailrace.spec.policies import Audit, Gate, Monitor, Predictions
+from tailrace.spec.policies import Audit, Gate, Monitor, Predictions, Review
 from tailrace.spec.schedule import Schedule
 from tailrace.spec.training import (
     MOST_TRIALS,
@@ -42,6 +42,7 @@ __all__ = [
     "Outcome",
     "PipelineSpec",
     "Predictions",
+    "Review",
     "Schedule",
     "SearchBudget",
     "Window",

@@ -24,7 +24,7 @@ from tailrace.spec.estimators import estimator_problems
 from tailrace.spec.field_types import wrong_fields
 from tailrace.spec.marts import PARTS, Mart
 from tailrace.spec.parameters import described
-from tailrace.spec.policies import Audit, Gate, Monitor, Predictions
+from tailrace.spec.policies import Audit, Gate, Monitor, Predictions, Review
 from tailrace.spec.schedule import Schedule
 from tailrace.spec.training import Candidate, SearchBudget, Window, candidate_problems
 
@@ -65,6 +65,8 @@ class PipelineSpec:
     """When a published day counts as drifted."""
     baselines: tuple[Baseline, ...] = field(default=(), metadata=LATER)
     """Rules that a person can make champion before there are any labels."""
+    review: Review = field(default=Review(), metadata=LATER)
+    """How far an edit may move the predictions before a review of it fails."""
 
     def __post_init__(self) -> None:
         """Fill in the problem's own metrics. Fields of a wrong type stay: `problems_of` says so."""
@@ -224,6 +226,7 @@ _CHECKS: Mapping[Callable[[PipelineSpec], Iterator[str]], tuple[str, ...]] = {
     lambda spec: spec.problem.publication_problems(spec.predictions): ("predictions", "outcome"),
     lambda spec: spec.audit.problems(): ("audit",),
     lambda spec: spec.monitor.problems(): ("monitor",),
+    lambda spec: spec.review.problems(): ("review",),
     lambda spec: candidate_problems(spec.candidates, spec.features): ("candidates", "features"),
     lambda spec: baselines_problems(spec.baselines, spec.candidates, spec.features, spec.problem): (
         *("baselines", "candidates"),

@@ -175,3 +175,31 @@ class Monitor:
             )
         if self.rows < 1:
             yield f"monitor.rows is {self.rows}; at least 1 is needed."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Review:
+    """How far an edit may move the predictions before `tailrace diff` ends with exit code 1.
+
+    The predictions of the last published days, before and after the edit, by the champions of those days.
+    """
+
+    max_flips: float = 0.02
+    """A share from 0 to 1: so many decisions, or predicted classes, may be others."""
+    max_shift: float = 0.05
+    """In standard deviations of the scores before the edit: so far they may move on average."""
+    max_moved: float | None = None
+    """A share from 0 to 1: so many predictions may differ at all. None: any number."""
+    max_loss: float | None = None
+    """In units of the gate's metric: so much worse it may be on days whose outcomes are known. None: not judged."""
+    refusals: bool = False
+    """Whether an edit may be such that tonight's validation or audit would refuse its days."""
+
+    def problems(self) -> Iterator[str]:
+        """A sentence for each thing that is wrong."""
+        yield from share("review.max_flips", self.max_flips)
+        if self.max_moved is not None:
+            yield from share("review.max_moved", self.max_moved)
+        for name, limit in (("max_shift", self.max_shift), ("max_loss", self.max_loss)):
+            if limit is not None and not limit >= 0:
+                yield f"review.{name} is {limit}; it must be 0 or more."

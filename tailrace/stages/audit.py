@@ -6,6 +6,7 @@ import datetime as dt
 import math
 import tempfile
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,7 +56,9 @@ def run(work: Work, day: dt.date, *, dry_run: bool = False) -> Audited:
     verdict = services.validator.validate(
         f"{spec.name}/predictions", day, services.lake.read_staged(staged), spec.features.key
     )
-    nulls, scores, wrong = _scores(work, staged)
+    now = policies.of_commit(staged.notes)
+    scored_under = policies.under(spec, now) if now else spec
+    nulls, scores, wrong = _scores(scored_under, services.lake.read_staged(staged))
     null_share = _null_share(staged, nulls)
     due = pins.from_json(staged.notes["features_pin"]).rows
     coverage = staged.rows / due if due else None
@@ -94,18 +97,36 @@ def run(work: Work, day: dt.date, *, dry_run: bool = False) -> Audited:
     )
 
 
+def beyond_limits(
+    spec: PipelineSpec, day: dt.date, rows: pa.Table, *, version: str, holdout_scores: str, due: int
+) -> list[str]:
+    """What the audit of a day would refuse in these predictions, apart from the suite; nothing need be staged."""
+    staged = Staged(
+        table=spec.predictions_table,
+        day=day,
+        run_id="",
+        rows=rows.num_rows,
+        fence=0,
+        digest="",
+        files=(),
+        notes={"holdout_scores": holdout_scores, "model_version": version},
+    )
+    nulls, scores, wrong = _scores(spec, rows.to_batches())
+    coverage = staged.rows / due if due else None
+    problems = _beyond_limits(spec, staged, due=due, nulls=nulls, coverage=coverage, psi=_psi(spec, staged, scores))
+    return problems + [f"{count} of {staged.rows} predictions {what}." for what, count in wrong.items() if count]
+
+
 def _null_share(staged: Staged, nulls: int) -> float:
     return nulls / staged.rows if staged.rows else 0.0
 
 
-def _scores(work: Work, staged: Staged) -> tuple[int, np.ndarray, Counter[str]]:
+def _scores(spec: PipelineSpec, batches: Iterable[pa.RecordBatch]) -> tuple[int, np.ndarray, Counter[str]]:
     """How many scores are null or NaN, the numbers that drift is told by (8 bytes a row in memory), and how many rows
     contradict themselves, by what is wrong with them."""
-    now = policies.of_commit(staged.notes)
-    spec = policies.under(work.spec, now) if now else work.spec
     problem, columns = spec.problem, spec.predictions
     nulls, parts, wrong = 0, [np.empty(0)], Counter[str]()
-    for batch in work.services.lake.read_staged(staged):
+    for batch in batches:
         rows = pa.Table.from_batches([batch])
         nulls += pc.sum(pc.is_null(rows[columns.score], nan_is_null=True)).as_py() or 0
         parts.append(problem.drift_values(rows[problem.drift_column(columns)]))

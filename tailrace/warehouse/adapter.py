@@ -66,6 +66,11 @@ class DbtAdapter:
         """Where dbt writes what it makes of the project, and what it caches."""
         return self._work / "target"
 
+    @property
+    def partial_parse(self) -> Path:
+        """Where dbt keeps the project as it has parsed it: with it, only files that changed are parsed again."""
+        return self.target_folder / "partial_parse.msgpack"
+
     @cached_property
     def manifest(self) -> Any:
         """dbt's manifest object, parsed once; dbt itself reads again only the files that changed since the last time.

@@ -1,0 +1,223 @@
+"""`tailrace diff`: what an edit does to the predictions of the last published days.
+
+Both sides of the edit are built in throw-away copies, scored by the champions of those days, and joined by key. Nothing
+is written that a night, a reader or a page could meet.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tailrace.contracts import Services, Warehouse
+from tailrace.errors import BadInput, TailraceError, UnknownName
+from tailrace.impact import finding, sandbox, scratch, spec_contents, usage
+from tailrace.impact.dbt_sides import DbtNode, DbtSide
+from tailrace.impact.finding import Impact, Sides, TouchedPipeline
+from tailrace.impact.pipeline_diff import AFTER, BEFORE, ComparedPipeline, PipelineComparison, PipelineDiff
+from tailrace.impact.sandbox import BuiltNode, DuckDBCopy
+from tailrace.settings import Settings
+from tailrace.spec import PipelineSpec, registry
+from tailrace.warehouse.adapter import DbtAdapter
+from tailrace.warehouse.dbt_project import DbtProjectWarehouse
+
+PREFIX = "tailrace-diff-"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diff:
+    """The diffs of all pipelines that an edit touches; none: nothing was built."""
+
+    impact: Impact
+    pipelines: tuple[PipelineDiff, ...]
+    built: tuple[BuiltNode, ...]
+    seconds: float
+
+    @property
+    def failed(self) -> bool:
+        """Whether something is beyond the review policy, or could not be compared."""
+        return any(each.beyond or each.error for each in self.pipelines)
+
+
+def run(
+    services: Services,
+    settings: Settings,
+    *,
+    revision: str | None = None,
+    days: int = 7,
+    names: Collection[str] = (),
+    note: Callable[[str], None] = lambda step: None,
+) -> Diff:
+    """Compare both sides on the last `days` published days of each touched pipeline, or of those that are named.
+
+    `note` is told each step. Raises what `finding.find` raises, BuildFailed naming the side that does not build,
+    UnknownName, BadInput if the warehouse cannot be copied, WarehouseBusy.
+    """
+    begun = time.monotonic()
+    unknown = [name for name in names if name not in registry.names()]
+    if unknown:
+        raise UnknownName("pipeline", unknown[0], registry.names())
+    with scratch.folder(settings.work, PREFIX) as folder, finding.sides(services, settings, revision, folder) as both:
+        impact = finding.of_sides(services, settings, both)
+        touched = [each for each in impact.pipelines if each.rescores and (not names or each.pipeline in names)]
+        note("impact found")
+        run_of = _Run(services, settings, both=both, impact=impact, folder=folder, note=note)
+        found = run_of.diffs(touched, days)
+    return Diff(impact=impact, pipelines=tuple(found), built=tuple(run_of.built), seconds=time.monotonic() - begun)
+
+
+class _Run:
+    """One diff: builds, and then compares pipeline by pipeline."""
+
+    def __init__(
+        self,
+        services: Services,
+        settings: Settings,
+        *,
+        both: Sides,
+        impact: Impact,
+        folder: Path,
+        note: Callable[[str], None],
+    ) -> None:
+        self._services, self._settings, self._both, self._impact = services, settings, both, impact
+        self._folder, self._note = folder, note
+        self.built: list[BuiltNode] = []
+        self._warehouses: dict[str, Warehouse] = {}
+
+    def diffs(self, touched: Sequence[TouchedPipeline], days: int) -> list[PipelineDiff]:
+        chosen = [self._chosen(each, days) for each in touched]
+        to_build = [each for each in chosen if each.days and each.builds and not each.error]
+        if to_build:
+            self._build(to_build)
+        return [self._diff(each) for each in chosen]
+
+    def _chosen(self, touched: TouchedPipeline, days: int) -> ComparedPipeline:
+        edit = touched.spec
+        if edit is not None and edit.kind in ("added", "deleted", "wrong"):
+            after = registry.get(touched.pipeline) if edit.kind == "added" else None
+            return ComparedPipeline(touched=touched, before=after, after=after, days=(), error=edit.why)  # type: ignore[arg-type]
+        after = registry.get(touched.pipeline)
+        before = spec_contents.whole(self._both.checkout, touched.pipeline) if edit is not None else after
+        published = sorted(self._services.lake.days(after.predictions_table))[-days:]
+        error = "" if published else "no day of it is published yet, so there are no predictions to compare"
+        return ComparedPipeline(touched=touched, before=before, after=after, days=tuple(published), error=error)
+
+    # ------------------------------------------------------------ building
+
+    def _build(self, chosen: Sequence[ComparedPipeline]) -> None:
+        """Build both sides in copies; the second copy starts from the first, so what is the same is built once."""
+        days = [day for each in chosen for day in each.days]
+        span = min(days), max(days)
+        original = self._both.after.adapter
+        if original.type != "duckdb":
+            raise BadInput(
+                f"{original.name} cannot be copied: `tailrace diff` builds in copies of a DuckDB file. See which "
+                "columns and pipelines the edit touches with: tailrace impact."
+            )
+        before, after = (self._needed(side, [getattr(each, name) for each in chosen]) for side, name in self._named())
+        affected = {id_ for id_, change in self._impact.tables.items() if change.touched}
+        base = DuckDBCopy(self._database(original), self._folder / BEFORE)
+        missing = base.missing(before)
+        first = [node for node in before if node.id in affected | missing or _is_made_anew(node)]
+        self._made(BEFORE, base, self._both.before, nodes=first, span=span, chosen=chosen)
+        edited = [node for node in after if node.id in affected or node.id not in self._both.before.nodes]
+        if not edited:
+            self._warehouses[AFTER] = self._warehouses[BEFORE]
+            return
+        head = DuckDBCopy(base.database, self._folder / AFTER)
+        self._made(AFTER, head, self._both.after, nodes=edited, span=span, chosen=chosen)
+
+    def _named(self) -> list[tuple[DbtSide, str]]:
+        return [(self._both.before, BEFORE), (self._both.after, AFTER)]
+
+    def _made(
+        self,
+        name: str,
+        copy: DuckDBCopy,
+        side: DbtSide,
+        *,
+        nodes: Sequence[DbtNode],
+        span: tuple[dt.date, dt.date],
+        chosen: Sequence[ComparedPipeline],
+    ) -> None:
+        copy.refuse_other_places(nodes)
+        adapter = copy.adapter(side.folder, side.adapter, span)
+        incremental = [node for node in nodes if node.config.get("materialized") == "incremental"]
+        copy.clear(incremental, self._since(side, incremental, chosen, name))
+        where = "The working files" if name == AFTER else f"The base {self._both.base.short}"
+        results = sandbox.build(adapter, nodes, where)
+        self.built += results
+        self._warehouses[name] = copy.warehouse(adapter, self._settings.zone or "UTC")
+        self._note(f"{len(results)} models built {'before' if name == BEFORE else 'after'} the edit")
+
+    def _since(
+        self, side: DbtSide, nodes: Sequence[DbtNode], chosen: Sequence[ComparedPipeline], name: str
+    ) -> dict[str, tuple[str, dt.date]]:
+        """From which day on an incremental table is built again; nothing for one whose columns are others now."""
+        first = min(day for each in chosen for day in each.days)
+        found = {node.id: ("ds", first) for node in nodes}
+        for each in chosen:
+            spec = each.before if name == BEFORE else each.after
+            for mart in spec.marts:
+                node = usage.node_of(side, mart.table)
+                if node is not None and node.id in found:
+                    found[node.id] = (mart.day, mart.day_of(first))
+        for id_, change in self._impact.tables.items():
+            other = set(change.columns.values()) & {"added", "removed"}
+            if name == AFTER and (other or _is_retyped(self._both, id_)):
+                found.pop(id_, None)
+        return found
+
+    def _needed(self, side: DbtSide, specs: Sequence[PipelineSpec]) -> list[DbtNode]:
+        """What the marts are made from, and they themselves. Raises BadInput for one that this side does not make."""
+        waiting, found = [], dict[str, DbtNode]()
+        for spec in specs:
+            for mart in spec.marts:
+                node = usage.node_of(side, mart.table)
+                if node is None:
+                    where = "The working files" if side is self._both.after else f"The base {self._both.base.short}"
+                    raise BadInput(f"{where} have no dbt model {mart.table}, which {spec.name} reads.")
+                waiting.append(node.id)
+        while waiting:
+            node = side.nodes[waiting.pop()]
+            if node.id not in found and node.kind in ("model", "seed", "snapshot"):
+                found[node.id] = node
+                waiting += node.needs
+        return list(found.values())
+
+    def _database(self, adapter: DbtAdapter) -> Path:
+        if isinstance(self._services.warehouse, DbtProjectWarehouse):
+            return (adapter.project / adapter.credentials.path).resolve()
+        return Path(self._settings.warehouse).absolute()
+
+    # ------------------------------------------------------------ comparing
+
+    def _diff(self, chosen: ComparedPipeline) -> PipelineDiff:
+        begun = time.monotonic()
+        found = PipelineDiff(pipeline=chosen.touched.pipeline, days=chosen.days, error=chosen.error)
+        if not chosen.error:
+            try:
+                found = PipelineComparison(
+                    self._services,
+                    self._settings,
+                    chosen=chosen,
+                    warehouses=self._warehouses,
+                    folder=self._folder,
+                ).diff()
+            except TailraceError as error:
+                found = replace(found, error=" ".join(str(error).split()))
+        self._note(f"{found.pipeline} compared")
+        return replace(found, seconds=time.monotonic() - begun)
+
+
+def _is_made_anew(node: DbtNode) -> bool:
+    """Whether each build makes the whole table: those of other builds would have other days."""
+    return node.kind == "model" and node.config.get("materialized") not in ("incremental", "ephemeral")
+
+
+def _is_retyped(both: Sides, id_: str) -> bool:
+    before, after = both.before.nodes.get(id_), both.after.nodes.get(id_)
+    return before is not None and after is not None and before.contract and before.types != after.types
