@@ -36,7 +36,7 @@ from tailrace.contracts.lake import (
 )
 from tailrace.contracts.services import Services
 from tailrace.contracts.source import LandingZone, Source
-from tailrace.contracts.tracker import ModelVersion, RunRecord, Tracker
+from tailrace.contracts.tracker import ModelVersion, RunRecord, Shrunk, Tracker
 from tailrace.contracts.validator import (
     ColumnKind,
     ExpectationResult,
@@ -74,6 +74,7 @@ __all__ = [
     "Scan",
     "Services",
     "Severity",
+    "Shrunk",
     "Source",
     "Staged",
     "Target",

@@ -41,6 +41,15 @@ class ModelVersion:
     tags: Mapping[str, str]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Shrunk:
+    """What was deleted of a training run, or would be: its trials, and its model's files with their bytes."""
+
+    trials: int = 0
+    files: int = 0
+    bytes: int = 0
+
+
 class Tracker(Protocol):
     """What was tried, with what, and which model versions came of it. All raise TrackerUnavailable."""
 
@@ -97,6 +106,14 @@ class Tracker(Protocol):
 
     def versions(self, pipeline: str) -> tuple[ModelVersion, ...]:
         """Newest first; empty if the pipeline has none."""
+        ...
+
+    def shrink(self, training_run: str, *, dry_run: bool = False) -> Shrunk:
+        """Delete the trials of a training run and the files of its model; with `dry_run` only count them.
+
+        The run, its reports and its version stay; its tag FILES_DELETED says when it happened, and `model_folder`
+        raises ModelGone. Raises UnknownName.
+        """
         ...
 
     def set_alias(self, pipeline: str, alias: str, version: str) -> None: ...

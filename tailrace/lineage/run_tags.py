@@ -38,6 +38,9 @@ MODEL_KIND = "tailrace.model_kind"
 BASELINE = "baseline"
 """The MODEL_KIND of a run that registered a rule of the spec, and trained nothing."""
 
+FILES_DELETED = "tailrace.files_deleted"
+"""When upkeep deleted the trials of a run and the files of its model; no such tag: it did not."""
+
 CLOSED_BECAUSE = "tailrace.closed_because"
 CLOSED_BY = "tailrace.closed_by"
 HOST = "tailrace.host"

@@ -17,6 +17,7 @@ from pathlib import Path
 from tailrace.champions import policies, promotions
 from tailrace.contracts import Lake, LandingZone, Pin, Services
 from tailrace.lineage import pins
+from tailrace.operations.unneeded_runs import unneeded_runs
 from tailrace.rows import staleness
 from tailrace.settings import UpkeepSettings
 from tailrace.spec import PipelineSpec
@@ -72,9 +73,10 @@ def everything(
 def of_pipeline(
     services: Services, spec: PipelineSpec, kept: UpkeepSettings, *, dry_run: bool = False
 ) -> Iterator[Upkept]:
-    """The upkeep of what belongs to one pipeline: its tables in the lake."""
+    """The upkeep of what belongs to one pipeline: its tables in the lake, and its models."""
     keep = dt.timedelta(days=kept.lake_days)
     yield from _tables(services.lake, tables_of(spec), _pins(services, spec), keep, dry_run=dry_run)
+    yield _models(services, spec, kept.models_days, dry_run=dry_run)
 
 
 def shared(services: Services, kept: UpkeepSettings, docs: Path, *, dry_run: bool = False) -> Iterator[Upkept]:
@@ -120,6 +122,15 @@ def _tables(
                 bytes=found.bytes,
                 pins_kept=len(kept),
             )
+
+
+def _models(services: Services, spec: PipelineSpec, days: int, *, dry_run: bool) -> Upkept:
+    """Trials count as files: MLflow has a few rows for each."""
+    before = dt.datetime.now(dt.UTC) - dt.timedelta(days=days)
+    runs = unneeded_runs(services, spec, before) if days else ()
+    found = [services.tracker.shrink(run.training_run, dry_run=dry_run) for run in runs]
+    deleted = sum(each.files + each.trials for each in found)
+    return Upkept(table=f"models/{spec.name}", deleted=deleted, bytes=sum(each.bytes for each in found))
 
 
 def _data_docs(docs: Path, days: int, *, dry_run: bool) -> Upkept:

@@ -33,6 +33,8 @@ class MartColumn:
     text: str
     never_missing: bool = False
     unique: bool = False
+    only_built: bool = False
+    """Whether the test of uniqueness looks at the rows of the built days only."""
 
     @property
     def quoted(self) -> bool:
@@ -49,7 +51,8 @@ class MartColumn:
 
     @property
     def tests(self) -> str:
-        found = [*(["not_null"] if self.never_missing else []), *(["unique"] if self.unique else [])]
+        unique = "{unique: {config: {where: __built_days__}}}" if self.only_built else "unique"
+        found = [*(["not_null"] if self.never_missing else []), *([unique] if self.unique else [])]
         return f"[{', '.join(found)}]" if found else ""
 
 
@@ -57,10 +60,10 @@ def files(made: Proposal, manifest: DbtManifest, macros: str = "") -> dict[str, 
     """The models, their yml files, and those of sources, by their path in the dbt project.
 
     `macros` is the text of the project's macros: if they have `built_days`, which marts that grow by days need, the
-    models use it.
+    models use it; if tests may say `where: __built_days__`, the test of the key does.
     """
     found: dict[str, str] = {}
-    writer = _Writer(made, manifest.dialect, "macro built_days(" in macros)
+    writer = _Writer(made, manifest.dialect, "macro built_days(" in macros, tests_by_day="__built_days__" in macros)
     new_sources = []
     for part, sample in (("features", made.tables.features), ("outcomes", made.tables.outcomes)):
         source, undeclared = _source(manifest, made.request.name, sample.table)
@@ -77,8 +80,9 @@ def files(made: Proposal, manifest: DbtManifest, macros: str = "") -> dict[str, 
 class _Writer:
     """Writes the two marts of one proposal."""
 
-    def __init__(self, made: Proposal, adapter: str, grows_by_day: bool) -> None:
+    def __init__(self, made: Proposal, adapter: str, grows_by_day: bool, *, tests_by_day: bool) -> None:
         self._made, self._adapter, self._grows = made, adapter, grows_by_day
+        self._tests_by_day = tests_by_day
 
     def mart(self, part: str, sample: TableSample, source: str) -> tuple[str, str]:
         """The SQL and the yml of a mart."""
@@ -131,7 +135,15 @@ class _Writer:
         self, declared: Mapping[str, Column], name: str, text: str, *, key: bool = False, unique: bool = False
     ) -> MartColumn:
         type_ = declared[name].declared.lower()
-        return MartColumn(name=name, sql=self._name(name), type=type_, text=text, never_missing=key, unique=unique)
+        return MartColumn(
+            name=name,
+            sql=self._name(name),
+            type=type_,
+            text=text,
+            never_missing=key,
+            unique=unique,
+            only_built=self._tests_by_day,
+        )
 
     def _moment(self, declared: Mapping[str, Column], name: str, text: str) -> MartColumn:
         """The column as a timestamp with a zone; other adapters' reader takes times without one in the warehouse's."""

@@ -15,6 +15,7 @@ from tailrace.lineage import run_tags
 from tailrace.lineage.identity import Identity
 from tailrace.spec import PipelineSpec, zone
 from tailrace.stages.evaluate import champion_against, comparison_of, decision_of, model_of
+from tailrace.tracking import folders
 from tailrace.work import Work
 
 log = logging.getLogger("tailrace")
@@ -80,6 +81,7 @@ def run(
     decision = _not_refused(work, training_run, version)
     by_gate = decided_by == GATE
     at = _standing(work, training_run)
+    _refuse_without_files(work, training_run)
     effective_from = max(at.trained, takes_over or at.trained)
     if takes_over:
         _refuse_far_ahead(work, takes_over, recorded_at)
@@ -141,6 +143,7 @@ def approve(work: Work, training_run: str, *, recorded_at: dt.datetime, decided_
     version = model.version
     _not_refused(work, training_run, version)
     at = _standing(work, training_run)
+    _refuse_without_files(work, training_run)
     if at.has(model):
         _point_alias(work)
         said = f"{_before(at.past, model)} Nothing changes."
@@ -431,6 +434,15 @@ def _standing(work: Work, training_run: str) -> _Standing:
     past = promotions.history(services.lake, work.spec.name)
     trained = dt.date.fromisoformat(services.tracker.run(training_run).tags[run_tags.DAY])
     return _Standing(past, promotions.current(past), trained)
+
+
+def _refuse_without_files(work: Work, training_run: str) -> None:
+    """Raises ModelGone if upkeep deleted the files of the version: no day could be scored with it."""
+    record = work.services.tracker.run(training_run)
+    if run_tags.FILES_DELETED in record.tags:
+        versions = work.services.tracker.versions(work.spec.name)
+        number = next((known.version for known in versions if known.training_run == training_run), "of that run")
+        folders.refuse_deleted(record.tags, work.spec.name, number)
 
 
 def _point_alias(work: Work) -> None:

@@ -205,7 +205,8 @@ def _earlier(work: Work, inputs: Mapping[str, str]) -> TrainingResult | None:
     versions = {version.training_run: version.version for version in services.tracker.versions(spec.name)}
     for record in services.tracker.runs(spec.name):
         same = all(record.tags.get(f"{run_tags.INPUT}{name}") == value for name, value in inputs.items())
-        if record.status == "finished" and record.training_run in versions and same:
+        there = record.training_run in versions and run_tags.FILES_DELETED not in record.tags
+        if record.status == "finished" and there and same:
             return TrainingResult(
                 pipeline=spec.name,
                 day=dt.date.fromisoformat(record.tags[run_tags.DAY]),

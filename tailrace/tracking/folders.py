@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
-from tailrace.errors import BadInput, Refused
+from tailrace.errors import BadInput, ModelGone, Refused
+from tailrace.lineage import run_tags
 
 
 def require(folder: Path) -> None:
@@ -22,6 +25,21 @@ def digest(folder: Path) -> str:
         with path.open("rb") as file:
             lines.append(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {path.relative_to(folder).as_posix()}")
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def today() -> str:
+    """The day of today in UTC, as FILES_DELETED has it."""
+    return dt.datetime.now(dt.UTC).date().isoformat()
+
+
+def refuse_deleted(tags: Mapping[str, str], pipeline: str, version: str) -> None:
+    """Raises ModelGone if upkeep deleted the model's files; `tags` are those of its training run."""
+    if day := tags.get(run_tags.FILES_DELETED):
+        raise ModelGone(
+            f"The files of {pipeline} version {version} were deleted by upkeep on {day}, because it never was champion "
+            f"(upkeep.models_days in tailrace.toml). Use another version, or train it again: tailrace train {pipeline} "
+            f"--date {tags.get(run_tags.DAY, '...')}."
+        )
 
 
 def deliver(source: Path, expected: str, *, folder: Path, pipeline: str, version: str) -> Path:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from tailrace.contracts import ModelVersion, Pin, RunRecord, Trial
+from tailrace.contracts import ModelVersion, Pin, RunRecord, Shrunk, Trial
 from tailrace.errors import UnknownName
 from tailrace.lineage import run_tags
 from tailrace.lineage.pins import to_tags
@@ -138,6 +138,7 @@ class MemoryTracker:
 
     def model_folder(self, pipeline: str, version: str, folder: Path) -> Path:
         found = self._find_version(pipeline, version)
+        folders.refuse_deleted(self._find(found.training_run).tags, pipeline, version)
         folder.mkdir(parents=True, exist_ok=True)
         return folders.deliver(
             self._model(found), found.tags[run_tags.MODEL_DIGEST], folder=folder, pipeline=pipeline, version=version
@@ -150,6 +151,19 @@ class MemoryTracker:
                 replace(version, aliases=tuple(sorted(a for a, v in aliases.items() if v == version.version)))
                 for version in reversed(self._versions.get(pipeline, []))
             )
+
+    def shrink(self, training_run: str, *, dry_run: bool = False) -> Shrunk:
+        run = self._find(training_run)
+        versions = [each for each in self._versions.get(run.pipeline, []) if each.training_run == training_run]
+        files = [file for each in versions for file in self._model(each).rglob("*") if file.is_file()]
+        trials = len(self.trials.get(training_run, []))
+        found = Shrunk(trials=trials, files=len(files), bytes=sum(file.stat().st_size for file in files))
+        if not dry_run:
+            run.tags[run_tags.FILES_DELETED] = folders.today()
+            self.trials.pop(training_run, None)
+            for each in versions:
+                shutil.rmtree(self._model(each), ignore_errors=True)
+        return found
 
     def set_alias(self, pipeline: str, alias: str, version: str) -> None:
         with self._lock:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from tailrace.contracts import ModelVersion, Pin, RunRecord, Trial
+from tailrace.contracts import ModelVersion, Pin, RunRecord, Shrunk, Trial
 from tailrace.errors import ModelGone, UnknownName
 from tailrace.lineage import run_tags
 from tailrace.lineage.pins import to_json, to_tags
@@ -40,7 +40,7 @@ from mlflow.utils.validation import (
     MAX_TAG_VAL_LENGTH,
 )
 
-from tailrace.tracking import mlflow_model
+from tailrace.tracking import mlflow_artifacts, mlflow_model
 
 STATUS: Mapping[str, Literal["running", "finished", "failed", "killed"]] = {
     "RUNNING": "running",
@@ -206,7 +206,7 @@ class MlflowTracker:
                     artifact_uri=found.source, dst_path=scratch, tracking_uri=self.uri
                 )
             except (MlflowException, OSError):
-                self._refuse_if_gone(pipeline, version, found.source)
+                self._refuse_if_gone(pipeline, version, found)
                 raise
             files = mlflow_model.saved_files(Path(pyfunc))
             return folders.deliver(
@@ -227,6 +227,23 @@ class MlflowTracker:
             )
             for version in self._all_versions(pipeline)
         )
+
+    @mlflow_call("delete the trials and the model of a run")
+    def shrink(self, training_run: str, *, dry_run: bool = False) -> Shrunk:
+        run = self._get_run(training_run)
+        pipeline, experiment = run.data.tags[run_tags.PIPELINE], run.info.experiment_id
+        trials = list(self._search_runs(experiment, f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{training_run}'"))
+        versions = list(self._search_versions(f"name = '{pipeline}' and run_id = '{training_run}'"))
+        stores = [mlflow_artifacts.store_of(version.source, self.uri) for version in versions]
+        sizes = [size for store in stores for size in mlflow_artifacts.sizes(store)]
+        if not dry_run:
+            # First, so that whoever asks for the model in between is told why it is gone.
+            self._write(training_run, {}, {}, {run_tags.FILES_DELETED: folders.today()})
+            for store in stores:
+                store.delete_artifacts()
+            for trial in trials:
+                mlflow_artifacts.delete_run(self._client, trial.info.run_id)
+        return Shrunk(trials=len(trials), files=len(sizes), bytes=sum(sizes))
 
     @mlflow_call("set an alias")
     def set_alias(self, pipeline: str, alias: str, version: str) -> None:
@@ -258,8 +275,10 @@ class MlflowTracker:
             self._client.restore_experiment(found.experiment_id)
         return found.experiment_id
 
-    def _refuse_if_gone(self, pipeline: str, version: str, source: str) -> None:
-        """Raises ModelGone if the artefact store answers but has no files there."""
+    def _refuse_if_gone(self, pipeline: str, version: str, found: MlflowVersion) -> None:
+        """Raises ModelGone if upkeep deleted the files, or the artefact store answers but has no files there."""
+        folders.refuse_deleted(self._get_run(found.run_id).data.tags, pipeline, version)
+        source = found.source
         place = locations.local(source)
         if place.exists() if place else mlflow.artifacts.list_artifacts(artifact_uri=source, tracking_uri=self.uri):
             return

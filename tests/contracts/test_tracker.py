@@ -19,8 +19,8 @@ import pyarrow as pa
 import pytest
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from tailrace.contracts import Pin, Tracker, Trial
-from tailrace.errors import BadInput, Refused, UnknownName
+from tailrace.contracts import Pin, Shrunk, Tracker, Trial
+from tailrace.errors import BadInput, ModelGone, Refused, UnknownName
 from tailrace.lineage import run_tags
 from tailrace.lineage.pins import from_tags
 from tailrace.tracking.memory import MemoryTracker
@@ -205,6 +205,38 @@ def test_a_model_is_registered_once_per_run(tracker: Tracker, pipeline: str, tmp
     assert contents(tracker.model_folder(pipeline, "2", tmp_path / "out")) == contents(model)
     earlier = tracker.model_folder(pipeline, "1", tmp_path / "out")
     assert (earlier / "model.json").read_text() == '{"kind": "test"}'
+
+
+def test_a_run_loses_its_trials_and_its_model_and_nothing_else(
+    tracker: Tracker, pipeline: str, tmp_path: Path, model: Path
+) -> None:
+    shrunk, other = (tracker.start_run(pipeline, name, {run_tags.DAY: "2013-03-01"}) for name in ("one", "two"))
+    versions = {}
+    for training_run in (shrunk, other):
+        tracker.log_inputs(training_run, {"features": PIN})
+        for number in range(2):
+            tracker.log_trial(training_run, trial(number))
+        tracker.log_files(training_run, model, "report")
+        versions[training_run] = tracker.log_model(training_run, model, EXAMPLE, SCORES)
+        tracker.end_run(training_run, "finished")
+    before = tracker.run(shrunk)
+    found = tracker.shrink(shrunk, dry_run=True)
+    assert (found.trials, found.files > 0, found.bytes > 0) == (2, True, True)
+    assert tracker.run(shrunk) == before
+    assert tracker.shrink(shrunk) == found
+    after = tracker.run(shrunk)
+    assert set(after.tags) - set(before.tags) == {run_tags.FILES_DELETED}
+    assert (after.params, after.metrics, after.status) == (before.params, before.metrics, before.status)
+    assert from_tags(after.tags) == {"features": PIN}
+    assert tracker.fetch(shrunk, "report", tmp_path / "report").is_dir()
+    assert {version.version for version in tracker.versions(pipeline)} == set(versions.values())
+    with pytest.raises(ModelGone, match=r"were deleted by upkeep on .* --date 2013-03-01\."):
+        tracker.model_folder(pipeline, versions[shrunk], tmp_path / "gone")
+    assert tracker.model_folder(pipeline, versions[other], tmp_path / "there").is_dir()
+    assert tracker.shrink(other, dry_run=True).trials == 2
+    assert tracker.shrink(shrunk) == Shrunk()
+    with pytest.raises(UnknownName):
+        tracker.shrink("nobody")
 
 
 def test_an_alias_points_at_one_version(tracker: Tracker, pipeline: str, model: Path) -> None:

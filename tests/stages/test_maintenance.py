@@ -12,11 +12,17 @@ import pyarrow as pa
 import pytest
 
 import tailrace
-from tailrace.champions import promotions
+from tailrace.champions import model_versions, promotions
 from tailrace.champions.promotions import Promotion
+from tailrace.errors import ModelGone
 from tailrace.operations import maintenance
 from tailrace.operations.maintenance import Upkept
+from tailrace.operations.unneeded_runs import unneeded_runs
+from tailrace.reporting import model_report
 from tailrace.rows import staleness
+from tailrace.settings import UpkeepSettings
+from tailrace.stages import evaluate, promote
+from tests.stages.conftest import memory
 
 DAY = dt.date(2013, 1, 9)
 NOW = dt.datetime(2013, 3, 1, tzinfo=dt.UTC)
@@ -93,3 +99,39 @@ def test_temporary_folders_of_killed_runs_are_removed_and_nothing_else(services,
     assert done == found
     assert not [folder for folder in old if folder.exists()]
     assert all((folder / "model.ubj").exists() for folder in kept)
+
+
+@pytest.mark.parametrize("services", [memory], indirect=True, ids=["memory"])
+def test_models_that_never_were_champion_go_and_no_other_is_touched(loop, services, spec, monkeypatch, temporary):
+    monkeypatch.setattr(model_report, "write", lambda folder, judged: None)
+    loop.take()
+    first = loop.challenge(DAY)
+    loop.predict(DAY)
+    unneeded = loop.train(DAY + dt.timedelta(days=1)).training_run
+    evaluate.run(loop.work(), unneeded)
+    newest = loop.train(DAY + dt.timedelta(days=2)).training_run
+    versions = {version.training_run: version.version for version in services.tracker.versions(spec.name)}
+    kept = next(run for run, number in versions.items() if number == first.version)
+
+    def upkeep(days: int, *, dry_run: bool = False) -> Upkept:
+        settings = UpkeepSettings(models_days=days)
+        *_, models = maintenance.of_pipeline(services, spec, settings, dry_run=dry_run)
+        return models
+
+    assert upkeep(365).deleted == upkeep(0).deleted == 0
+    now = dt.datetime.now(dt.UTC) + dt.timedelta(days=1)
+    assert [run.training_run for run in unneeded_runs(services, spec, now)] == [unneeded]
+    monkeypatch.setattr(maintenance, "unneeded_runs", lambda services, spec, before: unneeded_runs(services, spec, now))
+    found = upkeep(365, dry_run=True)
+    assert found.deleted > 1
+    assert found.bytes > 0
+    assert upkeep(365) == found
+    assert unneeded_runs(services, spec, now) == ()
+    for training_run in (kept, newest):
+        model_versions.load(services, spec, versions[training_run])
+    with pytest.raises(ModelGone, match="deleted by upkeep"):
+        model_versions.load(services, spec, versions[unneeded])
+    with pytest.raises(ModelGone, match=f"version {versions[unneeded]} were deleted by upkeep"):
+        promote.approve(loop.work(), unneeded, recorded_at=NOW, decided_by="ada", reason="it is better")
+    again = loop.train(DAY + dt.timedelta(days=1))
+    assert not again.unchanged, "a training of the same inputs makes the files anew"

@@ -132,6 +132,8 @@ def test_marts_in_this_repository(tmp_path, monkeypatch):
     marts = root / "dbt/models/marts"
     assert '{{ built_days("ds") }}' in (marts / "returns_features.sql").read_text()
     assert "quote: true" in (marts / "returns_features.yml").read_text()
+    tests = "data_tests: [not_null, {unique: {config: {where: __built_days__}}}]"
+    assert tests in (marts / "returns_features.yml").read_text()
     assert '{{ built_days("ds + 1") }}' in (marts / "returns_outcomes.sql").read_text()
     assert registry.get("returns").schedule.timezone == "America/New_York"
     assert re.search(r"marts +2 of 2", run("check"))
