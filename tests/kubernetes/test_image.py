@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tailrace import extras
 from tests.kubernetes.cluster import DRIVER_TEMPLATE, ENTRYPOINT, REPOSITORY
 
 DOCKERFILE = (REPOSITORY / "deploy/images/Dockerfile").read_text()
@@ -75,10 +76,11 @@ def test_the_image_is_locked_non_root_and_has_no_build_tools() -> None:
 
 
 def test_every_extra_is_installed_in_every_stage_that_installs() -> None:
+    """Except the adapters of services in a cloud: `docker build --build-arg EXTRAS` adds the one that a project needs."""
     chosen = re.search(r'^ARG EXTRAS="(.*)"$', DOCKERFILE, re.M)
     assert chosen
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-    assert set(re.findall(r"--extra (\S+)", chosen[1])) == project["optional-dependencies"].keys() - {"all"}
+    assert set(re.findall(r"--extra (\S+)", chosen[1])) == project["optional-dependencies"].keys() - {"all", *extras.CLOUD}
     for name, stage in stages().items():
         assert ("uv sync" in stage) == bool(re.search(r"^ARG EXTRAS$", stage, re.M)), f"{name}: empty after FROM"
 
