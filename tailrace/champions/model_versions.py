@@ -68,10 +68,13 @@ def resolve(services: Services, spec: PipelineSpec, day: dt.date, model: str) ->
     return ChosenVersion(chosen, promotion.effective_from, promotion.effective_from > day)
 
 
-def load(services: Services, spec: PipelineSpec, version: str) -> Model:
-    """The fitted model of a version. Raises UnknownName, SignatureMismatch, Refused if its files were changed."""
+def load(services: Services, spec: PipelineSpec, version: str, digest: str = "") -> Model:
+    """The fitted model of a version. Raises UnknownName, SignatureMismatch, Refused if its files were changed.
+
+    `digest` is that of the files when the version was decided about, as the lake recorded it; empty if it did not.
+    """
     with tempfile.TemporaryDirectory(prefix="tailrace-model-") as folder:
-        return services.engine.load(services.tracker.model_folder(spec.name, version, Path(folder)))
+        return services.engine.load(services.tracker.model_folder(spec.name, version, Path(folder), digest))
 
 
 def numbered(services: Services, spec: PipelineSpec, version: str) -> ModelVersion:
@@ -144,7 +147,9 @@ def _explicit(services: Services, spec: PipelineSpec, day: dt.date, version: str
     model = identity.of_version(numbered(services, spec, version))
     _refuse_second_meaning(services, spec, model)
     effective_from = _trained(services, model)
-    return ChosenVersion(model, effective_from, effective_from is not None and effective_from > day)
+    decided = promotions.with_digest(services.lake, Identity(model.version, model.training_run))
+    chosen = decided if decided.digest else model
+    return ChosenVersion(chosen, effective_from, effective_from is not None and effective_from > day)
 
 
 def _trained(services: Services, model: Identity) -> dt.date | None:
@@ -178,6 +183,11 @@ def _found(services: Services, spec: PipelineSpec, version: str) -> Identity | N
 def _missing(recorded: Identity, found: Identity | None) -> str:
     if found is None:
         return f"The lake records {recorded}, but the model registry no longer has such a version."
+    if recorded.training_run and recorded.training_run == found.training_run:
+        return (
+            f"The lake records {recorded}, but the model registry has other files of the same training run: {found}. "
+            "Somebody changed the registry after the decision, so the model must not score."
+        )
     return (
         f"The lake records {recorded}, but the model registry has another model under this number: {found}. The "
         "registry was recreated, or it is not the one that was used before."

@@ -10,7 +10,7 @@ machines, but the table has one order. A rejected version has a row too, which c
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -37,10 +37,11 @@ SCHEMA = pa.schema(
         pa.field("reason", pa.string()),
         pa.field("previous", pa.string()),
         pa.field("decision", pa.string()),
+        pa.field("model_digest", pa.string()),
     ]
 )
 
-FIELDS = {"run_id": "training_run"}
+FIELDS = {"run_id": "training_run", "model_digest": "digest"}
 """Columns that have another name than their field; the table keeps the names it was made with."""
 
 
@@ -60,6 +61,8 @@ class Promotion:
     reason: str
     previous: str | None = None
     decision: Decided = "promoted"
+    digest: str | None = None
+    """The digest of the model's files at the time of the decision. MLflow's users cannot write here."""
 
     @property
     def model(self) -> Identity:
@@ -79,7 +82,9 @@ def _of_row(row: Mapping[str, Any]) -> Promotion:
 
 def record(lake: LakePublisher, promotion: Promotion, digest: str = "", airflow_run: str = "") -> None:
     """Append a decision about the model with that digest. Records the Airflow run that made it, if there was one."""
-    rows = pa.Table.from_pylist([as_row(promotion)], schema=SCHEMA)
+    rows = pa.Table.from_pylist([as_row(replace(promotion, digest=digest))], schema=SCHEMA)
+    # The table of an earlier release has no column for the digest.
+    lake.add_columns(TABLE, SCHEMA)
     model = identity.notes(replace(promotion.model, digest=digest))
     metadata = {"pipeline": promotion.pipeline, "decision": promotion.decision, **model}
     by_airflow = {AIRFLOW_RUN: airflow_run} if airflow_run else {}
@@ -107,8 +112,18 @@ def decisions(lake: LakeReader, pipeline: str) -> tuple[Promotion, ...]:
 
 def with_digest(lake: LakeReader, model: Identity) -> Identity:
     """The model with its digest, if a decision about it recorded the digest."""
-    recorded = (identity.of_commit(commit.metadata) for commit in lake.commits(TABLE)) if model.training_run else ()
+    recorded = _recorded(lake) if model.training_run and lake.exists(TABLE) else ()
     return next((known for known in recorded if known.digest and known.training_run == model.training_run), model)
+
+
+def _recorded(lake: LakeReader) -> Iterator[Identity]:
+    """The models of all decisions, last committed first; then those of earlier releases, whose commits have the digest.
+
+    A row is never lost. A commit's metadata may be, once the log is cleaned up.
+    """
+    for row in reversed(lake.read(TABLE).read_all().to_pylist()):
+        yield Identity(row["version"], row["run_id"] or "", row.get("model_digest") or "")
+    yield from (identity.of_commit(commit.metadata) for commit in lake.commits(TABLE))
 
 
 def history(lake: LakeReader, pipeline: str) -> tuple[Promotion, ...]:

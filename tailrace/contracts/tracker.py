@@ -100,8 +100,12 @@ class Tracker(Protocol):
         """Download an artefact (a file or a folder) of a run into `folder`. Raises UnknownName."""
         ...
 
-    def model_folder(self, pipeline: str, version: str, folder: Path) -> Path:
-        """Download what `Model.save` wrote for that version. Raises UnknownName."""
+    def model_folder(self, pipeline: str, version: str, folder: Path, digest: str = "") -> Path:
+        """Download what `Model.save` wrote for that version.
+
+        Raises UnknownName; Refused if the files have another digest than the tracker recorded, or than `digest`, which
+        the lake recorded with the decision about this version.
+        """
         ...
 
     def versions(self, pipeline: str) -> tuple[ModelVersion, ...]:

@@ -56,11 +56,11 @@ def run(work: Work, training_run: str) -> Evaluated:
     model = model_of(work, training_run)
     version = model.version
     day = dt.date.fromisoformat(record.tags[run_tags.DAY])
-    challenger = model_versions.load(services, spec, version)
+    challenger = model_versions.load(services, spec, version, model.digest)
     against = champion_against(work, day, model)
     gone = model_versions.why_gone(services, spec, against) if against else ""
     champion_version = against.version if against and not gone else None
-    champion = model_versions.load(services, spec, champion_version) if champion_version else None
+    champion = model_versions.load(services, spec, against.version, against.digest) if against and not gone else None
     if champion and (asks_else := _asks_something_else(spec, champion, champion_version)):
         gone, champion, champion_version = asks_else, None, None
     both = _with_features_of(work, champion) if champion else spec

@@ -92,7 +92,7 @@ def run(
     used = model_versions.registered(services, spec, chosen.model, day)
     trained = services.tracker.run(used.training_run)
     expected = model_versions.holdout_scores(trained, chosen.version)
-    fitted = model_versions.load(services, spec, chosen.version)
+    fitted = model_versions.load(services, spec, chosen.version, chosen.model.digest)
     rows = lake.scan(pin, [*spec.features.key, spec.features.event_time, "ds", *_inputs(work)])
     check_question(spec, fitted, chosen.version)
     if not dry_run:

@@ -42,12 +42,19 @@ def refuse_deleted(tags: Mapping[str, str], pipeline: str, version: str) -> None
         )
 
 
-def deliver(source: Path, expected: str, *, folder: Path, pipeline: str, version: str) -> Path:
+def deliver(source: Path, expected: str, *, folder: Path, pipeline: str, version: str, decided: str = "") -> Path:
     """Copy a model's files to `<folder>/<pipeline>-<version>` if their digest is the expected one.
 
-    Raises Refused, and leaves `folder` unchanged, if they are not the files that were logged.
+    `decided` is the digest that the lake recorded with the decision about this version; empty if it recorded none.
+    Raises Refused, and leaves `folder` unchanged, if they are not the files that were logged or decided about.
     """
     found = digest(source)
+    if decided and found != decided:
+        raise Refused(
+            f"The files of {pipeline} version {version} are not those that were decided about: their digest is "
+            f"{found[:12]}, but the lake recorded {decided[:12]}. Somebody changed the model registry or its artefact "
+            "store. Restore them from a backup or train again, and do not score with this version."
+        )
     if found != expected:
         raise Refused(
             f"The files of {pipeline} version {version} are not those that were logged: their digest is "

@@ -136,12 +136,17 @@ class MemoryTracker:
             shutil.copyfile(source, target)
         return target
 
-    def model_folder(self, pipeline: str, version: str, folder: Path) -> Path:
+    def model_folder(self, pipeline: str, version: str, folder: Path, digest: str = "") -> Path:
         found = self._find_version(pipeline, version)
         folders.refuse_deleted(self._find(found.training_run).tags, pipeline, version)
         folder.mkdir(parents=True, exist_ok=True)
         return folders.deliver(
-            self._model(found), found.tags[run_tags.MODEL_DIGEST], folder=folder, pipeline=pipeline, version=version
+            self._model(found),
+            found.tags[run_tags.MODEL_DIGEST],
+            folder=folder,
+            pipeline=pipeline,
+            version=version,
+            decided=digest,
         )
 
     def versions(self, pipeline: str) -> tuple[ModelVersion, ...]:

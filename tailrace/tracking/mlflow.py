@@ -197,7 +197,7 @@ class MlflowTracker:
         return Path(self._client.download_artifacts(training_run, path, str(folder)))
 
     @mlflow_call("download a model")
-    def model_folder(self, pipeline: str, version: str, folder: Path) -> Path:
+    def model_folder(self, pipeline: str, version: str, folder: Path, digest: str = "") -> Path:
         found = self._find_version(pipeline, version)
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="tailrace-tracking-") as scratch:
@@ -210,7 +210,12 @@ class MlflowTracker:
                 raise
             files = mlflow_model.saved_files(Path(pyfunc))
             return folders.deliver(
-                files, found.tags[run_tags.MODEL_DIGEST], folder=folder, pipeline=pipeline, version=version
+                files,
+                found.tags[run_tags.MODEL_DIGEST],
+                folder=folder,
+                pipeline=pipeline,
+                version=version,
+                decided=digest,
             )
 
     @mlflow_call("list the model versions")

@@ -273,6 +273,16 @@ def test_a_tampered_model_is_refused(
     assert contents(tmp_path / "out" / f"{pipeline}-1") == whole
 
 
+def test_a_model_with_another_digest_than_the_lake_recorded_is_refused(
+    tracker: Tracker, pipeline: str, tmp_path: Path, model: Path
+) -> None:
+    tracker.log_model(tracker.start_run(pipeline, "whole", {}), model, EXAMPLE, SCORES)
+    (version,) = tracker.versions(pipeline)
+    assert tracker.model_folder(pipeline, "1", tmp_path / "out", version.tags[run_tags.MODEL_DIGEST]).exists()
+    with pytest.raises(Refused, match=rf"{pipeline} version 1 are not those that were decided about.*{'f' * 12}"):
+        tracker.model_folder(pipeline, "1", tmp_path / "out", "f" * 64)
+
+
 @pytest.mark.parametrize("lost", ["a file", "all of them"])
 def test_a_model_whose_files_are_gone_is_refused(
     tracker: Tracker, pipeline: str, tmp_path: Path, model: Path, lost: str

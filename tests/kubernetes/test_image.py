@@ -76,11 +76,14 @@ def test_the_image_is_locked_non_root_and_has_no_build_tools() -> None:
 
 
 def test_every_extra_is_installed_in_every_stage_that_installs() -> None:
-    """Except the adapters of services in a cloud: `docker build --build-arg EXTRAS` adds the one that a project needs."""
+    """Except the adapters of cloud services: `--build-arg EXTRAS` adds the one that a project needs."""
     chosen = re.search(r'^ARG EXTRAS="(.*)"$', DOCKERFILE, re.M)
     assert chosen
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-    assert set(re.findall(r"--extra (\S+)", chosen[1])) == project["optional-dependencies"].keys() - {"all", *extras.CLOUD}
+    assert set(re.findall(r"--extra (\S+)", chosen[1])) == project["optional-dependencies"].keys() - {
+        "all",
+        *extras.CLOUD,
+    }
     for name, stage in stages().items():
         assert ("uv sync" in stage) == bool(re.search(r"^ARG EXTRAS$", stage, re.M)), f"{name}: empty after FROM"
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import replace
 
+import pyarrow as pa
 import pytest
 
 from tailrace.champions import promotions
 from tailrace.errors import BadInput, GateRefused, UnknownName
+from tailrace.lineage.identity import Identity
 from tailrace.reporting import approval_card, model_report
 from tailrace.reporting.comparison import Comparison
 from tailrace.spec import Gate
@@ -16,6 +18,7 @@ from tailrace.stages import evaluate, promote, score, train
 from tests.stages.conftest import embedded, installation, memory
 from tests.support import work
 
+RUN = {"model_run_id": "first"}
 FIRST, SECOND, THIRD = dt.date(2013, 1, 9), dt.date(2013, 1, 11), dt.date(2013, 1, 12)
 AT = dt.datetime(2013, 3, 1, tzinfo=dt.UTC)
 on_both = pytest.mark.parametrize("services", [memory, embedded], indirect=True, ids=["memory", "embedded"])
@@ -270,9 +273,28 @@ class TestRollback:
 
 
 def test_rows_of_before_there_were_decisions_are_promotions(services, spec):
-    import pyarrow as pa
-
     old = pa.schema([field for field in promotions.SCHEMA if field.name != "decision"])
     row = {"pipeline": "churn", "version": "1", "effective_from": FIRST, "recorded_at": AT, "reason": "r"}
     services.lake.append(promotions.TABLE, pa.Table.from_pylist([row], schema=old), {})
     assert [one.decision for one in promotions.history(services.lake, "churn")] == ["promoted"]
+
+
+@on_both
+def test_a_decision_adds_the_digests_column_to_the_table_of_an_earlier_release(services, spec):
+    old = pa.schema([field for field in promotions.SCHEMA if field.name != "model_digest"])
+    made = promotions.Promotion(
+        pipeline="churn",
+        version="1",
+        effective_from=FIRST,
+        recorded_at=AT,
+        training_run="first",
+        decided_by="ada",
+        reason="r",
+    )
+    row = promotions.as_row(made)
+    del row["model_digest"]
+    services.lake.append(promotions.TABLE, pa.Table.from_pylist([row], schema=old), {"model_digest": "a" * 64} | RUN)
+    promotions.record(services.lake, replace(made, version="2", training_run="second"), "b" * 64)
+    assert [one.digest for one in promotions.decisions(services.lake, "churn")] == ["b" * 64, None]
+    of = {run: promotions.with_digest(services.lake, Identity("", run)).digest for run in ("first", "second")}
+    assert of == {"first": "a" * 64, "second": "b" * 64}, "the earlier one's is in its commit"

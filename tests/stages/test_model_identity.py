@@ -8,11 +8,12 @@ from dataclasses import replace
 import pytest
 
 from tailrace.champions import model_versions, promotions
-from tailrace.errors import BadInput, ModelGone
+from tailrace.errors import BadInput, ModelGone, Refused
 from tailrace.lineage import identity, run_tags
 from tailrace.reporting import model_report
 from tailrace.spec import SearchBudget
 from tailrace.stages import evaluate, monitor, promote, score, train
+from tailrace.tracking import folders
 from tailrace.tracking.memory import MemoryTracker
 from tests.stages.conftest import installation, memory
 
@@ -152,8 +153,33 @@ class TestARegistryThatWasStartedOver:
         tracker = loop.services.tracker
         (known,) = tracker._versions["churn"]
         known.tags[run_tags.MODEL_DIGEST] = "f" * 64
-        with pytest.raises(ModelGone, match="model digest ffffffffffff"):
+        with pytest.raises(ModelGone, match=r"other files of the same training run: version 1 .*ffffffffffff"):
             score.run(loop.work("n"), NEXT)
+        with pytest.raises(ModelGone, match="Somebody changed the registry after the decision"):
+            score.run(loop.work("n"), NEXT, model="1")
+
+    def test_files_and_tag_that_are_exchanged_while_a_day_is_scored_are_refused(self, loop, champion, monkeypatch):
+        tracker = loop.services.tracker
+        (known,) = tracker._versions["churn"]
+        looked_at = model_versions.holdout_scores
+
+        def exchanged(trained, version):
+            stored = tracker._model(tracker._find_version("churn", "1"))
+            file = next(path for path in sorted(stored.rglob("*")) if path.is_file())
+            file.write_bytes(file.read_bytes() + b" ")
+            known.tags[run_tags.MODEL_DIGEST] = folders.digest(stored)
+            return looked_at(trained, version)
+
+        monkeypatch.setattr(model_versions, "holdout_scores", exchanged)
+        with pytest.raises(Refused, match=r"version 1 are not those that were decided about.*the lake recorded"):
+            score.run(loop.work("n"), NEXT)
+
+    def test_the_digest_is_in_the_row_of_the_decision(self, loop, champion):
+        lake = loop.services.lake
+        (known,) = loop.services.tracker.versions("churn")
+        (row,) = lake.read(promotions.TABLE).read_all().to_pylist()
+        assert row["model_digest"] == known.tags[run_tags.MODEL_DIGEST]
+        assert promotions.with_digest(lake, identity.Identity("1", champion)).digest == row["model_digest"]
 
 
 class TestAVersionThatWasDeleted:
