@@ -22,8 +22,8 @@ def performance(
     rows: Sequence[Mapping[str, Any]], metric: str, promotions: Sequence[Promotion], gate: Gate | None = None
 ) -> Figure | None:
     """The metric by day, with the limit that the gate has for it; None while no outcome is known."""
-    by_day = [{**row, metric: row["metrics"].get(metric)} for row in rows]
-    line = _line(by_day, metric, "published predictions", color="--accent")
+    by_day = [{**row, metric: row["metrics"].get(metric), "known": _outcomes(row)} for row in rows]
+    line = _line(by_day, metric, "published predictions", color="--accent", detail="known")
     title = f"{METRICS[metric].title} ({METRICS[metric].direction})"
     if not line["x"]:
         return None
@@ -54,6 +54,12 @@ def drift(rows: Sequence[Mapping[str, Any]], promotions: Sequence[Promotion], mo
     _add_limit(figure, f"watch from {monitor.watch_psi:g}", monitor.watch_psi, "--warned")
     _add_limit(figure, f"alarm from {monitor.alarm_psi:g}", monitor.alarm_psi, "--refused")
     return figure
+
+
+def _outcomes(row: Mapping[str, Any]) -> str:
+    """Of how many outcomes a day's metrics were measured."""
+    count = row.get("known_outcomes")
+    return "" if count is None else f"{count:,} outcome{'' if count == 1 else 's'}"
 
 
 def _add_limit(figure: Figure, text: str, limit: float, color: str) -> None:
@@ -128,7 +134,9 @@ def _line(rows: Sequence[Mapping[str, Any]], column: str, name: str, *, color: s
         "name": name,
         "x": [str(day) for day, _, _ in known],
         "y": [value for _, value, _ in known],
-        "text": [f"v{row.get('model_version')}{f', {row[detail]}' if detail else ''}" for _, _, row in known],
+        "text": [
+            f"v{row.get('model_version')}{f', {row[detail]}' if detail and row[detail] else ''}" for _, _, row in known
+        ],
         "line": {"color": color, "width": 2},
         "hovertemplate": "%{x|%Y-%m-%d}: %{y:.3f} (%{text})<extra>" + name + "</extra>",
     }

@@ -68,6 +68,15 @@ def states(
     return day_states.all_of(records, sources.today(zone(spec)))
 
 
+def next_day(sources: Sources, spec: PipelineSpec) -> dt.date | None:
+    """The next day to predict: the first after the last published one whose features are there.
+
+    Raises LakeUnavailable.
+    """
+    last = max(sources.lake.days(spec.predictions_table), default=dt.date.min)
+    return min((day for day in sources.lake.days(spec.features_table) if day > last), default=None)
+
+
 def told(sources: Sources, spec: PipelineSpec, day: dt.date) -> labels.State:
     """The state of one day in words. Raises LakeUnavailable."""
     attempts = sources.activity.attempts({spec.name: None}).get(spec.name, {})

@@ -16,6 +16,7 @@ from tailrace.spec import PipelineSpec
 
 ACTIONS = ("backfill", "predict", "train", "rollback", "approve")
 DAYS = ("day", "first_day")
+MUST_NAME_DAY = ("predict", "train")
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Field:
     suggestions: tuple[str, ...] = ()
     pattern: str = ""
     minimum: float | None = None
-    maximum: float | None = None
+    maximum: float | dt.date | None = None
     longest: int | None = None
     required: bool = False
     nullable: bool = False
@@ -64,6 +65,7 @@ class Form:
     last: str = ""
     at_once: int = AT_ONCE["predict"]
     paused: bool = False
+    today: dt.date | None = None
 
 
 CATCH_UP = FormKind(
@@ -124,11 +126,15 @@ def build(
     *,
     params: Mapping[str, Mapping[str, Any]],
     given: Mapping[str, str],
+    today: dt.date | None = None,
 ) -> Form:
-    """The form with the DAG's defaults, replaced by values from the page's address where it has them."""
+    """The form with the DAG's defaults, replaced by values from the page's address where it has them.
+
+    No day may be later than `today`.
+    """
     hidden = DAYS if action == "backfill" else ()
     fields = tuple(
-        _field(name, schema, given.get(name), must_be_given=name == "day" and action in ("predict", "train"))
+        _until(_field(name, schema, given.get(name), must_be_given=name == "day" and action in MUST_NAME_DAY), today)
         for name, schema in params.items()
         if name not in hidden
     )
@@ -140,6 +146,7 @@ def build(
         zone=spec.schedule.timezone,
         first=_date(given.get("from")),
         last=_date(given.get("to")),
+        today=today,
     )
 
 
@@ -188,6 +195,11 @@ def _field(name: str, schema: Mapping[str, Any], given: str | None, *, must_be_g
         nullable=nullable and not must_be_given,
         more=bool(schema.get("section")),
     )
+
+
+def _until(field: Field, today: dt.date | None) -> Field:
+    """The field; a day that a run works on cannot be later than today."""
+    return replace(field, maximum=today) if field.name in DAYS else field
 
 
 def _date(text: str | None) -> str:

@@ -85,7 +85,7 @@ class PipelinePage:
     tracker_problem: str
     approvals: Sequence[OpenApproval]
     missed_training: dt.date | None = None
-    open_words: str = ""
+    open_days: Mapping[str, Sequence[dt.date]] = field(default_factory=dict)
     drifted: Mapping[str, int] = field(default_factory=dict)
     stopped: Sequence[Attempt] = ()
 
@@ -130,7 +130,7 @@ def gather(sources: Sources, spec: PipelineSpec, until: dt.date | None = None) -
         tracker_problem=tracked.problem,
         approvals=sources.activity.approvals([spec.name]).get(spec.name, ()),
         missed_training=missed.training(sources, spec, tracked),
-        open_words=labels.open_words(open_days),
+        open_days=open_days,
         drifted={level: count for level in MARKED if (count := sum(day.drift == level for day in days))},
         stopped=sources.activity.stopped([spec.name]).get(spec.name, ()),
     )

@@ -5,11 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import json
+from collections.abc import Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from tailrace import days
 from tailrace.lineage import dag_ids, run_tags
 from tailrace.pages import labels
 
@@ -29,6 +31,12 @@ def number(value: float | None, digits: int = 3) -> str:
 def moment(value: dt.datetime, zone: str) -> str:
     """For example '2013-02-10 03:12 EST'."""
     return f"{value.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M %Z}"
+
+
+def ranges(found: Sequence[dt.date], most: int = 6) -> str:
+    """Days as ranges, for example '2013-03-01, 2013-03-05 to 2013-03-07'; only the last ranges of many."""
+    parts = days.ranges(found, " to ").split(", ")
+    return ", ".join(parts if len(parts) <= most else ["…", *parts[-most:]])
 
 
 def as_json(value: Any) -> str:
@@ -56,6 +64,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters |= {"ranges": ranges}
     environment.filters |= {"number": number, "moment": moment, "as_json": as_json, "spark_points": spark_points}
     environment.globals |= {"signs": labels.SIGNS, "kinds": labels.NAMES, "served_by": labels.served_by}
     environment.globals |= {"dag_ids": dag_ids, "run_tags": run_tags}

@@ -13,10 +13,11 @@ from fastapi.responses import HTMLResponse
 
 from tailrace import days
 from tailrace.lineage import dag_ids
-from tailrace.pages import access, catalog, charts, forms, histories, overview, pipeline
+from tailrace.pages import access, catalog, charts, day_records, forms, histories, overview, pipeline
 from tailrace.pages import day as day_page
 from tailrace.pages.histories import Shown
 from tailrace.pages.web import AppParts, AppPartsDep, ReadableDep, ShownDep, forbidden, shown
+from tailrace.spec import zone
 
 router = APIRouter(prefix="/pages")
 
@@ -76,7 +77,10 @@ def show_form(request: Request, parts: AppPartsDep, spec: ReadableDep, action: s
     if kind is None:
         raise HTTPException(404, f"There is no form {action!r}.")
     params = _params(parts, user, kind.dag, f"look at {spec.name}")
-    form = forms.build(action, kind, spec, params=params, given=request.query_params)
+    given = dict(request.query_params)
+    if action == "predict" and (following := day_records.next_day(parts.sources, spec)):
+        given.setdefault("day", str(following))
+    form = forms.build(action, kind, spec, params=params, given=given, today=parts.sources.today(zone(spec)))
     return shown(request, "form", form=replace(form, paused=parts.sources.activity.is_paused(kind.dag)))
 
 

@@ -23,6 +23,7 @@ from tailrace.pages import (
     catalog,
     charts,
     day,
+    day_records,
     histories,
     labels,
     missed,
@@ -390,6 +391,11 @@ class TestPipeline:
         never.set()
         assert page.tracker_problem.startswith("MLflow does not answer")
         assert page.counts["published"] == 3
+
+    def test_the_next_day_to_predict_is_the_one_after_the_last_that_is_published(self, sources, spec):
+        assert day_records.next_day(sources, spec) == dt.date(2013, 1, 13)
+        assert day_records.next_day(sources, replace(spec, name="fresh")) is None
+        assert pipeline.gather(sources, spec).open_days == {"not published": [dt.date(2013, 1, 11)]}
 
     def test_four_hundred_days_and_a_way_to_those_before(self, sources, spec, nights):
         for offset in range(900):

@@ -261,9 +261,13 @@ class TestPipeline:
         assert "drift alarm: 1</li>" in html
 
     def test_days_to_look_at_and_the_warehouse_are_told(self):
-        page = empty_page(open_words="1 refused, 2 failed")
+        days = {"refused": [DAY], "out of date": [DAY + dt.timedelta(days=each) for each in (1, 2, 4)]}
+        page = empty_page(open_days=days)
         html = show("pipeline", page=page, charts={"performance": None, "drift": None}, may=MAY, problem="")
-        assert "of the days below: 1 refused, 2 failed" in html
+        assert "1 refused: 2013-03-05 </li>" in html
+        assert "3 out of date: 2013-03-06 to 2013-03-07, 2013-03-09" in html
+        assert 'href="/tailrace/pages/flight_delay/forms/backfill?from=2013-03-06&amp;to=2013-03-09"' in html
+        assert html.count("forms/backfill?from") == 1, "a refused day would be refused again"
         assert 'href="/dags/warehouse">warehouse</a>' in html
 
     def test_a_missed_training_is_said_with_its_button(self):
@@ -403,7 +407,9 @@ class TestForms:
         spec = get("flight_delay")
         kind = forms.kind_of("backfill", spec.name)
         assert kind is not None
-        form = forms.build("backfill", kind, spec, params=self.PARAMS, given={"from": "2013-03-01", "to": EVIL})
+        given = {"from": "2013-03-01", "to": EVIL}
+        form = forms.build("backfill", kind, spec, params=self.PARAMS, given=given, today=DAY)
+        assert show("form", form=form).count('max="2013-03-05"') == 2
         assert [field.name for field in form.fields] == ["model", "trials", "engine", "force", "reason"]
         assert (form.first, form.last, form.zone) == ("2013-03-01", "", "America/New_York")
 
