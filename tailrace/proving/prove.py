@@ -7,19 +7,19 @@ mart looks ahead, whatever its `known_at` claims.
 from __future__ import annotations
 
 import datetime as dt
-import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from tailrace.contracts import ModelResult, Services
+from tailrace.contracts import Services
 from tailrace.errors import BadInput
+from tailrace.proving import schemas, sides
 from tailrace.proving.comparing import ColumnDifference, differences
 from tailrace.proving.expressions import Graph, Step
-from tailrace.rows import marts
+from tailrace.proving.sides import TwoSides
 from tailrace.spec import PARTS, PipelineSpec
 
 MOST_STEPS = 6
@@ -49,12 +49,13 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class DayProof:
-    """What a day's two builds say. `rows` are those of the day in both marts; `later_days` were left out of one."""
+    """What a day's two builds say. `rows` are those of the day in both marts; `later` days, or rows of
+    sources, came after the day and were left out of one build."""
 
     pipeline: str
     day: dt.date
     rows: int
-    later_days: int
+    later: int
     findings: tuple[Finding, ...]
 
     @property
@@ -70,23 +71,14 @@ def run(
     Raises BadInput if nothing later than the day is there, or the warehouse cannot be copied, and what a build raises.
     """
     warehouse: Any = services.warehouse
-    refuse_other_warehouses(warehouse)
-    landing = warehouse.landing
-    later = sorted({each for table in landing.schemas for each in landing.days(table) if each > day})
-    if not later:
-        raise BadInput(
-            f"{spec.name}: nothing is landed after {day}, so there is nothing that its marts could have looked ahead "
-            "at. Name an earlier day."
-        )
-    with tempfile.TemporaryDirectory(prefix="tailrace-prove-") as folder:
-        past = landing.until(day, Path(folder) / "landing")
-        sides = [warehouse.elsewhere(Path(folder) / name, its) for name, its in (("now", landing), ("then", past))]
-        nodes: Sequence[ModelResult] = ()
-        for side, words in zip(sides, ("from everything", "from what was there then"), strict=True):
-            nodes = side.build_without_tests(day, [mart.table for mart in spec.marts])
-            progress(f"{day} built {words}")
-        findings, rows = _compared(spec, day, sides, nodes)
-    return DayProof(pipeline=spec.name, day=day, rows=rows, later_days=len(later), findings=tuple(findings))
+    with _sides(warehouse)(warehouse, spec, day, progress) as built:
+        if not built.later:
+            raise BadInput(
+                f"{spec.name}: nothing is there that came after {day}, so there is nothing that its marts could have "
+                "looked ahead at. Name an earlier day."
+            )
+        findings, rows = _compared(spec, built)
+    return DayProof(pipeline=spec.name, day=day, rows=rows, later=built.later, findings=tuple(findings))
 
 
 def last_provable(services: Services, spec: PipelineSpec, count: int) -> list[dt.date]:
@@ -95,55 +87,50 @@ def last_provable(services: Services, spec: PipelineSpec, count: int) -> list[dt
     Raises BadInput if there are none.
     """
     warehouse: Any = services.warehouse
-    refuse_other_warehouses(warehouse)
+    _sides(warehouse)
     landing = warehouse.landing
-    landed = sorted({day for table in landing.schemas for day in landing.days(table)})
-    published = services.lake.days(spec.features_table)
+    known = sorted(services.lake.days(spec.features_table))
+    known = known or sorted({day for table in landing.schemas for day in landing.days(table)})
     # A leak of a week shows where a week came after.
-    least = min(7, max(len(landed) - 1, 1))
-    days = [day for day in landed[:-least] if not published or day in published][-count:]
+    least = min(7, max(len(known) - 1, 1))
+    days = known[:-least][-count:]
     if not days:
         raise BadInput(
-            f"{spec.name}: no day can be proven: a day needs features, and days that are landed after it. Land and "
-            "build some days first, or name one with --date."
+            f"{spec.name}: no day can be proven: a day needs features, and days that came after it. Build some days "
+            "first, or name one with --date."
         )
     return days
 
 
-def refuse_other_warehouses(warehouse: Any) -> None:
-    """Raises BadInput if a warehouse cannot be built a second time beside itself."""
-    if not hasattr(warehouse, "elsewhere") or not getattr(warehouse, "landing", None):
-        raise BadInput(
-            f"The warehouse {getattr(warehouse, 'name', warehouse)} cannot be built a second time in a throw-away "
-            "copy: this needs landed files, and dbt on DuckDB. If the project lands files, prove it with "
-            "TAILRACE_WAREHOUSE set to the path of a DuckDB file."
-        )
-    if not warehouse.landing.schemas:
-        raise BadInput(
-            "The project lands no files, so it is not known what was there on a past day. Name the time of each "
-            "source's rows in dbt: `loaded_at_field` of the source, or `meta: {known_at: COLUMN}`."
-        )
+def _sides(warehouse: Any) -> Callable[..., AbstractContextManager[TwoSides]]:
+    """How a warehouse is built a second time beside itself. Raises BadInput for one that cannot be."""
+    if hasattr(warehouse, "elsewhere") and warehouse.landing.schemas:
+        return sides.landed
+    if hasattr(warehouse, "adapter") and not warehouse.landing.schemas:
+        return schemas.built
+    raise BadInput(
+        f"The warehouse {getattr(warehouse, 'name', warehouse)} cannot be built a second time in a throw-away copy. "
+        "This needs a dbt project of your own whose sources say when their rows became known; or landed files and "
+        "DuckDB: set TAILRACE_WAREHOUSE to the path of a DuckDB file."
+    )
 
 
-def _compared(
-    spec: PipelineSpec, day: dt.date, sides: Sequence[Any], nodes: Sequence[ModelResult]
-) -> tuple[list[Finding], int]:
-    now, _ = sides
-    graph = Graph({node.table: node for node in nodes if node.sql and node.table}, now.columns(), dialect="duckdb")
+def _compared(spec: PipelineSpec, built: TwoSides) -> tuple[list[Finding], int]:
+    graph = Graph({node.table: node for node in built.nodes if node.sql}, built.columns, dialect=built.dialect)
     findings, total = [], 0
     for part in PARTS:
-        mart = spec.mart(part)
-        key = spec.features.key
-        rows = [marts.read(side, spec, part, day).read_all() for side in sides]
-        total += rows[0].num_rows
-        table = next((node.table for node in nodes if node.name == mart.table or node.table.endswith(mart.table)), "")
+        mart = spec.mart(part).table
+        rows = [built.read(side, part) for side in (sides.NOW, sides.THEN)]
+        total += rows[sides.NOW].num_rows
+        table = built.tables[part]
         found = [
-            _finding(graph, mart.table, table, each=each, rows=rows) for each in differences(rows[0], rows[1], key)
+            _finding(graph, mart, table, each=each, rows=rows) for each in differences(*rows, key=spec.features.key)
         ]
         findings += found
         if part == PARTS[0]:
             named = {each.column for each in found}
-            findings += _clocks(graph, mart.table, table, [name for name in rows[0].column_names if name not in named])
+            equal = [name for name in rows[sides.NOW].column_names if name not in named]
+            findings += _clocks(graph, mart, table, equal)
     return findings, total
 
 

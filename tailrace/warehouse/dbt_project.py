@@ -150,6 +150,11 @@ class DbtProjectWarehouse(DbtWarehouse):
         return recorded | {mart.table: why_empty(self._meta(mart)) for mart in others if mart.table not in lacking}
 
     @property
+    def adapter(self) -> DbtAdapter:
+        """The project's own adapter."""
+        return self._adapter
+
+    @property
     def reader(self) -> MartReader:
         """Reads any table of the database."""
         return self._reader

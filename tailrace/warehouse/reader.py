@@ -38,6 +38,11 @@ class MartReader:
         self._adapter = adapter
         self._zone = zone
 
+    @property
+    def zone(self) -> str:
+        """The time zone of timestamps that have none."""
+        return self._zone
+
     def columns(self, table: str) -> tuple[Column, ...]:
         """All columns of a mart, with the types that the database reports; `problem` tells which cannot be read."""
         mart = self._mart(table)

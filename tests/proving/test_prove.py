@@ -58,7 +58,7 @@ def test_every_planted_leak_is_named_with_its_expression(proof, column):
 def test_nothing_else_is_named(proof):
     assert {each.column for each in proof.findings} == set(LEAKY)
     assert not {each.column for each in proof.findings} & set(HONEST)
-    assert proof.later_days == (LAST - DAY).days
+    assert proof.later == (LAST - DAY).days
     assert proof.rows == 2 * leaky_project.CUSTOMERS
 
 
@@ -69,7 +69,7 @@ def test_the_warehouse_and_the_landing_zone_stay_as_they_are(services, proof):
 
 
 def test_days_without_later_days_are_refused(services):
-    with pytest.raises(BadInput, match="nothing is landed after 2024-01-14"):
+    with pytest.raises(BadInput, match="nothing is there that came after 2024-01-14"):
         prove.run(services, leaky_project.spec(), LAST)
     assert prove.last_provable(services, leaky_project.spec(), 2) == [DAY - dt.timedelta(days=1), DAY]
 

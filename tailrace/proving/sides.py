@@ -1,0 +1,63 @@
+"""The two builds of a past day: from everything that is there now, and from what was there then."""
+
+from __future__ import annotations
+
+import datetime as dt
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from tailrace.contracts import ModelResult
+from tailrace.rows import marts
+from tailrace.spec import PARTS, PipelineSpec
+from tailrace.warehouse.graph import called
+
+NOW, THEN = 0, 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoSides:
+    """The two builds while they are there.
+
+    `read(side, part)` gives the day's rows of a mart. `nodes` are dbt's, with compiled SQL. `tables` has the full names
+    of the marts by part, and `columns` the types of the columns of each table by its full name. `later` is how many
+    days, or rows, the second build left out.
+    """
+
+    read: Callable[[int, str], pa.Table]
+    nodes: Sequence[ModelResult]
+    tables: Mapping[str, str]
+    columns: Mapping[str, Mapping[str, str]]
+    dialect: str
+    later: int
+
+
+@contextmanager
+def landed(warehouse: Any, spec: PipelineSpec, day: dt.date, progress: Callable[[str], None]) -> Iterator[TwoSides]:
+    """Both builds of landed files, each in an empty database of its own, until the block ends."""
+    landing = warehouse.landing
+    later = {each for table in landing.schemas for each in landing.days(table) if each > day}
+    with tempfile.TemporaryDirectory(prefix="tailrace-prove-") as folder:
+        past = landing.until(day, Path(folder) / "landing")
+        sides = [warehouse.elsewhere(Path(folder) / name, its) for name, its in (("now", landing), ("then", past))]
+        nodes: Sequence[ModelResult] = ()
+        for side, words in zip(sides, ("from everything", "from what was there then"), strict=True):
+            nodes = side.build_without_tests(day, [mart.table for mart in spec.marts])
+            progress(f"{day} built {words}")
+        yield TwoSides(
+            read=lambda side, part: marts.read(sides[side], spec, part, day).read_all(),
+            nodes=nodes,
+            tables={part: _table(nodes, spec.mart(part).table) for part in PARTS},
+            columns=sides[THEN].columns(),
+            dialect="duckdb",
+            later=len(later),
+        )
+
+
+def _table(nodes: Sequence[ModelResult], mart: str) -> str:
+    return next((node.table for node in nodes if called(node.name, node.table, [mart])), "")
