@@ -96,5 +96,5 @@ SPEC = PipelineSpec(
         end=dt.date(2013, 12, 31),
     ),
     predictions=Predictions(score="late_probability", decision="late_predicted", threshold=0.5),
-    audit=Audit(max_null_share=0.0, min_coverage=1.0, max_psi=1.5),
+    audit=Audit(max_null_share=0.0, min_coverage=1.0, max_psi_excess=0.25),
 )

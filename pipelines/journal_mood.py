@@ -82,5 +82,5 @@ SPEC = PipelineSpec(
         end=dt.date(2014, 7, 17),
     ),
     predictions=Predictions(score="mood_probability", decision="mood_predicted"),
-    audit=Audit(max_null_share=0.0, min_coverage=1.0, max_psi=1.5, psi_rows=100),
+    audit=Audit(max_null_share=0.0, min_coverage=1.0, max_psi_excess=0.25, psi_rows=100),
 )

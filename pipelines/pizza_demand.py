@@ -97,6 +97,6 @@ SPEC = PipelineSpec(
     ),
     predictions=Predictions(score="units_expected"),
     # A day has 91 items.
-    audit=Audit(max_null_share=0.0, min_coverage=1.0, max_psi=1.5, psi_rows=80),
+    audit=Audit(max_null_share=0.0, min_coverage=1.0, max_psi_excess=0.25, psi_rows=80),
     monitor=Monitor(rows=80),
 )

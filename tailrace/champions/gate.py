@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from tailrace.champions.score_limits import JudgedHoldout
 from tailrace.problems import Problem
 from tailrace.problems.metrics import METRICS
 from tailrace.spec import Gate
@@ -68,9 +69,16 @@ class Scores:
         return METRICS[metric].gain(ours, theirs)
 
 
-def decide(gate: Gate, scores: Scores, slices: Mapping[str, np.ndarray]) -> Decision:
-    """Compare challenger, baseline and champion on the same holdout rows; `slices` has columns to slice them by."""
+def decide(
+    gate: Gate, scores: Scores, slices: Mapping[str, np.ndarray], audited: JudgedHoldout | None = None
+) -> Decision:
+    """Compare challenger, baseline and champion on the same holdout rows; `slices` has columns to slice them by.
+
+    `audited` says which days of the challenger's holdout the audit would have refused.
+    """
     rules = _limits(gate, scores)
+    if audited is not None:
+        rules.append(Rule(audited.accepted, audited.sentence()))
     if gate.beat is not None and scores.baseline is not None:
         rules.append(_baseline(gate, scores, scores.baseline))
     if scores.champion is not None:

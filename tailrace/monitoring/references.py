@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from tailrace.contracts import LakeReader, Pin, Services, Tracker
 from tailrace.errors import UnknownName
-from tailrace.problems.distributions import index_of_shares, shares_of_counts
+from tailrace.problems.distributions import furthest_day, index_of_shares, shares_of_counts
 from tailrace.rows import roles
 from tailrace.spec import PipelineSpec
 
@@ -30,13 +30,19 @@ SAMPLE_ROWS = 200_000
 class Reference:
     """The shares of a column's values: in bins between `edges` or of the most frequent `values`, all others, and nulls.
 
-    `usual` is the highest population stability index (PSI) of any single day of the training window.
+    The rest is what single days of the training window were like. `usual` is how far the furthest of them is from the
+    others by the population stability index (PSI), beyond chance. `low` and `high` are the least and the greatest
+    number. `repeats` is the greatest share of rows with one value on a day. Those three are None where they are not
+    known: `low` and `high` of categories, and all of trainings of earlier releases.
     """
 
     edges: tuple[float, ...]
     values: tuple[str, ...]
     shares: tuple[float, ...]
     usual: float = 0.0
+    low: float | None = None
+    high: float | None = None
+    repeats: float | None = None
 
     def psi(self, column: pa.ChunkedArray) -> float:
         """The population stability index (PSI) of one or more rows of counts against this reference."""
@@ -61,10 +67,36 @@ class Reference:
         Without `edges`, numbers are counted in bins between their quantiles.
         """
         bare = cls(edges or _edges(column), _values(column), ())
-        shares = tuple(shares_of_counts(bare._counts(column)).tolist())
-        all_days = cls(bare.edges, bare.values, shares)
-        each_day = [all_days.psi(column.filter(pc.equal(days, day))) for day in pc.unique(days)]
-        return cls(bare.edges, bare.values, shares, max(each_day))
+        of_days = [column.filter(pc.equal(days, day)) for day in pc.unique(days)]
+        low, high = range_of(column)
+        return cls(
+            bare.edges,
+            bare.values,
+            tuple(shares_of_counts(bare._counts(column)).tolist()),
+            furthest_day(np.array([bare._counts(each) for each in of_days])),
+            low,
+            high,
+            max(repeats_of(each) for each in of_days),
+        )
+
+
+def range_of(column: pa.ChunkedArray) -> tuple[float | None, float | None]:
+    """The least and the greatest finite number; None where there is none, and for texts."""
+    if pa.types.is_string(column.type):
+        return None, None
+    found = pc.min_max(column.filter(pc.is_finite(column).fill_null(False)))
+    return found["min"].as_py(), found["max"].as_py()
+
+
+def repeats_of(column: pa.ChunkedArray) -> float:
+    """The share of rows with the most common value that is not null; 0 without rows."""
+    counted = column.drop_null().value_counts()
+    most = max((pc.max(each.field("counts")).as_py() or 0 for each in _chunks(counted)), default=0)
+    return most / len(column) if len(column) else 0.0
+
+
+def _chunks(found: pa.Array | pa.ChunkedArray) -> list[pa.Array]:
+    return found.chunks if isinstance(found, pa.ChunkedArray) else [found]
 
 
 @dataclass(frozen=True)
@@ -161,4 +193,6 @@ def _values(column: pa.ChunkedArray) -> tuple[str, ...]:
 
 
 def _reference(fields: Mapping[str, Any]) -> Reference:
-    return Reference(tuple(fields["edges"]), tuple(fields["values"]), tuple(fields["shares"]), fields["usual"])
+    more = {name: fields.get(name) for name in ("low", "high", "repeats")}
+    edges, values, shares = (tuple(fields[name]) for name in ("edges", "values", "shares"))
+    return Reference(edges, values, shares, fields["usual"], **more)

@@ -150,7 +150,7 @@ def _register(work: Work, training_run: str, model: BaselineModel, *, pin: Pin, 
         tags={
             run_tags.MODEL_DIGEST: model.digest(),
             run_tags.MODEL_KIND: model.kind,
-            run_tags.HOLDOUT_SCORES: train.distribution_of(spec, scores).to_json(),
+            run_tags.HOLDOUT_SCORES: train.distribution_of(spec, scores, rows["ds"]).to_json(),
         },
     )
     example = rows.select(list(model.features)).slice(0, train.EXAMPLE_ROWS)

@@ -209,9 +209,10 @@ def _checks(spec: PipelineSpec, metadata: Mapping[str, str]) -> tuple[Check, ...
     if coverage is not None:
         limit = f"at least {audit.min_coverage:.1%}"
         checks.append(Check("Rows predicted", f"{coverage:.1%}", limit, audit.min_coverage <= coverage <= 1))
-    if psi is not None and audit.max_psi is not None:
-        limit = f"at most {audit.max_psi:g}"
-        checks.append(Check("Predictions moved since training (PSI)", f"{psi:.2f}", limit, psi <= audit.max_psi))
+    most = min((each for each in (_measured(metadata, "audit_psi_limit"), audit.max_psi) if each), default=None)
+    if psi is not None and most is not None:
+        limit = f"at most {most:.2f}"
+        checks.append(Check("Predictions moved since training (PSI)", f"{psi:.2f}", limit, psi <= most))
     warnings = metadata.get("audit_warnings")
     if warnings is not None:
         checks.append(Check("Expectations with warnings", warnings or "0", "0 is best", warnings in ("", "0")))

@@ -135,10 +135,13 @@ class Audit:
     min_coverage: float = 1.0
     """A share from 0 to 1: at least so many of the day's feature rows must have a prediction."""
     max_psi: float | None = None
-    """The greatest population stability index (PSI) of the day's scores against those of the training's holdout; 0.25
-    is a common alarm. None: not judged."""
+    """Deprecated: use `max_psi_excess`. The greatest population stability index (PSI) of the day's scores against those
+    of the training's holdout, whatever single days are like. None: not judged."""
     psi_rows: int = 200
-    """In rows: on a day with fewer, `max_psi` is not judged."""
+    """In rows: on a day with fewer, `max_psi` and `max_psi_excess` are not judged."""
+    max_psi_excess: float | None = field(default=None, metadata=LATER)
+    """A PSI: the day's scores may go so far beyond what a single day may have, which follows from the holdout's days,
+    the days published before, and the number of rows; 0.25 is common. None: not judged."""
 
     def problems(self) -> Iterator[str]:
         """A sentence for each thing that is wrong."""
@@ -146,6 +149,8 @@ class Audit:
         yield from share("audit.min_coverage", self.min_coverage)
         if self.max_psi is not None and not self.max_psi > 0:
             yield f"audit.max_psi is {self.max_psi}; it must be more than 0 (0.25 is a common alarm), or None."
+        if self.max_psi_excess is not None and not self.max_psi_excess > 0:
+            yield f"audit.max_psi_excess is {self.max_psi_excess}; it must be more than 0 (0.25 is common), or None."
         if self.psi_rows < 1:
             yield f"audit.psi_rows is {self.psi_rows}; at least 1 is needed."
 
@@ -154,15 +159,16 @@ class Audit:
 class Monitor:
     """When a published day's features or scores are said to drift, by their population stability index (PSI).
 
-    A single day differs from the weeks a model learned from. So a day counts as `watch` or `alarm` by how far its PSI
-    goes beyond the highest that any single day of the model's training window had; days of fewer than `rows` rows
-    are not judged.
+    A single day differs from the weeks a model learned from. So a day counts as `watch` by how far its PSI goes beyond
+    what a single day of the model's training window may have, and as `alarm` by how far it goes beyond that and beyond
+    the days published before: it jumped. Days of fewer than `rows` rows are not judged.
     """
 
     watch_psi: float = 0.1
-    """A PSI: so far beyond the highest single day of the training, a day counts as `watch`."""
+    """A PSI: so far beyond what a single day of the training may have, a day counts as `watch`."""
     alarm_psi: float = 0.25
-    """A PSI: so far beyond the highest single day of the training, a day counts as `alarm`."""
+    """A PSI: so far beyond what a single day of the training and of the four weeks before may have, a day counts as
+    `alarm`."""
     rows: int = 100
     """In rows: days with fewer are not judged."""
 

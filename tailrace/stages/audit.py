@@ -13,12 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tailrace.champions import policies
+from tailrace.champions import policies, score_limits
+from tailrace.champions.score_limits import JudgedScores
 from tailrace.contracts import Staged, Verdict
 from tailrace.errors import AuditFailed
 from tailrace.lineage import pins
 from tailrace.monitoring import refusal_evidence
-from tailrace.problems.distributions import Distribution, population_stability_index
+from tailrace.problems.distributions import DAYS_BEFORE, Distribution
 from tailrace.rows import refused_days
 from tailrace.spec import PipelineSpec
 from tailrace.validation import describe_failures
@@ -62,8 +63,9 @@ def run(work: Work, day: dt.date, *, dry_run: bool = False) -> Audited:
     null_share = _null_share(staged, nulls)
     due = pins.from_json(staged.notes["features_pin"]).rows
     coverage = staged.rows / due if due else None
-    psi = _psi(spec, staged, scores)
-    problems = _beyond_limits(spec, staged, due=due, nulls=nulls, coverage=coverage, psi=psi)
+    moved = _judged_scores(work, staged, scores)
+    problems = _beyond_limits(spec, staged, due=due, nulls=nulls, coverage=coverage)
+    problems += moved.problems if moved else ()
     problems += [f"{count} of {staged.rows} predictions {what}." for what, count in wrong.items() if count]
     problems += _key_problems(work, staged)
     if not due and (emptied := _emptied(work, day)):
@@ -82,7 +84,7 @@ def run(work: Work, day: dt.date, *, dry_run: bool = False) -> Audited:
             f"{listed}\nWhat was published before stays. Look at the features of {day} and at the model; "
             f"the thresholds are `audit` in pipelines/{spec.name}.py. Data Docs: {verdict.report}"
         )
-    services.lake.annotate(staged, _notes(verdict, null_share, coverage, psi))
+    services.lake.annotate(staged, _notes(verdict, null_share, coverage, moved))
     warnings = (describe_failures(verdict, "warning"),) if verdict.failures("warning") else ()
     return Audited(
         pipeline=spec.name,
@@ -91,7 +93,7 @@ def run(work: Work, day: dt.date, *, dry_run: bool = False) -> Audited:
         rows=staged.rows,
         null_share=null_share,
         coverage=coverage,
-        psi=psi,
+        psi=moved.psi if moved else None,
         warnings=warnings,
         report=verdict.report,
     )
@@ -160,10 +162,30 @@ def _key_problems(work: Work, staged: Staged) -> list[str]:
     return [" ".join(said)] if said else []
 
 
-def _psi(spec: PipelineSpec, staged: Staged, scores: np.ndarray) -> float | None:
-    if spec.audit.max_psi is None or len(scores) < spec.audit.psi_rows:
+def _judged_scores(work: Work, staged: Staged, scores: np.ndarray) -> JudgedScores | None:
+    """How far the scores moved from the holdout's; None if the spec names no limit, or the day has too few rows."""
+    audit = work.spec.audit
+    if not score_limits.judged(audit, len(scores)):
         return None
-    return population_stability_index(Distribution.from_json(staged.notes["holdout_scores"]), scores)
+    holdout = Distribution.from_json(staged.notes["holdout_scores"])
+    before = _days_before(work, staged.day, holdout) if audit.max_psi_excess is not None else []
+    return score_limits.judge(audit, holdout, scores, before=before)
+
+
+def _days_before(work: Work, day: dt.date, holdout: Distribution) -> list[float]:
+    """How far each of the days published before the day is from the holdout, beyond chance."""
+    lake, spec = work.services.lake, work.spec
+    first, last = day - dt.timedelta(days=DAYS_BEFORE), day - dt.timedelta(days=1)
+    if not any(first <= each <= last for each in lake.days(spec.predictions_table)):
+        return []
+    column = spec.problem.drift_column(spec.predictions)
+    counts: dict[dt.date, np.ndarray] = {}
+    for batch in lake.read(spec.predictions_table, first=first, last=last, columns=["ds", column]):
+        rows = pa.Table.from_batches([batch])
+        for each in pc.unique(rows["ds"]):
+            scores = spec.problem.drift_values(rows.filter(pc.equal(rows["ds"], each))[column])
+            counts[each.as_py()] = counts.get(each.as_py(), np.zeros(1, int)) + holdout.counts(scores)
+    return [holdout.beyond_chance(each) for each in counts.values() if each.sum() >= spec.audit.psi_rows]
 
 
 def _emptied(work: Work, day: dt.date) -> str:
@@ -186,7 +208,6 @@ def _beyond_limits(
     due: int,
     nulls: int,
     coverage: float | None,
-    psi: float | None,
 ) -> list[str]:
     """What is beyond the limits of the spec's audit."""
     audit, null_share, problems = spec.audit, _null_share(staged, nulls), []
@@ -202,19 +223,19 @@ def _beyond_limits(
         )
     if coverage is not None and coverage > 1:
         problems.append(f"{staged.rows} predictions for {due} feature rows: some are there twice.")
-    if psi is not None and audit.max_psi is not None and not psi <= audit.max_psi:
-        problems.append(
-            f"predictions moved away from the training holdout's: population stability index {psi:.2f}, "
-            f"at most {audit.max_psi:g} is accepted."
-        )
     return problems
 
 
-def _notes(verdict: Verdict, null_share: float, coverage: float | None, psi: float | None) -> dict[str, str]:
+def _notes(verdict: Verdict, null_share: float, coverage: float | None, moved: JudgedScores | None) -> dict[str, str]:
     return {
         "audit": "passed",
         "audit_null_share": f"{null_share:.6f}",
         "audit_coverage": "" if coverage is None else f"{coverage:.6f}",
-        "audit_psi": "" if psi is None or math.isnan(psi) else f"{psi:.6f}",
+        "audit_psi": _number(moved.psi if moved else None),
+        "audit_psi_limit": _number(moved.limit if moved else None),
         "audit_warnings": str(len(verdict.failures("warning"))),
     }
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None or math.isnan(value) else f"{value:.6f}"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tailrace.champions import gate, model_versions, promotions
+from tailrace.champions import gate, model_versions, promotions, score_limits
 from tailrace.champions.gate import Decision
 from tailrace.contracts import Model, Services, Trial
 from tailrace.engines.encoding import to_numpy
@@ -73,7 +73,8 @@ def run(work: Work, training_run: str) -> Evaluated:
     compared_by = gate.Scores(
         problem=spec.problem, labels=labels, challenger=scores, champion=champion_scores, baseline=baseline
     )
-    decision = gate.decide(spec.gate, compared_by, slices)
+    audited = score_limits.judge_holdout(spec.audit, spec.problem, data.holdout["ds"].to_numpy(), scores)
+    decision = gate.decide(spec.gate, compared_by, slices, audited)
     if gone:
         decision = gate.left_to_a_person(decision, f"{gone} {_by_hand(spec, training_run)}")
     seed = int(record.tags[run_tags.INPUT + "seed"])

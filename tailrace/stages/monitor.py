@@ -5,9 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -18,13 +17,12 @@ from tailrace.champions import model_versions
 from tailrace.contracts import Commit, Services
 from tailrace.errors import ModelGone, PinLost, UpstreamMissing
 from tailrace.lineage import provenance, run_tags
-from tailrace.monitoring import performance, references
+from tailrace.monitoring import drift, performance, references
+from tailrace.monitoring.drift import Drift, Look, Moved
 from tailrace.monitoring.references import References
-from tailrace.problems.distributions import Distribution, population_stability_index
-from tailrace.spec import Monitor, PipelineSpec
+from tailrace.problems.distributions import DAYS_BEFORE, Distribution, population_stability_index
+from tailrace.spec import PipelineSpec
 from tailrace.work import Work
-
-Drift = Literal["ok", "watch", "alarm"]
 
 SCHEMA = pa.schema(
     [
@@ -48,7 +46,7 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True, kw_only=True)
 class DayPerformance:
-    """A published day. Drift is None where it cannot be told (`note`).
+    """A published day. Drift is None where it cannot be told; `note` says why, or what moved.
 
     `metrics` is a JSON object of those metrics of the problem that are defined for the day's known outcomes;
     `feature_psi` is a JSON object of the population stability index of each feature; the worst feature is the one
@@ -103,11 +101,12 @@ def run(work: Work, day: dt.date) -> Monitored:
             f"monitor; publish them with: tailrace predict {spec.name} --date {day}."
         )
     seen: dict[str, _Trained] = {}
+    trained = {one: _trained(work, published[one], seen) for one in due}
+    past = _Past(work, published, [each for each in seen.values() if each.references])
     told = _told(work, due[0], due[-1])
     found, changed = [], 0
-    for one in due:
-        version = published[one].metadata["model_version"]
-        found.append(_of_day(work, one, version, _trained(work, published[one], seen)))
+    for one in past.until(due):
+        found.append(_of_day(work, one, published[one], trained=trained[one], past=past))
         changed += _publish(work, found[-1], told.get(one))
     last = found[-1]
     gap = f"{day} is not published; the last published day before it is {last.day}."
@@ -146,9 +145,78 @@ def _trained(work: Work, commit: Commit, seen: dict[str, _Trained]) -> _Trained:
     return seen[record.training_run]
 
 
-def _of_day(work: Work, day: dt.date, version: str, trained: _Trained) -> DayPerformance:
+class _Past:
+    """What the published days were like, by each of some trainings: every day is read once, oldest first."""
+
+    def __init__(self, work: Work, published: Mapping[dt.date, Commit], trainings: Sequence[_Trained]) -> None:
+        self._work, self._published = work, published
+        self._trainings = {id(each): each.references for each in trainings if each.references}
+        self._looks: dict[int, dict[dt.date, dict[str, Look]]] = {each: {} for each in self._trainings}
+
+    def until(self, due: Sequence[dt.date]) -> Iterator[dt.date]:
+        """Yields each of the due days when the days before it are known."""
+        first = due[0] - dt.timedelta(days=DAYS_BEFORE)
+        for day in days.span(first, due[-1]):
+            if day in due:
+                yield day
+            if day in self._published and self._published[day].rows >= self._work.spec.monitor.rows:
+                self._look(day)
+
+    def before(self, day: dt.date, trained: _Trained) -> _Looks:
+        """The days before a day, as that training's references show them."""
+        known = self._looks.get(id(trained), {})
+        return {each: looks for each, looks in known.items() if 0 < (day - each).days <= DAYS_BEFORE}
+
+    def rows(self, day: dt.date) -> list[int]:
+        """The numbers of rows of the days published before a day, without empty days."""
+        known = self._published.items()
+        found = (commit.rows for each, commit in known if 0 < (day - each).days <= DAYS_BEFORE)
+        return [each for each in found if each]
+
+    def _look(self, day: dt.date) -> None:
+        if not self._trainings:
+            return
+        work, spec = self._work, self._work.spec
+        names = {name for held in self._trainings.values() for name in _compared(spec, held)}
+        features, scores = _features(work, day, sorted(names)), _told_by(work, day)
+        for training, held in self._trainings.items():
+            looks = {
+                name: drift.look(held.features[name], references.comparable(spec, features, name))
+                for name in _compared(spec, held)
+                if features.num_rows
+            }
+            self._looks[training][day] = {**looks, SCORES: drift.look(held.score, _as_column(scores))}
+
+
+_Looks = Mapping[dt.date, Mapping[str, Look]]
+"""What published days were like: a look for each feature, and for SCORES."""
+SCORES = ""
+"""Stands for the scores where features have their names."""
+
+
+def _compared(spec: PipelineSpec, held: References) -> list[str]:
+    """The features that both the spec and a training have: others left the spec since, or had no part in the model."""
+    return [name for name in spec.features.columns if name in held.features]
+
+
+def _features(work: Work, day: dt.date, names: Sequence[str]) -> pa.Table:
+    return work.services.lake.read(work.spec.features_table, first=day, last=day, columns=names).read_all()
+
+
+def _told_by(work: Work, day: dt.date) -> np.ndarray:
+    """What the drift of the day's published predictions is told by."""
+    column = work.spec.problem.drift_column(work.spec.predictions)
+    rows = work.services.lake.read(work.spec.predictions_table, first=day, last=day, columns=[column]).read_all()
+    return work.spec.problem.drift_values(rows[column])
+
+
+def _as_column(numbers: np.ndarray) -> pa.ChunkedArray:
+    return pa.chunked_array([pa.array(numbers, pa.float64())])
+
+
+def _of_day(work: Work, day: dt.date, commit: Commit, *, trained: _Trained, past: _Past) -> DayPerformance:
     services, spec = work.services, work.spec
-    problem, score = spec.problem, spec.predictions.score
+    problem, score, version = spec.problem, spec.predictions.score, commit.metadata["model_version"]
     columns = list(dict.fromkeys([score, problem.drift_column(spec.predictions)]))
     rows = services.lake.read(spec.predictions_table, first=day, last=day, columns=columns).read_all()
     scores = rows[score].filter(pc.invert(pc.is_null(rows[score], nan_is_null=True)))
@@ -156,7 +224,7 @@ def _of_day(work: Work, day: dt.date, version: str, trained: _Trained) -> DayPer
     labels, predictions = performance.labels_and_predictions(spec, judged)
     metrics = problem.measure(labels, predictions) if len(labels) else {}
     told_by = problem.drift_values(rows[problem.drift_column(spec.predictions)])
-    moved = _moved(work, day, version=version, trained=trained, scores=told_by)
+    moved = _moved(work, day, version=version, trained=trained, scores=told_by, past=past)
     return DayPerformance(
         day=day,
         model_version=version,
@@ -188,42 +256,70 @@ class _Moved:
     feature_allowance: str | None = None
 
 
-def _moved(work: Work, day: dt.date, *, version: str, trained: _Trained, scores: np.ndarray) -> _Moved:
-    """How far the day is from the training of the version that scored it."""
+def _moved(work: Work, day: dt.date, *, version: str, trained: _Trained, scores: np.ndarray, past: _Past) -> _Moved:
+    """How far the day is from the training of the version that scored it, and from the days before it."""
     spec = work.spec
+    lost = drift.lost_rows(len(scores), past.rows(day))
     if len(scores) < spec.monitor.rows:
-        return _Moved(note=f"{len(scores)} scores are too few to tell drift by; monitor.rows is {spec.monitor.rows}.")
+        few = f"{len(scores)} scores are too few to tell drift by; monitor.rows is {spec.monitor.rows}."
+        return _Moved(drift="alarm" if lost else None, note=f"{lost} {few}" if lost else few)
     if trained.gone:
         return _Moved(note=trained.gone)
     if trained.references is None:
         said = f"Version {version} was trained without keeping what its features were like; train again to see drift."
         score_psi = population_stability_index(trained.scores, scores) if trained.scores else None
         return _Moved(score_psi=score_psi, note=said)
-    held = trained.references.features
-    # Features that left the spec since are gone from this day's comparison, and new ones had no part in the model.
-    names = [name for name in spec.features.columns if name in held]
-    rows = work.services.lake.read(spec.features_table, first=day, last=day, columns=names).read_all()
-    psi = {name: held[name].psi(references.comparable(spec, rows, name)) for name in names} if rows.num_rows else {}
-    allowed = {name: held[name].usual for name in psi}
-    beyond = {name: value - allowed[name] for name, value in psi.items()}
-    worst = max(beyond, key=beyond.__getitem__, default=None)
-    score_psi = trained.references.score.psi(pa.chunked_array([pa.array(scores, pa.float64())]))
-    furthest = max([score_psi - trained.references.score.usual, *beyond.values()])
+    held, before = trained.references, past.before(day, trained)
+    names = _compared(spec, held)
+    rows = _features(work, day, names)
+    found = {
+        name: drift.judge(
+            name,
+            held.features[name],
+            references.comparable(spec, rows, name),
+            before=[looks[name] for looks in before.values() if name in looks],
+            monitor=spec.monitor,
+        )
+        for name in names
+        if rows.num_rows
+    }
+    of_scores = [looks[SCORES] for looks in before.values()]
+    score = drift.judge(
+        spec.predictions.score,
+        held.score,
+        _as_column(scores),
+        before=of_scores,
+        monitor=spec.monitor,
+        ranges=False,
+    )
+    every = {**found, SCORES: score}
+    shines = drift.light(every, spec.monitor, lost)
+    note = " ".join([lost] * bool(lost) + [each.jumped for each in every.values() if each.jumped])
+    if shines == "watch":
+        note = _slowly(spec, day, held, moved=every, before=before)
+    worst = max(found, key=lambda name: (bool(found[name].jumped), found[name].beyond_training), default=None)
     return _Moved(
-        score_psi=score_psi,
+        score_psi=score.psi,
         worst_feature=worst,
-        worst_feature_psi=psi[worst] if worst else None,
-        feature_psi=json.dumps({name: round(value, 6) for name, value in psi.items()}),
-        drift=_light(spec.monitor, furthest),
-        score_allowance=trained.references.score.usual,
-        feature_allowance=json.dumps({name: round(value, 6) for name, value in allowed.items()}),
+        worst_feature_psi=found[worst].psi if worst else None,
+        feature_psi=json.dumps({name: round(each.psi, 6) for name, each in found.items()}),
+        drift=shines,
+        note=note,
+        score_allowance=score.allowance,
+        feature_allowance=json.dumps({name: round(each.allowance, 6) for name, each in found.items()}),
     )
 
 
-def _light(monitor: Monitor, beyond: float) -> Drift:
-    if beyond >= monitor.alarm_psi:
-        return "alarm"
-    return "watch" if beyond >= monitor.watch_psi else "ok"
+def _slowly(spec: PipelineSpec, day: dt.date, held: References, *, moved: Mapping[str, Moved], before: _Looks) -> str:
+    """Since when the column that is furthest beyond the training is beyond it."""
+    name = max(moved, key=lambda name: (moved[name].beyond_training, moved[name].changed))
+    reference = held.features[name] if name else held.score
+    looks = {each: of_day[name] for each, of_day in before.items() if name in of_day}
+    first = drift.since(reference, looks, spec.monitor) or day
+    return (
+        f"{name or spec.predictions.score} has moved slowly since {first}, further than on any day of the training but "
+        "without a jump; a retraining will learn it."
+    )
 
 
 def _told(work: Work, first: dt.date, last: dt.date) -> Mapping[dt.date, Mapping[str, object]]:

@@ -156,9 +156,9 @@ def example_predictions(model: Model, rows: pa.Table) -> pa.Table:
     return pa.Table.from_batches([model.predict(batch) for batch in rows.combine_chunks().to_batches()])
 
 
-def distribution_of(spec: PipelineSpec, scores: np.ndarray) -> Distribution:
-    """The distribution of what drift is told by, which the audit compares a day's with."""
-    return Distribution.of(spec.problem.drift_of(scores), edges=spec.problem.drift_edges)
+def distribution_of(spec: PipelineSpec, scores: np.ndarray, days: pa.ChunkedArray) -> Distribution:
+    """The distribution of what drift is told by, which the audit compares a day's with; `days`: that of each score."""
+    return Distribution.of(spec.problem.drift_of(scores), edges=spec.problem.drift_edges, days=days.to_numpy())
 
 
 def inputs_of(
@@ -247,7 +247,7 @@ def _register(
         tags={
             run_tags.MODEL_DIGEST: model.digest(),
             run_tags.MODEL_KIND: model.kind,
-            run_tags.HOLDOUT_SCORES: distribution_of(work.spec, scores).to_json(),
+            run_tags.HOLDOUT_SCORES: distribution_of(work.spec, scores, data.holdout["ds"]).to_json(),
         },
     )
     example = example_of(data).select(list(model.features))

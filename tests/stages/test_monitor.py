@@ -14,10 +14,11 @@ from tailrace.champions import model_versions
 from tailrace.errors import UpstreamMissing
 from tailrace.lake.memory import MemoryLake
 from tailrace.monitoring import references
+from tailrace.problems.distributions import allowed
 from tailrace.reporting import model_report
 from tailrace.spec import Monitor
 from tailrace.stages import monitor
-from tests.stages.conftest import embedded, installation, memory
+from tests.stages.conftest import ROWS_A_DAY, embedded, installation, memory
 from tests.support import work
 
 TRAINED = dt.date(2013, 1, 9)
@@ -46,6 +47,11 @@ def published(loop, monkeypatch):
 
 def performance(loop) -> dict[dt.date, dict]:
     return {row["ds"]: row for row in monitor.rows_of(loop.services, loop.spec)}
+
+
+def allowance(reference: references.Reference) -> float:
+    """The PSI that a day of the installation may have by the training alone."""
+    return allowed([reference.usual], bins=len(reference.shares), rows=ROWS_A_DAY)
 
 
 def with_features(loop, day: dt.date, name: str, values) -> None:
@@ -114,8 +120,8 @@ def test_a_day_like_the_training_does_not_drift(published, services, spec):
     assert row["score_psi"] >= 0
     assert row["note"] == ""
     held = references.of_run(services.tracker, model_versions.record_of(services, spec, "1").training_run)
-    assert row["score_allowance"] == held.score.usual
-    usual = {name: reference.usual for name, reference in held.features.items()}
+    assert row["score_allowance"] == allowance(held.score)
+    usual = {name: allowance(reference) for name, reference in held.features.items()}
     assert json.loads(row["feature_allowance"]) == pytest.approx(usual, abs=1e-6)
 
 

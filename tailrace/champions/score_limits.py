@@ -1,0 +1,104 @@
+"""How far a day's scores may be from those of the holdout: for the audit, and for the gate before it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tailrace.problems import Problem
+from tailrace.problems.distributions import MORE_REPEATS, Distribution, allowed, repeats
+from tailrace.spec import Audit
+
+ONE_OF = 7
+"""One in so many days of a holdout may be unlike the others; one day always may."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgedScores:
+    """The scores' population stability index (PSI); the limit for a single day, None if that is not judged; and a
+    sentence for each limit that is broken."""
+
+    psi: float
+    limit: float | None
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgedHoldout:
+    """The days of a holdout that the audit would judge, and those of them that it would refuse."""
+
+    days: int
+    refused: tuple[str, ...]
+
+    @property
+    def accepted(self) -> bool:
+        return len(self.refused) <= max(1, self.days // ONE_OF)
+
+    def sentence(self) -> str:
+        most = max(1, self.days // ONE_OF)
+        named = f" ({', '.join(self.refused)})" if self.refused else ""
+        return (
+            f"Of the {self.days} days of the holdout, one by one, the audit would have refused "
+            f"{len(self.refused)}{named}; at most {most} may be."
+        )
+
+
+def judged(audit: Audit, rows: int) -> bool:
+    """Whether the audit judges how far so many scores moved."""
+    return rows >= audit.psi_rows and (audit.max_psi is not None or audit.max_psi_excess is not None)
+
+
+def judge(audit: Audit, holdout: Distribution, scores: np.ndarray, *, before: Sequence[float] = ()) -> JudgedScores:
+    """Judge a day's scores. `before`: how far the days published before it are from the holdout, beyond chance."""
+    psi, limit = holdout.index(scores), None
+    problems = []
+    if audit.max_psi is not None and not psi <= audit.max_psi:
+        problems.append(
+            f"predictions moved away from the training holdout's: population stability index {psi:.2f}, "
+            f"at most {audit.max_psi:g} is accepted."
+        )
+    if audit.max_psi_excess is not None:
+        limit = allowed([holdout.usual or 0.0, *before], bins=len(holdout.shares), rows=len(scores))
+        limit += audit.max_psi_excess
+        problems += _excess(audit, holdout, scores, psi=psi, limit=limit)
+    return JudgedScores(psi=psi, limit=limit, problems=tuple(problems))
+
+
+def _excess(audit: Audit, holdout: Distribution, scores: np.ndarray, *, psi: float, limit: float) -> Iterator[str]:
+    if not psi <= limit:
+        yield (
+            f"predictions moved away from the training holdout's: population stability index {psi:.2f}. By the single "
+            f"days of the holdout and those published before, a day may have {limit - audit.max_psi_excess:.2f}, and "
+            f"audit.max_psi_excess allows {audit.max_psi_excess:g} more."
+        )
+    share = repeats(scores)
+    if holdout.repeats is not None and share > holdout.repeats + MORE_REPEATS:
+        yield (
+            f"{share:.0%} of the predictions are one and the same number; "
+            f"on no day of the holdout were it more than {holdout.repeats:.0%}."
+        )
+
+
+def judge_holdout(audit: Audit, problem: Problem, days: np.ndarray, predictions: np.ndarray) -> JudgedHoldout | None:
+    """Judge each day of a holdout by the other days, as the audit will judge the days to come.
+
+    None if the audit judges no such thing, or too few days have enough rows.
+    """
+    scores = problem.drift_of(predictions)
+    known = np.isfinite(scores)
+    scores, days = scores[known], days[known]
+    large = [day for day in np.unique(days) if judged(audit, int((days == day).sum()))]
+    if len(large) < 3:  # a day, and two others to say what single days are like
+        return None
+    whole = Distribution.of(scores, edges=problem.drift_edges)
+    refused = []
+    for day in large:
+        of_day, others = days == day, days != day
+        by = whole
+        if audit.max_psi_excess is not None:
+            by = Distribution.of(scores[others], edges=whole.edges, days=days[others])
+        if judge(audit, by, scores[of_day]).problems:
+            refused.append(str(day))
+    return JudgedHoldout(days=len(large), refused=tuple(refused))

@@ -1,0 +1,150 @@
+"""Whether a day has moved from the training of its model, and whether it jumped or moved slowly.
+
+Four things are looked at: how the values of each feature and of the scores are distributed (the population stability
+index, PSI), how many of a feature's values lie outside the range it had, how many rows have one and the same value, and
+how many rows there are. The days to compare with are the single days of the training window, and the days that were
+published before. A day that is further than the training and than those days has jumped: an alarm. A day that is
+further than the training only has moved slowly: a retraining will learn it. docs/drift.md explains the limits.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tailrace.monitoring.references import Reference, range_of, repeats_of
+from tailrace.problems.distributions import MORE_REPEATS, allowed, beyond_chance
+from tailrace.spec import Monitor
+
+Drift = Literal["ok", "watch", "alarm"]
+
+FEWEST_DAYS = 7
+"""With fewer days before it, the number of rows is not judged: they may all be of one kind, such as weekends."""
+ROWS_SHARE = 0.75
+"""A day with a smaller share of the rows of the smallest day before it has lost some."""
+WIDER = 1 / 3
+"""So many times its width the range of a feature may be left on either side."""
+OUTSIDE = 0.5
+"""A share of the values: more of them outside the wider range are a change of range, such as another unit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What a column was like on one day, by one reference."""
+
+    rows: int
+    psi: float
+    beyond_chance: float
+    low: float | None = None
+    high: float | None = None
+    repeats: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moved:
+    """How far a column moved, and what happened to it, as a sentence.
+
+    `allowance` is the PSI that the day may have by the training. `changed`: its range or its repeats are beyond the
+    training. `jumped` is empty if no limit was broken.
+    """
+
+    psi: float
+    allowance: float
+    changed: bool
+    jumped: str
+
+    @property
+    def beyond_training(self) -> float:
+        return self.psi - self.allowance
+
+
+def look(reference: Reference, column: pa.ChunkedArray) -> Look:
+    """Look at a day's rows of a column."""
+    psi, bins = reference.psi(column), len(reference.shares)
+    low, high = range_of(column)
+    return Look(
+        rows=len(column),
+        psi=psi,
+        beyond_chance=beyond_chance(psi, bins=bins, rows=len(column)),
+        low=low,
+        high=high,
+        repeats=repeats_of(column),
+    )
+
+
+def judge(
+    name: str,
+    reference: Reference,
+    column: pa.ChunkedArray,
+    *,
+    before: Sequence[Look],
+    monitor: Monitor,
+    ranges: bool = True,
+) -> Moved:
+    """Compare a day's column with the training and with the days before; `ranges`: also its range and repeats."""
+    today, bins = look(reference, column), len(reference.shares)
+    usual = [reference.usual]
+    most = allowed([*usual, *(each.beyond_chance for each in before)], bins=bins, rows=today.rows)
+    jumped = []
+    if today.psi - most >= monitor.alarm_psi:
+        jumped.append(f"its PSI is {today.psi:.2f}; {most:.2f} is the most that a single day may have")
+    changed = False
+    if ranges:
+        changed = bool(_out_of_range(reference, column, []) or _repeats(reference, today, []))
+        jumped += [*_out_of_range(reference, column, before), *_repeats(reference, today, before)]
+    return Moved(
+        psi=today.psi,
+        allowance=allowed(usual, bins=bins, rows=today.rows),
+        changed=changed,
+        jumped=f"{name} jumped: {'; '.join(jumped)}." if jumped else "",
+    )
+
+
+def _out_of_range(reference: Reference, column: pa.ChunkedArray, before: Sequence[Look]) -> list[str]:
+    if reference.low is None or reference.high is None or not len(known := column.drop_null()):
+        return []
+    low = min([reference.low, *(each.low for each in before if each.low is not None)])
+    high = max([reference.high, *(each.high for each in before if each.high is not None)])
+    margin = WIDER * (high - low)
+    outside = pc.or_(pc.less(known, low - margin), pc.greater(known, high + margin))
+    share = (pc.sum(outside).as_py() or 0) / len(known)
+    return [f"{share:.0%} of its values lie far outside {low:g} to {high:g}, where it was before"] * (share > OUTSIDE)
+
+
+def _repeats(reference: Reference, today: Look, before: Sequence[Look]) -> list[str]:
+    if reference.repeats is None:
+        return []
+    most = max([reference.repeats, *(each.repeats for each in before)])
+    told = f"{today.repeats:.0%} of its rows have one and the same value; on no day before were it more than {most:.0%}"
+    return [told] * (today.repeats > most + MORE_REPEATS)
+
+
+def lost_rows(rows: int, before: Sequence[int]) -> str:
+    """A sentence if the day has far fewer rows than any day before it."""
+    if len(before) < FEWEST_DAYS or rows >= ROWS_SHARE * min(before):
+        return ""
+    return f"Only {rows:,} rows; each of the {len(before)} days published before had {min(before):,} or more."
+
+
+def light(moved: Mapping[str, Moved], monitor: Monitor, lost: str) -> Drift:
+    """The day's light, from what became of its features and scores, and the sentence about its rows."""
+    if lost or any(each.jumped for each in moved.values()):
+        return "alarm"
+    watched = any(each.changed or each.beyond_training >= monitor.watch_psi for each in moved.values())
+    return "watch" if watched else "ok"
+
+
+def since(reference: Reference, before: Mapping[dt.date, Look], monitor: Monitor) -> dt.date | None:
+    """The first of the days up to yesterday on which the column was already beyond the training without a break."""
+    first = None
+    for day, each in sorted(before.items(), reverse=True):
+        most = allowed([reference.usual], bins=len(reference.shares), rows=each.rows)
+        if each.psi - most < monitor.watch_psi:
+            break
+        first = day
+    return first
