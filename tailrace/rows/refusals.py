@@ -19,7 +19,7 @@ def look_ahead(spec: PipelineSpec, late: int, examples: Sequence[Mapping[str, An
         for row in examples
     )
     return LookAhead(
-        f"{spec.features_table}: {late} rows contain values that were not known when predictions were due, "
+        f"{spec.features_table}: {_rows_contain(late)} values that were not known when predictions were due, "
         f"for example {shown}. Correct {spec.mart('features').table} in dbt so that "
         f"{spec.features.known_column} is at most 00:00 {spec.schedule.timezone} of ds, and build these days again."
     )
@@ -28,7 +28,7 @@ def look_ahead(spec: PipelineSpec, late: int, examples: Sequence[Mapping[str, An
 def repeated_keys(spec: PipelineSpec, keys: int, examples: Sequence[Mapping[str, Any]]) -> KeysRepeated:
     """This many keys have more than one row of features; examples contain the key's columns."""
     return KeysRepeated(
-        f"{spec.features_table}: {keys} keys ({', '.join(spec.features.key)}) appear more than once, for example "
+        f"{spec.features_table}: {_repeated(spec, keys)}, for example "
         f"{_keys(spec, examples)}. A key must identify one row over all days. Correct the dbt model, or add to "
         "features.key the column that distinguishes these rows."
     )
@@ -38,11 +38,19 @@ def repeated_outcomes(spec: PipelineSpec, keys: int, examples: Sequence[Mapping[
     """This many keys have more than one outcome known at the same moment; examples contain the key's columns."""
     order = spec.outcome.order_column
     return KeysRepeated(
-        f"{spec.outcomes_table}: {keys} keys ({', '.join(spec.features.key)}) appear more than once with the same "
-        f"{order}, for example {_keys(spec, examples)}. A corrected outcome needs a later {order} than the "
-        "outcome that it corrects: the last one counts. Correct the dbt model, or add to features.key the column that "
-        "distinguishes these rows."
+        f"{spec.outcomes_table}: {_repeated(spec, keys)} with the same {order}, for example "
+        f"{_keys(spec, examples)}. A corrected outcome needs a later {order} than the outcome that it corrects: the "
+        "last one counts. Correct the dbt model, or add to features.key the column that distinguishes these rows."
     )
+
+
+def _repeated(spec: PipelineSpec, keys: int) -> str:
+    named = f"({', '.join(spec.features.key)})"
+    return f"1 key {named} appears more than once" if keys == 1 else f"{keys} keys {named} appear more than once"
+
+
+def _rows_contain(number: int) -> str:
+    return "1 row contains" if number == 1 else f"{number} rows contain"
 
 
 def _keys(spec: PipelineSpec, examples: Sequence[Mapping[str, Any]]) -> str:

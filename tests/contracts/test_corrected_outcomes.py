@@ -135,7 +135,7 @@ def test_two_outcomes_known_at_the_same_moment_are_refused(spec, engine):
     with pytest.raises(KeysRepeated) as raised:
         labels(spec, engine, lake, day)
     assert str(raised.value) == (
-        f"outcomes/churn: 1 keys (customer) appear more than once with the same known_at, for example {CORRECTED}. "
+        f"outcomes/churn: 1 key (customer) appears more than once with the same known_at, for example {CORRECTED}. "
         "A corrected outcome needs a later known_at than the outcome that it corrects: the last one counts. "
         "Correct the dbt model, or add to features.key the column that distinguishes these rows."
     )

@@ -193,5 +193,5 @@ def test_an_outcome_twice_in_a_day_is_refused(loop, services, foreign):
     outcomes = services.tables[OUTCOMES]
     of_day = outcomes.filter(pc.equal(outcomes["left_on"], pa.scalar(DAY)))
     rebuild(services, outcomes=pa.concat_tables([outcomes, of_day.slice(0, 1)]))
-    with pytest.raises(KeysRepeated, match=r"1 keys .* appear more than once with the same ds"):
+    with pytest.raises(KeysRepeated, match=r"1 key .* appears more than once with the same ds"):
         take(loop, THAT_NIGHT)

@@ -110,7 +110,7 @@ class TestNoLookAhead:
         planted = features.set_column(features.schema.get_field_index("known_at"), "known_at", known)
         services.rebuild(churn_features=planted)
         loop.take(last=dt.date(2013, 1, 4))
-        with pytest.raises(LookAhead, match=r"1 rows .* 2013-01-05-00003 known at") as raised:
+        with pytest.raises(LookAhead, match=r"1 row contains .* 2013-01-05-00003 known at") as raised:
             loop.take(dt.date(2013, 1, 5), dt.date(2013, 1, 5))
         assert "00:00 America/New_York" in str(raised.value)
         assert dt.date(2013, 1, 5) not in services.lake.days("features/churn")

@@ -182,7 +182,7 @@ def test_texts_in_any_of_arrows_forms_are_one_type_of_key(spec):
 def test_repeated_keys_are_refused(spec):
     error = refusal(spec, features(customer=pa.array(["a", "a", "c"])), outcomes())
     assert isinstance(error, KeysRepeated)
-    assert "features/churn: 1 keys (customer) appear more than once, for example a" in str(error)
+    assert "features/churn: 1 key (customer) appears more than once, for example a" in str(error)
 
 
 def test_an_outcome_may_come_again_if_it_became_known_at_another_moment(spec):
@@ -219,7 +219,7 @@ def test_look_ahead_is_refused_as_such_and_unknown_moments_with_it(spec):
 def test_a_later_cutoff_lets_in_what_is_known_by_then(spec):
     late = pa.array([DUE, DUE + dt.timedelta(hours=6), None], TIME)
     morning = replace(spec, schedule=replace(spec.schedule, cutoff="06:00"))
-    assert "1 rows contain values that were not known" in str(refusal(morning, features(known_at=late), outcomes()))
+    assert "1 row contains values that were not known" in str(refusal(morning, features(known_at=late), outcomes()))
 
 
 def test_all_that_is_wrong_with_both_tables_is_told_at_once(spec):
@@ -234,7 +234,7 @@ def test_all_that_is_wrong_with_both_tables_is_told_at_once(spec):
     assert isinstance(error, ContractBroken)
     for said in (
         "1 row without 'customer'",
-        "1 keys (customer) appear more than once",
+        "1 key (customer) appears more than once",
         "feature 'age' is inf",
         "feature 'visits' is string",
         "3 rows contain values that were not known",
