@@ -316,7 +316,13 @@ class PipelineComparison:
         trained = self._services.tracker.run(self._scorer.champion(spec, day).training_run)
         scores = model_versions.holdout_scores(trained, self._versions[-1])
         problems = audit.beyond_limits(
-            spec, day, predictions, version=self._versions[-1], holdout_scores=scores, due=rows["features"].num_rows
+            self._services.lake,
+            spec,
+            day,
+            predictions,
+            version=self._versions[-1],
+            holdout_scores=scores,
+            due=rows["features"].num_rows,
         )
         self._problems[side] += [f"audit of {day}: {problem}" for problem in problems]
 

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from tailrace.champions import policies, score_limits
 from tailrace.champions.score_limits import JudgedScores
-from tailrace.contracts import Staged, Verdict
+from tailrace.contracts import LakeReader, Staged, Verdict
 from tailrace.errors import AuditFailed
 from tailrace.lineage import pins
 from tailrace.monitoring import refusal_evidence
@@ -63,7 +63,7 @@ def run(work: Work, day: dt.date, *, dry_run: bool = False) -> Audited:
     null_share = _null_share(staged, nulls)
     due = pins.from_json(staged.notes["features_pin"]).rows
     coverage = staged.rows / due if due else None
-    moved = _judged_scores(work, staged, scores)
+    moved = _judged_scores(services.lake, spec, staged, scores)
     problems = _beyond_limits(spec, staged, due=due, nulls=nulls, coverage=coverage)
     problems += moved.problems if moved else ()
     problems += [f"{count} of {staged.rows} predictions {what}." for what, count in wrong.items() if count]
@@ -100,7 +100,14 @@ def run(work: Work, day: dt.date, *, dry_run: bool = False) -> Audited:
 
 
 def beyond_limits(
-    spec: PipelineSpec, day: dt.date, rows: pa.Table, *, version: str, holdout_scores: str, due: int
+    lake: LakeReader,
+    spec: PipelineSpec,
+    day: dt.date,
+    rows: pa.Table,
+    *,
+    version: str,
+    holdout_scores: str,
+    due: int,
 ) -> list[str]:
     """What the audit of a day would refuse in these predictions, apart from the suite; nothing need be staged."""
     staged = Staged(
@@ -115,7 +122,9 @@ def beyond_limits(
     )
     nulls, scores, wrong = _scores(spec, rows.to_batches())
     coverage = staged.rows / due if due else None
-    problems = _beyond_limits(spec, staged, due=due, nulls=nulls, coverage=coverage, psi=_psi(spec, staged, scores))
+    moved = _judged_scores(lake, spec, staged, scores)
+    problems = _beyond_limits(spec, staged, due=due, nulls=nulls, coverage=coverage)
+    problems += moved.problems if moved else ()
     return problems + [f"{count} of {staged.rows} predictions {what}." for what, count in wrong.items() if count]
 
 
@@ -162,19 +171,18 @@ def _key_problems(work: Work, staged: Staged) -> list[str]:
     return [" ".join(said)] if said else []
 
 
-def _judged_scores(work: Work, staged: Staged, scores: np.ndarray) -> JudgedScores | None:
+def _judged_scores(lake: LakeReader, spec: PipelineSpec, staged: Staged, scores: np.ndarray) -> JudgedScores | None:
     """How far the scores moved from the holdout's; None if the spec names no limit, or the day has too few rows."""
-    audit = work.spec.audit
+    audit = spec.audit
     if not score_limits.judged(audit, len(scores)):
         return None
     holdout = Distribution.from_json(staged.notes["holdout_scores"])
-    before = _days_before(work, staged.day, holdout) if audit.max_psi_excess is not None else []
+    before = _days_before(lake, spec, staged.day, holdout) if audit.max_psi_excess is not None else []
     return score_limits.judge(audit, holdout, scores, before=before)
 
 
-def _days_before(work: Work, day: dt.date, holdout: Distribution) -> list[float]:
+def _days_before(lake: LakeReader, spec: PipelineSpec, day: dt.date, holdout: Distribution) -> list[float]:
     """How far each of the days published before the day is from the holdout, beyond chance."""
-    lake, spec = work.services.lake, work.spec
     first, last = day - dt.timedelta(days=DAYS_BEFORE), day - dt.timedelta(days=1)
     if not any(first <= each <= last for each in lake.days(spec.predictions_table)):
         return []
