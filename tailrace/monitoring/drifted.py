@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,6 +69,18 @@ def culprits(row: Mapping[str, Any], monitor: Monitor) -> tuple[Moved, ...]:
         return found[:1]
     candidates = {PREDICTIONS, str(row.get("worst_feature"))}
     return tuple(each for each in found if each.name in candidates and each.psi >= limit)
+
+
+def by_day(rows: Sequence[Mapping[str, Any]], most: int) -> list[tuple[str, list[Moved | None]]]:
+    """The predictions and the features that went furthest beyond their allowances, at most `most` of them, each with
+    what was measured on every one of these days; None where nothing was."""
+    days = [{each.name: each for each in of_row(row) if each.excess is not None} for row in rows]
+    furthest: dict[str, float] = {}
+    for found in days:
+        for name, each in found.items():
+            furthest[name] = max(furthest.get(name, -math.inf), _order(each))
+    named = sorted(furthest, key=lambda name: furthest[name], reverse=True)[:most]
+    return [(WORDS.get(name, name), [found.get(name) for found in days]) for name in named]
 
 
 def _order(moved: Moved) -> float:

@@ -12,6 +12,8 @@ from zoneinfo import ZoneInfo
 from tailrace.champions.promotions import Promotion
 from tailrace.contracts import ModelVersion, Pin, RunRecord
 from tailrace.lineage import identity, pins, run_tags
+from tailrace.monitoring import drifted
+from tailrace.monitoring.drifted import Moved
 from tailrace.operations import day_states
 from tailrace.operations.day_states import Attempt, DayState
 from tailrace.pages import day_records, labels, missed
@@ -22,6 +24,7 @@ from tailrace.pages.sources import Sources, number
 from tailrace.spec import PipelineSpec, zone
 
 CALENDAR_DAYS = 400
+DRIFT_DAYS, DRIFT_ROWS = 14, 12
 HOLDOUT = "holdout."
 MARKED = ("watch", "alarm")
 """The levels of drift that are marked in the calendar."""
@@ -68,7 +71,10 @@ class Version:
 
 @dataclass(frozen=True, kw_only=True)
 class PipelinePage:
-    """Everything that the page shows. `performance` is None if the pipeline was never monitored."""
+    """Everything that the page shows. `performance` is None if the pipeline was never monitored.
+
+    `drift_table` has what went furthest beyond its allowance on `drift_days`, the last days that were measured.
+    """
 
     spec: PipelineSpec
     about: str
@@ -87,6 +93,8 @@ class PipelinePage:
     missed_training: dt.date | None = None
     open_days: Mapping[str, Sequence[dt.date]] = field(default_factory=dict)
     drifted: Mapping[str, int] = field(default_factory=dict)
+    drift_days: Sequence[dt.date] = ()
+    drift_table: Sequence[tuple[str, Sequence[Moved | None]]] = ()
     stopped: Sequence[Attempt] = ()
 
 
@@ -104,6 +112,8 @@ def gather(sources: Sources, spec: PipelineSpec, until: dt.date | None = None) -
     counts: dict[str, int] = {}
     for day in days:
         counts[day.state.kind] = counts.get(day.state.kind, 0) + 1
+    performance = sources.performance(spec.name)
+    measured = [row for row in performance or () if row.get("drift")][-DRIFT_DAYS:]
     earlier = [day for day in states if days and day < days[0].day]
     return PipelinePage(
         spec=spec,
@@ -115,7 +125,9 @@ def gather(sources: Sources, spec: PipelineSpec, until: dt.date | None = None) -
         counts=counts,
         earlier=max(earlier, default=None),
         metric=spec.gate.metric,
-        performance=sources.performance(spec.name),
+        performance=performance,
+        drift_days=[row["ds"] for row in measured],
+        drift_table=drifted.by_day(measured, DRIFT_ROWS),
         decisions=decisions,
         versions=tuple(
             _version(

@@ -260,6 +260,17 @@ class TestPipeline:
         assert 'class="day published drift-alarm' in html
         assert "drift alarm: 1</li>" in html
 
+    def test_drift_is_a_table_too(self):
+        days = [DAY, DAY + dt.timedelta(days=1)]
+        table = [(EVIL, [Moved(name=EVIL, psi=0.5, allowance=0.1), None])]
+        page = empty_page(drift_days=days, drift_table=table)
+        drawn = {"performance": None, "drift": {"data": [], "layout": {}}}
+        html = show("pipeline", page=page, charts=drawn, may=MAY, problem="")
+        assert harmless(html)
+        assert re.search(
+            r'<td class="number alarm" title="[^"]*\(PSI 0.50, 0.10 allowed\)">0.40</td><td class="number ">–', html
+        )
+
     def test_days_to_look_at_and_the_warehouse_are_told(self):
         days = {"refused": [DAY], "out of date": [DAY + dt.timedelta(days=each) for each in (1, 2, 4)]}
         page = empty_page(open_days=days)

@@ -65,6 +65,15 @@ def test_of_a_day_without_allowances_only_what_can_have_drifted_is_named(score, 
     assert said(row(score=(score, 0), features=features, worst="visits", kept=False)) == named
 
 
+def test_a_table_of_days_has_what_went_furthest_first():
+    calm = row("ok", score=(0.1, 0.2), features={"age": (0.3, 0.2), "plan": (0.1, 0.4)})
+    moved = row(score=(1.2, 0.2), features={"plan": (0.1, 0.4)})
+    found = drifted.by_day([calm, moved], 2)
+    assert [title for title, _ in found] == ["the predictions", "age"]
+    assert [[each and round(each.excess, 2) for each in days] for _, days in found] == [[-0.1, 1.0], [0.1, None]]
+    assert drifted.by_day([row(kept=False)], 2) == []
+
+
 def test_damaged_rows_name_nothing():
     assert drifted.of_row({"drift": "alarm", "score_psi": float("nan"), "feature_psi": "{"}) == ()
     assert said({"drift": "alarm", "score_psi": None, "feature_psi": None}) == []
