@@ -40,6 +40,30 @@ NEXT_RELEASE = "trixie"
 """The Debian release that has the plugins compose and buildx; bookworm has only the engine."""
 PROFILED = ("spark-master", "spark-worker", "spark-history", "jupyter")
 """The services of profiles that use the project's own images. Prometheus and Grafana are not started here."""
+AS_A_NOTEBOOK = """
+import boto3, json
+from botocore.exceptions import ClientError
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+def refused(write):
+    try:
+        write()
+    except (ClientError, MlflowException) as error:
+        answer = getattr(error, "response", None)
+        return answer["ResponseMetadata"]["HTTPStatusCode"] if answer else error.get_http_status_code()
+    return None
+
+lake, registry = boto3.client("s3"), MlflowClient("http://mlflow:5000", "http://mlflow:5000")
+key = {{"Bucket": "tailrace", "Key": "lake/predictions/{pipeline}/_delta_log/99999999999999999999.json"}}
+print(json.dumps({{
+    "read": len(registry.search_model_versions("name = '{pipeline}'")),
+    "lake": refused(lambda: lake.put_object(**key, Body=b"")),
+    "promotions": refused(lambda: lake.put_object(Bucket="tailrace", Key="lake/promotions/x", Body=b"")),
+    "artefacts": refused(lambda: lake.list_objects_v2(Bucket="mlflow")),
+    "alias": refused(lambda: registry.set_registered_model_alias("{pipeline}", "champion", "1")),
+}}))
+"""
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 ENGINE_SECONDS = 60
 PAGE_SECONDS = 60
@@ -281,9 +305,9 @@ def airflow(given: Mapping[str, str]) -> AirflowApi:
     return AirflowApi(f"http://127.0.0.1:{given['AIRFLOW_PORT']}", "admin", password, zone(registry.get(PIPELINE)))
 
 
-def published(docker: Docker, day: dt.date) -> dict[str, Any]:
-    """The output of `tailrace predictions` for a day, run in a container."""
-    words = ["exec", "-T", "scheduler", "tailrace", "predictions", PIPELINE, "--date", str(day), "--json"]
+def published(docker: Docker, day: dt.date, service: str = "scheduler") -> dict[str, Any]:
+    """The output of `tailrace predictions` for a day, run in a service's container."""
+    words = ["exec", "-T", service, "tailrace", "predictions", PIPELINE, "--date", str(day), "--json"]
     (row,) = json.loads(docker("compose", *words))
     return dict(row)
 
@@ -311,7 +335,24 @@ def optional_parts(docker: Docker, given: Mapping[str, str]) -> None:
     if (refused, let_in) != (403, 200):
         raise RuntimeError(f"JupyterLab answers {refused} without its token and {let_in} with it")
     say("jupyter: it accepts requests with the token, and no others")
+    logins(docker, given)
     docker("compose", "rm", "--stop", "--force", *PROFILED)
+
+
+def logins(docker: Docker, given: Mapping[str, str]) -> None:
+    """Check that MLflow asks for a login, and that the notebook's keys read and cannot write."""
+    mlflow, admin = f"http://127.0.0.1:{given['MLFLOW_PORT']}", ("admin", given["MLFLOW_ADMIN_PASSWORD"])
+    answered = [httpx.get(f"{mlflow}/health"), httpx.get(mlflow), httpx.get(mlflow, auth=admin)]
+    if [answer.status_code for answer in answered] != [200, 401, 200]:
+        raise RuntimeError(f"MLflow answers {answered} to a health check, without a login and with one")
+    say("mlflow: it asks for a login")
+    script = AS_A_NOTEBOOK.format(pipeline=PIPELINE)
+    seen = json.loads(docker("compose", "exec", "-T", "jupyter", "python3", "-c", script))
+    if not seen.pop("read") or set(seen.values()) != {403}:
+        raise RuntimeError(f"the notebook's keys should only read; its writes were answered: {seen}")
+    if published(docker, TRAINED, "jupyter") != published(docker, TRAINED):
+        raise RuntimeError("the notebook reads other predictions than Airflow's scheduler")
+    say("jupyter: its keys read predictions and models, and cannot write predictions, promotions or models")
 
 
 def lost_and_restored(docker: Docker, given: Mapping[str, str], folder: Path) -> None:
