@@ -14,7 +14,7 @@ from tailrace.lineage import dag_ids
 from tailrace.operations.limits import AT_ONCE
 from tailrace.spec import PipelineSpec
 
-ACTIONS = ("backfill", "predict", "train", "rollback", "approve")
+ACTIONS = ("backfill", "predict", "train", "rollback", "threshold", "approve")
 DAYS = ("day", "first_day")
 MUST_NAME_DAY = ("predict", "train")
 
@@ -42,6 +42,7 @@ class Field:
     suggestions: tuple[str, ...] = ()
     pattern: str = ""
     minimum: float | None = None
+    step: str = ""
     maximum: float | dt.date | None = None
     longest: int | None = None
     required: bool = False
@@ -107,6 +108,13 @@ def kind_of(action: str, pipeline: str) -> FormKind | None:
             "Makes an earlier champion the champion again. Published days do not change until they are predicted "
             "again.",
             "Roll back",
+        ),
+        "threshold": FormKind(
+            "Set the threshold",
+            dag_ids.threshold(pipeline),
+            "Sets the probability from which a decision is true, from a day on. Published days do not change until "
+            "they are predicted again.",
+            "Set the threshold",
         ),
         "approve": FormKind(
             "Request approval",
@@ -189,6 +197,7 @@ def _field(name: str, schema: Mapping[str, Any], given: str | None, *, must_be_g
         suggestions=tuple(str(each) for each in schema.get("examples") or ()),
         pattern=str(schema.get("pattern") or "").removeprefix("^").removesuffix("$"),
         minimum=schema.get("minimum"),
+        step="any" if "number" in types else "",
         maximum=schema.get("maximum"),
         longest=schema.get("maxLength"),
         required=must_be_given or (not nullable and kind in ("text", "date", "number")),

@@ -13,7 +13,7 @@ from fastapi.responses import HTMLResponse
 
 from tailrace import days
 from tailrace.lineage import dag_ids
-from tailrace.pages import access, catalog, charts, day_records, forms, histories, overview, pipeline
+from tailrace.pages import access, catalog, charts, day_records, forms, histories, overview, pipeline, previews
 from tailrace.pages import day as day_page
 from tailrace.pages.histories import Shown
 from tailrace.pages.web import AppParts, AppPartsDep, ReadableDep, ShownDep, forbidden, shown
@@ -81,7 +81,9 @@ def show_form(request: Request, parts: AppPartsDep, spec: ReadableDep, action: s
     if action == "predict" and (following := day_records.next_day(parts.sources, spec)):
         given.setdefault("day", str(following))
     form = forms.build(action, kind, spec, params=params, given=given, today=parts.sources.today(zone(spec)))
-    return shown(request, "form", form=replace(form, paused=parts.sources.activity.is_paused(kind.dag)))
+    form = replace(form, paused=parts.sources.activity.is_paused(kind.dag))
+    previewed = previews.of(parts.sources, spec, given) if action == "backfill" and "preview" in given else None
+    return shown(request, "form", form=form, previewed=previewed)
 
 
 @router.get("/{name}/{day}")

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 from tailrace.champions import promotions
+from tailrace.days import span
 from tailrace.engines.local import LocalEngine
 from tailrace.errors import AuditFailed, LakeUnavailable, TrackerUnavailable, UnknownName
 from tailrace.lake.memory import MemoryLake
@@ -30,6 +31,7 @@ from tailrace.pages import (
     missed_work,
     overview,
     pipeline,
+    previews,
 )
 from tailrace.pages.activity import NextRun, Night, OpenApproval
 from tailrace.pages.caching import FRESH_SECONDS, CachedLake, CachedTracker
@@ -405,6 +407,23 @@ class TestPipeline:
         assert page.earlier == dt.date(2013, 1, 12) - dt.timedelta(days=400)
         before = pipeline.gather(sources, spec, until=page.earlier)
         assert before.months[-1].days[-1].day == page.earlier
+
+
+class TestPreview:
+    def test_a_backfill_is_previewed_from_what_the_pages_know(self, sources, spec):
+        given = {"from": str(TRAINED), "to": str(AGAIN)}
+        shown = previews.of(sources, spec, given)
+        assert [each.day for each in shown.days] == list(span(TRAINED, AGAIN))
+        assert {each.outcome for each in shown.days} <= {"runs", "left alone"}
+        forced = previews.of(sources, spec, given | {"force": "true", "model": "1"})
+        assert {(each.outcome, each.model) for each in forced.days} == {("runs", "1")}
+
+    def test_what_cannot_be_shown_says_why(self, sources, spec):
+        assert previews.of(sources, spec, {"from": "x", "to": str(AGAIN)}) is None
+        assert "before the first day" in previews.of(sources, spec, {"from": str(AGAIN), "to": str(TRAINED)}).problem
+        assert "--preview" in previews.of(sources, spec, {"from": "2012-01-01", "to": str(AGAIN)}).problem
+        given = {"from": str(TRAINED), "to": str(AGAIN), "model": "<b>"}
+        assert "use 'as-of', 'current' or a version number" in previews.of(sources, spec, given).problem
 
 
 class TestWithoutSpec:

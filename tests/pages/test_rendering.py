@@ -16,8 +16,10 @@ from tailrace.monitoring.drifted import Moved
 from tailrace.monitoring.performance import in_present_form
 from tailrace.monitoring.refusal_evidence import Evidence, FailedExpectation
 from tailrace.operations.day_states import Attempt, BrokenLink, DayState
+from tailrace.operations.preview import PreviewedDay
 from tailrace.pages import catalog, charts, day, forms, labels, missed_work, overview, pipeline, rendering
 from tailrace.pages.day import Histogram
+from tailrace.pages.previews import ShownPreview
 from tailrace.spec.registry import get
 from tailrace.stages.monitor import DayPerformance
 from tests.support import new_project
@@ -423,6 +425,27 @@ class TestForms:
         assert show("form", form=form).count('max="2013-03-05"') == 2
         assert [field.name for field in form.fields] == ["model", "trials", "engine", "force", "reason"]
         assert (form.first, form.last, form.zone) == ("2013-03-01", "", "America/New_York")
+
+    def test_a_backfill_shows_what_it_would_do(self):
+        spec = get("flight_delay")
+        kind = forms.kind_of("backfill", spec.name)
+        form = forms.build("backfill", kind, spec, params=self.PARAMS, given={})
+        assert "data-preview" in show("form", form=form)
+        assert "Rows that change" not in show("form", form=form)
+        found = PreviewedDay(day=DAY, outcome="runs", model="2", rows=1200, changes=1200, why=EVIL, seconds=3.4)
+        html = show("form", form=form, previewed=ShownPreview((found, replace(found, outcome="fails"))))
+        assert harmless(html)
+        assert "up to 1,200 of 1,200" in html
+        assert "too late" in show("form", form=form, previewed=ShownPreview(problem="too late"))
+
+    def test_a_threshold_takes_any_number(self):
+        spec = get("flight_delay")
+        kind = forms.kind_of("threshold", spec.name)
+        params = {"threshold": {"type": "number", "minimum": 0, "maximum": 1, "default": 0.5}}
+        html = show("form", form=forms.build("threshold", kind, spec, params=params, given={}))
+        assert 'type="number" data-param="threshold"' in html
+        assert 'min="0" step="any" max="1"' in html
+        assert 'data-dag="threshold__flight_delay"' in html
 
 
 class TestNodes:

@@ -234,6 +234,22 @@ addEventListener("load", drawAll);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
 document.querySelectorAll(".calendar").forEach(calendar);
 document.querySelectorAll("[data-filter]").forEach(filter);
+/** Shows what a backfill would do, on the same page: its days, model and force are in the address then. */
+function preview(form) {
+  const { model, force } = values(form);
+  const days = ["from", "to"].map((name) => form.elements[name]);
+  const wrong = days.find((each) => !each.reportValidity());
+  if (wrong) return;
+  const asked = new URLSearchParams({ preview: "1", from: days[0].value, to: days[1].value });
+  if (model) asked.set("model", model);
+  if (force) asked.set("force", "true");
+  location.search = asked.toString();
+}
+
+document.querySelectorAll("[data-preview]").forEach((button) =>
+  button.addEventListener("click", () => preview(button.form)),
+);
+
 document.querySelectorAll("form[data-dag]").forEach((form) =>
   form.addEventListener("submit", (event) => {
     event.preventDefault();
