@@ -62,7 +62,7 @@ GROUPS = (
         20,
         ("tailrace/tracking/", "tailrace/warehouse/", "tailrace/lake/", "tailrace/sources/", "scripts/", "dbt/",
          "tests/stack/", "tests/dags/", "tailrace/orchestration/dbt",
-         "tests/object_store.py", "tests/postgres.py"),
+         "tests/object_store.py", "tests/postgres.py", "docker-compose.yaml", "deploy/compose/"),
     ),
 )  # fmt: skip
 

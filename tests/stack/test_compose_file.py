@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import re
 import stat
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +149,23 @@ def test_only_airflow_and_spark_write_the_lake_and_only_mlflow_its_bucket() -> N
         names = ("USER", "PASSWORD") if each["name"] == "root" else (f"{each['name']}_KEY", f"{each['name']}_SECRET")
         key, secret = (f"${{OBJECT_STORE_{name.upper()}}}" for name in names)
         assert each["credentials"] == [{"accessKey": key, "secretKey": secret}]
+
+
+def test_the_object_store_gets_every_key_or_does_not_start(tmp_path) -> None:
+    weed = tmp_path / "weed"
+    weed.write_text("#!/bin/sh\nfor given; do case $given in -s3.config=*) cat ${given#-s3.config=};; esac; done\n")
+    weed.chmod(0o755)
+    secrets, command = make_secrets.made(), ["sh", FOLDER / "object-store.sh", tmp_path]
+    path = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "TMPDIR": str(tmp_path)}
+    started = subprocess.run(command, env=path | secrets, capture_output=True, text=True, check=True)
+    given = {secret for each in json.loads(started.stdout)["identities"] for secret in each["credentials"][0].values()}
+    named = {value for name, value in secrets.items() if name.startswith("OBJECT_STORE_")}
+    assert given == named - {secrets["OBJECT_STORE_SIGNING_KEY"]}
+    for missing in ("OBJECT_STORE_SPARK_SECRET", "OBJECT_STORE_SIGNING_KEY"):
+        refused = subprocess.run(command, env=path | secrets | {missing: ""}, capture_output=True, text=True)
+        assert refused.returncode != 0
+        assert f"{missing}" in refused.stderr
+        assert "run make secrets" in refused.stderr
 
 
 def test_the_object_store_is_the_one_that_the_tests_run() -> None:

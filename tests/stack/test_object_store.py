@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import importlib.util
+import io
+import sys
+import tarfile
 from collections.abc import Callable, Iterator
 from types import ModuleType
 
@@ -28,10 +31,9 @@ WRITES = {"airflow": ("tailrace",), "spark": ("tailrace",), "mlflow": ("mlflow",
 OBJECT = "lake/predictions/flight_delay/_delta_log/00000000000000000000.json"
 
 
-@pytest.fixture(scope="module")
-def buckets() -> ModuleType:
-    """deploy/compose/buckets.py, which is copied into an image as it is."""
-    found = importlib.util.spec_from_file_location("buckets", find_project().root / "deploy" / "compose" / "buckets.py")
+def of_compose(name: str) -> ModuleType:
+    """A file of deploy/compose, which is copied into an image as it is."""
+    found = importlib.util.spec_from_file_location(name, find_project().root / "deploy" / "compose" / f"{name}.py")
     assert found
     assert found.loader
     module = importlib.util.module_from_spec(found)
@@ -40,12 +42,12 @@ def buckets() -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory, buckets: ModuleType) -> Iterator[Store]:
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """The store after the service `buckets` has run, with an object in each bucket."""
     with composes_store(tmp_path_factory.mktemp("store")) as running, pytest.MonkeyPatch.context() as patched:
         for name, value in running.variables("root").items():
             patched.setenv(name, value)
-        buckets.main(*BUCKETS)
+        of_compose("buckets").main(*BUCKETS)
         for bucket in BUCKETS:
             running.client("root").put_object(Bucket=bucket, Key=OBJECT, Body=b"{}")
         yield running
@@ -100,6 +102,19 @@ def test_a_key_cannot_be_added_through_the_stores_other_port(store: Store) -> No
         with pytest.raises(grpc.RpcError) as refused:
             call(b"\n\x0d\n\x04evil\x1a\x05Admin", timeout=10)
     assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_a_backup_is_made_with_a_key_that_only_reads(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in store.variables("backup").items():
+        monkeypatch.setenv(name, value)
+    with monkeypatch.context() as patched:
+        written = io.BytesIO()
+        patched.setattr(sys, "stdout", io.TextIOWrapper(written, write_through=True))
+        of_compose("objects").save('{"predictions/flight_delay": 0}')
+        sys.stdout.detach()
+    with tarfile.open(fileobj=io.BytesIO(written.getvalue())) as archive:
+        assert {f"{bucket}/{OBJECT}" for bucket in BUCKETS} <= set(archive.getnames())
+    assert not allowed(lambda: of_compose("objects").client().put_object(Bucket="mlflow", Key="new", Body=b""))
 
 
 def test_an_object_without_a_key_is_not_read(store: Store) -> None:
