@@ -11,8 +11,11 @@ from tailrace.problems import Problem
 from tailrace.problems.distributions import MORE_REPEATS, Distribution, allowed, repeats
 from tailrace.spec import Audit
 
-ONE_OF = 7
-"""One in so many days of a holdout may be unlike the others; one day always may."""
+MOST_REFUSED = 2 / 3
+"""A share of the holdout's days: a model of which the audit would refuse more is not promoted. Few days are judged, and
+by few others, so less would say little."""
+KNOWN = 4
+"""So many days of a holdout say what single days are like, before the next is judged by them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,15 +36,19 @@ class JudgedHoldout:
     refused: tuple[str, ...]
 
     @property
+    def most(self) -> int:
+        """How many may be refused."""
+        return max(1, int(self.days * MOST_REFUSED))
+
+    @property
     def accepted(self) -> bool:
-        return len(self.refused) <= max(1, self.days // ONE_OF)
+        return len(self.refused) <= self.most
 
     def sentence(self) -> str:
-        most = max(1, self.days // ONE_OF)
         named = f" ({', '.join(self.refused)})" if self.refused else ""
         return (
-            f"Of the {self.days} days of the holdout, one by one, the audit would have refused "
-            f"{len(self.refused)}{named}; at most {most} may be."
+            f"Of {self.days} days of the holdout, judged one by one, the audit would have refused "
+            f"{len(self.refused)}{named}; at most {self.most} may be."
         )
 
 
@@ -82,23 +89,24 @@ def _excess(audit: Audit, holdout: Distribution, scores: np.ndarray, *, psi: flo
 
 
 def judge_holdout(audit: Audit, problem: Problem, days: np.ndarray, predictions: np.ndarray) -> JudgedHoldout | None:
-    """Judge each day of a holdout by the other days, as the audit will judge the days to come.
+    """Judge the days of a holdout one by one, as the audit will judge the days to come: by accepted days before it.
 
-    None if the audit judges no such thing, or too few days have enough rows.
+    The first days only say what single days are like. `max_psi`, which knows no single days, compares each day with the
+    whole holdout. None if the audit judges no such thing, or no day can be judged.
     """
     scores = problem.drift_of(predictions)
     known = np.isfinite(scores)
     scores, days = scores[known], days[known]
     large = [day for day in np.unique(days) if judged(audit, int((days == day).sum()))]
-    if len(large) < 3:  # a day, and two others to say what single days are like
-        return None
-    whole = Distribution.of(scores, edges=problem.drift_edges)
+    single = audit.max_psi_excess is not None
+    accepted, due = (large[:KNOWN], large[KNOWN:]) if single else ([], large)
+    whole = Distribution.of(scores, edges=problem.drift_edges) if due else None
     refused = []
-    for day in large:
-        of_day, others = days == day, days != day
-        by = whole
-        if audit.max_psi_excess is not None:
-            by = Distribution.of(scores[others], edges=whole.edges, days=days[others])
-        if judge(audit, by, scores[of_day]).problems:
+    for day in due:
+        before = np.isin(days, accepted)
+        by = Distribution.of(scores[before], edges=whole.edges, days=days[before]) if single else whole
+        if judge(audit, by, scores[days == day]).problems:
             refused.append(str(day))
-    return JudgedHoldout(days=len(large), refused=tuple(refused))
+        else:
+            accepted.append(day)
+    return JudgedHoldout(days=len(due), refused=tuple(refused)) if due else None

@@ -1,0 +1,195 @@
+"""A day is judged by what single days are like: sound days pass, planted faults are caught, a trend is watched."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tailrace.champions import gate
+from tailrace.champions.score_limits import judge, judge_holdout
+from tailrace.monitoring import drift
+from tailrace.monitoring.references import Reference
+from tailrace.problems.binary import Binary
+from tailrace.problems.distributions import Distribution, allowed, furthest_day
+from tailrace.spec import Audit, Gate, Monitor
+
+FIRST = dt.date(2013, 1, 1)
+WINDOW, BEFORE, ROWS = 42, 28, 400
+AUDIT = Audit(max_psi_excess=0.25)
+
+
+def a_day(random: np.random.Generator, rows: int = ROWS, level: float = 0.0) -> np.ndarray:
+    """Numbers whose mean differs from day to day, as weather does."""
+    return random.normal(50 + level + random.normal(0, 3), 10, rows)
+
+
+def column(values: np.ndarray) -> pa.ChunkedArray:
+    return pa.chunked_array([pa.array(values, from_pandas=True)])
+
+
+def reference_of(days: list[np.ndarray]) -> Reference:
+    of_day = [FIRST + dt.timedelta(days=number) for number, values in enumerate(days) for _ in values]
+    return Reference.of(column(np.concatenate(days)), pa.chunked_array([pa.array(of_day)]))
+
+
+@dataclass
+class Feature:
+    """A feature with its training window and the days that were published since."""
+
+    random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(7))
+    trend: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.reference = reference_of([a_day(self.random) for _ in range(WINDOW)])
+        self.published = [a_day(self.random, level=self.trend * number) for number in range(BEFORE)]
+        self.before = [drift.look(self.reference, column(values)) for values in self.published]
+
+    def judge(self, values: np.ndarray) -> drift.Moved:
+        return drift.judge("temp", self.reference, column(values), before=self.before, monitor=Monitor())
+
+    def light(self, values: np.ndarray) -> str:
+        return drift.light({"temp": self.judge(values)}, Monitor(), "")
+
+
+FAULTS = {
+    "another unit": lambda day: (day - 32) / 1.8 - 40,
+    "stuck": lambda day: np.full(len(day), day[0]),
+    "lost": lambda day: np.full(len(day), np.nan),
+    "half lost": lambda day: np.where(np.arange(len(day)) % 2, day, np.nan),
+    "swapped with another column": lambda day: np.arange(len(day)) / 2,
+    "mistaken for its share": lambda day: day / 100,
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_is_an_alarm_the_same_night(fault):
+    feature = Feature()
+    day = a_day(feature.random)
+    assert feature.light(day) == "ok"
+    assert feature.light(FAULTS[fault](day)) == "alarm"
+    assert feature.judge(FAULTS[fault](day)).jumped.startswith("temp jumped: ")
+
+
+def test_the_sentence_says_which_measure_broke():
+    feature = Feature()
+    day = a_day(feature.random)
+    assert "100% of its rows have one and the same value" in feature.judge(FAULTS["stuck"](day)).jumped
+    assert "of its values lie far outside" in feature.judge(day + 500).jumped
+    assert "its PSI is" in feature.judge(FAULTS["lost"](day)).jumped
+
+
+def test_sound_days_are_seldom_watched_and_hardly_ever_an_alarm():
+    feature = Feature()
+    lights = [feature.light(a_day(feature.random)) for _ in range(300)]
+    assert lights.count("alarm") == 0
+    assert lights.count("watch") <= 6
+
+
+def test_a_trend_is_watched_since_the_day_it_left_the_training():
+    feature = Feature(trend=1.0)
+    today = a_day(feature.random, level=1.0 * BEFORE)
+    assert feature.light(today) == "watch"
+    days = {FIRST + dt.timedelta(days=number): each for number, each in enumerate(feature.before)}
+    since = drift.since(feature.reference, days, Monitor())
+    assert FIRST < since <= max(days)
+    untouched = Feature()
+    assert untouched.light(today) == "alarm", "for a feature that stood still until now, it is a jump"
+    still = {FIRST + dt.timedelta(days=number): each for number, each in enumerate(untouched.before)}
+    assert drift.since(untouched.reference, still, Monitor()) is None
+
+
+@pytest.mark.parametrize(
+    ("rows", "before", "said"),
+    [
+        (390, [800] * 28, "Only 390 rows; each of the 28 days published before had 800 or more."),
+        (390, [800] * 27 + [500], ""),
+        (390, [800] * 6, ""),
+        (800, [800] * 28, ""),
+    ],
+    ids=["half", "a small day was there before", "too few days", "as before"],
+)
+def test_lost_rows_are_an_alarm(rows, before, said):
+    # 0.75 * 500 = 375, which 390 reaches
+    assert drift.lost_rows(rows, before) == said
+    assert drift.light({}, Monitor(), said) == ("alarm" if said else "ok")
+
+
+def of_holdout(scores: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    days = [np.datetime64(FIRST) + number for number, each in enumerate(scores) for _ in each]
+    return np.concatenate(scores), np.array(days)
+
+
+def some_scores(random: np.random.Generator, rows: int) -> np.ndarray:
+    return random.beta(2, 5, rows)
+
+
+@pytest.mark.parametrize("rows", [60, 200, 1000])
+def test_a_day_of_the_holdouts_own_distribution_is_hardly_ever_refused(rows):
+    """However few its rows are: chance moves a small day further. The seed is fixed."""
+    random = np.random.default_rng(3)
+    scores, days = of_holdout([some_scores(random, rows) for _ in range(7)])
+    holdout = Distribution.of(scores, days=days)
+    strict = Audit(max_psi_excess=1e-9, psi_rows=1)
+    refused = sum(bool(judge(strict, holdout, some_scores(random, rows)).problems) for _ in range(500))
+    assert refused <= 10
+
+
+def test_a_small_day_may_differ_more_than_a_large_one():
+    assert allowed([0.1], bins=10, rows=100) > allowed([0.1], bins=10, rows=1000) > 0.15
+    assert allowed([], bins=10, rows=10**9) == pytest.approx(0, abs=1e-6)
+    assert furthest_day(np.array([[10, 10], [0, 0]])) == 0.0
+
+
+def test_scores_that_moved_or_all_agree_are_refused():
+    random = np.random.default_rng(3)
+    scores, days = of_holdout([some_scores(random, 300) for _ in range(7)])
+    holdout = Distribution.of(scores, days=days)
+    (moved,) = judge(AUDIT, holdout, random.beta(8, 2, 300)).problems
+    assert "predictions moved away from the training holdout's" in moved
+    assert "audit.max_psi_excess allows 0.25 more" in moved
+    assert (
+        "100% of the predictions are one and the same number" in judge(AUDIT, holdout, np.full(300, 0.2)).problems[-1]
+    )
+    assert judge(AUDIT, holdout, random.beta(8, 2, 300), before=[9.0]).problems == (), "such days were published before"
+
+
+def test_the_former_limit_refuses_what_it_refused():
+    random = np.random.default_rng(3)
+    holdout = Distribution.of(some_scores(random, 2000))
+    moved = random.beta(5, 2, 300)
+    (said,) = judge(Audit(max_psi=0.25), holdout, moved).problems
+    assert said.endswith("at most 0.25 is accepted.")
+    assert judge(Audit(max_psi=0.25, max_psi_excess=0.25), holdout, moved, before=[9.0]).problems == (said,)
+
+
+def test_the_gate_does_not_promote_what_the_audit_would_refuse():
+    random = np.random.default_rng(3)
+    alike = [some_scores(random, 300) for _ in range(7)]
+    scores, days = of_holdout(alike)
+    labels = (scores > random.random(len(scores))).astype(int)
+    by = gate.Scores(problem=Binary(), labels=labels, challenger=scores)
+    rules = Gate(metric="roc_auc", floor=0.5)
+    accepted = judge_holdout(AUDIT, Binary(), days, scores)
+    assert (accepted.days, accepted.refused) == (3, ())
+    assert gate.decide(rules, by, {}, accepted).verdict == "promote"
+
+    moving = [each if number < 4 else 1 - each for number, each in enumerate(alike)]
+    erratic = judge_holdout(AUDIT, Binary(), days, np.concatenate(moving))
+    decision = gate.decide(rules, by, {}, erratic)
+    assert decision.verdict == "keep"
+    assert decision.broken() == [
+        "Of 3 days of the holdout, judged one by one, the audit would have refused 3 "
+        "(2013-01-05, 2013-01-06, 2013-01-07); at most 2 may be."
+    ]
+    assert judge_holdout(Audit(), Binary(), days, scores) is None, "the audit judges no such thing"
+
+
+def test_a_former_limit_that_single_days_cannot_keep_is_told_by_the_gate():
+    random = np.random.default_rng(3)
+    scores, days = of_holdout([random.beta(2, 5 + 4 * (number % 3), 300) for number in range(7)])
+    assert not judge_holdout(Audit(max_psi=0.15), Binary(), days, scores).accepted
+    assert judge_holdout(AUDIT, Binary(), days, scores).accepted
