@@ -10,6 +10,7 @@ import tarfile
 from collections.abc import Callable, Iterator
 from types import ModuleType
 
+import boto3
 import grpc
 import httpx
 import pyarrow as pa
@@ -107,6 +108,8 @@ def test_a_key_cannot_be_added_through_the_stores_other_port(store: Store) -> No
 def test_a_backup_is_made_with_a_key_that_only_reads(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in store.variables("backup").items():
         monkeypatch.setenv(name, value)
+    # boto3 keeps the keys that it was first used with.
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
     with monkeypatch.context() as patched:
         written = io.BytesIO()
         patched.setattr(sys, "stdout", io.TextIOWrapper(written, write_through=True))
