@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tailrace.champions.promotions import Promotion
-from tailrace.monitoring import drifted
+from tailrace.monitoring import drift_rows
 from tailrace.pages.day import Histogram
 from tailrace.pages.sources import number
 from tailrace.problems.metrics import METRICS
@@ -39,7 +39,7 @@ def drift(rows: Sequence[Mapping[str, Any]], promotions: Sequence[Promotion], mo
 
     None if no day was measured with its allowances.
     """
-    measured = [excess for row in rows if (excess := _excess(row))]
+    measured = [excess for row in rows if (excess := _excess(row, monitor))]
     lines = [
         _line(measured, "predictions", "predictions", color="--accent", detail="predictions_words"),
         _line(measured, "feature", "the feature that moved most", color="--second", detail="feature_words"),
@@ -71,20 +71,20 @@ def _add_limit(figure: Figure, text: str, limit: float, color: str) -> None:
     figure["layout"]["annotations"].append({**at_its_end, "text": text, "font": {"size": 10, "color": color}})
 
 
-def _excess(row: Mapping[str, Any]) -> dict[str, Any] | None:
-    """A day's excess of the predictions, of the feature furthest beyond, and of the further of the two."""
-    found = [each for each in drifted.of_row(row) if each.excess is not None]
+def _excess(row: Mapping[str, Any], monitor: Monitor) -> dict[str, Any] | None:
+    """A day's excess of the predictions, of the feature furthest beyond, and of what made its drift level."""
+    found = [each for each in drift_rows.of_row(row) if each.excess is not None]
     if not found:
         return None
-    of_score = next((each for each in found if each.name == drifted.PREDICTIONS), None)
-    of_feature = next((each for each in found if each.name != drifted.PREDICTIONS), None)
+    of_score = next((each for each in found if each.name == drift_rows.PREDICTIONS), None)
+    of_feature = next((each for each in found if each.name != drift_rows.PREDICTIONS), None)
     return {
         **row,
         "predictions": of_score.excess if of_score else None,
         "predictions_words": str(of_score or ""),
         "feature": of_feature.excess if of_feature else None,
         "feature_words": str(of_feature or ""),
-        "furthest": found[0].excess,
+        "furthest": next((each.excess for each in drift_rows.culprits(row, monitor)), found[0].excess),
     }
 
 

@@ -13,8 +13,8 @@ import pyarrow as pa
 from tailrace.contracts import Commit, Pin, RunRecord
 from tailrace.errors import TailraceError, UpstreamMissing
 from tailrace.lineage import identity, pins, run_tags
-from tailrace.monitoring import drifted
-from tailrace.monitoring.drifted import Moved
+from tailrace.monitoring import drift_rows
+from tailrace.monitoring.drift_rows import DriftMeasure
 from tailrace.monitoring.refusal_evidence import Evidence
 from tailrace.operations.day_states import DayState
 from tailrace.pages import day_records, histories
@@ -83,7 +83,7 @@ class Histogram:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Refused:
+class RefusedPredictions:
     """What is kept of predictions that the audit refused, by the version that made them."""
 
     version: str
@@ -102,7 +102,7 @@ class DayPage:
     day: dt.date
     state: CalendarDay
     known: DayState
-    refused: Refused | None
+    refused: RefusedPredictions | None
     commit: Commit | None
     features: Pin | None
     features_commit: Commit | None
@@ -113,7 +113,7 @@ class DayPage:
     tracker_problem: str
     checks: tuple[Check, ...]
     performance: Mapping[str, Any] | None
-    moved: tuple[Moved, ...]
+    moved: tuple[DriftMeasure, ...]
     histogram: Histogram | None
     earlier: tuple[Earlier, ...]
     run: tuple[str, str] | None
@@ -154,7 +154,7 @@ def gather(sources: Sources, spec: PipelineSpec, day: dt.date) -> DayPage:
         tracker_problem=tracked.problem,
         checks=_checks(spec, metadata) if commit and not histories.is_stand_in(spec) else (),
         performance=performance,
-        moved=drifted.of_row(performance) if performance else (),
+        moved=drift_rows.of_row(performance) if performance else (),
         histogram=_histogram(sources, spec, commit, training)
         if commit and commit.rows and not histories.is_stand_in(spec)
         else None,
@@ -241,7 +241,7 @@ def _histogram(sources: Sources, spec: PipelineSpec, commit: Commit, training: R
     return _beside(spec, edges, shares, json.loads(tag) if tag else {})
 
 
-def _refused(sources: Sources, spec: PipelineSpec, day: dt.date) -> Refused | None:
+def _refused(sources: Sources, spec: PipelineSpec, day: dt.date) -> RefusedPredictions | None:
     """The last refusal of the day, unless it was published since."""
     refusals = refused_days.history(sources.lake, spec)
     last = next((each for each in refusals if each.day == day and each.stands and each.evidence), None)
@@ -249,7 +249,7 @@ def _refused(sources: Sources, spec: PipelineSpec, day: dt.date) -> Refused | No
         return None
     found = Evidence.from_json(last.evidence)
     drawn = _beside(spec, found.edges, found.shares, found.holdout) if found.edges else None
-    return Refused(version=last.model_version, evidence=found, histogram=drawn)
+    return RefusedPredictions(version=last.model_version, evidence=found, histogram=drawn)
 
 
 def _beside(

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from tailrace.champions.promotions import Promotion
 from tailrace.contracts import Commit
-from tailrace.monitoring import drifted
+from tailrace.monitoring import drift_rows
 from tailrace.operations import day_states
 from tailrace.pages import day_records, histories, labels, missed
 from tailrace.pages.activity import DayAttempts, NextRun
@@ -23,6 +23,8 @@ from tailrace.spec import PipelineSpec, zone
 Days = Sequence[Mapping[str, Any]] | None
 """Rows of the performance table, oldest first; None if there is no such table."""
 TREND_DAYS = 30
+MOST_NAMED = 2
+"""At most so many names of what drifted are in a row."""
 READERS = 8
 DRIFT_WORDS = {
     "ok": "stable",
@@ -195,7 +197,14 @@ def _drift_sentence(days: Days, drift: str, spec: PipelineSpec) -> str:
     text = DRIFT_WORDS.get(drift, drift)
     if not days or not drift:
         return text
-    moved = " or ".join(str(each) for each in drifted.culprits(days[-1], spec.monitor))
+    if drift == "ok":
+        return f"{text}, as of {days[-1]['ds']}"
+    culprits = drift_rows.culprits(days[-1], spec.monitor)
+    # Without its allowances, the day may have drifted by either.
+    between = " or " if any(each.allowance is None for each in culprits) else ", "
+    joined = between.join(map(str, culprits[:MOST_NAMED]))
+    more = f" and {len(culprits) - MOST_NAMED} more" if len(culprits) > MOST_NAMED else ""
+    moved = joined + more or labels.short(str(days[-1].get("note") or "")).removesuffix(".")
     return f"{text}{f': {moved}' if moved else ''}, as of {days[-1]['ds']}"
 
 

@@ -12,8 +12,8 @@ from zoneinfo import ZoneInfo
 from tailrace.champions.promotions import Promotion
 from tailrace.contracts import ModelVersion, Pin, RunRecord
 from tailrace.lineage import identity, pins, run_tags
-from tailrace.monitoring import drifted
-from tailrace.monitoring.drifted import Moved
+from tailrace.monitoring import drift_rows
+from tailrace.monitoring.drift_rows import DriftMeasure
 from tailrace.operations import day_states
 from tailrace.operations.day_states import Attempt, DayState
 from tailrace.pages import day_records, labels, missed
@@ -94,7 +94,7 @@ class PipelinePage:
     open_days: Mapping[str, Sequence[dt.date]] = field(default_factory=dict)
     drifted: Mapping[str, int] = field(default_factory=dict)
     drift_days: Sequence[dt.date] = ()
-    drift_table: Sequence[tuple[str, Sequence[Moved | None]]] = ()
+    drift_table: Sequence[tuple[str, Sequence[DriftMeasure | None]]] = ()
     stopped: Sequence[Attempt] = ()
 
 
@@ -127,7 +127,7 @@ def gather(sources: Sources, spec: PipelineSpec, until: dt.date | None = None) -
         metric=spec.gate.metric,
         performance=performance,
         drift_days=[row["ds"] for row in measured],
-        drift_table=drifted.by_day(measured, DRIFT_ROWS),
+        drift_table=drift_rows.by_day(measured, DRIFT_ROWS),
         decisions=decisions,
         versions=tuple(
             _version(

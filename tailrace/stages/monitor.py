@@ -40,6 +40,7 @@ SCHEMA = pa.schema(
         pa.field("note", pa.string()),
         pa.field("score_allowance", pa.float64()),
         pa.field("feature_allowance", pa.string()),
+        pa.field("jumped", pa.string()),
     ]
 )
 
@@ -51,7 +52,8 @@ class DayPerformance:
     `metrics` is a JSON object of those metrics of the problem that are defined for the day's known outcomes;
     `feature_psi` is a JSON object of the population stability index of each feature; the worst feature is the one
     that goes furthest beyond what single days of the training window showed. `score_allowance`, and `feature_allowance`
-    as a JSON object, are the indexes that the day may have without having drifted.
+    as a JSON object, are the indexes that the day may have without having drifted. `jumped` is a JSON list of the
+    features that jumped, with '' for the scores.
     """
 
     day: dt.date
@@ -69,6 +71,7 @@ class DayPerformance:
     note: str
     score_allowance: float | None = None
     feature_allowance: str | None = None
+    jumped: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,6 +244,7 @@ def _of_day(work: Work, day: dt.date, commit: Commit, *, trained: _Trained, past
         note=moved.note,
         score_allowance=moved.score_allowance,
         feature_allowance=moved.feature_allowance,
+        jumped=moved.jumped,
     )
 
 
@@ -254,6 +258,7 @@ class _Moved:
     note: str = ""
     score_allowance: float | None = None
     feature_allowance: str | None = None
+    jumped: str | None = None
 
 
 def _moved(work: Work, day: dt.date, *, version: str, trained: _Trained, scores: np.ndarray, past: _Past) -> _Moved:
@@ -307,6 +312,7 @@ def _moved(work: Work, day: dt.date, *, version: str, trained: _Trained, scores:
         note=note,
         score_allowance=score.allowance,
         feature_allowance=json.dumps({name: round(each.allowance, 6) for name, each in found.items()}),
+        jumped=json.dumps([name for name, each in every.items() if each.jumped]),
     )
 
 

@@ -193,6 +193,7 @@ class TestStates:
             "feature_psi": '{"plane_seats": 0.0037, "temperature_f": 6.93}',
             "feature_allowance": '{"plane_seats": 0.001, "temperature_f": 7.0}',
             "drift": "alarm",
+            "jumped": '[""]',
         }
         measure_again(running, dt.date(2013, 2, 8), drifted)
         frame = inside(page, "/plugin/models", "Models")

@@ -12,7 +12,7 @@ import pytest
 
 from tailrace.champions.promotions import Promotion
 from tailrace.contracts import Commit, ModelResult, Pin, RunRecord
-from tailrace.monitoring.drifted import Moved
+from tailrace.monitoring.drift_rows import DriftMeasure
 from tailrace.monitoring.performance import in_present_form
 from tailrace.monitoring.refusal_evidence import Evidence, FailedExpectation
 from tailrace.operations.day_states import Attempt, BrokenLink, DayState
@@ -115,7 +115,7 @@ class TestDay:
             spec=spec,
             day=DAY,
             state=pipeline.CalendarDay(DAY, labels.State("refused", EVIL), EVIL, EVIL),
-            refused=day.Refused(
+            refused=day.RefusedPredictions(
                 version=EVIL,
                 evidence=Evidence(
                     rows=7,
@@ -160,7 +160,7 @@ class TestDay:
             tracker_problem=EVIL,
             checks=(day.Check(EVIL, EVIL, EVIL, passed=False),),
             performance=in_present_form(asdict(measured)),
-            moved=(Moved(name=EVIL, psi=0.3, allowance=0.1),),
+            moved=(DriftMeasure(name=EVIL, psi=0.3, allowance=0.1),),
             histogram=Histogram(edges=(0.0, 1.0), shares=(1.0,)),
             earlier=(day.Earlier(commit, None),),
             run=(EVIL, EVIL),
@@ -264,7 +264,7 @@ class TestPipeline:
 
     def test_drift_is_a_table_too(self):
         days = [DAY, DAY + dt.timedelta(days=1)]
-        table = [(EVIL, [Moved(name=EVIL, psi=0.5, allowance=0.1), None])]
+        table = [(EVIL, [DriftMeasure(name=EVIL, psi=0.5, allowance=0.1), None])]
         page = empty_page(drift_days=days, drift_table=table)
         drawn = {"performance": None, "drift": {"data": [], "layout": {}}}
         html = show("pipeline", page=page, charts=drawn, may=MAY, problem="")

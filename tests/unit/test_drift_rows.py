@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tailrace.monitoring import drifted
+from tailrace.monitoring import drift_rows
 from tailrace.spec import Monitor
 
 LIMITS = Monitor(watch_psi=0.1, alarm_psi=0.25)
@@ -27,7 +27,7 @@ def row(drift="alarm", *, score=(1.174, 0.2), features=None, worst="weather_age_
 
 
 def said(row) -> list[str]:
-    return [str(each) for each in drifted.culprits(row, LIMITS)]
+    return [str(each) for each in drift_rows.culprits(row, LIMITS)]
 
 
 def test_predictions_that_drifted_are_named_and_no_innocent_feature():
@@ -39,6 +39,15 @@ def test_a_feature_with_a_large_allowance_is_not_named_for_its_large_index():
     assert said(row(score=(0.3, 0.4), features=features, worst="visibility")) == ["visibility (PSI 0.90, 0.10 allowed)"]
 
 
+def test_of_an_alarm_what_jumped_is_named_and_not_what_moved_slowly():
+    features = {"season": (2.0, 0.1), "speed": (0.9, 0.1)}
+    day = row(score=(0.3, 0.4), features=features, worst="speed")
+    assert said(day | {"jumped": '["speed"]'}) == ["speed (PSI 0.90, 0.10 allowed)"]
+    assert said(day | {"jumped": '["", "speed"]'})[1] == "the predictions (PSI 0.30, 0.40 allowed)"
+    assert said(day | {"jumped": "[]"}) == [], "rows were lost: nothing moved"
+    assert said(day | {"drift": "watch", "jumped": "[]"}) == ["season (PSI 2.00, 0.10 allowed)"]
+
+
 @pytest.mark.parametrize("drift", ["ok", None, ""])
 def test_of_a_day_that_did_not_drift_nothing_is_named(drift):
     assert said(row(drift)) == []
@@ -46,7 +55,7 @@ def test_of_a_day_that_did_not_drift_nothing_is_named(drift):
 
 def test_everything_is_listed_by_its_excess():
     features = {"pressure_mb": (6.93, 7.0), "visibility": (0.9, 0.1)}
-    listed = drifted.of_row(row(score=(0.5, 0.4), features=features))
+    listed = drift_rows.of_row(row(score=(0.5, 0.4), features=features))
     assert [each.title for each in listed] == ["visibility", "the predictions", "pressure_mb"]
     assert [each.excess for each in listed] == pytest.approx([0.8, 0.1, -0.07])
 
@@ -68,12 +77,12 @@ def test_of_a_day_without_allowances_only_what_can_have_drifted_is_named(score, 
 def test_a_table_of_days_has_what_went_furthest_first():
     calm = row("ok", score=(0.1, 0.2), features={"age": (0.3, 0.2), "plan": (0.1, 0.4)})
     moved = row(score=(1.2, 0.2), features={"plan": (0.1, 0.4)})
-    found = drifted.by_day([calm, moved], 2)
+    found = drift_rows.by_day([calm, moved], 2)
     assert [title for title, _ in found] == ["the predictions", "age"]
     assert [[each and round(each.excess, 2) for each in days] for _, days in found] == [[-0.1, 1.0], [0.1, None]]
-    assert drifted.by_day([row(kept=False)], 2) == []
+    assert drift_rows.by_day([row(kept=False)], 2) == []
 
 
 def test_damaged_rows_name_nothing():
-    assert drifted.of_row({"drift": "alarm", "score_psi": float("nan"), "feature_psi": "{"}) == ()
+    assert drift_rows.of_row({"drift": "alarm", "score_psi": float("nan"), "feature_psi": "{"}) == ()
     assert said({"drift": "alarm", "score_psi": None, "feature_psi": None}) == []
