@@ -14,6 +14,7 @@ from tailrace.errors import TailraceError
 from tailrace.spec import PipelineSpec, registry
 
 if TYPE_CHECKING:
+    from tailrace.champions.promotions import Promotion
     from tailrace.rows.refused_days import Refusal
 
 
@@ -66,9 +67,14 @@ def history(pipeline: options.Pipeline, as_json: options.Json = False) -> None:
     from tailrace.rows import refused_days
 
     spec, lake = registry.get(pipeline), options.services().lake
-    decided = [asdict(each) for each in promotions.decisions(lake, spec.name)]
+    decided = [_decided(each) for each in promotions.decisions(lake, spec.name)]
     refused = [_refused(spec, each) for each in reversed(refused_days.history(lake, spec))]
     output.table(f"Promotions and refused days of {pipeline}", [*decided, *refused], as_json)
+
+
+def _decided(decision: Promotion) -> dict[str, Any]:
+    """A decision without the digest of the model's files, which is for scoring and not for readers."""
+    return {name: value for name, value in asdict(decision).items() if name != "digest"}
 
 
 def _refused(spec: PipelineSpec, refusal: Refusal) -> dict[str, Any]:
