@@ -50,6 +50,9 @@ class _Check:
 
     def run(self) -> list[dict[str, object]]:
         specs = self._specs()
+        for spec in specs:
+            for sentence in spec.audit.deprecated():
+                self._note(f"{spec.name}: {sentence}")
         self._candidates(specs)
         columns = self._marts(specs)
         self._suites({spec.name: spec for spec in specs}, columns)

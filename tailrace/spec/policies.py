@@ -154,6 +154,14 @@ class Audit:
         if self.psi_rows < 1:
             yield f"audit.psi_rows is {self.psi_rows}; at least 1 is needed."
 
+    def deprecated(self) -> Iterator[str]:
+        """A sentence for each field that is used and should no longer be."""
+        if self.max_psi is not None:
+            yield (
+                "audit.max_psi is deprecated: it knows nothing of single days, so it refuses sound ones. Replace it by "
+                "max_psi_excess=0.25 and train again; docs/drift.md explains both."
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Monitor:

@@ -146,6 +146,22 @@ def test_a_feature_that_moved_is_an_alarm_and_named(published, services, spec, n
     assert performance(published)[AFTER]["worst_feature_psi"] > 0.25
 
 
+def test_a_jump_is_an_alarm_once_and_then_watched_since_that_day(published, services, spec):
+    published.take(AFTER, AFTER)
+    for day in (NEXT, AFTER):
+        with_features(published, day, "age", lambda column: pc.add(column, 30.0))
+        published.take(day, day, run="moved")
+        published.predict(day, run="moved")
+    monitor.run(work(services, spec, "m"), AFTER)
+    rows = performance(published)
+    assert [rows[day]["drift"] for day in (TRAINED, NEXT, AFTER)] == ["ok", "alarm", "watch"]
+    assert rows[NEXT]["note"].startswith("age jumped: its PSI is ")
+    assert rows[AFTER]["note"] == (
+        f"age has moved slowly since {NEXT}, further than on any day of the training but without a jump; "
+        "a retraining will learn it."
+    )
+
+
 @on_both
 def test_a_table_of_release_0_1_keeps_its_rows_and_gains_the_new_columns(published, services, spec):
     former = {"base_rate": 0.2, "roc_auc": 0.7, "log_loss": 0.5, "brier": 0.1}

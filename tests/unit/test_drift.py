@@ -166,6 +166,12 @@ def test_the_former_limit_refuses_what_it_refused():
     assert judge(Audit(max_psi=0.25, max_psi_excess=0.25), holdout, moved, before=[9.0]).problems == (said,)
 
 
+def test_the_former_limit_is_deprecated_in_a_sentence():
+    (said,) = Audit(max_psi=1.5).deprecated()
+    assert "Replace it by max_psi_excess=0.25 and train again" in said
+    assert list(AUDIT.deprecated()) == []
+
+
 def test_the_gate_does_not_promote_what_the_audit_would_refuse():
     random = np.random.default_rng(3)
     alike = [some_scores(random, 300) for _ in range(7)]

@@ -95,6 +95,7 @@ def with_columns(spec: PipelineSpec, columns: dict[str, str]) -> PipelineSpec:
         (lambda s: replace(s, monitor=Monitor(rows=0)), "monitor.rows is 0"),
         (lambda s: replace(s, audit=Audit(max_null_share=-0.1)), "audit.max_null_share is -0.1"),
         (lambda s: replace(s, audit=Audit(max_psi=0)), "audit.max_psi is 0"),
+        (lambda s: replace(s, audit=Audit(max_psi_excess=float("nan"))), "audit.max_psi_excess is nan"),
         (lambda s: replace(s, schedule=replace(s.schedule, timezone="America/NewYork")), "America/New_York"),
         (lambda s: with_training(s, "daily"), "which has 1 field; write a cron expression of five fields"),
         (lambda s: with_training(s, "0 * * * *"), "schedule.train is '0 * * * *', which fires more than once a day;"),
