@@ -202,7 +202,7 @@ class Landing:
     def days(self, table: str) -> tuple[dt.date, ...]:
         """The landed days of a table, in order. Raises UnknownName, LakeUnavailable."""
         self._declared(table)
-        return tuple(sorted(self._found(table)))
+        return tuple(sorted(self._files_by_day(table)))
 
     def last(self) -> dt.date | None:
         """The last day landed of any table; None before anything was landed. Raises LakeUnavailable."""
@@ -257,29 +257,39 @@ class Landing:
 
         Raises LakeUnavailable.
         """
-        return {
-            (table, day): mark
-            for table in self.schemas
-            for day, mark in self._marks(table).items()
-            if first <= day <= last
-        }
+        return {(table, day): mark for table in self.schemas for day, mark in self._marks(table, first, last).items()}
 
-    def _marks(self, table: str) -> Mapping[dt.date, str]:
+    def _marks(self, table: str, first: dt.date, last: dt.date) -> Mapping[dt.date, str]:
         return {
             day: hashlib.sha256(repr(sorted(about.items())).encode()).hexdigest()
-            for day, about in self._found(table).items()
+            for day, about in self._found(table, first, last).items()
         }
 
-    def _found(self, table: str) -> Mapping[dt.date, Mapping[str, Any]]:
-        """The storage's information about the file of each landed day. Folders not named after a day are ignored."""
+    def _found(
+        self, table: str, first: dt.date = dt.date.min, last: dt.date = dt.date.max
+    ) -> Mapping[dt.date, Mapping[str, Any]]:
+        """The storage's information about the files of the landed days first..last."""
         with self._reading(f"the days of {table}"):
-            folder = f"{self._path}/{table}"
-            if self._files.exists(folder):
-                # listed first to get its errors: a glob silently finds nothing in a folder without read rights
-                self._files.ls(folder, detail=False)
-            found = self._files.glob(f"{folder}/ds=*/part-0.parquet", detail=True)
-        days = ((_day_of(name), about) for name, about in found.items())
-        return {day: about for day, about in days if day is not None}
+            files = {day: file for day, file in self._files_by_day(table).items() if first <= day <= last}
+            return {day: about or self._files.info(file) for day, (file, about) in files.items()}
+
+    def _files_by_day(self, table: str) -> Mapping[dt.date, tuple[str, Mapping[str, Any]]]:
+        """The file of each landed day, with what the listing says about it, if it says anything.
+
+        Folders not named after a day are ignored.
+        """
+        folder = f"{self._path}/{table}"
+        with self._reading(f"the days of {table}"):
+            # listed first to get its errors: a glob silently finds nothing in a folder without read rights
+            names = self._files.ls(folder, detail=False) if self._files.exists(folder) else []
+            if "file" in self._files.protocol:
+                # A glob asks for everything about each of a few years' files; that they are there is enough.
+                paths = (f"{folder}/{name.rpartition('/')[2]}/part-0.parquet" for name in names if "/ds=" in name)
+                found: Mapping[str, Mapping[str, Any]] = {path: {} for path in paths if os.path.isfile(path)}  # noqa: PTH113
+            else:
+                found = self._files.glob(f"{folder}/ds=*/part-0.parquet", detail=True)
+        days = ((_day_of(name), (name, about)) for name, about in found.items())
+        return {day: of_day for day, of_day in days if day is not None}
 
     def digests(self, first: dt.date, last: dt.date) -> Mapping[tuple[str, dt.date], str]:
         """SHA-256 of the landed rows of each table and day; landing the same rows again does not change it.

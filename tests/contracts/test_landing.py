@@ -277,7 +277,7 @@ def test_damage_anywhere_in_a_file_is_found(landing: Landing, damage: str) -> No
             "failed while airlines of 2013-01-01 was read .no answer",
         ),
         ("cat_file", FileNotFoundError("gone"), UpstreamMissing, "no longer has airlines of 2013-01-01"),
-        ("find", ConnectionError("reset"), LakeUnavailable, "failed while the days of airlines was read .reset"),
+        ("ls", ConnectionError("reset"), LakeUnavailable, "failed while the days of airlines was read .reset"),
     ],
 )
 def test_a_storage_that_fails_is_not_a_damaged_file(
