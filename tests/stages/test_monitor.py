@@ -143,6 +143,7 @@ def test_a_feature_that_moved_is_an_alarm_and_named(published, services, spec, n
     published.predict(AFTER)
     done = monitor.run(work(services, spec, "m"), AFTER)
     assert (done.drift, done.worst_feature) == ("alarm", name)
+    assert name in json.loads(performance(published)[AFTER]["jumped"])
     assert performance(published)[AFTER]["worst_feature_psi"] > 0.25
 
 
