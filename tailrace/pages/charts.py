@@ -24,7 +24,7 @@ def performance(
     """The metric by day, with the limit that the gate has for it; None while no outcome is known."""
     by_day = [{**row, metric: row["metrics"].get(metric), "known": _outcomes(row)} for row in rows]
     line = _line(by_day, metric, "published predictions", color="--accent", detail="known")
-    title = f"{METRICS[metric].title} ({METRICS[metric].direction})"
+    title = f"{METRICS[metric].title}<br>({METRICS[metric].direction})"
     if not line["x"]:
         return None
     figure = _over_days([line], rows, promotions, title)

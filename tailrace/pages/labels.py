@@ -50,6 +50,7 @@ KINDS: dict[str, Kind] = {
 """Of a status that does not depend on anything else."""
 
 LONGEST = 140
+NAMED_REPORT = re.compile(r"\s*\b(?:Report|Data Docs): .*$", re.MULTILINE)
 SERVED_BY = {
     "as-of": "the champion as of the day",
     "current": "the champion at that time, as requested",
@@ -123,6 +124,11 @@ def reason(attempt: Attempt) -> str:
 def open_words(found: Mapping[str, Sequence[dt.date]]) -> str:
     """Which days somebody should look at: for example '2 refused, 1 failed'."""
     return ", ".join(f"{len(days)} {status}" for status, days in found.items())
+
+
+def without_paths(error: str) -> str:
+    """An error without the places of reports on the server, which the pages link to."""
+    return NAMED_REPORT.sub("", error).strip()
 
 
 def short(error: str) -> str:

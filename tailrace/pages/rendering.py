@@ -33,6 +33,11 @@ def moment(value: dt.datetime, zone: str) -> str:
     return f"{value.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M %Z}"
 
 
+def stopped(sentence: str) -> str:
+    """With a full stop at its end, and only one."""
+    return sentence if sentence.endswith((".", "…")) else f"{sentence}."
+
+
 def ranges(found: Sequence[dt.date], most: int = 6) -> str:
     """Days as ranges, for example '2013-03-01, 2013-03-05 to 2013-03-07'; only the last ranges of many."""
     parts = days.ranges(found, " to ").split(", ")
@@ -64,7 +69,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"ranges": ranges}
+    environment.filters |= {"ranges": ranges, "stopped": stopped, "without_paths": labels.without_paths}
     environment.filters |= {"number": number, "moment": moment, "as_json": as_json, "spark_points": spark_points}
     environment.globals |= {"signs": labels.SIGNS, "kinds": labels.NAMES, "served_by": labels.served_by}
     environment.globals |= {"dag_ids": dag_ids, "run_tags": run_tags}

@@ -220,7 +220,7 @@ class TestStates:
         page.goto(f"/tailrace/pages/flight_delay/{day}")
         expect(page.locator("#broken-audit")).to_contain_text("predictions moved away: PSI 2.10, at most 1.5.")
         docs = page.locator("#data-docs")
-        expect(docs).to_contain_text("a rerun was refused in audit: predictions moved away")
+        expect(docs).to_contain_text("The day was refused in audit, after it was published.")
         with page.context.expect_page() as opened:
             docs.get_by_role("link", name="predictions").click()
         verdict = opened.value.locator("#tailrace-verdict")

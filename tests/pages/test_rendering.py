@@ -248,6 +248,7 @@ class TestPipeline:
         page = empty_page(months=(pipeline.Month("March 2013", 1, days),), counts={"published": 3})
         html = show("pipeline", page=page, charts={"performance": None, "drift": None}, may=MAY, problem="")
         assert re.findall(r'class="day published( empty-\d)?"', html) == [" empty-1", "", " empty-0"]
+        assert html.count('class="gap"') == 1
 
     def test_a_failed_training_and_days_that_drifted_are_told(self):
         failed = Attempt(
@@ -522,6 +523,25 @@ def test_all_that_is_wrong_with_a_spec_names_its_file_once(tmp_path, monkeypatch
     assert problems["broken"].startswith("pipelines/broken.py is wrong: owner is empty;")
     assert "window.days" in problems["broken"]
     assert problems["broken"].count("broken") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            "a: 1 failed.\n  - visits.\nReport: file:///srv/a.html\nNothing was taken.",
+            "a: 1 failed.\n  - visits.\nNothing was taken.",
+        ),
+        ("The thresholds are in x.py. Data Docs: /srv/a b.html", "The thresholds are in x.py."),
+        ("The lake is away.", "The lake is away."),
+    ],
+)
+def test_no_place_on_the_server_is_shown(error, said):
+    assert labels.without_paths(error) == said
+
+
+def test_a_sentence_ends_once():
+    assert [rendering.stopped(each) for each in ("a", "a.", "a…")] == ["a.", "a.", "a…"]
 
 
 def test_styles_and_scripts_ask_no_other_site_for_anything():
