@@ -125,14 +125,39 @@ class Year:
         from tailrace import days
 
         first = FIRST + dt.timedelta(days=self.spec.window.days + self.spec.outcome.lag_days)
-        nights: list[Night] = []
-        for day in days.span(first, last):
+        nights = self._done()
+        for day in days.span(max([first, *(night.day + dt.timedelta(days=1) for night in nights)]), last):
             if day.isoweekday() % 7 in self._weekdays():
                 self._train(day)
             night = self._predict(day, f"night-{day}")
             if night is not None:
                 nights.append(night)
         return self._with_metrics(nights)
+
+    def _done(self) -> list[Night]:
+        """The nights of an earlier run on the same folder."""
+        from tailrace.rows import refused_days
+        from tailrace.stages import monitor
+
+        published = self.services.lake.days(self.spec.predictions_table)
+        nights = [
+            Night(
+                day=row["ds"],
+                state="published",
+                model=row["model_version"],
+                drift=row["drift"],
+                why=row["note"],
+                caught_by="drift light" if row["drift"] == "alarm" else "",
+            )
+            for row in monitor.rows_of(self.services, self.spec)
+            if row["ds"] in published
+        ]
+        nights += [
+            Night(day=each.day, state="refused", model=each.model_version, why=each.reason, caught_by="audit")
+            for each in refused_days.history(self.services.lake, self.spec)
+            if each.stands
+        ]
+        return sorted(nights, key=lambda night: night.day)
 
     def _weekdays(self) -> set[int]:
         """The weekdays of the training's schedule: Sunday is 0."""

@@ -16,7 +16,8 @@ from tailrace import days
 from tailrace.champions import model_versions
 from tailrace.contracts import Commit, Services
 from tailrace.errors import ModelGone, PinLost, UpstreamMissing
-from tailrace.lineage import provenance, run_tags
+from tailrace.lineage import identity, provenance, run_tags
+from tailrace.lineage.identity import Identity
 from tailrace.monitoring import drift, performance, references
 from tailrace.monitoring.drift import Drift, Look, Moved
 from tailrace.monitoring.references import References
@@ -24,6 +25,8 @@ from tailrace.problems.distributions import DAYS_BEFORE, Distribution, populatio
 from tailrace.spec import PipelineSpec
 from tailrace.work import Work
 
+ROWS_AT_ONCE = 500_000
+"""Days before are read together up to so many rows."""
 SCHEMA = pa.schema(
     [
         pa.field("model_version", pa.string()),
@@ -103,9 +106,9 @@ def run(work: Work, day: dt.date) -> Monitored:
             f"{spec.predictions_table} has no published predictions from {earliest} to {day}, so there is nothing to "
             f"monitor; publish them with: tailrace predict {spec.name} --date {day}."
         )
-    seen: dict[str, _Trained] = {}
+    seen: dict[Identity | str, _Trained] = {}
     trained = {one: _trained(work, published[one], seen) for one in due}
-    past = _Past(work, published, [each for each in seen.values() if each.references])
+    past = _Past(work, published, list(seen.values()))
     told = _told(work, due[0], due[-1])
     found, changed = [], 0
     for one in past.until(due):
@@ -134,9 +137,11 @@ class _Trained:
     gone: str = ""
 
 
-def _trained(work: Work, commit: Commit, seen: dict[str, _Trained]) -> _Trained:
-    """What the model that made the commit was trained on; `seen` holds what was looked up before, by training run."""
-    services = work.services
+def _trained(work: Work, commit: Commit, seen: dict[Identity | str, _Trained]) -> _Trained:
+    """What the model that made the commit was trained on; `seen` holds what was looked up before, by model and run."""
+    services, model = work.services, identity.of_commit(commit.metadata)
+    if model in seen:
+        return seen[model]
     try:
         record = model_versions.trained_by(services, work.spec, commit)
     except ModelGone as gone:
@@ -145,7 +150,8 @@ def _trained(work: Work, commit: Commit, seen: dict[str, _Trained]) -> _Trained:
         scores = record.tags.get(run_tags.HOLDOUT_SCORES)
         known = Distribution.from_json(scores) if scores else None
         seen[record.training_run] = _Trained(references.of_run(services.tracker, record.training_run), known)
-    return seen[record.training_run]
+    seen[model] = seen[record.training_run]
+    return seen[model]
 
 
 class _Past:
@@ -158,12 +164,26 @@ class _Past:
 
     def until(self, due: Sequence[dt.date]) -> Iterator[dt.date]:
         """Yields each of the due days when the days before it are known."""
-        first = due[0] - dt.timedelta(days=DAYS_BEFORE)
-        for day in days.span(first, due[-1]):
-            if day in due:
-                yield day
-            if day in self._published and self._published[day].rows >= self._work.spec.monitor.rows:
-                self._look(day)
+        first, fewest = due[0] - dt.timedelta(days=DAYS_BEFORE), self._work.spec.monitor.rows
+        known = [
+            each
+            for each in days.span(first, due[-1])
+            if self._trainings and each in self._published and self._published[each].rows >= fewest
+        ]
+        left = iter(due)
+        waiting = next(left)
+        for group in self._groups(known):
+            names = sorted({name for held in self._trainings.values() for name in _compared(self._work.spec, held)})
+            features, scores = _features(self._work, group[0], names, last=group[-1]), _told_by(self._work, group)
+            for each in group:
+                while waiting is not None and waiting <= each:
+                    yield waiting
+                    waiting = next(left, None)
+                of_day = features.filter(pc.equal(features["ds"], pa.scalar(each)))
+                self._look(each, of_day, scores[each])
+        while waiting is not None:
+            yield waiting
+            waiting = next(left, None)
 
     def before(self, day: dt.date, trained: _Trained) -> _Looks:
         """The days before a day, as that training's references show them."""
@@ -176,12 +196,19 @@ class _Past:
         found = (commit.rows for each, commit in known if 0 < (day - each).days <= DAYS_BEFORE)
         return [each for each in found if each]
 
-    def _look(self, day: dt.date) -> None:
-        if not self._trainings:
-            return
-        work, spec = self._work, self._work.spec
-        names = {name for held in self._trainings.values() for name in _compared(spec, held)}
-        features, scores = _features(work, day, sorted(names)), _told_by(work, day)
+    def _groups(self, known: Sequence[dt.date]) -> Iterator[list[dt.date]]:
+        """Days that are read together: a table is opened once for many small days, and for each large one."""
+        group: list[dt.date] = []
+        for each in known:
+            if group and sum(self._published[one].rows for one in [*group, each]) > ROWS_AT_ONCE:
+                yield group
+                group = []
+            group.append(each)
+        if group:
+            yield group
+
+    def _look(self, day: dt.date, features: pa.Table, scores: np.ndarray) -> None:
+        spec = self._work.spec
         for training, held in self._trainings.items():
             looks = {
                 name: drift.look(held.features[name], references.comparable(spec, features, name))
@@ -202,15 +229,17 @@ def _compared(spec: PipelineSpec, held: References) -> list[str]:
     return [name for name in spec.features.columns if name in held.features]
 
 
-def _features(work: Work, day: dt.date, names: Sequence[str]) -> pa.Table:
-    return work.services.lake.read(work.spec.features_table, first=day, last=day, columns=names).read_all()
+def _features(work: Work, first: dt.date, names: Sequence[str], *, last: dt.date) -> pa.Table:
+    columns = ["ds", *names]
+    return work.services.lake.read(work.spec.features_table, first=first, last=last, columns=columns).read_all()
 
 
-def _told_by(work: Work, day: dt.date) -> np.ndarray:
-    """What the drift of the day's published predictions is told by."""
-    column = work.spec.problem.drift_column(work.spec.predictions)
-    rows = work.services.lake.read(work.spec.predictions_table, first=day, last=day, columns=[column]).read_all()
-    return work.spec.problem.drift_values(rows[column])
+def _told_by(work: Work, group: Sequence[dt.date]) -> dict[dt.date, np.ndarray]:
+    """What the drift of the published predictions of each day is told by."""
+    problem, table = work.spec.problem, work.spec.predictions_table
+    column = problem.drift_column(work.spec.predictions)
+    rows = work.services.lake.read(table, first=group[0], last=group[-1], columns=["ds", column]).read_all()
+    return {day: problem.drift_values(rows.filter(pc.equal(rows["ds"], pa.scalar(day)))[column]) for day in group}
 
 
 def _as_column(numbers: np.ndarray) -> pa.ChunkedArray:
@@ -276,7 +305,7 @@ def _moved(work: Work, day: dt.date, *, version: str, trained: _Trained, scores:
         return _Moved(score_psi=score_psi, note=said)
     held, before = trained.references, past.before(day, trained)
     names = _compared(spec, held)
-    rows = _features(work, day, names)
+    rows = _features(work, day, names, last=day)
     found = {
         name: drift.judge(
             name,
