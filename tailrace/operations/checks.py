@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from tailrace.contracts import ColumnKind, DryRun, KnownColumns, Services
-from tailrace.errors import SpecError, TailraceError
+from tailrace.errors import ProblemList, SpecError, TailraceError
 from tailrace.operations import exposures
 from tailrace.operations.champion_checks import ChampionChecks
 from tailrace.operations.mart_checks import MartChecks, known_columns
@@ -124,6 +124,7 @@ class _Check:
             for sentence in found.notes:
                 self._note(sentence)
             known[spec.name] = found.columns
+        self._refuse_to_build_nothing(specs, manifest)
         if len(specs) == len(registry.names()):
             self._problems += exposures.problems(manifest, specs)
         if self._settings is not None and self._settings.sources:
@@ -145,9 +146,26 @@ class _Check:
             return None
         try:
             return DbtManifest.read(parse(), folder)
+        except ProblemList as error:
+            self._problems += error.problems
+            return None
         except TailraceError as error:
             self._problems.append(str(error))
             return None
+
+    def _refuse_to_build_nothing(self, specs: Sequence[PipelineSpec], manifest: DbtManifest) -> None:
+        """A build here of a dbt project of the team's own that makes none of the marts would fail every night."""
+        settings = self._settings
+        if settings is None or not settings.warehouse_is_dbt or settings.waits_for_marts or settings.dbt.select:
+            return
+        marts = list(dict.fromkeys(mart.table for spec in specs for mart in spec.marts))
+        made = [mart for mart in marts if (table := manifest.find(mart)) is not None and table.kind != "source"]
+        if marts and not made:
+            self._problems.append(
+                f"The dbt project {manifest.project} makes none of the pipelines' marts: {', '.join(marts)}. If "
+                "something else fills them, set [dbt] build to 'elsewhere' in tailrace.toml; otherwise name them in "
+                "the specs as dbt names them."
+            )
 
     def _suites(self, specs: Mapping[str, PipelineSpec], columns: Mapping[str, Mapping[str, Collection[str]]]) -> None:
         for name in registry.names():

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import json
+import re
 import shlex
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -32,6 +33,7 @@ from tailrace.warehouse.reader import MartReader
 
 POLL_SECONDS = 30.0
 _SELECTOR = "selector:"
+_NO_SELECTOR = re.compile(r"Could not find selector named (?P<name>\S+), expected one of \[(?P<known>[^\]]*)\]")
 _RECORDED_DAYS = 1_000
 """How many days of a mart are recorded."""
 
@@ -215,6 +217,13 @@ class DbtProjectWarehouse(DbtWarehouse):
                 f"dbt built nothing for {days}: no node of {self.project} matches [dbt] select, which is "
                 f"{self._select!r}. Correct it; see what it matches with: dbt ls --select {shlex.quote(self._select)}."
             )
+        if found := _NO_SELECTOR.search(str(run.outcome.exception or "")):
+            known = [name.strip(" '") for name in found["known"].split(",") if name.strip()]
+            listed = ", ".join(known) or "none"
+            return BuildFailed(
+                f"dbt built nothing for {days}: [dbt] select names the selector {found['name']!r}, and "
+                f"{self.project / 'selectors.yml'} has no such selector.{did_you_mean(found['name'], known)} Known: {listed}."
+            )
         return super()._failed(run, days)
 
     def _failure(self, node: Any) -> str:
@@ -350,7 +359,7 @@ def _with_parents(marts: Sequence[str], manifest: Any, project: Path) -> list[st
     if not made:
         known = sorted(node.name for node in manifest.nodes.values() if str(node.resource_type) == "model")
         near = "".join(did_you_mean(mart.split(".")[-1], known) for mart in marts[:1])
-        named = ", ".join(marts) or "there are no pipelines"
+        named = ", ".join(dict.fromkeys(marts)) or "there are no pipelines"
         raise BadInput(
             f"The dbt project {project} makes none of the pipelines' marts: {named}.{near} Name them in the specs as "
             "dbt names them; or set [dbt] build to 'elsewhere', if another project makes them."

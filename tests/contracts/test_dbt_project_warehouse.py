@@ -219,6 +219,9 @@ def test_what_cannot_be_built_is_said_and_nothing_is_done(on_duckdb: Shop, spec:
     before = on_duckdb.run("select table_name from information_schema.tables order by 1")
     with pytest.raises(BuildFailed, match=r"matches \[dbt\] select, which is 'tag:mll'\. Correct it"):
         on_duckdb.warehouse(spec, select="tag:mll").build(LAST, LAST)
+    (on_duckdb.folder / "selectors.yml").write_text("selectors: [{name: nightly, definition: 'tag:nightly'}]")
+    with pytest.raises(BuildFailed, match=r"selector 'nightl', and .* no such selector\. Did you mean 'nightly'\?"):
+        on_duckdb.warehouse(spec, select="selector:nightl").build(LAST, LAST)
     nameless = replace(
         spec, features=replace(spec.features, table="ml.custommers"), outcome=replace(spec.outcome, table="ml.nothing")
     )

@@ -160,4 +160,6 @@ def test_a_table_in_postgres_is_explored_and_proposed(postgres, tmp_path, monkey
     assert "All 480 rows of 6 days were read." in run("explore", "ml.orders", "--label", "returned")
     assert "it is always 'x'" in run(*NEW, "--label", "returned")
     assert registry.get("returns").features.table == "ml.orders"
+    assert "makes none of the pipelines' marts: ml.orders. If something else fills them, set" in str(refused("check"))
+    monkeypatch.setenv("TAILRACE_DBT_BUILD", "elsewhere")
     assert re.search(r"ok +yes", run("check"))
