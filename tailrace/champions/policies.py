@@ -20,7 +20,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tailrace.contracts import Commit, LakePublisher, LakeReader
+from tailrace.contracts import Commit, Lake, LakeReader
 from tailrace.spec import PipelineSpec
 
 TABLE = "policies"
@@ -125,7 +125,7 @@ def under(spec: PipelineSpec, policy: Policy) -> PipelineSpec:
     kind = spec.problem
     given = {name: value for name, value in policy.problem.items() if name in kind.policy_fields}
     plain = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
-    problem = replace(kind, **plain) if plain else kind  # type: ignore[type-var]  # every problem is a dataclass
+    problem = replace(kind, **plain) if plain else kind
     if policy.threshold is None or not kind.uses_threshold:
         return replace(spec, outcome=replace(spec.outcome, problem=problem))
     predictions = replace(spec.predictions, threshold=policy.threshold)
@@ -216,7 +216,7 @@ def edited_spec(
     )
 
 
-def record(lake: LakePublisher, decision: PolicyDecision, airflow_run: str = "") -> None:
+def record(lake: Lake, decision: PolicyDecision, airflow_run: str = "") -> None:
     """Append a policy; one that the same decision recorded already is left as it is."""
     key = ("effective_from", "set_by", "version", "threshold", "problem", "spec_threshold", "decided_by", "reason")
     now = tuple(getattr(decision, name) for name in key)

@@ -32,7 +32,7 @@ def prove(
         chosen = proving.last_provable(services, spec, count)
     else:
         last = days.parse(date, "--date")
-        chosen = days.span(last - dt.timedelta(days=count - 1), last)
+        chosen = list(days.span(last - dt.timedelta(days=count - 1), last))
     with output.steps("proving", 2 * len(chosen)) as step:
         proofs = [proving.run(services, spec, day, step) for day in chosen]
     rows = [{"day": proof.day, **asdict(each)} for proof in proofs for each in proof.findings]

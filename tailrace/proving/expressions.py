@@ -47,7 +47,8 @@ class Graph:
         A model whose SQL cannot be read, such as one in Python, is a step that says so.
         """
         found: dict[Step, None] = {}
-        waiting, seen = [(table.casefold(), column)], set()
+        waiting = [(table.casefold(), column)]
+        seen: set[tuple[str, str]] = set()
         while waiting and len(seen) < MOST_STEPS:
             now = waiting.pop(0)
             node = self._nodes.get(now[0])

@@ -124,7 +124,8 @@ def _compared(spec: PipelineSpec, built: TwoSides) -> tuple[list[Finding], int]:
         total += rows[sides.NOW].num_rows
         table = built.tables[part]
         found = [
-            _finding(graph, mart, table, each=each, rows=rows) for each in differences(*rows, key=spec.features.key)
+            _finding(graph, mart, table, each=each, rows=rows)
+            for each in differences(rows[sides.NOW], rows[sides.THEN], spec.features.key)
         ]
         findings += found
         if part == PARTS[0]:

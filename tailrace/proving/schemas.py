@@ -64,7 +64,8 @@ def _both(
     _remove_left(adapter)
     schemas = [f"{PREFIX}{int(time.time())}_{uuid.uuid4().hex[:8]}_{name}" for name in ("now", "then")]
     try:
-        later, nodes = 0, ()
+        later = 0
+        nodes: tuple[ModelResult, ...] = ()
         for schema, until in zip(schemas, (None, moment), strict=True):
             manifest, views = _manifest(adapter, spec, schema, until)
             later = _prepare(adapter, schema, views)

@@ -74,11 +74,11 @@ def on_postgres(folder: Path, request: pytest.FixtureRequest) -> Site:
     )
 
 
-on_one_database = pytest.mark.parametrize("site", [on_duckdb], ids=["duckdb"], indirect=True)
+on_one_database = pytest.mark.parametrize("site", [on_duckdb], indirect=True)
 """For what does not differ between databases."""
 
 
-@pytest.fixture(scope="module", params=[on_duckdb, on_postgres], ids=["duckdb", "postgres"])
+@pytest.fixture(scope="module", params=[on_duckdb, pytest.param(on_postgres, marks=pytest.mark.services)])
 def site(request, tmp_path_factory) -> Site:
     made = request.param(tmp_path_factory.mktemp("shop"), request)
     for statement in shop.statements():
