@@ -219,10 +219,10 @@ class DbtProjectWarehouse(DbtWarehouse):
             )
         if found := _NO_SELECTOR.search(str(run.outcome.exception or "")):
             known = [name.strip(" '") for name in found["known"].split(",") if name.strip()]
-            listed = ", ".join(known) or "none"
+            near, listed = did_you_mean(found["name"], known), ", ".join(known) or "none"
             return BuildFailed(
                 f"dbt built nothing for {days}: [dbt] select names the selector {found['name']!r}, and "
-                f"{self.project / 'selectors.yml'} has no such selector.{did_you_mean(found['name'], known)} Known: {listed}."
+                f"{self.project / 'selectors.yml'} has no such selector.{near} Known: {listed}."
             )
         return super()._failed(run, days)
 
