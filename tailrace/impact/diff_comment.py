@@ -61,7 +61,7 @@ def _pipeline(each: PipelineDiff) -> Iterator[str]:
     for name, table in (("Features", each.features), ("Outcomes", each.outcomes), ("Predictions", each.predictions)):
         if table is not None and table.moved:
             listed = "\n".join(f"- {cell(diff_words.moved_words(one))}" for one in table.moved)
-            yield _details(f"{name}: {len(table.moved)} columns differ", listed)
+            yield _details(f"{name} that moved: {len(table.moved)}", listed)
     if each.slices:
         yield _details("Where most moves", "\n".join(f"- {cell(diff_words.slice_words(one))}" for one in each.slices))
 

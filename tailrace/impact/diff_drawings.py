@@ -48,7 +48,7 @@ def _histograms(axes: Axes, *, before: np.ndarray, after: np.ndarray) -> None:
     low, high = np.quantile(together, [0.005, 0.995])
     edges = np.linspace(low, high if high > low else low + 1, _BINS + 1)
     for values, color, label in ((before, COLORS[0], "before"), (after, COLORS[1], "after")):
-        axes.hist(np.clip(values, edges[0], edges[-1]), bins=edges, color=color, alpha=0.55, label=label)
+        axes.hist(np.clip(values, edges[0], edges[-1]), bins=edges.tolist(), color=color, alpha=0.55, label=label)
     axes.set_ylabel("rows")
     axes.legend(frameon=False)
 

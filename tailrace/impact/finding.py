@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tailrace.contracts import Services
+from tailrace.contracts import Services, Warehouse
 from tailrace.errors import BadInput, BuildFailed, TailraceError
 from tailrace.impact import column_changes, costs, project_edits, usage
 from tailrace.impact.column_changes import TableChange
@@ -106,9 +106,10 @@ def sides(
     repository = Repository(root)
     base = repository.base(revision)
     files = repository.changed(base)
-    dbt = _dbt_folder(services)
+    warehouse = services.warehouse
+    dbt = _dbt_folder(warehouse)
     with repository.checked_out(base, under=under) as checkout:
-        if dbt is None:
+        if dbt is None or not isinstance(warehouse, DbtWarehouse):
             empty = PlainSide()
             yield Sides(repository=repository, base=base, checkout=checkout, files=files, before=empty, after=empty)
             return
@@ -120,12 +121,12 @@ def sides(
         old = checkout / dbt.relative_to(root)
         changed = any(Path(file).is_relative_to(dbt.relative_to(root)) for file in files)
         cache = settings.work / "impact"
-        after = DbtSide(adapter_of(services.warehouse, settings, dbt, settings.work / "dbt"), cache=cache)
+        after = DbtSide(adapter_of(warehouse, settings, dbt, settings.work / "dbt"), cache=cache)
         before: DbtSide = after
         if changed and (old / "dbt_project.yml").is_file():
             _borrow_packages(dbt, old)
             parsed = after.partial_parse
-            adapter = adapter_of(services.warehouse, settings, old, checkout / ".tailrace-dbt")
+            adapter = adapter_of(warehouse, settings, old, checkout / ".tailrace-dbt")
             before = DbtSide(adapter, cache=cache, before=parsed)
         elif changed:
             before = PlainSide()
@@ -294,11 +295,11 @@ def _profiles(warehouse: DbtWarehouse, settings: Settings) -> Path | None:
     return own if (own / "profiles.yml").exists() else None
 
 
-def _dbt_folder(services: Services) -> Path | None:
+def _dbt_folder(warehouse: Warehouse) -> Path | None:
     """The folder of the dbt project; None if the warehouse is not made by dbt."""
-    if not isinstance(services.warehouse, DbtWarehouse):
+    if not isinstance(warehouse, DbtWarehouse):
         return None
-    folder = services.warehouse.project.resolve()
+    folder = warehouse.project.resolve()
     return folder if (folder / "dbt_project.yml").is_file() else None
 
 

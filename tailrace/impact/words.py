@@ -24,7 +24,7 @@ _EDITS = {
 
 def lines(found: Impact) -> Iterator[str]:
     """The whole impact as text, line by line."""
-    yield f"Compared with {found.base.short} ({found.base.words}): {_count(len(found.files), 'file')} differ."
+    yield f"Compared with {found.base.short} ({found.base.words}): {_count(len(found.files), 'file')} changed."
     yield from _tables(found)
     if found.tests:
         yield ""
