@@ -2,6 +2,7 @@
 
 python -m benchmarks [scoring|training_set|snapshot|spark|parse|stages|overhead|pages|check] [--rows 1000000]
 python -m benchmarks year [--trials 4] [--home FOLDER]
+python -m benchmarks [scoring|training_set|snapshot|spark|parse|stages|overhead|pages|check|dbt_in_airflow]
 """
 
 from __future__ import annotations
@@ -11,9 +12,34 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import check, nights, overhead, pages, parse, scoring, snapshot, spark, stages, training_set, year
+from benchmarks import (
+    check,
+    dbt_in_airflow,
+    nights,
+    overhead,
+    pages,
+    parse,
+    scoring,
+    snapshot,
+    spark,
+    stages,
+    training_set,
+    year,
+)
 
-BENCHMARKS = ("scoring", "training_set", "snapshot", "spark", "parse", "stages", "nights", "overhead", "pages", "check")
+BENCHMARKS = (
+    "scoring",
+    "training_set",
+    "snapshot",
+    "spark",
+    "parse",
+    "stages",
+    "nights",
+    "overhead",
+    "pages",
+    "check",
+    "dbt_in_airflow",
+)
 
 
 def main(
@@ -53,6 +79,8 @@ def main(
         missed += check.run()
     if "year" in chosen:
         missed += year.run(trials=trials, home=home)
+    if "dbt_in_airflow" in chosen:
+        missed += dbt_in_airflow.run(list(dbt_in_airflow.MODELS), rounds)
     for line in missed:
         print(f"MISSED: {line}")
     raise typer.Exit(1 if missed else 0)
