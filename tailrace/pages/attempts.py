@@ -187,18 +187,18 @@ def _of_warehouse(run: Any, left: _Left, pipeline: str) -> Attempt | None:
     own = [tasks[name] for name in (validate, snapshot) if name in tasks]
     if not own or own[0].state == TaskInstanceState.SKIPPED:
         return None
-    if all(task.state == TaskInstanceState.SUCCESS for task in own) or own[-1].state == TaskInstanceState.SKIPPED:
-        return _made(run, left, None, outcome="success")
     failed = next((task for task in own if task.state == TaskInstanceState.FAILED), None)
     if failed is not None:
         made = _made(run, left, failed, outcome="failed")
         return replace(made, task=_cause(run, left, pipeline)) if failed.name == validate else made
+    if all(task.state == TaskInstanceState.SUCCESS for task in own) or own[-1].state == TaskInstanceState.SKIPPED:
+        return _made(run, left, None, outcome="success")
     shared = [task for task in left.of(run) if "." not in task.name or task.name.startswith(f"{BUILD}.")]
     if own[0].state == TaskInstanceState.UPSTREAM_FAILED:
         stopped = next((task for task in shared if task.state == TaskInstanceState.FAILED), own[0])
         return _made(run, left, stopped, outcome="failed")
     now = next((task for task in [*shared, *own] if task.unfinished), None)
-    return _made(run, left, now, outcome="queued" if run.state == "queued" else "running")
+    return _made(run, left, now)
 
 
 def _cause(run: Any, left: _Left, pipeline: str) -> str:

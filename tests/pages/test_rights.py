@@ -583,6 +583,14 @@ class TestMetadata:
             "other": ("running", "snapshot", False, ""),
         }
 
+    def test_a_run_that_somebody_marked_as_failed_is_no_success(self, of_warehouse):
+        marked = {"flight_delay.validate": "failed", "flight_delay.snapshot": "skipped", "other.snapshot": None}
+        of_warehouse({"build": "success", **self.OWN, **marked})
+        assert {name: found[:2] for name, found in self.at_warehouse().items()} == {
+            "flight_delay": ("failed", "validate"),
+            "other": ("failed", "build"),
+        }
+
     def test_what_was_not_landed_stopped_every_pipeline(self, of_warehouse):
         stopped = dict.fromkeys(["build", *self.OWN], "upstream_failed")
         of_warehouse({"ingest": "failed", **stopped}, errors={"ingest": "There is no such day."})
