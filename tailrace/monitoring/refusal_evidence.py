@@ -13,7 +13,11 @@ from typing import Any
 import numpy as np
 
 from tailrace.contracts import Staged, Verdict
-from tailrace.spec import PipelineSpec
+from tailrace.errors import TailraceError
+from tailrace.lineage import identity, pins
+from tailrace.monitoring import drift, references
+from tailrace.monitoring.drift_rows import DriftMeasure
+from tailrace.work import Work
 
 BINS = 20
 MOST_ROWS = 20
@@ -35,7 +39,8 @@ class FailedExpectation:
 class Evidence:
     """The refused predictions of a day: how many, their shares in equal bins, and the expectations that failed.
 
-    `holdout` has the edges and shares of the predictions on the holdout of the model's training.
+    `holdout` has the edges and shares of the predictions on the holdout of the model's training. `moved` has the
+    features that they were made from, furthest beyond what a day may have first; empty if that is not known.
     """
 
     rows: int = 0
@@ -43,6 +48,7 @@ class Evidence:
     shares: tuple[float, ...] = ()
     holdout: Mapping[str, Sequence[float]] = field(default_factory=dict)
     failed: tuple[FailedExpectation, ...] = ()
+    moved: tuple[DriftMeasure, ...] = ()
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), default=str)
@@ -59,11 +65,13 @@ class Evidence:
             shares=tuple(stored["shares"]),
             holdout=stored["holdout"],
             failed=tuple(FailedExpectation(**each) for each in stored["failed"]),
+            moved=tuple(DriftMeasure(**each) for each in stored.get("moved", ())),
         )
 
 
-def of(spec: PipelineSpec, staged: Staged, verdict: Verdict, scores: np.ndarray) -> Evidence:
+def of(work: Work, staged: Staged, verdict: Verdict, scores: np.ndarray) -> Evidence:
     """The evidence of what a run staged; `scores` are the numbers that drift is told by."""
+    spec = work.spec
     problem, known = spec.problem, scores[np.isfinite(scores)]
     counts, edges = np.histogram(known, bins=len(problem.drift_names) or BINS, range=problem.drift_range)
     return Evidence(
@@ -81,7 +89,28 @@ def of(spec: PipelineSpec, staged: Staged, verdict: Verdict, scores: np.ndarray)
             )
             for each in verdict.failures("critical")
         ),
+        moved=_moved(work, staged),
     )
+
+
+def _moved(work: Work, staged: Staged) -> tuple[DriftMeasure, ...]:
+    """How far the features moved since the training; empty if the tracker does not know, or does not answer."""
+    spec, lake = work.spec, work.services.lake
+    try:
+        held = references.of_run(work.services.tracker, staged.notes.get(identity.RUN, ""))
+        if held is None:
+            return ()
+        names = [name for name in spec.features.columns if name in held.features]
+        rows = lake.read_pin(pins.from_json(staged.notes["features_pin"]), names).read_all()
+    except TailraceError:
+        # a refusal must not become another error because of its evidence
+        return ()
+    found = []
+    for name in names if rows.num_rows else []:
+        column, reference = references.comparable(spec, rows, name), held.features[name]
+        judged = drift.judge(name, reference, column, before=[], monitor=spec.monitor)
+        found.append(DriftMeasure(name=name, psi=judged.psi, allowance=judged.allowance))
+    return tuple(sorted(found, key=lambda each: each.psi - (each.allowance or 0), reverse=True))
 
 
 def _words(row: Mapping[str, Any]) -> dict[str, str]:

@@ -74,7 +74,7 @@ def run(work: Work, day: dt.date, *, dry_run: bool = False) -> Audited:
         problems.append(describe_failures(verdict, "critical"))
     if problems:
         if not dry_run:
-            evidence = refusal_evidence.of(spec, staged, verdict, scores).to_json()
+            evidence = refusal_evidence.of(work, staged, verdict, scores).to_json()
             version, reason = staged.notes["model_version"], " ".join(problems)
             refused_days.record(work, day, model_version=version, reason=reason, evidence=evidence)
         services.lake.discard(staged)

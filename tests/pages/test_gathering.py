@@ -656,6 +656,8 @@ class TestDay:
         refused = page.refused
         assert (refused.version, refused.evidence.rows, refused.evidence.failed) == ("1", 150, ())
         assert sum(refused.histogram.shares) == pytest.approx(1)
+        assert {each.name for each in refused.evidence.moved} == {"plan", "age", "visits"}
+        assert all(each.psi >= 0 and each.allowance is not None for each in refused.evidence.moved)
         assert len(refused.histogram.training_edges) == len(refused.evidence.holdout["edges"]) + 2
         loop.spec = spec
         loop.predict(when)

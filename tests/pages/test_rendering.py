@@ -119,6 +119,7 @@ class TestDay:
                 version=EVIL,
                 evidence=Evidence(
                     rows=7,
+                    moved=(DriftMeasure(name=EVIL, psi=0.3, allowance=0.1),),
                     failed=(
                         FailedExpectation(
                             expectation=EVIL, column=EVIL, expected=EVIL, observed=EVIL, bad_rows=({EVIL: EVIL},)
