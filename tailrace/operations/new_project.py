@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from tailrace import __version__
 from tailrace.errors import BadInput, did_you_mean
+from tailrace.scaffold import foreign_dbt
 from tailrace.scaffold.templating import SUFFIX, TEMPLATES, templates
 from tailrace.settings.project import FILE
 
@@ -135,12 +136,20 @@ def _values(new: NewProject, root: Path) -> Mapping[str, Any]:
         "dbt_project": dbt_project,
         "dbt_in_container": dbt_project and os.path.normpath(f"/project/{dbt_project}"),
         "target": new.target,
+        "adapters": _adapters(new),
         "first": FIRST,
         "second": FIRST + ONE_DAY,
         "last": FIRST + (DAYS - 1) * ONE_DAY,
         "days": DAYS,
         "rows": example_rows(ZoneInfo(new.zone)),
     }
+
+
+def _adapters(new: NewProject) -> list[str]:
+    """What pyproject.toml must name so that dbt's adapter of the existing project is installed too."""
+    if new.dbt_project is None:
+        return []
+    return foreign_dbt.requirements(new.dbt_project, new.target, f">={__version__}")
 
 
 def example_rows(zone: ZoneInfo) -> list[dict[str, Any]]:

@@ -222,3 +222,26 @@ def test_a_terminal_is_asked_for_what_no_option_says(folder):
     text = tomllib.loads((folder / "shop" / "tailrace.toml").read_text())
     assert text["zone"] == "Europe/Rome"
     assert text["sources"] == ["pipelines.sources.example:example"]
+
+
+@pytest.mark.parametrize(
+    ("target", "named"),
+    [
+        ("", ["tailrace[postgres]>="]),
+        ("snow", ["tailrace[snowflake]>="]),
+        ("other", ["dbt-oracle"]),
+        ("local", []),
+        ("templated", []),
+    ],
+)
+def test_the_adapter_of_an_existing_dbt_project_is_installed_too(folder, target, named):
+    (folder / "theirs" / "dbt_project.yml").write_text("{name: theirs, profile: theirs}")
+    (folder / "theirs" / "profiles.yml").write_text(
+        "theirs: {target: dev, outputs: {dev: {type: postgres}, snow: {type: snowflake}, other: {type: oracle}, "
+        "local: {type: duckdb}, templated: {type: \"{{ env_var('KIND') }}\"}}}"
+    )
+    assert init("made", "--dbt-project", "theirs", *(["--target", target] if target else [])).exit_code == 0
+    project = tomllib.loads((folder / "made" / "pyproject.toml").read_text())["project"]
+    _, *adapters = project["dependencies"]
+    assert [need.rstrip("0123456789.") for need in adapters] == named
+    assert "is not part of this repository" in (folder / "made" / ".github/workflows/check.yml").read_text()
