@@ -1,8 +1,7 @@
 """Runs every benchmark and says which aims were missed: exit code 1 if one was.
 
-python -m benchmarks [scoring|training_set|snapshot|spark|parse|stages|overhead|pages|check] [--rows 1000000]
+python -m benchmarks [scoring|training_set|snapshot|spark|parse|stages|nights|overhead|pages|check|dbt_in_airflow]
 python -m benchmarks year [--trials 4] [--home FOLDER]
-python -m benchmarks [scoring|training_set|snapshot|spark|parse|stages|overhead|pages|check|dbt_in_airflow]
 """
 
 from __future__ import annotations

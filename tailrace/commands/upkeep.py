@@ -17,6 +17,7 @@ from tailrace.spec import MOST_DAYS, registry
 def check(as_json: options.Json = False) -> None:
     """Check settings, specs, marts, expectation suites and champions, and list all problems with file and line."""
     from tailrace.operations.checks import check_all
+    from tailrace.operations.parse_ahead import parse_ahead
 
     services = options.services()
     problems = [*services.problems(), *extras.problems_of(services.settings), *settings.unusable(services.settings)]
@@ -24,7 +25,9 @@ def check(as_json: options.Json = False) -> None:
         _, wrong_specs = registry.load()
         raise SettingsError("Tailrace is not ready to run:", [*problems, *wrong_specs])
     title = f"Checks, environment {services.settings.env}" if services.settings.env else "Checks"
-    output.table(title, check_all(services, output.warn, services.settings), as_json)
+    with parse_ahead(services.warehouse) as parsing:
+        rows = check_all(services, output.warn, services.settings, parsing)
+    output.table(title, rows, as_json)
 
 
 def maintain(

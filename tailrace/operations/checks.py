@@ -13,6 +13,7 @@ from tailrace.errors import ProblemList, SpecError, TailraceError
 from tailrace.operations import exposures
 from tailrace.operations.champion_checks import ChampionChecks
 from tailrace.operations.mart_checks import MartChecks, known_columns
+from tailrace.operations.parse_ahead import ParseAhead
 from tailrace.operations.passed_checks import PassedChecks
 from tailrace.settings import Settings, find_project
 from tailrace.spec import PipelineSpec, content_of, parameters, problems_of, registry
@@ -28,21 +29,27 @@ _PROJECT_FILE = "dbt_project.yml"
 
 
 def check_all(
-    services: Services, note: Callable[[str], None] = log.info, settings: Settings | None = None
+    services: Services,
+    note: Callable[[str], None] = log.info,
+    settings: Settings | None = None,
+    parsing: ParseAhead | None = None,
 ) -> list[dict[str, object]]:
     """A row per pipeline; `note` receives a sentence for each thing that could not be checked here.
 
-    With `settings`, what passed before with the same content is not repeated. Raises SpecError with the problems of all
+    With `settings`, what passed before with the same content is not repeated. `parsing` is what another process may be
+    busy with: it is waited for before dbt's manifest is read. Raises SpecError with the problems of all
     specs, candidates, marts, suites and champions together.
     """
-    return _Check(services, note, settings).run()
+    return _Check(services, note, settings, parsing or ParseAhead()).run()
 
 
 class _Check:
     """One run of all checks, which collects their problems."""
 
-    def __init__(self, services: Services, note: Callable[[str], None], settings: Settings | None) -> None:
-        self._services, self._note, self._settings = services, note, settings
+    def __init__(
+        self, services: Services, note: Callable[[str], None], settings: Settings | None, parsing: ParseAhead
+    ) -> None:
+        self._services, self._note, self._settings, self._parsing = services, note, settings, parsing
         self._passed = PassedChecks(settings.work / "checks" if settings else None)
         self._problems: list[str] = []
         self._project = find_project()
@@ -144,6 +151,10 @@ class _Check:
             if registry.names():
                 self._problems.append(f"There is no dbt project in {folder}: it has no {_PROJECT_FILE}.")
             return None
+        if self._parsing.runs:
+            # Suites have not been tried either, so its libraries are needed: importing them takes as long as dbt.
+            _ = self._services.validator
+        self._parsing.wait()
         try:
             return DbtManifest.read(parse(), folder)
         except ProblemList as error:
