@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tailrace.lake.memory import MemoryLake
+from tailrace.tracking.memory import MemoryTracker
 from tailrace.validation.memory import MemoryValidator
 from tailrace.warehouse.memory import MemoryWarehouse
 
@@ -41,3 +42,11 @@ class Validator(MemoryValidator):
     @classmethod
     def from_settings(cls, settings: Any) -> Validator:
         return cls(Path(settings.suites))
+
+
+class Tracker(MemoryTracker):
+    """The tracker of this process."""
+
+    @classmethod
+    def from_settings(cls, settings: Any) -> Tracker:
+        return cls(Path(settings.home) / "tracker")

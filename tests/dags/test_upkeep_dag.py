@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import tempfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from airflow.dag_processing.bundles.manager import DagBundlesManager
+from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
 
 import tests.airflow_home  # noqa: F401  before Airflow is imported
 from tailrace.lake.memory import MemoryLake
+from tailrace.lineage import xcom_keys
 from tailrace.orchestration import upkeep
 from tailrace.orchestration.task_run import TaskRun
 from tailrace.settings import find_project
 from tailrace.settings.fields import UpkeepSettings
 from tailrace.sources.landing import Landing
+from tests.dags.memory_parts import HELD, TOML
 from tests.support import new_project
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -66,3 +74,26 @@ def test_a_run_changes_something_unless_it_is_dry(tmp_path, monkeypatch, dry_run
     made = {row.table: row for row in upkeep.rows_of_shared(run)}
     assert (made["landing"].deleted, made["landing"].bytes) == (1, 4)
     assert partial.exists() == dry_run
+
+
+def test_a_broken_pipeline_fails_alone_and_every_task_leaves_its_rows(project, tmp_path, monkeypatch, airflow_db):
+    (project.pipelines / "second.py").write_text("SPEC = (")
+    project.file.write_text(f'zone = "Europe/Rome"\n{TOML}tracker = "tests.dags.memory_parts:Tracker"\n')
+    monkeypatch.setenv("TAILRACE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    HELD.clear()
+    (tmp_path / "dags").mkdir()
+    (tmp_path / "dags" / "upkeep.py").write_text((REPOSITORY / "dags" / "upkeep.py").read_text())
+    bag = DagBag(tmp_path / "dags")
+    assert not bag.import_errors
+    DagBundlesManager().sync_bundles_to_db()
+    sync_bag_to_db(bag, "dags-folder", None)
+    done = bag.dags["upkeep"].test(logical_date=dt.datetime(2013, 3, 3, tzinfo=dt.UTC), run_conf={"dry_run": True})
+    tasks = {task.task_id: task for task in done.get_task_instances()}
+    assert {name: task.state for name, task in tasks.items()} == {
+        "first.upkeep": "success",
+        "second.upkeep": "failed",
+        "shared": "success",
+    }
+    rows = tasks["shared"].xcom_pull(task_ids="shared", key=xcom_keys.RESULT)
+    assert {row["table"] for row in rows} == {"data docs", "landing", "temporary folders"}
