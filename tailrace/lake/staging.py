@@ -26,7 +26,7 @@ from tailrace.lake.tables import Tables
 class _Layout:
     """Where a staging's files are written, and in which form: `given` is the rows' schema, `schema` the files'.
 
-    `begun` is the schema of the table when staging began; None if there was no table.
+    `begun` is the schema of the table when staging began, and `version` its latest version; None if there was no table.
     """
 
     folder: str
@@ -34,6 +34,7 @@ class _Layout:
     schema: pa.Schema
     begun: pa.Schema | None
     fence: int
+    version: str | None = None
 
 
 @dataclass(frozen=True)
@@ -87,21 +88,22 @@ class DeltaTarget:
     def _begin(self, given: pa.Schema) -> _Layout:
         """Check the schema against the table, if there is one, and choose a folder. Raises SchemaMismatch."""
         given = accepted.with_day(accepted.lake_schema(given, self.where))
-        fence, begun = 0, None
+        fence, begun, version = 0, None, None
         if self.tables.exists(self.table):
             current = self.tables.open(self.table)
-            fence, begun = current.publications(self.day), current.daily_schema()
+            fence, begun, version = current.publications(self.day), current.daily_schema(), str(current.number)
             accepted.check_same(given, begun, self.where)
         with storage_errors(self.doing):
             self.tables.files(self.table, create=True)
         # No `=` below the day: readers that take such folders for partitions would miss their column in the table.
         folder = f"ds={self.day}/run-{manifests.safe_name(self.run_id)}-{uuid.uuid4().hex[:8]}"
-        return _Layout(folder=folder, given=given, schema=begun or given, begun=begun, fence=fence)
+        return _Layout(folder=folder, given=given, schema=begun or given, begun=begun, fence=fence, version=version)
 
     def _finish(self, layout: _Layout, files: tuple[DataFile, ...]) -> Staged:
         """Record the files as staged by the run, in place of what it had staged before."""
-        schema = self.tables.create(self.table, layout.schema, [accepted.DAY_COLUMN])
-        accepted.check_written(layout.given, layout.begun, schema, self.where)
+        if layout.begun is None or self.tables.head(self.table) != layout.version:
+            schema = self.tables.create(self.table, layout.schema, [accepted.DAY_COLUMN])
+            accepted.check_written(layout.given, layout.begun, schema, self.where)
         store = self.tables.files(self.table)
         staged = Staged(
             table=self.table,

@@ -79,7 +79,7 @@ class Tables:
             if self._heads is not None:
                 return self._heads.version(table)
             try:
-                return str(self._opened(table, latest=True).version())
+                return str(self._latest(table).version())
             except TableNotFoundError:
                 return None
 
@@ -92,9 +92,7 @@ class Tables:
         """
         with storage_errors(f"Opening {table}"):
             try:
-                delta = self._opened(table, latest=version is None)
-                if version is not None:
-                    _go_to(delta, table, version)
+                delta = self._latest(table) if version is None else self._at(table, version)
             except TableNotFoundError as error:
                 raise UpstreamMissing(
                     f"The lake has no table {table!r} yet. Run the stage that publishes it."
@@ -122,25 +120,35 @@ class Tables:
                         raise
         return self.open(table, natively=True).schema
 
-    def _opened(self, table: str, *, latest: bool) -> DeltaTable:
-        """The table as delta-rs opens it. The latest version may be shared; another is the caller's to move."""
-        if self._kept_open is None or not latest:
+    def _at(self, table: str, version: str) -> DeltaTable:
+        """The table as delta-rs opens it at a version, without reading what came after it."""
+        number = log.number_of(table, version)
+        with contextlib.suppress(DeltaError, OverflowError):
+            return DeltaTable(self.uri(table), version=number, storage_options=self.options)
+        # What is wrong with the version, the table itself says.
+        delta = DeltaTable(self.uri(table), storage_options=self.options)
+        _go_to(delta, table, number)
+        return delta
+
+    def _latest(self, table: str) -> DeltaTable:
+        """The table as delta-rs opens it; with `keep_open` it is shared."""
+        if self._kept_open is None:
             return DeltaTable(self.uri(table), storage_options=self.options)
         kept = self._kept_open.get(table)
         if kept is not None:
             # A table that was replaced by a shorter one cannot be updated: it is opened again.
-            with contextlib.suppress(DeltaError):
+            with contextlib.suppress(DeltaError, OverflowError):
                 kept.update_incremental()
                 return kept
         self._kept_open[table] = DeltaTable(self.uri(table), storage_options=self.options)
         return self._kept_open[table]
 
 
-def _go_to(delta: DeltaTable, table: str, version: str) -> None:
-    number, latest = log.number_of(table, version), delta.version()
+def _go_to(delta: DeltaTable, table: str, number: int) -> None:
+    latest = delta.version()
     if number > latest:
-        raise UpstreamMissing(f"{table} has no version {version!r}; the latest is {latest}.")
+        raise UpstreamMissing(f"{table} has no version '{number}'; the latest is {latest}.")
     try:
         delta.load_as_version(number)
     except TableNotFoundError as error:
-        raise UpstreamMissing(f"{table} has no version {version!r} any more: its log was cleaned up.") from error
+        raise UpstreamMissing(f"{table} has no version '{number}' any more: its log was cleaned up.") from error
