@@ -98,13 +98,13 @@ def threshold(
 ) -> None:
     """Set the threshold of a pipeline's decisions from a day on, without a deploy; or list those that were set."""
     from tailrace.champions import policies
-    from tailrace.stages import threshold as stage
+    from tailrace.operations import thresholds
 
     work = Work(services=options.services(), spec=registry.get(pipeline), run_id=options.new_run_id())
     if value is None:
         output.table(f"Policies of {pipeline}", policies.history(work.services.lake, work.spec.name), as_json)
         return
-    decided = stage.run(
+    decided = thresholds.run(
         work,
         value,
         recorded_at=options.now(),

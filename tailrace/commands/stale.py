@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tailrace.commands import backfill, options, output
 from tailrace.contracts import Services
-from tailrace.errors import TailraceError
+from tailrace.errors import BadInput, TailraceError
 from tailrace.lineage import dag_ids
 from tailrace.lineage.dag_ids import WAREHOUSE
 from tailrace.operations import limits, warehouse_days
 from tailrace.spec import PipelineSpec, registry, zone
+
+if TYPE_CHECKING:
+    from tailrace.operations.stale import StaleFindings
 
 
 def stale(
@@ -30,27 +33,39 @@ def stale(
     """List published days and champions whose inputs or decisions have changed since, each with why."""
     from tailrace.operations import stale as finding
 
+    if as_json and repair:
+        raise BadInput("--json lists what is stale; leave it out with --repair.")
     services = options.services()
-    names = [pipeline] if pipeline else registry.names()
-    failed = False
-    for spec in map(registry.get, names):
+    specs = [registry.get(name) for name in ([pipeline] if pipeline else registry.names())]
+    found, failed = {}, False
+    for spec in specs:
         try:
-            found = finding.find(services, spec)
+            found[spec.name] = finding.find(services, spec)
         except TailraceError as error:
             output.error(f"{spec.name}: {error}")
             failed = True
-            continue
-        rows: list[dict[str, Any]] = [{"what": str(each.day), **_without(each, "day")} for each in found.days]
-        rows += [{"what": f"version {each.version}", **_without(each, "version")} for each in found.champions]
-        output.table(f"stale {spec.name}", rows, as_json, sentence=found.sentence)
-        if repair:
-            failed |= not _repair(services, spec, finding.repairs(found), preview=preview, reason=reason)
+    rows = [row for each in found.values() for row in _rows(each)]
+    days, champions = (sum(len(getattr(each, part)) for each in found.values()) for part in ("days", "champions"))
+    said = f"{days} published days and {champions} champions are stale." if rows else "Nothing is stale."
+    output.table("stale", rows, as_json, sentence=said)
+    for spec in specs if repair else []:
+        if spec.name in found:
+            failed |= not _repair(services, spec, finding.repairs(found[spec.name]), preview=preview, reason=reason)
     if failed:
         raise typer.Exit(1)
 
 
-def _without(row: Any, *names: str) -> dict[str, Any]:
-    return {name: value for name, value in asdict(row).items() if name not in (*names, "pipeline")}
+def _rows(found: StaleFindings) -> list[dict[str, Any]]:
+    """A row for each stale day and champion."""
+    days = [
+        {"pipeline": each.pipeline, "what": str(each.day), "why": each.why, "repair": each.repair}
+        for each in found.days
+    ]
+    champions = [
+        {"pipeline": each.pipeline, "what": f"version {each.version}", "why": (each.why,), "repair": "train"}
+        for each in found.champions
+    ]
+    return [*days, *champions]
 
 
 def _repair(services: Services, spec: PipelineSpec, steps: Any, *, preview: bool, reason: str) -> bool:

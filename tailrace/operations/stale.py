@@ -50,11 +50,6 @@ class StaleFindings:
     days: tuple[StaleDay, ...]
     champions: tuple[StaleChampion, ...]
 
-    @property
-    def sentence(self) -> str:
-        said = f"{len(self.days)} published days and {len(self.champions)} champions are stale."
-        return said if self.days or self.champions else "Nothing is stale."
-
 
 @dataclass(frozen=True, kw_only=True)
 class Repair:

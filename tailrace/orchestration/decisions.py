@@ -323,13 +323,13 @@ def _of_baseline(work: Work, made: RegisteredBaseline, now: dt.datetime) -> str:
 def set_threshold(run: TaskRun) -> Sequence[Any]:
     """Set the threshold of the pipeline's decisions from a day on."""
     from tailrace import days
-    from tailrace.stages import threshold as stage
+    from tailrace.operations import thresholds
 
     form = run.form
     reason = people.plain_text(form["reason"])
     if not reason:
         raise BadInput(f"The threshold of {run.pipeline} is not set: the reason is empty. Say why, for the record.")
-    decided = stage.run(
+    decided = thresholds.run(
         run.work_without_day,
         float(form["threshold"]),
         recorded_at=dt.datetime.now(dt.UTC),

@@ -13,11 +13,12 @@ from tailrace.champions.policies import Policy, PolicyDecision
 from tailrace.errors import BadInput
 from tailrace.lake.delta import DeltaLake
 from tailrace.lake.memory import MemoryLake
+from tailrace.operations import thresholds
 from tailrace.problems.multiclass import Multiclass
 from tailrace.problems.regression import Regression
 from tailrace.reporting import model_report
 from tailrace.spec import Predictions
-from tailrace.stages import audit, publish, score, threshold
+from tailrace.stages import audit, publish, score
 from tests.stages.conftest import NOW, installation, memory
 from tests.support import work
 
@@ -43,7 +44,7 @@ def loop(loop, monkeypatch):
 
 def set_threshold(loop, value: float, day: dt.date | None = None, **more):
     said = {"recorded_at": NOW, "decided_by": "ada", "reason": "too many calls", **more}
-    return threshold.run(loop.work(), value, effective_from=day, **said)
+    return thresholds.run(loop.work(), value, effective_from=day, **said)
 
 
 def again(loop, day: dt.date, spec=None, run: str = "again"):

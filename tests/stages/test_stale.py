@@ -13,10 +13,10 @@ from tailrace import days
 from tailrace.champions import promotions
 from tailrace.champions.promotions import Promotion
 from tailrace.errors import BadInput
-from tailrace.operations import stale
+from tailrace.operations import stale, thresholds
 from tailrace.operations.preview import preview
 from tailrace.reporting import model_report
-from tailrace.stages import audit, publish, score, threshold
+from tailrace.stages import audit, publish, score
 from tailrace.warehouse.memory import MemoryWarehouse
 from tests.stages.conftest import FIRST, LAST, NOW, Loop, installation, memory
 from tests.support import work
@@ -62,7 +62,7 @@ def why(loop) -> dict[dt.date, tuple[str, ...]]:
 class TestStale:
     def test_nothing_is_where_nothing_has_changed(self, loop):
         found = stale.find(loop.services, loop.spec)
-        assert (found.days, found.champions, found.sentence) == ((), (), "Nothing is stale.")
+        assert (found.days, found.champions) == ((), ())
 
     def test_a_source_day_landed_again_and_features_taken_again(self, loop):
         services = loop.services
@@ -90,7 +90,7 @@ class TestStale:
             reason="better",
         )
         promotions.record(loop.services.lake, row)
-        threshold.run(loop.work(), 0.3, recorded_at=NOW, decided_by="ada", reason="r", effective_from=D11)
+        thresholds.run(loop.work(), 0.3, recorded_at=NOW, decided_by="ada", reason="r", effective_from=D11)
         found = why(loop)
         assert set(found) == {D10, D11}
         assert found[D10][0].startswith(f"v{second.version} is the champion as of this day by a later decision")
@@ -127,7 +127,7 @@ class TestPreview:
     def test_says_what_would_become_of_each_day_and_that_is_what_becomes(self, loop):
         changed_visits(loop.services, D10)
         loop.take(D10, D10, run="again")
-        threshold.run(loop.work(), 0.3, recorded_at=NOW, decided_by="ada", reason="r", effective_from=D11)
+        thresholds.run(loop.work(), 0.3, recorded_at=NOW, decided_by="ada", reason="r", effective_from=D11)
         before = loop.published(D11)
         found = self.of(loop, dt.date(2013, 1, 8))
         assert found[dt.date(2013, 1, 8)].outcome == "fails"

@@ -1,0 +1,65 @@
+"""The commands around stale days, typed: what they print, and that nothing is changed where they say so."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+
+import pytest
+
+from tailrace.champions import policies
+from tailrace.commands import options
+from tailrace.commands.main import call
+from tailrace.reporting import model_report
+from tests.stages.conftest import Loop, installation, memory
+from tests.support import new_project
+
+DAY = dt.date(2013, 1, 9)
+
+
+@pytest.fixture
+def services(tmp_path, spec, monkeypatch):
+    project = new_project(tmp_path, monkeypatch)
+    (project.pipelines / f"{spec.name}.py").write_text(
+        f"from tailrace import *\nfrom tailrace.spec import *\nSPEC = {spec!r}\n"
+    )
+    monkeypatch.setenv("TAILRACE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(model_report, "write", lambda folder, judged: None)
+    services = installation(memory, tmp_path, spec)
+    monkeypatch.setattr(options, "open_services", lambda engine, on_spark: services)
+    loop = Loop(services, spec)
+    loop.take()
+    loop.challenge(DAY)
+    loop.predict(DAY)
+    return services
+
+
+def test_another_threshold_makes_a_day_stale_and_its_repair_is_shown(services, capsys):
+    def run(*arguments: str):
+        with pytest.raises(SystemExit) as ended:
+            call(arguments)
+        return ended.value.code, capsys.readouterr().out
+
+    assert "Nothing is stale." in run("stale", "churn")[1]
+    set_it = ("threshold", "churn", "0.3", "--from", str(DAY), "--reason", "more people")
+    code, said = run(*set_it, "--dry-run", "--json")
+    assert (code, json.loads(said)[0]["previous"], json.loads(said)[0]["published"]) == (0, 0.5, 1)
+    assert [row.set_by for row in policies.history(services.lake, "churn")] == ["promotion"]
+    assert run(*set_it)[0] == 0
+    listed = json.loads(run("threshold", "churn", "--json")[1])
+    assert [(row["set_by"], row["threshold"]) for row in listed] == [("threshold", 0.3), ("promotion", 0.5)]
+
+    found = json.loads(run("stale", "churn", "--json")[1])
+    assert found["sentence"] == "1 published days and 0 champions are stale."
+    assert found["rows"][0]["what"] == str(DAY)
+    assert found["rows"][0]["why"][0].startswith("threshold 0.3 instead of 0.5 (set by ")
+    code, said = run("stale", "--repair", "--preview")
+    assert code == 0
+    assert "repair churn: preview" in said
+    assert run("stale", "--repair", "--json")[0] == 2
+
+    shown = json.loads(run("backfill", "churn", "--from", str(DAY), "--to", "2013-01-10", "--preview", "--json")[1])
+    assert [row["outcome"] for row in shown["rows"]] == ["runs", "runs"]
+    assert shown["sentence"].startswith("2 of 2 days would run; 1 of these are published and would be replaced.")
+    assert run("backfill", "churn", "--from", str(DAY), "--to", str(DAY), "--preview", "--train")[0] == 2
+    assert run("threshold", "churn", "1.5", "--reason", "x")[0] == 2
