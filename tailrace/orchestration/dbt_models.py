@@ -31,7 +31,7 @@ from tailrace.orchestration.task_run import TaskRun
 from tailrace.settings import Settings
 from tailrace.stages.build import marts
 from tailrace.warehouse.dbt import DbtWarehouse
-from tailrace.warehouse.graph import called
+from tailrace.warehouse.graph import called, unneeded
 
 DAYS = ("BUILD_FIRST_DAY", "BUILD_LAST_DAY")
 LOOK_SECONDS = 5
@@ -59,6 +59,21 @@ def record(pipeline: str) -> None:
     run.services.warehouse.record(first, last, marts()[pipeline])
 
 
+def leave_out(context: Any) -> None:
+    """Before dbt builds for all: leave out what the pipelines that the run's form names do not need.
+
+    The tasks that watch for it are skipped.
+    """
+    run = TaskRun(context)
+    if not run.request.pipelines:
+        return
+    of = marts()
+    wanted = [mart for pipeline in run.request.pipelines for mart in of[pipeline]]
+    manifest = json.loads(run.services.warehouse.manifest.read_text())
+    # Cosmos does the same for models whose sources are stale
+    context["task"]._apply_node_state_tokens(context, [(node, "skipped") for node in unneeded(wanted, manifest)])
+
+
 def build(settings: Settings, warehouse: DbtWarehouse, landed: Sequence[Any]) -> Callable[[str], Any]:
     """The tasks of every model and its tests, after one that prepares the run's days.
 
@@ -84,7 +99,7 @@ def build(settings: Settings, warehouse: DbtWarehouse, landed: Sequence[Any]) ->
                 execution_mode=ExecutionMode.WATCHER,
                 invocation_mode=InvocationMode.DBT_RUNNER,
                 # the task that builds for all: a lost one is made up for by the models' own second try
-                setup_operator_args={"pool": tasks.WAREHOUSE_POOL, "retries": 0},
+                setup_operator_args={"pool": tasks.WAREHOUSE_POOL, "retries": 0, "pre_execute": leave_out},
             ),
             render_config=RenderConfig(load_method=LoadMode.DBT_MANIFEST, emit_datasets=False),
             operator_args={

@@ -41,6 +41,21 @@ def not_for(marts: Collection[str], nodes: Mapping[str, Any], sources: Mapping[s
     )
 
 
+def unneeded(marts: Collection[str], manifest: Mapping[str, Any]) -> list[str]:
+    """The unique ids of the models, seeds and snapshots that none of these marts needs.
+
+    `manifest` is what dbt wrote as JSON.
+    """
+    built = {name: node for name, node in manifest["nodes"].items() if node["resource_type"] in BUILT}
+    parents = {name: built.keys() & set(node["depends_on"].get("nodes", ())) for name, node in built.items()}
+    wanted = [
+        name
+        for name, node in built.items()
+        if called(node["name"], full_name(node["database"], node["schema"], node["alias"]), marts)
+    ]
+    return sorted(parents.keys() - reached(wanted, parents))
+
+
 def called(model: str, table: str, names: Collection[str]) -> bool:
     """Whether one of these names of marts is the model's, or the end of its table's: `schema.name`, in any case."""
     full = f".{table}".casefold()

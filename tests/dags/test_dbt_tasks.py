@@ -6,6 +6,7 @@ import datetime as dt
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from airflow.dag_processing.bundles.manager import DagBundlesManager
@@ -69,6 +70,33 @@ def test_every_model_is_a_task(installation: Wiring) -> None:
     assert recorded == {f"{WATCHED}flight_delay_{part}.test" for part in ("features", "outcomes")}
     assert dag.task_dict["flight_delay.validate"].upstream_task_ids == {"build.record.flight_delay"}
     assert "cosmos" not in dag.task_dict["flight_delay.validate"].task_type.lower()
+
+
+def test_a_form_that_names_pipelines_leaves_the_models_of_others_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tailrace.orchestration import dbt_models
+
+    monkeypatch.setenv("TAILRACE_HOME", str(tmp_path))
+    monkeypatch.setenv("TAILRACE_DBT_TASKS", settings.MODELS)
+    dag = DagBag(PROJECT / "dags" / "warehouse.py").dags["warehouse"]
+    producer = dag.task_dict[f"{WATCHED}dbt_producer_watcher"]
+    pushed: dict[str, str] = {}
+    params = {"day": str(DAY), "first_day": None, "pipelines": ["flight_delay"]}
+    run = SimpleNamespace(partition_key=None, conf={}, logical_date=None, dag_id="warehouse", run_id="manual 1")
+    context = {
+        "task": producer,
+        "dag": SimpleNamespace(params=params),
+        "params": params,
+        "dag_run": run,
+        "ti": SimpleNamespace(xcom_push=lambda key, value: pushed.__setitem__(key, value["status"])),
+    }
+    producer._pre_execute_hook(context)
+    left_out = set(producer.exclude.split())
+    assert {"pizza_demand_features", "journal_mood_outcomes"} <= left_out
+    assert not {"flight_delay_features", "int_flights__days", "stg_weather"} & left_out
+    assert pushed["model__tailrace__pizza_demand_features_status"] == "skipped"
+    assert dbt_models.leave_out is producer._pre_execute_hook
 
 
 @pytest.mark.services
