@@ -46,7 +46,7 @@ backup: $(READY) ## back up metadata, registry, lake and landed files: make back
 restore: $(READY) ## restore a backup: make restore FROM=folder [OVER=yes]
 	$(BIN)/python -m scripts.restore $(or $(FROM),$(error name the backup: make restore FROM=folder)) $(if $(filter yes,$(OVER)),--over)
 
-secrets: $(READY) ## write random passwords for docker compose into .env
+secrets: $(READY) ## write random passwords for docker compose into .env, or add to it what a new release needs
 	$(BIN)/python -m scripts.make_secrets
 
 # Three tests at a time on two cores, because many tests wait for Airflow. loadscope runs the tests of one file in one

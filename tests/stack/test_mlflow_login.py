@@ -102,7 +102,9 @@ def test_only_the_health_check_needs_no_login(server: Server, trained: str) -> N
         assert server.get(path) == 401
         assert server.get(path, "admin", "password1234") == 401, "the password that MLflow once shipped"
         assert server.get(path, "notebook", "wrong") == 401
-    assert server.get("/", "notebook") == 200, "the page that Airflow's pages link to"
+    asked = httpx.get(server.url).headers["www-authenticate"]
+    assert asked.startswith("Basic "), "a browser that follows a link of Airflow's pages asks for the login"
+    assert server.get("/", "notebook") == 200
 
 
 @pytest.mark.parametrize("user", ["notebook", "pages"])
