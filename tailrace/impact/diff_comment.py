@@ -43,13 +43,17 @@ def _parts(found: Diff) -> Iterator[str]:
 def _overview(found: Diff) -> str:
     rows = ["| pipeline | predictions | review policy |", "|---|---|---|"]
     for each in found.pipelines:
-        verdict = "not compared" if each.error else "; ".join(each.beyond) or ("equal" if each.equal else "within")
+        verdict = (
+            "not compared"
+            if each.error or each.skipped
+            else "; ".join(each.beyond) or ("equal" if each.equal else "within")
+        )
         rows.append(f"| {cell(each.pipeline)} | {cell(diff_words.headline(each))} | {cell(verdict)} |")
     return "\n".join(rows)
 
 
 def _pipeline(each: PipelineDiff) -> Iterator[str]:
-    if each.error or each.equal:
+    if each.error or each.skipped or each.equal:
         return
     yield f"#### {cell(each.pipeline)}"
     said = [diff_words.metric_words(one) for one in each.metrics if one.before != one.after]

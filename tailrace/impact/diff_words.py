@@ -36,15 +36,17 @@ def conclusion(found: Diff) -> str:
         return f"Not compared: {', '.join(wrong)}.{took}"
     if beyond:
         return f"Beyond the review policy: {', '.join(beyond)}.{took}"
-    if all(each.equal for each in found.pipelines):
+    if all(each.skipped for each in found.pipelines):
+        return f"Nothing to compare yet.{took}"
+    if all(each.equal or each.skipped for each in found.pipelines):
         return f"Nothing changes, proven by digests.{took}"
     return f"Within the review policy.{took}"
 
 
 def headline(each: PipelineDiff) -> str:
     """What happens to the predictions of a pipeline, in one line."""
-    if each.error:
-        return each.error
+    if each.error or each.skipped:
+        return (each.error or each.skipped).rstrip(".")
     days = f"{each.days[0]} to {each.days[-1]}" if len(each.days) > 1 else str(each.days[0])
     predictions = each.predictions
     if predictions is None:
@@ -60,7 +62,7 @@ def headline(each: PipelineDiff) -> str:
 def of_pipeline(each: PipelineDiff) -> Iterator[str]:
     """One pipeline, line by line."""
     yield f"{each.pipeline}: {headline(each)}."
-    if each.error:
+    if each.error or each.skipped:
         return
     yield f"  Scored by version {', '.join(each.versions)}, the champion of those days."
     yield from _table("Features", each.features)

@@ -98,12 +98,13 @@ class _Run:
         edit = touched.spec
         if edit is not None and edit.kind in ("added", "deleted", "wrong"):
             after = registry.get(touched.pipeline) if edit.kind == "added" else None
-            return ComparedPipeline(touched=touched, before=after, after=after, days=(), error=edit.why)  # type: ignore[arg-type]
+            why = {"error" if edit.kind == "wrong" else "skipped": edit.why}
+            return ComparedPipeline(touched=touched, before=after, after=after, days=(), **why)  # type: ignore[arg-type]
         after = registry.get(touched.pipeline)
         before = spec_contents.whole(self._both.checkout, touched.pipeline) if edit is not None else after
         published = sorted(self._services.lake.days(after.predictions_table))[-days:]
-        error = "" if published else "no day of it is published yet, so there are no predictions to compare"
-        return ComparedPipeline(touched=touched, before=before, after=after, days=tuple(published), error=error)
+        skipped = "" if published else "no day of it is published yet, so there are no predictions to compare"
+        return ComparedPipeline(touched=touched, before=before, after=after, days=tuple(published), skipped=skipped)
 
     # ------------------------------------------------------------ building
 
@@ -197,8 +198,10 @@ class _Run:
 
     def _diff(self, chosen: ComparedPipeline) -> PipelineDiff:
         begun = time.monotonic()
-        found = PipelineDiff(pipeline=chosen.touched.pipeline, days=chosen.days, error=chosen.error)
-        if not chosen.error:
+        found = PipelineDiff(
+            pipeline=chosen.touched.pipeline, days=chosen.days, error=chosen.error, skipped=chosen.skipped
+        )
+        if not chosen.error and not chosen.skipped:
             try:
                 found = PipelineComparison(
                     self._services,

@@ -64,7 +64,7 @@ class PipelineDiff:
     `equal` is proven: the digests of all predictions and features are the same. `refusals` are what tonight's
     validation, snapshot and audit would say of the edited side and do not say of the base. `left_range` are features
     with values beyond those that the champion learned from. `beyond` are the limits of the review policy that are
-    exceeded. `error` says why there are no predictions to compare.
+    exceeded. `error` says why the sides could not be compared; `skipped`, why there is nothing to compare.
     """
 
     pipeline: str
@@ -83,6 +83,7 @@ class PipelineDiff:
     left_range: Mapping[str, str] = field(default_factory=dict)
     beyond: tuple[str, ...] = ()
     error: str = ""
+    skipped: str = ""
     seconds: float = 0.0
     drawn: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """Values before and after of what moved, for charts."""
@@ -108,6 +109,7 @@ class ComparedPipeline:
     after: PipelineSpec
     days: tuple[dt.date, ...]
     error: str = ""
+    skipped: str = ""
 
     @property
     def builds(self) -> bool:

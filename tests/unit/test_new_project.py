@@ -81,6 +81,17 @@ def test_every_file_is_complete(project, shape):
     assert (project.stat().st_mode & 0o777) == 0o777 & ~_umask(), "a folder like any other"
 
 
+def test_its_ci_comments_what_an_edit_does_to_the_predictions(project):
+    workflow = yaml.safe_load((project / ".github/workflows/check.yml").read_text())
+    steps = workflow["jobs"]["review"]["steps"]
+    said = [step["run"] for step in steps if "run" in step]
+    assert "make review BASE=origin/${{ github.base_ref }} COMMENT=review.md" in said
+    assert said[-1].startswith("gh pr comment") and steps[-1]["if"].startswith("always()")
+    gitlab = yaml.safe_load((project / ".gitlab-ci.yml").read_text())
+    assert gitlab["review"]["rules"] == [{"if": '$CI_PIPELINE_SOURCE == "merge_request_event"'}]
+    assert "tailrace diff $(if $(BASE),--base $(BASE))" in (project / "Makefile").read_text()
+
+
 def _umask():
     os.umask(was := os.umask(0))
     return was
