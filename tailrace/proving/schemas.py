@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from tailrace.contracts import ModelResult
 from tailrace.errors import BadInput, BuildFailed
-from tailrace.proving.sides import TwoSides
+from tailrace.proving.sides import TwoSides, refuse_nothing_later
 from tailrace.spec import PARTS, PipelineSpec, cutoff
 from tailrace.warehouse import graph
 from tailrace.warehouse.adapter import DbtAdapter
@@ -64,11 +64,11 @@ def _both(
     _remove_left(adapter)
     schemas = [f"{PREFIX}{int(time.time())}_{uuid.uuid4().hex[:8]}_{name}" for name in ("now", "then")]
     try:
-        later = 0
         nodes: tuple[ModelResult, ...] = ()
-        for schema, until in zip(schemas, (None, moment), strict=True):
-            manifest, views = _manifest(adapter, spec, schema, until)
-            later = _prepare(adapter, schema, views)
+        made = [_manifest(adapter, spec, schema, until) for schema, until in zip(schemas, (None, moment), strict=True)]
+        later = sum(_prepare(adapter, schema, views) for schema, (_, views) in zip(schemas, made, strict=True))
+        refuse_nothing_later(spec, day, later)
+        for (manifest, _), until in zip(made, (None, moment), strict=True):
             nodes = _build(adapter, spec, day, manifest)
             progress(f"{day} built {'from everything' if until is None else 'from what was there then'}")
         reader = MartReader(adapter, zone=zone)

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from tailrace.contracts import ModelResult
+from tailrace.errors import BadInput
 from tailrace.rows import marts
 from tailrace.spec import PARTS, PipelineSpec
 from tailrace.warehouse.graph import called
@@ -42,6 +43,7 @@ def landed(warehouse: Any, spec: PipelineSpec, day: dt.date, progress: Callable[
     """Both builds of landed files, each in an empty database of its own, until the block ends."""
     landing = warehouse.landing
     later = {each for table in landing.schemas for each in landing.days(table) if each > day}
+    refuse_nothing_later(spec, day, len(later))
     with tempfile.TemporaryDirectory(prefix="tailrace-prove-") as folder:
         past = landing.until(day, Path(folder) / "landing")
         sides = [warehouse.elsewhere(Path(folder) / name, its) for name, its in (("now", landing), ("then", past))]
@@ -56,6 +58,15 @@ def landed(warehouse: Any, spec: PipelineSpec, day: dt.date, progress: Callable[
             columns=sides[THEN].columns(),
             dialect="duckdb",
             later=len(later),
+        )
+
+
+def refuse_nothing_later(spec: PipelineSpec, day: dt.date, later: int) -> None:
+    """Raises BadInput if nothing came after the day."""
+    if not later:
+        raise BadInput(
+            f"{spec.name}: nothing is there that came after {day}, so there is nothing that its marts could have "
+            "looked ahead at. Name an earlier day."
         )
 
 

@@ -9,10 +9,13 @@ from types import SimpleNamespace
 
 import pytest
 
+from tailrace.commands import options
+from tailrace.commands.main import call
 from tailrace.errors import BadInput
 from tailrace.lake.memory import MemoryLake
 from tailrace.operations import exposures
 from tailrace.proving import prove
+from tailrace.spec import registry
 from tailrace.warehouse.manifest import DbtManifest
 from tests.proving import leaky_project
 from tests.proving.leaky_project import DAY, HONEST, LAST, LEAKY
@@ -87,4 +90,24 @@ def test_the_pipelines_are_exposures_of_the_dbt_project(services, proof):
     other = [replace(specs[0], owner="them")]
     assert "does not say what the specs say" in exposures.problems(manifest, other)[0]
     # dbt counts exposures among what it builds.
-    assert {node.kind for node in warehouse.build(DAY, DAY)} == {"model"}
+    assert {node.kind for node in warehouse.build_without_tests(DAY, ["shop_outcomes"])} == {"model"}
+
+
+def test_the_command_names_the_leaks_and_its_exit_code_says_so(services, proof, monkeypatch, capsys):
+    def run(*arguments: str):
+        with pytest.raises(SystemExit) as ended:
+            call(["prove", *arguments, "--json"])
+        return ended.value.code, capsys.readouterr()
+
+    monkeypatch.setattr(options, "open_services", lambda engine, on_spark: services)
+    monkeypatch.setattr(registry, "get", lambda name: leaky_project.spec())
+    monkeypatch.setattr(prove, "run", lambda services, spec, day, step: proof)
+    code, said = run("shop")
+    shown = json.loads(said.out)
+    assert code == 1
+    assert shown["sentence"].startswith("shop looks ahead: against_all, amount_rank, corrected,")
+    assert {row["column"] for row in shown["rows"]} == set(LEAKY)
+    monkeypatch.setattr(prove, "run", lambda services, spec, day, step: replace(proof, findings=()))
+    code, said = run("shop")
+    assert (code, json.loads(said.out)["rows"]) == (0, [])
+    assert run()[0] == run("shop", "--changed")[0] == 2
