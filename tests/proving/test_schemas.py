@@ -21,6 +21,9 @@ from tests import shop
 from tests.postgres import Server, postgres  # noqa: F401 - a fixture
 from tests.shop import FEATURES, FIRST, LAST, OUTCOMES, ROWS_A_DAY
 
+pytestmark = pytest.mark.services
+"""Each test has dbt build twice, on two databases."""
+
 DAY = FIRST.replace(day=4)
 LEAKY = """
 {{ config(alias='customer_features') }}
@@ -78,7 +81,7 @@ on_one_database = pytest.mark.parametrize("site", [on_duckdb], indirect=True)
 """For what does not differ between databases."""
 
 
-@pytest.fixture(scope="module", params=[on_duckdb, pytest.param(on_postgres, marks=pytest.mark.services)])
+@pytest.fixture(scope="module", params=[on_duckdb, on_postgres])
 def site(request, tmp_path_factory) -> Site:
     made = request.param(tmp_path_factory.mktemp("shop"), request)
     for statement in shop.statements():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import json
+import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -159,6 +161,27 @@ def installation(kind: Callable[[Path], tuple[Lake, Tracker]], tmp_path: Path, s
     suites = write_suites(tmp_path / "expectations", spec)
     held = tables(spec)
     return Installation(lake, tracker, MemoryValidator(suites), MemoryWarehouse(held), LocalEngine(), held)
+
+
+def churn() -> PipelineSpec:
+    """The pipeline of the suites, for fixtures of a module."""
+    from tests.conftest import spec
+
+    made: PipelineSpec = spec.__wrapped__() if hasattr(spec, "__wrapped__") else spec.__pytest_wrapped__.obj()
+    return made
+
+
+def copy_of(services: Installation, folder: Path) -> Installation:
+    """The same installation in memory once more: what a test does there, the others do not see."""
+    from tailrace.tracking.memory import MemoryTracker
+
+    before = services.tracker
+    assert isinstance(before, MemoryTracker)
+    tracker = MemoryTracker(folder / "tracker")
+    shutil.copytree(before.folder, tracker.folder, dirs_exist_ok=True)
+    for held in ("trials", "_runs", "_versions", "_aliases"):
+        setattr(tracker, held, copy.deepcopy(getattr(before, held)))
+    return replace(services, lake=copy.deepcopy(services.lake), tracker=tracker)
 
 
 @pytest.fixture

@@ -19,27 +19,33 @@ from tailrace.problems.regression import Regression
 from tailrace.reporting import model_report
 from tailrace.spec import Predictions
 from tailrace.stages import audit, publish, score
-from tests.stages.conftest import NOW, installation, memory
+from tests.stages.conftest import NOW, Loop, churn, copy_of, installation, memory
 from tests.support import work
 
 FIRST, SECOND, THIRD = dt.date(2013, 1, 9), dt.date(2013, 1, 10), dt.date(2013, 1, 11)
 
 
-@pytest.fixture
-def services(tmp_path, spec):
-    """In memory: `test_rows_have_an_order_in_every_lake` has the lake of files too."""
-    return installation(memory, tmp_path, spec)
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A champion from FIRST on, and three published days.
+
+    In memory: `test_rows_have_an_order_in_every_lake` has the lake of files too.
+    """
+    spec = churn()
+    made = Loop(installation(memory, tmp_path_factory.mktemp("policies"), spec), spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model_report, "write", lambda folder, judged: None)
+        made.take()
+        made.challenge(FIRST)
+        for day in (FIRST, SECOND, THIRD):
+            made.predict(day, run=f"night-{day}")
+    return made
 
 
 @pytest.fixture
-def loop(loop, monkeypatch):
-    """A champion from FIRST on, and three published days."""
+def loop(made, tmp_path, monkeypatch):
     monkeypatch.setattr(model_report, "write", lambda folder, judged: None)
-    loop.take()
-    loop.challenge(FIRST)
-    for day in (FIRST, SECOND, THIRD):
-        loop.predict(day, run=f"night-{day}")
-    return loop
+    return Loop(copy_of(made.services, tmp_path), made.spec)
 
 
 def set_threshold(loop, value: float, day: dt.date | None = None, **more):

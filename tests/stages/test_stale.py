@@ -18,32 +18,36 @@ from tailrace.operations.preview import preview
 from tailrace.reporting import model_report
 from tailrace.stages import audit, publish, score
 from tailrace.warehouse.memory import MemoryWarehouse
-from tests.stages.conftest import FIRST, LAST, NOW, Loop, installation, memory
+from tests.stages.conftest import FIRST, LAST, NOW, Loop, churn, copy_of, installation, memory
 from tests.support import work
 
 D9, D10, D11, D12 = (dt.date(2013, 1, day) for day in (9, 10, 11, 12))
 LANDED = {day: f"rows of {day}" for day in days.span(FIRST, LAST)}
 
 
-@pytest.fixture
-def services(tmp_path, spec):
-    return installation(memory, tmp_path, spec)
-
-
 def landed(services, changed=MappingProxyType({})) -> None:
     services.warehouse = MemoryWarehouse(services.tables, {**LANDED, **changed})
 
 
-@pytest.fixture
-def loop(loop: Loop, services, monkeypatch):
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
     """Version 1 is champion from D9 on, and D9 to D11 are published."""
+    spec = churn()
+    made = Loop(installation(memory, tmp_path_factory.mktemp("stale"), spec), spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model_report, "write", lambda folder, judged: None)
+        landed(made.services)
+        made.take()
+        made.challenge(D9)
+        for day in (D9, D10, D11):
+            made.predict(day, run=f"night-{day}")
+    return made
+
+
+@pytest.fixture
+def loop(made, tmp_path, monkeypatch):
     monkeypatch.setattr(model_report, "write", lambda folder, judged: None)
-    landed(services)
-    loop.take()
-    loop.challenge(D9)
-    for day in (D9, D10, D11):
-        loop.predict(day, run=f"night-{day}")
-    return loop
+    return Loop(copy_of(made.services, tmp_path), made.spec)
 
 
 def changed_visits(services, day: dt.date) -> None:
