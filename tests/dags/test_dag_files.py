@@ -58,6 +58,18 @@ def test_tasks_are_the_stages_in_the_order_data_flows(dags):
     assert chain("predict__flight_delay") == ["score", "audit", "publish"]
 
 
+def test_airflow_finds_the_dag_of_a_threshold_although_no_file_names_it(tmp_path):
+    from airflow.dag_processing.dagbag import DagBag
+
+    (tmp_path / "one.py").write_text((DAGS / "flight_delay.py").read_text())
+    (tmp_path / "two.py").write_text((DAGS / "pizza_demand.py").read_text())
+    found = DagBag(tmp_path)
+    assert not found.import_errors
+    assert sorted(name for name in found.dags if name.startswith("threshold__")) == ["threshold__flight_delay"]
+    assert found.dags["threshold__flight_delay"].task_ids == ["set_threshold"]
+    assert len(found.dags) == 11
+
+
 @pytest.mark.parametrize(
     ("dag", "task", "after"),
     [
