@@ -84,7 +84,7 @@ def _excess(audit: Audit, holdout: Distribution, scores: np.ndarray, *, psi: flo
     if holdout.repeats is not None and share > holdout.repeats + MORE_REPEATS:
         yield (
             f"{share:.0%} of the predictions are one and the same number; "
-            f"on no day of the holdout were it more than {holdout.repeats:.0%}."
+            f"on no day of the holdout was it more than {holdout.repeats:.0%}."
         )
 
 

@@ -120,7 +120,7 @@ def _repeats(reference: Reference, today: Look, before: Sequence[Look]) -> list[
     if reference.repeats is None:
         return []
     most = max([reference.repeats, *(each.repeats for each in before)])
-    told = f"{today.repeats:.0%} of its rows have one and the same value; on no day before were it more than {most:.0%}"
+    told = f"{today.repeats:.0%} of its rows have one and the same value; on no day before was it more than {most:.0%}"
     return [told] * (today.repeats > most + MORE_REPEATS)
 
 
