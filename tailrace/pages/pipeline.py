@@ -30,7 +30,7 @@ MARKED = ("watch", "alarm")
 """The levels of drift that are marked in the calendar."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CalendarDay:
     """A day in the calendar; `hover` is the full text about it. `drift` is ok, watch, alarm or ''."""
 
@@ -167,7 +167,9 @@ def calendar_day(state: DayState, where: ZoneInfo, today: dt.date) -> CalendarDa
     if state.drift in MARKED:
         hover += f". Drift: {state.drift}"
     version = commit.metadata.get("model_version", "") if commit else ""
-    return CalendarDay(state.day, told, version, hover.removesuffix(".") + ".", state.drift)
+    return CalendarDay(
+        day=state.day, state=told, version=version, hover=hover.removesuffix(".") + ".", drift=state.drift
+    )
 
 
 def _months(days: Sequence[CalendarDay]) -> list[Month]:

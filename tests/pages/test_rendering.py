@@ -61,6 +61,11 @@ def row(**values) -> overview.OverviewRow:
     return replace(made, **values)
 
 
+def cell(day: dt.date, state: labels.State, version: str, hover: str, drift: str = "") -> pipeline.CalendarDay:
+    """A day of the calendar."""
+    return pipeline.CalendarDay(day=day, state=state, version=version, hover=hover, drift=drift)
+
+
 def empty_page(**values) -> pipeline.PipelinePage:
     spec = get("flight_delay")
     made = pipeline.PipelinePage(
@@ -114,7 +119,7 @@ class TestDay:
         page = day.DayPage(
             spec=spec,
             day=DAY,
-            state=pipeline.CalendarDay(DAY, labels.State("refused", EVIL), EVIL, EVIL),
+            state=cell(DAY, labels.State("refused", EVIL), EVIL, EVIL),
             refused=day.RefusedPredictions(
                 version=EVIL,
                 evidence=Evidence(
@@ -243,8 +248,7 @@ class TestPipeline:
 
     def test_days_that_do_not_follow_each_other_stand_below_their_weekday(self):
         days = tuple(
-            pipeline.CalendarDay(dt.date(2013, 3, n), labels.State("published", "published"), "1", f"day {n}")
-            for n in (5, 6, 25)
+            cell(dt.date(2013, 3, n), labels.State("published", "published"), "1", f"day {n}") for n in (5, 6, 25)
         )
         page = empty_page(months=(pipeline.Month("March 2013", 1, days),), counts={"published": 3})
         html = show("pipeline", page=page, charts={"performance": None, "drift": None}, may=MAY, problem="")
@@ -255,8 +259,8 @@ class TestPipeline:
         failed = Attempt(
             dag_id="train__flight_delay", run_id="t", day=DAY, outcome="failed", at=NOW, task="train", error=EVIL
         )
-        cell = pipeline.CalendarDay(DAY, labels.State("published", "published"), "1", "day", "alarm")
-        page = empty_page(months=(pipeline.Month("March", 1, (cell,)),), stopped=(failed,), drifted={"alarm": 1})
+        drifted = cell(DAY, labels.State("published", "published"), "1", "day", "alarm")
+        page = empty_page(months=(pipeline.Month("March", 1, (drifted,)),), stopped=(failed,), drifted={"alarm": 1})
         html = show("pipeline", page=page, charts={"performance": None, "drift": None}, may=MAY, problem="")
         assert harmless(html)
         assert "The last run of train__flight_delay failed in train" in html
@@ -338,7 +342,7 @@ class TestPipeline:
             url="",
             model_digest=EVIL,
         )
-        day = pipeline.CalendarDay(DAY, labels.State("refused", EVIL), EVIL, EVIL)
+        day = cell(DAY, labels.State("refused", EVIL), EVIL, EVIL)
         page = empty_page(
             about=EVIL,
             champion=decided,
@@ -356,8 +360,7 @@ class TestPipeline:
 
     def test_days_are_reachable_by_keyboard_and_named(self):
         days = tuple(
-            pipeline.CalendarDay(DAY + dt.timedelta(days=n), labels.State("published", "published"), "1", f"day {n}")
-            for n in range(3)
+            cell(DAY + dt.timedelta(days=n), labels.State("published", "published"), "1", f"day {n}") for n in range(3)
         )
         page = empty_page(months=(pipeline.Month("March 2013", 1, days),), counts={"published": 3})
         html = show("pipeline", page=page, charts={"performance": None, "drift": None}, may=MAY, problem="")
