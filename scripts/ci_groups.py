@@ -48,7 +48,7 @@ GROUPS = (
         ("dags/", "plugins/", "pipelines/", "dbt/", "expectations/", "tailrace/orchestration/", "tailrace/pages/",
          "tailrace/stages/", "tailrace/champions/", "tailrace/validation/",
          "tailrace/monitoring/", "tailrace/commands/", "tailrace/operations/", "tailrace/reporting/", "scripts/",
-         "tailrace/profiling/", "tailrace/scaffold/", "tailrace/templates/",
+         "tailrace/profiling/", "tailrace/scaffold/", "tailrace/templates/", "tailrace/impact/",
          "tests/e2e/", "tests/pages/", "tests/airflow_home.py"),
     ),
     Group(

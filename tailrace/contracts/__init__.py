@@ -31,8 +31,8 @@ from tailrace.contracts.lake import (
     Staged,
     Target,
     Vacuumed,
+    between,
     last_of_each_day,
-    within,
 )
 from tailrace.contracts.services import Services
 from tailrace.contracts.source import LandingZone, Source
@@ -85,7 +85,7 @@ __all__ = [
     "Validator",
     "Verdict",
     "Warehouse",
+    "between",
     "last_of_each_day",
     "not_trained",
-    "within",
 ]

@@ -80,7 +80,7 @@ def last_of_each_day(newest_first: Iterable[Commit]) -> dict[dt.date, Commit]:
     return dict(sorted(latest.items()))
 
 
-def within(commits: Mapping[dt.date, Commit], first: dt.date | None, last: dt.date | None) -> dict[dt.date, Commit]:
+def between(commits: Mapping[dt.date, Commit], first: dt.date | None, last: dt.date | None) -> dict[dt.date, Commit]:
     """Those of the days first..last (both included; None = unbounded)."""
     return {day: commit for day, commit in commits.items() if (first or day) <= day <= (last or day)}
 

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import pyarrow as pa
 
-from tailrace.contracts import Commit, PartWriter, Pin, Staged, Vacuumed, last_of_each_day, within
+from tailrace.contracts import Commit, PartWriter, Pin, Staged, Vacuumed, between, last_of_each_day
 from tailrace.errors import PinLost, PublishConflict, SchemaMismatch, UpstreamMissing
 from tailrace.lake import foreign, manifests, parquet
 from tailrace.lake import rows as accepted
@@ -177,7 +177,7 @@ class MemoryLake:
     def days(
         self, table: str, *, first: dt.date | None = None, last: dt.date | None = None
     ) -> Mapping[dt.date, Commit]:
-        return within(last_of_each_day(self.commits(table)), first, last)
+        return between(last_of_each_day(self.commits(table)), first, last)
 
     def commits(self, table: str, day: dt.date | None = None, *, since: str | None = None) -> tuple[Commit, ...]:
         known = self._tables.get(table)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 
 from tailrace import days
-from tailrace.contracts import Commit, NativeTable, Pin, last_of_each_day, within
+from tailrace.contracts import Commit, NativeTable, Pin, between, last_of_each_day
 from tailrace.errors import PinLost, UpstreamMissing
 from tailrace.lake import log
 from tailrace.lake.files import storage_errors
@@ -103,7 +103,7 @@ class DeltaReader:
         self, table: str, *, first: dt.date | None = None, last: dt.date | None = None
     ) -> Mapping[dt.date, Commit]:
         if first is None or last is None or last - first > _SEARCHED:
-            return within(last_of_each_day(self.commits(table)), first, last)
+            return between(last_of_each_day(self.commits(table)), first, last)
         try:
             opened = self.tables.open(table, natively=True)
         except UpstreamMissing:

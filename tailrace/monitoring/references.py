@@ -26,7 +26,7 @@ SAMPLE_ROWS = 200_000
 """How many rows of the training window are read, evenly spread over it."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Reference:
     """The shares of a column's values: in bins between `edges` or of the most frequent `values`, all others, and nulls.
 
@@ -66,17 +66,17 @@ class Reference:
 
         Without `edges`, numbers are counted in bins between their quantiles.
         """
-        bare = cls(edges or _edges(column), _values(column), ())
+        bare = cls(edges=edges or _edges(column), values=_values(column), shares=())
         of_days = [column.filter(pc.equal(days, day)) for day in pc.unique(days)]
         low, high = range_of(column)
         return cls(
-            bare.edges,
-            bare.values,
-            tuple(shares_of_counts(bare._counts(column)).tolist()),
-            furthest_day(np.array([bare._counts(each) for each in of_days])),
-            low,
-            high,
-            max(repeats_of(each) for each in of_days),
+            edges=bare.edges,
+            values=bare.values,
+            shares=tuple(shares_of_counts(bare._counts(column)).tolist()),
+            usual=furthest_day(np.array([bare._counts(each) for each in of_days])),
+            low=low,
+            high=high,
+            repeats=max(repeats_of(each) for each in of_days),
         )
 
 
@@ -195,4 +195,4 @@ def _values(column: pa.ChunkedArray) -> tuple[str, ...]:
 def _reference(fields: Mapping[str, Any]) -> Reference:
     more = {name: fields.get(name) for name in ("low", "high", "repeats")}
     edges, values, shares = (tuple(fields[name]) for name in ("edges", "values", "shares"))
-    return Reference(edges, values, shares, fields["usual"], **more)
+    return Reference(edges=edges, values=values, shares=shares, usual=fields["usual"], **more)

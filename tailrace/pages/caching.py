@@ -17,7 +17,17 @@ from weakref import WeakValueDictionary
 
 import pyarrow as pa
 
-from tailrace.contracts import Commit, LakeReader, ModelVersion, Pin, RunRecord, Scan, Tracker, last_of_each_day, within
+from tailrace.contracts import (
+    Commit,
+    LakeReader,
+    ModelVersion,
+    Pin,
+    RunRecord,
+    Scan,
+    Tracker,
+    between,
+    last_of_each_day,
+)
 from tailrace.errors import TailraceError, UpstreamMissing, cause_of
 
 Answer = TypeVar("Answer")
@@ -100,7 +110,7 @@ class CachedLake:
     ) -> Mapping[dt.date, Commit]:
         nothing: Mapping[dt.date, Commit] = {}
         found = self.cached(table, "days", lambda: last_of_each_day(self.commits(table)), nothing)
-        return found if first is None and last is None else within(found, first, last)
+        return found if first is None and last is None else between(found, first, last)
 
     def last(self, table: str) -> Commit | None:
         """The publication of the table's last day."""

@@ -243,7 +243,9 @@ def test_a_large_window_is_looked_at_evenly(loop, services, spec, monkeypatch):
     monkeypatch.setattr(
         references.Reference,
         "of",
-        classmethod(lambda cls, column, days, **_: seen.append(days) or references.Reference((), (), (1.0,))),
+        classmethod(
+            lambda cls, column, days, **_: seen.append(days) or references.Reference(edges=(), values=(), shares=(1.0,))
+        ),
     )
     loop.train(TRAINED)
     counted = seen[0].value_counts().to_pylist()
