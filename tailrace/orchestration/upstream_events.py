@@ -34,8 +34,9 @@ def _event(name: str, day: dt.date, zone: dt.tzinfo) -> str:
     """Empty if the asset has an event of the day; else what its newest event is."""
     from airflow.sdk.execution_time.comms import GetAssetEventByAsset
 
-    named = {"name": None, "uri": name} if "://" in name else {"name": name, "uri": None}
-    events = _answer(GetAssetEventByAsset(**named, ascending=False, limit=_EVENTS)).asset_events
+    uri = name if "://" in name else None
+    message = GetAssetEventByAsset(name=None if uri else name, uri=uri, ascending=False, limit=_EVENTS)
+    events = _answer(message).asset_events
     if any(_of_day(event, day, zone) for event in events):
         return ""
     if not events:
