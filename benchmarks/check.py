@@ -78,7 +78,12 @@ def _dbt_parse(project: Path) -> float:
     """How long dbt takes to parse the project, as a process."""
     folder = project / "parsed-by-dbt"
     settings = {"TAILRACE_WAREHOUSE": str(folder / "warehouse.duckdb"), "TAILRACE_LANDING": str(folder)}
-    command = [Path(sys.executable).parent / "dbt", "--no-send-anonymous-usage-stats", "parse", "--no-partial-parse"]
+    command = [
+        str(Path(sys.executable).parent / "dbt"),
+        "--no-send-anonymous-usage-stats",
+        "parse",
+        "--no-partial-parse",
+    ]
     command += ["--profiles-dir", ".", "--target-path", str(folder / "target"), "--log-path", str(folder / "logs")]
     started = time.perf_counter()
     subprocess.run(command, cwd=project / "dbt", env={**os.environ, **settings}, capture_output=True, check=True)

@@ -92,7 +92,13 @@ def measure(way: str, project: str, rounds: str) -> dict[str, Any]:
 
 def _plain(project: Path, rounds: int) -> list[float]:
     select = [f"+{mart}" for mart in MARTS]
-    command = [Path(sys.executable).parent / "dbt", "--no-send-anonymous-usage-stats", "build", "--select", *select]
+    command = [
+        str(Path(sys.executable).parent / "dbt"),
+        "--no-send-anonymous-usage-stats",
+        "build",
+        "--select",
+        *select,
+    ]
     command += ["--exclude-resource-type", "unit_test", "--profiles-dir", "."]
     (project / ".tailrace" / "dev").mkdir(parents=True)  # the profile has its file there
     found = []
@@ -101,7 +107,7 @@ def _plain(project: Path, rounds: int) -> list[float]:
         done = subprocess.run(command, cwd=project / "dbt", capture_output=True, text=True)
         found.append(time.perf_counter() - started)
         if done.returncode:
-            raise RuntimeError(f"{' '.join(map(str, command))} failed:\n{done.stdout[-4000:]}")
+            raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout[-4000:]}")
     return found
 
 

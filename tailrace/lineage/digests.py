@@ -49,7 +49,7 @@ class _Ordered:
         self._column, self._order = column, order
         width = column.type.bit_width if pa.types.is_primitive(column.type) else 0
         self._numbers: np.ndarray | None = None
-        if self._order is not None and len(column) and not column.null_count and width in _NUMPY:
+        if order is not None and len(column) and not column.null_count and width in _NUMPY:
             kind = _NUMPY[width]
             values = np.frombuffer(column.buffers()[1], kind)
             self._values = values[column.offset : column.offset + len(column)]

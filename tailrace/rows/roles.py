@@ -272,7 +272,8 @@ class _Labels:
 
     def _sentence(self, first: Any, rows: str) -> ContractBroken:
         wrong = self._spec.problem.wrong_labels(self._named)
-        return ContractBroken(f"{self._about} is {wrong.what} in {rows}; {self._rule}. Correct it in dbt.")
+        what = wrong.what if wrong is not None else first
+        return ContractBroken(f"{self._about} is {what} in {rows}; {self._rule}. Correct it in dbt.")
 
 
 class _Repeated:

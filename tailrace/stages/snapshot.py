@@ -75,6 +75,7 @@ class _Taking:
     """The rows of one mart on their way into the lake: read once, looked at as they pass, and staged."""
 
     seen: roles.PassingRows
+    _writing: Future[Staged]
 
     def __init__(self, work: Work, part: str, day: dt.date, now: dt.datetime) -> None:
         self._work, self._part, self._day, self._now = work, part, day, now
@@ -82,7 +83,7 @@ class _Taking:
         self._mart = work.spec.mart(part)
         self.table = work.spec.features_table if part == PARTS[0] else work.spec.outcomes_table
         self._stream: Stream[pa.RecordBatch] = Stream()
-        self._writing: Future[Staged] | None = None
+        self._begun = False
         self._staged: Staged | None = None
 
     @property
@@ -104,6 +105,7 @@ class _Taking:
             self._moment = taken.first_moment(self._lake, self.table, self._day, self._now)
             schema = schema.append(marts.MOMENT)
         self._writing = pool.submit(self._stage, schema, iter(self._stream))
+        self._begun = True
         for batch in reader:
             self.seen.see(batch)
             self._write(batch)
@@ -128,7 +130,7 @@ class _Taking:
 
     def discard(self) -> None:
         """Stage nothing, and delete what was staged."""
-        if self._writing is None:
+        if not self._begun:
             return
         self._stream.stop(self._writing)
         if self._writing.exception() is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -13,8 +14,9 @@ import pyarrow as pa
 import pytest
 
 from tailrace.errors import ContractBroken, KeysRepeated, SchemaMismatch, UpstreamMissing
+from tailrace.lake import rows as accepted
 from tailrace.lake.delta import DeltaLake
-from tailrace.lake.rows import ROW_GROUP_ROWS
+from tailrace.lineage import digests
 from tailrace.spec import PipelineSpec
 from tailrace.stages import snapshot
 from tailrace.warehouse.memory import MemoryWarehouse
@@ -25,9 +27,10 @@ DAY = dt.date(2013, 1, 10)
 DUE = dt.datetime(2013, 1, 10, 5, tzinfo=dt.UTC)
 LATER = DUE + dt.timedelta(days=7)
 TIME = pa.timestamp("us", tz="UTC")
-BATCHES = 10
-MOST = 6
-"""Two that make a row group, and one each that is made, read, handed over and written."""
+BATCHES = 20
+HALF_A_GROUP = 500
+MOST = 9
+"""Two or three each to make a row group and to wait for the digest, and one each that is made, read and handed over."""
 
 
 class ManyBatches(MemoryWarehouse):
@@ -80,18 +83,27 @@ def lake(tmp_path: Path) -> DeltaLake:
 
 
 @pytest.fixture
+def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    cut = functools.partial(accepted.row_groups, rows=2 * HALF_A_GROUP)
+    monkeypatch.setattr(accepted, "row_groups", cut)
+    monkeypatch.setattr(digests, "_ROWS", 2 * HALF_A_GROUP)
+
+
+@pytest.fixture
 def files(tmp_path: Path):
     return lambda: sorted(path for path in (tmp_path / "lake").rglob("*") if path.is_file())
 
 
+@pytest.mark.usefixtures("small_groups")
 def test_few_batches_are_in_memory_at_once(lake: DeltaLake, spec: PipelineSpec) -> None:
-    warehouse = ManyBatches(ROW_GROUP_ROWS // 2)
+    warehouse = ManyBatches(HALF_A_GROUP)
     taken = snapshot.run(work(services(lake, warehouse), spec, "r"), DAY)
-    assert (taken.features.rows, taken.outcomes.rows) == (BATCHES * ROW_GROUP_ROWS // 2,) * 2
+    assert (taken.features.rows, taken.outcomes.rows) == (BATCHES * HALF_A_GROUP,) * 2
     assert warehouse.read_batches >= 2 * BATCHES
     assert warehouse.most <= MOST
 
 
+@pytest.mark.usefixtures("small_groups")
 def test_few_batches_are_in_memory_at_once_of_marts_that_do_not_say_when_rows_were_known(
     lake: DeltaLake, spec: PipelineSpec
 ) -> None:
@@ -105,7 +117,7 @@ def test_few_batches_are_in_memory_at_once_of_marts_that_do_not_say_when_rows_we
         def _batch(self, number: int, of_features: bool) -> pa.RecordBatch:
             return super()._batch(number, of_features).drop_columns("known_at")
 
-    night, later = (Silent(ROW_GROUP_ROWS // 2) for _ in range(2))
+    night, later = (Silent(HALF_A_GROUP) for _ in range(2))
     snapshot.run(work(services(lake, night), spec, "r"), DAY, taken_at=DUE)
     again = snapshot.run(work(services(lake, later), spec, "again"), DAY, taken_at=LATER)
     assert again.features.unchanged
