@@ -41,7 +41,7 @@ def rows(day: dt.date, seed: int) -> pa.Table:
 
 @pytest.mark.parametrize("kind", ["memory", "delta"])
 def test_the_rows_are_those_of_the_reader(kind, tmp_path, monkeypatch):
-    monkeypatch.setattr(whole_columns, "_PART_ROWS", 500)
+    monkeypatch.setattr(whole_columns, "_PART_VALUES", 4500)
     lake = MemoryLake() if kind == "memory" else DeltaLake(str(tmp_path))
     for number in range(3):
         day = FIRST + dt.timedelta(days=number)
