@@ -102,7 +102,9 @@ def _too_large(column: pa.ChunkedArray, profile: ColumnProfile) -> str | None:
     if wrong is None or not (rows := pc.sum(wrong).as_py()):
         return None
     example = in_short(column.filter(wrong)[0].as_py())
-    return f"it is {example} in {rows} row{'' if rows == 1 else 's'}, which no model accepts; make it null in the mart"
+    if rows == 1:
+        return f"it is {example} in 1 row, which no model accepts; make it null in the mart"
+    return f"it has numbers such as {example} in {rows:,} rows, which no model accepts; make them null in the mart"
 
 
 def _identifier(column: pa.ChunkedArray, profile: ColumnProfile) -> str | None:
