@@ -1,6 +1,7 @@
 """Runs every benchmark and says which aims were missed: exit code 1 if one was.
 
-python -m benchmarks [scoring|training_set|snapshot|spark|parse|stages|nights|overhead|pages|check|dbt_in_airflow]
+python -m benchmarks [scoring|training_set|snapshot|spark|parse|stages|nights|overhead|pages|check|impact
+                      |dbt_in_airflow]
 python -m benchmarks year [--trials 4] [--home FOLDER]
 """
 
@@ -14,6 +15,7 @@ import typer
 from benchmarks import (
     check,
     dbt_in_airflow,
+    impact,
     nights,
     overhead,
     pages,
@@ -37,6 +39,7 @@ BENCHMARKS = (
     "overhead",
     "pages",
     "check",
+    "impact",
     "dbt_in_airflow",
 )
 
@@ -76,6 +79,8 @@ def main(
         missed += pages.run()
     if "check" in chosen:
         missed += check.run()
+    if "impact" in chosen:
+        missed += impact.run()
     if "year" in chosen:
         missed += year.run(trials=trials, home=home)
     if "dbt_in_airflow" in chosen:

@@ -38,10 +38,8 @@ def run() -> list[str]:
     here = find_project().root
     with tempfile.TemporaryDirectory(prefix="tailrace-check-") as scratch:
         copied, many = Path(scratch, "here"), Path(scratch, "many")
-        for folder in ("pipelines", "dbt", "expectations"):
-            shutil.copytree(here / folder, copied / folder, ignore=shutil.ignore_patterns("__pycache__", "target"))
-        shutil.copy(here / "tailrace.toml", copied)
-        _generate(copied, many)
+        copy(here, copied)
+        generate(copied, many)
         for name, project, aim in (
             (f"this one: {len(list(copied.glob('pipelines/*.py')))} pipelines", copied, AIM_HERE),
             (f"{PIPELINES} pipelines, {MODELS} models", many, AIM_MANY),
@@ -90,7 +88,14 @@ def _dbt_parse(project: Path) -> float:
     return time.perf_counter() - started
 
 
-def _generate(here: Path, many: Path) -> None:
+def copy(here: Path, copied: Path) -> None:
+    """This project's files, without what was built."""
+    for folder in ("pipelines", "dbt", "expectations"):
+        shutil.copytree(here / folder, copied / folder, ignore=shutil.ignore_patterns("__pycache__", "target"))
+    shutil.copy(here / "tailrace.toml", copied)
+
+
+def generate(here: Path, many: Path) -> None:
     """Pipelines that are copies of flight_delay, each with another set of features, above models that are made up."""
     for folder in ("pipelines", "expectations", "dbt/models/marts", "dbt/models/staging"):
         (many / folder).mkdir(parents=True)
