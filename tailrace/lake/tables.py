@@ -137,7 +137,7 @@ class Tables:
         kept = self._kept_open.get(table)
         if kept is not None:
             # A table that was replaced by a shorter one cannot be updated: it is opened again.
-            with contextlib.suppress(DeltaError, OverflowError):
+            with contextlib.suppress(DeltaError):
                 kept.update_incremental()
                 return kept
         self._kept_open[table] = DeltaTable(self.uri(table), storage_options=self.options)
