@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from tailrace import days
 from tailrace.contracts import Commit, NativeTable, Pin, between, last_of_each_day
-from tailrace.errors import PinLost, UpstreamMissing
+from tailrace.errors import BadInput, PinLost, UpstreamMissing
 from tailrace.lake import log
 from tailrace.lake.files import storage_errors
 from tailrace.lake.parts import FileScan, NativeScan
@@ -36,7 +36,7 @@ class DeltaReader:
         return log.number_of(table, version) > log.number_of(table, other)
 
     def schema(self, table: str) -> pa.Schema:
-        return self.tables.open(table, natively=True).schema
+        return self.tables.latest(table).schema
 
     def read(
         self,
@@ -47,13 +47,15 @@ class DeltaReader:
         version: str | None = None,
         columns: Sequence[str] | None = None,
     ) -> pa.RecordBatchReader:
-        opened = self.tables.open(table, version)
+        opened = self.tables.latest(table) if version is None else self.tables.open(table, version)
+        if opened.refusal:
+            raise BadInput(opened.refusal)
         return opened.scan(opened.in_order(first, last), columns).reader()
 
     def pin(
         self, table: str, *, first: dt.date | None = None, last: dt.date | None = None, version: str | None = None
     ) -> Pin:
-        opened = self.tables.open(table, version, natively=True)
+        opened = self.tables.latest(table) if version is None else self.tables.open(table, version, natively=True)
         active = opened.active(first, last)
         rows = sum(file.rows for file in active)
         return Pin(
@@ -80,6 +82,9 @@ class DeltaReader:
 
     def _pinned(self, pin: Pin) -> TableVersion:
         try:
+            latest = self.tables.latest(pin.table)
+            if str(latest.number) == pin.version:
+                return latest
             return self.tables.open(pin.table, pin.version, natively=True)
         except UpstreamMissing as error:
             raise PinLost(f"{error} It was pinned: restore it from a copy, or start again from a new pin.") from error
@@ -92,7 +97,7 @@ class DeltaReader:
                 "the table was replaced since. Restore it, or start again from a new pin."
             )
         with storage_errors(f"Checking the pinned files of {pin.table}"):
-            damage = self.tables.open(pin.table, natively=True).damage(active)
+            damage = self.tables.latest(pin.table).damage(active)
         if damage:
             raise PinLost(
                 f"{pin.table} version {pin.version}: the pinned bytes cannot be read again: {'; '.join(damage)}. "
@@ -105,7 +110,7 @@ class DeltaReader:
         if first is None or last is None or last - first > _SEARCHED:
             return between(last_of_each_day(self.commits(table)), first, last)
         try:
-            opened = self.tables.open(table, natively=True)
+            opened = self.tables.latest(table)
         except UpstreamMissing:
             return {}
         with storage_errors(f"Reading the history of {table}"):
@@ -115,7 +120,7 @@ class DeltaReader:
 
     def commits(self, table: str, day: dt.date | None = None, *, since: str | None = None) -> tuple[Commit, ...]:
         try:
-            history = self.tables.open(table, natively=True).history
+            history = self.tables.latest(table).history
         except UpstreamMissing:
             return ()
         after = -1 if since is None else log.number_of(table, since)
@@ -130,7 +135,7 @@ class DeltaReader:
 
     def sound(self, table: str, day: dt.date) -> bool:
         try:
-            opened = self.tables.open(table, natively=True)
+            opened = self.tables.latest(table)
         except UpstreamMissing:
             return False
         with storage_errors(f"Checking the files of {table} of {day}"):

@@ -47,6 +47,8 @@ class Tables:
         self._native_reader = native_reader
         self._kept_open: dict[str, DeltaTable] | None = {} if keep_open else None
         self._heads = LocalHeads(self.local) if self.local else None
+        self._read: dict[str, tuple[tuple[str, int, int], DeltaTable]] = {}
+        """Tables that were opened to read, each with what its log's folder was like then."""
 
     def uri(self, table: str) -> str:
         return f"{self.root}/{table}"
@@ -90,6 +92,24 @@ class Tables:
         Raises UpstreamMissing for a table or version that does not exist, BadInput for a table that cannot be read,
         LakeUnavailable.
         """
+        return self._checked(self._opened(table, version), natively=natively)
+
+    def latest(self, table: str) -> TableVersion:
+        """The latest version to read, natively if need be, but not to write with: it is shared.
+
+        On local disk a table is opened once as long as nothing changes in its log: opening takes longer with every day
+        that is published. Raises what `open` raises.
+        """
+        state = self._state(table) if self._kept_open is None else None
+        held = self._read.get(table)
+        if state is None or held is None or held[0] != state:
+            opened = self._checked(self._opened(table), natively=True)
+            if state is not None and state == self._state(table):
+                self._read[table] = (state, opened.delta)
+            return opened
+        return self._checked(TableVersion(table, held[1], self.place(table)), natively=True)
+
+    def _opened(self, table: str, version: str | None = None) -> TableVersion:
         with storage_errors(f"Opening {table}"):
             try:
                 delta = self._latest(table) if version is None else self._at(table, version)
@@ -97,7 +117,20 @@ class Tables:
                 raise UpstreamMissing(
                     f"The lake has no table {table!r} yet. Run the stage that publishes it."
                 ) from error
-        opened = TableVersion(table, delta, self.place(table))
+        return TableVersion(table, delta, self.place(table))
+
+    def _state(self, table: str) -> tuple[str, int, int] | None:
+        """What changes with any commit to a table on local disk; None elsewhere, or if there is no table."""
+        if self.local is None or self._heads is None:
+            return None
+        try:
+            head, folder = self._heads.version(table), (self.local / table / log.FOLDER).stat()
+        except OSError:
+            return None
+        return (head, folder.st_mtime_ns, folder.st_ino) if head is not None else None
+
+    def _checked(self, opened: TableVersion, *, natively: bool) -> TableVersion:
+        """Raises BadInput if the table needs a reader that the engine does not have."""
         if not (natively and self._native_reader) and opened.refusal:
             raise BadInput(opened.refusal)
         return opened

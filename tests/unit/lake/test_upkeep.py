@@ -17,6 +17,7 @@ from tailrace.lake import log as log_module
 from tailrace.lake import needed
 from tailrace.lake.delta import DeltaLake
 from tailrace.lake.log import History
+from tailrace.lake.tables import Tables
 from tests.delta_tables import delete_rows
 
 DAYS = [dt.date(2013, 3, 1) + dt.timedelta(days=number) for number in range(4)]
@@ -159,3 +160,20 @@ def test_a_recent_day_is_found_without_reading_the_history(root, monkeypatch):
     nobodys = DAYS[3] + dt.timedelta(days=1)
     assert lake.days("t", first=nobodys, last=nobodys) == {}
     assert read == [lake.tables.open("t").number]
+
+
+def test_a_table_is_opened_once_while_nothing_changes_and_others_commits_are_seen_at_once(root, monkeypatch):
+    lake, other, opened = DeltaLake(str(root)), DeltaLake(str(root)), []
+    open_table = Tables._opened
+    monkeypatch.setattr(Tables, "_opened", lambda self, *of: (opened.append(of), open_table(self, *of))[1])
+    for number in range(5):
+        opened.clear()
+        for _ in range(3):
+            pin = lake.pin("t", first=DAYS[0], last=DAYS[2])
+            assert lake.read_pin(pin).read_all() == lake.read("t", first=DAYS[0], last=DAYS[2]).read_all()
+            assert lake.sound("t", DAYS[0])
+            assert len(lake.days("t")) == 3 + bool(number)
+        assert opened == ([] if number else [("t",)])
+        other.publish(other.stage("t", DAYS[3], f"r{number}", pa.table({"n": [number], "m": [1]}).to_reader()), {})
+        assert lake.read("t", first=DAYS[3], last=DAYS[3]).read_all()["n"].to_pylist() == [number]
+        assert lake.head("t") == lake.pin("t").version
