@@ -147,7 +147,7 @@ def test_a_feature_that_moved_is_an_alarm_and_named(published, services, spec, n
     assert performance(published)[AFTER]["worst_feature_psi"] > 0.25
 
 
-def test_a_jump_is_an_alarm_once_and_then_watched_since_that_day(published, services, spec):
+def test_a_jump_is_an_alarm_once_and_then_watched_since_that_day(published, services, spec, monkeypatch):
     published.take(AFTER, AFTER)
     for day in (NEXT, AFTER):
         with_features(published, day, "age", lambda column: pc.add(column, 30.0))
@@ -161,6 +161,8 @@ def test_a_jump_is_an_alarm_once_and_then_watched_since_that_day(published, serv
         f"age has moved slowly since {NEXT}, further than on any day of the training but without a jump; "
         "a retraining will learn it."
     )
+    monkeypatch.setattr(monitor, "ROWS_AT_ONCE", 1)
+    assert monitor.run(work(services, spec, "m2"), AFTER).changed == 0, "days are read one by one where they are large"
 
 
 @on_both
