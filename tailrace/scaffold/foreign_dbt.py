@@ -27,7 +27,7 @@ def _adapter(project: Path, target: str) -> str:
     """The type of the target in the profile: read as it stands, without dbt's templates."""
     name = _part(_yaml(project / "dbt_project.yml"), "profile")
     folders = (project, Path(os.environ.get("DBT_PROFILES_DIR") or Path.home() / ".dbt"))
-    profiles = next((found for folder in folders if (found := _yaml(folder / "profiles.yml"))), {})
+    profiles: Any = next((found for folder in folders if (found := _yaml(folder / "profiles.yml"))), {})
     profile = _part(profiles, name)
     outputs = _part(profile, "outputs")
     known = [str(_part(output, "type") or "") for output in outputs.values()] if isinstance(outputs, dict) else []
