@@ -200,8 +200,8 @@ def predict(
     if rows or not failures:
         output.table(f"predictions/{pipeline}", rows, as_json)
     if failures:
-        for error in failures[:-1]:
-            output.error(str(error))
+        for failure in failures[:-1]:
+            output.error(str(failure))
         raise failures[-1]
 
 
