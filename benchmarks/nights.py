@@ -153,8 +153,9 @@ class Home:
         from tailrace.stages import audit, monitor, publish, score, snapshot, validate
 
         def landing(work: Work) -> None:
-            landed = work.services.landing
-            self._land(work.services, day)
+            services = Services(self.root, [day])
+            landed = services.landing
+            self._land(services, day)
             # What a build asks for, before dbt.
             landed.gaps_before(day)
             landed.check(day, day)
