@@ -23,8 +23,10 @@ awk '{
 export WEED_JWT_SIGNING_KEY="${OBJECT_STORE_SIGNING_KEY:?run make secrets}"
 export WEED_JWT_FILER_SIGNING_KEY="$OBJECT_STORE_SIGNING_KEY"
 
-# No telemetry, no catalogs, no users that are made through S3: object-store.json has all of them.
+# No telemetry, no catalogs, no users that are made through S3: object-store.json has all of them. A bucket begins with
+# seven volumes. With the number of volumes left to SeaweedFS, which divides the free space by a volume's size, the first
+# bucket would take them all on a small disk, and the second could not be written. The volumes grow as they are filled.
 exec weed -logtostderr=true server -dir="$folder" -ip=127.0.0.1 -ip.bind=127.0.0.1 \
-    -master.peers=none -master.telemetry=false -master.volumeSizeLimitMB=1024 -volume.max=0 \
+    -master.peers=none -master.telemetry=false -master.volumeSizeLimitMB=4096 -volume.max=1000 \
     -filer -s3 -s3.ip.bind=0.0.0.0 -s3.port=9000 -s3.config="$keys" -s3.iam=false \
     -s3.port.iceberg=0 -s3.port.lance=0 -s3.autoCreateBucket=false "$@"

@@ -168,6 +168,13 @@ def test_the_object_store_gets_every_key_or_does_not_start(tmp_path) -> None:
         assert "run make secrets" in refused.stderr
 
 
+def test_a_small_disk_has_room_for_the_volumes_of_both_buckets() -> None:
+    """Counted by SeaweedFS itself, 12 GB of free space held the lake's volumes and none of MLflow's."""
+    script = (FOLDER / "object-store.sh").read_text()
+    (volumes,) = re.findall(r"-volume\.max=(\d+)", script)
+    assert int(volumes) >= 100
+
+
 def test_the_object_store_is_the_one_that_the_tests_run() -> None:
     image = VARIABLE.fullmatch(SERVICES["object-store"]["image"])
     assert image
