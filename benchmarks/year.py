@@ -77,7 +77,7 @@ def _leave_out_pictures() -> None:
     """The report of a training takes longer than a training of few trials, and judges nothing."""
     from tailrace.reporting import model_report
 
-    model_report.write = lambda folder, judged: None  # type: ignore[assignment]
+    model_report.write = lambda folder, judged: None
 
 
 class Year:
@@ -140,6 +140,7 @@ class Year:
         from tailrace.stages import monitor
 
         published = self.services.lake.days(self.spec.predictions_table)
+        rows: list[Mapping[str, Any]] = monitor.rows_of(self.services, self.spec)
         nights = [
             Night(
                 day=row["ds"],
@@ -149,7 +150,7 @@ class Year:
                 why=row["note"],
                 caught_by="drift light" if row["drift"] == "alarm" else "",
             )
-            for row in monitor.rows_of(self.services, self.spec)
+            for row in rows
             if row["ds"] in published
         ]
         nights += [
@@ -171,6 +172,7 @@ class Year:
         trained = train.run(work, day, seed=self.settings.seed, trials=self.trials)
         verdict = evaluate.run(work, trained.training_run).decision
         recorded = dt.datetime.combine(day, dt.time(6), dt.UTC)
+        outcome: str
         try:
             outcome = promote.run(work, trained.training_run, recorded_at=recorded).outcome
         except Refused:
@@ -211,8 +213,9 @@ class Year:
         """With how good the published predictions were, once the outcomes were known."""
         from tailrace.stages import monitor
 
-        rows = {row["ds"]: row["metrics"] for row in monitor.rows_of(self.services, self.spec)}
-        return [dataclasses.replace(night, metrics=dict(rows.get(night.day) or {})) for night in nights]
+        rows: list[Mapping[str, Any]] = monitor.rows_of(self.services, self.spec)
+        metrics = {row["ds"]: row["metrics"] for row in rows}
+        return [dataclasses.replace(night, metrics=metrics.get(night.day) or {}) for night in nights]
 
     def plant(self, planted: Sequence[dt.date]) -> dict[str, list[Night]]:
         """Plant each fault at the source on each of the days, go through its night again, and take it back."""

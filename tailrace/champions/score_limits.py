@@ -67,18 +67,19 @@ def judge(audit: Audit, holdout: Distribution, scores: np.ndarray, *, before: Se
             f"at most {audit.max_psi:g} is accepted."
         )
     if audit.max_psi_excess is not None:
-        limit = allowed([holdout.usual or 0.0, *before], bins=len(holdout.shares), rows=len(scores))
-        limit += audit.max_psi_excess
-        problems += _excess(audit, holdout, scores, psi=psi, limit=limit)
+        single = allowed([holdout.usual or 0.0, *before], bins=len(holdout.shares), rows=len(scores))
+        limit = single + audit.max_psi_excess
+        problems += _excess(audit.max_psi_excess, holdout, scores, psi=psi, single=single)
     return JudgedScores(psi=psi, limit=limit, problems=tuple(problems))
 
 
-def _excess(audit: Audit, holdout: Distribution, scores: np.ndarray, *, psi: float, limit: float) -> Iterator[str]:
-    if not psi <= limit:
+def _excess(excess: float, holdout: Distribution, scores: np.ndarray, *, psi: float, single: float) -> Iterator[str]:
+    """Sentences about a day that is further away than a single day may be (`single`) and the excess on top of it."""
+    if not psi <= single + excess:
         yield (
             f"predictions moved away from the training holdout's: population stability index {psi:.2f}. By the single "
-            f"days of the holdout and those published before, a day may have {limit - audit.max_psi_excess:.2f}, and "
-            f"audit.max_psi_excess allows {audit.max_psi_excess:g} more."
+            f"days of the holdout and those published before, a day may have {single:.2f}, and "
+            f"audit.max_psi_excess allows {excess:g} more."
         )
     share = repeats(scores)
     if holdout.repeats is not None and share > holdout.repeats + MORE_REPEATS:
@@ -100,7 +101,9 @@ def judge_holdout(audit: Audit, problem: Problem, days: np.ndarray, predictions:
     large = [day for day in np.unique(days) if judged(audit, int((days == day).sum()))]
     single = audit.max_psi_excess is not None
     accepted, due = (large[:KNOWN], large[KNOWN:]) if single else ([], large)
-    whole = Distribution.of(scores, edges=problem.drift_edges) if due else None
+    if not due:
+        return None
+    whole = Distribution.of(scores, edges=problem.drift_edges)
     refused = []
     for day in due:
         before = np.isin(days, accepted)
@@ -109,4 +112,4 @@ def judge_holdout(audit: Audit, problem: Problem, days: np.ndarray, predictions:
             refused.append(str(day))
         else:
             accepted.append(day)
-    return JudgedHoldout(days=len(due), refused=tuple(refused)) if due else None
+    return JudgedHoldout(days=len(due), refused=tuple(refused))

@@ -171,7 +171,7 @@ class _Past:
             if self._trainings and each in self._published and self._published[each].rows >= fewest
         ]
         left = iter(due)
-        waiting = next(left)
+        waiting: dt.date | None = next(left)
         for group in self._groups(known):
             names = sorted({name for held in self._trainings.values() for name in _compared(self._work.spec, held)})
             features, scores = _features(self._work, group[0], names, last=group[-1]), _told_by(self._work, group)
