@@ -184,7 +184,7 @@ def _judged_scores(lake: LakeReader, spec: PipelineSpec, staged: Staged, scores:
 def _days_before(lake: LakeReader, spec: PipelineSpec, day: dt.date, holdout: Distribution) -> list[float]:
     """How far each of the days published before the day is from the holdout, beyond chance."""
     first, last = day - dt.timedelta(days=DAYS_BEFORE), day - dt.timedelta(days=1)
-    if not any(first <= each <= last for each in lake.days(spec.predictions_table)):
+    if not lake.days(spec.predictions_table, first=first, last=last):
         return []
     column = spec.problem.drift_column(spec.predictions)
     counts: dict[dt.date, np.ndarray] = {}

@@ -99,7 +99,8 @@ def run(work: Work, day: dt.date) -> Monitored:
     """
     spec = work.spec
     earliest = day - dt.timedelta(days=spec.outcome.last_lag)
-    published = work.services.lake.days(spec.predictions_table, first=earliest, last=day)
+    since = earliest - dt.timedelta(days=DAYS_BEFORE)
+    published = work.services.lake.days(spec.predictions_table, first=since, last=day)
     due = [one for one in days.span(earliest, day) if one in published]
     if not due:
         raise UpstreamMissing(

@@ -165,6 +165,19 @@ def test_a_jump_is_an_alarm_once_and_then_watched_since_that_day(published, serv
     assert monitor.run(work(services, spec, "m2"), AFTER).changed == 0, "days are read one by one where they are large"
 
 
+def test_days_before_those_that_are_written_anew_are_compared_with_too(published, services, spec):
+    last = AFTER + dt.timedelta(days=1)
+    punctual = replace(spec, outcome=replace(spec.outcome, late_days=0))
+    published.take(AFTER, last)
+    published.predict(AFTER)
+    for day in (NEXT, last):
+        with_features(published, day, "age", lambda column: pc.add(column, 30.0))
+        published.take(day, day, run="moved")
+        published.predict(day, run="moved")
+    assert monitor.run(work(services, punctual, "m"), last).days == 2
+    assert performance(published)[last]["drift"] == "watch", f"{NEXT} was like this"
+
+
 @on_both
 def test_a_table_of_release_0_1_keeps_its_rows_and_gains_the_new_columns(published, services, spec):
     former = {"base_rate": 0.2, "roc_auc": 0.7, "log_loss": 0.5, "brier": 0.1}
