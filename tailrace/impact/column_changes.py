@@ -61,7 +61,8 @@ class _Comparison:
     def __init__(self, base: DbtSide, head: DbtSide, landed: Mapping[str, str]) -> None:
         self._sides = (base, head)
         self._landed = landed
-        self._texts = tuple(_Fingerprints(side, landed if side is head else {}) for side in self._sides)
+        # Both sides are one object if no file of the dbt project differs.
+        self._texts = (_Fingerprints(base, {}), _Fingerprints(head, landed))
         self._candidates = self._edited()
         self._concerned = self._downstream(self._candidates)
         self._meanings = tuple(
@@ -225,6 +226,9 @@ class _Fingerprints:
     def of(self, id_: str) -> str:
         """A digest of the template and of everything that it could use; equal ones give the same SQL."""
         node = self._side.nodes[id_]
+        if node.kind == "source":
+            # Another table, or other files: both are said in the source's yml.
+            return meaning.digest(node.source, node.relation, sorted(node.meta.items(), key=repr))
         used = self._closure(words(node.raw))
         text = " ".join([node.raw, *(text for _, text in used)])
         extra = [self._side.project_vars] if re.search(r"\bvar\b", text) else []
@@ -328,7 +332,7 @@ class _Meanings:
 
     def _of(self, node: DbtNode) -> TableMeaning:
         if node.kind == "source":
-            return meaning.leaf(node.id, salt=self._texts.outside(node.id))
+            return meaning.leaf(node.id, salt=self._texts.outside(node.id) + self._texts.of(node.id))
         if node.kind == "seed":
             return self._seed(node)
         try:
@@ -356,9 +360,13 @@ class _Meanings:
             needs = frozenset(place for each in columns for place in each.needs)
             return Meant(meaning.digest([each.digest for each in columns], types.get(name.lower(), "")), needs)
 
+        # A landed table may stand in the SQL as the files that it lies in.
+        outside = {
+            need: said for need in node.needs if need in self._side.nodes and (said := self._texts.outside(need))
+        }
         rows = Meant(
-            meaning.digest(built, [each.rows.digest for each in found]),
-            frozenset(place for each in found for place in each.rows.needs),
+            meaning.digest(built, [each.rows.digest for each in found], sorted(outside.items())),
+            frozenset([*(place for each in found for place in each.rows.needs), *((need, ROWS) for need in outside)]),
         )
         rest = Meant(meaning.digest([each.rest.digest for each in found]), first.rest.needs)
         return TableMeaning(

@@ -212,8 +212,21 @@ class _Run:
                 ).diff()
             except TailraceError as error:
                 found = replace(found, error=" ".join(str(error).split()))
+            if unseen := self._unseen(chosen.touched):
+                found = replace(found, unseen=unseen, equal=False, beyond=(*found.beyond, unseen))
         self._note(f"{found.pipeline} compared")
         return replace(found, seconds=time.monotonic() - begun)
+
+    def _unseen(self, touched: TouchedPipeline) -> str:
+        """What the days that are there cannot show: they were landed by the code before the edit."""
+        begins = {column.path[0].split(" ")[0] for column in touched.columns if column.path}
+        tables = sorted(begins & set(self._impact.edits.landed))
+        if not tables:
+            return ""
+        return (
+            f"the code that lands {', '.join(tables)} changed, and the compared days were landed before that, "
+            "so what it changes is not seen here"
+        )
 
 
 def _is_made_anew(node: DbtNode) -> bool:

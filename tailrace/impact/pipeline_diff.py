@@ -64,7 +64,8 @@ class PipelineDiff:
     `equal` is proven: the digests of all predictions and features are the same. `refusals` are what tonight's
     validation, snapshot and audit would say of the edited side and do not say of the base. `left_range` are features
     with values beyond those that the champion learned from. `beyond` are the limits of the review policy that are
-    exceeded. `error` says why the sides could not be compared; `skipped`, why there is nothing to compare.
+    exceeded. `error` says why the sides could not be compared; `skipped`, why there is nothing to compare;
+    `unseen`, what a comparison of these days cannot show.
     """
 
     pipeline: str
@@ -84,6 +85,7 @@ class PipelineDiff:
     beyond: tuple[str, ...] = ()
     error: str = ""
     skipped: str = ""
+    unseen: str = ""
     seconds: float = 0.0
     drawn: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """Values before and after of what moved, for charts."""

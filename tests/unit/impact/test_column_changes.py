@@ -173,10 +173,25 @@ def test_a_deleted_and_a_new_model():
 
 
 def test_code_that_lands_a_table_touches_what_reads_it():
-    found = changes(side(), {"orders": "pipelines/sources/shop.py changed"})
+    same = side()
+    found = {each.node.name: each for each in compare(same, same, {"orders": "shop.py changed"}).values()}
     assert {name for name, each in found.items() if each.all_columns} == {
         "orders", "stg_orders", "int_spent", "int_noted", "churn_features",
     }  # fmt: skip
+
+
+def test_a_landed_table_may_be_read_as_files():
+    files = side({"stg_orders": SQL["stg_orders"].replace("db.landing.orders", "read_parquet('landing/orders/*')")})
+    found = [each.node.name for each in compare(files, files, {"orders": "shop.py changed"}).values()]
+    assert sorted(found) == ["churn_features", "int_noted", "int_spent", "orders", "stg_orders"]
+    assert compare(files, files) == {}
+
+
+def test_a_source_that_is_another_table_touches_what_reads_it():
+    nodes = [*side().nodes.values()]
+    other = [replace(each, meta={"external_location": "s3://x"}) if each.name == "orders" else each for each in nodes]
+    found = [each.node.name for each in compare(side(), PlainSide(other, side()._known["sql"])).values()]
+    assert sorted(found) == ["churn_features", "int_noted", "int_spent", "orders", "stg_orders"]
 
 
 def test_a_seeds_value_touches_its_column(tmp_path):
