@@ -78,7 +78,7 @@ class _Left:
         return self.tasks.get((run.dag_id, run.run_id), ())
 
 
-def read(session: Session, since: Mapping[str, dt.date | None]) -> dict[str, DayAttempts]:
+def read(session: Session, since: Mapping[str, dt.date | None]) -> Mapping[str, DayAttempts]:
     """See `tailrace.pages.activity.Activity.attempts`."""
     runs = _runs(session, since)
     left = _left(session, [run for run in runs if run.state != "success"])
@@ -90,7 +90,9 @@ def read(session: Session, since: Mapping[str, dt.date | None]) -> dict[str, Day
             first = since.get(pipeline)
             wanted = [day for day in span if first is None or first <= day]
             attempt = _attempt(run, left, pipeline) if wanted else None
-            for day in wanted if attempt else ():
+            if attempt is None:
+                continue
+            for day in wanted:
                 known = found[pipeline].setdefault(day, {})
                 if kind not in known or known[kind].at < attempt.at:
                     known[kind] = replace(attempt, day=day)

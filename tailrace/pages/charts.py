@@ -28,7 +28,7 @@ def performance(
     if not line["x"]:
         return None
     figure = _over_days([line], rows, promotions, title)
-    for name, limit in (("floor", gate and gate.floor), ("ceiling", gate and gate.ceiling)):
+    for name, limit in (("floor", gate.floor), ("ceiling", gate.ceiling)) if gate else ():
         if limit is not None:
             _add_limit(figure, f"{name} {limit:g}", limit, "--refused")
     return figure
