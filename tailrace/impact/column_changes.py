@@ -313,6 +313,10 @@ def _python(code: str) -> str:
     return ast.dump(tree)
 
 
+_ROUNDS = 3
+"""How often a model that reads itself is looked at again."""
+
+
 class _Meanings:
     """The meanings of the concerned tables on one side; the others are only looked at for their columns."""
 
@@ -320,6 +324,8 @@ class _Meanings:
         self._side, self._texts, self._concerned = side, texts, concerned
         self._found: dict[str, TableMeaning] = {}
         self._problems: dict[str, str] = {}
+        self._itself: dict[str, TableMeaning] = {}
+        self._self_reading: set[str] = set()
 
     def problem(self, id_: str) -> str:
         """Why a table could not be resolved; empty if it could."""
@@ -349,8 +355,15 @@ class _Meanings:
         return self._opaque(node)
 
     def _model(self, node: DbtNode) -> TableMeaning:
-        found = [self._query(node, sql) for sql in self._side.sql(node.id)]
-        first = found[0]
+        # What an incremental model reads of itself is what it meant before; a few rounds reach every column.
+        texts, salt = self._side.sql(node.id), self._texts.of(node.id)
+        self._itself[node.id] = meaning.leaf(f"this:{node.id}", salt=salt)
+        first = self._query(node, texts[0])
+        self._itself[node.id] = meaning.leaf(f"this:{node.id}", first.names if first.complete else None, salt)
+        found = [first, *(self._query(node, sql) for sql in texts[1:])]
+        for _ in range(_ROUNDS if node.id in self._self_reading else 0):
+            self._itself[node.id] = found[-1]
+            found = [self._query(node, sql) for sql in texts]
         names = tuple(dict.fromkeys(name for each in found for name in each.names))
         types = {name.lower(): it for name, it in node.types.items()} if node.contract else {}
         built = self._texts.built(node.id)
@@ -384,6 +397,9 @@ class _Meanings:
         node = self._side.by_relation(name)
         if node is None:
             return None
+        if node.id in self._itself and node.id not in self._found:
+            self._self_reading.add(node.id)
+            return self._itself[node.id]
         if node.id in self._concerned:
             return self.of(node.id)
         return meaning.leaf(node.id, self._columns(node, deep=deep))

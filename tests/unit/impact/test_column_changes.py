@@ -143,6 +143,27 @@ def test_an_edit_of_later_builds_only_counts():
     }  # fmt: skip
 
 
+FIRST = "select id, note from db.main.stg_orders"
+
+
+def test_a_model_that_reads_itself_is_resolved():
+    reads = {"int_noted": [FIRST, f"{FIRST} where id > (select max(id) from db.main.int_noted)"]}
+    amount = {"stg_orders": SQL["stg_orders"].replace("amount", "amount + 1 as amount")}
+    found = {each.node.name for each in compare(side(reads), side({**reads, **amount})).values()}
+    assert "int_noted" not in found and "stg_orders" in found
+    note = {"stg_orders": SQL["stg_orders"].replace("note", "upper(note) as note")}
+    change = compare(side(reads), side({**reads, **note}))["model.t.int_noted"]
+    assert dict(change.columns) == {"note": "changed"} and not change.all_columns
+
+
+def test_what_a_model_reads_of_its_own_changed_column_changes_too():
+    own = "select o.id, o.note, t.note as former from db.main.stg_orders o left join db.main.int_noted t on o.id = t.id"
+    reads = {"int_noted": ["select id, note, null as former from db.main.stg_orders", own]}
+    note = {"stg_orders": SQL["stg_orders"].replace("note", "upper(note) as note")}
+    change = compare(side(reads), side({**reads, **note}))["model.t.int_noted"]
+    assert dict(change.columns) == {"note": "changed", "former": "changed"}
+
+
 def test_how_dbt_builds_a_model_counts():
     for config in ({"materialized": "view"}, {"pre-hook": [{"sql": "set x = 1"}]}):
         found = changes(side(fields={"int_noted": {"config": {"materialized": "table", **config}}}))
