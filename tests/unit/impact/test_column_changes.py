@@ -147,7 +147,7 @@ FIRST = "select id, note from db.main.stg_orders"
 
 
 def test_a_model_that_reads_itself_is_resolved():
-    reads = {"int_noted": [FIRST, f"{FIRST} where id > (select max(id) from db.main.int_noted)"]}
+    reads = {"int_noted": [FIRST, f"{FIRST} where id > (select max(id) from db.main.int_noted)"]}  # noqa: S608
     amount = {"stg_orders": SQL["stg_orders"].replace("amount", "amount + 1 as amount")}
     found = {each.node.name for each in compare(side(reads), side({**reads, **amount})).values()}
     assert "int_noted" not in found and "stg_orders" in found
