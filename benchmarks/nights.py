@@ -18,7 +18,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from tailrace import days
 from tailrace.contracts import Commit, Pin
 from tailrace.lake import manifests
 from tailrace.lake.delta import DeltaLake
-from tailrace.lake.parquet import DataWriter
+from tailrace.lake.parquet import DataFile, DataWriter
 from tailrace.lake.records import Record
 from tailrace.lake.table_version import ActiveFile, application, pin_digest
 from tailrace.lineage import pins
@@ -47,6 +47,8 @@ HISTORIES = (30, 365, 1825)
 ROWS, REAL_DAYS, NIGHTS, TRAINED_EVERY = 200, 12, 5, 28
 FIRST = dt.date(2013, 1, 1)
 LONGER, UPKEEP_SECONDS, MORE_BYTES = 1.2, 10.0, 1.1
+_READ = dt.timedelta(days=120)
+"""A night reads rows of no day before this: the files of older days are the same one."""
 LANDED = {name: pa.schema({"key": pa.string(), "value": pa.float64()}) for name in ("orders", "items", "weather")}
 SUITE = [
     {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "customer"}, "severity": "critical"},
@@ -314,13 +316,21 @@ def _write_history(
     last, commit = max(lake.days(table).items())
     rows = lake.read(table, first=last, last=last).read_all()
     store, version = lake.tables.files(table), lake.tables.open(table).number
+    root = Path(lake.tables.uri(table))
+    oldest: DataFile | None = None
     found = {}
     for day in history:
         version += 1
         folder = f"ds={day}/run-history-{uuid.uuid4().hex[:8]}"
-        with DataWriter(store, folder, rows.schema, doing="Writing history") as writer:
-            writer.write(_shifted(rows, day - last).combine_chunks())
-            (file,) = writer.finish()
+        if oldest is None or history[-1] - day < _READ:
+            with DataWriter(store, folder, rows.schema, doing="Writing history") as writer:
+                writer.write(_shifted(rows, day - last).combine_chunks())
+                (file,) = writer.finish()
+            oldest = oldest or file
+        else:
+            file = replace(oldest, path=f"{folder}/{Path(oldest.path).name}")
+            (root / folder).mkdir(parents=True)
+            os.link(root / oldest.path, root / file.path)
         metadata = _metadata(commit, features.get(day))
         record = Record(
             kind="publish",
@@ -335,7 +345,7 @@ def _write_history(
         )
         # As old as it would be, for upkeep.
         seconds = time.time() - (history[-1] - day).total_seconds()
-        os.utime(Path(lake.tables.uri(table)) / file.path, (seconds, seconds))
+        os.utime(root / file.path, (seconds, seconds))
         at = int(seconds * 1000)
         actions = [
             {"commitInfo": {"timestamp": at, "operation": "WRITE", "userMetadata": record.to_json()}},
