@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import pyarrow as pa
+from deltalake import DeltaTable
 
 from tailrace import days
 from tailrace.contracts import Commit, NativeTable, Pin, between, last_of_each_day
 from tailrace.errors import BadInput, PinLost, UpstreamMissing
 from tailrace.lake import log
 from tailrace.lake.files import storage_errors
+from tailrace.lake.log import History
 from tailrace.lake.parts import FileScan, NativeScan
 from tailrace.lake.table_version import ActiveFile, TableVersion, pin_digest
 from tailrace.lake.tables import Tables
@@ -25,6 +27,8 @@ class DeltaReader:
 
     def __init__(self, tables: Tables) -> None:
         self.tables = tables
+        self._histories: dict[str, tuple[DeltaTable, tuple[Commit, ...]]] = {}
+        """The publications of tables that are open, each with the opened table."""
 
     def exists(self, table: str) -> bool:
         return self.tables.exists(table)
@@ -120,18 +124,27 @@ class DeltaReader:
 
     def commits(self, table: str, day: dt.date | None = None, *, since: str | None = None) -> tuple[Commit, ...]:
         try:
-            history = self.tables.latest(table).history
+            opened = self.tables.latest(table)
         except UpstreamMissing:
             return ()
+        history = opened.history
         after = -1 if since is None else log.number_of(table, since)
         if after > history.newest:
             raise UpstreamMissing(f"{table} has no version {since!r}; the latest is {history.newest}.")
         with storage_errors(f"Reading the history of {table}"):
-            return tuple(
-                record.commit(table)
-                for record in history.records(after)
-                if record.kind != "optimize" and (day is None or record.day == day)
-            )
+            made = self._all(opened) if since is None else _publications(history, table, after)
+            return tuple(commit for commit in made if day is None or commit.day == day)
+
+    def _all(self, opened: TableVersion) -> Iterable[Commit]:
+        """All publications of a table; of one that is kept open nothing is kept here, since it moves."""
+        if not self.tables.are_opened_to_read:
+            return _publications(opened.history, opened.table, -1)
+        found = self._histories.get(opened.table)
+        if found is None or found[0] is not opened.delta:
+            # Most stages ask for several days, one by one.
+            found = opened.delta, tuple(_publications(opened.history, opened.table, -1))
+            self._histories[opened.table] = found
+        return found[1]
 
     def sound(self, table: str, day: dt.date) -> bool:
         try:
@@ -140,3 +153,8 @@ class DeltaReader:
             return False
         with storage_errors(f"Checking the files of {table} of {day}"):
             return opened.is_sound(day)
+
+
+def _publications(history: History, table: str, after: int) -> Iterator[Commit]:
+    """What was published or appended after a version, newest first."""
+    return (record.commit(table) for record in history.records(after) if record.kind != "optimize")

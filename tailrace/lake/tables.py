@@ -50,6 +50,11 @@ class Tables:
         self._read: dict[str, tuple[tuple[str, int, int], DeltaTable]] = {}
         """Tables that were opened to read, each with what its log's folder was like then."""
 
+    @property
+    def are_opened_to_read(self) -> bool:
+        """Whether a table that `latest` returned again is at the same version as before."""
+        return self._kept_open is None
+
     def uri(self, table: str) -> str:
         return f"{self.root}/{table}"
 

@@ -101,8 +101,9 @@ class DeltaUpkeep(DeltaReader):
         """
         if self.tables.local is None:
             return {}
-        old = (path for path in (self.tables.local / table).rglob("*#*") if _is_older(path, before) and path.is_file())
-        return {path: path.stat().st_size for path in old}
+        walked = os.walk(self.tables.local / table)
+        found = (Path(folder, name) for folder, _, names in walked for name in names if "#" in name)
+        return {path: path.stat().st_size for path in found if _is_older(path, before)}
 
     def _delete_torn(self, table: str, torn: Iterable[Path], before: dt.datetime) -> None:
         """Delete half written files, and empty folders, which the store does not list either."""
