@@ -112,8 +112,9 @@ class DeltaUpkeep(DeltaReader):
         root = self.tables.local / table
         for path in torn:
             path.unlink(missing_ok=True)
-        for folder in sorted((Path(name) for name, _, _ in os.walk(root)), reverse=True):
-            if folder != root and _is_older(folder, before):
+        for name, _, files in os.walk(root, topdown=False):
+            folder = Path(name)
+            if not files and folder != root and _is_older(folder, before):
                 with contextlib.suppress(OSError):  # it is not empty
                     folder.rmdir()
 
