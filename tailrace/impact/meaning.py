@@ -9,6 +9,7 @@ guessed.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -182,9 +183,15 @@ class _Query:
                     continue
                 if isinstance(inner, exp.AggFunc):
                     aggregates = aggregates or not _is_windowed(inner)
-                elif not _is_windowed(inner):
+                elif not _is_windowed(inner) and not self._gives_one_row(inner):
                     makers.append(self._said(inner, scope, needs))
         return aggregates and not node.args.get("group"), makers
+
+    def _gives_one_row(self, function: Any) -> bool:
+        from sqlglot import exp
+
+        named = function.name.lower() if isinstance(function, exp.Anonymous) else ""
+        return bool(named) and named in _one_row_functions(self._dialect)
 
     # ------------------------------------------------------------ columns
 
@@ -603,6 +610,20 @@ def _is_star(projection: Any) -> bool:
     return isinstance(projection, exp.Star) or (
         isinstance(projection, exp.Column) and isinstance(projection.this, exp.Star)
     )
+
+
+@functools.cache
+def _one_row_functions(dialect: str) -> frozenset[str]:
+    """Functions that sqlglot has no class for and that give one value for each row, as far as the database says."""
+    if dialect != "duckdb":
+        return frozenset()
+    import duckdb
+
+    with duckdb.connect() as connection:
+        rows = connection.sql(
+            "select function_name from duckdb_functions() group by 1 having bool_and(function_type = 'scalar')"
+        ).fetchall()
+    return frozenset(name.lower() for (name,) in rows)
 
 
 def _is_windowed(node: Any) -> bool:

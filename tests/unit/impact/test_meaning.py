@@ -205,6 +205,13 @@ EDITS = [
         "select v from u join b on u.id = b.id where z = 1",
         UNKNOWN,
     ),
+    (
+        "a function of one row",
+        "select id, md5_number(x) as h, y from a",
+        "select id, md5_number(y) as h, y from a",
+        "h",
+    ),
+    ("rows of a column", "select id, unnest(lower) as e, y from u", "select id, unnest(upper) as e, y from u", ROWS),
     ("no SQL", "select from where", "select from where 1", UNKNOWN),
 ]
 
