@@ -175,7 +175,7 @@ def _tailrace(warehouse: str, folder: Path, address: str, rows: int) -> float:
     from tailrace.work import Work
 
     with tempfile.TemporaryDirectory(dir=folder) as lake:
-        services = _Services(DeltaLake(lake), _warehouse(warehouse, folder, address))
+        services: Any = _Services(DeltaLake(lake), _warehouse(warehouse, folder, address))
         work = Work(services=services, spec=_spec(warehouse), run_id="bench")
         started = time.perf_counter()
         taken = snapshot.run(work, DAY)
