@@ -250,7 +250,7 @@ class TestStates:
         until(page, "/tailrace/pages/flight_delay/2013-02-28", failed)
         self.agree(page, re.compile("published .* by v2"))
         expect(page.locator(".calendar .day")).to_have_count(4)
-        expect(page.locator(".legend")).to_contain_text("not due: 1")
+        expect(page.locator("ul.legend")).to_contain_text("not due: 1")
 
     def test_what_the_warehouse_refused_is_seen_and_leads_there(self, page):
         runs = "/api/v2/dags/warehouse/dagRuns"
