@@ -10,6 +10,7 @@ import pytest
 
 from tailrace.commands import options
 from tailrace.commands.main import call
+from tailrace.reporting import model_report
 from tailrace.rows import refused_days
 from tailrace.spec import Audit
 from tests.stages.conftest import Loop, installation, memory
@@ -24,6 +25,8 @@ REFUSED, MISSING = TRAINED + dt.timedelta(days=1), TRAINED + dt.timedelta(days=2
 def loop(tmp_path, spec, monkeypatch) -> Loop:
     """A champion, and four days to predict: one with predictions that the suite refuses, one without features."""
     project = new_project(tmp_path, monkeypatch)
+    # Its pictures take longer than all the rest, and change nothing here.
+    monkeypatch.setattr(model_report, "write", lambda folder, judged: None)
     spec = replace(spec, audit=Audit(max_psi=1.0))
     (project.pipelines / f"{spec.name}.py").write_text(
         f"from tailrace import *\nfrom tailrace.spec import *\nSPEC = {spec!r}\n"
