@@ -20,8 +20,8 @@ from tailrace.errors import SchemaMismatch, UpstreamMissing, ValidationFailed
 from tailrace.lineage import pins, provenance
 from tailrace.lineage.digests import RowsDigest
 from tailrace.rows import marts, roles, scheduled_days, staleness, taken
+from tailrace.rows.streams import Stream
 from tailrace.spec import PARTS
-from tailrace.stages.streams import Stream
 from tailrace.work import Work
 
 
