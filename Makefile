@@ -65,7 +65,7 @@ test-airflow: $(READY) ## test a running Airflow and the pages in a browser (nee
 	$(TEST) -m airflow tests/e2e tests/pages
 
 test-services: $(READY) ## test everything on Postgres, MLflow's server and S3, with faults
-	$(TEST) -m services tests/stack tests/dags tests/proving tests/impact
+	$(TEST) -m services tests/stack tests/dags tests/stages tests/proving tests/impact
 
 test-compose: $(READY) ## test docker compose: build, health, one night, backup, restore, down
 	$(BIN)/python -m scripts.compose_check

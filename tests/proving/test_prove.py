@@ -20,6 +20,9 @@ from tailrace.warehouse.manifest import DbtManifest
 from tests.proving import leaky_project
 from tests.proving.leaky_project import DAY, HONEST, LAST, LEAKY
 
+pytestmark = pytest.mark.services
+"""dbt builds a project of fourteen models twice."""
+
 BECAUSE = {
     "spent_ever": "int_spent_ever: SUM(",
     "next_plan": "later.ds = ",

@@ -150,6 +150,7 @@ def test_a_new_column_is_shown_then_added_to_warehouse_and_lake(site: Site, tmp_
         site.evolve()
 
 
+@pytest.mark.services
 def test_a_new_column_in_postgres_reaches_the_lake(postgres: Server, spec: PipelineSpec, tmp_path: Path) -> None:
     site = Site(tmp_path, replace(spec, features=Features(("customer",), "event_time", {"age": "numeric"})))
     database = postgres.database("evolve_and_build")

@@ -140,6 +140,7 @@ def test_marts_in_this_repository(tmp_path, monkeypatch):
 
 
 @pytest.mark.services
+@pytest.mark.services
 def test_a_table_in_postgres_is_explored_and_proposed(postgres, tmp_path, monkeypatch):
     database = postgres.database("orders_of_others")
     output = f"{{type: postgres, host: 127.0.0.1, port: {database.port}, user: {database.user}, dbname: {database.name}"
