@@ -364,6 +364,17 @@ class ExtractsMissing(UpstreamMissing):
     tables: Mapping[str, str] = MappingProxyType({})
 
 
+class ExtractsUnavailable(Unavailable):
+    """A source does not answer at present; the extracts of other sources are landed.
+
+    `tables` has a sentence for each table of the sources that failed. The pipelines that do not read them may go on.
+
+    What to do: nothing at first: Airflow tries again by itself. If it lasts, see whether the source answers.
+    """
+
+    tables: Mapping[str, str] = MappingProxyType({})
+
+
 def cause_of(error: BaseException, length: int = 300) -> str:
     """Another library's error message, for use in our own sentence: one line, never empty, without a colon at the end.
 

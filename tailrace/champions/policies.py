@@ -203,9 +203,12 @@ def edited_spec(
     if not now.edited:
         return None
     last, stated = _last_published(lake, spec), of_spec(spec)
+    begins = min(day, last + dt.timedelta(days=1)) if last != dt.date.min else day
+    # Not before a row that it replaces on this day: the later day would win.
+    replaced = (row.effective_from for row in history(lake, spec.name) if row.effective_from <= day)
     return PolicyDecision(
         pipeline=spec.name,
-        effective_from=min(day, last + dt.timedelta(days=1)) if last != dt.date.min else day,
+        effective_from=max([begins, *replaced]),
         recorded_at=recorded_at,
         set_by="spec",
         threshold=now.policy.threshold,

@@ -81,12 +81,16 @@ def _excess(excess: float, holdout: Distribution, scores: np.ndarray, *, psi: fl
             f"days of the holdout and those published before, a day may have {single:.2f}, and "
             f"audit.max_psi_excess allows {excess:g} more."
         )
-    share = repeats(scores)
-    if holdout.repeats is not None and share > holdout.repeats + MORE_REPEATS:
+    if repeats_too_much(holdout, scores):
         yield (
-            f"{share:.0%} of the predictions are one and the same number; "
+            f"{repeats(scores):.0%} of the predictions are one and the same number; "
             f"on no day of the holdout was it more than {holdout.repeats:.0%}."
         )
+
+
+def repeats_too_much(holdout: Distribution, scores: np.ndarray) -> bool:
+    """Whether far more of the scores are one and the same number than on any day of the holdout."""
+    return holdout.repeats is not None and repeats(scores) > holdout.repeats + MORE_REPEATS
 
 
 def judge_holdout(audit: Audit, problem: Problem, days: np.ndarray, predictions: np.ndarray) -> JudgedHoldout | None:

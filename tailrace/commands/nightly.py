@@ -14,6 +14,7 @@ from tailrace.commands import options, output, stale_days
 from tailrace.errors import (
     ExtractsMissing,
     ExtractsRefused,
+    ExtractsUnavailable,
     PipelinesStopped,
     PublishConflict,
     Refused,
@@ -107,7 +108,7 @@ def _land_and_build(
     if services.settings.sources:
         try:
             ingest.run(services, first, last)
-        except (ExtractsMissing, ExtractsRefused) as error:
+        except (ExtractsMissing, ExtractsRefused, ExtractsUnavailable) as error:
             failures.append(error)
             not_landed = error.tables
     landed = "landed in part" if not_landed else f"landed {first} to {last}"

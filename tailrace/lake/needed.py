@@ -39,7 +39,8 @@ def files_of(open_at: Callable[[int], TableVersion], versions: Collection[int]) 
                 needed.add(path)
         for path in _paths_in(actions, "add"):
             live.setdefault(path, version)
-    return _decoded(needed)
+    # The newest version has them all, unless a writer spelt a path otherwise when it removed the file.
+    return _decoded(needed | live.keys())
 
 
 def _commits(store: TableFiles, first: int, last: int) -> Iterator[tuple[int, list[dict[str, Any]] | None]]:

@@ -87,7 +87,8 @@ class DeltaReader:
     def _pinned(self, pin: Pin) -> TableVersion:
         try:
             latest = self.tables.latest(pin.table)
-            if str(latest.number) == pin.version:
+            # A table that stays open moves on to newer versions, so it is no pinned one.
+            if str(latest.number) == pin.version and self.tables.are_opened_to_read:
                 return latest
             return self.tables.open(pin.table, pin.version, natively=True)
         except UpstreamMissing as error:

@@ -128,7 +128,11 @@ def _models(services: Services, spec: PipelineSpec, days: int, *, dry_run: bool)
     """Trials count as files: MLflow has a few rows for each."""
     before = dt.datetime.now(dt.UTC) - dt.timedelta(days=days)
     runs = unneeded_runs(services, spec, before) if days else ()
-    found = [services.tracker.shrink(run.training_run, dry_run=dry_run) for run in runs]
+    found = []
+    for run in runs:
+        # Meanwhile a person may have promoted it: what is needed is asked again before each deletion.
+        if dry_run or run.training_run in {each.training_run for each in unneeded_runs(services, spec, before)}:
+            found.append(services.tracker.shrink(run.training_run, dry_run=dry_run))
     deleted = sum(each.files + each.trials for each in found)
     return Upkept(table=f"models/{spec.name}", deleted=deleted, bytes=sum(each.bytes for each in found))
 

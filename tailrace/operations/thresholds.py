@@ -10,6 +10,7 @@ from typing import Literal
 from tailrace.champions import policies
 from tailrace.champions.policies import PolicyDecision
 from tailrace.errors import BadInput
+from tailrace.spec import zone
 from tailrace.stages.promote import latest_day
 from tailrace.work import Work
 
@@ -52,7 +53,7 @@ def run(
     if not (math.isfinite(threshold) and 0 <= threshold <= 1):
         raise BadInput(f"{spec.name}: the threshold is {threshold:g}; it must be between 0 and 1.")
     published = lake.days(spec.predictions_table)
-    day = effective_from or max(published, default=recorded_at.date()) + dt.timedelta(days=1)
+    day = effective_from or max(published, default=recorded_at.astimezone(zone(spec)).date()) + dt.timedelta(days=1)
     if day > (latest := latest_day(work, recorded_at)):
         raise BadInput(f"{spec.name}: no threshold is set from {day} on: that is far ahead. Name a day up to {latest}.")
     past, now = policies.history(lake, spec.name), policies.in_force(lake, spec, day)

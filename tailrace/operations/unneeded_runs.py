@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 from tailrace.champions import promotions
+from tailrace.champions.model_versions import CHAMPION
 from tailrace.contracts import RunRecord, Services
 from tailrace.lineage import identity, run_tags
 from tailrace.lineage.identity import Identity
@@ -16,7 +17,12 @@ def unneeded_runs(services: Services, spec: PipelineSpec, before: dt.datetime) -
 
     A version is needed if it is the newest one, has an alias, was made champion by any decision, or published a day,
     even if another version published that day later. What rules registered is needed, too: it is small.
+
+    Empty if the lake does not know of the champion: then it is not the lake of these models, or was lost, and cannot
+    say which of them are needed.
     """
+    if not _knows_the_champion(services, spec):
+        return ()
     versions = {version.training_run: version for version in services.tracker.versions(spec.name)}
     newest = max(versions.values(), key=lambda version: version.created_at, default=None)
     used = _used(services, spec)
@@ -37,6 +43,13 @@ def unneeded_runs(services: Services, spec: PipelineSpec, before: dt.datetime) -
         and run.tags.get(run_tags.MODEL_KIND) != run_tags.BASELINE
         and not is_needed(run)
     )
+
+
+def _knows_the_champion(services: Services, spec: PipelineSpec) -> bool:
+    """Whether the lake has a decision about the registry's champion; also where no version is champion yet."""
+    champions = [each for each in services.tracker.versions(spec.name) if CHAMPION in each.aliases]
+    decided = {one.version for one in promotions.decisions(services.lake, spec.name)}
+    return all(each.version in decided for each in champions)
 
 
 def _used(services: Services, spec: PipelineSpec) -> set[Identity]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from tailrace.contracts import Trial
-from tailrace.errors import AuditFailed, ExtractsMissing, ExtractsRefused
+from tailrace.errors import AuditFailed, ExtractsMissing, ExtractsRefused, ExtractsUnavailable
 from tailrace.lineage import xcom_keys
 from tailrace.operations import limits
 from tailrace.orchestration import assets, task_results
@@ -40,7 +40,7 @@ def ingest(run: TaskRun) -> Sequence[Any]:
     first, last = run.request.first, run.request.last
     try:
         return [stage.run(run.services, first, last)]
-    except (ExtractsMissing, ExtractsRefused) as error:
+    except (ExtractsMissing, ExtractsRefused, ExtractsUnavailable) as error:
         run.context["ti"].xcom_push(xcom_keys.NOT_LANDED, dict(error.tables))
         raise
 

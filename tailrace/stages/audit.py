@@ -182,18 +182,29 @@ def _judged_scores(lake: LakeReader, spec: PipelineSpec, staged: Staged, scores:
 
 
 def _days_before(lake: LakeReader, spec: PipelineSpec, day: dt.date, holdout: Distribution) -> list[float]:
-    """How far each of the days published before the day is from the holdout, beyond chance."""
+    """How far each of the days published before the day is from the holdout, beyond chance.
+
+    Days on which this audit would refuse that so many predictions are the same, such as those of a constant baseline,
+    are left out: they would widen the limit until nothing is refused.
+    """
     first, last = day - dt.timedelta(days=DAYS_BEFORE), day - dt.timedelta(days=1)
     if not lake.days(spec.predictions_table, first=first, last=last):
         return []
     column = spec.problem.drift_column(spec.predictions)
     counts: dict[dt.date, np.ndarray] = {}
+    varied: set[dt.date] = set()
     for batch in lake.read(spec.predictions_table, first=first, last=last, columns=["ds", column]):
         rows = pa.Table.from_batches([batch])
         for each in pc.unique(rows["ds"]):
             scores = spec.problem.drift_values(rows.filter(pc.equal(rows["ds"], each))[column])
             counts[each.as_py()] = counts.get(each.as_py(), np.zeros(1, int)) + holdout.counts(scores)
-    return [holdout.beyond_chance(each) for each in counts.values() if each.sum() >= spec.audit.psi_rows]
+            if not score_limits.repeats_too_much(holdout, scores):
+                varied.add(each.as_py())
+    return [
+        holdout.beyond_chance(counts[each])
+        for each in sorted(varied & counts.keys())
+        if counts[each].sum() >= spec.audit.psi_rows
+    ]
 
 
 def _emptied(work: Work, day: dt.date) -> str:

@@ -19,6 +19,7 @@ from tailrace.errors import (
     BadInput,
     ExtractsMissing,
     ExtractsRefused,
+    ExtractsUnavailable,
     LandingRefused,
     OutOfCalendar,
     TailraceError,
@@ -45,7 +46,8 @@ def run(services: Services, first: dt.date, last: dt.date) -> Ingested:
     """Raises OutOfCalendar before anything is landed, and StorageFull.
 
     LandingRefused and UpstreamMissing, or what else a source raises, before anything of the source's day is landed. If
-    other sources are landed all the same: ExtractsMissing or ExtractsRefused at the end, naming the tables.
+    other sources are landed all the same: ExtractsMissing, ExtractsUnavailable or ExtractsRefused at the end, with the
+    tables.
     """
     source, landing = services.source, services.landing
     _check_calendar(services, first, last)
@@ -102,8 +104,15 @@ def _failed(failed: Mapping[str, TailraceError], landed: Mapping[str, int]) -> T
     said = "\n".join(
         [*map(str, errors), f"Landed: {', '.join(others)}. Only pipelines that read the others are stopped."]
     )
-    waits = any(isinstance(error, Unavailable) for error in errors)
-    made: ExtractsMissing | ExtractsRefused = ExtractsMissing(said) if waits else ExtractsRefused(said)
+    waiting = [error for error in errors if isinstance(error, Unavailable)]
+    made: ExtractsMissing | ExtractsUnavailable | ExtractsRefused
+    if not waiting:
+        made = ExtractsRefused(said)
+    elif all(isinstance(error, UpstreamMissing) for error in waiting):
+        made = ExtractsMissing(said)
+    else:
+        # It may answer in a minute: that is not worth the wait for a source that delivers late.
+        made = ExtractsUnavailable(said)
     made.tables = {table: " ".join(str(error).split()) for table, error in failed.items()}
     return made
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import os
 import re
@@ -15,6 +16,7 @@ import tailrace
 from tailrace.champions import model_versions, promotions
 from tailrace.champions.promotions import Promotion
 from tailrace.errors import ModelGone
+from tailrace.lake.memory import MemoryLake
 from tailrace.operations import maintenance
 from tailrace.operations.maintenance import Upkept
 from tailrace.operations.unneeded_runs import unneeded_runs
@@ -122,6 +124,8 @@ def test_models_that_never_were_champion_go_and_no_other_is_touched(loop, servic
     now = dt.datetime.now(dt.UTC) + dt.timedelta(days=1)
     assert [run.training_run for run in unneeded_runs(services, spec, now)] == [unneeded]
     monkeypatch.setattr(maintenance, "unneeded_runs", lambda services, spec, before: unneeded_runs(services, spec, now))
+    another = dataclasses.replace(services, lake=MemoryLake())
+    assert unneeded_runs(another, spec, now) == (), "a lake that does not know the champion cannot say what is needed"
     found = upkeep(365, dry_run=True)
     assert found.deleted > 1
     assert found.bytes > 0

@@ -115,6 +115,15 @@ class TestAnEditedSpec:
         again(loop, THIRD, spec, "old")
         assert decided_by(loop, THIRD, 0.5)
 
+    def test_counts_before_no_decision_that_it_replaces(self, loop):
+        later = THIRD + dt.timedelta(days=2)
+        set_threshold(loop, 0.3, later)
+        spec = replace(loop.spec, predictions=self.edited)
+        again(loop, later, spec)
+        past = policies.history(loop.services.lake, "churn")
+        assert past[0].effective_from == later
+        assert policies.recorded(past, later).policy.threshold == 0.9, "what the day was published under"
+
     def test_ends_an_operators_threshold_only_where_it_says_another_one(self, loop):
         set_threshold(loop, 0.3)
         day = THIRD + dt.timedelta(days=1)

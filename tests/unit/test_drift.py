@@ -11,11 +11,13 @@ import pytest
 
 from tailrace.champions import gate
 from tailrace.champions.score_limits import judge, judge_holdout
+from tailrace.lake.memory import MemoryLake
 from tailrace.monitoring import drift
 from tailrace.monitoring.references import Reference
 from tailrace.problems.binary import Binary
 from tailrace.problems.distributions import Distribution, allowed, furthest_day
 from tailrace.spec import Audit, Gate, Monitor
+from tailrace.stages import audit
 
 FIRST = dt.date(2013, 1, 1)
 WINDOW, BEFORE, ROWS = 42, 28, 400
@@ -199,3 +201,18 @@ def test_a_former_limit_that_single_days_cannot_keep_is_told_by_the_gate():
     scores, days = of_holdout([random.beta(2, 5 + 4 * (number % 3), 300) for number in range(7)])
     assert not judge_holdout(Audit(max_psi=0.15), Binary(), days, scores).accepted
     assert judge_holdout(AUDIT, Binary(), days, scores).accepted
+
+
+def test_days_of_a_constant_baseline_do_not_widen_the_limit(spec):
+    random, lake, day = np.random.default_rng(3), MemoryLake(), FIRST + dt.timedelta(days=10)
+    holdout = Distribution.of(
+        random.beta(2, 5, 6 * ROWS), edges=(), days=np.repeat([FIRST + dt.timedelta(days=n) for n in range(6)], ROWS)
+    )
+    scores = {FIRST: np.full(ROWS, 0.2), day - dt.timedelta(days=1): random.beta(2, 5, ROWS)}
+    for each, values in scores.items():
+        rows = pa.table({spec.predictions.score: pa.array(values, pa.float64())})
+        lake.publish(lake.stage(spec.predictions_table, each, "night", rows.to_reader()), {})
+    before = audit._days_before(lake, spec, day, holdout)
+    assert len(before) == 1, "the day of the constant is no day to compare with"
+    bad = random.beta(5, 2, ROWS)
+    assert judge(AUDIT, holdout, bad, before=before).problems

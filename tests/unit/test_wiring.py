@@ -12,7 +12,16 @@ from pathlib import Path
 import pytest
 
 from tailrace import settings
-from tailrace.errors import BadInput, ExtractsMissing, ExtractsRefused, LandingRefused, SettingsError
+from tailrace.errors import (
+    BadInput,
+    ExtractsMissing,
+    ExtractsRefused,
+    ExtractsUnavailable,
+    LandingRefused,
+    SettingsError,
+    Unavailable,
+    UpstreamMissing,
+)
 from tailrace.lake.memory import MemoryLake
 from tailrace.stages import ingest
 from tailrace.wiring import IMPLEMENTATIONS, Wiring
@@ -222,3 +231,10 @@ columns.stations = {{ station = "string" }}
     (tmp_path / "rain" / "stations" / f"{DAY}.csv").write_text("station\n")
     with pytest.raises(ExtractsRefused, match="gave no rows of stations"):
         ingest.run(services, DAY, DAY)
+
+
+def test_a_source_that_does_not_answer_is_no_source_that_delivers_late():
+    made = ingest._failed({"stations": Unavailable("The server is down.")}, {"orders": 3})
+    assert isinstance(made, ExtractsUnavailable)
+    assert not isinstance(made, UpstreamMissing), "a night would wait for it for forty minutes"
+    assert made.tables == {"stations": "The server is down."}
