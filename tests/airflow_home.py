@@ -33,3 +33,16 @@ def airflow_db() -> None:
     from airflow.utils import db
 
     db.initdb()
+
+
+def forget_dags() -> None:
+    """Empty every table that tells of DAGs, their runs and tasks: all tests of a process share one database."""
+    from airflow import settings
+    from sqlalchemy import MetaData
+
+    known = MetaData()
+    known.reflect(settings.engine)
+    with settings.engine.begin() as connection:
+        for table in reversed(known.sorted_tables):
+            if "dag_id" in table.columns:
+                connection.execute(table.delete())

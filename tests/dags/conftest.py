@@ -1,11 +1,11 @@
-"""Airflow with a metadata database of its own, and the environment as it was after each test."""
+"""Airflow with a metadata database of its own; after each test, it and the environment are as they were."""
 
 import os
 from collections.abc import Iterator
 
 import pytest
 
-from tests.airflow_home import airflow_db
+from tests.airflow_home import airflow_db, forget_dags
 
 __all__ = ["airflow_db"]
 
@@ -17,3 +17,11 @@ def environment_as_before() -> Iterator[None]:
     yield
     os.environ.clear()
     os.environ.update(before)
+
+
+@pytest.fixture(autouse=True)
+def no_dags_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """`dag.test` stores the DAG and its run, and the tests of the pages read the same database."""
+    yield
+    if "airflow_db" in request.fixturenames:
+        forget_dags()
