@@ -22,7 +22,7 @@ from tailrace import settings
 from tailrace.errors import UpstreamMissing
 from tailrace.lineage import dag_ids
 from tailrace.operations import limits, warehouse_days
-from tailrace.orchestration import assets, dbt, decisions, forms, monitoring, task_results, tasks
+from tailrace.orchestration import assets, dbt, decision_forms, decisions, forms, monitoring, task_results, tasks
 from tailrace.orchestration.priority import nights_first
 from tailrace.spec import PipelineSpec, Schedule, registry
 
@@ -147,59 +147,46 @@ def _train_dag(spec: PipelineSpec, doc: str | None) -> DAG:
 
 def _approve_dag(spec: PipelineSpec) -> DAG:
     """A DAG of its own: a waiting approval would hold the runs of another one up."""
-    with DAG(
-        dag_ids.approve(spec.name),
-        schedule=None,
-        doc_md=decisions.APPROVE_DOC.format(pipeline=spec.name, days=spec.gate.approval_days),
-        tags=["tailrace", spec.name],
-        max_active_runs=decisions.WAITING,
-        params=decisions.approve_form(),
-        **common(spec.owner, spec.schedule),
+    doc = decisions.APPROVE_DOC.format(pipeline=spec.name, days=spec.gate.approval_days)
+    with _by_hand(
+        dag_ids.approve(spec.name), spec, doc=doc, form=decision_forms.approve(), at_once=decisions.WAITING
     ) as dag:
         decisions.decide(spec.name, answer=decisions.ask(spec))
     return dag
 
 
 def _rollback_dag(spec: PipelineSpec) -> DAG:
-    with DAG(
-        dag_ids.rollback(spec.name),
-        schedule=None,
-        doc_md=decisions.ROLLBACK_DOC.format(pipeline=spec.name),
-        tags=["tailrace", spec.name],
-        max_active_runs=1,
-        params=decisions.rollback_form(),
-        **common(spec.owner, spec.schedule),
-    ) as dag:
+    doc = decisions.ROLLBACK_DOC.format(pipeline=spec.name)
+    with _by_hand(dag_ids.rollback(spec.name), spec, doc=doc, form=decision_forms.rollback()) as dag:
         decisions.roll_back(spec.name)
     return dag
 
 
 def _threshold_dag(spec: PipelineSpec) -> DAG:
-    with DAG(
-        dag_ids.threshold(spec.name),
-        schedule=None,
-        doc_md=decisions.THRESHOLD_DOC.format(pipeline=spec.name),
-        tags=["tailrace", spec.name],
-        max_active_runs=1,
-        params=decisions.threshold_form(spec),
-        **common(spec.owner, spec.schedule),
-    ) as dag:
+    doc = decisions.THRESHOLD_DOC.format(pipeline=spec.name)
+    with _by_hand(dag_ids.threshold(spec.name), spec, doc=doc, form=decision_forms.threshold(spec)) as dag:
         decisions.set_threshold(spec.name)
     return dag
 
 
 def _baseline_dag(spec: PipelineSpec) -> DAG:
-    with DAG(
-        dag_ids.baseline(spec.name),
-        schedule=None,
-        doc_md=decisions.BASELINE_DOC.format(pipeline=spec.name),
-        tags=["tailrace", spec.name],
-        max_active_runs=1,
-        params=decisions.baseline_form(spec),
-        **common(spec.owner, spec.schedule),
-    ) as dag:
+    doc = decisions.BASELINE_DOC.format(pipeline=spec.name)
+    with _by_hand(dag_ids.baseline(spec.name), spec, doc=doc, form=decision_forms.baseline(spec)) as dag:
         decisions.promote_baseline(spec.name)
     return dag
+
+
+def _by_hand(dag_id: str, spec: PipelineSpec, *, doc: str, form: dict[str, Any], at_once: int = 1) -> DAG:
+    """A DAG that runs only when a person, or another DAG, starts it with its form."""
+    return DAG(
+        dag_id,
+        schedule=None,
+        doc_md=doc,
+        tags=["tailrace", spec.name],
+        max_active_runs=at_once,
+        params=form,
+        **common(spec.owner, spec.schedule),
+    )
 
 
 def _monitor_dag(spec: PipelineSpec) -> DAG:

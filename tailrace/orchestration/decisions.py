@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import HITLOperator
-from airflow.sdk import Param
 from airflow.sdk.exceptions import DagRunTriggerException
 
+from tailrace import days
 from tailrace.contracts import RunRecord
 from tailrace.errors import BadInput
 from tailrace.lineage import dag_ids, pins
 from tailrace.operations import people
-from tailrace.orchestration import assets, forms, task_results
+from tailrace.orchestration import assets, decision_forms, task_results
 from tailrace.orchestration.stage_task import stage_task
 from tailrace.orchestration.task_run import Links, TaskRun
 from tailrace.spec import PipelineSpec
@@ -30,16 +30,15 @@ log = logging.getLogger("tailrace")
 APPROVE, REJECT = "Approve", "Reject"
 """The two options for which Airflow shows two buttons."""
 NOBODY = "airflow"
+"""Who decided where Airflow knows no user, such as on its own command line."""
 TRAINING_RUN = "run_id"
 """The key of the training run in the event of a new champion, as earlier releases of Tailrace wrote it."""
-"""Who decided where Airflow knows no user, such as on its own command line."""
 CLOCKS = dt.timedelta(minutes=1)
 """By how much a worker's clock and the scheduler's may differ where a decision names no run."""
 WAITING = 16
 """Challengers of one pipeline that may wait for an answer side by side."""
 AT_ONCE = 1
 """Decisions on one pipeline are made one after another."""
-FOR_THE_RECORD = "Why, for the record: it is kept with the decision."
 
 APPROVE_DOC = """### Who is champion of {pipeline}?
 
@@ -131,7 +130,7 @@ def ask(spec: PipelineSpec) -> Any:
         task_id="ask",
         pipeline=spec.name,
         training_run="{{ params.training_run }}",
-        params={"reason": answer_reason()},
+        params={"reason": decision_forms.answer_reason()},
         execution_timeout=dt.timedelta(minutes=30),
         # An answer that comes in the second in which the task starts to wait ends it as lost: ask again at once.
         retry_delay=dt.timedelta(seconds=2),
@@ -234,22 +233,19 @@ def decide(run: TaskRun, answer: Mapping[str, Any]) -> Sequence[Any]:
 )
 def roll_back(run: TaskRun) -> Sequence[Any]:
     """Make a former champion champion again."""
-    from tailrace import days
     from tailrace.champions import promotions
     from tailrace.stages import promote as stage
 
     form, work = run.form, run.work_without_day
-    reason = people.plain_text(form["reason"])
-    if not reason:
-        raise BadInput(f"{run.pipeline} is not rolled back: the reason is empty. Say why, for the record.")
-    who = getattr(run.context["dag_run"], "triggering_user_name", None) or NOBODY
+    reason = _reason(form, f"{run.pipeline} is not rolled back")
+    who = _who(run)
     decided = stage.roll_back(
         work,
         str(form["version"]),
         recorded_at=dt.datetime.now(dt.UTC),
         decided_by=who,
         reason=reason,
-        takes_over=days.parse(form["from_day"], "from_day") if form.get("from_day") else None,
+        takes_over=_from_day(form),
         dry_run=form["dry_run"],
         airflow_run=run.run_id,
     )
@@ -279,20 +275,17 @@ def roll_back(run: TaskRun) -> Sequence[Any]:
 )
 def promote_baseline(run: TaskRun) -> Sequence[Any]:
     """Register a baseline of the spec as a model version, and make it champion."""
-    from tailrace import days
     from tailrace.champions import promotions
     from tailrace.operations import baselines
     from tailrace.stages import promote as stage
 
     form, work, name, now = run.form, run.work_without_day, str(run.form["baseline"]), dt.datetime.now(dt.UTC)
-    reason = people.plain_text(form["reason"])
-    if not reason:
-        raise BadInput(f"No baseline of {run.pipeline} is promoted: the reason is empty. Say why, for the record.")
-    first_day = days.parse(form["from_day"], "from_day") if form.get("from_day") else None
+    reason = _reason(form, f"No baseline of {run.pipeline} is promoted")
+    first_day = _from_day(form)
     if form["dry_run"]:
         run.skip(_of_baseline(work, baselines.preview(work, name, first_day), now))
     before = promotions.history(work.services.lake, work.spec.name)
-    who = getattr(run.context["dag_run"], "triggering_user_name", None) or NOBODY
+    who = _who(run)
     made = baselines.run(work, name, first_day)
     trained = work.services.tracker.run(made.training_run)
     run.link(_links(trained))
@@ -322,29 +315,42 @@ def _of_baseline(work: Work, made: RegisteredBaseline, now: dt.datetime) -> str:
 @stage_task(execution_timeout=dt.timedelta(minutes=30), max_active_tis_per_dag=AT_ONCE)
 def set_threshold(run: TaskRun) -> Sequence[Any]:
     """Set the threshold of the pipeline's decisions from a day on."""
-    from tailrace import days
     from tailrace.operations import thresholds
 
     form = run.form
-    reason = people.plain_text(form["reason"])
-    if not reason:
-        raise BadInput(f"The threshold of {run.pipeline} is not set: the reason is empty. Say why, for the record.")
+    reason = _reason(form, f"The threshold of {run.pipeline} is not set")
     decided = thresholds.run(
         run.work_without_day,
         float(form["threshold"]),
         recorded_at=dt.datetime.now(dt.UTC),
-        decided_by=getattr(run.context["dag_run"], "triggering_user_name", None) or NOBODY,
+        decided_by=_who(run),
         reason=reason,
-        effective_from=days.parse(form["from_day"], "from_day") if form.get("from_day") else None,
+        effective_from=_from_day(form),
         dry_run=form["dry_run"],
         airflow_run=run.run_id,
     )
     if form["dry_run"]:
+        before = "none" if decided.previous is None else f"{decided.previous:g}"
         run.skip(
             f"Dry run: the threshold would be {decided.threshold:g} from {decided.effective_from} on, in place of "
-            f"{decided.previous:g}. Nothing changed."
+            f"{before}. Nothing changed."
         )
     return [decided]
+
+
+def _who(run: TaskRun) -> str:
+    return getattr(run.context["dag_run"], "triggering_user_name", None) or NOBODY
+
+
+def _reason(form: Mapping[str, Any], refused: str) -> str:
+    """The reason that a person gave. Raises BadInput, in which `refused` says what is not done, if it is empty."""
+    if reason := people.plain_text(form["reason"]):
+        return reason
+    raise BadInput(f"{refused}: the reason is empty. Say why, for the record.")
+
+
+def _from_day(form: Mapping[str, Any]) -> dt.date | None:
+    return days.parse(form["from_day"], "from_day") if form.get("from_day") else None
 
 
 def _owes_event(run: TaskRun, own: Promotion) -> bool:
@@ -356,108 +362,3 @@ def _looks_own(context: Mapping[str, Any], decision: Promotion, who: str, reason
     """Whether this run may have made a decision whose commit names no run: earlier versions of Tailrace wrote none."""
     own = (decision.decided_by, decision.reason) == (who, reason)
     return own and decision.recorded_at >= context["dag_run"].run_after - CLOCKS
-
-
-def baseline_form(spec: PipelineSpec) -> dict[str, Any]:
-    """The form of `baseline__<pipeline>`."""
-    names = [baseline.name for baseline in spec.baselines]
-    return {
-        "baseline": forms.field(
-            names[0],
-            type="string",
-            enum=names,
-            title="Baseline",
-            description="The rule of the spec that is to be champion.",
-        ),
-        "from_day": forms.field(
-            None,
-            type=["null", "string"],
-            format="date",
-            title="From day",
-            description="The day from which on it scores. Empty: the last day with features.",
-        ),
-        "reason": forms.field(
-            type="string",
-            minLength=1,
-            maxLength=people.REASON_LENGTH,
-            title="Reason",
-            description=FOR_THE_RECORD,
-        ),
-        "dry_run": forms.dry_run("Try the rule, say who would be champion from which day on, and change nothing."),
-    }
-
-
-def threshold_form(spec: PipelineSpec) -> dict[str, Any]:
-    """The form of `threshold__<pipeline>`."""
-    return {
-        "threshold": forms.field(
-            spec.predictions.threshold,
-            type="number",
-            minimum=0,
-            maximum=1,
-            title="Threshold",
-            description="The probability from which a decision is true.",
-        ),
-        "from_day": forms.field(
-            None,
-            type=["null", "string"],
-            format="date",
-            title="From day",
-            description="The first day that it counts for. Empty: the day after the last published one.",
-        ),
-        "reason": forms.field(
-            type="string",
-            minLength=1,
-            maxLength=people.REASON_LENGTH,
-            title="Reason",
-            description=FOR_THE_RECORD,
-        ),
-        "dry_run": forms.dry_run("Say which threshold would count from which day on, and change nothing."),
-    }
-
-
-def answer_reason() -> Param:
-    """Why a person approves or rejects: Airflow's page takes no answer without it, and `Approval` asks again."""
-    # A default that does not pass its own schema would fail the task before it can ask.
-    return forms.field("", type="string", maxLength=people.REASON_LENGTH, title="Reason", description=FOR_THE_RECORD)
-
-
-def approve_form() -> dict[str, Any]:
-    """The form of `approve__<pipeline>`."""
-    return {
-        "training_run": forms.field(
-            type="string",
-            minLength=1,
-            maxLength=64,
-            title="Training run",
-            description="Whom to judge: a training run's id, or a model version's number.",
-        ),
-        "dry_run": forms.dry_run("Write the card into the task's log, and ask nobody."),
-    }
-
-
-def rollback_form() -> dict[str, Any]:
-    """The form of `rollback__<pipeline>`."""
-    return {
-        "version": forms.field(
-            type="string",
-            pattern=r"^[1-9][0-9]{0,8}$",
-            title="Version",
-            description="The former champion that is to be champion again: a version number.",
-        ),
-        "from_day": forms.field(
-            None,
-            type=["null", "string"],
-            format="date",
-            title="From day",
-            description="The day from which on it scores. Empty: the day after the last published one.",
-        ),
-        "reason": forms.field(
-            type="string",
-            minLength=1,
-            maxLength=people.REASON_LENGTH,
-            title="Reason",
-            description=FOR_THE_RECORD,
-        ),
-        "dry_run": forms.dry_run("Say who would be champion from which day on, and change nothing."),
-    }

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from tailrace.errors import TrackerUnavailable
-from tailrace.orchestration import dags, decisions, task_run
+from tailrace.orchestration import dags, decision_forms, task_run
 from tailrace.spec import Baseline, registry
 
 
@@ -79,8 +79,8 @@ def test_a_rollbacks_form_refuses(form):
     from airflow.sdk.definitions.param import ParamsDict
     from airflow.sdk.exceptions import ParamValidationError
 
-    asked = ParamsDict(decisions.rollback_form())
-    ParamsDict(decisions.rollback_form() | {"version": "1", "reason": "r"}).validate()
+    asked = ParamsDict(decision_forms.rollback())
+    ParamsDict(decision_forms.rollback() | {"version": "1", "reason": "r"}).validate()
     with pytest.raises((ParamValidationError, ValueError)):
         ParamsDict({name: asked.get_param(name) for name in asked} | form).validate()
         for name, value in form.items():
@@ -155,7 +155,7 @@ def test_a_threshold_has_a_dag_where_the_question_has_one():
     spec = registry.get("flight_delay")
     dag = dags._threshold_dag(spec)
     assert (dag.dag_id, list(dag.task_dict), dag.schedule) == ("threshold__flight_delay", ["set_threshold"], None)
-    asked = ParamsDict(decisions.threshold_form(spec))
+    asked = ParamsDict(decision_forms.threshold(spec))
     asked["reason"], asked["threshold"] = "r", 0.3
     asked.validate()
     with pytest.raises((ParamValidationError, ValueError)):
@@ -171,7 +171,7 @@ def test_a_baseline_has_a_dag_where_the_spec_has_one(by_person):
     dag = dags._baseline_dag(own)
     assert (dag.dag_id, list(dag.task_dict), dag.schedule) == ("baseline__flight_delay", ["promote_baseline"], None)
     assert [asset.name for asset in dag.get_task("promote_baseline").outlets] == ["models/flight_delay"]
-    asked = ParamsDict(decisions.baseline_form(own))
+    asked = ParamsDict(decision_forms.baseline(own))
     asked["reason"] = "r"
     assert asked.validate()["baseline"] == "guess"
     with pytest.raises((ParamValidationError, ValueError)):

@@ -13,7 +13,7 @@ from airflow.sdk.api.datamodels._generated import DagRunType
 from tailrace.champions import model_versions
 from tailrace.errors import BadInput
 from tailrace.operations import people
-from tailrace.orchestration import decisions, forms, request
+from tailrace.orchestration import decision_forms, forms, request
 from tailrace.spec import registry
 
 PARAMS = {"day": None, "first_day": None, "model": "as-of", "reason": None}
@@ -142,8 +142,8 @@ FORMS = {
     "train": lambda: forms.train(registry.get("flight_delay")),
     "predict": forms.predict,
     "monitor": forms.monitor,
-    "approve": decisions.approve_form,
-    "rollback": decisions.rollback_form,
+    "approve": decision_forms.approve,
+    "rollback": decision_forms.rollback,
 }
 WRONG = {
     "day": ["2013-02-31x", 3],

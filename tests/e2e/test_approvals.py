@@ -57,13 +57,13 @@ from dataclasses import replace
 
 from airflow.sdk import DAG
 
-from tailrace.orchestration import decisions
+from tailrace.orchestration import decision_forms, decisions
 from tailrace.orchestration.dags import pipeline_dags
 from tailrace.spec import registry
 
 train, approve, rollback, predict, monitor = pipeline_dags("churn", "Who leaves?")
 for name, seconds in {"impatient": 2, "unattended": 20}.items():
-    with DAG(name, schedule=None, params=decisions.approve_form(), default_args=approve.default_args) as dag:
+    with DAG(name, schedule=None, params=decision_forms.approve(), default_args=approve.default_args) as dag:
         spec = registry.get("churn")
         hasty = replace(spec, gate=replace(spec.gate, approval_days=seconds / 86400))
         decisions.decide(hasty.name, answer=decisions.ask(hasty))
