@@ -20,7 +20,7 @@ from tailrace.engines.signatures import check_columns, describe, identity, no_pr
 from tailrace.errors import SignatureMismatch, did_you_mean
 from tailrace.lineage import run_tags
 from tailrace.problems import Problem, as_batch
-from tailrace.rows.roles import as_text
+from tailrace.rows.role_values import as_text
 from tailrace.spec import Baseline
 
 _RULE = "rule"

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tailrace.errors import SignatureMismatch
-from tailrace.rows.roles import LARGEST, as_text, beyond
+from tailrace.rows.role_values import LARGEST, as_text, beyond
 
 EXAMPLES = 3
 

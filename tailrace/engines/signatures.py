@@ -14,7 +14,7 @@ from tailrace.contracts import Model
 from tailrace.engines import versions
 from tailrace.errors import SignatureMismatch, did_you_mean
 from tailrace.problems import Problem, as_array, from_description
-from tailrace.rows import roles
+from tailrace.rows import role_values
 
 DESCRIPTION = "model.json"
 
@@ -71,7 +71,7 @@ def check_columns(features: Mapping[str, str], schema: pa.Schema) -> None:
     for name, kind in features.items():
         if name not in schema.names:
             problems.append(f"column {name!r} is missing.{did_you_mean(name, schema.names)}")
-        elif not roles.fits(schema.field(name).type, kind):
+        elif not role_values.fits(schema.field(name).type, kind):
             problems.append(f"column {name!r} is {schema.field(name).type}, but the model needs {kind}.")
     if problems:
         lines = "\n".join(f"  - {problem}" for problem in problems)

@@ -16,7 +16,7 @@ from tailrace.engines.signatures import check_columns, describe, identity, no_pr
 from tailrace.engines.trusted_types import TRUSTED
 from tailrace.errors import SignatureMismatch
 from tailrace.problems import Problem, as_batch
-from tailrace.rows import roles
+from tailrace.rows import role_values
 
 
 class SklearnModel:
@@ -85,7 +85,7 @@ def frame(rows: pa.Table | pa.RecordBatch, features: Mapping[str, str]) -> Any:
         if kind == "numeric":
             columns[name] = to_numpy(values.cast(pa.float64()))
         else:
-            filled = roles.as_text(values).fill_null("")
+            filled = role_values.as_text(values).fill_null("")
             columns[name] = np.asarray(filled.to_pylist(), dtype=object)
     return pd.DataFrame(columns)
 

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from tailrace.contracts import LakeReader, Pin, Services, Tracker
 from tailrace.errors import UnknownName
 from tailrace.problems.distributions import furthest_day, index_of_shares, shares_of_counts
-from tailrace.rows import roles
+from tailrace.rows import role_values
 from tailrace.spec import PipelineSpec
 
 FOLDER, FILE = "references", "references.json"
@@ -153,7 +153,7 @@ def comparable(spec: PipelineSpec, rows: pa.Table, name: str) -> pa.ChunkedArray
     """A feature in the form that is counted: numbers as float64 without NaN, categories as text, texts as lengths."""
     column, kind = rows[name], spec.features.columns[name]
     if kind == "categorical":
-        return roles.as_text(column)
+        return role_values.as_text(column)
     number = pc.utf8_length(column) if kind == "text" else column
     # In a lake that an earlier release filled, an integer may be too large for float64 to represent it exactly.
     number = number.cast(pa.float64(), safe=False)

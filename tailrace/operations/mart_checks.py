@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from tailrace.contracts import ColumnKind, KnownColumns
 from tailrace.errors import TailraceError, Unavailable, did_you_mean
-from tailrace.rows import roles
+from tailrace.rows import role_values
 from tailrace.spec import DAY, KNOWN_AT, Mart, PipelineSpec
 from tailrace.spec.places import Places
 from tailrace.warehouse.adapter_types import reported
@@ -294,10 +294,12 @@ def _unfit(spec: PipelineSpec, role: NeededColumn, type_: pa.DataType) -> str | 
         instead = ": a date has no time of day, so add one" if pa.types.is_date(type_) else ""
         return None if pa.types.is_timestamp(type_) else f"it must be a timestamp with a time zone{instead}."
     if role.what == "a key":
-        return None if roles.is_key(type_) else f"a key is no {type_}. Cast it in dbt."
+        return None if role_values.is_key(type_) else f"a key is no {type_}. Cast it in dbt."
     if role.what == "a weight":
-        return None if roles.fits(type_, "numeric") and not pa.types.is_boolean(type_) else "a weight is a number."
+        return (
+            None if role_values.fits(type_, "numeric") and not pa.types.is_boolean(type_) else "a weight is a number."
+        )
     if role.what == "the label":
         wrong = spec.problem.wrong_labels(pa.chunked_array([], type_))
         return f"{spec.problem.label_rule}. Cast it in dbt." if wrong is not None else None
-    return None if roles.fits(type_, role.what) else f"the spec says {role.what}. Cast it in dbt."
+    return None if role_values.fits(type_, role.what) else f"the spec says {role.what}. Cast it in dbt."

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tailrace.rows import roles
+from tailrace.rows import role_values
 
 Holds = Literal["flag", "number", "text", "day", "moment", "other"]
 LONGEST = 60
@@ -72,9 +72,9 @@ def contents_of(type_: pa.DataType) -> Holds:
         return "day"
     if pa.types.is_timestamp(type_):
         return "moment"
-    if pa.types.is_null(type_) or not roles.fits(type_, "categorical"):
+    if pa.types.is_null(type_) or not role_values.fits(type_, "categorical"):
         return "other"
-    return "number" if roles.fits(type_, "numeric") else "text"
+    return "number" if role_values.fits(type_, "numeric") else "text"
 
 
 def numbers(column: pa.ChunkedArray) -> pa.ChunkedArray:

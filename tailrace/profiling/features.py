@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tailrace.profiling.columns import ColumnProfile, contents_of, in_short, numbers, plain
-from tailrace.rows import roles
+from tailrace.rows import role_values
 
 MOST_CATEGORIES = 500
 ROWS_OF_A_CATEGORY = 5
@@ -98,7 +98,7 @@ def _constant(column: pa.ChunkedArray, profile: ColumnProfile) -> str | None:
 def _too_large(column: pa.ChunkedArray, profile: ColumnProfile) -> str | None:
     if profile.kind != "number" or _is_code(profile):
         return None
-    wrong = roles.beyond(column)
+    wrong = role_values.beyond(column)
     if wrong is None or not (rows := pc.sum(wrong).as_py()):
         return None
     example = in_short(column.filter(wrong)[0].as_py())

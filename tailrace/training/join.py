@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from tailrace.contracts import Joined, Scan
 from tailrace.errors import TailraceError
 from tailrace.lineage.digests import rows_digest
-from tailrace.rows import refusals, roles
+from tailrace.rows import refusals, roles, row_checks
 from tailrace.spec import LABEL, PipelineSpec
 from tailrace.training import whole_columns
 from tailrace.training.arrow_rows import ArrowRows
@@ -63,7 +63,7 @@ def refuse_look_ahead(spec: PipelineSpec, rows: pa.Table) -> None:
 
 def refuse_repeated_keys(spec: PipelineSpec, features: pa.Table) -> None:
     """Raises KeysRepeated, with examples, if a key has more than one row of features, which are sorted by key."""
-    keys, examples = roles.repeated(spec.features.key, features)
+    keys, examples = row_checks.repeated(spec.features.key, features)
     if keys:
         raise refusals.repeated_keys(spec, keys, examples)
 
@@ -73,7 +73,7 @@ def refuse_repeated_outcomes(spec: PipelineSpec, outcomes: pa.Table) -> None:
 
     The outcomes are sorted by key.
     """
-    keys, examples = roles.repeated(spec.features.key, outcomes, spec.outcome.order_column)
+    keys, examples = row_checks.repeated(spec.features.key, outcomes, spec.outcome.order_column)
     if keys:
         raise refusals.repeated_outcomes(spec, keys, examples)
 
@@ -84,7 +84,7 @@ def last_known(spec: PipelineSpec, outcomes: pa.Table) -> pa.Table:
     The outcomes are sorted by key; so are those returned.
     """
     key, order = list(spec.features.key), spec.outcome.order_column
-    if not roles.repeated(key, outcomes)[0]:
+    if not row_checks.repeated(key, outcomes)[0]:
         return outcomes
     newest_last = outcomes.sort_by([(name, "ascending") for name in (*key, order)])
     last = _numbered(newest_last.select(key)).group_by(key).aggregate([(_ROW, "max")])[f"{_ROW}_max"]

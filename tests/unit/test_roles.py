@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from tailrace.errors import ContractBroken, KeysRepeated, LookAhead, Refused
-from tailrace.rows import roles
+from tailrace.rows import role_values, roles, row_checks
 from tailrace.spec import PipelineSpec
 
 DAY = dt.date(2013, 1, 5)
@@ -160,7 +160,7 @@ def test_a_column_that_does_not_play_its_role_is_refused(spec, of_features, of_o
 
 def test_numbers_at_the_limit_nulls_and_nan_are_accepted(spec):
     largest = float.fromhex("0x1.fffffep+127")
-    assert largest == roles.LARGEST
+    assert largest == role_values.LARGEST
     of_features = features(
         age=pa.array([largest, -largest, float("nan")]), visits=pa.array([2**53, -(2**53), None], pa.int64())
     )
@@ -279,9 +279,9 @@ def test_keys_are_compared_in_a_moment():
     """Neighbours are compared: grouping a million texts takes seconds."""
     keys = pa.array(range(1_000_000), pa.int64()).cast(pa.string())
     rows = pa.table({"customer": keys}).sort_by("customer")
-    assert roles.repeated(["customer"], rows) == (0, [])
+    assert row_checks.repeated(["customer"], rows) == (0, [])
     twice = pa.concat_tables([rows, rows.slice(5, 1)]).sort_by("customer")
-    assert roles.repeated(["customer"], twice) == (1, [{"customer": rows["customer"][5].as_py()}])
+    assert row_checks.repeated(["customer"], twice) == (1, [{"customer": rows["customer"][5].as_py()}])
 
 
 @pytest.mark.parametrize(

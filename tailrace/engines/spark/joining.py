@@ -25,7 +25,7 @@ from tailrace.engines.spark import tables
 from tailrace.engines.spark.columns import ascending, column, named
 from tailrace.engines.spark.failures import spark_errors
 from tailrace.engines.spark.rows import FrameRows
-from tailrace.rows import refusals, roles
+from tailrace.rows import refusals, role_values, roles
 from tailrace.spec import LABEL, PipelineSpec, cutoff
 
 COUNT = "__count"
@@ -127,16 +127,16 @@ def _too_large(rows: DataFrame, name: str) -> Column:
     """Whether a number is too large for models; NaN, which Spark sorts above infinity, counts as missing."""
     kind = rows.schema[name].dataType
     if isinstance(kind, LongType | DecimalType):
-        return ~column(name).between(-roles.LARGEST_WHOLE, roles.LARGEST_WHOLE)
+        return ~column(name).between(-role_values.LARGEST_WHOLE, role_values.LARGEST_WHOLE)
     if isinstance(kind, FloatType | DoubleType):
-        return ~F.isnan(column(name)) & ~column(name).cast("double").between(-roles.LARGEST, roles.LARGEST)
+        return ~F.isnan(column(name)) & ~column(name).cast("double").between(-role_values.LARGEST, role_values.LARGEST)
     return F.lit(False)
 
 
 def _no_weight(rows: DataFrame, name: str) -> Column:
     if not isinstance(rows.schema[name].dataType, NumericType):
         return F.lit(True)
-    return _missing(rows, name) | ~column(name).cast("double").between(0.0, roles.LARGEST)
+    return _missing(rows, name) | ~column(name).cast("double").between(0.0, role_values.LARGEST)
 
 
 def _some(spec: PipelineSpec, rows: DataFrame, wrong: Column) -> pa.Table:
