@@ -24,7 +24,7 @@ from tailrace.proving.sides import TwoSides, refuse_nothing_later
 from tailrace.spec import PARTS, PipelineSpec, cutoff
 from tailrace.warehouse import graph
 from tailrace.warehouse.adapter import DbtAdapter
-from tailrace.warehouse.dbt import environment
+from tailrace.warehouse.dbt_runs import environment
 from tailrace.warehouse.reader import MartReader
 
 PREFIX = "tailrace_prove_"

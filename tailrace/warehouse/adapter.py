@@ -20,7 +20,7 @@ from typing import Any
 
 from tailrace.errors import BadInput, BuildFailed, NotInstalled, SettingsError, cause_of, did_you_mean
 from tailrace.extras import EXTRAS
-from tailrace.warehouse.dbt import environment
+from tailrace.warehouse.dbt_runs import environment
 
 _DBT = threading.RLock()
 """dbt keeps its flags and adapters in global variables: one invocation at a time in a process."""

@@ -6,7 +6,6 @@ import datetime as dt
 import fcntl
 import hashlib
 import json
-import os
 import re
 import shutil
 import tempfile
@@ -14,9 +13,8 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, chdir, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple
 
 import pyarrow as pa
 
@@ -25,17 +23,16 @@ from tailrace.days import span
 from tailrace.errors import BuildFailed, StorageFull, TailraceError, UpstreamMissing, WarehouseBusy
 from tailrace.rows import nights
 from tailrace.warehouse import graph, stopped_marts
+from tailrace.warehouse.dbt_runs import MART, DbtRun, collect, environment, name_of
+from tailrace.warehouse.landed import Landed
 from tailrace.warehouse.tries import Tries
 
-_FAILED = {"error", "fail", "runtime error", "partial success"}
 FULL = re.compile(
     # the last pattern is DuckDB's, for a sort or a join that finds no room for its temporary files
     r"no space left|disk quota exceeded|out of disk|disk (is )?full|failed to offload data block",
     re.IGNORECASE,
 )
 """What dbt, databases and systems say of a full disk."""
-_MART = "incremental"
-"""How marts are materialised; other models must not use it."""
 MAY_BE_EMPTY = "may_be_empty"
 """The key in a mart's `meta` that declares that its days may have no rows."""
 ROWS_FROM = "rows_from"
@@ -46,64 +43,12 @@ _NAMED_DAYS = 3
 _PROJECT_FILES = {".sql", ".yml", ".csv"}
 
 
-class Landed(Protocol):
-    """The part of the landing zone that every build needs."""
-
-    @property
-    def location(self) -> str:
-        """Path or URL of the tables' folders."""
-        ...
-
-    def check(self, first: dt.date, last: dt.date) -> None:
-        """Raises UpstreamMissing, LandingRefused, LakeUnavailable."""
-        ...
-
-    # `lacking`, and `check` with tables that are left out, are needed only where the extracts of a table are missing.
-
-    @property
-    def look_back_days(self) -> int:
-        """How many days before its own day a build depends on, at most."""
-        ...
-
-    def gaps_before(self, day: dt.date) -> tuple[dt.date, ...]:
-        """Which of the days that a build of `day` looks back on were not landed; none before the first landed day.
-
-        Raises LakeUnavailable.
-        """
-        ...
-
-    def marks(self, first: dt.date, last: dt.date) -> Mapping[tuple[str, dt.date], str]:
-        """For each landed table and day, a mark that changes when it is landed again. Raises LakeUnavailable."""
-        ...
-
-    def digests(self, first: dt.date, last: dt.date) -> Mapping[tuple[str, dt.date], str]:
-        """SHA-256 of the landed rows of each table and day. Raises LandingRefused, LakeUnavailable."""
-        ...
-
-    def empty(self, first: dt.date, last: dt.date) -> Mapping[dt.date, tuple[str, ...]]:
-        """The tables landed without rows, by day. Raises LandingRefused, LakeUnavailable."""
-        ...
-
-
 class DbtConnection(NamedTuple):
     """The profile's target, the environment variables that the profile reads (secrets too), and the work folder."""
 
     target: str
     variables: Mapping[str, str]
     work: Path
-
-
-@dataclass(frozen=True)
-class _Run:
-    """The result of a dbt invocation: its outcome, its nodes' results, and its log lines by node."""
-
-    outcome: Any
-    nodes: tuple[Any, ...]
-    logs: Mapping[str, Sequence[str]]
-
-    @property
-    def messages(self) -> list[str]:
-        return [str(self.outcome.exception or ""), *(node.message or "" for node in self.nodes)]
 
 
 class DbtWarehouse(ABC):
@@ -165,10 +110,10 @@ class DbtWarehouse(ABC):
             error = self._complaint(run.messages) or self._full(run.messages, days) or self._failed(run, days)
             error = error or self._lost_lock()
             counted = error is None or isinstance(error, BuildFailed)
-            results = self._results(run, self._rows(run, first, last) if counted else {})
+            results = run.results(self._count(run.counting(first, last)) if counted else {})
             results = _with_kept(results, before.nodes if before else ())
             if counted:
-                self._record_days(_sound(self._built_marts(run.nodes), results), first, last)
+                self._record_days(_sound(run.marts, results), first, last)
             for result in results:
                 on_node(result)
             if isinstance(error, WarehouseBusy):
@@ -202,15 +147,10 @@ class DbtWarehouse(ABC):
         marts = {
             node["name"]: node["config"].get("meta", {})
             for node in models
-            if node["config"]["materialized"] == _MART
+            if node["config"]["materialized"] == MART
             and (not only or graph.called(node["name"], f"{node['schema']}.{node['alias']}", only))
         }
         self._record_days(marts, first, last)
-
-    def _built_marts(self, nodes: Sequence[Any]) -> dict[str, Mapping[str, Any]]:
-        """The marts that were built, each with its `meta`."""
-        built = [node for node in nodes if _is_built_table(node) and node.node.config.materialized == _MART]
-        return {_name(node): node.node.config.meta for node in built}
 
     def _record_days(self, marts: Mapping[str, Mapping[str, Any]], first: dt.date, last: dt.date) -> None:
         """Record these marts' days, each with the reason why it may be empty; `marts` maps a mart to its `meta`."""
@@ -287,7 +227,7 @@ class DbtWarehouse(ABC):
                 raise error from run.outcome.exception
             if error := self._failed(run, str(day)):
                 raise error from run.outcome.exception
-            return self._results(run, {})
+            return run.results({})
 
     @property
     def landing(self) -> Landed:
@@ -452,7 +392,7 @@ class DbtWarehouse(ABC):
         without: Collection[str],
         only: Collection[str],
         lacking: Collection[str] = (),
-    ) -> _Run:
+    ) -> DbtRun:
         logs: dict[str, list[str]] = defaultdict(list)
         variables = {**self.variables(first, last), **self._secrets(), **self._lock_variables()}
         manifest = None
@@ -460,7 +400,7 @@ class DbtWarehouse(ABC):
             if lacking or self._needs_graph(without, only):
                 parsed = self._graph(variables)
                 if not parsed.success:
-                    return _Run(parsed, (), logs)
+                    return DbtRun(parsed, (), logs)
                 manifest = parsed.result
                 selection = self._selection(manifest, selection, without=without, only=only)
                 selection = _without_sources(selection, graph.sources_of(lacking, manifest.sources))
@@ -468,11 +408,11 @@ class DbtWarehouse(ABC):
             others = [word for kind in ("unit_test", "exposure") for word in ("--exclude-resource-type", kind)]
             command = ["build", *others, *selection]
             outcome = self._dbt(
-                command, variables, self._target_folder, lambda event: _collect(event, logs), manifest=manifest
+                command, variables, self._target_folder, lambda event: collect(event, logs), manifest=manifest
             )
         finally:
             self._release()
-        return _Run(outcome, tuple(getattr(outcome.result, "results", None) or ()), logs)
+        return DbtRun(outcome, tuple(getattr(outcome.result, "results", None) or ()), logs)
 
     def _needs_graph(self, without: Collection[str], only: Collection[str]) -> bool:
         """Whether what to build depends on what is made from what."""
@@ -516,29 +456,6 @@ class DbtWarehouse(ABC):
         with environment(variables), chdir(self._project):
             return dbtRunner(manifest=manifest, callbacks=[hear]).invoke(arguments)
 
-    def _rows(self, run: _Run, first: dt.date, last: dt.date) -> Mapping[str, int]:
-        """The row count of each built table: the days' rows for a mart, all rows for a working table or seed."""
-        return self._count({_name(node): _counting(node, first, last) for node in run.nodes if _is_built_table(node)})
-
-    def _results(self, run: _Run, rows: Mapping[str, int]) -> tuple[ModelResult, ...]:
-        return tuple(
-            ModelResult(
-                name=_name(node),
-                kind=str(node.node.resource_type),
-                status=str(node.status),
-                seconds=node.execution_time,
-                rows=rows.get(_name(node), node.failures),
-                message=node.message or "",
-                unique_id=node.node.unique_id,
-                sql=getattr(node.node, "compiled_code", None) or "",
-                log="\n".join(run.logs.get(node.node.unique_id, ())),
-                depends_on=tuple(node.node.depends_on_nodes),
-                judges=_judged(node.node),
-                table=graph.table_of(node.node) if _is_built(node) else "",
-            )
-            for node in run.nodes
-        )
-
     def _full(self, messages: Sequence[str], days: str) -> StorageFull | None:
         """The error if a message is about a full disk."""
         for message in messages:
@@ -549,9 +466,9 @@ class DbtWarehouse(ABC):
                 )
         return None
 
-    def _failed(self, run: _Run, days: str) -> BuildFailed | None:
+    def _failed(self, run: DbtRun, days: str) -> BuildFailed | None:
         """The error that names every failed node, or says why dbt did not reach any node."""
-        failures = [self._failure(node) for node in run.nodes if node.status in _FAILED]
+        failures = [self._failure(node) for node in run.failed]
         if failures:
             listed = "\n".join(f"  - {failure}" for failure in failures)
             return BuildFailed(f"dbt failed on {len(failures)} of {len(run.nodes)} nodes for {days}:\n{listed}")
@@ -562,7 +479,7 @@ class DbtWarehouse(ABC):
 
     def _failure(self, node: Any) -> str:
         """A sentence about a failed node: what it is, what happened, where to look."""
-        kind, name = str(node.node.resource_type), _name(node)
+        kind, name = str(node.node.resource_type), name_of(node)
         if kind == "test" and node.failures is not None:
             look = f"to see them, run the query in {node.node.compiled_path} on {self.name}"
             return f"test {name}: {node.failures} rows fail; {look}"
@@ -577,22 +494,10 @@ def _without_sources(selection: Sequence[str], sources: Sequence[str]) -> list[s
     return [*selection, *([] if "--exclude" in selection else ["--exclude"]), *(f"{source}+" for source in sources)]
 
 
-def _name(node: Any) -> str:
-    return str(node.node.name)
-
-
 def _sound(marts: Mapping[str, Mapping[str, Any]], results: Sequence[ModelResult]) -> dict[str, Mapping[str, Any]]:
     """Those of the marts whose nodes and tests all succeeded; each with its `meta`."""
     stopped = stopped_marts.stopped(results, {mart: (mart,) for mart in marts})
     return {mart: meta for mart, meta in marts.items() if mart not in stopped}
-
-
-def _judged(node: Any) -> tuple[str, ...]:
-    """What a test judges: a generic one the node that it is written at, any other all that it reads."""
-    if str(node.resource_type) != "test":
-        return ()
-    attached = getattr(node, "attached_node", None)
-    return (attached,) if attached else tuple(node.depends_on_nodes)
 
 
 def why_empty(meta: Mapping[str, Any], landed_empty: Sequence[str] = ()) -> str:
@@ -607,47 +512,11 @@ def why_empty(meta: Mapping[str, Any], landed_empty: Sequence[str] = ()) -> str:
     return "its dbt model declares that its days may be empty" if meta.get(MAY_BE_EMPTY) else ""
 
 
-def _is_built(node: Any) -> bool:
-    return str(node.node.resource_type) in ("model", "seed", "snapshot")
-
-
-def _is_built_table(node: Any) -> bool:
-    return node.node.config.materialized in (_MART, "table", "seed") and str(node.status) == "success"
-
-
-def _counting(node: Any, first: dt.date, last: dt.date) -> str:
-    """The statement that counts a table's rows; dbt quotes the names, and days need no quoting."""
-    days = f" where ds between date '{first}' and date '{last}'" if node.node.config.materialized == _MART else ""
-    return f"select count(*) from {node.node.relation_name}{days}"  # noqa: S608
-
-
 def _with_kept(results: tuple[ModelResult, ...], before: tuple[ModelResult, ...]) -> tuple[ModelResult, ...]:
     """The results of this try, preceded by those of earlier tries that it did not repeat."""
     repeated = {result.unique_id for result in results}
     return (*(node for node in before if node.unique_id not in repeated), *results)
 
 
-def _collect(event: Any, logs: dict[str, list[str]]) -> None:
-    """Collect dbt's log lines about a node, without debug output."""
-    node = getattr(event.data, "node_info", None)
-    if node is not None and node.unique_id and event.info.level != "debug" and event.info.msg.strip():
-        logs[node.unique_id].append(event.info.msg.strip())
-
-
 def _named(first: dt.date, last: dt.date) -> str:
     return f"{first}" if first == last else f"{first}..{last}"
-
-
-@contextmanager
-def environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables while the block runs."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

@@ -27,8 +27,10 @@ from tailrace.settings import Settings
 from tailrace.spec import Mart, registry
 from tailrace.warehouse import graph
 from tailrace.warehouse.adapter import DbtAdapter
-from tailrace.warehouse.dbt import DbtWarehouse, Landed, environment, why_empty
+from tailrace.warehouse.dbt import DbtWarehouse, why_empty
+from tailrace.warehouse.dbt_runs import environment
 from tailrace.warehouse.failures import of_messages
+from tailrace.warehouse.landed import Landed
 from tailrace.warehouse.reader import MartReader
 
 POLL_SECONDS = 30.0

@@ -18,7 +18,8 @@ import pyarrow as pa
 
 from tailrace.errors import BadInput, StorageFull, UpstreamMissing, WarehouseBusy
 from tailrace.settings import Settings
-from tailrace.warehouse.dbt import BUILDS, FULL, DbtWarehouse, Landed
+from tailrace.warehouse.dbt import BUILDS, FULL, DbtWarehouse
+from tailrace.warehouse.landed import Landed
 from tailrace.warehouse.set_aside import set_aside
 
 _BATCH_ROWS = 50_000

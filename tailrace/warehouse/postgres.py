@@ -28,7 +28,8 @@ from tailrace.errors import (
     WarehouseBusy,
 )
 from tailrace.settings import Settings
-from tailrace.warehouse.dbt import BUILDS, DbtWarehouse, Landed
+from tailrace.warehouse.dbt import BUILDS, DbtWarehouse
+from tailrace.warehouse.landed import Landed
 from tailrace.warehouse.postgres_rows import IDLE_LIMITS, batches, connect, described_columns
 from tailrace.warehouse.postgres_types import converted, quoted, readable, selected, sorted_by
 
