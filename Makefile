@@ -64,8 +64,8 @@ test-spark: $(READY) ## test the engine spark, here and on a test cluster (needs
 test-airflow: $(READY) ## test a running Airflow and the pages in a browser (needs Chromium)
 	$(TEST) -m airflow tests/e2e tests/pages
 
-test-services: $(READY) ## test everything on Postgres, MLflow's server and S3, with faults
-	$(TEST) -m services tests/stack tests/dags tests/stages tests/proving tests/impact
+test-services: $(READY) ## test everything on Postgres, MLflow's server and S3, with faults and whole dbt builds
+	$(TEST) -m services tests/stack tests/dags tests/stages tests/proving tests/impact tests/faults tests/unit/warehouse
 
 test-compose: $(READY) ## test docker compose: build, health, one night, backup, restore, down
 	$(BIN)/python -m scripts.compose_check

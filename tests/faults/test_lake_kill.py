@@ -43,6 +43,7 @@ def see(lake: DeltaLake) -> str | None:
     return run
 
 
+@pytest.mark.services
 def test_a_writer_killed_at_twenty_moments_never_shows_a_partial_day(tmp_path):
     chance = random.Random(20130301)
     lake = DeltaLake(str(tmp_path))

@@ -108,6 +108,7 @@ def home(tmp_path: Path) -> settings.Settings:
     return configured
 
 
+@pytest.mark.services
 def test_a_backup_beside_running_nights_restores_to_what_refers_to_nothing_missing(home, spec, monkeypatch, at_work):
     services = installation(embedded, home.home, spec)
     night = at_work(services, spec)

@@ -53,6 +53,7 @@ def site(tmp_path: Path) -> tuple[Landing, DuckDBWarehouse]:
     return landing, warehouse
 
 
+@pytest.mark.services
 def test_what_is_made_from_other_sources_is_built(site: tuple[Landing, DuckDBWarehouse]) -> None:
     landing, tiny = site
     with pytest.raises(UpstreamMissing, match=rf"weather: {DAY}"):

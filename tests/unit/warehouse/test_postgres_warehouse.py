@@ -253,6 +253,7 @@ def alone(site: Site) -> Site:
     return site
 
 
+@pytest.mark.services
 def test_a_build_keeps_its_lock_however_long_it_does_nothing_and_replaces_no_day_without_it(alone: Site) -> None:
     role = alone.made.user
     limits = ("idle_session_timeout", "idle_in_transaction_session_timeout")
@@ -279,6 +280,7 @@ def test_a_build_keeps_its_lock_however_long_it_does_nothing_and_replaces_no_day
     assert not [*(alone.folder / "work" / "tries").glob("*")], "the next try builds everything"
 
 
+@pytest.mark.services
 def test_a_server_restarted_in_mid_run_leaves_nothing_half_built(site: Site) -> None:
     site.warehouse().build(DAY, DAY)
     site.write(

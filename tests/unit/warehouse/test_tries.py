@@ -99,6 +99,7 @@ def site(tmp_path: Path) -> Site:
     return site
 
 
+@pytest.mark.services
 def test_the_next_try_builds_what_failed_and_what_depends_on_it_and_the_one_after_it_everything(site: Site) -> None:
     before = {node.name: node for node in site.heard}
     site.write(doubled=SOUND["doubled"])
@@ -117,6 +118,7 @@ def test_the_next_try_builds_what_failed_and_what_depends_on_it_and_the_one_afte
     assert site.build() == {*SOUND, *TESTS}
 
 
+@pytest.mark.services
 def test_a_failed_test_has_its_model_built_again_and_a_try_may_fail_again(site: Site) -> None:
     site.write(doubled="select ds, one + one + one as two from {{ ref('roots') }}")
     with pytest.raises(BuildFailed, match="test assert_two: 1 rows fail"):
