@@ -158,18 +158,21 @@ def _stopped(
         listed = "\n".join(f"  - {table}: {why}" for table, why in lacking.tables.items())
         lines.append(f"Extracts are missing, so what is made from them was not built:\n{listed}")
         lines.append(f"Land them, and run these days again: {command}.")
-    late = {
-        pipeline: f"{pipeline}: its tables were not built, as extracts are missing: "
-        f"{'; '.join(f'{table} ({lacking.tables[table].rstrip(chr(46))})' for table in tables)}. Nothing of these days "
-        f"was taken into the lake. Land them, and run these days again: {command}; in Airflow, clear what failed in "
-        "this run."
-        for pipeline, tables in lacking.stops.items()
-    }
+    late = {pipeline: _late(pipeline, lacking, tables, command) for pipeline, tables in lacking.stops.items()}
     causes = {**late, **sentences}
     go_on = [pipeline for pipeline in sorted(pipelines) if pipeline not in causes]
     lines.append(f"Stopped: {', '.join(sorted(causes))}." if causes else "No pipeline needs what failed.")
     lines += [f"Not stopped: {', '.join(go_on)}."] if go_on else []
     return PipelinesStopped("\n".join(lines), causes)
+
+
+def _late(pipeline: str, lacking: _Lacking, tables: Sequence[str], command: str) -> str:
+    """Why a pipeline whose extracts are missing may not go on."""
+    missing = "; ".join(f"{table} ({lacking.tables[table].rstrip('.')})" for table in tables)
+    return (
+        f"{pipeline}: its tables were not built, as extracts are missing: {missing}. Nothing of these days was taken "
+        f"into the lake. Land them, and run these days again: {command}; in Airflow, clear what failed in this run."
+    )
 
 
 def _sentence(pipeline: str, nodes: Sequence[ModelResult]) -> str:
