@@ -342,7 +342,8 @@ def optional_parts(docker: Docker, given: Mapping[str, str]) -> None:
 def logins(docker: Docker, given: Mapping[str, str]) -> None:
     """Check that MLflow asks for a login, and that the notebook's keys read and cannot write."""
     mlflow, admin = f"http://127.0.0.1:{given['MLFLOW_PORT']}", ("admin", given["MLFLOW_ADMIN_PASSWORD"])
-    answered = [httpx.get(f"{mlflow}/health"), httpx.get(mlflow), httpx.get(mlflow, auth=admin)]
+    asked = ((f"{mlflow}/health", None), (mlflow, None), (mlflow, admin))
+    answered = [httpx.get(url, auth=auth, timeout=PAGE_SECONDS) for url, auth in asked]
     if [answer.status_code for answer in answered] != [200, 401, 200]:
         raise RuntimeError(f"MLflow answers {answered} to a health check, without a login and with one")
     say("mlflow: it asks for a login")

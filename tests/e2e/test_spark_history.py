@@ -26,8 +26,8 @@ def test_a_task_links_to_its_application(home, monkeypatch):
         application = address.rstrip("/").rpartition("/")[2]
 
         def listed() -> bool:
-            answer = httpx.get(f"{running.spark_history_url}/api/v1/applications/{application}")
+            answer = httpx.get(f"{running.spark_history_url}/api/v1/applications/{application}", timeout=60)
             return answer.is_success and answer.json()["attempts"][0]["completed"]
 
         eventually(listed, f"the history server knows {application}")
-        assert application in httpx.get(address, follow_redirects=True).raise_for_status().text
+        assert application in httpx.get(address, follow_redirects=True, timeout=60).raise_for_status().text

@@ -49,7 +49,7 @@ class Server:
 
     def get(self, path: str, user: str = "", password: str = "") -> int:
         login = (user, password or self.password(user)) if user else None
-        return httpx.get(f"{self.url}{path}", auth=login).status_code
+        return httpx.get(f"{self.url}{path}", auth=login, timeout=60).status_code
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_only_the_health_check_needs_no_login(server: Server, trained: str) -> N
         assert server.get(path) == 401
         assert server.get(path, "admin", "password1234") == 401, "the password that MLflow once shipped"
         assert server.get(path, "notebook", "wrong") == 401
-    asked = httpx.get(server.url).headers["www-authenticate"]
+    asked = httpx.get(server.url, timeout=60).headers["www-authenticate"]
     assert asked.startswith("Basic "), "a browser that follows a link of Airflow's pages asks for the login"
     assert server.get("/", "notebook") == 200
 
@@ -146,8 +146,8 @@ def test_a_reader_writes_nothing(server: Server, trained: str, user: str, tmp_pa
     stored = client.get_model_version("churn", "1").source.replace("mlflow-artifacts:", "")
     files = f"{server.url}/api/2.0/mlflow-artifacts/artifacts{stored}/MLmodel"
     login = (user, server.password(user))
-    assert httpx.put(files, content=b"", auth=login).status_code == 403
-    assert httpx.delete(files, auth=login).status_code == 403
+    assert httpx.put(files, content=b"", auth=login, timeout=60).status_code == 403
+    assert httpx.delete(files, auth=login, timeout=60).status_code == 403
 
 
 def test_a_wrong_password_is_said_in_a_sentence(server: Server, trained: str) -> None:

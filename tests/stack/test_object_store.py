@@ -121,4 +121,4 @@ def test_a_backup_is_made_with_a_key_that_only_reads(store: Store, monkeypatch: 
 
 
 def test_an_object_without_a_key_is_not_read(store: Store) -> None:
-    assert httpx.get(f"{store.endpoint}/tailrace/{OBJECT}").status_code == 403
+    assert httpx.get(f"{store.endpoint}/tailrace/{OBJECT}", timeout=60).status_code == 403
