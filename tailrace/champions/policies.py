@@ -137,6 +137,17 @@ def of_commit(metadata: Mapping[str, str]) -> Policy | None:
     return Policy.from_json(metadata[POLICY]) if POLICY in metadata else None
 
 
+def as_published(spec: PipelineSpec, metadata: Mapping[str, str]) -> PipelineSpec:
+    """The spec with the policy that a commit of predictions was made under: what its columns mean.
+
+    Today's spec if the commit names no policy, or other classes: its columns cannot be compared with today's labels.
+    """
+    made = of_commit(metadata)
+    if made is None or set(made.problem.get("classes", ())) != set(getattr(spec.problem, "classes", ())):
+        return spec
+    return under(spec, made)
+
+
 def history(lake: LakeReader, pipeline: str) -> tuple[PolicyDecision, ...]:
     """A pipeline's policies, the one that took effect last first; of one day, the one committed last first."""
     if not lake.exists(TABLE):
@@ -149,12 +160,31 @@ def history(lake: LakeReader, pipeline: str) -> tuple[PolicyDecision, ...]:
 
 def recorded(past: Sequence[PolicyDecision], day: dt.date) -> InForce | None:
     """The recorded policy of a day, from a history; None if none was in effect by then."""
-    of_problem = next((row for row in past if row.effective_from <= day), None)
-    of_threshold = next((row for row in past if row.effective_from <= day and row.new_threshold), of_problem)
-    if of_problem is None or of_threshold is None:
+    counting = _counting(past, day)
+    if not counting:
         return None
-    policy = Policy(threshold=of_threshold.threshold, problem=of_problem.problem)
+    of_threshold = next((row for row in counting if row.new_threshold), counting[0])
+    policy = Policy(threshold=of_threshold.threshold, problem=counting[0].problem)
     return InForce(policy=policy, row=of_threshold, recorded=True)
+
+
+def _counting(past: Sequence[PolicyDecision], day: dt.date) -> list[PolicyDecision]:
+    """The rows of a history that count for a day, the one that decides first."""
+    return [row for row in past if row.effective_from <= day and not _ended(row, past)]
+
+
+def _ended(row: PolicyDecision, past: Sequence[PolicyDecision]) -> bool:
+    """Whether an operator's threshold was ended by an edit of the spec before the day that it was to begin on.
+
+    It stays ended if the spec is edited back: the operator decided about a threshold that has been replaced since.
+    """
+    return row.set_by == "threshold" and any(
+        edit.set_by == "spec"
+        and edit.spec_threshold != row.spec_threshold
+        and edit.recorded_at > row.recorded_at
+        and edit.effective_from <= row.effective_from
+        for edit in past
+    )
 
 
 def in_force(lake: LakeReader, spec: PipelineSpec, day: dt.date) -> InForce:
@@ -163,10 +193,10 @@ def in_force(lake: LakeReader, spec: PipelineSpec, day: dt.date) -> InForce:
     found = recorded(past, day)
     if found is None:
         return InForce(policy=stated, row=None, recorded=False)
-    said = next(row for row in past if row.effective_from <= day).spec_threshold
-    threshold = found.policy.threshold if said == stated.threshold else stated.threshold
-    edited = Policy(threshold=threshold, problem=stated.problem)
-    if edited == found.policy or day < _last_published(lake, spec):
+    # Also a spec that now says what an operator has set is an edit: edited once more, it ends the operator's threshold.
+    same_threshold = _counting(past, day)[0].spec_threshold == stated.threshold
+    edited = Policy(threshold=found.policy.threshold if same_threshold else stated.threshold, problem=stated.problem)
+    if (same_threshold and edited == found.policy) or day < _last_published(lake, spec):
         return found
     return InForce(policy=edited, row=None, recorded=True, edited=True)
 

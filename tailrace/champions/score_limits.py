@@ -78,7 +78,7 @@ def _excess(excess: float, holdout: Distribution, scores: np.ndarray, *, psi: fl
     if not psi <= single + excess:
         yield (
             f"predictions moved away from the training holdout's: population stability index {psi:.2f}. By the single "
-            f"days of the holdout and those published before, a day may have {single:.2f}, and "
+            f"days of the training and those that this version published before, a day may have {single:.2f}, and "
             f"audit.max_psi_excess allows {excess:g} more."
         )
     if repeats_too_much(holdout, scores):

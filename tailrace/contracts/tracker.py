@@ -116,7 +116,8 @@ class Tracker(Protocol):
         """Delete the trials of a training run and the files of its model; with `dry_run` only count them.
 
         The run, its reports and its version stay; its tag FILES_DELETED says when it happened, and `model_folder`
-        raises ModelGone. Raises UnknownName.
+        raises ModelGone. Without the tag FILES_DELETED_ALL it was interrupted, and is called again to go on. Raises
+        UnknownName.
         """
         ...
 

@@ -317,14 +317,15 @@ class PipelineComparison:
                 roles.check(spec, day, rows["features"], rows["outcomes"])
             except TailraceError as error:
                 self._problems[side].append(" ".join(str(error).split()))
-        trained = self._services.tracker.run(self._scorer.champion(spec, day).training_run)
-        scores = model_versions.holdout_scores(trained, self._versions[-1])
+        champion = self._scorer.champion(spec, day)
+        trained = self._services.tracker.run(champion.training_run)
+        scores = model_versions.holdout_scores(trained, champion.version)
         problems = audit.beyond_limits(
             self._services.lake,
             spec,
             day,
             predictions,
-            version=self._versions[-1],
+            model=champion,
             holdout_scores=scores,
             due=rows["features"].num_rows,
         )

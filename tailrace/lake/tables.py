@@ -47,7 +47,7 @@ class Tables:
         self._native_reader = native_reader
         self._kept_open: dict[str, DeltaTable] | None = {} if keep_open else None
         self._heads = LocalHeads(self.local) if self.local else None
-        self._read: dict[str, tuple[tuple[str, int, int], DeltaTable]] = {}
+        self._read: dict[str, tuple[tuple[str | int, ...], DeltaTable]] = {}
         """Tables that were opened to read, each with what its log's folder was like then."""
 
     @property
@@ -124,15 +124,21 @@ class Tables:
                 ) from error
         return TableVersion(table, delta, self.place(table))
 
-    def _state(self, table: str) -> tuple[str, int, int] | None:
-        """What changes with any commit to a table on local disk; None elsewhere, or if there is no table."""
+    def _state(self, table: str) -> tuple[str | int, ...] | None:
+        """What changes with any commit to a table on local disk, also if files of its log are overwritten by others of
+        the same names, as a copy of another table would; None elsewhere, or if there is no table."""
         if self.local is None or self._heads is None:
             return None
+        folder = self.local / table / log.FOLDER
         try:
-            head, folder = self._heads.version(table), (self.local / table / log.FOLDER).stat()
+            head = self._heads.version(table)
+            if head is None:
+                return None
+            of_folder, newest = folder.stat(), (folder / f"{int(head):020}.json").stat()
         except OSError:
             return None
-        return (head, folder.st_mtime_ns, folder.st_ino) if head is not None else None
+        of_newest = newest.st_mtime_ns, newest.st_size, newest.st_ino
+        return (head, of_folder.st_mtime_ns, of_folder.st_ino, *of_newest)
 
     def _checked(self, opened: TableVersion, *, natively: bool) -> TableVersion:
         """Raises BadInput if the table needs a reader that the engine does not have."""

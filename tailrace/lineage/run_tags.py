@@ -39,7 +39,9 @@ BASELINE = "baseline"
 """The MODEL_KIND of a run that registered a rule of the spec, and trained nothing."""
 
 FILES_DELETED = "tailrace.files_deleted"
-"""When upkeep deleted the trials of a run and the files of its model; no such tag: it did not."""
+"""When upkeep began to delete the trials of a run and the files of its model; no such tag: it did not."""
+FILES_DELETED_ALL = "tailrace.files_deleted_all"
+"""When upkeep had deleted all of them; no such tag: it was interrupted, and the next upkeep goes on."""
 
 CLOSED_BECAUSE = "tailrace.closed_because"
 CLOSED_BY = "tailrace.closed_by"

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tailrace.champions import policies
 from tailrace.contracts import Commit, LakeReader
 from tailrace.errors import UpstreamMissing
 from tailrace.rows import completeness, roles
@@ -55,6 +56,7 @@ def day_report(lake: LakeReader, spec: PipelineSpec, day: dt.date) -> DayReport:
             f"{spec.predictions_table} has no published predictions of {day}. {known} "
             f"Publish them with: tailrace predict {spec.name} --date {day}."
         )
+    spec = policies.as_published(spec, published[day].metadata)
     judged = with_outcomes(lake, spec, day)
     metrics = {}
     if judged.num_rows:

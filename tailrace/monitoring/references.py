@@ -6,7 +6,7 @@ import json
 import math
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -122,19 +122,20 @@ def keep(
     spec: PipelineSpec,
     training_run: str,
     *,
-    features: Pin,
+    window: pa.Table,
     holdout: pa.Table,
     scores: np.ndarray,
+    usual: float | None = None,
 ) -> None:
     """Store with a training run the distributions of its features over the window and of its scores on the holdout.
 
-    `holdout` has the feature columns and `ds`; `scores` are what drift is told by, in the same order.
+    `window` and `holdout` have the feature columns and `ds`; `scores` are what drift is told by, in the order of the
+    holdout. `usual` is how far single days are by the scores; by default, how far those of the holdout are.
     """
-    rows = _window(services.lake, spec, features, holdout)
-    made = References(
-        {name: Reference.of(comparable(spec, rows, name), rows["ds"]) for name in spec.features.columns},
-        Reference.of(pa.chunked_array([pa.array(scores, pa.float64())]), holdout["ds"], edges=spec.problem.drift_edges),
-    )
+    of_features = {name: Reference.of(comparable(spec, window, name), window["ds"]) for name in spec.features.columns}
+    column = pa.chunked_array([pa.array(scores, pa.float64())])
+    of_scores = Reference.of(column, holdout["ds"], edges=spec.problem.drift_edges)
+    made = References(of_features, of_scores if usual is None else replace(of_scores, usual=usual))
     with tempfile.TemporaryDirectory(prefix="tailrace-references-") as folder:
         Path(folder, FILE).write_text(made.to_json())
         services.tracker.log_files(training_run, Path(folder), FOLDER)
@@ -160,7 +161,7 @@ def comparable(spec: PipelineSpec, rows: pa.Table, name: str) -> pa.ChunkedArray
     return pc.if_else(pc.is_nan(number), pa.scalar(None, pa.float64()), number)
 
 
-def _window(lake: LakeReader, spec: PipelineSpec, features: Pin, holdout: pa.Table) -> pa.Table:
+def window(lake: LakeReader, spec: PipelineSpec, features: Pin, holdout: pa.Table) -> pa.Table:
     """Evenly spread rows of the training window; rows of the holdout if the window needs the format's own reader."""
     columns = ["ds", *spec.features.columns]
     scan = lake.scan(features, columns)

@@ -142,7 +142,8 @@ def _register(work: Work, training_run: str, model: BaselineModel, *, pin: Pin, 
     services, spec = work.services, work.spec
     scores = predictions(model, rows)
     drift = spec.problem.drift_of(scores)
-    references.keep(services, spec, training_run, features=pin, holdout=rows, scores=drift)
+    window = references.window(services.lake, spec, pin, rows)
+    references.keep(services, spec, training_run, window=window, holdout=rows, scores=drift)
     services.tracker.log(
         training_run,
         params={"candidate": model.rule.name},

@@ -39,7 +39,7 @@ def unneeded_runs(services: Services, spec: PipelineSpec, before: dt.datetime) -
         for run in services.tracker.runs(spec.name)
         if run.status != "running"
         and run.started_at < before
-        and run_tags.FILES_DELETED not in run.tags
+        and run_tags.FILES_DELETED_ALL not in run.tags
         and run.tags.get(run_tags.MODEL_KIND) != run_tags.BASELINE
         and not is_needed(run)
     )

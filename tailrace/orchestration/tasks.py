@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from tailrace.contracts import Trial
-from tailrace.errors import AuditFailed, ExtractsMissing, ExtractsRefused, ExtractsUnavailable
+from tailrace.errors import ExtractsMissing, ExtractsRefused, ExtractsUnavailable
 from tailrace.lineage import xcom_keys
 from tailrace.operations import limits
 from tailrace.orchestration import assets, task_results
@@ -228,7 +228,6 @@ def _last_report(run: TaskRun, rows: Rows) -> Links:
 def audit(run: TaskRun, staged: Mapping[str, Any]) -> Sequence[Any]:
     """Judge the staged predictions before anyone can read them; if one day is refused, none is published."""
     from tailrace.stages import audit as stage
-    from tailrace.stages import publish
 
     days = _days(staged, "days")
     if not days and not _days(staged, "own"):
@@ -236,17 +235,7 @@ def audit(run: TaskRun, staged: Mapping[str, Any]) -> Sequence[Any]:
     if not days:
         # A run that was cleared after it had published: the audit passed then, and the event may be missing.
         return [{"audited before": " ".join(staged["already"])}]
-    judged, refused = [], []
-    for day in days:
-        try:
-            judged.append(stage.run(run.work, day, dry_run=run.request.dry_run))
-        except AuditFailed as refusal:
-            refused.append(str(refusal))
-    if refused:
-        for one in judged:
-            publish.discard(run.work, one.day)
-        raise AuditFailed("\n".join(refused))
-    return judged
+    return stage.run_all(run.work, days, dry_run=run.request.dry_run)
 
 
 def _published_page(run: TaskRun, rows: Rows) -> Links:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -52,6 +52,16 @@ class Distribution:
         of_days = [values[days == day] for day in np.unique(days)]
         usual = furthest_day(np.array([counts_between(at, each) for each in of_days]))
         return cls(bare.edges, bare.shares, usual, max(repeats(each) for each in of_days))
+
+    def with_days(self, values: np.ndarray, days: np.ndarray, *, fewest: int = 1) -> Distribution:
+        """With more single days of the same model, such as those that it learned from.
+
+        `days` has the day of each value; days of fewer than `fewest` rows are left out. These days are compared with
+        one another, and not with this distribution: a model tells rows that it learned from further apart.
+        """
+        of_days = [counts for day in np.unique(days) if (counts := self.counts(values[days == day])).sum() >= fewest]
+        further = furthest_day(np.array(of_days)) if of_days else 0.0
+        return replace(self, usual=max(self.usual or 0.0, further))
 
     def index(self, values: np.ndarray) -> float:
         """The population stability index of values against this distribution."""

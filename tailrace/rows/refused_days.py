@@ -55,6 +55,14 @@ def record(work: Work, day: dt.date, *, model_version: str, reason: str, evidenc
         lake.publish(staged, {"pipeline": spec.name, "stage": "audit", "run_id": run_id, **notes})
 
 
+def by_run(lake: LakeReader, spec: PipelineSpec, day: dt.date, run_id: str) -> tuple[str, str] | None:
+    """The version and the reason of the day's refusal, if this run was refused last."""
+    if day not in lake.days(spec.refusals_table, first=day, last=day):
+        return None
+    (row,) = lake.read(spec.refusals_table, first=day, last=day).read_all().to_pylist()
+    return (row["model_version"], row["reason"]) if row["run_id"] == run_id else None
+
+
 def history(lake: LakeReader, spec: PipelineSpec) -> list[Refusal]:
     """The last refusal of each day that was ever refused, oldest day first."""
     refused = lake.days(spec.refusals_table)

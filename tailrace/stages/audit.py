@@ -6,7 +6,7 @@ import datetime as dt
 import math
 import tempfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,12 +16,14 @@ import pyarrow.compute as pc
 from tailrace.champions import policies, score_limits
 from tailrace.champions.score_limits import JudgedScores
 from tailrace.contracts import LakeReader, Staged, Verdict
-from tailrace.errors import AuditFailed
-from tailrace.lineage import pins
+from tailrace.errors import AuditFailed, StagingGone
+from tailrace.lineage import identity, pins
+from tailrace.lineage.identity import Identity
 from tailrace.monitoring import refusal_evidence
 from tailrace.problems.distributions import DAYS_BEFORE, Distribution
 from tailrace.rows import refused_days
 from tailrace.spec import PipelineSpec
+from tailrace.stages import publish
 from tailrace.validation import describe_failures
 from tailrace.work import Work
 
@@ -50,10 +52,17 @@ class Audited:
 def run(work: Work, day: dt.date, *, dry_run: bool = False) -> Audited:
     """Raises AuditFailed listing everything outside its threshold; the staged rows are then removed.
 
-    The refusal is written down in the lake table `refusals/<pipeline>`, unless it is a dry run's.
+    The refusal is written down in the lake table `refusals/<pipeline>`, unless it is a dry run's. A retry finds no
+    staged rows, and raises what was written down. Raises StagingGone if nothing was staged.
     """
     services, spec = work.services, work.spec
-    staged = services.lake.staged(spec.predictions_table, day, work.run_id)
+    try:
+        staged = services.lake.staged(spec.predictions_table, day, work.run_id)
+    except StagingGone as gone:
+        if refused := refused_days.by_run(services.lake, spec, day, work.run_id):
+            version, reason = refused
+            raise AuditFailed(_sentence(spec, day, version=version, problems=[reason], report="")) from gone
+        raise
     verdict = services.validator.validate(
         f"{spec.name}/predictions", day, services.lake.read_staged(staged), spec.features.key
     )
@@ -63,7 +72,7 @@ def run(work: Work, day: dt.date, *, dry_run: bool = False) -> Audited:
     null_share = _null_share(staged, nulls)
     due = pins.from_json(staged.notes["features_pin"]).rows
     coverage = staged.rows / due if due else None
-    moved = _judged_scores(services.lake, spec, staged, scores)
+    moved = _judged_scores(services.lake, scored_under, staged, scores)
     problems = _beyond_limits(spec, staged, due=due, nulls=nulls, coverage=coverage)
     problems += moved.problems if moved else ()
     problems += [f"{count} of {staged.rows} predictions {what}." for what, count in wrong.items() if count]
@@ -78,12 +87,8 @@ def run(work: Work, day: dt.date, *, dry_run: bool = False) -> Audited:
             version, reason = staged.notes["model_version"], " ".join(problems)
             refused_days.record(work, day, model_version=version, reason=reason, evidence=evidence)
         services.lake.discard(staged)
-        listed = "\n".join(f"  - {problem}" for problem in problems)
-        raise AuditFailed(
-            f"{spec.predictions_table} of {day}, scored by version {staged.notes['model_version']}, is refused:\n"
-            f"{listed}\nWhat was published before stays. Look at the features of {day} and at the model; "
-            f"the thresholds are `audit` in pipelines/{spec.name}.py. Data Docs: {verdict.report}"
-        )
+        version = staged.notes["model_version"]
+        raise AuditFailed(_sentence(spec, day, version=version, problems=problems, report=verdict.report))
     services.lake.annotate(staged, _notes(verdict, null_share, coverage, moved))
     warnings = (describe_failures(verdict, "warning"),) if verdict.failures("warning") else ()
     return Audited(
@@ -99,17 +104,51 @@ def run(work: Work, day: dt.date, *, dry_run: bool = False) -> Audited:
     )
 
 
+def run_all(work: Work, days: Sequence[dt.date], *, dry_run: bool = False) -> list[Audited]:
+    """Audit several days of a run. If one is refused, raises AuditFailed about all that are, and nothing stays staged.
+
+    Raises what `run` raises.
+    """
+    judged, refused, gone = [], [], []
+    for day in days:
+        try:
+            judged.append(run(work, day, dry_run=dry_run))
+        except AuditFailed as refusal:
+            refused.append(str(refusal))
+        except StagingGone as error:
+            # What an earlier try discarded with the refused days. They say why.
+            gone.append(error)
+    if refused:
+        for one in judged:
+            publish.discard(work, one.day)
+        raise AuditFailed("\n".join(refused))
+    if gone:
+        raise gone[0]
+    return judged
+
+
+def _sentence(spec: PipelineSpec, day: dt.date, *, version: str, problems: Sequence[str], report: str) -> str:
+    listed = "\n".join(f"  - {problem}" for problem in problems)
+    docs = f" Data Docs: {report}" if report else ""
+    return (
+        f"{spec.predictions_table} of {day}, scored by version {version}, is refused:\n"
+        f"{listed}\nWhat was published before stays. Look at the features of {day} and at the model; "
+        f"the thresholds are `audit` in pipelines/{spec.name}.py.{docs}"
+    )
+
+
 def beyond_limits(
     lake: LakeReader,
     spec: PipelineSpec,
     day: dt.date,
     rows: pa.Table,
     *,
-    version: str,
+    model: Identity,
     holdout_scores: str,
     due: int,
 ) -> list[str]:
-    """What the audit of a day would refuse in these predictions, apart from the suite; nothing need be staged."""
+    """What the audit of a day would refuse in these predictions of a model, apart from the suite; nothing need be
+    staged."""
     staged = Staged(
         table=spec.predictions_table,
         day=day,
@@ -118,7 +157,7 @@ def beyond_limits(
         fence=0,
         digest="",
         files=(),
-        notes={"holdout_scores": holdout_scores, "model_version": version},
+        notes={"holdout_scores": holdout_scores, **identity.notes(model)},
     )
     nulls, scores, wrong = _scores(spec, rows.to_batches())
     coverage = staged.rows / due if due else None
@@ -177,24 +216,33 @@ def _judged_scores(lake: LakeReader, spec: PipelineSpec, staged: Staged, scores:
     if not score_limits.judged(audit, len(scores)):
         return None
     holdout = Distribution.from_json(staged.notes["holdout_scores"])
-    before = _days_before(lake, spec, staged.day, holdout) if audit.max_psi_excess is not None else []
+    before = []
+    if audit.max_psi_excess is not None:
+        before = _days_before(lake, spec, staged.day, model=identity.of_commit(staged.notes), holdout=holdout)
     return score_limits.judge(audit, holdout, scores, before=before)
 
 
-def _days_before(lake: LakeReader, spec: PipelineSpec, day: dt.date, holdout: Distribution) -> list[float]:
-    """How far each of the days published before the day is from the holdout, beyond chance.
+def _days_before(
+    lake: LakeReader, spec: PipelineSpec, day: dt.date, *, model: Identity, holdout: Distribution
+) -> list[float]:
+    """How far each of the days that the model published before the day is from its holdout, beyond chance.
 
-    Days on which this audit would refuse that so many predictions are the same, such as those of a constant baseline,
-    are left out: they would widen the limit until nothing is refused.
+    What another model published says nothing about this one's scores, and would widen the limit until nothing is
+    refused. So a new champion is judged by the single days of its holdout alone, as the gate judged it. Days on which
+    this audit would refuse that so many predictions are the same are left out, too.
     """
     first, last = day - dt.timedelta(days=DAYS_BEFORE), day - dt.timedelta(days=1)
-    if not lake.days(spec.predictions_table, first=first, last=last):
+    published = lake.days(spec.predictions_table, first=first, last=last)
+    made_by = {each: identity.of_commit(commit.metadata) for each, commit in published.items()}
+    own = [each for each in sorted(made_by) if made_by[each].version and not made_by[each].differs(model)]
+    if not own:
         return []
     column = spec.problem.drift_column(spec.predictions)
     counts: dict[dt.date, np.ndarray] = {}
     varied: set[dt.date] = set()
-    for batch in lake.read(spec.predictions_table, first=first, last=last, columns=["ds", column]):
+    for batch in lake.read(spec.predictions_table, first=own[0], last=own[-1], columns=["ds", column]):
         rows = pa.Table.from_batches([batch])
+        rows = rows.filter(pc.is_in(rows["ds"], pa.array(own, pa.date32())))
         for each in pc.unique(rows["ds"]):
             scores = spec.problem.drift_values(rows.filter(pc.equal(rows["ds"], each))[column])
             counts[each.as_py()] = counts.get(each.as_py(), np.zeros(1, int)) + holdout.counts(scores)

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tailrace import days
-from tailrace.champions import model_versions
+from tailrace.champions import model_versions, policies
 from tailrace.contracts import Commit, Services
 from tailrace.errors import ModelGone, PinLost, UpstreamMissing
 from tailrace.lineage import identity, provenance, run_tags
@@ -175,7 +175,8 @@ class _Past:
         waiting: dt.date | None = next(left)
         for group in self._groups(known):
             names = sorted({name for held in self._trainings.values() for name in _compared(self._work.spec, held)})
-            features, scores = _features(self._work, group[0], names, last=group[-1]), _told_by(self._work, group)
+            features = _features(self._work, group[0], names, last=group[-1])
+            scores = _told_by(self._work, {each: self._published[each] for each in group})
             for each in group:
                 while waiting is not None and waiting <= each:
                     yield waiting
@@ -187,9 +188,18 @@ class _Past:
             waiting = next(left, None)
 
     def before(self, day: dt.date, trained: _Trained) -> _Looks:
-        """The days before a day, as that training's references show them."""
+        """The days before a day, as that training's references show them; with scores where the same model made them.
+
+        What another model predicted says nothing about how far the scores of this one may be from its holdout's.
+        """
         known = self._looks.get(id(trained), {})
-        return {each: looks for each, looks in known.items() if 0 < (day - each).days <= DAYS_BEFORE}
+        near = {each: looks for each, looks in known.items() if 0 < (day - each).days <= DAYS_BEFORE}
+        made_by = {each: identity.of_commit(self._published[each].metadata) for each in [day, *near]}
+        others = {each for each in near if made_by[each].differs(made_by[day])}
+        return {
+            each: {name: look for name, look in looks.items() if name != SCORES or each not in others}
+            for each, looks in near.items()
+        }
 
     def rows(self, day: dt.date) -> list[int]:
         """The numbers of rows of the days published before a day, without empty days."""
@@ -235,12 +245,18 @@ def _features(work: Work, first: dt.date, names: Sequence[str], *, last: dt.date
     return work.services.lake.read(work.spec.features_table, first=first, last=last, columns=columns).read_all()
 
 
-def _told_by(work: Work, group: Sequence[dt.date]) -> dict[dt.date, np.ndarray]:
+def _told_by(work: Work, group: Mapping[dt.date, Commit]) -> dict[dt.date, np.ndarray]:
     """What the drift of the published predictions of each day is told by."""
-    problem, table = work.spec.problem, work.spec.predictions_table
-    column = problem.drift_column(work.spec.predictions)
-    rows = work.services.lake.read(table, first=group[0], last=group[-1], columns=["ds", column]).read_all()
-    return {day: problem.drift_values(rows.filter(pc.equal(rows["ds"], pa.scalar(day)))[column]) for day in group}
+    spec = work.spec
+    column = spec.problem.drift_column(spec.predictions)
+    read = work.services.lake.read(spec.predictions_table, first=min(group), last=max(group), columns=["ds", column])
+    rows = read.read_all()
+    return {
+        day: policies.as_published(spec, commit.metadata).problem.drift_values(
+            rows.filter(pc.equal(rows["ds"], pa.scalar(day)))[column]
+        )
+        for day, commit in group.items()
+    }
 
 
 def _as_column(numbers: np.ndarray) -> pa.ChunkedArray:
@@ -248,7 +264,7 @@ def _as_column(numbers: np.ndarray) -> pa.ChunkedArray:
 
 
 def _of_day(work: Work, day: dt.date, commit: Commit, *, trained: _Trained, past: _Past) -> DayPerformance:
-    services, spec = work.services, work.spec
+    services, spec = work.services, policies.as_published(work.spec, commit.metadata)
     problem, score, version = spec.problem, spec.predictions.score, commit.metadata["model_version"]
     columns = list(dict.fromkeys([score, problem.drift_column(spec.predictions)]))
     rows = services.lake.read(spec.predictions_table, first=day, last=day, columns=columns).read_all()
@@ -318,7 +334,7 @@ def _moved(work: Work, day: dt.date, *, version: str, trained: _Trained, scores:
         for name in names
         if rows.num_rows
     }
-    of_scores = [looks[SCORES] for looks in before.values()]
+    of_scores = [looks[SCORES] for looks in before.values() if SCORES in looks]
     score = drift.judge(
         spec.predictions.score,
         held.score,

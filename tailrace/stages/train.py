@@ -97,20 +97,27 @@ def run(
 
         trained, scores = fit_best(services, spec, data, seed=seed, trials=budget, on_trial=record)
         metrics = spec.problem.measure(holdout_labels(data), scores)
+        window = references.window(services.lake, spec, pins["features"], data.holdout)
+        holdout = distribution_of(spec, scores, data.holdout["ds"]).with_days(
+            spec.problem.drift_of(predictions(trained.model, window)),
+            window["ds"].to_numpy(),
+            fewest=spec.audit.psi_rows,
+        )
         references.keep(
             services,
             spec,
             training_run,
-            features=pins["features"],
+            window=window,
             holdout=data.holdout,
             scores=spec.problem.drift_of(scores),
+            usual=holdout.usual,
         )
         version = _register(
             work,
             training_run,
             data=data,
             trained=trained,
-            scores=scores,
+            holdout=holdout,
             metrics=metrics,
             params={"trials": budget, "seed": seed},
         )
@@ -229,7 +236,7 @@ def _register(
     *,
     data: TrainingSet,
     trained: Trained,
-    scores: np.ndarray,
+    holdout: Distribution,
     metrics: Mapping[str, float],
     params: Mapping[str, Any],
 ) -> str:
@@ -247,7 +254,7 @@ def _register(
         tags={
             run_tags.MODEL_DIGEST: model.digest(),
             run_tags.MODEL_KIND: model.kind,
-            run_tags.HOLDOUT_SCORES: distribution_of(work.spec, scores, data.holdout["ds"]).to_json(),
+            run_tags.HOLDOUT_SCORES: holdout.to_json(),
         },
     )
     example = example_of(data).select(list(model.features))

@@ -168,6 +168,7 @@ class MemoryTracker:
             self.trials.pop(training_run, None)
             for each in versions:
                 shutil.rmtree(self._model(each), ignore_errors=True)
+            run.tags[run_tags.FILES_DELETED_ALL] = folders.today()
         return found
 
     def set_alias(self, pipeline: str, alias: str, version: str) -> None:

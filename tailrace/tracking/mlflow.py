@@ -248,6 +248,7 @@ class MlflowTracker:
                 store.delete_artifacts()
             for trial in trials:
                 mlflow_artifacts.delete_run(self._client, trial.info.run_id)
+            self._write(training_run, {}, {}, {run_tags.FILES_DELETED_ALL: folders.today()})
         return Shrunk(trials=len(trials), files=len(sizes), bytes=sum(sizes))
 
     @mlflow_call("set an alias")

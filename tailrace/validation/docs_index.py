@@ -14,7 +14,7 @@ import os
 import urllib.parse
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -66,6 +66,12 @@ def remove(docs: Path, older_than: dt.timedelta, *, dry_run: bool = False) -> Re
     """
     if not (docs / PAGES).is_dir():
         return RemovedPages()
+    # What is old is decided under the lock, too: a page that is written meanwhile is not deleted.
+    with nullcontext() if dry_run else _locked(docs):
+        return _remove(docs, older_than, dry_run=dry_run)
+
+
+def _remove(docs: Path, older_than: dt.timedelta, *, dry_run: bool) -> RemovedPages:
     before = dt.datetime.now(dt.UTC).timestamp() - older_than.total_seconds()
     newest: dict[Path, tuple[float, Path]] = {}
     found: list[tuple[float, Path]] = []
@@ -79,11 +85,10 @@ def remove(docs: Path, older_than: dt.timedelta, *, dry_run: bool = False) -> Re
     files = [file for page in old for file in (page, _result_of(docs, page)) if file.is_file()]
     size = sum(file.stat().st_size for file in files)
     if old and not dry_run:
-        with _locked(docs):
-            for file in files:
-                file.unlink(missing_ok=True)
-                _remove_empty(file.parent, docs)
-            _write(docs, [listed for listed in _listed(docs) if (docs / listed.page).is_file()])
+        for file in files:
+            file.unlink(missing_ok=True)
+            _remove_empty(file.parent, docs)
+        _write(docs, [listed for listed in _listed(docs) if (docs / listed.page).is_file()])
     return RemovedPages(pages=len(old), files=len(files), bytes=size)
 
 

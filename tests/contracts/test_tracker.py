@@ -225,7 +225,7 @@ def test_a_run_loses_its_trials_and_its_model_and_nothing_else(
     assert tracker.run(shrunk) == before
     assert tracker.shrink(shrunk) == found
     after = tracker.run(shrunk)
-    assert set(after.tags) - set(before.tags) == {run_tags.FILES_DELETED}
+    assert set(after.tags) - set(before.tags) == {run_tags.FILES_DELETED, run_tags.FILES_DELETED_ALL}
     assert (after.params, after.metrics, after.status) == (before.params, before.metrics, before.status)
     assert from_tags(after.tags) == {"features": PIN}
     assert tracker.fetch(shrunk, "report", tmp_path / "report").is_dir()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,21 +14,22 @@ import pyarrow.compute as pc
 import pytest
 
 from tailrace import days
-from tailrace.champions import model_versions
+from tailrace.champions import model_versions, policies
 from tailrace.engines.local import LocalEngine
 from tailrace.engines.scoring import check_question, score_stream
 from tailrace.engines.spark.engine import SparkEngine
 from tailrace.errors import AuditFailed, ContractBroken, SignatureMismatch, TrainingFailed
+from tailrace.monitoring import performance
 from tailrace.operations import reproduce
 from tailrace.problems import Problem
 from tailrace.problems.binary import Binary
 from tailrace.problems.multiclass import Multiclass
 from tailrace.problems.regression import Regression
-from tailrace.reporting import approval_card
+from tailrace.reporting import approval_card, model_report
 from tailrace.settings import SparkSettings
-from tailrace.spec import Candidate, Gate, PipelineSpec, SearchBudget, problems_of
+from tailrace.spec import Audit, Candidate, Gate, PipelineSpec, SearchBudget, problems_of
 from tailrace.stages import evaluate, monitor
-from tests.stages.conftest import FIRST, LAST, Loop, embedded, installation, memory
+from tests.stages.conftest import FIRST, LAST, Installation, Loop, embedded, installation, memory
 from tests.support import work
 
 SPARK = SparkSettings(master="local[2]", driver_memory="1g", conf={"spark.sql.shuffle.partitions": "2"})
@@ -283,6 +284,45 @@ def test_intervals_that_contradict_themselves_are_not_published(tmp_path, spec):
         loop.predict(TRAINED)
     assert "10 of 150 predictions have an interval without an end." in str(raised.value)
     assert "of 150 predictions are outside of their own interval." in str(raised.value)
+
+
+def test_a_day_is_judged_by_the_order_of_classes_that_it_was_scored_under(tmp_path, spec, monkeypatch):
+    monkeypatch.setattr(model_report, "write", lambda folder, judged: None)
+    loop = loop_of(memory, tmp_path, spec, CLASSES, CLASSES.candidates[1:2])
+    loop.take()
+    loop.challenge(TRAINED)
+    for day in (TRAINED, NEXT):
+        loop.predict(day)
+    today = Multiclass(classes=("old", "middle", "young"))
+    edited = replace(
+        loop.spec,
+        outcome=replace(loop.spec.outcome, problem=today),
+        audit=Audit(max_psi_excess=0.1, psi_rows=50),
+    )
+    before = loop.predict(TRAINED, run="before").commit.metadata
+    later = Loop(loop.services, edited).predict(TRAINED, run="later").commit.metadata
+    assert later[policies.POLICY] == before[policies.POLICY], "the edit counts from the next day on"
+    found = [_monitored(loop.services, each) for each in (loop.spec, edited)]
+    assert found[0] == found[1]
+
+
+def test_intervals_are_measured_by_the_quantiles_that_they_were_published_for(tmp_path, spec, monkeypatch):
+    monkeypatch.setattr(model_report, "write", lambda folder, judged: None)
+    loop = loop_of(memory, tmp_path, spec, RANGES, RANGES.candidates[1:2])
+    loop.take()
+    loop.challenge(TRAINED)
+    loop.predict(TRAINED)
+    for today in (replace(RANGES.problem, intervals=(0.3, 0.7)), replace(RANGES.problem, intervals=None)):
+        edited = replace(loop.spec, outcome=replace(loop.spec.outcome, problem=today))
+        found = [_monitored(loop.services, each)["metrics"] for each in (loop.spec, edited)]
+        assert found[0] == found[1]
+        assert performance.day_report(loop.services.lake, edited, TRAINED).metrics == found[0]
+
+
+def _monitored(services: Installation, spec: PipelineSpec) -> Mapping[str, Any]:
+    """What the performance table says of TRAINED when the pipeline is monitored with this spec."""
+    monitor.run(work(services, spec, "m"), TRAINED)
+    return next(row for row in monitor.rows_of(services, spec) if row["ds"] == TRAINED)
 
 
 def test_days_of_the_small_installation_are_the_ones_that_are_used_here():

@@ -6,6 +6,7 @@ import dataclasses
 import datetime as dt
 import os
 import re
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -103,6 +104,10 @@ def test_temporary_folders_of_killed_runs_are_removed_and_nothing_else(services,
     assert all((folder / "model.ubj").exists() for folder in kept)
 
 
+def _stopped(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize("services", [memory], indirect=True, ids=["memory"])
 def test_models_that_never_were_champion_go_and_no_other_is_touched(loop, services, spec, monkeypatch, temporary):
     monkeypatch.setattr(model_report, "write", lambda folder, judged: None)
@@ -129,7 +134,11 @@ def test_models_that_never_were_champion_go_and_no_other_is_touched(loop, servic
     found = upkeep(365, dry_run=True)
     assert found.deleted > 1
     assert found.bytes > 0
-    assert upkeep(365) == found
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(shutil, "rmtree", _stopped)
+        with pytest.raises(KeyboardInterrupt):
+            upkeep(365)
+    assert upkeep(365).bytes == found.bytes, "an interrupted deletion is finished by the next upkeep"
     assert unneeded_runs(services, spec, now) == ()
     for training_run in (kept, newest):
         model_versions.load(services, spec, versions[training_run])

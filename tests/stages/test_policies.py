@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 from dataclasses import replace
 
@@ -123,6 +124,19 @@ class TestAnEditedSpec:
         past = policies.history(loop.services.lake, "churn")
         assert past[0].effective_from == later
         assert policies.recorded(past, later).policy.threshold == 0.9, "what the day was published under"
+
+    def test_that_is_edited_back_does_not_bring_an_operators_threshold_back(self, loop):
+        """An edit to the very number that the operator had set, and an edit before the operator's day came."""
+        lake, days = loop.services.lake, [THIRD + dt.timedelta(days=number) for number in (1, 2, 3)]
+        for value, begins in ((0.9, days[0]), (0.3, days[1])):
+            own = Loop(copy.copy(loop.services), loop.spec)
+            own.services.lake = copy.deepcopy(lake)
+            set_threshold(own, value, begins, recorded_at=NOW - dt.timedelta(hours=1))
+            again(own, days[0], replace(loop.spec, predictions=self.edited))
+            assert decided_by(own, days[0], 0.9)
+            again(own, days[1])
+            assert decided_by(own, days[1], 0.5), f"{value} was ended by the first edit"
+            assert policies.in_force(own.services.lake, loop.spec, days[2]).policy.threshold == 0.5
 
     def test_ends_an_operators_threshold_only_where_it_says_another_one(self, loop):
         set_threshold(loop, 0.3)

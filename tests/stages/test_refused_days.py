@@ -10,9 +10,11 @@ import pytest
 
 from tailrace.commands import options
 from tailrace.commands.main import call
+from tailrace.errors import AuditFailed, StagingGone
 from tailrace.reporting import model_report
 from tailrace.rows import refused_days
 from tailrace.spec import Audit
+from tailrace.stages import audit, score
 from tests.stages.conftest import Loop, installation, memory
 from tests.stages.test_stages_by_command import TRAINED
 from tests.support import new_project
@@ -91,6 +93,19 @@ def test_a_dry_run_writes_no_refusal_down(loop, capsys):
     rows = json.loads(capsys.readouterr().out)
     assert [row["state"] for row in rows] == ["audited", "refused", "not published", "audited"]
     assert refused_days.history(loop.services.lake, loop.spec) == []
+
+
+def test_a_retry_of_several_days_says_again_why_one_was_refused(loop):
+    of_run = [TRAINED, REFUSED]
+    for day in of_run:
+        score.run(loop.work("both"), day)
+    for _ in ("first try", "retry"):
+        with pytest.raises(
+            AuditFailed, match=f"of {REFUSED}, scored by version 1, is refused:\n  - .*more than one prediction"
+        ):
+            audit.run_all(loop.work("both"), of_run)
+    with pytest.raises(StagingGone):
+        audit.run_all(loop.work("another"), of_run)
 
 
 def test_a_wrong_request_still_ends_the_command_at_once(loop, capsys):

@@ -12,6 +12,8 @@ import pytest
 from tailrace.champions import gate
 from tailrace.champions.score_limits import judge, judge_holdout
 from tailrace.lake.memory import MemoryLake
+from tailrace.lineage import identity
+from tailrace.lineage.identity import Identity
 from tailrace.monitoring import drift
 from tailrace.monitoring.references import Reference
 from tailrace.problems.binary import Binary
@@ -146,6 +148,20 @@ def test_a_small_day_may_differ_more_than_a_large_one():
     assert furthest_day(np.array([[10, 10], [0, 0]])) == 0.0
 
 
+def test_a_new_champion_is_judged_by_the_days_of_its_training_too():
+    """A quiet holdout says little about single days: after one promotion five sound days in a week were refused."""
+    random = np.random.default_rng(3)
+    scores, days = of_holdout([random.beta(2, 5, 300) for _ in range(7)])
+    holdout = Distribution.of(scores, days=days)
+    learned, of_window = of_holdout([random.beta(2 + number % 3, 5, 300) for number in range(42)])
+    known = holdout.with_days(learned, of_window, fewest=200)
+    unusual = random.beta(3.7, 5, 300)
+    assert judge(AUDIT, holdout, unusual).problems
+    assert judge(AUDIT, known, unusual).problems == ()
+    assert judge(AUDIT, known, random.beta(9, 2, 300)).problems, "further than any day of the training"
+    assert holdout.with_days(learned, of_window, fewest=301) == holdout, "too small to say what single days are like"
+
+
 def test_scores_that_moved_or_all_agree_are_refused():
     random = np.random.default_rng(3)
     scores, days = of_holdout([some_scores(random, 300) for _ in range(7)])
@@ -203,16 +219,21 @@ def test_a_former_limit_that_single_days_cannot_keep_is_told_by_the_gate():
     assert judge_holdout(AUDIT, Binary(), days, scores).accepted
 
 
-def test_days_of_a_constant_baseline_do_not_widen_the_limit(spec):
+def test_days_of_a_constant_or_of_another_model_do_not_widen_the_limit(spec):
     random, lake, day = np.random.default_rng(3), MemoryLake(), FIRST + dt.timedelta(days=10)
     holdout = Distribution.of(
         random.beta(2, 5, 6 * ROWS), edges=(), days=np.repeat([FIRST + dt.timedelta(days=n) for n in range(6)], ROWS)
     )
-    scores = {FIRST: np.full(ROWS, 0.2), day - dt.timedelta(days=1): random.beta(2, 5, ROWS)}
-    for each, values in scores.items():
+    champion, former = (Identity(number, training_run=f"run {number}") for number in "21")
+    scores = {
+        FIRST: (champion, np.full(ROWS, 0.2)),
+        day - dt.timedelta(days=2): (former, random.beta(9, 2, ROWS)),
+        day - dt.timedelta(days=1): (champion, random.beta(2, 5, ROWS)),
+    }
+    for each, (model, values) in scores.items():
         rows = pa.table({spec.predictions.score: pa.array(values, pa.float64())})
-        lake.publish(lake.stage(spec.predictions_table, each, "night", rows.to_reader()), {})
-    before = audit._days_before(lake, spec, day, holdout)
-    assert len(before) == 1, "the day of the constant is no day to compare with"
+        lake.publish(lake.stage(spec.predictions_table, each, "night", rows.to_reader()), identity.notes(model))
+    before = audit._days_before(lake, spec, day, model=champion, holdout=holdout)
+    assert len(before) == 1, "the constant's day, and another model's, are no days to compare with"
     bad = random.beta(5, 2, ROWS)
     assert judge(AUDIT, holdout, bad, before=before).problems

@@ -557,6 +557,17 @@ def test_a_large_file_is_cut_between_its_row_groups(tmp_path):
     assert [part.rows for part in scan.parts(600_000)] == [600_000]
 
 
+def test_a_log_that_is_overwritten_in_place_is_read_again(tmp_path):
+    """As a copy of another lake over this one would: no file is added or removed."""
+    here, there = (DeltaLake(str(tmp_path / name)) for name in ("here", "there"))
+    for lake, day in ((here, dt.date(2013, 1, 1)), (there, dt.date(2013, 1, 2))):
+        lake.publish(lake.stage("t", day, "r", pa.table({"x": [1]}).to_reader()), {})
+    assert list(here.days("t")) == [dt.date(2013, 1, 1)]
+    for file in (tmp_path / "there" / "t" / "_delta_log").glob("*.json"):
+        (tmp_path / "here" / "t" / "_delta_log" / file.name).write_bytes(file.read_bytes())
+    assert list(here.days("t")) == [dt.date(2013, 1, 2)]
+
+
 class TestHead:
     """On local disk the latest version is found from the log's folder alone."""
 

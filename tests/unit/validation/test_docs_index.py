@@ -7,6 +7,7 @@ import json
 import os
 import re
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,22 @@ def test_old_pages_go_with_their_results_and_the_newest_of_each_suite_stays(tmp_
         assert sorted(left) == [("features", "2013-01-03"), ("outcomes", "2013-01-01")]
     assert not (tmp_path / "validations" / "features" / "2013-01-01").exists()
     assert docs_index.remove(tmp_path, MONTH) == RemovedPages()
+
+
+def test_a_page_that_is_written_again_before_the_lock_is_had_stays(tmp_path, monkeypatch):
+    page = written(tmp_path, 0, days_ago=40)
+    written(tmp_path, 1)
+    locked = docs_index._locked
+
+    @contextmanager
+    def late(docs):
+        written(tmp_path, 0)
+        with locked(docs):
+            yield
+
+    monkeypatch.setattr(docs_index, "_locked", late)
+    assert docs_index.remove(tmp_path, MONTH) == RemovedPages()
+    assert (tmp_path / page.page).is_file()
 
 
 def test_without_data_docs_there_is_nothing_to_delete(tmp_path):
