@@ -150,7 +150,7 @@ class DeltaPublisher(DeltaReader):
                     self._add_columns_once(table, kept, doing, metadata or {})
 
     def _add_columns_once(self, table: str, columns: pa.Schema, doing: str, metadata: Mapping[str, str]) -> None:
-        if not self.exists(table):
+        if not self.exists(table) or not accepted.added(columns, self.tables.to_read(table).schema, doing).names:
             return
         current = self.tables.open(table)
         new = accepted.added(columns, current.schema, doing)

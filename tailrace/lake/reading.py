@@ -29,6 +29,8 @@ class DeltaReader:
         self.tables = tables
         self._histories: dict[str, tuple[DeltaTable, tuple[Commit, ...]]] = {}
         """The publications of tables that are open, each with the opened table."""
+        self._last_of_days: dict[str, tuple[DeltaTable, dict[dt.date, Commit | None]]] = {}
+        """Those of single days that were asked for."""
 
     def exists(self, table: str) -> bool:
         return self.tables.exists(table)
@@ -122,9 +124,11 @@ class DeltaReader:
         if known is not None and known[0] is opened.delta:
             return between(last_of_each_day(known[1]), first, last)
         with storage_errors(f"Reading the history of {table}"):
-            wanted = {day for day in days.span(first, last) if opened.publications(day)}
-            found = (record.commit(table) for record in opened.history.last_of(wanted))
-            return last_of_each_day(found)
+            found, span = self._looked_up(opened), list(days.span(first, last))
+            if new := [day for day in span if day not in found]:
+                records = opened.history.last_of(opened.published(new))
+                found |= dict.fromkeys(new) | last_of_each_day(record.commit(table) for record in records)
+            return {day: commit for day in span if (commit := found[day]) is not None}
 
     def commits(self, table: str, day: dt.date | None = None, *, since: str | None = None) -> tuple[Commit, ...]:
         try:
@@ -138,6 +142,16 @@ class DeltaReader:
         with storage_errors(f"Reading the history of {table}"):
             made = self._all(opened) if since is None else _publications(history, table, after)
             return tuple(commit for commit in made if day is None or commit.day == day)
+
+    def _looked_up(self, opened: TableVersion) -> dict[dt.date, Commit | None]:
+        """The last publications of days that were asked for, None where there is none; kept as long as the table is
+        open, unless it moves."""
+        if not self.tables.are_opened_to_read:
+            return {}
+        held = self._last_of_days.get(opened.table)
+        if held is None or held[0] is not opened.delta:
+            held = self._last_of_days[opened.table] = (opened.delta, {})
+        return held[1]
 
     def _all(self, opened: TableVersion) -> Iterable[Commit]:
         """All publications of a table; of one that is kept open nothing is kept here, since it moves."""

@@ -90,7 +90,7 @@ class DeltaTarget:
         given = accepted.with_day(accepted.lake_schema(given, self.where))
         fence, begun, version = 0, None, None
         if self.tables.exists(self.table):
-            current = self.tables.open(self.table)
+            current = self.tables.to_read(self.table)
             fence, begun, version = current.publications(self.day), current.daily_schema(), str(current.number)
             accepted.check_same(given, begun, self.where)
         with storage_errors(self.doing):

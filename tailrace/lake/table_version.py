@@ -99,6 +99,13 @@ class TableVersion:
         """How often the day was published: its fence."""
         return self.delta.transaction_version(application(day)) or 0
 
+    def published(self, days: Iterable[dt.date]) -> set[dt.date]:
+        """Those of the days that may have been published: that have files, or a count of publications."""
+        actions, name = pa.table(self.delta.get_add_actions(flatten=True)), f"partition.{DAY_COLUMN}"
+        # A count costs more than a millisecond: the log is read for each.
+        filled = set(pc.unique(actions[name]).to_pylist()) if name in actions.column_names else set()
+        return {day for day in days if day in filled or self.publications(day)}
+
     def active(self, first: dt.date | None = None, last: dt.date | None = None) -> list[ActiveFile]:
         """The data files of those days, by day, age and path. Raises BadInput for days of a table without days."""
         daily = DAY_COLUMN in self.partition_columns

@@ -114,6 +114,11 @@ class Tables:
             return opened
         return self._checked(TableVersion(table, held[1], self.place(table)), natively=True)
 
+    def to_read(self, table: str) -> TableVersion:
+        """The latest version to compare with before writing. Raises what `open` raises, of tables that only the
+        format's native reader reads correctly, too."""
+        return self._checked(self.latest(table), natively=False)
+
     def _opened(self, table: str, version: str | None = None) -> TableVersion:
         with storage_errors(f"Opening {table}"):
             try:

@@ -42,17 +42,27 @@ def missing(lake: LakeReader, spec: PipelineSpec, *, features: Range, outcomes: 
 def missing_outcomes(lake: LakeReader, spec: PipelineSpec, first: dt.date, last: dt.date) -> Missing:
     """The days from `first` to `last` that lack outcomes although their features, or any later day, are published.
 
-    The first published day is left out, as in `missing`.
+    The first published day is left out, as in `missing`. Of the days after `last`, those with rows count.
     """
-    if len(lake.days(spec.outcomes_table, first=first, last=last)) == (last - first).days + 1:
+    outcomes = lake.days(spec.outcomes_table, first=first - _DAY, last=last)
+    if all(day in outcomes for day in days.span(first, last)):
         return {}
-    outcomes, features = lake.days(spec.outcomes_table), lake.days(spec.features_table)
-    published = {*outcomes, *features}
+    published = {*outcomes, *lake.days(spec.features_table, first=first - _DAY, last=last)}
+    if first - _DAY not in published:
+        # At the beginning of a pipeline: its first day decides, and its history is short.
+        published = {*lake.days(spec.outcomes_table), *lake.days(spec.features_table)}
     if not published:
         return {}
-    span = days.span(max(first, min(published) + _DAY), min(last, max(published)))
+    later = last in published or _has_rows_after(lake, spec, last)
+    span = days.span(max(first, min(published) + _DAY), last if later else min(last, max(published)))
     absent = [day for day in span if day not in outcomes]
     return {spec.outcomes_table: absent} if absent else {}
+
+
+def _has_rows_after(lake: LakeReader, spec: PipelineSpec, day: dt.date) -> bool:
+    """Whether a later day has features or outcomes. The list of files says so; no history is read for it."""
+    tables = (spec.features_table, spec.outcomes_table)
+    return any(lake.exists(table) and lake.pin(table, first=day + _DAY).files for table in tables)
 
 
 def sentence(missing: Missing) -> str:

@@ -240,6 +240,8 @@ class Landing:
         return self._due(table, first, last).difference(self.days(table))
 
     def _gaps(self, table: str, first: dt.date, last: dt.date) -> set[dt.date]:
+        if self._due(table, first, last) <= set(self._files_by_day(table, first, last)):
+            return set()
         landed = set(self.days(table))
         return self._due(table, max(first, min(landed)), last) - landed if landed else set()
 
@@ -270,11 +272,13 @@ class Landing:
     ) -> Mapping[dt.date, Mapping[str, Any]]:
         """The storage's information about the files of the landed days first..last."""
         with self._reading(f"the days of {table}"):
-            files = {day: file for day, file in self._files_by_day(table).items() if first <= day <= last}
+            files = self._files_by_day(table, first, last)
             return {day: about or self._files.info(file) for day, (file, about) in files.items()}
 
-    def _files_by_day(self, table: str) -> Mapping[dt.date, tuple[str, Mapping[str, Any]]]:
-        """The file of each landed day, with what the listing says about it, if it says anything.
+    def _files_by_day(
+        self, table: str, first: dt.date = dt.date.min, last: dt.date = dt.date.max
+    ) -> Mapping[dt.date, tuple[str, Mapping[str, Any]]]:
+        """The file of each of the landed days first..last, with what the listing says about it, if it says anything.
 
         Folders not named after a day are ignored.
         """
@@ -284,12 +288,14 @@ class Landing:
             names = self._files.ls(folder, detail=False) if self._files.exists(folder) else []
             if "file" in self._files.protocol:
                 # A glob asks for everything about each of a few years' files; that they are there is enough.
+                # Even that takes long for a few years, so it is asked of these days only.
                 paths = (f"{folder}/{name.rpartition('/')[2]}/part-0.parquet" for name in names if "/ds=" in name)
-                found: Mapping[str, Mapping[str, Any]] = {path: {} for path in paths if os.path.isfile(path)}  # noqa: PTH113
+                among = (path for path in paths if (day := _day_of(path)) is not None and first <= day <= last)
+                found: Mapping[str, Mapping[str, Any]] = {path: {} for path in among if os.path.isfile(path)}  # noqa: PTH113
             else:
                 found = self._files.glob(f"{folder}/ds=*/part-0.parquet", detail=True)
-        days = ((_day_of(name), (name, about)) for name, about in found.items())
-        return {day: of_day for day, of_day in days if day is not None}
+        of_days = ((_day_of(name), (name, about)) for name, about in found.items())
+        return {day: of_day for day, of_day in of_days if day is not None and first <= day <= last}
 
     def digests(self, first: dt.date, last: dt.date) -> Mapping[tuple[str, dt.date], str]:
         """SHA-256 of the landed rows of each table and day; landing the same rows again does not change it.

@@ -12,6 +12,7 @@ from tailrace.errors import UpstreamMissing
 from tailrace.monitoring import performance
 from tailrace.operations import reproduce
 from tailrace.reporting import model_report
+from tailrace.rows import completeness
 from tailrace.spec import zone
 from tailrace.stages import monitor, snapshot
 from tests.stages.conftest import installation, memory
@@ -48,6 +49,25 @@ def half_taken(loop, services, day):
     with pytest.raises(KeyboardInterrupt):
         snapshot.run(loop.work("half"), day)
     services.lake = lake
+
+
+def test_no_whole_history_is_read_to_see_that_days_are_not_due_yet(services, spec, monkeypatch):
+    """It grows with every night. Only at a pipeline's beginning, where it is short, its first day has to be known."""
+    lake, day = services.lake, dt.date(2013, 1, 20)
+    for table in (spec.features_table, spec.outcomes_table):
+        for number in range(12):
+            of_day = day - dt.timedelta(days=number)
+            lake.publish(lake.stage(table, of_day, "r", pa.table({"x": [1]}).to_reader()), {})
+    whole = []
+    days = lake.days
+    monkeypatch.setattr(lake, "days", lambda table, **few: days(table, **few) if few else whole.append(table) or {})
+    first, last = day - dt.timedelta(days=2), day + dt.timedelta(days=4)
+    assert completeness.missing_outcomes(lake, spec, first, last) == {}
+    later = last + dt.timedelta(days=30)
+    lake.publish(lake.stage(spec.features_table, later, "r", pa.table({"x": [1]}).to_reader()), {})
+    absent = [day + dt.timedelta(days=number) for number in range(1, 5)]
+    assert completeness.missing_outcomes(lake, spec, first, last) == {spec.outcomes_table: absent}
+    assert whole == []
 
 
 def test_a_day_taken_by_half_is_found_by_training_and_trained_on_once_repeated(loop, services, spec):
