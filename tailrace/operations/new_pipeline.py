@@ -47,7 +47,7 @@ class NewFiles:
         return [*leaks, *self.proposal.warnings]
 
     def summary(self, *, written: bool) -> str:
-        """What the pipeline is, its files, and the commands that load the rows and train a first model."""
+        """What the pipeline is, its files, and the commands that publish its first predictions."""
         name, first, last = self.proposal.request.name, self.proposal.first_day, self.proposal.last_day
         spec = self.proposal.spec
         beat = f"{spec.gate.metric} better than that of {spec.gate.beat!r}"
@@ -62,6 +62,7 @@ class NewFiles:
                 "  tailrace check",
                 f"  tailrace warehouse --pipeline {name} --date {first} --to {last}",
                 f"  tailrace train {name} --date {last}",
+                f"  tailrace predict {name} --date {last}",
             )
         )
 

@@ -20,6 +20,8 @@ from tailrace.warehouse.reader import MartReader
 HEADING = "No pipeline can be proposed:"
 OF_OUTCOME = "__outcome_"
 """How the names of the outcomes' day and moment begin beside the features' columns."""
+_ROW = "__row"
+"""The column that numbers rows while they are joined."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,23 +151,30 @@ def _joined(request: NewPipeline, features: TableSample, outcomes: TableSample, 
     theirs = outcomes.rows.select([*key, request.label])
     for name in kept:
         theirs = theirs.append_column(f"{OF_OUTCOME}{name}", outcomes.rows[name])
-    last = theirs.group_by(key, use_threads=False).aggregate(
-        [(name, "last") for name in theirs.column_names if name not in key]
-    )
-    last = last.rename_columns([name if name in key else name.removesuffix("_last") for name in last.column_names])
+    last = _last_of_each(theirs, key)
     ours = features.rows.drop_columns([name for name in (request.label,) if name in features.rows.column_names])
-    numbered = ours.select(key).append_column("__row", pa.array(range(ours.num_rows), pa.int64()))
+    numbered = _numbered(ours.select(key))
     _refuse_other_types(request, numbered, last, key)
-    found = numbered.join(last, key, join_type="inner").sort_by("__row")
+    found = numbered.join(last, key, join_type="inner").sort_by(_ROW)
     if not found.num_rows:
         raise BadInput(
             f"No row of {request.outcomes_table} has a key ({', '.join(key)}) of the rows of {request.table} that were "
             "read. Is the key the same in both?"
         )
-    joined = ours.take(found["__row"])
+    joined = ours.take(found[_ROW])
     for name in last.column_names:
         joined = joined if name in key else joined.append_column(name, found[name])
     return joined
+
+
+def _last_of_each(rows: pa.Table, key: Sequence[str]) -> pa.Table:
+    """Of the rows with the same key the last one. Rows are chosen by number: Arrow has no last value of each type."""
+    chosen = _numbered(rows.select(key)).group_by(key).aggregate([(_ROW, "max")])
+    return rows.take(chosen[f"{_ROW}_max"])
+
+
+def _numbered(rows: pa.Table) -> pa.Table:
+    return rows.append_column(_ROW, pa.array(range(rows.num_rows), pa.int64()))
 
 
 def _refuse_other_types(request: NewPipeline, ours: pa.Table, theirs: pa.Table, key: Sequence[str]) -> None:

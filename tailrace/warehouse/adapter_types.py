@@ -7,6 +7,7 @@ lead to the same few: numbers, text, bytes, dates, and timestamps in UTC. docs/w
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -25,6 +26,7 @@ _DAY = 24 * 3600 * 1_000_000
 """Microseconds."""
 _DOUBLE_DIGITS = 15
 """Every decimal number of so many digits comes back exact from a float64."""
+_LOCAL_TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 _INT64_DIGITS = 18
 """Every number of so many digits fits into an int64."""
 
@@ -259,9 +261,11 @@ def _in_zone(local: pa.Array, zone: str) -> pa.Array:
     try:
         return pc.assume_timezone(local, zone, ambiguous="raise", nonexistent="raise").cast(MOMENT)
     except pa.ArrowInvalid as error:
+        example = _LOCAL_TIME.search(str(error))
         raise ValueError(
-            f"has no zone, and has local times that {zone} has twice or never, when clocks change "
-            f"({_brief(error)}); store it with a zone"
+            f"has no zone, and has local times that {zone} has twice or never, because clocks change"
+            f'{f", such as {example[0]}" if example else ""}. If the times are UTC, set zone = "UTC" in tailrace.toml; '
+            "each pipeline keeps its own zone. Otherwise store the times with a zone"
         ) from error
 
 

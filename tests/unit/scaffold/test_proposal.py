@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from dataclasses import replace
+from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
@@ -116,6 +117,19 @@ def test_rows_that_are_known_later_are_used_later():
     assert (made.spec.outcome.lag_days, made.spec.outcome.days_back) == (1, 2)
     with pytest.raises(BadInput, match="some more than 7 days"):
         proposed(with_column(rows, "known_at", moments(rows, days=30)))
+
+
+def test_the_last_outcome_of_a_key_counts_whatever_its_type():
+    """Arrow has no "last" of decimals."""
+    rows = orders(300)
+    amounts = pa.array([Decimal(number) / 100 for number in range(300)], pa.decimal128(10, 2))
+    outcomes = rows.select(["order_id", "order_day"]).append_column("paid", amounts)
+    late = outcomes.slice(0, 1).set_column(2, "paid", pa.array([Decimal("9.99")], pa.decimal128(10, 2)))
+    features = rows.drop_columns("returned")
+    request = replace(REQUEST, label="paid", outcomes_table="ml.paid", outcome_day="order_day")
+    samples = [sampled(each, "order_day", "ml.paid") for each in (features, pa.concat_tables([outcomes, late]))]
+    labelled = tables.of_samples(request, *samples).labelled
+    assert labelled["paid"].to_pylist() == [Decimal("9.99"), *amounts.to_pylist()[1:]]
 
 
 def test_a_table_of_outcomes_says_the_lag():
