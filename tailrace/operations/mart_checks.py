@@ -243,8 +243,8 @@ class MartChecks:
             key, place = spec.features.key, self._place(mart.yml or mart.file, mart.name)
             one = f"[unique] to the column {key[0]}"
             yield (
-                f"no test of {mart.name} says that its key ({', '.join(key)}) is unique ({place}); a repeated key is found "
-                "only when its day is taken into the lake. Add data_tests: "
+                f"no test of {mart.name} says that its key ({', '.join(key)}) is unique ({place}); a repeated key is "
+                "found only when its day is taken into the lake. Add data_tests: "
                 f"{one if len(key) == 1 else '[dbt_utils.unique_combination_of_columns] with these columns'}."
             )
 
