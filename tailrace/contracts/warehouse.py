@@ -107,10 +107,13 @@ class Warehouse(Protocol):
         """
         ...
 
-    def sources(self, day: dt.date, first: dt.date | None = None) -> Mapping[dt.date, str]:
+    def sources(
+        self, day: dt.date, first: dt.date | None = None, *, marts: Collection[str] = ()
+    ) -> Mapping[dt.date, str]:
         """The source days that the rows of a day are built from, oldest first, each with a SHA-256 of what is landed.
 
-        With `first` those of every day from that one to `day`. Landing the same rows again leaves it as it was. Empty
+        With `marts` only of the landed tables that these are made from, and of tables of which nobody can tell. With
+        `first` those of every day from that one to `day`. Landing the same rows again leaves it as it was. Empty
         where nothing is landed for the tables. It tells what lies there now: between a build and this call nobody may
         land, which the order of the nightly tasks sees to. Raises LandingRefused, LakeUnavailable.
         """

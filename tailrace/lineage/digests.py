@@ -69,6 +69,7 @@ class _Ordered:
 class RowsDigest:
     """The same digest as that of `rows_digest`, of rows that come in batches and need not be in memory at once.
 
+    A database leaves any bytes where a number or a moment is missing, such as those of another query: here they are 0.
     About as many rows wait as are hashed at once. More do while a text column has too few bytes after the rows that
     are next: Arrow pads a slice of a text column to 64 bytes with those that follow.
     """
@@ -84,7 +85,8 @@ class RowsDigest:
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Hash these rows after those that came before."""
-        self._waiting.append(batch.replace_schema_metadata(None))
+        columns = [_without_hidden_bytes(column) for column in batch.columns]
+        self._waiting.append(pa.record_batch(columns, schema=self._schema))
         self.waiting += batch.num_rows
         if self.waiting > _ROWS:
             self._write_waiting(last=False)
@@ -116,6 +118,22 @@ class RowsDigest:
         if start >= rows.num_rows:
             return False
         return all(_bytes_from(rows.column(number).chunk(0), start) >= _PADDED_TO for number in self._texts)
+
+
+def _without_hidden_bytes(column: pa.Array) -> pa.Array:
+    """The column with zeros where a value is missing, if its values have a fixed width."""
+    if not column.null_count or not _has_fixed_width(column.type):
+        return column
+    valid = pc.is_valid(column)
+    if pa.types.is_boolean(column.type):
+        values = pc.fill_null(column, False).buffers()[1]
+    else:
+        width = column.type.bit_width // 8
+        begin, end = column.offset * width, (column.offset + len(column)) * width
+        copied = np.frombuffer(column.buffers()[1], np.uint8)[begin:end].reshape(-1, width).copy()
+        copied[~valid.to_numpy(zero_copy_only=False)] = 0
+        values = pa.py_buffer(copied)
+    return pa.Array.from_buffers(column.type, len(column), [valid.buffers()[1], values], column.null_count)
 
 
 def _bytes_from(texts: pa.Array, start: int) -> int:

@@ -44,13 +44,28 @@ def stale(lake: LakeReader, warehouse: Warehouse, spec: PipelineSpec, *, first: 
     if not published:
         return {}
     noted = _notes(lake, spec)
-    now = pins.source_days(pins.source_note(warehouse.sources(max(published), min(published))))
+    # Earlier releases recorded a digest of all landed tables, also of those that the marts are not made from.
+    now = [_landed(warehouse.sources(max(published), min(published), marts=marts)) for marts in (tables(spec), ())]
     found = {}
     for day, commit in sorted(published.items()):
         made_from = _made_from(commit, noted)
-        if other := [source for source, digest in made_from.items() if now.get(source, digest) != digest]:
+        if other := [source for source, digest in made_from.items() if not _is_still(now, source, digest)]:
             found[day] = other
     return found
+
+
+def tables(spec: PipelineSpec) -> tuple[str, ...]:
+    """The marts of a pipeline, as dbt names them."""
+    return tuple(mart.table for mart in spec.marts)
+
+
+def _is_still(now: Sequence[Mapping[dt.date, str]], source: dt.date, digest: str) -> bool:
+    """A source day that is not there any more counts as unchanged."""
+    return any(each.get(source, digest) == digest for each in now)
+
+
+def _landed(sources: Mapping[dt.date, str]) -> dict[dt.date, str]:
+    return pins.source_days(pins.source_note(sources))
 
 
 def warning(services: Services, spec: PipelineSpec, first: dt.date, last: dt.date) -> str:

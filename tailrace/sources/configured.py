@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import datetime as dt
 import re
 from collections.abc import Mapping
@@ -41,7 +42,6 @@ class ConfiguredSource:
         problems = _unknown(source, settings, label)
         if problems:
             raise SettingsError(_HEADING, problems)
-        self._source = source
         self.name = source.name
         self.tables = {table: source.tables[table] for table in settings.tables or source.tables}
         self.calendar: tuple[dt.date | None, dt.date | None] = getattr(source, "calendar", (None, None))
@@ -50,11 +50,8 @@ class ConfiguredSource:
         since = {**(getattr(source, "since", None) or {}), **extracts.since(settings.since, source.tables)}
         self.since = self._kept(since)
         self.look_back_days = self._kept(_look_back(source, settings.look_back_days))
-        self.optional = self._optional(settings)
-        if settings.since is not None:
-            # the class itself refuses days before its own `since`, unless it may be set
-            with contextlib.suppress(AttributeError, TypeError):
-                source.since = self.since  # type: ignore[attr-defined]
+        self.optional = self._optional(source, settings)
+        self._source = source if settings.since is None else _beginning(source, self.since)
 
     def extract(self, table: str, day: dt.date) -> pa.Table:
         """See `contracts.Source`."""
@@ -66,15 +63,26 @@ class ConfiguredSource:
         """The answer of the class; without this method no day may be empty."""
         return hasattr(self._source, "may_be_empty") and self._source.may_be_empty(table, day)
 
-    def _optional(self, settings: SourceSettings) -> frozenset[str]:
+    def _optional(self, source: Source, settings: SourceSettings) -> frozenset[str]:
         if settings.optional is None:
-            return declared.optional(self._source) & self.tables.keys()
+            return declared.optional(source) & self.tables.keys()
         if isinstance(settings.optional, bool):
             return frozenset(self.tables if settings.optional else ())
         return frozenset(settings.optional)
 
     def _kept(self, of_tables: Mapping[str, Any]) -> dict[str, Any]:
         return {table: value for table, value in of_tables.items() if table in self.tables}
+
+
+def _beginning(source: Source, since: Mapping[str, dt.date]) -> Source:
+    """The source as one of its own with another `since`, before which a class may refuse days; the given one stays.
+
+    A class whose `since` cannot be set is left as it is.
+    """
+    other = copy.copy(source)
+    with contextlib.suppress(AttributeError, TypeError):
+        other.since = since  # type: ignore[attr-defined]
+    return other
 
 
 def _look_back(source: Source, given: int | Mapping[str, int] | None) -> Mapping[str, int]:

@@ -54,7 +54,7 @@ def run(work: Work, day: dt.date, *, taken_at: dt.datetime | None = None) -> Sna
         features, outcomes = (taking.seen for taking in takings)
         reasons.update(_reasons(work, day, {"features": features.rows, "outcomes": outcomes.rows}))
         roles.refuse(spec, day, features, outcomes)
-        sources.update(pins.source_note(services.warehouse.sources(day)))
+        sources.update(pins.source_note(services.warehouse.sources(day, marts=staleness.tables(spec))))
 
     # Both are staged before either is published: what refuses one leaves the other as it was.
     with _discarded_on_failure(takings):

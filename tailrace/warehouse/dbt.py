@@ -164,15 +164,25 @@ class DbtWarehouse(ABC):
         ]
         self._record(rows)
 
-    def sources(self, day: dt.date, first: dt.date | None = None) -> Mapping[dt.date, str]:
+    def sources(
+        self, day: dt.date, first: dt.date | None = None, *, marts: Collection[str] = ()
+    ) -> Mapping[dt.date, str]:
         """See `contracts.Warehouse`: the day and the days of its look-back."""
+        found = self._landing.digests((first or day) - self._look_back, day)
+        unread = self._unread(marts) if found and marts else frozenset()
         tables: dict[dt.date, list[tuple[str, str]]] = defaultdict(list)
-        for (table, landed), digest in self._landing.digests((first or day) - self._look_back, day).items():
-            tables[landed].append((table, digest))
+        for (table, landed), digest in found.items():
+            if table not in unread:
+                tables[landed].append((table, digest))
         return {
             landed: hashlib.sha256(json.dumps(sorted(digests)).encode()).hexdigest()
             for landed, digests in sorted(tables.items())
         }
+
+    def _unread(self, marts: Collection[str]) -> frozenset[str]:
+        """The names of dbt's sources that none of the marts is made from; none if dbt makes none of the marts."""
+        manifest = json.loads(self.parse().read_text())
+        return graph.unread(marts, manifest)
 
     def prepare(self, first: dt.date, last: dt.date) -> Mapping[str, str]:
         """Do what a build does before dbt starts; returns the variables for a dbt run outside of `build`.

@@ -46,14 +46,35 @@ def unneeded(marts: Collection[str], manifest: Mapping[str, Any]) -> list[str]:
 
     `manifest` is what dbt wrote as JSON.
     """
-    built = {name: node for name, node in manifest["nodes"].items() if node["resource_type"] in BUILT}
+    built = _built(manifest)
     parents = {name: built.keys() & set(node["depends_on"].get("nodes", ())) for name, node in built.items()}
-    wanted = [
+    return sorted(parents.keys() - reached(_wanted(marts, built), parents))
+
+
+def unread(marts: Collection[str], manifest: Mapping[str, Any]) -> frozenset[str]:
+    """The names of the sources that none of these marts is made from; none if no node makes one of the marts.
+
+    `manifest` is what dbt wrote as JSON.
+    """
+    wanted = _wanted(marts, _built(manifest))
+    if not wanted:
+        return frozenset()
+    read = reached(wanted, manifest["parent_map"])
+    names = {key: source["name"] for key, source in manifest["sources"].items()}
+    return frozenset(names.values()) - {name for key, name in names.items() if key in read}
+
+
+def _built(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: node for name, node in manifest["nodes"].items() if node["resource_type"] in BUILT}
+
+
+def _wanted(marts: Collection[str], built: Mapping[str, Any]) -> list[str]:
+    """The unique ids of the nodes that make these marts."""
+    return [
         name
         for name, node in built.items()
         if called(node["name"], full_name(node["database"], node["schema"], node["alias"]), marts)
     ]
-    return sorted(parents.keys() - reached(wanted, parents))
 
 
 def called(model: str, table: str, names: Collection[str]) -> bool:

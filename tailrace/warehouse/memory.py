@@ -109,8 +109,10 @@ class MemoryWarehouse:
         rows = self._tables.get(table)
         return None if rows is None else pa.schema([_in_utc(field) for field in rows.schema])
 
-    def sources(self, day: dt.date, first: dt.date | None = None) -> Mapping[dt.date, str]:
-        """The days of `landed`, up to this day."""
+    def sources(
+        self, day: dt.date, first: dt.date | None = None, *, marts: Collection[str] = ()
+    ) -> Mapping[dt.date, str]:
+        """The days of `landed`, up to this day, whatever the marts are made from."""
         return {landed: digest for landed, digest in sorted(self._landed.items()) if landed <= day}
 
 

@@ -329,6 +329,18 @@ def test_a_source_day_landed_again_is_another_if_its_rows_are(site: Site) -> Non
     assert [day for day in before if before[day] != after[day]] == [second]
 
 
+def test_source_days_are_those_of_the_tables_that_the_marts_are_made_from(site: Site) -> None:
+    marts = {part: [f"flight_delay_{part}"] for part in ("features", "outcomes")}
+    before = {part: site.warehouse.sources(LAST, marts=names) for part, names in marts.items()}
+    weather = pq.read_table(site.landed("weather", LAST), partitioning=None).select(TABLES["weather"].names)
+
+    site.landing.write("weather", LAST, weather.slice(1))
+    after = {part: site.warehouse.sources(LAST, marts=names) for part, names in marts.items()}
+    assert after["features"][LAST] != before["features"][LAST], "made from the weather"
+    assert after["outcomes"] == before["outcomes"], "not made from the weather"
+    assert site.warehouse.sources(LAST, marts=["made_elsewhere"]) == site.warehouse.sources(LAST), "nobody can tell"
+
+
 def test_source_days_reach_as_far_back_as_the_features_look(built: Site) -> None:
     assert min(built.warehouse.sources(FIRST + dt.timedelta(days=28))) == FIRST
     assert min(built.warehouse.sources(FIRST + dt.timedelta(days=29))) > FIRST

@@ -63,7 +63,7 @@ def test_a_warning_does_not_stop_what_it_warns_of(loop: Loop, services, spec):
     loop.take()
 
     class Silent(MemoryWarehouse):
-        def sources(self, day, first=None):
+        def sources(self, day, first=None, *, marts=()):
             raise LakeUnavailable("The storage does not answer.")
 
     services.warehouse = Silent(services.tables)

@@ -17,7 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from tailrace.errors import BadInput, LandingRefused, OutOfCalendar, SettingsError, Unavailable, UpstreamMissing
+from tailrace.settings import SourceSettings
 from tailrace.sources import FolderSource, SqlSource
+from tailrace.sources.configured import ConfiguredSource
 from tailrace.sources.landing import Landing
 from tailrace.stages import ingest
 from tailrace.wiring import Wiring
@@ -236,3 +238,14 @@ def test_what_is_declared_of_tables_that_there_are_not_is_a_wrong_setting(
         "late_sources:shop: optional names 'ordres', which is none of its tables. Did you mean 'orders'?",
         "late_sources:shop: look_back_days is -1; it must be a whole number, 0 or more.",
     ]
+
+
+def test_another_beginning_in_the_settings_leaves_the_source_as_it_is(tmp_path: Path) -> None:
+    write(f"{tmp_path}/orders/{DAY}.csv", CSV.encode())
+    source = FolderSource("shop", f"{tmp_path}/{{table}}/{{day}}.csv", {"orders": ORDERS}, since=NEXT)
+    with pytest.raises(OutOfCalendar):
+        source.extract("orders", DAY)
+    earlier = ConfiguredSource(source, SourceSettings(name="shop", since=DAY), "shop")
+    assert earlier.extract("orders", DAY).num_rows == 3
+    with pytest.raises(OutOfCalendar):
+        source.extract("orders", DAY)
