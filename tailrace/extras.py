@@ -29,6 +29,7 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {
     },
     "lightgbm": {"lightgbm": "lightgbm"},
     "mlflow-login": {"flask_wtf": "flask-wtf"},
+    "openlineage": {"openlineage.client": "openlineage-python"},
     "postgres": {
         "adbc_driver_postgresql": "adbc-driver-postgresql",
         "asyncpg": "asyncpg",
@@ -62,6 +63,8 @@ def chosen(settings: Settings) -> Iterator[tuple[str, str, tuple[str, ...]]]:
         yield "dbt_tasks", "A task for each dbt model (TAILRACE_DBT_TASKS=models)", ("cosmos",)
     if settings.use.tracker == "mlflow" and settings.tracking_uri.startswith("postgresql"):
         yield "tracker", "MLflow's registry in Postgres (TAILRACE_TRACKING_URI=postgresql://...)", ("psycopg2",)
+    if settings.openlineage_url:
+        yield "openlineage", "Lineage events (TAILRACE_OPENLINEAGE_URL=...)", ("openlineage.client",)
     own_artefacts = settings.use.tracker == "mlflow" and not settings.tracking_uri.startswith("http")
     if own_artefacts and settings.artifacts.startswith("s3://"):
         yield "tracker", "MLflow's artefacts on S3 (TAILRACE_ARTIFACTS=s3://...)", ("boto3",)

@@ -242,6 +242,12 @@ class Settings:
     """User name for that Airflow; empty if the address is."""
     airflow_password: str = field(default="", repr=False)
     """That user's password; never shown."""
+    openlineage_url: str = ""
+    """Address of an OpenLineage server; empty: no events are sent."""
+    openlineage_namespace: str = "tailrace"
+    """Namespace of this installation's jobs there."""
+    openlineage_api_key: str = field(default="", repr=False)
+    """Its API key; never shown."""
 
     @property
     def warehouse_is_postgres(self) -> bool:

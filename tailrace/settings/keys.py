@@ -53,7 +53,7 @@ _PLACES = {
     *("dbt.project", "dbt.profiles"),
     *("spark.pod_template", "spark.event_log", "spark.log", "pods.template"),
 }
-_SECRETS = {"warehouse_password", "airflow_password"}
+_SECRETS = {"warehouse_password", "airflow_password", "openlineage_api_key"}
 SOURCES = "sources"
 """The one key that may be a list or a table of tables."""
 _TYPES = {"int": int, "bool": bool, "Mapping[str, str]": dict, "tuple[str, ...]": list}

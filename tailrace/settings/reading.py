@@ -122,6 +122,11 @@ def _read(environment: Mapping[str, str], project: Project, problems: list[str])
         airflow_url=server(given.label("TAILRACE_AIRFLOW_URL"), given.text("TAILRACE_AIRFLOW_URL"), problems),
         airflow_user=given.text("TAILRACE_AIRFLOW_USER"),
         airflow_password=given.text("TAILRACE_AIRFLOW_PASSWORD"),
+        openlineage_url=server(
+            given.label("TAILRACE_OPENLINEAGE_URL"), given.text("TAILRACE_OPENLINEAGE_URL"), problems
+        ),
+        openlineage_namespace=given.text("TAILRACE_OPENLINEAGE_NAMESPACE", "tailrace"),
+        openlineage_api_key=given.text("TAILRACE_OPENLINEAGE_API_KEY"),
     )
     if problems:
         raise SettingsError("The settings are wrong:", problems + _not_importable(given, settings))

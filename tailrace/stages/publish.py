@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from tailrace.champions import policies
 from tailrace.contracts import Commit
 from tailrace.errors import AuditFailed
-from tailrace.lineage import provenance
+from tailrace.lineage import provenance, run_events
+from tailrace.lineage.run_events import Touched
+from tailrace.settings import Settings
 from tailrace.spec import PipelineSpec
 from tailrace.work import Work
 
@@ -28,6 +30,16 @@ class Published:
         return self.commit.unchanged
 
 
+def _touched(settings: Settings, work: Work, done: Published | None) -> Touched:
+    spec = work.spec
+    models = [run_events.model(settings, spec.name, done.model_version)] if done is not None else []
+    return Touched(
+        inputs=[run_events.lake_table(settings, spec.features_table), *models],
+        outputs=[run_events.lake_table(settings, spec.predictions_table, done.rows if done is not None else None)],
+    )
+
+
+@run_events.reported("publish", _touched)
 def run(work: Work, day: dt.date, *, recorded_at: dt.datetime | None = None) -> Published:
     """Raises AuditFailed if the staged rows were not audited, PublishConflict, StagingGone.
 

@@ -17,10 +17,12 @@ import pyarrow as pa
 
 from tailrace.contracts import Commit, Staged
 from tailrace.errors import SchemaMismatch, UpstreamMissing, ValidationFailed
-from tailrace.lineage import pins, provenance
+from tailrace.lineage import pins, provenance, run_events
 from tailrace.lineage.digests import RowsDigest
+from tailrace.lineage.run_events import Touched
 from tailrace.rows import marts, roles, scheduled_days, staleness, taken
 from tailrace.rows.streams import Stream
+from tailrace.settings import Settings
 from tailrace.spec import PARTS
 from tailrace.work import Work
 
@@ -35,6 +37,19 @@ class Snapshotted:
     outcomes: Commit
 
 
+def _touched(settings: Settings, work: Work, done: Snapshotted | None) -> Touched:
+    spec = work.spec
+    features, outcomes = (done.features.rows, done.outcomes.rows) if done is not None else (None, None)
+    return Touched(
+        inputs=[run_events.mart(settings, mart.table) for mart in spec.marts],
+        outputs=[
+            run_events.lake_table(settings, spec.features_table, features),
+            run_events.lake_table(settings, spec.outcomes_table, outcomes),
+        ],
+    )
+
+
+@run_events.reported("snapshot", _touched)
 def run(work: Work, day: dt.date, *, taken_at: dt.datetime | None = None) -> Snapshotted:
     """Publish both tables of the day. The request goes into the commits.
 

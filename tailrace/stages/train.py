@@ -21,10 +21,12 @@ from tailrace.contracts import Model, Services, Trained, Trial
 from tailrace.engines.encoding import doubles_where_null
 from tailrace.engines.signatures import predictions
 from tailrace.errors import TrackerUnavailable
-from tailrace.lineage import provenance, run_tags
+from tailrace.lineage import provenance, run_events, run_tags
+from tailrace.lineage.run_events import Touched
 from tailrace.monitoring import references
 from tailrace.problems.distributions import Distribution
 from tailrace.rows import taken
+from tailrace.settings import Settings
 from tailrace.spec import PipelineSpec
 from tailrace.training import training_set
 from tailrace.training.training_set import TrainingSet
@@ -56,6 +58,15 @@ class TrainingResult:
     not_trained: str = ""
 
 
+def _touched(settings: Settings, work: Work, done: TrainingResult | None) -> Touched:
+    spec = work.spec
+    return Touched(
+        inputs=[run_events.lake_table(settings, table) for table in (spec.features_table, spec.outcomes_table)],
+        outputs=[run_events.model(settings, spec.name, done.version)] if done is not None else [],
+    )
+
+
+@run_events.reported("train", _touched)
 def run(
     work: Work,
     day: dt.date,

@@ -31,6 +31,7 @@ ROOMS_OF_EXTRAS = {
     "pages": {"airflow", "ui"},
     "engines/spark": {"spark", "kubernetes"},
     "engines/lightgbm": {"lightgbm"},
+    "lineage/run_events.py": {"openlineage"},
     "spec": {"spark"},
     "warehouse/postgres.py": {"postgres"},
     "warehouse/postgres_rows.py": {"postgres"},
