@@ -17,8 +17,10 @@ from dbt.cli.main import dbtRunner
 
 from tailrace.contracts import Source
 from tailrace.days import span
+from tailrace.operations import exposures
 from tailrace.sources.landing import Landing
 from tailrace.spec import PipelineSpec, registry
+from tailrace.warehouse.manifest import DbtManifest
 from pipelines.sources.nycflights13 import TABLES, NycFlights
 from pipelines.sources.pizzaplace import Pizzaplace
 from pipelines.sources.rated_texts import RatedTexts
@@ -83,8 +85,21 @@ def built(dbt: Dbt) -> dict[str, Any]:
 
 
 def test_models_tests_and_unit_tests_pass(built: dict[str, Any]) -> None:
-    bad = {name: result.message for name, result in built.items() if result.status not in ("success", "pass")}
-    assert not bad
+    shown = {name for name, result in built.items() if result.node.resource_type == "exposure"}
+    sound = ("success", "pass")
+    bad = {name: result.message for name, result in built.items() if result.status not in sound}
+    assert bad.keys() <= shown, bad
+    assert shown == set(registry.names())
+
+
+def test_the_exposures_are_what_the_command_writes(folder: Path, built: dict[str, Any]) -> None:
+    manifest = DbtManifest.read(folder / "target" / "manifest.json", PROJECT)
+    specs, wrong = registry.load(estimators=False)
+    assert not wrong
+    assert exposures.file_of(manifest).read_text() == exposures.text_of(manifest, specs)
+
+
+def test_the_unit_tests_run(built: dict[str, Any]) -> None:
     unit_tests = {name for name, result in built.items() if result.node.resource_type == "unit_test"}
     assert unit_tests >= {
         "a_missing_tail_number_looks_like_the_plane_that_stands_in",
