@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from tailrace.impact import meaning, sql_equality
+from tailrace.impact import meaning, query_meaning, sql_equality
 from tailrace.impact.dbt_sides import BUILT, DbtNode, DbtSide, NotRendered, without_comments, words
 from tailrace.impact.meaning import ROWS, ColumnPlace, Meant, TableMeaning, Unresolved
 
@@ -388,10 +388,10 @@ class _Meanings:
 
     def _query(self, node: DbtNode, sql: str) -> TableMeaning:
         try:
-            return meaning.of_query(node.id, sql, self._side.dialect, lambda name: self._table(name, deep=False))
+            return query_meaning.of_query(node.id, sql, self._side.dialect, lambda name: self._table(name, deep=False))
         except Unresolved:
             # Once more, with the columns of every table that it reads.
-            return meaning.of_query(node.id, sql, self._side.dialect, lambda name: self._table(name, deep=True))
+            return query_meaning.of_query(node.id, sql, self._side.dialect, lambda name: self._table(name, deep=True))
 
     def _table(self, name: str, *, deep: bool) -> TableMeaning | None:
         node = self._side.by_relation(name)

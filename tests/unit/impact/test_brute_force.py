@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import duckdb
 import pytest
 
-from tailrace.impact import meaning
+from tailrace.impact import query_meaning
 from tailrace.impact.meaning import Unresolved
 from tests.unit.impact.test_meaning import EDITS, TABLES
 
@@ -91,7 +91,7 @@ def database() -> Iterator[duckdb.DuckDBPyConnection]:
 def silent_columns(before: str, after: str) -> list[str] | None:
     """The columns that are said to mean the same; None if none is, or if it cannot be told."""
     try:
-        one, other = (meaning.of_query("m", sql, "duckdb", TABLES.get) for sql in (before, after))
+        one, other = (query_meaning.of_query("m", sql, "duckdb", TABLES.get) for sql in (before, after))
     except Unresolved:
         return None
     if (one.rows.digest, one.rest.digest) != (other.rows.digest, other.rest.digest):

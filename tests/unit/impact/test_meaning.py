@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from tailrace.impact import meaning
+from tailrace.impact import meaning, query_meaning
 from tailrace.impact.meaning import Unresolved
 from tailrace.impact.sql_equality import proof
 
@@ -21,7 +21,7 @@ ROWS, UNKNOWN, SAME = "rows", "unknown", ""
 def changed(before: str, after: str, tables: Mapping[str, meaning.TableMeaning] = TABLES) -> str:
     """The columns that mean something else; `rows` if rows may come and go; `unknown` if it cannot be told."""
     try:
-        one, other = (meaning.of_query("m", sql, "duckdb", tables.get) for sql in (before, after))
+        one, other = (query_meaning.of_query("m", sql, "duckdb", tables.get) for sql in (before, after))
     except Unresolved:
         return UNKNOWN
     if (one.rows.digest, one.rest.digest) != (other.rows.digest, other.rest.digest):
@@ -230,7 +230,7 @@ def test_a_query_means_the_same_as_itself(sql):
 
 
 def test_a_column_needs_the_columns_that_it_is_made_of():
-    found = meaning.of_query(
+    found = query_meaning.of_query(
         "m", "with s as (select id, x + y as v from a) select s.v * 2 as w, b.z from s join b using (id)", "duckdb",
         TABLES.get,
     )  # fmt: skip
