@@ -53,13 +53,15 @@ def _overview(found: Diff) -> str:
 
 
 def _pipeline(each: PipelineDiff) -> Iterator[str]:
-    if each.error or each.skipped or each.equal:
+    judged = each.refusals or each.warnings or each.lifted
+    if each.error or each.skipped or (each.equal and not judged):
         return
     yield f"#### {cell(each.pipeline)}"
     said = [diff_words.metric_words(one) for one in each.metrics if one.before != one.after]
     said += [f"beyond what the champion learned from: {name} ({it})" for name, it in each.left_range.items()]
     said += [f"tonight would refuse: {it}" for it in each.refusals]
     said += [f"tonight would warn: {it}" for it in each.warnings]
+    said += [f"tonight would no longer say: {it}" for it in each.lifted]
     if said:
         yield "\n".join(f"- {cell(line)}" for line in said)
     for name, table in (("Features", each.features), ("Outcomes", each.outcomes), ("Predictions", each.predictions)):

@@ -36,6 +36,7 @@ def _pipeline(each: PipelineDiff) -> dict[str, Any]:
         "error": each.error,
         "said": [*(f"Tonight would refuse: {it}" for it in each.refusals),
                  *(f"Tonight would warn: {it}" for it in each.warnings),
+                 *(f"Tonight would no longer say: {it}" for it in each.lifted),
                  *(f"Beyond what the champion learned from: {name} ({it})" for name, it in each.left_range.items()),
                  *(diff_words.metric_words(one) for one in each.metrics)],
         "tables": [(name, _rows(table)) for name, table in tables if table is not None and table.moved],

@@ -77,6 +77,7 @@ def of_pipeline(each: PipelineDiff) -> Iterator[str]:
         yield "  A training is due: the champion has not learned such values."
     yield from (f"  Tonight would refuse: {said}" for said in each.refusals)
     yield from (f"  Tonight would warn: {said}" for said in each.warnings)
+    yield from (f"  Tonight would no longer say: {said}" for said in each.lifted)
     yield from (f"  Review policy: {said}." for said in each.beyond)
 
 

@@ -9,18 +9,21 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections.abc import Callable, Collection, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tailrace.contracts import Services, Warehouse
 from tailrace.errors import BadInput, TailraceError, UnknownName
-from tailrace.impact import finding, sandbox, scratch, spec_contents, usage
+from tailrace.impact import finding, sandbox, schema_copies, scratch, spec_contents, usage
 from tailrace.impact.dbt_sides import DbtNode, DbtSide
 from tailrace.impact.finding import Impact, Sides, TouchedPipeline
 from tailrace.impact.pipeline_diff import AFTER, BEFORE, ComparedPipeline, PipelineComparison, PipelineDiff
-from tailrace.impact.sandbox import BuiltNode, DuckDBCopy
+from tailrace.impact.sandbox import BuiltNode, DuckDBCopy, WarehouseCopy
+from tailrace.impact.schema_copies import SchemaCopy
 from tailrace.settings import Settings
 from tailrace.spec import PipelineSpec, registry
+from tailrace.warehouse import throwaway_schemas
 from tailrace.warehouse.adapter import DbtAdapter
 from tailrace.warehouse.dbt_project import DbtProjectWarehouse
 
@@ -60,11 +63,13 @@ def run(
     unknown = [name for name in names if name not in registry.names()]
     if unknown:
         raise UnknownName("pipeline", unknown[0], registry.names())
-    with scratch.folder(settings.work, PREFIX) as folder, finding.sides(services, settings, revision, folder) as both:
+    with ExitStack() as stack:
+        folder = stack.enter_context(scratch.folder(settings.work, PREFIX))
+        both = stack.enter_context(finding.sides(services, settings, revision, folder))
         impact = finding.of_sides(services, settings, both)
-        touched = [each for each in impact.pipelines if each.rescores and (not names or each.pipeline in names)]
+        touched = [each for each in impact.pipelines if each.comparable and (not names or each.pipeline in names)]
         note("impact found")
-        run_of = _Run(services, settings, both=both, impact=impact, folder=folder, note=note)
+        run_of = _Run(services, settings, both=both, impact=impact, folder=folder, stack=stack, note=note)
         found = run_of.diffs(touched, days)
     return Diff(impact=impact, pipelines=tuple(found), built=tuple(run_of.built), seconds=time.monotonic() - begun)
 
@@ -80,10 +85,11 @@ class _Run:
         both: Sides,
         impact: Impact,
         folder: Path,
+        stack: ExitStack,
         note: Callable[[str], None],
     ) -> None:
         self._services, self._settings, self._both, self._impact = services, settings, both, impact
-        self._folder, self._note = folder, note
+        self._folder, self._stack, self._note = folder, stack, note
         self.built: list[BuiltNode] = []
         self._warehouses: dict[str, Warehouse] = {}
 
@@ -112,15 +118,9 @@ class _Run:
         """Build both sides in copies; the second copy starts from the first, so what is the same is built once."""
         days = [day for each in chosen for day in each.days]
         span = min(days), max(days)
-        original = self._both.after.adapter
-        if original.type != "duckdb":
-            raise BadInput(
-                f"{original.name} cannot be copied: `tailrace diff` builds in copies of a DuckDB file. See which "
-                "columns and pipelines the edit touches with: tailrace impact."
-            )
         before, after = (self._needed(side, [getattr(each, name) for each in chosen]) for side, name in self._named())
         affected = {id_ for id_, change in self._impact.tables.items() if change.touched}
-        base = DuckDBCopy(self._database(original), self._folder / BEFORE)
+        base, again = self._copies()
         missing = base.missing(before)
         first = [node for node in before if node.id in affected | missing or _is_made_anew(node)]
         self._made(BEFORE, base, self._both.before, nodes=first, span=span, chosen=chosen)
@@ -128,8 +128,24 @@ class _Run:
         if not edited:
             self._warehouses[AFTER] = self._warehouses[BEFORE]
             return
-        head = DuckDBCopy(base.database, self._folder / AFTER)
-        self._made(AFTER, head, self._both.after, nodes=edited, span=span, chosen=chosen)
+        self._made(AFTER, again(), self._both.after, nodes=edited, span=span, chosen=chosen)
+
+    def _copies(self) -> tuple[WarehouseCopy, Callable[[], WarehouseCopy]]:
+        """Where the base is built, and what then makes the place for the other side, which starts from there."""
+        original = self._both.after.adapter
+        if original.type == "duckdb":
+            base = DuckDBCopy(self._database(original), self._folder / BEFORE)
+            return base, lambda: DuckDBCopy(base.database, self._folder / AFTER)
+        if original.type == "postgres":
+            one, other = self._stack.enter_context(
+                throwaway_schemas.made(original, schema_copies.PREFIX, [BEFORE, AFTER])
+            )
+            first = SchemaCopy(one, self._both.before.adapter, self._folder / BEFORE)
+            return first, lambda: SchemaCopy(other, original, self._folder / AFTER, built=first.built)
+        raise BadInput(
+            f"{original.name} cannot be copied: `tailrace diff` builds in copies of a DuckDB file, or in throw-away "
+            "schemas of Postgres. See which columns and pipelines the edit touches with: tailrace impact."
+        )
 
     def _named(self) -> list[tuple[DbtSide, str]]:
         return [(self._both.before, BEFORE), (self._both.after, AFTER)]
@@ -137,7 +153,7 @@ class _Run:
     def _made(
         self,
         name: str,
-        copy: DuckDBCopy,
+        copy: WarehouseCopy,
         side: DbtSide,
         *,
         nodes: Sequence[DbtNode],
@@ -146,10 +162,10 @@ class _Run:
     ) -> None:
         copy.refuse_other_places(nodes)
         adapter = copy.adapter(side.folder, side.adapter, span)
-        incremental = [node for node in nodes if node.config.get("materialized") == "incremental"]
-        copy.clear(incremental, self._since(side, incremental, chosen, name))
+        incremental = [node for node in nodes if sandbox.is_incremental(node)]
+        copy.prepare(adapter, nodes, self._since(side, incremental, chosen, name))
         where = "The working files" if name == AFTER else f"The base {self._both.base.short}"
-        results = sandbox.build(adapter, nodes, where)
+        results = sandbox.build(adapter, nodes, where, copy.manifest(adapter, nodes))
         self.built += results
         self._warehouses[name] = copy.warehouse(adapter, self._settings.zone or "UTC")
         self._note(f"{len(results)} models built {'before' if name == BEFORE else 'after'} the edit")
@@ -208,6 +224,7 @@ class _Run:
                     self._settings,
                     chosen=chosen,
                     warehouses=self._warehouses,
+                    base_suites=self._base_suites(),
                     folder=self._folder,
                 ).diff()
             except TailraceError as error:
@@ -216,6 +233,11 @@ class _Run:
                 found = replace(found, unseen=unseen, equal=False, beyond=(*found.beyond, unseen))
         self._note(f"{found.pipeline} compared")
         return replace(found, seconds=time.monotonic() - begun)
+
+    def _base_suites(self) -> Path:
+        """The folder of the suites as they were at the base."""
+        root, suites = self._settings.project.root.resolve(), self._settings.suites.resolve()
+        return self._both.checkout / suites.relative_to(root) if suites.is_relative_to(root) else suites
 
     def _unseen(self, touched: TouchedPipeline) -> str:
         """What the days that are there cannot show: they were landed by the code before the edit."""

@@ -61,6 +61,12 @@ class TouchedPipeline:
         """Whether its predictions may be others without a training."""
         return self.rebuilds or (self.spec is not None and self.spec.asks_for("rebuild", "rescore", "retrain"))
 
+    @property
+    def comparable(self) -> bool:
+        """Whether a night may say something else of it: other predictions, or another judgment by suites or audit."""
+        audited = self.spec is not None and any(name.partition(".")[0] == "audit" for name in self.spec.fields)
+        return self.rescores or bool(self.suites) or audited
+
 
 @dataclass(frozen=True, kw_only=True)
 class Impact:

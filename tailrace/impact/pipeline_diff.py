@@ -13,19 +13,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tailrace.champions import model_versions, policies
-from tailrace.contracts import Services, Validator, Warehouse
+from tailrace.contracts import Services, Warehouse
 from tailrace.errors import TailraceError
-from tailrace.impact import comparing
+from tailrace.impact import comparing, suite_verdicts
 from tailrace.impact.comparing import Compared
 from tailrace.impact.finding import TouchedPipeline
 from tailrace.impact.predicting import Scorer
+from tailrace.impact.suite_verdicts import JudgedPart, SuiteVerdicts
 from tailrace.monitoring import performance, references
 from tailrace.problems.metrics import METRICS
 from tailrace.rows import marts, roles
 from tailrace.settings import Settings
 from tailrace.spec import PARTS, PipelineSpec
 from tailrace.stages import audit
-from tailrace.validation import describe_failures
 
 _WORST = 5
 BEFORE, AFTER = "before", "after"
@@ -62,10 +62,10 @@ class PipelineDiff:
     """What an edit does to one pipeline's last published days.
 
     `equal` is proven: the digests of all predictions and features are the same. `refusals` are what tonight's
-    validation, snapshot and audit would say of the edited side and do not say of the base. `left_range` are features
-    with values beyond those that the champion learned from. `beyond` are the limits of the review policy that are
-    exceeded. `error` says why the sides could not be compared; `skipped`, why there is nothing to compare;
-    `unseen`, what a comparison of these days cannot show.
+    validation, snapshot and audit would say of the edited side and do not say of the base; `lifted`, what they say of
+    the base only. `left_range` are features with values beyond those that the champion learned from. `beyond` are the
+    limits of the review policy that are exceeded. `error` says why the sides could not be compared; `skipped`, why
+    there is nothing to compare; `unseen`, what a comparison of these days cannot show.
     """
 
     pipeline: str
@@ -81,6 +81,7 @@ class PipelineDiff:
     metrics: tuple[MetricChange, ...] = ()
     refusals: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    lifted: tuple[str, ...] = ()
     left_range: Mapping[str, str] = field(default_factory=dict)
     beyond: tuple[str, ...] = ()
     error: str = ""
@@ -129,9 +130,11 @@ class PipelineComparison:
         *,
         chosen: ComparedPipeline,
         warehouses: Mapping[str, Warehouse],
+        base_suites: Path,
         folder: Path,
     ) -> None:
         self._services, self._settings, self._chosen = services, settings, chosen
+        self._base_suites = base_suites
         self._specs = {BEFORE: chosen.before, AFTER: chosen.after}
         self._warehouses = warehouses if chosen.builds else {}
         self._folder = folder / f"rows-{chosen.touched.pipeline}"
@@ -161,7 +164,12 @@ class PipelineComparison:
         if not found.equal:
             found = self._details(found, key)
         judged = self._judged(found)
-        found = replace(found, refusals=(*found.refusals, *judged[0]), warnings=judged[1])
+        found = replace(
+            found,
+            refusals=(*found.refusals, *judged.refused),
+            warnings=tuple(judged.warned),
+            lifted=tuple(judged.lifted),
+        )
         return replace(found, beyond=tuple(_beyond(self._specs[AFTER], found)))
 
     def _day(self, day: dt.date) -> None:
@@ -182,8 +190,12 @@ class PipelineComparison:
         spec = self._specs[side]
         if side in self._warehouses:
             return {part: marts.read(self._warehouses[side], spec, part, day).read_all() for part in PARTS}
-        found = self._services.lake.read(spec.features_table, first=day, last=day).read_all()
-        return {"features": found.sort_by([(name, "ascending") for name in spec.features.key])}
+        read = self._services.lake.read
+        found = {"features": read(spec.features_table, first=day, last=day).read_all()}
+        if any(suite.part == "outcomes" for suite in self._chosen.touched.suites):
+            found["outcomes"] = read(spec.outcomes_table, first=day, last=day).read_all()
+        order = [(name, "ascending") for name in spec.features.key]
+        return {part: rows.sort_by(order) for part, rows in found.items()}
 
     def _write(self, part: str, side: str, day: dt.date, *, rows: pa.Table) -> None:
         file = self._file(part, side, day)
@@ -312,7 +324,7 @@ class PipelineComparison:
         self, side: str, spec: PipelineSpec, day: dt.date, *, rows: Mapping[str, pa.Table], predictions: pa.Table
     ) -> None:
         """What the snapshot and the audit would refuse."""
-        if "outcomes" in rows:
+        if side in self._warehouses:
             try:
                 roles.check(spec, day, rows["features"], rows["outcomes"])
             except TailraceError as error:
@@ -355,37 +367,29 @@ class PipelineComparison:
             if name in after and name in METRICS
         )
 
-    def _judged(self, found: PipelineDiff) -> tuple[list[str], tuple[str, ...]]:
-        """What the suites refuse on the last day after the edit and not before, and what they warn of."""
-        day, validator = self._chosen.days[-1], _validator(self._services, self._settings)
-        refused: list[str] = []
-        warned: list[str] = []
+    def _judged(self, found: PipelineDiff) -> SuiteVerdicts:
+        """What the suites say of the last day, of the parts whose rows or suites differ."""
+        edited = {suite.part for suite in self._chosen.touched.suites}
+        parts = []
         for part in (*PARTS, "predictions"):
             table = getattr(found, part)
-            if table is None or table.equal:
+            if table is None or (table.equal and part not in edited):
                 continue
-            verdicts = []
-            for side in (BEFORE, AFTER):
-                rows = pq.read_table(self._file(part, side, day))
-                suite = f"{self._chosen.touched.pipeline}/{part}"
-                verdicts.append(validator.validate(suite, day, rows.to_reader(), self._specs[side].features.key))
-            known = {(each.expectation, each.column) for each in verdicts[0].results if not each.success}
-            fresh = [each for each in verdicts[1].results if (each.expectation, each.column) not in known]
-            after = replace(verdicts[1], results=tuple(fresh))
-            if after.failures("critical"):
-                refused.append(" ".join(describe_failures(after, "critical").split()))
-            if after.failures("warning"):
-                warned.append(" ".join(describe_failures(after, "warning").split()))
-        return refused, tuple(warned)
-
-
-def _validator(services: Services, settings: Settings) -> Validator:
-    """The configured validator, without Data Docs: nobody should find a page about rows that were never published."""
-    if settings.use.validator != "great_expectations":
-        return services.validator
-    from tailrace.validation.great_expectations import GreatExpectationsValidator
-
-    return GreatExpectationsValidator(settings.suites, None)
+            day = self._chosen.days[-1]
+            before, after = (pq.read_table(self._file(part, side, day)) for side in (BEFORE, AFTER))
+            parts.append(
+                JudgedPart(
+                    pipeline=self._chosen.touched.pipeline,
+                    part=part,
+                    day=day,
+                    key=self._specs[AFTER].features.key,
+                    before=before,
+                    after=after,
+                )
+            )
+        if not parts:
+            return SuiteVerdicts()
+        return suite_verdicts.of(self._services, self._settings, self._base_suites, parts)
 
 
 def _beyond(spec: PipelineSpec, found: PipelineDiff) -> list[str]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import datetime as dt
 import shutil
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tailrace.contracts import Warehouse
 from tailrace.errors import BadInput, BuildFailed, WarehouseBusy
@@ -22,6 +22,10 @@ from tailrace.warehouse.reader import MartReader
 
 _TRIES, _PAUSE_SECONDS = 60, 1.0
 """How long a copy waits for a night that is writing the file."""
+
+
+Since = Mapping[str, tuple[str, dt.date]]
+"""From which day on incremental tables are built again: by the node's id, the day column and the first day."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,14 +39,42 @@ class BuiltNode:
 
 
 class ReadCopy:
-    """What was built in a copy, read as any warehouse is."""
+    """What was built in a copy, read as any warehouse is; `called` gives the name that a mart's table has there."""
 
-    def __init__(self, reader: MartReader) -> None:
-        self._reader = reader
+    def __init__(self, reader: MartReader, called: Callable[[str], str] = lambda table: table) -> None:
+        self._reader, self._called = reader, called
 
     def read(self, table: str, day: dt.date, order_by: Sequence[str], *, day_column: str = "ds") -> Any:
         """See `contracts.Warehouse`."""
-        return self._reader.read(table, day, day_column=day_column, order_by=order_by)
+        return self._reader.read(self._called(table), day, day_column=day_column, order_by=order_by)
+
+
+class WarehouseCopy(Protocol):
+    """A place in which one side of an edit is built, and which nobody else reads."""
+
+    def adapter(self, project: Path, original: DbtAdapter, days: tuple[dt.date, dt.date]) -> DbtAdapter:
+        """dbt's adapter that builds this project for these days; `original` only reads it."""
+        ...
+
+    def prepare(self, adapter: DbtAdapter, nodes: Collection[DbtNode], since: Since) -> None:
+        """Make the incremental tables and snapshots among the nodes what a build goes on from."""
+        ...
+
+    def manifest(self, adapter: DbtAdapter, nodes: Collection[DbtNode]) -> Any:
+        """dbt's manifest, by which it builds these nodes here."""
+        ...
+
+    def missing(self, nodes: Collection[DbtNode]) -> set[str]:
+        """The ids of the nodes that have no table to start from."""
+        ...
+
+    def refuse_other_places(self, nodes: Collection[DbtNode]) -> None:
+        """Raise BadInput for nodes that dbt would write somewhere else."""
+        ...
+
+    def warehouse(self, adapter: DbtAdapter, zone: str) -> Warehouse:
+        """Reads what was built."""
+        ...
 
 
 class DuckDBCopy:
@@ -59,26 +91,15 @@ class DuckDBCopy:
         """dbt's adapter that builds this project in the copy, for these days."""
         profiles = self._folder / "profiles"
         _write_profile(original, profiles, {"path": str(self.database)})
-        first, last = days
-        variables = {
-            **original.variables,
-            "TAILRACE_WAREHOUSE": str(self.database),
-            "BUILD_FIRST_DAY": first.isoformat(),
-            "BUILD_LAST_DAY": last.isoformat(),
-        }
-        found = DbtAdapter(
-            project, work=self._folder / "dbt", profiles=profiles, target=original.target, variables=variables
+        return adapter_for(
+            project, original, days, work=self._folder / "dbt", profiles=profiles, TAILRACE_WAREHOUSE=str(self.database)
         )
-        if original.partial_parse.is_file():
-            found.target_folder.mkdir(parents=True, exist_ok=True)
-            shutil.copy(original.partial_parse, found.partial_parse)
-        return found
 
     def warehouse(self, adapter: DbtAdapter, zone: str) -> Warehouse:
         """Reads the copy."""
         return ReadCopy(MartReader(adapter, zone=zone))  # type: ignore[return-value]  # only `read` is used
 
-    def clear(self, nodes: Collection[DbtNode], since: Mapping[str, tuple[str, dt.date]]) -> None:
+    def prepare(self, adapter: DbtAdapter, nodes: Collection[DbtNode], since: Since) -> None:
         """Remove from incremental tables the days that are built again, so that nothing of another build stays.
 
         `since` maps a node's id to its day column and the first day; a table of which neither is known is dropped, and
@@ -86,6 +107,7 @@ class DuckDBCopy:
         """
         import duckdb
 
+        nodes = [node for node in nodes if is_incremental(node)]
         if not nodes or not self.database.exists():
             return
         with duckdb.connect(str(self.database)) as connection:
@@ -111,21 +133,50 @@ class DuckDBCopy:
 
     def refuse_other_places(self, nodes: Collection[DbtNode]) -> None:
         """Raise BadInput for nodes that dbt would write outside of the copy."""
-        own = self.database.stem.lower()
-        away = [node for node in nodes if node.relation.split(".")[0] != own]
-        away += [node for node in nodes if node.config.get("materialized") == "external"]
-        if away:
-            raise BadInput(
-                f"{', '.join(sorted(node.name for node in away))} cannot be built in a throw-away copy: dbt would "
-                "write outside of it, into another database or into files."
-            )
+        refuse_other_places(nodes, self.database.stem)
+
+    def manifest(self, adapter: DbtAdapter, nodes: Collection[DbtNode]) -> Any:
+        """dbt's manifest, by which it builds these nodes in the copy."""
+        return adapter.manifest
 
 
-def build(adapter: DbtAdapter, nodes: Collection[DbtNode], where: str) -> tuple[BuiltNode, ...]:
+def adapter_for(
+    project: Path, original: DbtAdapter, days: tuple[dt.date, dt.date], *, work: Path, profiles: Path, **variables: str
+) -> DbtAdapter:
+    """Another adapter of this project for a build of these days, with what dbt has parsed of it already."""
+    built = {"BUILD_FIRST_DAY": days[0].isoformat(), "BUILD_LAST_DAY": days[1].isoformat()}
+    found = DbtAdapter(
+        project,
+        work=work,
+        profiles=profiles,
+        target=original.target,
+        variables={**original.variables, **variables, **built},
+    )
+    if original.partial_parse.is_file():
+        found.target_folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(original.partial_parse, found.partial_parse)
+    return found
+
+
+def is_incremental(node: DbtNode) -> bool:
+    return bool(node.config.get("materialized") == "incremental")
+
+
+def refuse_other_places(nodes: Collection[DbtNode], database: str) -> None:
+    """Raise BadInput for nodes that dbt would write into another database or into files."""
+    away = [node for node in nodes if node.relation.split(".")[0] != database.lower()]
+    away += [node for node in nodes if node.config.get("materialized") == "external"]
+    if away:
+        raise BadInput(
+            f"{', '.join(sorted(node.name for node in away))} cannot be built in a throw-away copy: dbt would "
+            "write outside of it, into another database or into files."
+        )
+
+
+def build(adapter: DbtAdapter, nodes: Collection[DbtNode], where: str, manifest: Any) -> tuple[BuiltNode, ...]:
     """Have dbt build exactly these nodes, without tests. Raises BuildFailed that names the side and what failed."""
     if not nodes:
         return ()
-    manifest = adapter.manifest
     names = sorted(".".join(manifest.nodes[node.id].fqn) for node in nodes if node.id in manifest.nodes)
     command = ["build", "--exclude-resource-types", "test", "unit_test", "--select", *names]
     outcome = adapter.invoke(command, manifest=manifest)

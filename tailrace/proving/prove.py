@@ -103,10 +103,12 @@ def _sides(warehouse: Any) -> Callable[..., AbstractContextManager[TwoSides]]:
         return sides.landed
     if hasattr(warehouse, "adapter") and not warehouse.landing.schemas:
         return schemas.built
+    if getattr(warehouse, "target", "") == "postgres":
+        return schemas.built
     raise BadInput(
         f"The warehouse {getattr(warehouse, 'name', warehouse)} cannot be built a second time in a throw-away copy. "
-        "This needs a dbt project of your own whose sources say when their rows became known; or landed files and "
-        "DuckDB: set TAILRACE_WAREHOUSE to the path of a DuckDB file."
+        "This needs a dbt project of your own whose sources say when their rows became known; or landed files, with "
+        "DuckDB or Postgres."
     )
 
 

@@ -1,7 +1,8 @@
-"""A past day built twice in throw-away schemas, where nothing is landed: rows are cut by each source's own time column.
+"""A past day built twice in throw-away schemas: the rows of sources are cut.
 
-dbt builds into another schema, and reads views in place of the sources, because its manifest is changed in memory. On
-DuckDB this happens in a copy of the file, so that no night waits for it; elsewhere in the same database.
+Landed tables are cut by the day that they were landed for, all others by their own time column. dbt builds into another
+schema, and reads views in place of the sources, because its manifest is changed in memory. On DuckDB this happens in a
+copy of the file, so that no night waits for it; elsewhere in the same database.
 """
 
 from __future__ import annotations
@@ -9,10 +10,8 @@ from __future__ import annotations
 import datetime as dt
 import shutil
 import tempfile
-import time
-import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from tailrace.contracts import ModelResult
 from tailrace.errors import BadInput, BuildFailed
 from tailrace.proving.sides import TwoSides, refuse_nothing_later
 from tailrace.spec import PARTS, PipelineSpec, cutoff
-from tailrace.warehouse import graph
+from tailrace.warehouse import graph, throwaway_schemas
 from tailrace.warehouse.adapter import DbtAdapter
 from tailrace.warehouse.dbt_runs import environment
 from tailrace.warehouse.reader import MartReader
@@ -30,8 +29,7 @@ from tailrace.warehouse.reader import MartReader
 PREFIX = "tailrace_prove_"
 KNOWN_AT, ALWAYS = "known_at", "always"
 """The key in a source's `meta` with the column that says when a row became known, and the word for `at any time`."""
-_LEFT_FOR = 86_400
-"""Seconds after which a schema is one that a killed proof left behind."""
+DAY_OF_LANDING = "ds"
 
 
 @contextmanager
@@ -40,10 +38,16 @@ def built(warehouse: Any, spec: PipelineSpec, day: dt.date, progress: Callable[[
 
     Raises BadInput naming every source without a time column, and what a build raises.
     """
-    with tempfile.TemporaryDirectory(prefix="tailrace-prove-") as folder, _adapter(warehouse, Path(folder)) as adapter:
-        moment = moment_of(spec, day)
-        refuse_sources_without_time(adapter, spec)
-        yield from _both(adapter, spec, day, moment=moment, zone=warehouse.reader.zone, progress=progress)
+    landed = frozenset(warehouse.landing.schemas)
+    with (
+        tempfile.TemporaryDirectory(prefix="tailrace-prove-") as folder,
+        _adapter(warehouse, day, Path(folder)) as adapter,
+    ):
+        cut = _Cut(spec, day, landed)
+        refuse_sources_without_time(adapter, spec, landed)
+        zone = warehouse.reader.zone if hasattr(warehouse, "reader") else "UTC"
+        with throwaway_schemas.made(adapter, PREFIX, ["now", "then"]) as made:
+            yield _both(adapter, spec, day, cut=cut, schemas=made, zone=zone, progress=progress)
 
 
 def moment_of(spec: PipelineSpec, day: dt.date) -> dt.datetime:
@@ -52,63 +56,74 @@ def moment_of(spec: PipelineSpec, day: dt.date) -> dt.datetime:
     return cutoff(spec, day) if mart.known_at else cutoff(spec, mart.day_of(day) + dt.timedelta(days=1))
 
 
+class _Cut:
+    """What the second build does not see: landed days after the day, and rows that became known after its cutoff."""
+
+    def __init__(self, spec: PipelineSpec, day: dt.date, landed: Collection[str]) -> None:
+        self._landed = landed
+        self._day = f"date '{day}'"
+        self._moment = f"timestamp with time zone '{moment_of(spec, day).astimezone(dt.UTC):%Y-%m-%d %H:%M:%S}+00'"
+
+    def condition(self, source: Any) -> str:
+        """The rows of a source that are seen; empty for all."""
+        if source.name in self._landed:
+            return f"{DAY_OF_LANDING} <= {self._day}"
+        said = _time_of(source)
+        return "" if said == ALWAYS else f"{said} <= {self._moment}"
+
+
 def _both(
     adapter: DbtAdapter,
     spec: PipelineSpec,
     day: dt.date,
     *,
-    moment: dt.datetime,
+    cut: _Cut,
+    schemas: Sequence[str],
     zone: str,
     progress: Callable[[str], None],
-) -> Iterator[TwoSides]:
-    _remove_left(adapter)
-    schemas = [f"{PREFIX}{int(time.time())}_{uuid.uuid4().hex[:8]}_{name}" for name in ("now", "then")]
-    try:
-        nodes: tuple[ModelResult, ...] = ()
-        made = [_manifest(adapter, spec, schema, until) for schema, until in zip(schemas, (None, moment), strict=True)]
-        later = sum(_prepare(adapter, schema, views) for schema, (_, views) in zip(schemas, made, strict=True))
-        refuse_nothing_later(spec, day, later)
-        for (manifest, _), until in zip(made, (None, moment), strict=True):
-            nodes = _build(adapter, spec, day, manifest)
-            progress(f"{day} built {'from everything' if until is None else 'from what was there then'}")
-        reader = MartReader(adapter, zone=zone)
-        tables = {part: _node(adapter.manifest, spec, part).name for part in PARTS}
+) -> TwoSides:
+    """Build both sides in these schemas."""
+    made = [_manifest(adapter, spec, schema, each) for schema, each in zip(schemas, (None, cut), strict=True)]
+    later = sum(_prepare(adapter, schema, views) for schema, (_, views) in zip(schemas, made, strict=True))
+    refuse_nothing_later(spec, day, later)
+    nodes: tuple[ModelResult, ...] = ()
+    for (manifest, _), words in zip(made, ("from everything", "from what was there then"), strict=True):
+        nodes = _build(adapter, spec, day, manifest)
+        progress(f"{day} built {words}")
+    reader = MartReader(adapter, zone=zone)
+    tables = {part: _node(adapter.manifest, spec, part).name for part in PARTS}
 
-        def read(side: int, part: str) -> pa.Table:
-            mart = spec.mart(part)
-            return reader.read(
-                f"{schemas[side]}.{tables[part]}",
-                mart.day_of(day),
-                day_column=mart.day,
-                order_by=list(spec.features.key),
-            ).read_all()
+    def read(side: int, part: str) -> pa.Table:
+        mart = spec.mart(part)
+        return reader.read(
+            f"{schemas[side]}.{tables[part]}",
+            mart.day_of(day),
+            day_column=mart.day,
+            order_by=list(spec.features.key),
+        ).read_all()
 
-        columns = {
-            each.table: {column.name: column.declared for column in reader.columns(f"{schemas[1]}.{each.name}")}
-            for each in nodes
-        }
-        named = {each.name: each.table for each in nodes}
-        yield TwoSides(
-            read=read,
-            nodes=nodes,
-            tables={part: named[name] for part, name in tables.items()},
-            columns=columns,
-            dialect=_dialect(adapter.type),
-            later=later,
-        )
-    finally:
-        for schema in schemas:
-            with suppress(Exception):  # what is left is removed by the next proof
-                _run(adapter, [f"drop schema if exists {schema} cascade"])
+    columns = {
+        each.table: {column.name: column.declared for column in reader.columns(f"{schemas[1]}.{each.name}")}
+        for each in nodes
+    }
+    named = {each.name: each.table for each in nodes}
+    return TwoSides(
+        read=read,
+        nodes=nodes,
+        tables={part: named[name] for part, name in tables.items()},
+        columns=columns,
+        dialect=_dialect(adapter.type),
+        later=later,
+    )
 
 
-def refuse_sources_without_time(adapter: DbtAdapter, spec: PipelineSpec) -> None:
+def refuse_sources_without_time(adapter: DbtAdapter, spec: PipelineSpec, landed: Collection[str] = ()) -> None:
     """Raises BadInput naming every source of the pipeline that does not say when its rows became known."""
     needed = _needed(adapter.manifest, spec)
     problems = [
         f"source {each.source_name}.{each.name} does not say when its rows became known ({each.original_file_path})"
         for each in _sources(adapter.manifest, needed)
-        if not _time_of(each)
+        if each.name not in landed and not _time_of(each)
     ]
     snapshots = [name for name in needed if name.startswith("snapshot.")]
     problems += [f"{name} keeps a history that dbt cannot build as of a past day" for name in snapshots]
@@ -128,23 +143,23 @@ def _time_of(source: Any) -> str:
 
 
 def _manifest(
-    adapter: DbtAdapter, spec: PipelineSpec, schema: str, until: dt.datetime | None
+    adapter: DbtAdapter, spec: PipelineSpec, schema: str, cut: _Cut | None
 ) -> tuple[Any, list[tuple[str, str, str]]]:
     """dbt's manifest with this schema for all that the pipeline needs; and views for its sources.
 
-    A view has its name, what it reads, and its condition; there are none without `until`.
+    A view has its name, what it reads, and its condition; there are none without a cut.
     """
     manifest = adapter.manifest.deepcopy()
-    needed, views = _needed(manifest, spec), []
+    if adapter.type != "duckdb":
+        manifest = throwaway_schemas.without_hooks(manifest)
+    needed, views = _needed(manifest, spec), list[tuple[str, str, str]]()
+    if adapter.type != "duckdb":
+        throwaway_schemas.refuse_hooks_elsewhere([manifest.nodes[name] for name in needed])
     for name in needed:
-        node = manifest.nodes[name]
-        node.schema, node.alias = schema, node.name
-        node.relation_name = adapter.adapter.Relation.create_from(adapter.adapter.config, node).render()
-    for source in _sources(manifest, needed) if until else ():
-        said = _time_of(source)
+        throwaway_schemas.moved(adapter, manifest.nodes[name], schema)
+    for source in _sources(manifest, needed) if cut else ():
         reads = adapter.adapter.Relation.create_from(adapter.adapter.config, source).render()
-        moment = f"timestamp with time zone '{until:%Y-%m-%d %H:%M:%S}+00'" if until else ""
-        views.append((f"{source.source_name}__{source.name}", reads, "" if said == ALWAYS else f"{said} <= {moment}"))
+        views.append((f"{source.source_name}__{source.name}", reads, cut.condition(source) if cut else ""))
         source.schema, source.identifier = schema, views[-1][0]
         source.relation_name = adapter.adapter.Relation.create_from(adapter.adapter.config, source).render()
         for each in (source.meta, getattr(source.config, "meta", None)):
@@ -154,14 +169,14 @@ def _manifest(
 
 
 def _prepare(adapter: DbtAdapter, schema: str, views: Sequence[tuple[str, str, str]]) -> int:
-    """Make the schema and its views; returns how many rows the views leave out."""
-    statements = [f"create schema if not exists {schema}"]
+    """Make the views of a schema; returns how many rows they leave out."""
+    made = []
     for name, reads, condition in views:
         where = f" where {condition}" if condition else ""
-        statements.append(f'create view {schema}."{name}" as select * from {reads}{where}')  # noqa: S608 - dbt's names
-    _run(adapter, statements)
+        made.append(f'create view {schema}."{name}" as select * from {reads}{where}')  # noqa: S608 - dbt's names
+    throwaway_schemas.statements(adapter, made)
     counts = [f"select count(*) from {reads} where not ({said})" for _, reads, said in views if said]  # noqa: S608
-    return sum(_run(adapter, [count]) for count in counts)
+    return sum(int(throwaway_schemas.statements(adapter, [count])[0][0]) for count in counts)
 
 
 def _build(adapter: DbtAdapter, spec: PipelineSpec, day: dt.date, manifest: Any) -> tuple[ModelResult, ...]:
@@ -189,37 +204,14 @@ def _build(adapter: DbtAdapter, spec: PipelineSpec, day: dt.date, manifest: Any)
     )
 
 
-def _run(adapter: DbtAdapter, statements: Sequence[str]) -> int:
-    """Run the statements on a connection of their own; returns the first value of the last one, or 0."""
-    with adapter.connected() as handle:
-        cursor = handle.cursor()
-        cursor.execute("set timezone = 'UTC'")
-        for statement in statements:
-            cursor.execute(statement)
-        row = cursor.fetchone() if statements and statements[-1].startswith("select") else None
-        if hasattr(handle, "commit"):
-            handle.commit()
-    return int(row[0]) if row else 0
-
-
-def _remove_left(adapter: DbtAdapter) -> None:
-    """Remove the schemas of proofs that were killed."""
-    with adapter.connected() as handle:
-        cursor = handle.cursor()
-        cursor.execute(f"select schema_name from information_schema.schemata where schema_name like '{PREFIX}%'")  # noqa: S608
-        found = [str(row[0]) for row in cursor.fetchall()]
-    old = [name for name in found if _begun(name) < time.time() - _LEFT_FOR]
-    _run(adapter, [f"drop schema if exists {name} cascade" for name in old])
-
-
-def _begun(schema: str) -> float:
-    begun = schema.removeprefix(PREFIX).partition("_")[0]
-    return float(begun) if begun.isdecimal() else time.time()
-
-
 @contextmanager
-def _adapter(warehouse: Any, folder: Path) -> Iterator[DbtAdapter]:
+def _adapter(warehouse: Any, day: dt.date, folder: Path) -> Iterator[DbtAdapter]:
     """The adapter of the database; of DuckDB, that of a copy of the file."""
+    if not hasattr(warehouse, "adapter"):
+        target, secret, work = warehouse.connection
+        variables = {**warehouse.variables(day, day), **secret}
+        yield DbtAdapter(warehouse.project, work=work / "prove", target=target, variables=variables)
+        return
     own: DbtAdapter = warehouse.adapter
     if own.type != "duckdb":
         yield own

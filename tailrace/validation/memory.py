@@ -42,6 +42,10 @@ class MemoryValidator:
     def __init__(self, suites: Path) -> None:
         self._suites = suites
 
+    def elsewhere(self, suites: Path) -> MemoryValidator:
+        """The same with the suites of another folder."""
+        return MemoryValidator(suites)
+
     def check(self, suite: str, columns: KnownColumns | None = None) -> None:
         """See `tailrace.contracts.Validator`."""
         read = suites.read(self._suites, suite, _problems)

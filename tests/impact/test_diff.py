@@ -4,162 +4,30 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from tailrace import days, settings
-from tailrace.engines.local import LocalEngine
+from tailrace import days
 from tailrace.errors import BadInput, BuildFailed, UnknownName
-from tailrace.impact import diff_comment, diff_page, diff_words, diffing, finding, scratch, words
+from tailrace.impact import diff_comment, diff_page, diff_words, diffing, scratch, words
 from tailrace.impact.predicting import Scorer
-from tailrace.lake.memory import MemoryLake
-from tailrace.sources.landing import Landing
 from tailrace.spec import registry
-from tailrace.tracking.memory import MemoryTracker
-from tailrace.validation.memory import MemoryValidator
-from tailrace.warehouse.duckdb import DuckDBWarehouse
-from tests.stages.conftest import Loop
-from tests.support import churn_rows
+from tests.impact import small_project
+from tests.impact.small_project import FILES, LAST, ROWS_A_DAY, Shop
 
 # dbt builds both sides again and again: half a minute.
 pytestmark = pytest.mark.services
-
-FIRST, LAST = dt.date(2024, 3, 1), dt.date(2024, 3, 12)
-TRAINED, ROWS_A_DAY = dt.date(2024, 3, 9), 60
-FEATURES = "select ds, customer, event_time, event_time as known_at, plan, age, visits from {{ ref('stg_visits') }}"
-FILES = {
-    "tailrace.toml": 'zone = "UTC"\n[use]\nvalidator = "tests.impact.test_diff:MemoryValidator"\n',
-    "dbt/dbt_project.yml": "{name: tiny, profile: tiny, flags: {send_anonymous_usage_stats: false}}",
-    "dbt/profiles.yml": "tiny: {target: duckdb, outputs: {duckdb: {type: duckdb, threads: 1, "
-    "path: \"{{ env_var('TAILRACE_WAREHOUSE') }}\"}}}",
-    "dbt/models/stg_visits.sql": "select * from {{ source('crm', 'visits') }}",
-    "dbt/models/unused.sql": "select customer, visits as calls from {{ ref('stg_visits') }}",
-    "dbt/models/churn_features.sql": f"{{{{ config(materialized='table') }}}}\n{FEATURES}",
-    "dbt/models/churn_outcomes.sql": "select cast(ds + 1 as date) as ds, customer, left_at as known_at, gone as left "
-    "from {{ ref('stg_visits') }}",
-    "dbt/models/sources.yml": "sources: [{name: crm, schema: raw, tables: [{name: visits}]}]",
-    "pipelines/churn.py": '''
-import datetime as dt
-from tailrace import (Candidate, Features, Gate, Outcome, PipelineSpec, Predictions, Review, Schedule, SearchBudget,
-                      Window)
-
-SPEC = PipelineSpec(
-    name="churn", owner="growth", description="Who leaves?",
-    features=Features(key=("customer",), event_time="event_time",
-                      columns={"plan": "categorical", "age": "numeric", "visits": "numeric"}),
-    outcome=Outcome(label="left"),
-    candidates=(Candidate("logistic", "sklearn.linear_model.LogisticRegression", {"max_iter": 500}),),
-    search=SearchBudget(trials=1), window=Window(days=6, holdout_days=2), gate=Gate(metric="roc_auc", floor=0.5),
-    schedule=Schedule(train="0 1 * * 1", predict="30 0 * * *", timezone="UTC"),
-    predictions=Predictions(threshold=0.5),
-)
-''',
-    ".gitignore": ".tailrace/\ndbt/target/\n__pycache__/\n",
-}  # fmt: skip
-JUDGED = {"features": "visits", "outcomes": "left", "predictions": "score"}
-
-
-@dataclass
-class Shop:
-    """The project with its last three days published; `run` compares the working files with the commit."""
-
-    root: Path
-    services: Any
-    settings: settings.Settings
-
-    def edit(self, file: str, old: str, new: str) -> None:
-        path = self.root / file
-        text = path.read_text()
-        assert old in text
-        path.write_text(text.replace(old, new))
-
-    def restore(self) -> None:
-        git(self.root, "checkout", "-q", ".")
-        git(self.root, "clean", "-qfd")
-
-    def impact(self, revision: str | None = None) -> finding.Impact:
-        return finding.find(self.services, self.settings, revision)
-
-    def diff(self, **options: Any) -> diffing.Diff:
-        return diffing.run(self.services, self.settings, **{"days": 3, **options})
-
-
-@dataclass
-class Services:
-    lake: Any
-    tracker: Any
-    validator: Any
-    warehouse: Any
-    engine: Any
-    tables: Any = None
-
-
-def git(folder: Path, *arguments: str) -> None:
-    who = ("-c", "user.name=a", "-c", "user.email=a@b")
-    subprocess.run(["git", *who, *arguments], cwd=folder, check=True, capture_output=True)
-
-
-def landed() -> pa.Table:
-    found = []
-    for number, day in enumerate(days.span(FIRST, LAST)):
-        rows, labels = churn_rows(ROWS_A_DAY, seed=number)
-        moment = dt.datetime.combine(day, dt.time(), dt.UTC)
-        found.append(
-            rows.append_column("left_at", pa.array([moment + dt.timedelta(days=1)] * ROWS_A_DAY))
-            .append_column("event_time", pa.array([moment] * ROWS_A_DAY))
-            .append_column("ds", pa.array([day] * ROWS_A_DAY, pa.date32()))
-            .append_column("customer", pa.array([f"{day}-{each:03d}" for each in range(ROWS_A_DAY)]))
-            .append_column("gone", labels)
-        )
-    return pa.concat_tables(found)
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     with pytest.MonkeyPatch.context() as patch:
-        root = tmp_path_factory.mktemp("shop")
-        for name, text in FILES.items():
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            (root / name).write_text(text)
-        (root / "expectations" / "churn").mkdir(parents=True)
-        for part, column in JUDGED.items():
-            rule: dict[str, Any] = {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": column}}
-            if part == "features":
-                rule = {"type": "expect_column_values_to_be_between", "kwargs": {"column": column, "max_value": 60}}
-            suite = {"name": f"churn.{part}", "expectations": [{**rule, "severity": "critical"}]}
-            (root / "expectations" / "churn" / f"{part}.json").write_text(json.dumps(suite))
-        git(root, "init", "-q", "-b", "main")
-        git(root, "add", ".")
-        git(root, "commit", "-qm", "first")
-        for name in ("TAILRACE_HOME", "TAILRACE_WAREHOUSE"):
-            patch.delenv(name, raising=False)
-        patch.setenv("TAILRACE_PROJECT", str(root))
-        configured = settings.load()
-        database = Path(configured.warehouse)
-        database.parent.mkdir(parents=True, exist_ok=True)
-        rows = landed()
-        with duckdb.connect(str(database)) as connection:
-            connection.execute("create schema raw")
-            connection.register("rows", rows)
-            connection.execute("create table raw.visits as select * from rows")
-        warehouse = DuckDBWarehouse.from_settings(configured, landing=Landing(configured.landing, {}))
-        validator = MemoryValidator(root / "expectations")
-        services = Services(MemoryLake(), MemoryTracker(root / ".tailrace" / "t"), validator, warehouse, LocalEngine())
-        warehouse.build(FIRST, LAST)
-        loop = Loop(services, registry.get("churn"))
-        loop.take(FIRST, LAST)
-        loop.challenge(TRAINED)
-        for day in days.span(TRAINED + dt.timedelta(days=1), LAST):
-            loop.predict(day)
-        yield Shop(root, services, configured)
+        yield small_project.made(tmp_path_factory.mktemp("shop"), patch, FILES, {"visits": small_project.landed()})
 
 
 @pytest.fixture
@@ -273,3 +141,58 @@ def test_a_policy_decides_what_fails(shop):
     spec = registry.get("churn")
     assert any("max_flips" in said for said in _beyond(spec, each))
     assert _beyond(replace(spec, review=replace(spec.review, max_flips=1.0)), each) == []
+
+
+def test_suites_judge_their_own_side_and_need_no_build(shop):
+    """With visits of at most 60, nothing fails; with at most 5, the features do; the outcomes' new rule does not."""
+    shop.edit("expectations/churn/features.json", '"max_value": 60', '"max_value": 5')
+    (each,) = (found := shop.diff()).pipelines
+    assert found.built == () and each.equal and found.failed
+    assert len(each.refusals) == 1 and "visits" in each.refusals[0] and each.lifted == ()
+    assert "Tonight would refuse" in "\n".join(diff_words.of_pipeline(each))
+    small_project.git(shop.root, "commit", "-qam", "strict")
+    try:
+        shop.edit("expectations/churn/features.json", '"max_value": 5', '"max_value": 60')
+        (each,) = (found := shop.diff()).pipelines
+        assert not each.refusals and not found.failed
+        assert len(each.lifted) == 1 and "visits" in each.lifted[0]
+    finally:
+        shop.restore()
+        small_project.git(shop.root, "reset", "-q", "--hard", "HEAD~1")
+
+
+def test_a_suite_that_cannot_be_used_is_refused_tonight(shop):
+    shop.edit("expectations/churn/outcomes.json", '"expectations"', '"rules"')
+    (each,) = shop.diff().pipelines
+    assert any("outcomes.json cannot be used" in said for said in each.refusals), each.refusals
+
+
+def test_limits_of_the_audit_judge_their_own_side(shop):
+    shop.edit(
+        "pipelines/churn.py", "predictions=Pred", "audit=Audit(max_psi=0.0001, psi_rows=1),\n    predictions=Pred"
+    )
+    shop.edit("pipelines/churn.py", "from tailrace import (", "from tailrace import (Audit, ")
+    (each,) = (found := shop.diff()).pipelines
+    assert each.equal and found.failed
+    assert any(said.startswith(f"audit of {LAST}") for said in each.refusals), each.refusals
+
+
+def test_a_champion_that_cannot_score_the_new_features_is_one_sentence(shop):
+    shop.edit("dbt/models/churn_features.sql", "visits from", "visits as calls from")
+    shop.edit("pipelines/churn.py", '"visits": "numeric"', '"calls": "numeric"')
+    (each,) = (found := shop.diff()).pipelines
+    assert found.failed and each.error.count("\n") == 0
+    assert "visits" in each.error and "churn" in each.error, each.error
+
+
+def test_without_a_published_day_there_is_nothing_to_compare(shop, monkeypatch):
+    monkeypatch.setattr(type(shop.services.lake), "days", lambda self, table, **span: {})
+    shop.edit("dbt/models/churn_features.sql", "visits from", "visits + 1 as visits from")
+    (each,) = (found := shop.diff()).pipelines
+    assert not found.failed and found.built == ()
+    assert diff_words.headline(each) == "no day of it is published yet, so there are no predictions to compare"
+
+
+def test_a_base_that_does_not_exist_is_one_sentence(shop):
+    with pytest.raises(BadInput, match="no-such-revision"):
+        shop.diff(revision="no-such-revision")
