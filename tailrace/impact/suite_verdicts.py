@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from tailrace.contracts import ExpectationResult, Services, Validator, Verdict
+from tailrace.contracts import ExpectationResult, Services, Severity, Validator, Verdict
 from tailrace.errors import TailraceError
 from tailrace.settings import Settings
 from tailrace.validation import describe_failures
@@ -70,7 +70,8 @@ def _judge(part: JudgedPart, before: Validator, after: Validator, said: _Said) -
     if isinstance(one, TailraceError):
         return
     gone = replace(one, results=tuple(it for key, it in known.items() if key not in now))
-    said.lifted += [_line(describe_failures(gone, kind)) for kind in ("critical", "warning") if gone.failures(kind)]
+    severities: tuple[Severity, ...] = ("critical", "warning")
+    said.lifted += [_line(describe_failures(gone, kind)) for kind in severities if gone.failures(kind)]
 
 
 def _failed(verdict: Verdict) -> Mapping[Any, ExpectationResult]:

@@ -23,7 +23,8 @@ from tailrace.settings import Settings
 from tailrace.work import Work
 
 log = logging.getLogger("tailrace")
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 SECONDS = 5.0
 """How long a stage waits for the lineage server, for each event."""

@@ -33,10 +33,11 @@ def made(adapter: DbtAdapter, prefix: str, names: Sequence[str]) -> Iterator[lis
     schemas = [f"{begun}_{name}" for name in names]
     with ExitStack() as stack:
         with _translated(adapter):
-            handle = stack.enter_context(adapter.connected())
-            _lock(adapter, handle, begun)
-            _drop_left(adapter, handle, prefix)
-            _create(adapter, handle, schemas)
+            if adapter.type == "postgres":
+                # held until the end of the block; dbt closes connections to DuckDB under our feet, so there none is
+                run_on(stack.enter_context(adapter.connected()), [f"select pg_advisory_lock({_lock_of(begun)})"])
+            _drop_left(adapter, prefix)
+            _create(adapter, schemas)
         try:
             yield schemas
         finally:
@@ -94,33 +95,31 @@ def refuse_hooks_elsewhere(nodes: Collection[Any]) -> None:
         )
 
 
-def _lock(adapter: DbtAdapter, handle: Any, begun: str) -> None:
-    """Take the lock that says that these schemas are in use; it ends with the connection."""
-    if adapter.type == "postgres":
-        run_on(handle, [f"select pg_advisory_lock(hashtext('{begun}'))"])
+def _lock_of(begun: str) -> str:
+    """The number of the lock that says that the schemas of this command are in use."""
+    return f"hashtext('{begun}')"
 
 
-def _drop_left(adapter: DbtAdapter, handle: Any, prefix: str) -> None:
+def _drop_left(adapter: DbtAdapter, prefix: str) -> None:
     """Drop the schemas of commands that were killed."""
-    found = run_on(handle, [f"select schema_name from information_schema.schemata where schema_name like '{prefix}%'"])  # noqa: S608
-    for (schema,) in found:
-        if _is_left(adapter, handle, str(schema).rpartition("_")[0], prefix):
-            run_on(handle, [f"drop schema if exists {schema} cascade"])
+    known = f"select schema_name from information_schema.schemata where schema_name like '{prefix}%'"  # noqa: S608
+    for (schema,) in statements(adapter, [known]):
+        if _is_left(adapter, str(schema).rpartition("_")[0], prefix):
+            statements(adapter, [f"drop schema if exists {schema} cascade"])
 
 
-def _is_left(adapter: DbtAdapter, handle: Any, begun: str, prefix: str) -> bool:
+def _is_left(adapter: DbtAdapter, begun: str, prefix: str) -> bool:
     if adapter.type == "postgres":
-        ((free,),) = run_on(handle, [f"select pg_try_advisory_lock(hashtext('{begun}'))"])
-        if free:
-            run_on(handle, [f"select pg_advisory_unlock(hashtext('{begun}'))"])
+        # the lock ends with this connection
+        ((free,),) = statements(adapter, [f"select pg_try_advisory_lock({_lock_of(begun)})"])
         return bool(free)
     at = begun.removeprefix(prefix).partition("_")[0]
     return at.isdecimal() and float(at) < time.time() - _LEFT_FOR
 
 
-def _create(adapter: DbtAdapter, handle: Any, schemas: Sequence[str]) -> None:
+def _create(adapter: DbtAdapter, schemas: Sequence[str]) -> None:
     try:
-        run_on(handle, [f"create schema {schema}" for schema in schemas])
+        statements(adapter, [f"create schema {schema}" for schema in schemas])
     except Exception as error:
         if _NO_RIGHT not in str(error):
             raise
