@@ -49,7 +49,7 @@ class Touched:
 
 
 def reported(
-    stage: str, touched: Callable[[Settings, Work, R | None], Touched]
+    stage: str, touched: Callable[[Settings, Work, Any], Touched]
 ) -> Callable[
     [Callable[Concatenate[Work, dt.date, P], R]],
     Callable[Concatenate[Work, dt.date, P], R],
