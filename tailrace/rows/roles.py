@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from tailrace.errors import ContractBroken, KeysRepeated, LookAhead, TailraceError, did_you_mean
 from tailrace.rows import refusals, role_values
-from tailrace.rows.row_checks import Check, Known, Labels, LateRows, Repeated, WrongRows
+from tailrace.rows.row_checks import Known, Labels, LateRows, Repeated, RowCheck, WrongRows
 from tailrace.spec import PipelineSpec
 
 
@@ -96,14 +96,14 @@ def look_ahead(spec: PipelineSpec, rows: pa.Table) -> Iterator[LookAhead]:
         yield from _found([LateRows(spec)], rows)
 
 
-def _found(checks: Sequence[Check], rows: pa.Table) -> Iterator[Any]:
+def _found(checks: Sequence[RowCheck], rows: pa.Table) -> Iterator[Any]:
     """What the checks find in all rows at once."""
     for check in checks:
         check.see(rows)
         yield from check.problems()
 
 
-def _of_features(spec: PipelineSpec, where: str, schema: pa.Schema) -> list[Check]:
+def _of_features(spec: PipelineSpec, where: str, schema: pa.Schema) -> list[RowCheck]:
     features = spec.features
     roles = {
         **dict.fromkeys(features.key, "a key"),
@@ -128,7 +128,7 @@ def _of_features(spec: PipelineSpec, where: str, schema: pa.Schema) -> list[Chec
     ]
 
 
-def _of_outcomes(spec: PipelineSpec, where: str, schema: pa.Schema) -> list[Check]:
+def _of_outcomes(spec: PipelineSpec, where: str, schema: pa.Schema) -> list[RowCheck]:
     label, known_at = spec.outcome.label, spec.outcome.known_at
     roles = {**dict.fromkeys(spec.features.key, "a key"), label: "the label"}
     roles |= {known_at: "known_at"} if known_at else {}
@@ -161,7 +161,7 @@ def _unfit(where: str, schema: pa.Schema, kinds: Mapping[str, str]) -> Iterator[
 
 def _keys(
     spec: PipelineSpec, where: str, schema: pa.Schema, repeat: Callable[..., KeysRepeated], *also: str
-) -> list[Check]:
+) -> list[RowCheck]:
     unfit = [
         ContractBroken(
             f"{where}: key {name!r} is {schema.field(name).type}; a key is a text, an integer, a decimal, a "
@@ -175,7 +175,7 @@ def _keys(
     return [*_missing_keys(spec, where), Repeated(spec, repeat, *also)]
 
 
-def _missing_keys(spec: PipelineSpec, where: str) -> list[Check]:
+def _missing_keys(spec: PipelineSpec, where: str) -> list[RowCheck]:
     def said(_: Any, rows: str) -> ContractBroken:
         return ContractBroken(
             f"{where}: {rows}; "
@@ -202,7 +202,7 @@ def _key_types(spec: PipelineSpec, features: pa.Schema, outcomes: pa.Schema) -> 
 
 def _moments(
     spec: PipelineSpec, where: str, *, schema: pa.Schema, role: str, name: str, nulls: bool = False
-) -> list[Check]:
+) -> list[RowCheck]:
     type_ = schema.field(name).type
     if not pa.types.is_timestamp(type_) or type_.tz is None:
         problem = "a date has no time of day; add one" if pa.types.is_date(type_) else "cast it in dbt"
@@ -221,7 +221,7 @@ def _moments(
     return [WrongRows(column=name, shown=spec.features.key, wrong=role_values.null, sentence=said, without=without)]
 
 
-def _known_at(spec: PipelineSpec, part: str, where: str, schema: pa.Schema) -> list[Check]:
+def _known_at(spec: PipelineSpec, part: str, where: str, schema: pa.Schema) -> list[RowCheck]:
     """What is wrong with the moments at which rows became known; those of features are looked at by `look_ahead`."""
     name = spec.mart(part).known_at
     if name is None:
@@ -229,7 +229,7 @@ def _known_at(spec: PipelineSpec, part: str, where: str, schema: pa.Schema) -> l
     return _moments(spec, where, schema=schema, role="known_at", name=name, nulls=part == "features")
 
 
-def _numbers(spec: PipelineSpec, where: str, schema: pa.Schema) -> list[Check]:
+def _numbers(spec: PipelineSpec, where: str, schema: pa.Schema) -> list[RowCheck]:
     return [
         _number(spec, where, name, schema.field(name).type)
         for name in spec.features.of_kind("numeric")
@@ -237,7 +237,7 @@ def _numbers(spec: PipelineSpec, where: str, schema: pa.Schema) -> list[Check]:
     ]
 
 
-def _number(spec: PipelineSpec, where: str, name: str, type_: pa.DataType) -> Check:
+def _number(spec: PipelineSpec, where: str, name: str, type_: pa.DataType) -> RowCheck:
     def said(value: Any, rows: str) -> ContractBroken:
         return ContractBroken(
             f"{where}: feature {name!r} is {value} in {rows}; {role_values.limit(type_)}. Correct it in "
@@ -247,7 +247,7 @@ def _number(spec: PipelineSpec, where: str, name: str, type_: pa.DataType) -> Ch
     return WrongRows(column=name, shown=spec.features.key, wrong=role_values.beyond, sentence=said)
 
 
-def _weights(spec: PipelineSpec, where: str, schema: pa.Schema) -> list[Check]:
+def _weights(spec: PipelineSpec, where: str, schema: pa.Schema) -> list[RowCheck]:
     name = spec.features.weight
     if name is None:
         return []

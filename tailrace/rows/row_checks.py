@@ -14,7 +14,7 @@ from tailrace.rows import refusals
 from tailrace.spec import PipelineSpec, cutoff
 
 
-class Check(Protocol):
+class RowCheck(Protocol):
     """Looks at rows as they pass; says at their end what is wrong with them."""
 
     def see(self, rows: pa.Table) -> None: ...

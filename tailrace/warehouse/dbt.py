@@ -23,7 +23,7 @@ from tailrace.days import span
 from tailrace.errors import BuildFailed, StorageFull, TailraceError, UpstreamMissing, WarehouseBusy
 from tailrace.rows import nights
 from tailrace.warehouse import graph, stopped_marts
-from tailrace.warehouse.dbt_runs import MART, DbtRun, collect, environment, name_of
+from tailrace.warehouse.dbt_runs import MART, DbtRun, collect, environment, node_name
 from tailrace.warehouse.landed import Landed
 from tailrace.warehouse.tries import Tries
 
@@ -489,7 +489,7 @@ class DbtWarehouse(ABC):
 
     def _failure(self, node: Any) -> str:
         """A sentence about a failed node: what it is, what happened, where to look."""
-        kind, name = str(node.node.resource_type), name_of(node)
+        kind, name = str(node.node.resource_type), node_name(node)
         if kind == "test" and node.failures is not None:
             look = f"to see them, run the query in {node.node.compiled_path} on {self.name}"
             return f"test {name}: {node.failures} rows fail; {look}"

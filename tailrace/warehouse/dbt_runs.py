@@ -38,21 +38,21 @@ class DbtRun:
     def marts(self) -> dict[str, Mapping[str, Any]]:
         """The marts that were built, each with its `meta`."""
         built = [node for node in self.nodes if _is_built_table(node) and node.node.config.materialized == MART]
-        return {name_of(node): node.node.config.meta for node in built}
+        return {node_name(node): node.node.config.meta for node in built}
 
     def counting(self, first: dt.date, last: dt.date) -> dict[str, str]:
         """By built table, the statement that counts its rows: the days' for a mart, all for any other."""
-        return {name_of(node): _counting(node, first, last) for node in self.nodes if _is_built_table(node)}
+        return {node_name(node): _counting(node, first, last) for node in self.nodes if _is_built_table(node)}
 
     def results(self, rows: Mapping[str, int]) -> tuple[ModelResult, ...]:
         """The nodes' results; `rows` are the row counts of the built tables."""
         return tuple(
             ModelResult(
-                name=name_of(node),
+                name=node_name(node),
                 kind=str(node.node.resource_type),
                 status=str(node.status),
                 seconds=node.execution_time,
-                rows=rows.get(name_of(node), node.failures),
+                rows=rows.get(node_name(node), node.failures),
                 message=node.message or "",
                 unique_id=node.node.unique_id,
                 sql=getattr(node.node, "compiled_code", None) or "",
@@ -65,7 +65,7 @@ class DbtRun:
         )
 
 
-def name_of(node: Any) -> str:
+def node_name(node: Any) -> str:
     return str(node.node.name)
 
 
