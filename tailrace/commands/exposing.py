@@ -28,7 +28,7 @@ def exposures(
     if not (warehouse.project / "dbt_project.yml").exists():
         raise BadInput(f"There is no dbt project in {warehouse.project}: it has no dbt_project.yml.")
     manifest = DbtManifest.read(warehouse.parse(), warehouse.project)
-    text, file = written.text_of(manifest, specs), written.file_of(manifest)
+    text, file = written.text_of(manifest, specs), written.file_of(manifest.project)
     same = file.exists() and file.read_text(encoding="utf-8") == text
     if not (same or check):
         file.write_text(text, encoding="utf-8")

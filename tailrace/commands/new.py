@@ -104,7 +104,7 @@ def pipeline(
         )
         advance("proposed")
         if not dry_run:
-            new_pipeline.write(made)
+            new_pipeline.write(made, services.warehouse)
             advance("written")
     for warning in made.warnings:
         output.warn(warning)

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tailrace.errors import UnknownName
-from tailrace.spec import PipelineSpec
+from tailrace.spec import PipelineSpec, registry
 from tailrace.warehouse.manifest import DbtManifest, DbtTable
+
+if TYPE_CHECKING:
+    from tailrace.warehouse.dbt import DbtWarehouse
 
 FILE = "tailrace_exposures.yml"
 HEADING = "# Made from the specs by `tailrace exposures`. Do not edit it: run the command again.\n"
 
 
-def file_of(manifest: DbtManifest) -> Path:
+def file_of(project: Path) -> Path:
     """Where the exposures are written: in the first of the dbt project's `model-paths`."""
     import yaml
 
-    content = yaml.safe_load((manifest.project / "dbt_project.yml").read_text(encoding="utf-8")) or {}
-    return manifest.project / (content.get("model-paths") or ["models"])[0] / FILE
+    content = yaml.safe_load((project / "dbt_project.yml").read_text(encoding="utf-8")) or {}
+    return project / (content.get("model-paths") or ["models"])[0] / FILE
 
 
 def text_of(manifest: DbtManifest, specs: Iterable[PipelineSpec]) -> str:
@@ -31,9 +34,25 @@ def text_of(manifest: DbtManifest, specs: Iterable[PipelineSpec]) -> str:
     return HEADING + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
 
 
+def renew(warehouse: DbtWarehouse) -> Path | None:
+    """Write the file again if the project has one, and every spec is right; returns it if it was written.
+
+    Raises what `DbtWarehouse.parse` raises.
+    """
+    file = file_of(warehouse.project)
+    if not file.exists():
+        return None
+    specs, wrong = registry.load(estimators=False)
+    manifest = DbtManifest.read(warehouse.parse(), warehouse.project)
+    if wrong or not problems(manifest, specs):
+        return None
+    file.write_text(text_of(manifest, specs), encoding="utf-8")
+    return file
+
+
 def problems(manifest: DbtManifest, specs: Sequence[PipelineSpec]) -> list[str]:
     """A sentence if the project has exposures that were made from other specs; none if it never had any."""
-    file = file_of(manifest)
+    file = file_of(manifest.project)
     if not file.exists():
         return []
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tailrace.errors import ProblemList
+from tailrace.operations import exposures
 from tailrace.scaffold import files, writing
 from tailrace.scaffold.files import Destination
 from tailrace.scaffold.proposal import Proposal, propose
@@ -99,7 +100,9 @@ def proposed(
     return NewFiles(project=project, proposal=made, files=found)
 
 
-def write(made: NewFiles) -> list[Path]:
-    """Write all files, or none. Raises BadInput."""
+def write(made: NewFiles, warehouse: DbtWarehouse) -> list[Path]:
+    """Write all files, or none; then the dbt project's exposures, if it has any. Raises BadInput."""
     writing.write(made.project.root, made.files)
-    return [made.project.root / name for name in made.files]
+    has_dbt = (warehouse.project / "dbt_project.yml").is_file()
+    renewed = exposures.renew(warehouse) if has_dbt else None
+    return [*(made.project.root / name for name in made.files), *([renewed] if renewed else [])]

@@ -110,10 +110,10 @@ class DbtWarehouse(ABC):
             error = self._complaint(run.messages) or self._full(run.messages, days) or self._failed(run, days)
             error = error or self._lost_lock()
             counted = error is None or isinstance(error, BuildFailed)
-            results = run.results(self._count(run.counting(first, last)) if counted else {})
+            results = run.results(self._rows(run, first, last) if counted else {})
             results = _with_kept(results, before.nodes if before else ())
             if counted:
-                self._record_days(_sound(run.marts, results), first, last)
+                self._record_days(_sound(self._built_marts(run), results), first, last)
             for result in results:
                 on_node(result)
             if isinstance(error, WarehouseBusy):
@@ -151,6 +151,14 @@ class DbtWarehouse(ABC):
             and (not only or graph.called(node["name"], f"{node['schema']}.{node['alias']}", only))
         }
         self._record_days(marts, first, last)
+
+    def _built_marts(self, run: DbtRun) -> dict[str, Mapping[str, Any]]:
+        """The marts that were built, each with its `meta`."""
+        return run.marts
+
+    def _rows(self, run: DbtRun, first: dt.date, last: dt.date) -> Mapping[str, int]:
+        """The row count of each built table: the days' rows for a mart, all rows for a working table or seed."""
+        return self._count(run.counting(first, last))
 
     def _record_days(self, marts: Mapping[str, Mapping[str, Any]], first: dt.date, last: dt.date) -> None:
         """Record these marts' days, each with the reason why it may be empty; `marts` maps a mart to its `meta`."""

@@ -28,7 +28,7 @@ from tailrace.spec import Mart, registry
 from tailrace.warehouse import graph
 from tailrace.warehouse.adapter import DbtAdapter
 from tailrace.warehouse.dbt import DbtWarehouse, why_empty
-from tailrace.warehouse.dbt_runs import environment
+from tailrace.warehouse.dbt_runs import DbtRun, environment
 from tailrace.warehouse.failures import of_messages
 from tailrace.warehouse.landed import Landed
 from tailrace.warehouse.reader import MartReader
@@ -231,7 +231,7 @@ class DbtProjectWarehouse(DbtWarehouse):
     def _failure(self, node: Any) -> str:
         return self._adapter.cleaned(super()._failure(node))
 
-    def _rows(self, run: Any, first: dt.date, last: dt.date) -> Mapping[str, int]:
+    def _rows(self, run: DbtRun, first: dt.date, last: dt.date) -> Mapping[str, int]:
         """The rows of the days in the marts. A mart that cannot be counted is refused when it is read."""
         counted: dict[str, int] = {}
         for mart in self._wanted((), ()):
@@ -241,8 +241,8 @@ class DbtProjectWarehouse(DbtWarehouse):
                     counted.setdefault(str(node.name), sum(days.values()))
         return counted
 
-    def _built_marts(self, nodes: Sequence[Any]) -> dict[str, Mapping[str, Any]]:
-        return {mart.table: node.config.meta for mart in self._marts() for node in _nodes_of(mart, nodes)}
+    def _built_marts(self, run: DbtRun) -> dict[str, Mapping[str, Any]]:
+        return {mart.table: node.config.meta for mart in self._marts() for node in _nodes_of(mart, run.nodes)}
 
     def _record(self, rows: Sequence[tuple[str, dt.date, str]]) -> None:
         """Record in the work folder; only one build runs at a time."""

@@ -96,7 +96,7 @@ def test_the_exposures_are_what_the_command_writes(folder: Path, built: dict[str
     manifest = DbtManifest.read(folder / "target" / "manifest.json", PROJECT)
     specs, wrong = registry.load(estimators=False)
     assert not wrong
-    assert exposures.file_of(manifest).read_text() == exposures.text_of(manifest, specs)
+    assert exposures.file_of(manifest.project).read_text() == exposures.text_of(manifest, specs)
 
 
 def test_the_unit_tests_run(built: dict[str, Any]) -> None:

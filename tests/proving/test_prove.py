@@ -83,7 +83,7 @@ def test_days_without_later_days_are_refused(services):
 def test_the_pipelines_are_exposures_of_the_dbt_project(services, proof):
     warehouse, specs = services.warehouse, [leaky_project.spec()]
     manifest = DbtManifest.read(warehouse.parse(), warehouse.project)
-    file = exposures.file_of(manifest)
+    file = exposures.file_of(manifest.project)
     assert exposures.problems(manifest, specs) == [], "a project that never had any is left alone"
     file.write_text(exposures.text_of(manifest, specs))
     assert exposures.problems(manifest, specs) == []

@@ -27,7 +27,7 @@ def services(tmp_path, spec, monkeypatch):
     project = new_project(tmp_path, monkeypatch)
     monkeypatch.setenv("TAILRACE_HOME", str(tmp_path / "home"))
     services = installation(memory, tmp_path, spec)
-    services.settings = SimpleNamespace(sources=())
+    services.settings = SimpleNamespace(sources=(), openlineage_url="")
     for each in (spec, replace(spec, name="loyalty")):
         text = f"from tailrace import *\nfrom tailrace.spec import *\nSPEC = {each!r}\n"
         (project.pipelines / f"{each.name}.py").write_text(text)
