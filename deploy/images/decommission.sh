@@ -6,6 +6,6 @@ set -euo pipefail
 
 files="${TMPDIR:-/tmp}/executor-${SPARK_EXECUTOR_POD_NAME:-0}"
 echo "$$" > "$files.hook"
-pid=$(cat "$files.pid")
+pid=$(cat "$files.pid" 2> /dev/null) || exit 0 # the executor has not started yet: it has no blocks
 kill -s PWR "$pid" 2> /dev/null || exit 0 # it has ended by itself
 while kill -0 "$pid" 2> /dev/null; do sleep 0.1; done

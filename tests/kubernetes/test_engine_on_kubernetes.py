@@ -98,9 +98,9 @@ def test_executors_have_the_time_to_hand_over_that_their_template_promises(clust
 def test_it_trains_the_model_that_one_machine_trains(engine, spec, rows):
     here, there = trained(LocalEngine(), spec, rows), trained(engine, spec, rows)
     assert there.model.digest() == here.model.digest()
-    assert [(t.parameters, t.value, t.state) for t in there.trials] == [
-        (t.parameters, t.value, t.state) for t in here.trials
-    ]
+    assert [(t.parameters, t.state) for t in there.trials] == [(t.parameters, t.state) for t in here.trials]
+    # On some processors, the last digit of a sum depends on where its numbers lie in memory.
+    assert [t.value for t in there.trials] == pytest.approx([t.value for t in here.trials], rel=1e-12)
 
 
 def test_an_executor_dies_in_the_middle_and_the_rows_are_the_same(cluster, engine, spec, rows, filled, tmp_path):
