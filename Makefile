@@ -65,7 +65,7 @@ test-airflow: $(READY) ## test a running Airflow and the pages in a browser (nee
 	$(TEST) -m airflow tests/e2e tests/pages
 
 test-services: $(READY) ## test everything on Postgres, MLflow's server and S3, with faults and whole dbt builds
-	$(TEST) -m services tests/stack tests/dags tests/stages tests/proving tests/impact tests/faults tests/unit/warehouse
+	$(TEST) -m services tests/stack tests/dags tests/stages tests/proving tests/impact tests/faults tests/contracts tests/unit/warehouse
 
 test-compose: $(READY) ## test docker compose: build, health, one night, backup, restore, down
 	$(BIN)/python -m scripts.compose_check

@@ -62,7 +62,7 @@ GROUPS = (
         20,
         ("tailrace/tracking/", "tailrace/warehouse/", "tailrace/lake/", "tailrace/sources/", "scripts/", "dbt/",
          "tests/stack/", "tests/dags/", "tests/stages/", "tests/proving/", "tests/impact/", "tests/faults/",
-         "tests/unit/warehouse/", "tailrace/proving/", "tailrace/impact/", "tailrace/orchestration/dbt",
+         "tests/contracts/", "tests/unit/warehouse/", "tailrace/proving/", "tailrace/impact/", "tailrace/orchestration/dbt",
          "tests/object_store.py", "tests/postgres.py", "docker-compose.yaml", "deploy/compose/"),
     ),
 )  # fmt: skip

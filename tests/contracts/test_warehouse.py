@@ -179,6 +179,7 @@ def test_the_days_built_are_recorded_with_the_reason_why_one_may_be_empty(wareho
     assert warehouse.built(NEXT) == warehouse.built(dt.date(2031, 1, 1)) == {}
 
 
+@pytest.mark.services
 def test_both_databases_tell_the_rows_of_every_table(built: Site, on_postgres: PostgresWarehouse) -> None:
     ours, theirs = (
         {node.unique_id: node for node in one.build(LAST, LAST, without=OTHERS)}
@@ -438,6 +439,7 @@ def test_both_databases_give_the_same_marts_row_by_row(built: Site, on_postgres:
             assert on_postgres.read(table, day, order).read_all() == built.rows(table, day)
 
 
+@pytest.mark.services
 def test_a_day_landed_again_is_replaced_whole_on_both(site: Site, on_postgres: PostgresWarehouse) -> None:
     other_day = on_postgres.read(FEATURES, FIRST, ORDER[FEATURES]).read_all()
     schedules = pq.read_table(site.landed("schedules", LAST), partitioning=None).select(TABLES["schedules"].names)

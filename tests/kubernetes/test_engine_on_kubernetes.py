@@ -60,7 +60,7 @@ def engine(cluster: Cluster) -> Iterator[SparkEngine]:
     stop(made)
     cluster.wait(lambda: not cluster.pods(), "no pod is left")
     assert not cluster.refused(), "the role of deploy/kubernetes is enough"
-    outrun = [event for event in cluster.objects("events") if event["reason"] == "FailedPreStopHook"]
+    outrun = [event["message"] for event in cluster.objects("events") if event["reason"] == "FailedPreStopHook"]
     assert not outrun, "no executor ends before the hook that stops it"
 
 
