@@ -62,8 +62,9 @@ GROUPS = (
         20,
         ("tailrace/tracking/", "tailrace/warehouse/", "tailrace/lake/", "tailrace/sources/", "scripts/", "dbt/",
          "tests/stack/", "tests/dags/", "tests/stages/", "tests/proving/", "tests/impact/", "tests/faults/",
-         "tests/contracts/", "tests/unit/warehouse/", "tailrace/proving/", "tailrace/impact/", "tailrace/orchestration/dbt",
-         "tests/object_store.py", "tests/postgres.py", "docker-compose.yaml", "deploy/compose/"),
+         "tests/contracts/", "tests/unit/warehouse/", "tailrace/proving/", "tailrace/impact/",
+         "tailrace/orchestration/dbt", "tests/object_store.py", "tests/postgres.py", "docker-compose.yaml",
+         "deploy/compose/"),
     ),
 )  # fmt: skip
 
