@@ -7,6 +7,7 @@ as they were until they are built and taken again. Code that uses such features 
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
@@ -44,12 +45,21 @@ def stale(lake: LakeReader, warehouse: Warehouse, spec: PipelineSpec, *, first: 
     if not published:
         return {}
     noted = _notes(lake, spec)
-    # Earlier releases recorded a digest of all landed tables, also of those that the marts are not made from.
-    now = [_landed(warehouse.sources(max(published), min(published), marts=marts)) for marts in (tables(spec), ())]
+
+    @functools.cache
+    def landed(marts: tuple[str, ...]) -> dict[dt.date, str]:
+        sources = warehouse.sources(max(published), min(published), marts=marts)
+        return pins.source_days(pins.source_note(sources))
+
+    def is_still(source: dt.date, digest: str) -> bool:
+        """A source day that is not there any more counts as unchanged."""
+        # Earlier releases recorded a digest of all landed tables, also of those that the marts are not made from.
+        return any(landed(marts).get(source, digest) == digest for marts in (tables(spec), ()))
+
     found = {}
     for day, commit in sorted(published.items()):
         made_from = _made_from(commit, noted)
-        if other := [source for source, digest in made_from.items() if not _is_still(now, source, digest)]:
+        if other := [source for source, digest in made_from.items() if not is_still(source, digest)]:
             found[day] = other
     return found
 
@@ -57,15 +67,6 @@ def stale(lake: LakeReader, warehouse: Warehouse, spec: PipelineSpec, *, first: 
 def tables(spec: PipelineSpec) -> tuple[str, ...]:
     """The marts of a pipeline, as dbt names them."""
     return tuple(mart.table for mart in spec.marts)
-
-
-def _is_still(now: Sequence[Mapping[dt.date, str]], source: dt.date, digest: str) -> bool:
-    """A source day that is not there any more counts as unchanged."""
-    return any(each.get(source, digest) == digest for each in now)
-
-
-def _landed(sources: Mapping[dt.date, str]) -> dict[dt.date, str]:
-    return pins.source_days(pins.source_note(sources))
 
 
 def warning(services: Services, spec: PipelineSpec, first: dt.date, last: dt.date) -> str:
