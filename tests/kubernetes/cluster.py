@@ -158,6 +158,13 @@ class Cluster:
         """The pod's node is gone: process killed and object removed, without grace."""
         self._answer("POST", f"/testing/pods/{namespace}/{pod}/vanish")
 
+    def hold_next_pod(self, labels: str) -> None:
+        """The next pod of these labels will run and do nothing until it is killed, told to stop, or sent SIGCONT.
+
+        A test that must meet a pod at work needs this: without it, a fast pod has ended before the test looks.
+        """
+        self._answer("POST", "/testing/hold-next-pod", params={"labelSelector": labels})
+
     def clear(self, namespace: str = NAMESPACE) -> None:
         """Removes every pod at once, for the next test on this cluster."""
         for pod in self.pods(namespace=namespace):

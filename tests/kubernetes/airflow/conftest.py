@@ -88,6 +88,7 @@ class Installation:
             wanted = select(TaskInstance).where(TaskInstance.dag_id == dag_id, TaskInstance.task_id == task_id)
             ti = max(session.scalars(wanted), key=lambda ti: ti.queued_dttm or ti.scheduled_dttm)
             ti.try_number += 1
+            ti.clear_next_method_args()  # the try that died may have deferred already
             session.commit()
             _run_task(ti=ti, task=dag.get_task(task_id), run_triggerer=True)
             return self._ended([ti], before)

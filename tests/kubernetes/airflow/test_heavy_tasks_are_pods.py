@@ -18,6 +18,7 @@ from tests.kubernetes.cluster import IMAGE
 TRAINED = dt.date(2013, 2, 12)
 NEXT = dt.date(2013, 2, 13)
 WITHOUT_CHAMPION = dt.date(2013, 2, 5)
+SCORE = "tailrace.dev/stage=score"
 TRAIN, PREDICT = "train__flight_delay", "predict__flight_delay"
 
 
@@ -33,14 +34,14 @@ def nothing_left_for_the_next_test(installation):
     installation.cluster.clear()
 
 
-def running_pod(installation, stage="score"):
-    """The name of the stage's pod once it runs."""
+def running_pod(installation):
+    """The name of the pod of `score` once it runs."""
 
     def one():
-        found = installation.cluster.pods(f"tailrace.dev/stage={stage}")
+        found = installation.cluster.pods(SCORE)
         return [pod["metadata"]["name"] for pod in found if pod["status"]["phase"] == "Running"]
 
-    return installation.cluster.wait(one, f"a pod of {stage} runs")[0]
+    return installation.cluster.wait(one, "a pod of score runs")[0]
 
 
 def phases(installation):
@@ -48,7 +49,8 @@ def phases(installation):
 
 
 def when_running(installation, act):
-    """Do something to the stage's pod as soon as it runs, beside the test."""
+    """Do something to the next pod of `score` as soon as it runs, beside the test. The pod waits for it."""
+    installation.cluster.hold_next_pod(SCORE)
     thread = threading.Thread(target=lambda: act(running_pod(installation)))
     thread.start()
     return thread
@@ -104,9 +106,9 @@ def test_a_vanished_pod_fails_the_task_and_the_retry_is_clean(installation, cham
 
 def test_after_a_killed_worker_the_next_try_takes_up_the_same_pod(installation, champion):
     before = installation.created()
+    installation.cluster.hold_next_pod(SCORE)
     worker = installation.worker(PREDICT, NEXT)
     pod = running_pod(installation)
-    installation.cluster.kill(pod, "SIGSTOP")
     os.killpg(worker.pid, signal.SIGKILL)
     worker.wait()
     assert running_pod(installation) == pod, "the pod outlives the worker"
@@ -146,13 +148,14 @@ def test_a_pod_without_enough_memory_names_the_setting_to_raise(installation, ch
 
 
 def test_a_task_that_takes_too_long_leaves_no_pod(installation, champion, capfd):
+    installation.cluster.hold_next_pod(SCORE)
     ended = installation.run(PREDICT, NEXT, score={"execution_timeout": dt.timedelta(seconds=2), "retries": 0})
     assert ended.states["score"] == "failed"
     assert "its pod was still running at the task's execution timeout" in capfd.readouterr().out
     installation.cluster.wait(lambda: not installation.cluster.pods(), "the pod is deleted")
 
 
-def test_a_killed_task_deletes_its_pod(installation, champion, monkeypatch):
+def test_a_killed_task_deletes_its_pod(installation, champion, monkeypatch, capfd):
     """Airflow ends a task's process with SIGTERM; here it comes when the pod runs and is not yet waited for."""
     from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 
@@ -160,14 +163,14 @@ def test_a_killed_task_deletes_its_pod(installation, champion, monkeypatch):
 
     def killed(*args, **kwargs):
         running.append(running_pod(installation))
-        installation.cluster.kill(running[0], "SIGSTOP")  # or it may have finished by itself
         os.kill(os.getpid(), signal.SIGTERM)
-        installation.cluster.kill(running[0], "SIGCONT")
         raise AirflowFailException("The task is being ended.")
 
     monkeypatch.setattr(KubernetesPodOperator, "invoke_defer_method", killed)
+    installation.cluster.hold_next_pod(SCORE)
     ended = installation.run(PREDICT, NEXT)
-    assert (ended.states["score"], ended.tries["score"]) == ("failed", 1)
+    errors = [line for line in capfd.readouterr().out.splitlines() if "Error" in line or "Exception" in line]
+    assert (ended.states["score"], ended.tries["score"]) == ("failed", 1), errors
     assert len(running) == 1
     installation.cluster.wait(lambda: not installation.cluster.pods(), "the pod is deleted")
 
@@ -215,9 +218,12 @@ def test_the_pod_of_the_engine_spark_is_the_driver_and_its_executors_are_pods(in
     owners = []
 
     def look(driver):
-        executor = cluster.wait(cluster.executors, "an executor runs")[0]
-        owners.append((executor["metadata"]["ownerReferences"][0]["name"], driver))
+        cluster.kill(driver, "SIGCONT")
+        executor = cluster.wait(cluster.executors, "an executor runs")[0]["metadata"]
+        owners.append((executor["ownerReferences"][0]["name"], driver))
+        cluster.kill(executor["name"], "SIGCONT")
 
+    cluster.hold_next_pod("spark-role=executor")
     looking = when_running(installation, look)
     ended = installation.run(PREDICT, NEXT)
     looking.join()

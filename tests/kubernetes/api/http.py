@@ -47,6 +47,7 @@ class Api:
         app.router.add_get("/testing/requests", self._told_requests)
         app.router.add_get("/testing/tokens/{namespace}/{account}", self._told_token)
         app.router.add_post("/testing/pods/{namespace}/{name}/{action}", self._steer_pod)
+        app.router.add_post("/testing/hold-next-pod", self._hold_next_pod)
         app.router.add_post("/testing/forget-history", self._forget_history)
         app.router.add_route("*", "/{path:.*}", self._serve)
         return app
@@ -192,6 +193,11 @@ class Api:
         except Refused as refused:
             return web.json_response(refused.body(), status=refused.code)
         return web.json_response(pod)
+
+    async def _hold_next_pod(self, request: web.Request) -> web.Response:
+        self._check_admin(request)
+        self._kubelet.hold_next(request.query["labelSelector"])
+        return web.json_response({})
 
     async def _forget_history(self, request: web.Request) -> web.Response:
         self._check_admin(request)

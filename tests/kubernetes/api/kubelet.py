@@ -16,6 +16,7 @@ from pathlib import Path
 
 from . import sandbox, volumes
 from .kinds import Object, Refused
+from .selectors import selects
 from .store import Store, now
 
 _CONFIG_WAIT_SECONDS = 10
@@ -61,11 +62,16 @@ class Kubelet:
         self._token_of = token_of
         self._pods: dict[str, _Running] = {}  # by uid
         self._addresses = itertools.count(2)
+        self._to_hold: list[str] = []
 
     def start(self, pod: Object) -> None:
         running = _Running(grace=float(pod["spec"].get("terminationGracePeriodSeconds", 30)))
         self._pods[pod["metadata"]["uid"]] = running
         running.task = asyncio.create_task(self._run(pod, running))
+
+    def hold_next(self, labels: str) -> None:
+        """The next container of a pod that the label selector selects runs, but does nothing before SIGCONT."""
+        self._to_hold.append(labels)
 
     async def stop(self, pod: Object, grace: float | None) -> None:
         """What a deletion does to the container: preStop, SIGTERM, SIGKILL when the grace period is over."""
@@ -78,6 +84,7 @@ class Kubelet:
                         await self._before_stop(pod, running)
                     if running.process.returncode is None:
                         running.process.send_signal(signal.SIGTERM)
+                        running.process.send_signal(signal.SIGCONT)  # a held container could not end
                     await running.process.wait()
             sandbox.signal_session(running.process.pid, signal.SIGKILL)
         assert running.task is not None
@@ -159,6 +166,9 @@ class Kubelet:
             limit=2**24,
             start_new_session=True,
         )
+        if held := [labels for labels in self._to_hold if selects(labels, None, pod)]:
+            self._to_hold.remove(held[0])
+            running.process.send_signal(signal.SIGSTOP)
 
     async def _follow(self, pod: Object, running: _Running, address: str) -> None:
         process = running.process
