@@ -20,7 +20,7 @@ from typing import Any
 
 from tailrace.errors import BadInput, BuildFailed, NotInstalled, SettingsError, cause_of, did_you_mean
 from tailrace.extras import EXTRAS
-from tailrace.warehouse.dbt_runs import environment
+from tailrace.warehouse.dbt_runs import environment, in_one_line
 
 _DBT = threading.RLock()
 """dbt keeps its flags and adapters in global variables: one invocation at a time in a process."""
@@ -107,7 +107,6 @@ class DbtAdapter:
         from dbt.cli.main import dbtRunner
 
         arguments = [
-            "--no-version-check",
             *("--log-level", "none", "--log-level-file", "info"),
             "--no-send-anonymous-usage-stats",
             *("--log-path", str(self._work / "logs")),
@@ -222,7 +221,7 @@ class DbtAdapter:
         said = _without(message, self._written_secrets())
         if type(error).__name__ == "DbtProfileError":
             return SettingsError(heading, [f"{where}: {said}."])
-        return BuildFailed(f"dbt cannot read the project {self.project}: {said}.")
+        return BuildFailed(f"dbt cannot read the project {self.project}: {in_one_line(said)}.")
 
     def _written_secrets(self) -> Iterator[str]:
         """What may be secret in profiles.yml, for when dbt rejects it: a message may repeat a value."""

@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, chdir, contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -23,7 +24,7 @@ from tailrace.days import span
 from tailrace.errors import BuildFailed, StorageFull, TailraceError, UpstreamMissing, WarehouseBusy
 from tailrace.rows import nights
 from tailrace.warehouse import graph, stopped_marts
-from tailrace.warehouse.dbt_runs import MART, DbtRun, collect, environment, node_name
+from tailrace.warehouse.dbt_runs import MART, DbtRun, collect, environment, in_one_line, node_name
 from tailrace.warehouse.landed import Landed
 from tailrace.warehouse.tries import Tries
 
@@ -40,6 +41,8 @@ ROWS_FROM = "rows_from"
 BUILDS = "_tailrace_builds"
 """The table that records which days were built, in the same schema as the marts."""
 _NAMED_DAYS = 3
+_HEAD = 1000
+"""Characters of a manifest that hold its metadata, which comes first."""
 _PROJECT_FILES = {".sql", ".yml", ".csv"}
 
 
@@ -273,11 +276,13 @@ class DbtWarehouse(ABC):
         return DbtConnection(self.target, {**self._address(), **self._secrets()}, self._work)
 
     def parse(self) -> Path:
-        """Have dbt parse the project if one of its files changed since the last time; returns the manifest's path.
+        """Have dbt parse the project if a file of it, or dbt itself, changed since the last time.
+
+        Returns the manifest's path.
 
         It takes seconds. Raises BuildFailed if dbt cannot read the project.
         """
-        if self.manifest.exists() and self.manifest.stat().st_mtime >= self._changed_at():
+        if self.manifest.exists() and self._manifest_is_current():
             return self.manifest
         self.manifest.parent.mkdir(parents=True, exist_ok=True)
         # other processes may parse too: each writes its own file, and the last one stays
@@ -288,7 +293,7 @@ class DbtWarehouse(ABC):
             variables = {**self.variables(dt.date.min, dt.date.min), **self._secrets()}
             outcome = self._dbt(["parse"], variables, Path(target), lambda event: None)
             if not outcome.success:
-                raise BuildFailed(f"dbt cannot read the project {self._project}: {outcome.exception}")
+                raise BuildFailed(f"dbt cannot read the project {self._project}: {in_one_line(outcome.exception)}.")
             if (Path(target) / self._parsed.name).exists():
                 (Path(target) / self._parsed.name).replace(self._parsed)
             (Path(target) / self.manifest.name).replace(self.manifest)
@@ -298,6 +303,12 @@ class DbtWarehouse(ABC):
     def _parsed(self) -> Path:
         """What dbt keeps of a parsed project."""
         return self.manifest.with_name("partial_parse.msgpack")
+
+    def _manifest_is_current(self) -> bool:
+        """Whether the installed dbt wrote the manifest, and nothing of the project changed since."""
+        with self.manifest.open(encoding="utf-8") as file:
+            by_this_dbt = json.dumps({"dbt_version": version("dbt-core")})[1:-1] in file.read(_HEAD)
+        return by_this_dbt and self.manifest.stat().st_mtime >= self._changed_at()
 
     def _changed_at(self) -> float:
         """When a file of the project was last changed, in seconds since the epoch."""
@@ -461,7 +472,6 @@ class DbtWarehouse(ABC):
         from dbt.cli.main import dbtRunner
 
         arguments = [
-            "--no-version-check",
             *("--log-level", "none", "--log-level-file", "info"),
             "--no-send-anonymous-usage-stats",
             *("--log-path", str(self._work / "logs")),
@@ -492,7 +502,7 @@ class DbtWarehouse(ABC):
             return BuildFailed(f"dbt failed on {len(failures)} of {len(run.nodes)} nodes for {days}:\n{listed}")
         if not run.outcome.success:
             log = self._work / "logs" / "dbt.log"
-            return BuildFailed(f"dbt did not start building {days}: {run.outcome.exception}\nSee {log}.")
+            return BuildFailed(f"dbt did not start building {days}: {in_one_line(run.outcome.exception)}.\nSee {log}.")
         return None
 
     def _failure(self, node: Any) -> str:

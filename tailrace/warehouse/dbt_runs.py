@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from tailrace.warehouse import graph
 _FAILED = {"error", "fail", "runtime error", "partial success"}
 MART = "incremental"
 """How marts are materialised; other models must not use it."""
+_OTHER_VERSION = re.compile(r"Check for a different version of the .*--no-version-check")
+"""The advice that dbt gives where a project's require-dbt-version excludes it; its flag is not at hand here."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,12 @@ class DbtRun:
             )
             for node in self.nodes
         )
+
+
+def in_one_line(error: object) -> str:
+    """dbt's message in one line, without the full stop; its advice is what a person can do here."""
+    advice = "Install a version of dbt-core that the project allows, or change its require-dbt-version"
+    return _OTHER_VERSION.sub(advice, " ".join(str(error).split()).rstrip("."))
 
 
 def node_name(node: Any) -> str:

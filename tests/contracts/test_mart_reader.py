@@ -471,6 +471,16 @@ def test_a_project_that_does_not_parse(tmp_path: Path) -> None:
         MartReader(DbtAdapter(tmp_path, work=tmp_path / "work")).schema("broken")
 
 
+def test_a_project_for_another_version_of_dbt(tmp_path: Path) -> None:
+    project = "{name: shop, version: 1.0.0, config-version: 2, profile: shop, require-dbt-version: '>=9.0.0'}"
+    (tmp_path / "dbt_project.yml").write_text(project)
+    (tmp_path / "profiles.yml").write_text("shop: {target: dev, outputs: {dev: {type: duckdb, path: shop.duckdb}}}")
+    sentence = r"dbt cannot read the project .*not supported with the 'shop' package.*'>=9.0.0'.* Install a version of "
+    with pytest.raises(BuildFailed, match=sentence) as refused:
+        MartReader(DbtAdapter(tmp_path, work=tmp_path / "work")).schema("customer_features")
+    assert "--no-version-check" not in str(refused.value)
+
+
 def test_a_file_that_is_not_there_or_is_written(
     built: DbtAdapter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

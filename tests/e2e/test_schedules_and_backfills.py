@@ -24,7 +24,7 @@ from tailrace.commands.main import app
 from tailrace.errors import AuditFailed
 from tailrace.spec import registry, zone
 from tailrace.wiring import Wiring
-from tests.e2e.flights import BIN, LAST, NEXT, PREDICT, airflow, published, tailrace
+from tests.e2e.flights import BIN, LAST, NEXT, PREDICT, TRAINED, airflow, published, tailrace
 from tests.support import eventually
 
 pytestmark = pytest.mark.airflow
@@ -293,6 +293,31 @@ def test_a_backfill_with_a_version_that_does_not_exist_says_so_of_each_day(home,
     for day in SIX[:2]:
         assert f"{day}: There is no version of model flight_delay '9'. Known: 1." in done.stderr.replace("\n", " ")
     assert published(home) == before
+
+
+def test_stale_days_are_repaired_by_backfills_oldest_first(home, api):
+    """A threshold from another day on, and a landed file that is not what the source gives: both nights run again."""
+    before = published(home)
+    since = ("threshold", "flight_delay", "0.3", "--from", str(TRAINED), "--reason", "more people in the evening")
+    assert tailrace(home, *since).returncode == 0
+    landing = Wiring(home).landing
+    landed = landing.read("weather", NEXT)
+    landing.write("weather", NEXT, landed.set_column(landed.schema.get_field_index("temp"), "temp", landed["dewp"]))
+
+    said = tailrace(home, "stale", "flight_delay", "--json")
+    found = {row["what"]: row for row in json.loads(said.stdout)["rows"]}
+    assert {str(TRAINED), str(NEXT)} <= found.keys(), said.stdout + said.stderr
+    assert all(any("threshold 0.3" in why for why in found[str(day)]["why"]) for day in (TRAINED, NEXT))
+
+    done = tailrace(home, "stale", "flight_delay", "--repair")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.index("backfill warehouse") < done.stdout.index(f"backfill {PREDICT}")
+    assert "Nothing is stale." in tailrace(home, "stale", "flight_delay").stdout
+    assert landing.read("weather", NEXT).equals(landed), "the source's own rows are landed again"
+    after = published(home)
+    assert all(after[day] != before[day] for day in (TRAINED, NEXT))
+    commit = Wiring(home).lake.days("predictions/flight_delay")[NEXT]
+    assert json.loads(commit.metadata["policy"])["threshold"] == 0.3
 
 
 def first_run(api: AirflowApi, dag: str) -> dict:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import duckdb
 import pytest
@@ -314,3 +317,30 @@ def test_a_warehouse_of_an_earlier_release_has_no_records(tmp_path: Path) -> Non
     assert tiny.built(DAY) is None
     tiny.build(LATER, LATER)
     assert (tiny.built(DAY), tiny.built(LATER)) == ({}, {"flights": ""})
+
+
+def test_a_manifest_of_another_version_of_dbt_is_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def dbt(self: DuckDBWarehouse, command: list[str], variables: object, target: Path, hear: object) -> object:
+        asked.append(command)
+        (target / "manifest.json").write_text(json.dumps({"metadata": {"dbt_version": version("dbt-core")}}))
+        return SimpleNamespace(success=True)
+
+    monkeypatch.setattr(DuckDBWarehouse, "_dbt", dbt)
+    made = warehouse(tmp_path, flights=SOUND)
+    manifest = made.parse()
+    assert made.parse() == manifest
+    assert len(asked) == 1, "nothing changed"
+    manifest.write_text(manifest.read_text().replace(version("dbt-core"), "1.0.0"))
+    made.parse()
+    assert asked == [["parse"], ["parse"]]
+
+
+def test_a_build_says_which_version_of_dbt_the_project_wants(tmp_path: Path) -> None:
+    made = warehouse(tmp_path, flights=SOUND)
+    (tmp_path / "project" / "dbt_project.yml").write_text("{name: tiny, profile: tiny, require-dbt-version: '>=9.0.0'}")
+    with pytest.raises(BuildFailed, match=r"Required version of dbt for 'tiny'.* Install a version of dbt-core that"):
+        made.build(DAY, DAY)
+    with pytest.raises(BuildFailed, match=r"dbt cannot read the project .* Install a version of dbt-core that"):
+        made.parse()
