@@ -297,11 +297,12 @@ def test_a_backfill_with_a_version_that_does_not_exist_says_so_of_each_day(home,
 
 def test_stale_days_are_repaired_by_backfills_oldest_first(home, api):
     """A threshold from another day on, and a landed file that is not what the source gives: both nights run again."""
+    api.run_day(PREDICT, NEXT, {})
     before = published(home)
     since = ("threshold", "flight_delay", "0.3", "--from", str(TRAINED), "--reason", "more people in the evening")
     assert tailrace(home, *since).returncode == 0
     landing = Wiring(home).landing
-    landed = landing.read("weather", NEXT)
+    landed = landing.read("weather", NEXT).drop_columns(["ds", "_landed_at"])
     landing.write("weather", NEXT, landed.set_column(landed.schema.get_field_index("temp"), "temp", landed["dewp"]))
 
     said = tailrace(home, "stale", "flight_delay", "--json")
@@ -313,7 +314,7 @@ def test_stale_days_are_repaired_by_backfills_oldest_first(home, api):
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.index("backfill warehouse") < done.stdout.index(f"backfill {PREDICT}")
     assert "Nothing is stale." in tailrace(home, "stale", "flight_delay").stdout
-    assert landing.read("weather", NEXT).equals(landed), "the source's own rows are landed again"
+    assert landing.read("weather", NEXT).drop_columns(["ds", "_landed_at"]).equals(landed), "the source's own rows are landed again"
     after = published(home)
     assert all(after[day] != before[day] for day in (TRAINED, NEXT))
     commit = Wiring(home).lake.days("predictions/flight_delay")[NEXT]
