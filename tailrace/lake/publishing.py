@@ -80,7 +80,7 @@ class DeltaPublisher(DeltaReader):
     def _publish_once(self, staged: Staged, metadata: Mapping[str, str]) -> Commit:
         if not self.exists(staged.table):
             raise manifests.gone(staged.table, staged.day, staged.run_id)
-        current = self.tables.open(staged.table)
+        current = self.tables.to_write(staged.table)
         history, publications = current.history, current.publications(staged.day)
         if publications != staged.fence:
             own = own_publication(history, staged, publications)
@@ -119,7 +119,7 @@ class DeltaPublisher(DeltaReader):
                 writer.write(group)
             files = writer.finish()
             accepted.check_written(given, begun, self.tables.create(table, schema, []), doing)
-            if self.tables.open(table).partition_columns:
+            if self.tables.to_write(table).partition_columns:
                 raise SchemaMismatch(f"{doing}: the table is replaced by day, so it cannot be appended to.")
         record = _append_record(record_id, files, metadata)
         # From here on a failure leaves the files: the commit may have been made all the same.
@@ -130,7 +130,7 @@ class DeltaPublisher(DeltaReader):
         raise AssertionError("unreachable: the last attempt raises")
 
     def _append_once(self, table: str, record: Record, files: Iterable[DataFile]) -> Commit:
-        current = self.tables.open(table)
+        current = self.tables.to_write(table)
         before = current.number
         current.delta.create_write_transaction(
             transactions.adds(files, {}),
@@ -150,8 +150,9 @@ class DeltaPublisher(DeltaReader):
                     self._add_columns_once(table, kept, doing, metadata or {})
 
     def _add_columns_once(self, table: str, columns: pa.Schema, doing: str, metadata: Mapping[str, str]) -> None:
-        if not self.exists(table) or not accepted.added(columns, self.tables.to_read(table).schema, doing).names:
+        if not self.exists(table) or not accepted.added(columns, self.tables.to_write(table).schema, doing).names:
             return
+        # Adding columns moves the table that it is called on, so it is not the shared one.
         current = self.tables.open(table)
         new = accepted.added(columns, current.schema, doing)
         if new.names:

@@ -90,7 +90,7 @@ class DeltaTarget:
         given = accepted.with_day(accepted.lake_schema(given, self.where))
         fence, begun, version = 0, None, None
         if self.tables.exists(self.table):
-            current = self.tables.to_read(self.table)
+            current = self.tables.to_write(self.table)
             fence, begun, version = current.publications(self.day), current.daily_schema(), str(current.number)
             accepted.check_same(given, begun, self.where)
         with storage_errors(self.doing):
@@ -139,7 +139,7 @@ class DeltaTarget:
 def delete_unpublished(tables: Tables, staged: Staged, doing: str) -> bool:
     """Delete the staged files unless this run published them; returns whether they could be deleted."""
     with storage_errors(doing):
-        current = tables.open(staged.table)
+        current = tables.to_write(staged.table)
         own = own_publication(current.history, staged, current.publications(staged.day))
         if own is not None and set(own.files) == set(staged.files):
             return False

@@ -6,9 +6,10 @@ import datetime as dt
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,6 +25,7 @@ from tailrace.lake.rows import DAY_COLUMN, lake_schema
 # Features that a reader of the file list gets wrong: deleted rows, columns of other names or narrower types.
 _NATIVE = {"deletionVectors", "columnMapping", "typeWidening", "typeWidening-preview"}
 _LISTED = ("path", "size_bytes", "modification_time", "num_records")
+_PARTITION = f"partition.{DAY_COLUMN}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +41,10 @@ class ActiveFile:
 
 
 class TableVersion:
-    """A table as it was after one commit. Files are described by path, relative to the table."""
+    """A table as it was after one commit. Files are described by path, relative to the table.
+
+    `delta` must not move to another version while this is used.
+    """
 
     def __init__(self, table: str, delta: DeltaTable, place: Place) -> None:
         self.table, self.delta, self.place = table, delta, place
@@ -101,26 +106,32 @@ class TableVersion:
 
     def published(self, days: Iterable[dt.date]) -> set[dt.date]:
         """Those of the days that may have been published: that have files, or a count of publications."""
-        actions, name = pa.table(self.delta.get_add_actions(flatten=True)), f"partition.{DAY_COLUMN}"
         # A count costs more than a millisecond: the log is read for each.
-        filled = set(pc.unique(actions[name]).to_pylist()) if name in actions.column_names else set()
-        return {day for day in days if day in filled or self.publications(day)}
+        return {day for day in days if day in self._days_with_files or self.publications(day)}
+
+    @cached_property
+    def _listing(self) -> pa.Table:
+        """Every data file, without the statistics of the columns. It is kept: some stages ask for many days."""
+        actions = pa.table(self.delta.get_add_actions(flatten=True))
+        return actions.select([*_LISTED, *([_PARTITION] if _PARTITION in actions.column_names else [])])
+
+    @cached_property
+    def _days_with_files(self) -> Set[dt.date]:
+        listing = self._listing
+        return set(pc.unique(listing[_PARTITION]).to_pylist()) if _PARTITION in listing.column_names else set()
 
     def active(self, first: dt.date | None = None, last: dt.date | None = None) -> list[ActiveFile]:
         """The data files of those days, by day, age and path. Raises BadInput for days of a table without days."""
         daily = DAY_COLUMN in self.partition_columns
         if not daily and (first is not None or last is not None):
             raise BadInput(f"{self.table} is not partitioned by {DAY_COLUMN!r}: read it without first and last.")
-        partition = f"partition.{DAY_COLUMN}"
-        actions = pa.table(self.delta.get_add_actions(flatten=True))
+        listing = self._listing
         if first is not None:
-            actions = actions.filter(pc.field(partition) >= first)
+            listing = listing.filter(pc.greater_equal(listing[_PARTITION], pa.scalar(first)))
         if last is not None:
-            actions = actions.filter(pc.field(partition) <= last)
-        # Without the statistics of every column: as Python values they are slow.
-        actions = actions.select([*_LISTED, *([partition] if daily else [])])
+            listing = listing.filter(pc.less_equal(listing[_PARTITION], pa.scalar(last)))
         deletions = _deletions(self.delta)
-        found = [_active(action, *deletions.get(action["path"], (0, ""))) for action in actions.to_pylist()]
+        found = [_active(file, *deletions.get(file["path"], (0, ""))) for file in listing.to_pylist()]
         return sorted(found, key=lambda file: (file.day or dt.date.min, file.modified, file.path))
 
     def in_order(self, first: dt.date | None = None, last: dt.date | None = None) -> list[ActiveFile]:
@@ -172,13 +183,13 @@ def pin_digest(active: Iterable[ActiveFile]) -> str:
     return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
 
 
-def _active(action: dict, deleted_rows: int, deleted: str) -> ActiveFile:
+def _active(file: dict, deleted_rows: int, deleted: str) -> ActiveFile:
     return ActiveFile(
-        path=action["path"],
-        size=action["size_bytes"],
-        rows=max((action["num_records"] or 0) - deleted_rows, 0),
-        day=action.get(f"partition.{DAY_COLUMN}"),
-        modified=int(action["modification_time"]),
+        path=file["path"],
+        size=file["size_bytes"],
+        rows=max((file["num_records"] or 0) - deleted_rows, 0),
+        day=file.get(_PARTITION),
+        modified=int(file["modification_time"]),
         deleted=deleted,
     )
 

@@ -47,8 +47,8 @@ class Tables:
         self._native_reader = native_reader
         self._kept_open: dict[str, DeltaTable] | None = {} if keep_open else None
         self._heads = LocalHeads(self.local) if self.local else None
-        self._read: dict[str, tuple[tuple[str | int, ...], DeltaTable]] = {}
-        """Tables that were opened to read, each with what its log's folder was like then."""
+        self._read: dict[str, tuple[tuple[str | int, ...], TableVersion]] = {}
+        """Tables that were opened, each with what its log's folder was like then."""
 
     @property
     def are_opened_to_read(self) -> bool:
@@ -100,7 +100,7 @@ class Tables:
         return self._checked(self._opened(table, version), natively=natively)
 
     def latest(self, table: str) -> TableVersion:
-        """The latest version to read, natively if need be, but not to write with: it is shared.
+        """The latest version, to read natively if need be; it is shared, so nothing may move it to another version.
 
         On local disk a table is opened once as long as nothing changes in its log: opening takes longer with every day
         that is published. Raises what `open` raises.
@@ -110,13 +110,16 @@ class Tables:
         if state is None or held is None or held[0] != state:
             opened = self._checked(self._opened(table), natively=True)
             if state is not None and state == self._state(table):
-                self._read[table] = (state, opened.delta)
+                self._read[table] = (state, opened)
             return opened
-        return self._checked(TableVersion(table, held[1], self.place(table)), natively=True)
+        return self._checked(held[1], natively=True)
 
-    def to_read(self, table: str) -> TableVersion:
-        """The latest version to compare with before writing. Raises what `open` raises, of tables that only the
-        format's native reader reads correctly, too."""
+    def to_write(self, table: str) -> TableVersion:
+        """The latest version to compare with before writing, and to commit from.
+
+        It is shared with readers: a commit does not move it, and whoever asks after the commit is given another one.
+        Raises what `open` raises, of tables that only the format's native reader reads correctly, too.
+        """
         return self._checked(self.latest(table), natively=False)
 
     def _opened(self, table: str, version: str | None = None) -> TableVersion:
@@ -167,7 +170,7 @@ class Tables:
                 except CommitFailedError:
                     if not self.exists(table):
                         raise
-        return self.open(table, natively=True).schema
+        return self.latest(table).schema
 
     def _at(self, table: str, version: str) -> DeltaTable:
         """The table as delta-rs opens it at a version, without reading what came after it."""

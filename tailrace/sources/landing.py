@@ -50,6 +50,8 @@ _REBUILT_DAYS = 31
 """How far back a person may still build days again, whatever is deleted."""
 _DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError)
 """What Arrow raises for a damaged file; the last if the name of a column is damaged."""
+_LOOKED_FOR = 100
+"""So many days are looked for one by one on a disk; more are listed."""
 _NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -237,7 +239,7 @@ class Landing:
 
     def _absent(self, table: str, first: dt.date, last: dt.date) -> set[dt.date]:
         """Those of the days first..last that the table's source has and that were not landed."""
-        return self._due(table, first, last).difference(self.days(table))
+        return self._due(table, first, last).difference(self._files_by_day(table, first, last))
 
     def _gaps(self, table: str, first: dt.date, last: dt.date) -> set[dt.date]:
         if self._due(table, first, last) <= set(self._files_by_day(table, first, last)):
@@ -284,16 +286,12 @@ class Landing:
         """
         folder = f"{self._path}/{table}"
         with self._reading(f"the days of {table}"):
-            # listed first to get its errors: a glob silently finds nothing in a folder without read rights
-            names = self._files.ls(folder, detail=False) if self._files.exists(folder) else []
             if "file" in self._files.protocol:
-                # A glob asks for everything about each of a few years' files; that they are there is enough.
-                # Even that takes long for a few years, so it is asked of these days only.
-                paths = (f"{folder}/{name.rpartition('/')[2]}/part-0.parquet" for name in names if "/ds=" in name)
-                among = (path for path in paths if (day := _day_of(path)) is not None and first <= day <= last)
-                found: Mapping[str, Mapping[str, Any]] = {path: {} for path in among if os.path.isfile(path)}  # noqa: PTH113
+                found: Mapping[str, Mapping[str, Any]] = {path: {} for path in _on_disk(Path(folder), first, last)}
             else:
-                found = self._files.glob(f"{folder}/ds=*/part-0.parquet", detail=True)
+                # listed first to get its errors: a glob silently finds nothing in a folder without read rights
+                names = self._files.ls(folder, detail=False) if self._files.exists(folder) else []
+                found = self._files.glob(f"{folder}/ds=*/part-0.parquet", detail=True) if names else {}
         of_days = ((_day_of(name), (name, about)) for name, about in found.items())
         return {day: of_day for day, of_day in of_days if day is not None and first <= day <= last}
 
@@ -417,7 +415,7 @@ class Landing:
 
     def _to_check(self, table: str, first: dt.date, last: dt.date) -> set[dt.date]:
         due = self._due(table, first, last)
-        return due if table in self._required else due.intersection(self.days(table))
+        return due if table in self._required else due.intersection(self._files_by_day(table, first, last))
 
     def _content(self, table: str, day: dt.date) -> tuple[pa.Table | None, list[str]]:
         """The rows of one landed file, and the problems found in it."""
@@ -452,6 +450,21 @@ class Landing:
         if table not in self.schemas:
             raise UnknownName("landing table", table, self.schemas)
         return self.schemas[table]
+
+
+def _on_disk(folder: Path, first: dt.date, last: dt.date) -> Iterator[str]:
+    """The files of a table's days first..last on this machine's disk. Raises OSError."""
+    if not folder.is_dir():
+        return
+    if (last - first).days < _LOOKED_FOR:
+        # After a few years a folder has so many days that listing it takes longer than looking for some of them.
+        names = [f"ds={day.isoformat()}" for day in span(first, last)]
+    else:
+        names = [entry.name for entry in folder.iterdir() if entry.name.startswith("ds=")]
+    for name in names:
+        file = folder / name / "part-0.parquet"
+        if (day := _day_of(str(file))) is not None and first <= day <= last and file.is_file():
+            yield str(file)
 
 
 def _day_of(file: str) -> dt.date | None:

@@ -176,8 +176,19 @@ def test_a_folder_that_may_not_be_looked_into_is_not_an_empty_one(
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(landing._files, "ls", refuse)
+    monkeypatch.setattr(Path, "iterdir", refuse)
     with pytest.raises(LakeUnavailable, match=r"days of planes was read .*Permission denied"):
         landing.days("planes")
+    monkeypatch.setattr(Path, "is_file", refuse)
+    with pytest.raises(LakeUnavailable, match=r"days of airlines was read .*Permission denied"):
+        landing.gaps(DAY, NEXT)
+
+
+def test_few_days_and_many_are_looked_for_alike(landing: Landing) -> None:
+    """A few days are looked for one by one, which after years is faster than a listing."""
+    years = dt.timedelta(days=400)
+    assert landing.marks(DAY, NEXT) == landing.marks(DAY - years, NEXT + years) != {}
+    assert {day for _, day in landing.marks(NEXT, NEXT)} == {NEXT}
 
 
 @pytest.mark.parametrize("name", ["ds=notaday", "ds=2013-13-01", "ds=20130102", "ds=2013-W01-3", "ds=", "ds=2013-1-3"])
@@ -292,6 +303,9 @@ def test_a_storage_that_fails_is_not_a_damaged_file(
         raise failure
 
     monkeypatch.setattr(type(landing._files), call, fail)
+    if call == "ls":
+        # What is asked of a disk instead, for a few days.
+        monkeypatch.setattr(Path, "is_file", fail)
     with pytest.raises(error, match=message):
         landing.check(DAY, DAY)
 

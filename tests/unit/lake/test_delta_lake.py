@@ -17,8 +17,16 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from tailrace.contracts import Commit
-from tailrace.errors import BadInput, LakeUnavailable, PinLost, SchemaMismatch, StagingGone, UpstreamMissing
-from tailrace.lake import parquet, upkeep
+from tailrace.errors import (
+    BadInput,
+    LakeUnavailable,
+    PinLost,
+    PublishConflict,
+    SchemaMismatch,
+    StagingGone,
+    UpstreamMissing,
+)
+from tailrace.lake import parquet, tables, upkeep
 from tailrace.lake import rows as accepted
 from tailrace.lake.delta import DeltaLake
 from tailrace.lake.files import TableFiles
@@ -568,6 +576,65 @@ def test_a_log_that_is_overwritten_in_place_is_read_again(tmp_path):
     assert list(here.days("t")) == [dt.date(2013, 1, 2)]
 
 
+class TestOpenedOnce:
+    """Opening a table takes longer with every day that it has, so a night opens it as seldom as it can."""
+
+    @pytest.fixture
+    def openings(self, monkeypatch) -> list[str]:
+        found: list[str] = []
+
+        class Counted(DeltaTable):
+            def __init__(self, table_uri, **options):
+                found.append(Path(table_uri).name)
+                super().__init__(table_uri, **options)
+
+        monkeypatch.setattr(tables, "DeltaTable", Counted)
+        return found
+
+    def test_staging_and_publishing_a_day_of_a_table_opens_it_once(self, lake, tmp_path, openings):
+        put(lake, 1, "r1")
+        openings.clear()
+        anew = DeltaLake(str(tmp_path))
+        assert list(anew.days("t")) == [DAY]
+        put(anew, 2, "r2")
+        assert openings == ["t"]
+        assert anew.read("t").read_all().num_rows == 2
+        assert openings == ["t", "t"], "after a commit it is opened again, by whoever asks next"
+
+    def test_a_commit_does_not_move_the_table_that_readers_share(self, lake):
+        put(lake, 1, "r1")
+        shared = lake.tables.latest("t")
+        before = shared.number, shared.publications(DAY), shared.active()
+        assert lake.tables.to_write("t") is shared
+        put(lake, 2, "r2")
+        assert (shared.number, shared.publications(DAY), shared.active()) == before
+        assert shared.delta.version() == shared.number
+        assert lake.tables.latest("t").number == shared.number + 1
+
+    def test_a_table_that_gains_columns_is_not_the_one_that_readers_share(self, lake):
+        put(lake, 1, "r1")
+        shared = lake.tables.latest("t")
+        lake.add_columns("t", pa.schema({"m": pa.int64()}))
+        assert "m" not in shared.schema.names
+        assert "m" in lake.schema("t").names
+
+    def test_a_day_published_meanwhile_refuses_what_is_committed_from_an_older_look(self, tmp_path):
+        """The commit begins at the shared table, so one that another process has overtaken must be found out."""
+        ours, theirs = DeltaLake(str(tmp_path)), DeltaLake(str(tmp_path))
+        put(ours, 1, "r1")
+        staged = ours.stage("t", DAY, "r2", pa.table({"n": [1, 2]}).to_reader())
+        shared = ours.tables.to_write("t")
+        put(theirs, 3, "r3")
+        # As if the other commit came right after the look at the log's folder.
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(PublishConflict):
+            looks = iter([shared])
+            patch.setattr(
+                ours.tables, "to_write", lambda table: next(looks, None) or Tables.to_write(ours.tables, table)
+            )
+            ours.publish(staged, {})
+        assert ours.read("t").read_all().num_rows == 3
+
+
 class TestHead:
     """On local disk the latest version is found from the log's folder alone."""
 
@@ -598,6 +665,29 @@ class TestHead:
         assert len(listed) == 1
         self.commit(log, 10)
         assert lake.head("t") == "10"
+
+    def test_a_long_log_is_not_listed_where_a_checkpoint_says_where_to_begin(self, lake, log, monkeypatch):
+        for number in range(25):
+            self.commit(log, number)
+        (log / "_last_checkpoint").write_text('{"version": 19}')
+        monkeypatch.setattr(os, "scandir", lambda folder: pytest.fail("the folder was listed"))
+        assert lake.head("t") == "24"
+        self.commit(log, 25)
+        assert lake.head("t") == "25", "found from the one known before, however recent the folder's change"
+
+    @pytest.mark.parametrize("hint", ['{"version": 99}', '{"version": null}', "{", ""])
+    def test_a_hint_that_is_wrong_is_not_believed(self, lake, log, hint):
+        self.commit(log, 3)
+        (log / "_last_checkpoint").write_text(hint)
+        assert lake.head("t") == "3"
+
+    def test_a_shorter_log_in_place_of_a_longer_one_is_noticed(self, lake, log):
+        for number in range(6):
+            self.commit(log, number)
+        assert lake.head("t") == "5"
+        for number in (4, 5):
+            (log / f"{number:020d}.json").unlink()
+        assert lake.head("t") == "3"
 
     def test_what_is_no_commit_is_not_taken_for_one(self, lake, log):
         self.commit(log, 3)
