@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("tailrace")
 
-ALL_BUILT = "all_built"
+ALL_BUILT, ANY_LANDED = "all_built", "any_landed"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,10 @@ def build_tasks(landed: Sequence[Any]) -> BuildTasks:
     if configured.waits_for_marts:
         from tailrace.orchestration import marts_wait
 
-        landed = [*landed, marts_wait.wait(configured.dbt)]
+        waited = marts_wait.wait(configured.dbt)
+        if landed:
+            landed >> waited
+        landed = [waited]
     if configured.dbt_tasks == settings.BUILD:
         return _one_task(landed, waits=configured.waits_for_marts)
     extras.require("One task per dbt model (TAILRACE_DBT_TASKS=models)", "cosmos")
@@ -62,16 +65,21 @@ def build_tasks(landed: Sequence[Any]) -> BuildTasks:
 def _one_task(landed: Sequence[Any], *, waits: bool) -> BuildTasks:
     """One task for all. Pipelines start when it has ended, however it ended: `require_built` stops those that must not.
 
-    It starts although extracts could not be landed, and leaves out what needs them. If nothing came that is built
-    elsewhere, it does not start, and no pipeline does.
+    It starts although extracts could not be landed, and leaves out what needs them. If no source has the days, it is
+    skipped, and so are the pipelines. If nothing came that is built elsewhere, it does not start, and no pipeline does.
     """
     built = build(trigger_rule=TriggerRule.ALL_DONE if landed and not waits else None)
     # without this task, Airflow would call a run successful in which only a node failed that no pipeline needs
     built >> EmptyOperator(task_id=ALL_BUILT, execution_timeout=dt.timedelta(minutes=5))
+    if landed and not waits:
+        # the same for a run in which no source had the days, and all that comes after the landing is skipped
+        [*landed, built] >> EmptyOperator(
+            task_id=ANY_LANDED, trigger_rule=TriggerRule.ONE_SUCCESS, execution_timeout=dt.timedelta(minutes=5)
+        )
     if landed:
         landed >> built
     if not waits:
-        return BuildTasks(before=lambda pipeline: built, rule=TriggerRule.ALL_DONE)
+        return BuildTasks(before=lambda pipeline: built, rule=TriggerRule.NONE_SKIPPED)
     return BuildTasks(before=lambda pipeline: [*landed, built], rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS)
 
 
@@ -82,9 +90,11 @@ def build(run: TaskRun) -> Sequence[Any]:
     from tailrace.rows import scheduled_days
     from tailrace.stages import build as stage
 
-    requested, not_landed = run.request, build_results.not_landed(run)
+    requested = run.request
     # pipelines that the form names are built whatever their schedules say
     absent = () if requested.pipelines else scheduled_days.absent(requested.first, requested.last)
+    build_results.skip_without_a_day(run, absent)
+    not_landed = build_results.not_landed(run)
     if absent:
         log.info("The tables of %s are left out: their schedules have none of the days.", ", ".join(absent))
     nodes: list[ModelResult] = []

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from tailrace.contracts import Trial
-from tailrace.errors import ExtractsMissing, ExtractsRefused, ExtractsUnavailable
+from tailrace.errors import ExtractsMissing, ExtractsRefused, ExtractsUnavailable, OutOfCalendar
 from tailrace.lineage import xcom_keys
 from tailrace.operations import limits
 from tailrace.orchestration import assets, task_results
@@ -35,13 +35,18 @@ AT_ONCE = {
 @stage_task(execution_timeout=dt.timedelta(hours=1), max_active_tis_per_dag=AT_ONCE["ingest"])
 def ingest(run: TaskRun) -> Sequence[Any]:
     """Land the sources' extracts of the days; one source that fails does not keep the others from being landed."""
+    from tailrace.orchestration import build_results
     from tailrace.stages import ingest as stage
 
+    build_results.require_all_cleared(run)
     first, last = run.request.first, run.request.last
     try:
         return [stage.run(run.services, first, last)]
     except (ExtractsMissing, ExtractsRefused, ExtractsUnavailable) as error:
         run.context["ti"].xcom_push(xcom_keys.NOT_LANDED, dict(error.tables))
+        raise
+    except OutOfCalendar as error:
+        run.context["ti"].xcom_push(xcom_keys.NO_DAY, str(error))
         raise
 
 

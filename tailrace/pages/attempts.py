@@ -188,7 +188,7 @@ def _of_warehouse(run: Any, left: _Left, pipeline: str) -> Attempt | None:
     tasks = {task.name: task for task in left.of(run)}
     own = [tasks[name] for name in (validate, snapshot) if name in tasks]
     if not own or own[0].state == TaskInstanceState.SKIPPED:
-        return None
+        return _without_a_day(run, left, pipeline, tasks.get(INGEST))
     failed = next((task for task in own if task.state == TaskInstanceState.FAILED), None)
     if failed is not None:
         made = _made(run, left, failed, outcome="failed")
@@ -201,6 +201,13 @@ def _of_warehouse(run: Any, left: _Left, pipeline: str) -> Attempt | None:
         return _made(run, left, stopped, outcome="failed")
     now = next((task for task in [*shared, *own] if task.unfinished), None)
     return _made(run, left, now)
+
+
+def _without_a_day(run: Any, left: _Left, pipeline: str, landing: _Task | None) -> Attempt | None:
+    """A run that skipped the pipeline's tasks: failed in `ingest` if no source had its days, else none of its own."""
+    if landing is None or landing.state != TaskInstanceState.FAILED or pipeline not in left.stopped.get(run.id, {}):
+        return None
+    return _made(run, left, landing, outcome="failed")
 
 
 def _cause(run: Any, left: _Left, pipeline: str) -> str:

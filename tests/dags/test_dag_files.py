@@ -52,8 +52,8 @@ def test_tasks_are_the_stages_in_the_order_data_flows(dags):
         assert [task for task in others if task.startswith(name)] == [f"{name}.validate", f"{name}.snapshot"]
     assert sorted(
         set(others) - {f"{name}.{task}" for name in registry.names() for task in ("validate", "snapshot")}
-    ) == ["all_built"]
-    assert len(others) == 2 * len(registry.names()) + 1
+    ) == ["all_built", "any_landed"]
+    assert len(others) == 2 * len(registry.names()) + 2
     assert chain("train__flight_delay") == ["train", "evaluate", "promote"]
     assert chain("predict__flight_delay") == ["score", "audit", "publish"]
 

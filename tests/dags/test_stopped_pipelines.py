@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import datetime as dt
+from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from airflow.dag_processing.bundles.manager import DagBundlesManager
 from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+from airflow.utils.session import create_session
 
-from tailrace.errors import BuildFailed, UpstreamMissing
+from tailrace.errors import BadInput, BuildFailed, UpstreamMissing
 from tailrace.lineage import xcom_keys
-from tailrace.orchestration.build_results import require_built
+from tailrace.orchestration.build_results import require_all_cleared, require_built
 from tailrace.orchestration.task_run import TaskRun
+from tailrace.pages import attempts
 from tailrace.warehouse.memory import MemoryWarehouse
 from tests.dags.memory_parts import HELD, TOML
 from tests.stages.conftest import LAST, tables, write_suites
@@ -53,10 +56,10 @@ def dag(tmp_path, spec, monkeypatch, airflow_db, settings):
     return bag.dags["warehouse"]
 
 
-def run(dag, *broken: str, form: dict[str, object] | None = None, reads=None) -> tuple[str, dict[str, str]]:
+def run(dag, *broken: str, form=None, reads=None, day: dt.date = LAST) -> tuple[str, dict[str, str]]:
     """The state of a run in which these tables fail, and those of its tasks."""
     HELD["warehouse"] = MemoryWarehouse(HELD["tables"], broken=dict.fromkeys(broken, SAID), reads=reads)
-    done = dag.test(logical_date=dt.datetime.combine(LAST, dt.time(), dt.UTC), run_conf=form)
+    done = dag.test(logical_date=dt.datetime.combine(day, dt.time(), dt.UTC), run_conf=form)
     return done.state, {task.task_id: task.state for task in done.get_task_instances()}
 
 
@@ -102,11 +105,40 @@ def test_a_missing_extract_stops_the_pipeline_that_reads_it(dag, tmp_path):
         "ingest": "failed",
         "build": "failed",
         "all_built": "upstream_failed",
+        "any_landed": "upstream_failed",
         "churn.validate": "failed",
         "churn.snapshot": "upstream_failed",
         "loyalty.validate": "success",
         "loyalty.snapshot": "success",
     }
+
+    state, tasks = run(dag, reads=reads, form={"pipelines": ["loyalty"]})
+    assert (state, tasks["ingest"], tasks["any_landed"]) == ("success", "failed", "success"), "it needs no calls"
+
+
+@pytest.mark.services
+@pytest.mark.parametrize("settings", ['sources = ["late_parts:clicks"]' + TOML])
+def test_a_day_that_no_source_has_fails_in_one_task_that_the_pages_name_for_every_pipeline(dag):
+    later = LAST + dt.timedelta(days=1)
+    state, tasks = run(dag, day=later, form={"day": str(later)})
+    assert state == "failed"
+    assert tasks == {
+        "ingest": "failed",
+        "build": "skipped",
+        "all_built": "skipped",
+        "any_landed": "upstream_failed",
+        "churn.validate": "skipped",
+        "churn.snapshot": "skipped",
+        "loyalty.validate": "skipped",
+        "loyalty.snapshot": "skipped",
+    }
+    with create_session() as session:
+        found = attempts.read(session, {"churn": None, "loyalty": None, "ended": None})
+    assert not found["ended"], "a pipeline that none of the days concerns"
+    for pipeline in ("churn", "loyalty"):
+        attempt = found[pipeline][later]["warehouse"]
+        assert (attempt.outcome, attempt.task, attempt.link) == ("failed", "ingest", "ingest")
+        assert attempt.error.startswith("memory has no extract of")
 
 
 @pytest.mark.services
@@ -158,6 +190,14 @@ def test_a_pipeline_goes_on_unless_the_build_stopped_it():
     checked("failed", **{xcom_keys.STOPPED: {"loyalty": "stopped"}})
     with pytest.raises(BuildFailed, match=r"^churn: dbt failed on flights$"):
         checked("failed", **{xcom_keys.STOPPED: {"churn": "churn: dbt failed on flights"}})
+
+
+def test_a_landing_that_is_cleared_without_what_was_skipped_after_it_is_refused():
+    for state in ("None", "success", "failed", "skipped"):
+        run = TaskRun({"ti": Ti(state), "dag_run": SimpleNamespace(dag_id="warehouse", run_id="night")})
+        refused = pytest.raises(BadInput, match="Clear this task together with all tasks after it")
+        with refused if state == "skipped" else nullcontext():
+            require_all_cleared(run)
 
 
 def test_a_build_that_built_nothing_is_named_with_its_reason():
