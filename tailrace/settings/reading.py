@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -217,6 +218,10 @@ def _dbt(given: Given) -> DbtSettings:
         given.wrong(
             f"{DBT_PREFIX}SELECT", f"is {select!r}; write only what follows --select, such as 'tag:ml +orders'."
         )
+    try:
+        shlex.split(select)
+    except ValueError:
+        given.wrong(f"{DBT_PREFIX}SELECT", f"is {select!r}; it has a quotation mark that is never closed.")
     return DbtSettings(
         project=_folder_of(given, f"{DBT_PREFIX}PROJECT"),
         profiles=_folder_of(given, f"{DBT_PREFIX}PROFILES"),

@@ -257,8 +257,9 @@ class DbtAdapter:
 
     @cached_property
     def _secrets(self) -> list[str]:
-        """The profile's values that dbt does not show either."""
+        """The profile's values that dbt does not show either, by any of their names."""
         shown = set(self.credentials._connection_keys())
+        shown |= {alias for alias, name in getattr(self.credentials, "_ALIASES", {}).items() if name in shown}
         hidden = {name: value for name, value in self.credentials.to_dict().items() if name not in shown}
         return [value for _, value in _values(hidden)]
 

@@ -36,6 +36,10 @@ from tailrace.warehouse.reader import MartReader
 POLL_SECONDS = 30.0
 _SELECTOR = "selector:"
 _NO_SELECTOR = re.compile(r"Could not find selector named (?P<name>\S+), expected one of \[(?P<known>[^\]]*)\]")
+_NOT_UNDERSTOOD = "InvalidSelectorError"
+"""dbt's error for words after --select of a method that it does not have."""
+_NOT_BUILT = ("unit_test", "exposure", "source")
+"""What `dbt list` lists and a build does not build."""
 _RECORDED_DAYS = 1_000
 """How many days of a mart are recorded."""
 
@@ -214,19 +218,46 @@ class DbtProjectWarehouse(DbtWarehouse):
             return self._adapter.invoke(command, hear, manifest=manifest)
 
     def _failed(self, run: Any, days: str) -> BuildFailed | None:
-        if run.outcome.success and not run.nodes:
-            return BuildFailed(
-                f"dbt built nothing for {days}: no node of {self.project} matches [dbt] select, which is "
-                f"{self._select!r}. Correct it; see what it matches with: dbt ls --select {shlex.quote(self._select)}."
+        if problem := self._nothing_selected(run.outcome, run.nodes):
+            return BuildFailed(f"dbt built nothing for {days}: {problem}")
+        return super()._failed(run, days)
+
+    def selection_problem(self) -> str:
+        """A sentence if [dbt] select matches nothing, or dbt does not understand it: dbt lists what it would build.
+
+        Empty if there is no problem, or nothing is selected here. Raises what `DbtAdapter.manifest` raises.
+        """
+        if self._wait is not None or not self._select.strip():
+            return ""
+        manifest = self._adapter.manifest
+        selection = self._selection(manifest, (), without=(), only=())
+        others = [word for kind in _NOT_BUILT for word in ("--exclude-resource-type", kind)]
+        outcome = self._adapter.invoke(["list", *others, *selection], manifest=manifest)
+        if problem := self._nothing_selected(outcome, outcome.result or ()):
+            return f"A build would build nothing: {problem}"
+        if not outcome.success:
+            said = self._adapter.cleaned(outcome.exception)
+            return f"dbt cannot tell what [dbt] select matches, which is {self._select!r}: {said}."
+        return ""
+
+    def _nothing_selected(self, outcome: Any, nodes: Sequence[Any]) -> str:
+        """Why dbt selected nothing, if that is what happened, and what to do."""
+        if outcome.success and not nodes:
+            return (
+                f"no node of {self.project} matches [dbt] select, which is {self._select!r}. Correct it; see what it "
+                f"matches with: dbt ls --select {shlex.quote(self._select)}."
             )
-        if found := _NO_SELECTOR.search(str(run.outcome.exception or "")):
+        if found := _NO_SELECTOR.search(str(outcome.exception or "")):
             known = [name.strip(" '") for name in found["known"].split(",") if name.strip()]
             near, listed = did_you_mean(found["name"], known), ", ".join(known) or "none"
-            return BuildFailed(
-                f"dbt built nothing for {days}: [dbt] select names the selector {found['name']!r}, and "
-                f"{self.project / 'selectors.yml'} has no such selector.{near} Known: {listed}."
+            return (
+                f"[dbt] select names the selector {found['name']!r}, and {self.project / 'selectors.yml'} has no such "
+                f"selector.{near} Known: {listed}."
             )
-        return super()._failed(run, days)
+        if type(outcome.exception).__name__ == _NOT_UNDERSTOOD:
+            said = self._adapter.cleaned(outcome.exception).removeprefix("Runtime Error ")
+            return f"dbt does not understand [dbt] select, which is {self._select!r}: {said}. Correct it."
+        return ""
 
     def _failure(self, node: Any) -> str:
         return self._adapter.cleaned(super()._failure(node))

@@ -60,17 +60,17 @@ def meant(error: Exception, adapter: DbtAdapter, *, doing: str, mart: MartRelati
         return None
     message = str(error)
     state = _STATES.get(str(getattr(error, "sqlstate", "")))
-    said = adapter.cleaned(message)
+    said = _ended(adapter.cleaned(message))
     if _BUSY.search(message):
         return WarehouseBusy(
-            f"The warehouse {adapter.name} is in use by another process, so it failed while {doing}: {said}. "
+            f"The warehouse {adapter.name} is in use by another process, so it failed while {doing}: {said} "
             "Wait for it to finish, then try again."
         )
     if state == "right" or (state is None and _NO_RIGHT.search(message) and "exist or" not in message):
         return SettingsError(
             f"The warehouse {adapter.name} rejects this installation:",
             [
-                f"It failed while {doing}: {said}.",
+                f"It failed while {doing}: {said}",
                 "Check the user and the password of this target, and grant the role what reading needs: usage on the "
                 f"schema and select on {mart.sql}.",
             ],
@@ -79,45 +79,54 @@ def meant(error: Exception, adapter: DbtAdapter, *, doing: str, mart: MartRelati
         return missing(adapter, doing=doing, mart=mart)
     if state is None and _GONE.search(message):
         return Unavailable(
-            f"The warehouse {adapter.name} did not answer, or stopped answering, while {doing}: {said}. "
+            f"The warehouse {adapter.name} did not answer, or stopped answering, while {doing}: {said} "
             "Check that the server runs and can be reached; the same call may work later."
         )
-    return Unavailable(f"The warehouse {adapter.name} failed while {doing}: {said}. The same call may work later.")
+    return Unavailable(f"The warehouse {adapter.name} failed while {doing}: {said} The same call may work later.")
 
 
 def missing(adapter: DbtAdapter, *, doing: str, mart: MartRelation) -> UpstreamMissing:
     """The error for a mart that the database does not have."""
-    known = (
-        f"the model {mart.node} was not built in this target, or was removed"
-        if mart.node
-        else "the dbt project has no model of this name either"
-    )
-    suggestion = relations.nearest(mart.name, adapter.manifest) if not mart.node else ""
+    if mart.node:
+        kind, _, name = mart.node.partition(".")
+        why, what_to_do = f"the {kind} {name} was not built in this target, or was removed.", "Build it"
+    else:
+        near = relations.nearest(mart.name, adapter.manifest)
+        why, what_to_do = (
+            f"the dbt project has no model of this name either.{near}",
+            "Make the table, or correct its name",
+        )
     return UpstreamMissing(
-        f"The warehouse {adapter.name} has no table {mart.sql}: {known}.{suggestion} It failed while {doing}."
+        f"The warehouse {adapter.name} has no table {mart.sql}: {why} It failed while {doing}. {what_to_do}, then try "
+        "again."
     )
 
 
 def of_messages(messages: Sequence[str], adapter: DbtAdapter) -> TailraceError | None:
     """The error if a message of a build is about the database itself, and not the fault of a model."""
     for message in messages:
-        said = adapter.cleaned(message)
+        said = _ended(adapter.cleaned(message))
         if _BUSY.search(message):
             return WarehouseBusy(
-                f"The warehouse {adapter.name} is in use by another process: {said}. Wait for it to finish, then try "
+                f"The warehouse {adapter.name} is in use by another process: {said} Wait for it to finish, then try "
                 "again."
             )
         if _TURNED_AWAY.search(message):
             return SettingsError(
                 f"The warehouse {adapter.name} rejects this installation:",
-                [f"{said}. Check the user, the password and the rights of this target."],
+                [f"{said} Check the user, the password and the rights of this target."],
             )
         if _CUT_OFF.search(message):
             return Unavailable(
-                f"The warehouse {adapter.name} did not answer, or stopped answering, while it was built: {said}. Check "
+                f"The warehouse {adapter.name} did not answer, or stopped answering, while it was built: {said} Check "
                 "that the server runs and can be reached; the same build may work later."
             )
     return None
+
+
+def _ended(said: str) -> str:
+    """A driver's message as the end of a sentence: some end with a question."""
+    return said if said.endswith(("?", "!")) else f"{said}."
 
 
 def _of_a_driver(error: Exception) -> bool:

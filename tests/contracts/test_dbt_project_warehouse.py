@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -217,11 +218,22 @@ def test_the_setting_says_what_is_built(on_duckdb: Shop, spec: PipelineSpec, sel
 
 def test_what_cannot_be_built_is_said_and_nothing_is_done(on_duckdb: Shop, spec: PipelineSpec) -> None:
     before = on_duckdb.run("select table_name from information_schema.tables order by 1")
-    with pytest.raises(BuildFailed, match=r"matches \[dbt\] select, which is 'tag:mll'\. Correct it"):
-        on_duckdb.warehouse(spec, select="tag:mll").build(LAST, LAST)
     (on_duckdb.folder / "selectors.yml").write_text("selectors: [{name: nightly, definition: 'tag:nightly'}]")
-    with pytest.raises(BuildFailed, match=r"selector 'nightl', and .* no such selector\. Did you mean 'nightly'\?"):
-        on_duckdb.warehouse(spec, select="selector:nightl").build(LAST, LAST)
+    for select, said in (
+        ("tag:mll", r"matches \[dbt\] select, which is 'tag:mll'\. Correct it"),
+        ("source:crm", r"matches \[dbt\] select, which is 'source:crm'\. Correct it"),
+        ("selector:nightl", r"selector 'nightl', and .* no such selector\. Did you mean 'nightly'\?"),
+        (
+            "tagg:ml",
+            r"understand .* which is 'tagg:ml': 'tagg' is not a valid method name\. Correct it\.$",
+        ),
+    ):
+        warehouse = on_duckdb.warehouse(spec, select=select)
+        assert re.search(said, warehouse.selection_problem()), "tailrace check says it before the night"
+        with pytest.raises(BuildFailed, match=f"^dbt built nothing for {LAST}: .*{said}"):
+            warehouse.build(LAST, LAST)
+    assert not on_duckdb.warehouse(spec, select="+customers").selection_problem()
+    assert not on_duckdb.warehouse(spec, select="tag:mll", wait=dt.timedelta()).selection_problem()
     nameless = replace(
         spec, features=replace(spec.features, table="ml.custommers"), outcome=replace(spec.outcome, table="ml.nothing")
     )

@@ -400,6 +400,17 @@ def test_all_problems_are_told_at_once_with_file_and_line(project, tmp_path):
     ]
 
 
+def test_a_selection_that_builds_nothing_is_a_problem(project, monkeypatch):
+    configured = project.configured
+    use = replace(configured.use, warehouse="dbt")
+    project.configured = replace(configured, use=use, dbt=replace(configured.dbt, select="tag:mll"))
+    said = ["A build would build nothing: no node matches 'tag:mll'."]
+    monkeypatch.setattr(project.services.warehouse, "selection_problem", lambda: said[0], raising=False)
+    assert project()[0] == said
+    said = [""]
+    assert project()[0] == []
+
+
 def test_a_suite_names_columns_that_the_mart_has(project, tmp_path):
     suite = tmp_path / "expectations" / "churn" / "outcomes.json"
     suite.write_text(suite.read_text().replace('"left"', '"lefft"'))

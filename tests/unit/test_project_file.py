@@ -400,6 +400,14 @@ def test_what_the_marts_are_waited_for_is_an_asset_or_a_dag(loaded, refused):
     )
 
 
+def test_what_is_selected_are_words_as_dbt_takes_them(loaded, refused):
+    assert loaded("[dbt]\nselect = \"tag:ml '+path:models/of us'\"").dbt.select == "tag:ml '+path:models/of us'"
+    (wrong,) = refused('[dbt]\nselect = "tag:\'ml"')
+    assert wrong == 'tailrace.toml: dbt.select is "tag:\'ml"; it has a quotation mark that is never closed.'
+    (wrong,) = refused('[dbt]\nselect = "--select tag:ml"')
+    assert "write only what follows --select" in wrong
+
+
 TABLES = """
 [sources.shop]
 class = "shop:database"
