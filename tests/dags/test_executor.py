@@ -13,7 +13,8 @@ from tests.airflow_home import ENVIRONMENT
 
 SCRIPT = """
 import json, multiprocessing, os, sys, threading
-from tailrace.orchestration.executor import LIBRARIES, WarmExecutor
+from tailrace.orchestration.executor import WarmExecutor
+from tailrace.orchestration.warm_libraries import LIBRARIES
 
 cold = [name for name in LIBRARIES if name not in sys.modules]
 multiprocessing.set_start_method(sys.argv[1])
