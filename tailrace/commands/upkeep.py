@@ -11,23 +11,30 @@ import typer
 from tailrace import extras, settings
 from tailrace.commands import options, output
 from tailrace.errors import SettingsError, SpecError
+from tailrace.operations import collector
 from tailrace.spec import MOST_DAYS, registry
+from tailrace.wiring import Wiring
 
 
 def check(as_json: options.Json = False) -> None:
     """Check settings, specs, marts, expectation suites and champions, and list all problems with file and line."""
+    with collector.paused():
+        services = options.services()
+        problems = [*services.problems(), *extras.problems_of(services.settings), *settings.unusable(services.settings)]
+        if problems:
+            _, wrong_specs = registry.load()
+            raise SettingsError("Tailrace is not ready to run:", [*problems, *wrong_specs])
+        title = f"Checks, environment {services.settings.env}" if services.settings.env else "Checks"
+        rows = _checked(services)
+    output.table(title, rows, as_json)
+
+
+def _checked(services: Wiring) -> list[dict[str, object]]:
     from tailrace.operations.checks import check_all
     from tailrace.operations.parse_ahead import parse_ahead
 
-    services = options.services()
-    problems = [*services.problems(), *extras.problems_of(services.settings), *settings.unusable(services.settings)]
-    if problems:
-        _, wrong_specs = registry.load()
-        raise SettingsError("Tailrace is not ready to run:", [*problems, *wrong_specs])
-    title = f"Checks, environment {services.settings.env}" if services.settings.env else "Checks"
     with parse_ahead(services.warehouse) as parsing:
-        rows = check_all(services, output.warn, services.settings, parsing)
-    output.table(title, rows, as_json)
+        return check_all(services, output.warn, services.settings, parsing)
 
 
 def maintain(

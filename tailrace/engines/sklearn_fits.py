@@ -97,13 +97,20 @@ def _pipeline(
     return Pipeline([("columns", columns), ("estimator", _with_probabilities(spec.problem, estimator, labels))])
 
 
-def _shares_a_generator(estimator: Any) -> bool:
-    """Whether libsvm or liblinear fits it, or a part of it.
+def _shares_a_generator(part: Any) -> bool:
+    """Whether libsvm or liblinear fits this estimator, or a part of it; `part` may be any parameter of one.
 
     Each of them draws from one random generator of the whole process, so two fits in two threads disturb each other.
     """
-    parts = (estimator, *estimator.get_params(deep=True).values())
-    return any(type(each).__module__.startswith("sklearn.svm.") or "liblinear" in str(each) for each in parts)
+    if isinstance(part, Mapping):
+        return any(map(_shares_a_generator, part.values()))
+    if isinstance(part, list | tuple):
+        return any(map(_shares_a_generator, part))
+    if hasattr(part, "get_params") and not inspect.isclass(part):
+        # its text would be made of all its parts, each with its own parts: that takes as long as many a fit
+        own = part.get_params(deep=False).values()
+        return type(part).__module__.startswith("sklearn.svm.") or any(map(_shares_a_generator, own))
+    return "liblinear" in str(part)
 
 
 def _with_probabilities(problem: Problem, estimator: Any, labels: np.ndarray) -> Any:

@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-_PARSE = "from tailrace.wiring import open_services; open_services().warehouse.parse()"
+_PARSE = "import gc; gc.disable(); from tailrace.wiring import open_services; open_services().warehouse.parse()"
+"""Without the collector: see `tailrace.operations.collector`."""
 
 
 class ParseAhead:

@@ -425,6 +425,9 @@ def not_among(column: pa.ChunkedArray, values: Sequence[Any]) -> WrongLabels | N
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    if not len(column):
+        # a check of the type alone; pyarrow would import pandas to make an array of the values
+        return None
     wrong = pc.and_(pc.is_valid(column), pc.invert(pc.is_in(column, pa.array(values, column.type))))
     if not pc.any(wrong).as_py():
         return None

@@ -175,6 +175,9 @@ class Regression(Problem):
         kind = column.type
         if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
             return WrongLabels(str(kind))
+        if not len(column):
+            # a check of the type alone; pyarrow would import pandas to make a scalar
+            return None
         numbers = column.cast(pa.float64(), safe=False)
         right = pc.is_finite(numbers)
         if not pa.types.is_floating(kind):

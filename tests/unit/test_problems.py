@@ -137,6 +137,23 @@ def test_labels_of_another_kind_are_named(problem, labels, sentence):
     assert problem.wrong_labels(pa.chunked_array([labels])).what == sentence
 
 
+def test_the_type_of_labels_alone_is_judged_without_pandas():
+    """`tailrace check` judges types; pyarrow imports pandas to make a value or an array: 0.4 seconds."""
+    program = """
+import sys, pyarrow as pa
+from tailrace import Binary, Multiclass, Regression
+for problem, right, wrong in (
+    (Binary(), pa.int64(), pa.string()),
+    (Multiclass(classes=("a", "b")), pa.string(), pa.int64()),
+    (Regression(link="log"), pa.int64(), pa.string()),
+):
+    assert problem.wrong_labels(pa.chunked_array([], right)) is None
+    assert problem.wrong_labels(pa.chunked_array([], wrong)).what == str(wrong)
+assert "pandas" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
 @pytest.mark.parametrize("problem", KINDS, ids=repr)
 def test_unknown_outcomes_are_no_wrong_labels(problem):
     kind = pa.string() if problem.label_kind == "text" else pa.int64()

@@ -14,6 +14,7 @@ from tailrace.contracts import Trial
 from tailrace.engines import search as searching
 from tailrace.engines.local import LocalEngine
 from tailrace.engines.search import Job, TrialResult, best_of, in_threads, refit, run_job, search, trial_rows
+from tailrace.engines.sklearn_fits import _shares_a_generator
 from tailrace.errors import BadInput, TrainingFailed
 from tailrace.spec import LABEL, Candidate, Estimator, FloatRange, PipelineSpec, SearchBudget
 from tailrace.training.arrow_rows import ArrowRows
@@ -186,6 +187,27 @@ def test_fits_of_liblinear_at_the_same_time_do_not_disturb_each_other(spec, rows
     assert len(found) == 1
     best = Trial(number=0, candidate="svm", parameters=parameters, value=0.0, state="complete", seconds=0.0)
     assert len({refit(spec, best, rows[0], labels, seed=1, threads=threads).digest() for threads in (1, 2)}) == 1
+
+
+def test_what_draws_from_the_generator_of_the_process_is_found_in_any_part():
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.dummy import DummyClassifier
+    from sklearn.ensemble import VotingClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import FunctionTransformer, StandardScaler
+    from sklearn.svm import LinearSVC
+
+    plain, liblinear = LogisticRegression(), LogisticRegression(solver="liblinear")
+    for estimator, shared in (
+        (plain, False),
+        (liblinear, True),
+        (CalibratedClassifierCV(LinearSVC()), True),
+        (VotingClassifier([("one", plain), ("two", Pipeline([("svm", LinearSVC())]))]), True),
+        (VotingClassifier([("one", plain), ("two", DummyClassifier())]), False),
+        (FunctionTransformer(kw_args={"inner": [liblinear]}), True),
+    ):
+        assert _shares_a_generator(Pipeline([("scale", StandardScaler()), ("it", estimator)])) is shared
 
 
 def test_each_trial_has_one_thread(spec, rows, labels, monkeypatch):
