@@ -314,7 +314,9 @@ def test_stale_days_are_repaired_by_backfills_oldest_first(home, api):
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.index("backfill warehouse") < done.stdout.index(f"backfill {PREDICT}")
     assert "Nothing is stale." in tailrace(home, "stale", "flight_delay").stdout
-    assert landing.read("weather", NEXT).drop_columns(["ds", "_landed_at"]).equals(landed), "the source's own rows are landed again"
+    assert landing.read("weather", NEXT).drop_columns(["ds", "_landed_at"]).equals(landed), (
+        "the source's own rows are landed again"
+    )
     after = published(home)
     assert all(after[day] != before[day] for day in (TRAINED, NEXT))
     commit = Wiring(home).lake.days("predictions/flight_delay")[NEXT]
