@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tailrace.errors import ContractBroken, KeysRepeated, SchemaMismatch, UpstreamMissing
+from tailrace.errors import ContractBroken, KeysRepeated, SchemaMismatch, Unavailable, UpstreamMissing
 from tailrace.lake import rows as accepted
 from tailrace.lake.delta import DeltaLake
 from tailrace.lineage import digests
@@ -145,6 +145,22 @@ def test_a_refused_day_leaves_no_files(lake: DeltaLake, spec: PipelineSpec, file
         snapshot.run(work(services(lake, wrong), spec, "again"), DAY)
     assert files() == published
     assert snapshot.run(work(services(lake, right), spec, "again"), DAY).features.unchanged
+
+
+@pytest.mark.usefixtures("small_groups")
+@pytest.mark.parametrize("part", ["features", "outcomes"])
+def test_a_server_that_stops_in_mid_read_leaves_no_files(lake: DeltaLake, spec: PipelineSpec, files, part: str) -> None:
+    class Stops(ManyBatches):
+        def _batches(self, of_features: bool) -> Iterator[pa.RecordBatch]:
+            for number, batch in enumerate(super()._batches(of_features)):
+                if number == BATCHES - 1 and of_features == (part == "features"):
+                    raise Unavailable(f"The server stopped answering, while reading churn_{part}.")
+                yield batch
+
+    with pytest.raises(Unavailable, match=f"while reading churn_{part}"):
+        snapshot.run(work(services(lake, Stops(HALF_A_GROUP)), spec, "r"), DAY)
+    assert files() == []
+    assert snapshot.run(work(services(lake, ManyBatches(HALF_A_GROUP)), spec, "r"), DAY).features.rows
 
 
 def test_an_empty_day_that_was_not_built_leaves_no_files(lake: DeltaLake, spec: PipelineSpec, files) -> None:
