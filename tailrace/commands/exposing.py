@@ -19,7 +19,6 @@ def exposures(
 ) -> None:
     """Write the pipelines as exposures of type ml into the dbt project, so that dbt's own docs show them."""
     from tailrace.operations import exposures as written
-    from tailrace.warehouse.manifest import DbtManifest
 
     warehouse = options.services().warehouse
     specs, wrong = registry.load(estimators=False)
@@ -27,7 +26,7 @@ def exposures(
         raise SpecError("The exposures are made from all specs, and some of these are wrong:", list(wrong))
     if not (warehouse.project / "dbt_project.yml").exists():
         raise BadInput(f"There is no dbt project in {warehouse.project}: it has no dbt_project.yml.")
-    manifest = DbtManifest.read(warehouse.parse(), warehouse.project)
+    manifest = written.manifest_of(warehouse)
     text, file = written.text_of(manifest, specs), written.file_of(manifest.project)
     same = file.exists() and file.read_text(encoding="utf-8") == text
     if not (same or check):

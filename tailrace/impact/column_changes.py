@@ -57,6 +57,23 @@ def compare(base: DbtSide, head: DbtSide, landed: Mapping[str, str] | None = Non
     return _Comparison(base, head, landed or {}).changes()
 
 
+def changed_tests(base: DbtSide, head: DbtSide) -> dict[str, str]:
+    """The dbt tests that an edit adds, changes or removes: what was done to each, by dbt's unique id."""
+    if base is head:
+        return {}
+    texts = {side: _Fingerprints(side, {}) for side in (base, head)}
+    found = {}
+    for id_ in sorted({*base.nodes, *head.nodes}):
+        before, after = base.nodes.get(id_), head.nodes.get(id_)
+        if "test" not in {node.kind for node in (before, after) if node is not None}:
+            continue
+        if before is None or after is None:
+            found[id_] = "is new" if before is None else "is gone"
+        elif texts[base].judged(id_) != texts[head].judged(id_):
+            found[id_] = "changed"
+    return found
+
+
 class _Comparison:
     def __init__(self, base: DbtSide, head: DbtSide, landed: Mapping[str, str]) -> None:
         self._sides = (base, head)
@@ -171,7 +188,7 @@ class _Comparison:
                 if said := texts.outside(id_):
                     return said
             if self._texts[0].built(id_) != self._texts[1].built(id_):
-                return "how dbt builds it changed (its configuration, a hook or a macro)"
+                return "how dbt builds it changed (its configuration, its table's name, a hook or a macro)"
         return "which rows it has may change"
 
 
@@ -242,7 +259,10 @@ class _Fingerprints:
 
     @functools.cache  # noqa: B019
     def built(self, id_: str) -> str:
-        """A digest of how dbt builds the table from its SQL: configuration, hooks, macros that replace dbt's own."""
+        """A digest of how dbt builds the table, and where: configuration, hooks, macros that replace dbt's own.
+
+        Another alias or schema is another table: the one that is there is not built on.
+        """
         node = self._side.nodes[id_]
         if node.kind == "source":
             return ""
@@ -251,7 +271,12 @@ class _Fingerprints:
         names |= {f"materialization_{node.config.get('materialized')}"}
         own = {name for name in self._replacing if not name.startswith(("test_", "generate_")) and name not in _TESTS}
         used = self._closure(names | own | words(hooks))
-        return meaning.digest(sorted(node.config.items()), hooks, sorted(used))
+        return meaning.digest(sorted(node.config.items()), node.relation, hooks, sorted(used))
+
+    def judged(self, id_: str) -> str:
+        """A digest of what a dbt test says: its text or its arguments, its settings, and the macros behind it."""
+        node = self._side.nodes[id_]
+        return meaning.digest(node.raw, sorted(node.config.items()), sorted(self._closure(words(node.raw))))
 
     def outside(self, id_: str) -> str:
         """Why the rows of a source are other ones: the code that lands them changed. Empty: they are not."""

@@ -47,19 +47,21 @@ class MovedColumn:
 
 @dataclass(frozen=True, kw_only=True)
 class Compared:
-    """Two versions of a table. `equal` is proven by the digests of both. `moved` are the columns that differ."""
+    """Two versions of a table. `equal` is proven by the digests of both. `moved` are the columns that differ.
+
+    `gone` and `new` are keys that only one side has. `repeated` are keys that a side has more than once: their rows
+    cannot be compared, so `both`, the rows that were, is without them.
+    """
 
     rows: tuple[int, int]
+    both: int = 0
+    repeated: tuple[int, int] = (0, 0)
     gone: int = 0
     new: int = 0
     equal: bool = False
     moved: tuple[MovedColumn, ...] = ()
     only_before: tuple[str, ...] = ()
     only_after: tuple[str, ...] = ()
-
-    @property
-    def both(self) -> int:
-        return self.rows[0] - self.gone
 
     def of(self, column: str) -> MovedColumn | None:
         return next((each for each in self.moved if each.column == column), None)
@@ -73,7 +75,7 @@ def digest(rows: pa.Table, key: Sequence[str]) -> str:
 
 @contextmanager
 def opened(before: Sequence[Path], after: Sequence[Path], key: Sequence[str], folder: Path) -> Iterator[JoinedSides]:
-    """A comparison of two sets of Parquet files with the same key, which no row of a side has twice."""
+    """A comparison of two sets of Parquet files with the same key."""
     import duckdb
 
     settings = {"memory_limit": _MEMORY, "temp_directory": str(folder)}
@@ -83,14 +85,22 @@ def opened(before: Sequence[Path], after: Sequence[Path], key: Sequence[str], fo
 
 
 class JoinedSides:
-    """The joined rows of both sides; columns are named `b."x"` and `a."x"`."""
+    """The joined rows of both sides; columns are named `b."x"` and `a."x"`. Rows of a repeated key are left out."""
 
     def __init__(self, connection: Any, sides: Sequence[Sequence[Path]], key: Sequence[str]) -> None:
         self._connection, self._key = connection, list(key)
         self._types: list[dict[str, str]] = []
+        self._repeated: list[int] = []
+        names = ", ".join(map(q, self._key))
         for name, files in zip(("b", "a"), sides, strict=True):
             listed = ", ".join(f"'{str(file).replace(chr(39), chr(39) * 2)}'" for file in files)
-            connection.execute(f"create view {name} as select * from read_parquet([{listed}], union_by_name = true)")
+            connection.execute(
+                f"create view all_{name} as select * from read_parquet([{listed}], union_by_name = true)"
+            )
+            counted = f"select {names} from all_{name} group by {names} having count(*) > 1"
+            self._repeated.append(self._one(f"select count(*) from ({counted})")[0])
+            once = f"qualify count(*) over (partition by {names}) = 1" if self._repeated[-1] else ""
+            connection.execute(f"create view {name} as select * from all_{name} {once}")
             described = connection.execute(f"describe {name}").fetchall()
             self._types.append({column: kind for column, kind, *_ in described})
         matched = " and ".join(f"b.{q(name)} = a.{q(name)}" for name in self._key)
@@ -104,19 +114,27 @@ class JoinedSides:
 
     def compared(self, columns: Sequence[str]) -> Compared:
         """Both sides, by these columns."""
-        before, after = (self._one(f"select count(*) from {side}")[0] for side in ("b", "a"))
+        before, after = (self._one(f"select count(*) from all_{side}")[0] for side in ("b", "a"))
         (both,) = self._one(f"select count(*) {self._both}")
         there = [name for name in columns if name in self.columns]
         moved = [found for name in there if (found := self._moved(name, both)) is not None]
         return Compared(
             rows=(before, after),
-            gone=before - both,
-            new=after - both,
+            both=both,
+            repeated=(self._repeated[0], self._repeated[1]),
+            gone=self._only("b", "a"),
+            new=self._only("a", "b"),
             equal=not moved and before == after == both,
             moved=tuple(sorted(moved, key=lambda each: -each.share)),
             only_before=tuple(name for name in columns if name in self._types[0] and name not in self._types[1]),
             only_after=tuple(name for name in columns if name in self._types[1] and name not in self._types[0]),
         )
+
+    def _only(self, side: str, other: str) -> int:
+        """How many keys only the first of these sides has."""
+        names = ", ".join(map(q, self._key))
+        keys = [f"select distinct {names} from all_{each}" for each in (side, other)]
+        return int(self._one(f"select count(*) from ({keys[0]}) anti join ({keys[1]}) using ({names})")[0])
 
     def _moved(self, name: str, both: int) -> MovedColumn | None:
         column, kinds = q(name), tuple(side[name] for side in self._types)

@@ -22,7 +22,9 @@ from tailrace.warehouse.adapter import DbtAdapter
 
 BUILT = ("model", "seed", "snapshot")
 _READ = (".sql", ".yml", ".yaml", ".csv", ".py", ".md")
-_LEFT_OUT = {"target", "logs", ".git", "__pycache__"}
+_WRITTEN_BY_DBT = {"target", "logs"}
+"""Folders at the top of a project; a folder of models may have such a name too."""
+_NEVER_READ = {".git", "__pycache__"}
 _NO_MEANING = {
     *("tags", "meta", "docs", "group", "description", "access", "persist_docs", "enabled", "packages", "grants"),
     *("schema", "database", "alias", "static_analysis", "freshness", "on_configuration_change", "unrendered_config"),
@@ -270,7 +272,10 @@ def _refusing(adapter: Any) -> Any:
 def _files(folder: Path) -> list[Path]:
     found = []
     for file in sorted(folder.rglob("*")):
-        if file.suffix in _READ and not _LEFT_OUT & set(file.relative_to(folder).parts) and file.is_file():
+        parts = file.relative_to(folder).parts
+        if parts[0] in _WRITTEN_BY_DBT or _NEVER_READ & {*parts}:
+            continue
+        if file.suffix in _READ and file.is_file():
             found.append(file)
     return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -147,8 +147,12 @@ def _table(name: str, compared: Compared | None) -> Iterator[str]:
 
 
 def _rows(compared: Compared) -> str:
-    said: Sequence[str] = [
-        text for count, text in ((compared.gone, f"{compared.gone:,} gone"), (compared.new, f"{compared.new:,} new"))
-        if count
-    ]  # fmt: skip
+    before, after = compared.repeated
+    counts = (
+        (compared.gone, f"{compared.gone:,} gone"),
+        (compared.new, f"{compared.new:,} new"),
+        (before, f"{before:,} keys are repeated before the edit, so their rows are not compared"),
+        (after, f"{after:,} keys are repeated after the edit, so their rows are not compared"),
+    )
+    said = [text for count, text in counts if count]
     return f"; {', '.join(said)}" if said else ""

@@ -12,12 +12,23 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from tailrace.contracts import Services, Warehouse
 from tailrace.errors import BadInput, TailraceError, UnknownName
-from tailrace.impact import finding, sandbox, schema_copies, scratch, spec_contents, usage
-from tailrace.impact.dbt_sides import DbtNode, DbtSide
+from tailrace.impact import (
+    column_changes,
+    data_tests,
+    finding,
+    sandbox,
+    schema_copies,
+    scratch,
+    spec_contents,
+    usage,
+)
+from tailrace.impact.dbt_sides import BUILT, DbtNode, DbtSide
 from tailrace.impact.finding import Impact, Sides, TouchedPipeline
+from tailrace.impact.git_trees import Repository
 from tailrace.impact.pipeline_diff import AFTER, BEFORE, ComparedPipeline, PipelineComparison, PipelineDiff
 from tailrace.impact.sandbox import BuiltNode, DuckDBCopy, WarehouseCopy
 from tailrace.impact.schema_copies import SchemaCopy
@@ -60,9 +71,7 @@ def run(
     UnknownName, BadInput if the warehouse cannot be copied, WarehouseBusy.
     """
     begun = time.monotonic()
-    unknown = [name for name in names if name not in registry.names()]
-    if unknown:
-        raise UnknownName("pipeline", unknown[0], registry.names())
+    _refuse_unknown(names, settings, revision)
     with ExitStack() as stack:
         folder = stack.enter_context(scratch.folder(settings.work, PREFIX))
         both = stack.enter_context(finding.sides(services, settings, revision, folder))
@@ -72,6 +81,18 @@ def run(
         run_of = _Run(services, settings, both=both, impact=impact, folder=folder, stack=stack, note=note)
         found = run_of.diffs(touched, days)
     return Diff(impact=impact, pipelines=tuple(found), built=tuple(run_of.built), seconds=time.monotonic() - begun)
+
+
+def _refuse_unknown(names: Collection[str], settings: Settings, revision: str | None) -> None:
+    """Raises UnknownName for a pipeline that neither side has, before anything is read."""
+    unknown = [name for name in names if name not in registry.names()]
+    if not unknown:
+        return
+    repository = Repository(settings.project.root.resolve())
+    base = repository.base(revision)
+    for name in unknown:
+        if repository.text(base, f"pipelines/{name}.py") is None:
+            raise UnknownName("pipeline", name, registry.names())
 
 
 class _Run:
@@ -92,6 +113,10 @@ class _Run:
         self._folder, self._stack, self._note = folder, stack, note
         self.built: list[BuiltNode] = []
         self._warehouses: dict[str, Warehouse] = {}
+        self._dbt: dict[str, tuple[DbtAdapter, Any]] = {}
+        """By side, the adapter that built it, and the manifest by which it did."""
+        self._failing: dict[str, str] = {}
+        """The data tests that fail after the edit, and not before it, by dbt's id."""
 
     def diffs(self, touched: Sequence[TouchedPipeline], days: int) -> list[PipelineDiff]:
         chosen = [self._chosen(each, days) for each in touched]
@@ -125,10 +150,31 @@ class _Run:
         first = [node for node in before if node.id in affected | missing or _is_made_anew(node)]
         self._made(BEFORE, base, self._both.before, nodes=first, span=span, chosen=chosen)
         edited = [node for node in after if node.id in affected or node.id not in self._both.before.nodes]
-        if not edited:
+        changed = column_changes.changed_tests(self._both.before, self._both.after)
+        there = {node.id for node in after}
+        tests = data_tests.concerned(self._both.after, [node.id for node in edited], changed, there)
+        if not edited and not tests:
             self._warehouses[AFTER] = self._warehouses[BEFORE]
             return
         self._made(AFTER, again(), self._both.after, nodes=edited, span=span, chosen=chosen)
+        self._run_tests(tests)
+
+    def _run_tests(self, tests: Sequence[DbtNode]) -> None:
+        """Run data tests after the edit; those that fail, before it too: they fail today."""
+        self._failing = dict(data_tests.failures(self._dbt[AFTER][0], tests, self._dbt[AFTER][1]))
+        failed = [node for node in tests if node.id in self._failing]
+        for id_ in data_tests.failures(self._dbt[BEFORE][0], failed, self._dbt[BEFORE][1]):
+            del self._failing[id_]
+        self._note(f"{len(tests)} data tests run")
+
+    def _tests_failing(self, chosen: ComparedPipeline) -> list[str]:
+        """A sentence for each failing test that stops the pipeline's marts from being built."""
+        nodes, made_from = self._both.after.nodes, usage.made_from(chosen.after, self._both.after)
+        return [
+            f"dbt test {nodes[id_].name}: {said}, and the night's build would stop {chosen.after.name}"
+            for id_, said in self._failing.items()
+            if {*nodes[id_].needs} & made_from
+        ]
 
     def _copies(self) -> tuple[WarehouseCopy, Callable[[], WarehouseCopy]]:
         """Where the base is built, and what then makes the place for the other side, which starts from there."""
@@ -165,8 +211,10 @@ class _Run:
         incremental = [node for node in nodes if sandbox.is_incremental(node)]
         copy.prepare(adapter, nodes, self._since(side, incremental, chosen, name))
         where = "The working files" if name == AFTER else f"The base {self._both.base.short}"
-        results = sandbox.build(adapter, nodes, where, copy.manifest(adapter, nodes))
+        manifest = copy.manifest(adapter, nodes)
+        results = sandbox.build(adapter, nodes, where, manifest)
         self.built += results
+        self._dbt[name] = adapter, manifest
         self._warehouses[name] = copy.warehouse(adapter, self._settings.zone or "UTC")
         self._note(f"{len(results)} models built {'before' if name == BEFORE else 'after'} the edit")
 
@@ -190,20 +238,14 @@ class _Run:
 
     def _needed(self, side: DbtSide, specs: Sequence[PipelineSpec]) -> list[DbtNode]:
         """What the marts are made from, and they themselves. Raises BadInput for one that this side does not make."""
-        waiting, found = [], dict[str, DbtNode]()
+        needed = set[str]()
         for spec in specs:
             for mart in spec.marts:
-                node = usage.node_of(side, mart.table)
-                if node is None:
+                if usage.node_of(side, mart.table) is None:
                     where = "The working files" if side is self._both.after else f"The base {self._both.base.short}"
                     raise BadInput(f"{where} have no dbt model {mart.table}, which {spec.name} reads.")
-                waiting.append(node.id)
-        while waiting:
-            node = side.nodes[waiting.pop()]
-            if node.id not in found and node.kind in ("model", "seed", "snapshot"):
-                found[node.id] = node
-                waiting += node.needs
-        return list(found.values())
+            needed |= usage.made_from(spec, side)
+        return [node for id_, node in side.nodes.items() if id_ in needed and node.kind in BUILT]
 
     def _database(self, adapter: DbtAdapter) -> Path:
         if isinstance(self._services.warehouse, DbtProjectWarehouse):
@@ -226,6 +268,7 @@ class _Run:
                     warehouses=self._warehouses,
                     base_suites=self._base_suites(),
                     folder=self._folder,
+                    tests_failing=self._tests_failing(chosen),
                 ).diff()
             except TailraceError as error:
                 found = replace(found, error=" ".join(str(error).split()))

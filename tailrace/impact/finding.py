@@ -35,8 +35,8 @@ class TouchedPipeline:
     """A pipeline that an edit touches.
 
     `columns` are those of its marts, `champion` the version in force (empty: none), `learned` the touched columns that
-    the champion was trained with, None if that is not known. `retraining` says whether one is needed, and why.
-    `publishes` are the lake tables whose days would be others.
+    the champion was trained with, None if that is not known. `tests` are the dbt tests that judge its tables otherwise.
+    `retraining` says whether one is needed, and why. `publishes` are the lake tables whose days would be others.
     """
 
     pipeline: str
@@ -44,6 +44,7 @@ class TouchedPipeline:
     columns: tuple[TouchedColumn, ...] = ()
     spec: SpecEdit | None = None
     suites: tuple[SuiteEdit, ...] = ()
+    tests: tuple[str, ...] = ()
     champion: str = ""
     learned: tuple[str, ...] | None = None
     retrain: bool = False
@@ -63,9 +64,9 @@ class TouchedPipeline:
 
     @property
     def comparable(self) -> bool:
-        """Whether a night may say something else of it: other predictions, or another judgment by suites or audit."""
+        """Whether a night may say something else of it: other predictions, or another judgment by tests or audit."""
         audited = self.spec is not None and any(name.partition(".")[0] == "audit" for name in self.spec.fields)
-        return self.rescores or bool(self.suites) or audited
+        return self.rescores or bool(self.suites) or bool(self.tests) or audited
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +85,7 @@ class Impact:
     @property
     def nothing(self) -> bool:
         """Whether nothing means something else."""
-        return not self.pipelines and not any(change.touched for change in self.tables.values())
+        return not self.pipelines and not self.tests and not any(change.touched for change in self.tables.values())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +175,7 @@ class _Finding:
     ) -> None:
         self._services, self._settings, self._both = services, settings, both
         self._edits, self._tables = edits, tables
+        self._changed_tests = column_changes.changed_tests(both.before, both.after)
         self._notes: list[str] = []
         self._passed = PassedChecks(settings.work / "checks")
         self._champions = ChampionChecks(services, self._passed, settings.tracking_uri)
@@ -192,7 +194,7 @@ class _Finding:
             edits=self._edits,
             pipelines=tuple(pipelines),
             untouched=tuple(spec.name for spec in specs if spec.name not in touched),
-            tests=usage.tests_of(self._both.before, self._both.after),
+            tests=usage.tests_of(self._both.before, self._both.after, self._changed_tests),
             notes=(*self._notes, *self._champions.notes),
         )
 
@@ -200,7 +202,8 @@ class _Finding:
         columns = usage.touched(spec, self._both.after, self._both.before, self._tables)
         edit = next((each for each in self._edits.specs if each.pipeline == spec.name), None)
         suites = tuple(each for each in self._edits.suites if each.pipeline == spec.name)
-        if not columns and edit is None and not suites and spec.name not in self._edits.training_code:
+        tests = usage.tests_that_stop(spec, self._both.before, self._both.after, self._changed_tests)
+        if not (columns or edit or suites or tests or spec.name in self._edits.training_code):
             return None
         champion = self._champions.champion(spec)
         learned = self._learned(spec, columns) if champion is not None else None
@@ -210,6 +213,7 @@ class _Finding:
             columns=columns,
             spec=edit,
             suites=suites,
+            tests=tests,
             champion=champion.version if champion is not None else "",
             learned=learned,
         )

@@ -117,11 +117,12 @@ class ComparedPipeline:
     @property
     def builds(self) -> bool:
         edit = self.touched.spec
-        return self.touched.rebuilds or (edit is not None and edit.asks_for("rebuild", "retrain"))
+        asked = edit is not None and edit.asks_for("rebuild", "retrain")
+        return self.touched.rebuilds or bool(self.touched.tests) or asked
 
 
 class PipelineComparison:
-    """The comparison of one pipeline."""
+    """The comparison of one pipeline; `tests_failing` are sentences about dbt tests that fail after the edit only."""
 
     def __init__(
         self,
@@ -132,8 +133,10 @@ class PipelineComparison:
         warehouses: Mapping[str, Warehouse],
         base_suites: Path,
         folder: Path,
+        tests_failing: Sequence[str] = (),
     ) -> None:
         self._services, self._settings, self._chosen = services, settings, chosen
+        self._tests_failing = tests_failing
         self._base_suites = base_suites
         self._specs = {BEFORE: chosen.before, AFTER: chosen.after}
         self._warehouses = warehouses if chosen.builds else {}
@@ -166,7 +169,7 @@ class PipelineComparison:
         judged = self._judged(found)
         found = replace(
             found,
-            refusals=(*found.refusals, *judged.refused),
+            refusals=(*self._tests_failing, *found.refusals, *judged.refused),
             warnings=tuple(judged.warned),
             lifted=tuple(judged.lifted),
         )
@@ -214,7 +217,7 @@ class PipelineComparison:
         files = [[self._file(part, side, day) for day in self._chosen.days] for side in (BEFORE, AFTER)]
         if self._digests[part, BEFORE] == self._digests[part, AFTER]:
             rows = sum(pq.read_metadata(file).num_rows for file in files[0])
-            return Compared(rows=(rows, rows), equal=True)
+            return Compared(rows=(rows, rows), both=rows, equal=True)
         with comparing.opened(files[0], files[1], self._key_of(part, key), self._folder) as both:
             return both.compared(self._columns(part, both.columns))
 

@@ -282,6 +282,8 @@ def _suite_of(settings: Settings, file: str) -> tuple[str, str] | None:
 
 
 def _suite_words(before: Any, after: Any) -> str:
+    if isinstance(after, str):
+        return "it is not JSON any more, so tonight's validation would stop"
     sides = [[json.dumps(each, sort_keys=True) for each in _expectations(side)] for side in (before, after)]
     gone, new = (len([each for each in one if each not in other]) for one, other in (sides, sides[::-1]))
     return f"{len(sides[1])} expectations; {new} are new or different, {gone} of before are gone"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tailrace.impact.column_changes import TableChange
@@ -95,18 +95,35 @@ def _causes(change: TableChange, name: str) -> Sequence[tuple[str, str]]:
     return own or (change.because.get(ROWS, ()) if change.all_columns else ())
 
 
-def tests_of(base: DbtSide, head: DbtSide) -> dict[str, str]:
-    """The dbt tests that an edit adds, changes or removes, with the table that each judges."""
+def made_from(spec: PipelineSpec, side: DbtSide) -> set[str]:
+    """The ids of the pipeline's marts on a side, and of everything that they are made from."""
+    marts = [node_of(side, mart.table) for mart in spec.marts]
+    waiting, found = [node.id for node in marts if node is not None], set[str]()
+    while waiting:
+        id_ = waiting.pop()
+        if id_ not in found and id_ in side.nodes:
+            found.add(id_)
+            waiting += side.nodes[id_].needs
+    return found
+
+
+def tests_that_stop(spec: PipelineSpec, base: DbtSide, head: DbtSide, changed: Iterable[str]) -> tuple[str, ...]:
+    """The names of those of the changed dbt tests that can stop the pipeline's marts from being built."""
+    found = []
+    for id_ in changed:
+        sides = [side for side in (base, head) if id_ in side.nodes]
+        if any({*side.nodes[id_].needs} & made_from(spec, side) for side in sides):
+            found.append(sides[-1].nodes[id_].name)
+    return tuple(found)
+
+
+def tests_of(base: DbtSide, head: DbtSide, changed: Mapping[str, str]) -> dict[str, str]:
+    """The changed dbt tests by name: what was done to each, with the table that it judges."""
     found = {}
-    for id_ in sorted({*base.nodes, *head.nodes}):
-        before, after = base.nodes.get(id_), head.nodes.get(id_)
-        either = after or before
-        if either is None or either.kind != "test":
-            continue
-        if before is None or after is None or (before.raw, before.config) != (after.raw, after.config):
-            what = "is new" if before is None else "is gone" if after is None else "changed"
-            judged = next((side.nodes[either.judges].name for side in (head, base) if either.judges in side.nodes), "")
-            found[either.name] = f"{what}{f' (it judges {judged})' if judged else ''}"
+    for id_, what in changed.items():
+        test = head.nodes.get(id_) or base.nodes[id_]
+        judged = next((side.nodes[test.judges].name for side in (head, base) if test.judges in side.nodes), "")
+        found[test.name] = f"{what}{f' (it judges {judged})' if judged else ''}"
     return found
 
 

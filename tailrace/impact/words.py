@@ -46,11 +46,13 @@ def conclusion(found: Impact) -> str:
     """The impact in one sentence."""
     if found.nothing:
         return "Nothing changes: no model, spec, suite or source means something else."
+    if not found.pipelines and found.tests and not any(change.touched for change in found.tables.values()):
+        return "No prediction changes; dbt tests judge otherwise, and a build stops where one fails."
     if not found.pipelines:
         return "No pipeline uses what changed."
     touched = ", ".join(each.pipeline for each in found.pipelines)
     rest = f" Not touched: {', '.join(found.untouched)}." if found.untouched else ""
-    look = [each.pipeline for each in found.pipelines if each.rescores]
+    look = [each.pipeline for each in found.pipelines if each.comparable]
     see = f" See what it does to their predictions: tailrace diff {' '.join(look)}." if look else ""
     return f"Touched: {touched}.{rest}{see}"
 
@@ -90,6 +92,7 @@ def _pipeline_values(each: TouchedPipeline) -> dict[str, Any]:
         "spec": {field: list(sides) for field, sides in each.spec.fields.items()} if each.spec else {},
         "spec_edit": each.spec.kind if each.spec else "",
         "suites": [{"part": suite.part, "what": suite.words} for suite in each.suites],
+        "tests": list(each.tests),
         "champion": each.champion,
         "learned": list(each.learned) if each.learned is not None else None,
         "retrain": each.retrain,
@@ -129,6 +132,8 @@ def _pipeline(each: TouchedPipeline) -> Iterator[str]:
             yield f"  {part}, read from {columns[0].mart}: {_some([_column(column) for column in columns])}"
             yield from _paths(columns)
     yield from (f"  suite {suite.part}: {suite.words}" for suite in each.suites)
+    if each.tests:
+        yield f"  dbt tests that can stop it judge otherwise: {_some(each.tests)}"
     if each.retraining:
         yield f"  {'Retraining is needed' if each.retrain else 'No retraining is needed'}: {each.retraining}."
     if each.publishes:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tailrace.errors import UnknownName
+from tailrace.errors import BuildFailed, UnknownName
 from tailrace.spec import PipelineSpec, registry
+from tailrace.warehouse.dbt_runs import EXPOSURES_FILE
 from tailrace.warehouse.manifest import DbtManifest, DbtTable
 
 if TYPE_CHECKING:
     from tailrace.warehouse.dbt import DbtWarehouse
 
-FILE = "tailrace_exposures.yml"
 HEADING = "# Made from the specs by `tailrace exposures`. Do not edit it: run the command again.\n"
 
 
@@ -22,7 +23,7 @@ def file_of(project: Path) -> Path:
     import yaml
 
     content = yaml.safe_load((project / "dbt_project.yml").read_text(encoding="utf-8")) or {}
-    return project / (content.get("model-paths") or ["models"])[0] / FILE
+    return project / (content.get("model-paths") or ["models"])[0] / EXPOSURES_FILE
 
 
 def text_of(manifest: DbtManifest, specs: Iterable[PipelineSpec]) -> str:
@@ -34,6 +35,32 @@ def text_of(manifest: DbtManifest, specs: Iterable[PipelineSpec]) -> str:
     return HEADING + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
 
 
+def manifest_of(warehouse: DbtWarehouse) -> DbtManifest:
+    """dbt's manifest of the project, also if the exposures that were written last name a table that is gone.
+
+    Raises what `DbtWarehouse.parse` raises.
+    """
+    try:
+        path = warehouse.parse()
+    except BuildFailed:
+        file = file_of(warehouse.project)
+        if not file.exists():
+            raise
+        with _set_aside(file):
+            path = warehouse.parse()
+    return DbtManifest.read(path, warehouse.project)
+
+
+@contextmanager
+def _set_aside(file: Path) -> Iterator[None]:
+    content = file.read_bytes()
+    file.unlink()
+    try:
+        yield
+    finally:
+        file.write_bytes(content)
+
+
 def renew(warehouse: DbtWarehouse) -> Path | None:
     """Write the file again if the project has one, and every spec is right; returns it if it was written.
 
@@ -43,7 +70,7 @@ def renew(warehouse: DbtWarehouse) -> Path | None:
     if not file.exists():
         return None
     specs, wrong = registry.load(estimators=False)
-    manifest = DbtManifest.read(warehouse.parse(), warehouse.project)
+    manifest = manifest_of(warehouse)
     if wrong or not problems(manifest, specs):
         return None
     file.write_text(text_of(manifest, specs), encoding="utf-8")

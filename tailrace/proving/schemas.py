@@ -19,11 +19,10 @@ import pyarrow as pa
 
 from tailrace.contracts import ModelResult
 from tailrace.errors import BadInput, BuildFailed
-from tailrace.proving.sides import TwoSides, refuse_nothing_later
+from tailrace.proving.sides import MOST_LATER, TwoSides, refuse_nothing_later
 from tailrace.spec import PARTS, PipelineSpec, cutoff
 from tailrace.warehouse import graph, throwaway_schemas
 from tailrace.warehouse.adapter import DbtAdapter
-from tailrace.warehouse.dbt_runs import environment
 from tailrace.warehouse.reader import MartReader
 
 PREFIX = "tailrace_prove_"
@@ -87,8 +86,10 @@ def _both(
     later = sum(_prepare(adapter, schema, views) for schema, (_, views) in zip(schemas, made, strict=True))
     refuse_nothing_later(spec, day, later)
     nodes: tuple[ModelResult, ...] = ()
-    for (manifest, _), words in zip(made, ("from everything", "from what was there then"), strict=True):
-        nodes = _build(adapter, spec, day, manifest)
+    # As a backfill builds them: with days that come after.
+    lasts = (day + dt.timedelta(days=MOST_LATER), day)
+    for (manifest, _), last, words in zip(made, lasts, ("from everything", "from what was there then"), strict=True):
+        nodes = _build(adapter, spec, (day, last), manifest)
         progress(f"{day} built {words}")
     reader = MartReader(adapter, zone=zone)
     tables = {part: _node(adapter.manifest, spec, part).name for part in PARTS}
@@ -179,16 +180,19 @@ def _prepare(adapter: DbtAdapter, schema: str, views: Sequence[tuple[str, str, s
     return sum(int(throwaway_schemas.statements(adapter, [count])[0][0]) for count in counts)
 
 
-def _build(adapter: DbtAdapter, spec: PipelineSpec, day: dt.date, manifest: Any) -> tuple[ModelResult, ...]:
+def _build(
+    adapter: DbtAdapter, spec: PipelineSpec, span: tuple[dt.date, dt.date], manifest: Any
+) -> tuple[ModelResult, ...]:
+    """Build the marts for the days of the span, first and last, in one invocation of dbt."""
     selected = sorted(f"+{'.'.join(_node(adapter.manifest, spec, part).fqn)}" for part in PARTS)
     left_out = [word for kind in ("test", "unit_test", "exposure") for word in ("--exclude-resource-type", kind)]
-    with environment({"BUILD_FIRST_DAY": day.isoformat(), "BUILD_LAST_DAY": day.isoformat()}):
-        outcome = adapter.invoke(["build", *left_out, "--select", *selected], manifest=manifest)
+    days = {"BUILD_FIRST_DAY": span[0].isoformat(), "BUILD_LAST_DAY": span[1].isoformat()}
+    outcome = adapter.invoke(["build", *left_out, "--select", *selected], manifest=manifest, variables=days)
     results = list(getattr(outcome.result, "results", None) or ())
     failed = [each for each in results if str(each.status) not in ("success", "no-op")]
     if failed or not outcome.success:
         listed = "\n".join(f"  - {each.node.name}: {adapter.cleaned(each.message)}" for each in failed)
-        raise BuildFailed(f"dbt could not build {day} in a throw-away schema:\n{listed or outcome.exception}")
+        raise BuildFailed(f"dbt could not build {span[0]} in a throw-away schema:\n{listed or outcome.exception}")
     return tuple(
         ModelResult(
             name=str(each.node.name),

@@ -19,6 +19,9 @@ from tailrace.spec import PARTS, PipelineSpec
 from tailrace.warehouse.graph import called
 
 NOW, THEN = 0, 1
+MOST_LATER = 7
+"""So many days after the day are built with it, in one build, from everything: a backfill builds ranges too, and SQL
+that takes rows of a later day of the same build looks ahead there only."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +51,12 @@ def landed(warehouse: Any, spec: PipelineSpec, day: dt.date, progress: Callable[
         past = landing.until(day, Path(folder) / "landing")
         sides = [warehouse.elsewhere(Path(folder) / name, its) for name, its in (("now", landing), ("then", past))]
         nodes: Sequence[ModelResult] = ()
-        for side, words in zip(sides, ("from everything", "from what was there then"), strict=True):
-            nodes = side.build_without_tests(day, [mart.table for mart in spec.marts])
+        marts_of = [mart.table for mart in spec.marts]
+        for side, last, words in (
+            (sides[NOW], _last_of_range(landing, day), "from everything"),
+            (sides[THEN], day, "from what was there then"),
+        ):
+            nodes = side.build_without_tests(day, last, marts_of)
             progress(f"{day} built {words}")
         yield TwoSides(
             read=lambda side, part: marts.read(sides[side], spec, part, day).read_all(),
@@ -59,6 +66,14 @@ def landed(warehouse: Any, spec: PipelineSpec, day: dt.date, progress: Callable[
             dialect="duckdb",
             later=len(later),
         )
+
+
+def _last_of_range(landing: Any, day: dt.date) -> dt.date:
+    """The last day of the build from everything: all days up to it are landed."""
+    known = landing.last() or day
+    last = min(day + dt.timedelta(days=MOST_LATER), known)
+    gaps = landing.gaps(day, last)
+    return max(day, min(gaps) - dt.timedelta(days=1)) if gaps else last
 
 
 def refuse_nothing_later(spec: PipelineSpec, day: dt.date, later: int) -> None:

@@ -101,9 +101,17 @@ class DbtAdapter:
         return f"{self.type} (target {self.adapter.config.target_name!r} of the dbt project {self.project})"
 
     def invoke(
-        self, command: Sequence[str], hear: Callable[[Any], None] = lambda event: None, *, manifest: Any = None
+        self,
+        command: Sequence[str],
+        hear: Callable[[Any], None] = lambda event: None,
+        *,
+        manifest: Any = None,
+        variables: Mapping[str, str] | None = None,
     ) -> Any:
-        """Run dbt in this process, quietly; returns dbt's outcome. With a `manifest` dbt does not parse the project."""
+        """Run dbt in this process, quietly; returns dbt's outcome. With a `manifest` dbt does not parse the project.
+
+        `variables` are environment variables for this run alone.
+        """
         from dbt.cli.main import dbtRunner
 
         arguments = [
@@ -116,7 +124,7 @@ class DbtAdapter:
             *(("--target", self.target) if self.target else ()),
             *("--target-path", str(self.target_folder)),
         ]
-        with _DBT, self._alone(), environment(self._variables), chdir(self.project):
+        with _DBT, self._alone(), environment({**self._variables, **(variables or {})}), chdir(self.project):
             try:
                 return dbtRunner(manifest=manifest, callbacks=[hear]).invoke(arguments)
             finally:

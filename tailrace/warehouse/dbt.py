@@ -237,16 +237,18 @@ class DbtWarehouse(ABC):
         with self._ready(first, last):
             yield
 
-    def build_without_tests(self, day: dt.date, only: Collection[str]) -> tuple[ModelResult, ...]:
-        """Build these marts of a day and what they are made from; nothing is tested, and no build is recorded.
+    def build_without_tests(self, first: dt.date, last: dt.date, only: Collection[str]) -> tuple[ModelResult, ...]:
+        """Build these marts for the days first..last, and what they are made from, in one invocation of dbt.
+
+        Nothing is tested, and no build is recorded.
 
         This is for throw-away copies. Raises what `build` raises.
         """
-        with self._prepared(day, day), self._building():
-            run = self._invoke(day, day, ["--exclude-resource-type", "test"], without=(), only=only)
-            if error := self._complaint(run.messages) or self._full(run.messages, str(day)):
+        with self._prepared(first, last), self._building():
+            run = self._invoke(first, last, ["--exclude-resource-type", "test"], without=(), only=only)
+            if error := self._complaint(run.messages) or self._full(run.messages, _named(first, last)):
                 raise error from run.outcome.exception
-            if error := self._failed(run, str(day)):
+            if error := self._failed(run, _named(first, last)):
                 raise error from run.outcome.exception
             return run.results({})
 

@@ -14,6 +14,8 @@ from tailrace.contracts import ModelResult
 from tailrace.warehouse import graph
 
 _FAILED = {"error", "fail", "runtime error", "partial success"}
+EXPOSURES_FILE = "tailrace_exposures.yml"
+"""The file of the dbt project that `tailrace exposures` writes."""
 MART = "incremental"
 """How marts are materialised; other models must not use it."""
 _OTHER_VERSION = re.compile(r"Check for a different version of the .*--no-version-check")
@@ -71,7 +73,10 @@ class DbtRun:
 def in_one_line(error: object) -> str:
     """dbt's message in one line, without the full stop; its advice is what a person can do here."""
     advice = "Install a version of dbt-core that the project allows, or change its require-dbt-version"
-    return _OTHER_VERSION.sub(advice, " ".join(str(error).split()).rstrip("."))
+    said = _OTHER_VERSION.sub(advice, " ".join(str(error).split()).rstrip("."))
+    if EXPOSURES_FILE in said and "depends on a node named" in said:
+        said += ". If a mart has another name now, correct the spec, and then write the file again: tailrace exposures"
+    return said
 
 
 def node_name(node: Any) -> str:

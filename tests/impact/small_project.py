@@ -78,7 +78,7 @@ class Shop:
         path.write_text(text.replace(old, new))
 
     def restore(self) -> None:
-        git(self.root, "checkout", "-q", ".")
+        git(self.root, "reset", "-q", "--hard", "first")
         git(self.root, "clean", "-qfd")
 
     def impact(self, revision: str | None = None) -> finding.Impact:
@@ -133,6 +133,7 @@ def write(root: Path, files: Mapping[str, str]) -> None:
     git(root, "init", "-q", "-b", "main")
     git(root, "add", ".")
     git(root, "commit", "-qm", "first")
+    git(root, "tag", "first")
 
 
 def made(

@@ -123,6 +123,76 @@ def test_a_side_that_dbt_cannot_read_is_named(shop):
         shop.diff(names=["chrun"])
 
 
+def test_a_model_in_a_folder_named_logs_is_read_like_any_other(shop):
+    (shop.root / "dbt/models/logs").mkdir()
+    (shop.root / "dbt/models/stg_visits.sql").rename(shop.root / "dbt/models/logs/stg_visits.sql")
+    small_project.git(shop.root, "add", ".")
+    small_project.git(shop.root, "commit", "-qm", "moved")
+    shop.impact()
+    shop.edit("dbt/models/logs/stg_visits.sql", "select *", "select * replace (visits + 1 as visits)")
+    assert [each.pipeline for each in shop.impact().pipelines] == ["churn"]
+
+
+DATA_TESTS = """
+models:
+  - name: churn_features
+    columns:
+      - name: plan
+        data_tests:
+          - not_null
+          - accepted_values: {arguments: {values: %s}}
+"""
+
+
+def test_a_dbt_test_that_fails_after_the_edit_would_stop_tonights_build(shop):
+    yml = shop.root / "dbt/models/churn_features.yml"
+    plans = sorted(set(small_project.landed()["plan"].to_pylist()) - {None})
+    yml.write_text(DATA_TESTS % plans)
+    small_project.git(shop.root, "add", ".")
+    small_project.git(shop.root, "commit", "-qm", "tests")
+
+    yml.write_text(DATA_TESTS % plans[1:])
+    (touched,) = shop.impact().pipelines
+    assert [name for name in touched.tests if name.startswith("accepted_values_churn_features_plan")]
+    found = shop.diff()
+    (each,) = found.pipelines
+    assert each.equal and found.failed
+    (refused,) = each.refusals
+    assert refused.startswith("dbt test accepted_values_churn_features_plan") and "would stop churn" in refused
+
+    small_project.git(shop.root, "checkout", "-q", ".")
+    shop.edit("dbt/models/churn_features.sql", "plan, age", f"nullif(plan, '{plans[0]}') as plan, age")
+    (each,) = shop.diff().pipelines
+    assert [said.split(":")[0] for said in each.refusals if said.startswith("dbt")] == [
+        "dbt test not_null_churn_features_plan"
+    ]
+
+
+def test_repeated_keys_are_counted_and_not_multiplied(shop):
+    shop.edit(
+        "dbt/models/churn_features.sql",
+        "from {{ ref('stg_visits') }}",
+        "from (select * from {{ ref('stg_visits') }} union all select * from {{ ref('stg_visits') }} where age < 40)",
+    )
+    (each,) = shop.diff().pipelines
+    assert each.features.repeated[0] == each.features.gone == each.features.new == 0
+    assert each.features.repeated[1] > 10
+    assert each.features.both == 3 * ROWS_A_DAY - each.features.repeated[1]
+    assert f"{each.features.repeated[1]:,} keys are repeated after the edit" in "\n".join(diff_words.of_pipeline(each))
+
+
+def test_a_deleted_pipeline_can_be_named(shop):
+    (shop.root / "pipelines/churn.py").unlink()
+    (each,) = shop.diff(names=["churn"]).pipelines
+    assert each.skipped == "its file was deleted"
+
+
+def test_a_suite_that_is_no_json_is_said(shop):
+    (shop.root / "expectations/churn/features.json").write_text("{")
+    (each,) = shop.impact().pipelines
+    assert each.suites[0].words.startswith("it is not JSON any more")
+
+
 def test_what_a_killed_diff_left_is_removed_by_the_next(tmp_path):
     left = tmp_path / "tailrace-diff-x"
     left.mkdir()
@@ -158,7 +228,6 @@ def test_suites_judge_their_own_side_and_need_no_build(shop):
         assert len(each.lifted) == 1 and "visits" in each.lifted[0]
     finally:
         shop.restore()
-        small_project.git(shop.root, "reset", "-q", "--hard", "HEAD~1")
 
 
 def test_a_suite_that_cannot_be_used_is_refused_tonight(shop):

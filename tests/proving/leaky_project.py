@@ -1,4 +1,4 @@
-"""A small dbt project on landed files whose mart has a dozen columns that look ahead, and a few that do not."""
+"""A small dbt project on landed files whose mart has thirteen columns that look ahead, and a few that do not."""
 
 from __future__ import annotations
 
@@ -81,6 +81,12 @@ from {{ ref('stg_orders') }} as o
 inner join (
     select number, arg_max(amount, ds) as amount from {{ ref('stg_orders') }} group by number
 ) as last on o.number = last.number""",
+    # later days, but only where they are built together with the day
+    "of_the_build": """
+select o.ds, o.customer, count(*) as value
+from {{ ref('stg_orders') }} as o
+inner join {{ ref('stg_orders') }} as l on o.customer = l.customer and l.ds >= o.ds and {{ built_days('l.ds') }}
+group by o.ds, o.customer""",
     # and these do not look ahead
     "spent_so_far": """
 select ds, customer, sum(amount) over (

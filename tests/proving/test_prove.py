@@ -1,4 +1,4 @@
-"""A dozen planted leaks are named, each with the expression that makes it; what does not look ahead is not."""
+"""Thirteen planted leaks are named, each with the expression that makes it; what does not look ahead is not."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.proving import leaky_project
 from tests.proving.leaky_project import DAY, HONEST, LAST, LEAKY
 
 pytestmark = pytest.mark.services
-"""dbt builds a project of fourteen models twice."""
+"""dbt builds a project of fifteen models twice."""
 
 BECAUSE = {
     "spent_ever": "int_spent_ever: SUM(",
@@ -36,6 +36,7 @@ BECAUSE = {
     "orders_around": "+ 3",
     "days_since": "CURRENT_DATE",
     "corrected": "ARG_MAX(",
+    "of_the_build": "l.ds >= o.ds",
 }
 """What is said of each leak."""
 
@@ -93,7 +94,7 @@ def test_the_pipelines_are_exposures_of_the_dbt_project(services, proof):
     other = [replace(specs[0], owner="them")]
     assert "does not say what the specs say" in exposures.problems(manifest, other)[0]
     # dbt counts exposures among what it builds.
-    assert {node.kind for node in warehouse.build_without_tests(DAY, ["shop_outcomes"])} == {"model"}
+    assert {node.kind for node in warehouse.build_without_tests(DAY, DAY, ["shop_outcomes"])} == {"model"}
 
 
 def test_the_command_names_the_leaks_and_its_exit_code_says_so(services, proof, monkeypatch, capsys):

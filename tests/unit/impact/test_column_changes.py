@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from tailrace.impact import usage
-from tailrace.impact.column_changes import TableChange, compare
+from tailrace.impact.column_changes import TableChange, changed_tests, compare
 from tailrace.impact.dbt_sides import DbtNode, PlainSide
 
 SQL = {
@@ -242,3 +242,30 @@ def test_only_the_columns_that_a_spec_names_count(spec):
     moment = side({"stg_orders": SQL["stg_orders"].replace("placed_at", "placed_at + interval 1 day as placed_at")})
     found = usage.touched(spec, moment, side(), compare(side(), moment))
     assert [(each.column, each.role) for each in found] == [("last_at", "event_time")]
+
+
+def test_another_alias_or_schema_is_another_table():
+    moved = {"churn_features": {"relation": "db.main.churn_features_2"}}
+    (found,) = changes(side(fields=moved)).values()
+    assert (found.node.name, found.edit, found.all_columns) == ("churn_features", "changed", True)
+    assert "its table's name" in found.why
+
+
+def test_a_data_test_is_its_arguments_and_the_macros_behind_it():
+    macros = {
+        "t.test_within": "select * where {{ column_name }} < 0 or {{ beyond() }}",
+        "t.beyond": "1 > 2",
+        "t.x": "3",
+    }
+
+    def tested(raw: str = "{{ test_within(greatest=23) }}", **changed: str) -> PlainSide:
+        nodes = [node("within_hour", "test", raw=raw, judges="model.t.churn_features")]
+        return PlainSide(nodes, macros={**macros, **{f"t.{name}": text for name, text in changed.items()}})
+
+    id_ = "test.t.within_hour"
+    assert changed_tests(tested(), tested()) == changed_tests(tested(), tested(x="4")) == {}
+    assert changed_tests(tested(), tested("{{ test_within(greatest=12) }}")) == {id_: "changed"}
+    assert changed_tests(tested(), tested(test_within="select * where false")) == {id_: "changed"}
+    assert changed_tests(tested(), tested(beyond="1 > 3")) == {id_: "changed"}
+    assert changed_tests(PlainSide(), tested()) == {id_: "is new"}
+    assert changed_tests(tested(), PlainSide()) == {id_: "is gone"}
