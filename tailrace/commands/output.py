@@ -27,13 +27,16 @@ _stderr = Console(stderr=True)
 
 
 def table(title: str, rows: Sequence[Any], as_json: bool, *, sentence: str = "") -> None:
-    """Print rows (mappings or dataclasses) as one table, or as a JSON array."""
+    """Print rows (mappings or dataclasses) as one table, or as a JSON array. Without rows, a sentence says enough."""
     plain = [asdict(row) if is_dataclass(row) and not isinstance(row, type) else dict(row) for row in rows]
     if as_json:
         body: Any = plain if not sentence else {"sentence": sentence, "rows": plain}
         print(json.dumps(_without_nan(body), indent=1, default=str))
         return
-    _stdout.print(_rich_table(title, plain) if plain else Text(f"{title}: nothing yet."))
+    if plain:
+        _stdout.print(_rich_table(title, plain))
+    elif not sentence:
+        _stdout.print(Text(f"{title}: nothing yet."))
     if sentence:
         _stdout.print(Text(sentence), soft_wrap=True)
 

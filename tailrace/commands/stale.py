@@ -76,7 +76,9 @@ def _repair(services: Services, spec: PipelineSpec, steps: Any, *, preview: bool
     predicted = [
         day for each in steps if each.kind == "predict" for day in previewed(services, spec, each.first, each.last)
     ]
-    if preview or not steps:
+    if not steps:
+        return True
+    if preview:
         rows = [{"step": number + 1, **asdict(each)} for number, each in enumerate(steps)]
         output.table(f"repair {spec.name}: preview, nothing changed", rows, False)
         output.table("predictions, as the features are now", predicted, False)

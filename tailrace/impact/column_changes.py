@@ -303,7 +303,9 @@ class _Fingerprints:
         for full, text in self._side.macros.items():
             name = full.partition(".")[2]
             plain = without_comments(text).strip()
-            for reached in {name, name.partition("__")[2] or name, re.sub(r"_(default|[a-z]+)$", "", name)}:
+            # Of the macros of tests only their own names: `test` is a word of each.
+            short = name if name.startswith("test_") else re.sub(r"_(default|[a-z]+)$", "", name)
+            for reached in {name, name.partition("__")[2] or name, short}:
                 found[reached].append((full, plain))
         return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -418,6 +419,12 @@ def _beyond(spec: PipelineSpec, found: PipelineDiff) -> list[str]:
         share = (lost + new) / max(1, found.predictions.rows[0])
         if share > limits.max_flips:
             said.append(f"{lost:,} predictions are gone and {new:,} are new ({share:.1%} of the rows; max_flips)")
+    if found.left_range and not limits.unlearned:
+        said.append(
+            f"{', '.join(found.left_range)} go beyond what the champion learned from, so a training is due (unlearned)"
+        )
     if found.refusals and not limits.refusals:
-        said.append(f"tonight's night would refuse it: {found.refusals[0]}")
+        first = textwrap.shorten(found.refusals[0].rstrip("."), 100, placeholder=" ...")
+        more = f", and {len(found.refusals) - 1} more" if len(found.refusals) > 1 else ""
+        said.append(f"tonight's night would refuse it: {first}{more} (refusals)")
     return said

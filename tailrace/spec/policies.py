@@ -207,7 +207,9 @@ class Review:
     max_loss: float | None = None
     """In units of the gate's metric: so much worse it may be on days whose outcomes are known. None: not judged."""
     refusals: bool = False
-    """Whether an edit may be such that tonight's validation or audit would refuse its days."""
+    """Whether an edit may be such that tonight's build, validation or audit would refuse its days."""
+    unlearned: bool = field(default=False, metadata=LATER)
+    """Whether features may go far beyond what the champion learned from, so that a training is due."""
 
     def problems(self) -> Iterator[str]:
         """A sentence for each thing that is wrong."""

@@ -252,18 +252,19 @@ def test_another_alias_or_schema_is_another_table():
 
 
 def test_a_data_test_is_its_arguments_and_the_macros_behind_it():
-    macros = {
-        "t.test_within": "select * where {{ column_name }} < 0 or {{ beyond() }}",
-        "t.beyond": "1 > 2",
-        "t.x": "3",
-    }
+    within = "{% test within(column_name) %} select * where {{ column_name }} < 0 or {{ beyond() }} {% endtest %}"
+    macros = {"t.test_within": within, "t.beyond": "1 > 2", "t.test_other": "{% test other() %} {% endtest %}"}
 
     def tested(raw: str = "{{ test_within(greatest=23) }}", **changed: str) -> PlainSide:
         nodes = [node("within_hour", "test", raw=raw, judges="model.t.churn_features")]
         return PlainSide(nodes, macros={**macros, **{f"t.{name}": text for name, text in changed.items()}})
 
     id_ = "test.t.within_hour"
-    assert changed_tests(tested(), tested()) == changed_tests(tested(), tested(x="4")) == {}
+    assert (
+        changed_tests(tested(), tested())
+        == changed_tests(tested(), tested(test_other="{% test other() %} 1 {% endtest %}"))
+        == {}
+    )
     assert changed_tests(tested(), tested("{{ test_within(greatest=12) }}")) == {id_: "changed"}
     assert changed_tests(tested(), tested(test_within="select * where false")) == {id_: "changed"}
     assert changed_tests(tested(), tested(beyond="1 > 3")) == {id_: "changed"}
