@@ -55,7 +55,8 @@ class Repository:
             return Base(commit=head, words="HEAD, since there are edits that are not committed")
         for main in _MAIN:
             if (left := self._run("merge-base", "HEAD", main)) is not None:
-                return Base(commit=left.strip(), words=f"where this branch left {main.removesuffix('/HEAD')}")
+                named = "the main branch of origin" if main.endswith("/HEAD") else main
+                return Base(commit=left.strip(), words=f"where this branch left {named}")
         return Base(commit=head, words="HEAD: there is no branch main or master")
 
     @property

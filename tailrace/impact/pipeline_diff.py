@@ -420,9 +420,8 @@ def _beyond(spec: PipelineSpec, found: PipelineDiff) -> list[str]:
         if share > limits.max_flips:
             said.append(f"{lost:,} predictions are gone and {new:,} are new ({share:.1%} of the rows; max_flips)")
     if found.left_range and not limits.unlearned:
-        said.append(
-            f"{', '.join(found.left_range)} go beyond what the champion learned from, so a training is due (unlearned)"
-        )
+        named = ", ".join(found.left_range)
+        said.append(f"features go beyond what the champion learned from, so a training is due: {named} (unlearned)")
     if found.refusals and not limits.refusals:
         first = textwrap.shorten(found.refusals[0].rstrip("."), 100, placeholder=" ...")
         more = f", and {len(found.refusals) - 1} more" if len(found.refusals) > 1 else ""
