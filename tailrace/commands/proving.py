@@ -34,7 +34,8 @@ def prove(
     """Build past days twice in throw-away copies, with and without what came later: both must be equal.
 
     By default these are the last days after which a week of other days is there. The exit code is 1 if a feature looks
-    ahead. Nothing of the warehouse or the lake is changed.
+    ahead. With --changed, a pipeline that cannot be proven is named, and the others are proven. Nothing of warehouse or
+    lake is changed.
     """
     if (pipeline is None) != changed:
         raise BadInput("Name a pipeline, or use --changed for those whose marts an edit touches.")
@@ -43,7 +44,14 @@ def prove(
     rows: list[dict[str, Any]] = []
     sentences, failed = [], False
     for spec in map(registry.get, names):
-        proofs, doubts = _of(services, spec, date, count)
+        try:
+            proofs, doubts = _of(services, spec, date, count)
+        except BadInput as error:
+            if not changed:
+                raise
+            # In CI there may be no rows yet, or a source without a time: the others are proven all the same.
+            sentences.append(f"{spec.name} is not proven: {error}")
+            continue
         rows += _rows(spec.name, proofs, doubts)
         leaking = _leaking(proofs, doubts)
         failed |= bool(leaking)

@@ -222,7 +222,7 @@ def _adapter(warehouse: Any, day: dt.date, folder: Path) -> Iterator[DbtAdapter]
         return
     import yaml
 
-    path = Path(str(own.credentials.path))
+    path = (own.project / str(own.credentials.path)).resolve()  # dbt runs in the project's folder
     if not path.exists():
         raise BadInput(f"The DuckDB database {path} cannot be copied: there is no such file on this machine.")
     shutil.copy(path, folder / path.name)

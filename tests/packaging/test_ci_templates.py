@@ -88,7 +88,9 @@ def gitlab() -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
     server.server_close()
 
 
-def test_github_comments_what_the_edit_does(edited: Path, installed: Installed, tmp_path: Path) -> None:
+def test_github_comments_what_the_edit_does(
+    edited: Path, installed: Installed, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     workflow = yaml.safe_load((edited / ".github/workflows/check.yml").read_text())
     (tmp_path / "gh").write_text(GH)
     (tmp_path / "gh").chmod(0o755)
@@ -108,6 +110,7 @@ def test_github_comments_what_the_edit_does(edited: Path, installed: Installed, 
     assert [command for command, _ in failed] == ["make review BASE=origin/main COMMENT=review.md"], (
         "beyond the policy: predictions change"
     )
+    assert "example is not proven: " in " ".join(capfd.readouterr().out.split()), "a seed is never cut"
     assert posted.with_name("posted.md.arguments").read_text().startswith("pr comment 7 --body-file review.md")
     assert "minutes" in posted.read_text() and "predictions" in posted.read_text()
 
@@ -128,6 +131,8 @@ def test_gitlab_notes_what_the_edit_does(
     assert shell(job["after_script"], edited, environment) == 0
     ((path, token, note),) = received
     assert (path, token) == ("/api/v4/projects/12/merge_requests/7/notes", "of-the-project")
+    job = yaml.safe_load((edited / ".gitlab-ci.yml").read_text())["prove"]
+    assert shell(job["script"], edited, environment) == 0
     assert note.rstrip() == (edited / "review.md").read_text().rstrip()
     assert "minutes" in note
 

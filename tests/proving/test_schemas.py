@@ -57,7 +57,8 @@ class Site:
 
 def on_duckdb(folder: Path, request: pytest.FixtureRequest) -> Site:
     file = folder / "shop.duckdb"
-    profiles = shop.write(folder / "shop", {"type": "duckdb", "path": str(file)})
+    # as `tailrace init` writes it: as seen from the project, where dbt runs
+    profiles = shop.write(folder / "shop", {"type": "duckdb", "path": f"../{file.name}"})
 
     def run(statement: str) -> list[Any]:
         with duckdb.connect(file) as connection:

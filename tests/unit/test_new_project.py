@@ -86,8 +86,10 @@ def test_its_ci_comments_what_an_edit_does_to_the_predictions(project):
     steps = workflow["jobs"]["review"]["steps"]
     said = [step["run"] for step in steps if "run" in step]
     assert "make review BASE=origin/${{ github.base_ref }} COMMENT=review.md" in said
-    assert said[-1].startswith("gh pr comment") and steps[-1]["if"].startswith("always()")
+    assert said[-2].startswith("gh pr comment") and steps[-2]["if"].startswith("always()")
+    assert (said[-1], steps[-1]["if"]) == ("make prove BASE=origin/${{ github.base_ref }}", "always()")
     gitlab = yaml.safe_load((project / ".gitlab-ci.yml").read_text())
+    assert gitlab["review"]["rules"] == gitlab["prove"]["rules"]
     assert gitlab["review"]["rules"] == [{"if": '$CI_PIPELINE_SOURCE == "merge_request_event"'}]
     assert "tailrace diff $(if $(BASE),--base $(BASE))" in (project / "Makefile").read_text()
 
