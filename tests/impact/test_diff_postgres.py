@@ -156,6 +156,20 @@ def test_what_a_killed_diff_left_is_removed_and_the_rest_stays(site: Site) -> No
     site.run(f"drop schema {used}")
 
 
+def test_data_tests_judge_the_throw_away_schemas_and_store_nothing(site: Site) -> None:
+    test = "{not_null: {config: {store_failures: true}}}"
+    (site.shop.root / "dbt/models/churn_features.yml").write_text(
+        f"models: [{{name: churn_features, columns: [{{name: plan, data_tests: [{test}]}}]}}]"
+    )
+    site.shop.edit("dbt/models/churn_features.sql", "visits from", "visits * 1 as visits from")
+    (each,) = site.shop.diff().pipelines
+    assert not [said for said in each.refusals if "not_null" in said]
+    site.shop.edit("dbt/models/churn_features.sql", "plan,", "nullif(plan, plan) as plan,")
+    (each,) = site.shop.diff().pipelines
+    (said,) = [said for said in each.refusals if "not_null" in said]
+    assert said.startswith("dbt test not_null_churn_features_plan: ") and "rows fail" in said
+
+
 def _locked(site: Site, begun: str) -> Any:
     """The lock of a command that is still running."""
     import contextlib
