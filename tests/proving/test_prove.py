@@ -11,7 +11,7 @@ import pytest
 
 from tailrace.commands import options
 from tailrace.commands.main import call
-from tailrace.errors import BadInput
+from tailrace.errors import BadInput, BuildFailed
 from tailrace.lake.memory import MemoryLake
 from tailrace.operations import exposures
 from tailrace.proving import prove
@@ -95,6 +95,16 @@ def test_the_pipelines_are_exposures_of_the_dbt_project(services, proof):
     assert "does not say what the specs say" in exposures.problems(manifest, other)[0]
     # dbt counts exposures among what it builds.
     assert {node.kind for node in warehouse.build_without_tests(DAY, DAY, ["shop_outcomes"])} == {"model"}
+
+    # A mart that has another name now: the file that names the old one is set aside, and is still there afterwards.
+    file.write_text(file.read_text().replace("shop_features", "shop_rows"))
+    with pytest.raises(
+        BuildFailed, match=r"depends on a node named 'shop_rows'.*write the file again: tailrace exposures"
+    ):
+        warehouse.parse()
+    assert exposures.text_of(exposures.manifest_of(warehouse), specs).count("shop_features") == 1
+    assert "shop_rows" in file.read_text()
+    file.unlink()
 
 
 def test_the_command_names_the_leaks_and_its_exit_code_says_so(services, proof, monkeypatch, capsys):
