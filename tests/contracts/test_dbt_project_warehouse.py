@@ -206,7 +206,10 @@ def test_a_failed_build_is_resumed_and_names_what_failed(on_duckdb: Shop, spec: 
 
 @pytest.mark.parametrize(
     ("select", "models"),
-    [("+tag:nightly customers", {"stg_visits", "leavers", "customers"}), ("selector:nightly", {"stg_visits", "leavers"})],
+    [
+        ("+tag:nightly customers", {"stg_visits", "leavers", "customers"}),
+        ("selector:nightly", {"stg_visits", "leavers"}),
+    ],
 )
 def test_the_setting_says_what_is_built(on_duckdb: Shop, spec: PipelineSpec, select: str, models: set[str]) -> None:
     (on_duckdb.folder / "selectors.yml").write_text("selectors: [{name: nightly, definition: '+tag:nightly'}]")
