@@ -73,12 +73,12 @@ def _repair(services: Services, spec: PipelineSpec, steps: Any, *, preview: bool
     from tailrace.commands.airflow import watch
     from tailrace.operations.preview import preview as previewed
 
-    predicted = [
-        day for each in steps if each.kind == "predict" for day in previewed(services, spec, each.first, each.last)
-    ]
     if not steps:
         return True
     if preview:
+        predicted = [
+            day for each in steps if each.kind == "predict" for day in previewed(services, spec, each.first, each.last)
+        ]
         rows = [{"step": number + 1, **asdict(each)} for number, each in enumerate(steps)]
         output.table(f"repair {spec.name}: preview, nothing changed", rows, False)
         output.table("predictions, as the features are now", predicted, False)

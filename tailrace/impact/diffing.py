@@ -17,7 +17,6 @@ from typing import Any
 from tailrace.contracts import Services, Warehouse
 from tailrace.errors import BadInput, TailraceError, UnknownName
 from tailrace.impact import (
-    column_changes,
     data_tests,
     finding,
     sandbox,
@@ -150,8 +149,8 @@ class _Run:
         first = [node for node in before if node.id in affected | missing or _is_made_anew(node)]
         self._made(BEFORE, base, self._both.before, nodes=first, span=span, chosen=chosen)
         edited = [node for node in after if node.id in affected or node.id not in self._both.before.nodes]
-        changed = column_changes.changed_tests(self._both.before, self._both.after)
         there = {node.id for node in after}
+        changed = self._impact.changed_tests
         tests = data_tests.concerned(self._both.after, [node.id for node in edited], changed, there)
         if not edited and not tests:
             self._warehouses[AFTER] = self._warehouses[BEFORE]

@@ -80,6 +80,8 @@ class Impact:
     pipelines: tuple[TouchedPipeline, ...]
     untouched: tuple[str, ...]
     tests: Mapping[str, str]
+    changed_tests: Mapping[str, str]
+    """What was done to each dbt test that judges otherwise, by dbt's unique id; `tests` has them by name, in words."""
     notes: tuple[str, ...]
 
     @property
@@ -195,6 +197,7 @@ class _Finding:
             pipelines=tuple(pipelines),
             untouched=tuple(spec.name for spec in specs if spec.name not in touched),
             tests=usage.tests_of(self._both.before, self._both.after, self._changed_tests),
+            changed_tests=self._changed_tests,
             notes=(*self._notes, *self._champions.notes),
         )
 

@@ -109,11 +109,12 @@ def made_from(spec: PipelineSpec, side: DbtSide) -> set[str]:
 
 def tests_that_stop(spec: PipelineSpec, base: DbtSide, head: DbtSide, changed: Iterable[str]) -> tuple[str, ...]:
     """The names of those of the changed dbt tests that can stop the pipeline's marts from being built."""
+    sides = [(side.nodes, made_from(spec, side)) for side in (head, base)]
     found = []
     for id_ in changed:
-        sides = [side for side in (base, head) if id_ in side.nodes]
-        if any({*side.nodes[id_].needs} & made_from(spec, side) for side in sides):
-            found.append(sides[-1].nodes[id_].name)
+        tests = [(nodes[id_], needed) for nodes, needed in sides if id_ in nodes]
+        if any({*test.needs} & needed for test, needed in tests):
+            found.append(tests[0][0].name)
     return tuple(found)
 
 

@@ -165,16 +165,14 @@ class _Check:
             return None
 
     def _refuse_to_build_nothing(self, specs: Sequence[PipelineSpec], manifest: DbtManifest) -> None:
-        """A build here of a dbt project of the team's own that makes none of the marts, or selects nothing, would fail.
-
-        It would do so every night.
-        """
+        """A build of a team's own dbt project fails every night if it makes none of the marts, or selects nothing."""
         settings = self._settings
         if settings is None or not settings.warehouse_is_dbt or settings.waits_for_marts:
             return
         if settings.dbt.select:
             selection_problem = getattr(self._services.warehouse, "selection_problem", str)
-            self._problems += filter(None, [selection_problem()])
+            if problem := selection_problem():
+                self._problems.append(problem)
             return
         marts = list(dict.fromkeys(mart.table for spec in specs for mart in spec.marts))
         made = [mart for mart in marts if (table := manifest.find(mart)) is not None and table.kind != "source"]
