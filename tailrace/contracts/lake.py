@@ -117,7 +117,10 @@ class Scan(Protocol):
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The addresses of the Parquet files with the rows, for readers such as Spark's; empty if there are none."""
+        """The addresses of the Parquet files with the rows, for readers such as Spark's; empty if there are none.
+
+        Raises PinLost as `reader` does.
+        """
         ...
 
     @property
@@ -126,11 +129,14 @@ class Scan(Protocol):
         ...
 
     def reader(self) -> pa.RecordBatchReader:
-        """All rows in order, streaming."""
+        """All rows in order, streaming. Raises PinLost, before the first row, if they are not what was pinned."""
         ...
 
     def parts(self, rows: int) -> tuple[Part, ...]:
-        """The rows in order, in pieces of about `rows` rows; no row is in two pieces."""
+        """The rows in order, in pieces of about `rows` rows; no row is in two pieces.
+
+        Raises PinLost as `reader` does.
+        """
         ...
 
 
@@ -218,7 +224,7 @@ class LakeReader(Protocol):
         ...
 
     def scan(self, pin: Pin, columns: Sequence[str] | None = None) -> Scan:
-        """The very bytes that were pinned. Raises PinLost if they are gone or differ."""
+        """The very bytes that were pinned. Raises PinLost if they are gone; if they differ, reading them does."""
         ...
 
     def read_pin(self, pin: Pin, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:

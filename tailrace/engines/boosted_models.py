@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from tailrace.engines.encoding import matrix
+from tailrace.engines.encoding import Workspace, matrix
 from tailrace.engines.signatures import check_columns, describe, identity, no_predictions
 from tailrace.problems import Problem, as_batch
 
@@ -28,12 +28,15 @@ class BoostedModel(ABC):
         self.booster, self.problem = booster, problem
         self.features = dict(features)
         self.categories = {name: list(values) for name, values in categories.items()}
+        self._workspace = Workspace()
 
     def predict(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         check_columns(self.features, rows.schema)
         if rows.num_rows == 0:
             return no_predictions(self.problem)
-        return as_batch(self.problem, self.predicted(matrix(rows, list(self.features), self.categories)))
+        return as_batch(
+            self.problem, self.predicted(matrix(rows, list(self.features), self.categories, self._workspace))
+        )
 
     def save(self, folder: Path) -> None:
         self.write(folder)
@@ -51,7 +54,10 @@ class BoostedModel(ABC):
 
     @abstractmethod
     def predicted(self, encoded: np.ndarray) -> np.ndarray:
-        """Predictions for encoded rows, on one thread: shape (rows,), or (rows, raw columns) if there are several."""
+        """Predictions for encoded rows, on one thread: shape (rows,), or (rows, raw columns) if there are several.
+
+        The result does not use the memory of `encoded`, which the next call overwrites.
+        """
 
     @abstractmethod
     def write(self, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -19,16 +20,33 @@ def categories_of(rows: pa.Table, columns: Sequence[str]) -> dict[str, list[str]
     return {name: sorted(pc.unique(as_text(rows[name])).drop_null().to_pylist()) for name in columns}
 
 
+class Workspace(threading.local):
+    """Memory that each thread uses again: asking the system for it costs more than filling it."""
+
+    _floats = np.empty(0, dtype=np.float32)
+
+    def floats(self, count: int) -> np.ndarray:
+        """That many float32, which this thread's next call overwrites."""
+        if len(self._floats) < count:
+            self._floats = np.empty(count, dtype=np.float32)
+        return self._floats[:count]
+
+
 def matrix(
-    rows: pa.Table | pa.RecordBatch, columns: Sequence[str], categories: Mapping[str, Sequence[str]]
+    rows: pa.Table | pa.RecordBatch,
+    columns: Sequence[str],
+    categories: Mapping[str, Sequence[str]],
+    workspace: Workspace | None = None,
 ) -> np.ndarray:
-    """The rows as float32 of shape (rows, columns).
+    """The rows as float32 of shape (rows, columns), in the memory of `workspace` if one is given.
 
     Nulls and values that are not in `categories` become NaN, which XGBoost treats as missing. The matrix is stored
     column by column, so that columns are copied in one piece; XGBoost reads either order.
     Raises SignatureMismatch as `check_numbers` does.
     """
-    encoded = np.empty((len(columns), rows.num_rows), dtype=np.float32)
+    count = len(columns) * rows.num_rows
+    floats = np.empty(count, dtype=np.float32) if workspace is None else workspace.floats(count)
+    encoded = floats.reshape(len(columns), rows.num_rows)
     with np.errstate(over="ignore"):
         for position, name in enumerate(columns):
             values = rows.column(name)

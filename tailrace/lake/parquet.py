@@ -7,26 +7,29 @@ import datetime as dt
 import json
 import math
 from collections.abc import Collection, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tailrace.lake.files import Sink, TableFiles, Tap, content_errors, storage_errors
-from tailrace.lake.rows import completed
+from tailrace.lake.rows import ROW_GROUP_ROWS, completed
 
-FILE_BYTES = 512 << 20
-BATCH_ROWS = 131_072
+FILE_BYTES = 128 << 20
+"""Files of a day are hashed side by side before they are read: with one large file, the other cores would wait."""
 DICTIONARY_BYTES = 128 << 10
 """A column whose distinct values do not fit is written without a dictionary: one with almost every value makes files
 larger, and slower to write and to read."""
+_TRIED_ROWS = 4096
 _LONGEST_STATISTIC = 64
 _EPOCH = dt.datetime(1970, 1, 1)
 _DAY_MILLISECONDS = 24 * 60 * 60 * 1000
 _FIRST_DAY, _LAST_DAY = (dt.date.min - _EPOCH.date()).days, (dt.date.max - _EPOCH.date()).days
+_BUFFER_BYTES = 1 << 20
 _SMALL_BYTES = 1 << 20
 """A file up to this size is read in one request: reading by column costs a request for each column."""
 
@@ -51,19 +54,30 @@ class RowGroups:
     groups: tuple[int, ...] | None = None
 
 
+class _Open(NamedTuple):
+    """A file that is being written: what hashes its bytes, what gathers them, and what makes them."""
+
+    sink: Sink
+    buffered: pa.BufferedOutputStream
+    writer: pq.ParquetWriter
+
+
 class DataWriter:
     """Writes row groups into numbered Parquet files of one folder; an exception removes them again.
 
-    Only one row group is in memory; a file is finished once it passes 512 MiB.
+    A thread encodes a row group while the caller makes the next one: two are in memory. A file is finished once it
+    passes 128 MiB.
     """
 
     def __init__(self, files: TableFiles, folder: str, schema: pa.Schema, *, doing: str, prefix: str = "part") -> None:
         self._files, self._folder, self._schema, self._doing, self._prefix = files, folder, schema, doing, prefix
         self._paths: list[str] = []
         self._done: list[DataFile] = []
-        self._open: tuple[Sink, pq.ParquetWriter] | None = None
+        self._open: _Open | None = None
         self._footers: list[pq.FileMetaData] = []
         self._without_nan: set[str] = set()
+        self._pool = ThreadPoolExecutor(1)
+        self._writing: Future[None] | None = None
 
     def __enter__(self) -> DataWriter:
         return self
@@ -71,45 +85,60 @@ class DataWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._pool.shutdown()
         if error is not None:
             self._abandon()
 
     def write(self, rows: pa.Table) -> None:
-        """Write one row group. Raises StorageFull, LakeUnavailable."""
+        """Write one row group when the one before it is written. Raises what writing that one raises."""
+        self._wait()
+        self._writing = self._pool.submit(self._write, rows)
+
+    def _wait(self) -> None:
+        """Wait until the last row group is written. Raises StorageFull, LakeUnavailable."""
+        if self._writing is not None:
+            self._writing.result()
+
+    def _write(self, rows: pa.Table) -> None:
         with storage_errors(self._doing):
-            sink, writer = self._open or self._start()
+            sink, buffered, writer = self._open or self._start(rows)
             writer.write_table(rows, row_group_size=max(rows.num_rows, 1))
+            buffered.flush()
             self._without_nan -= _with_nan(rows, self._without_nan)
             if sink.size >= FILE_BYTES:
                 self._close()
 
     def finish(self) -> tuple[DataFile, ...]:
         """Close the last file. Raises StorageFull, LakeUnavailable."""
+        self._wait()
         with storage_errors(self._doing):
             self._close()
         return tuple(self._done)
 
-    def _start(self) -> tuple[Sink, pq.ParquetWriter]:
+    def _start(self, rows: pa.Table) -> _Open:
         path = f"{self._folder}/{self._prefix}-{len(self._paths):05d}.parquet"
         self._paths.append(path)
         sink = self._files.create(path)
+        # Arrow writes every page by itself, and each write would wait for Python's lock.
+        buffered = pa.BufferedOutputStream(pa.PythonFile(sink, mode="w"), _BUFFER_BYTES)
         writer = pq.ParquetWriter(
-            sink,
+            buffered,
             self._schema,
-            compression="zstd",
+            compression={field.name: _codec(field.type) for field in self._schema},
+            use_dictionary=[name for name in self._schema.names if _may_repeat(rows[name])],
             dictionary_pagesize_limit=DICTIONARY_BYTES,
             metadata_collector=self._footers,
         )
-        self._open = (sink, writer)
+        self._open = _Open(sink, buffered, writer)
         self._without_nan = {field.name for field in self._schema if pa.types.is_floating(field.type)}
         return self._open
 
     def _close(self) -> None:
         if self._open is None:
             return
-        sink, writer = self._open
+        sink, buffered, writer = self._open
         writer.close()
-        sink.close()
+        buffered.close()  # and the sink
         footer = self._footers[-1]
         stats = statistics(footer, self._without_nan)
         self._done.append(
@@ -121,15 +150,15 @@ class DataWriter:
         """Remove what was written. A store that fails again here must not hide the first error."""
         with contextlib.suppress(Exception):
             if self._open is not None:
-                sink, writer = self._open
+                writer, buffered = self._open.writer, self._open.buffered
                 writer.is_open = False  # or it would try to write its footer when it is collected
-                sink.close()
+                buffered.close()  # and the sink
         with contextlib.suppress(OSError):
             self._files.delete(self._paths)
 
 
 def batches(files: TableFiles, pieces: Iterable[RowGroups], schema: pa.Schema, doing: str) -> Iterator[pa.RecordBatch]:
-    """The pieces' rows in order, with the schema's columns: at most 131,072 rows a batch, one row group in memory.
+    """The pieces' rows in order, with the schema's columns: at most 262,144 rows a batch, one row group in memory.
 
     A column that a file does not have is null: the table gained it after the file was written.
     Raises PinLost naming a file that is gone or corrupt, LakeUnavailable.
@@ -139,7 +168,7 @@ def batches(files: TableFiles, pieces: Iterable[RowGroups], schema: pa.Schema, d
             groups = range(file.num_row_groups) if piece.groups is None else piece.groups
             # One iterator over all groups would keep every byte it has read until its end.
             for group in groups:
-                for batch in file.iter_batches(BATCH_ROWS, row_groups=[group], columns=schema.names):
+                for batch in file.iter_batches(ROW_GROUP_ROWS, row_groups=[group], columns=schema.names):
                     # Some writers put more into a file's schema than the table's has: metadata, required columns.
                     yield completed(batch, schema)
 
@@ -160,6 +189,17 @@ def _opened(files: TableFiles, path: str, doing: str) -> Iterator[pq.ParquetFile
         pq.ParquetFile(_whole_if_small(source), pre_buffer=False) as file,
     ):
         yield file
+
+
+def _may_repeat(column: pa.ChunkedArray) -> bool:
+    """Whether a dictionary is worth a try: not for floating-point numbers whose first values nearly all differ."""
+    first = column.slice(0, _TRIED_ROWS)
+    return not pa.types.is_floating(column.type) or pc.count_distinct(first, mode="all").as_py() <= len(first) // 2
+
+
+def _codec(kind: pa.DataType) -> str:
+    """Floating-point numbers are most of what is written and read; docs/adr/0079 has what each codec costs."""
+    return "lz4" if pa.types.is_floating(kind) else "zstd"
 
 
 def _whole_if_small(source: Tap) -> Tap | pa.BufferReader:

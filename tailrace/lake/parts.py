@@ -7,7 +7,7 @@ import functools
 import itertools
 import re
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -85,21 +85,48 @@ class FilePart:
             yield from parquet.batches(store, self.pieces, self.schema, self.doing)
 
 
+def _sound() -> None:
+    """Nothing to check."""
+
+
 @dataclass(frozen=True)
 class FileScan(FilePart):
-    """All rows of a table's files, in the order given. Other parts are cut from it."""
+    """All rows of a table's files, in the order given. Other parts are cut from it.
 
+    `check` raises PinLost if the files hold other bytes than they should. It is called before anything is given out.
+    """
+
+    check: Callable[[], None] = _sound
     native: ClassVar[None] = None
 
     @property
     def files(self) -> tuple[str, ...]:
+        """Raises PinLost."""
+        self.check()
         return tuple(f"{self.place.uri}/{piece.path}" for piece in self.pieces)
 
     def reader(self) -> pa.RecordBatchReader:
-        return pa.RecordBatchReader.from_batches(self.schema, self.batches())
+        """Raises PinLost before the first row."""
+        return pa.RecordBatchReader.from_batches(self.schema, self._checked())
+
+    def _checked(self) -> Iterator[pa.RecordBatch]:
+        """The batches; the first one is decoded while the files are checked, and waits until they were."""
+        rows = self.batches()
+        with ThreadPoolExecutor(1) as pool:
+            checking = pool.submit(self.check)
+            try:
+                first = next(rows, None)
+            finally:
+                checking.result()  # what it says of damaged files is more exact than what decoding them says
+        yield from () if first is None else (first,)
+        yield from rows
 
     def parts(self, rows: int) -> tuple[FilePart, ...]:
-        """Small files are put together; a large file is cut between its row groups, for which its footer is read."""
+        """Small files are put together; a large file is cut between its row groups, for which its footer is read.
+
+        Raises PinLost.
+        """
+        self.check()
         with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
             cut = pool.map(functools.partial(self._cut, self.place.files(), rows), self.pieces)
             pieces = itertools.chain.from_iterable(cut)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import pyarrow as pa
 from deltalake import DeltaTable
@@ -15,7 +17,7 @@ from tailrace.lake import log
 from tailrace.lake.files import storage_errors
 from tailrace.lake.log import History
 from tailrace.lake.parts import FileScan, NativeScan
-from tailrace.lake.table_version import ActiveFile, TableVersion, pin_digest
+from tailrace.lake.table_version import TableVersion, pin_digest
 from tailrace.lake.tables import Tables
 
 _SEARCHED = dt.timedelta(days=100)
@@ -80,11 +82,19 @@ class DeltaReader:
     def scan(self, pin: Pin, columns: Sequence[str] | None = None) -> FileScan | NativeScan:
         opened = self._pinned(pin)
         active = opened.in_order(pin.first, pin.last)
-        self._require_pinned(pin, active)
+        if pin_digest(active) != pin.digest:
+            raise PinLost(
+                f"{pin.table} version {pin.version} does not list the files that were pinned: "
+                "the table was replaced since. Restore it, or start again from a new pin."
+            )
+        latest = self.tables.latest(pin.table)
+        _refuse_damage(pin, functools.partial(latest.incomplete, active))
+        check = functools.cache(functools.partial(_refuse_damage, pin, functools.partial(latest.damage, active)))
         if opened.refusal:
+            check()
             native = NativeTable(self.tables.uri(pin.table), pin.version, pin.first, pin.last)
             return NativeScan(native, opened.columns(columns), pin.rows, opened.refusal)
-        return opened.scan(active, columns)
+        return replace(opened.scan(active, columns), check=check)
 
     def _pinned(self, pin: Pin) -> TableVersion:
         try:
@@ -95,21 +105,6 @@ class DeltaReader:
             return self.tables.open(pin.table, pin.version, natively=True)
         except UpstreamMissing as error:
             raise PinLost(f"{error} It was pinned: restore it from a copy, or start again from a new pin.") from error
-
-    def _require_pinned(self, pin: Pin, active: Sequence[ActiveFile]) -> None:
-        """Raises PinLost if these are not the pinned files, or a file is gone or damaged."""
-        if pin_digest(active) != pin.digest:
-            raise PinLost(
-                f"{pin.table} version {pin.version} does not list the files that were pinned: "
-                "the table was replaced since. Restore it, or start again from a new pin."
-            )
-        with storage_errors(f"Checking the pinned files of {pin.table}"):
-            damage = self.tables.latest(pin.table).damage(active)
-        if damage:
-            raise PinLost(
-                f"{pin.table} version {pin.version}: the pinned bytes cannot be read again: {'; '.join(damage)}. "
-                "Restore the files from a copy, or start again from a new pin."
-            )
 
     def days(
         self, table: str, *, first: dt.date | None = None, last: dt.date | None = None
@@ -171,6 +166,17 @@ class DeltaReader:
             return False
         with storage_errors(f"Checking the files of {table} of {day}"):
             return opened.is_sound(day)
+
+
+def _refuse_damage(pin: Pin, damage: Callable[[], list[str]]) -> None:
+    """Raises PinLost for the damage that is found."""
+    with storage_errors(f"Checking the pinned files of {pin.table}"):
+        found = damage()
+    if found:
+        raise PinLost(
+            f"{pin.table} version {pin.version}: the pinned bytes cannot be read again: {'; '.join(found)}. "
+            "Restore the files from a copy, or start again from a new pin."
+        )
 
 
 def _publications(history: History, table: str, after: int) -> Iterator[Commit]:

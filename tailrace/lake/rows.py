@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -137,13 +137,19 @@ def row_groups(batches: Iterable[pa.RecordBatch], rows: int = ROW_GROUP_ROWS) ->
     for batch in batches:
         while count + batch.num_rows >= rows:
             cut = rows - count
-            yield pa.Table.from_batches([*waiting, batch.slice(0, cut)]).combine_chunks()
+            yield _in_one_piece([*waiting, batch.slice(0, cut)])
             batch, waiting, count = batch.slice(cut), [], 0
         if batch.num_rows:
             waiting.append(batch)
             count += batch.num_rows
     if waiting:
-        yield pa.Table.from_batches(waiting).combine_chunks()
+        yield _in_one_piece(waiting)
+
+
+def _in_one_piece(batches: Sequence[pa.RecordBatch]) -> pa.Table:
+    """`combine_chunks` copies a single batch, too."""
+    rows = pa.Table.from_batches(batches)
+    return rows if len(batches) == 1 else rows.combine_chunks()
 
 
 def _kept_type(kind: pa.DataType) -> pa.DataType | None:

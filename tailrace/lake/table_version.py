@@ -149,24 +149,26 @@ class TableVersion:
         pieces = tuple(RowGroups(file.path, file.rows) for file in active)
         return FileScan(self.place, pieces, self.columns(columns), f"Reading {self.table}")
 
+    def incomplete(self, active: Sequence[ActiveFile]) -> list[str]:
+        """A sentence for each file that is missing or cut short; their bytes are not read."""
+        sizes = self.files.sizes(file.path for file in active)
+        gone = [f"{file.path} is gone" for file in active if file.path not in sizes]
+        return gone + [
+            f"{file.path} has {sizes[file.path]} bytes, not {file.size}"
+            for file in active
+            if sizes.get(file.path, file.size) != file.size
+        ]
+
     def damage(self, active: Sequence[ActiveFile]) -> list[str]:
         """A sentence for each file that is missing, cut short, or has other bytes than were published."""
-        store = self.files
-        checksums = self.history.checksums({file.path for file in active})
-        sizes = store.sizes(file.path for file in active)
-
-        def damage_of(file: ActiveFile) -> str:
-            if file.path not in sizes:
-                return f"{file.path} is gone"
-            if sizes[file.path] != file.size:
-                return f"{file.path} has {sizes[file.path]} bytes, not {file.size}"
-            if file.path in checksums and store.sha256(file.path) != checksums[file.path]:
-                return f"{file.path} holds other bytes than were published"
-            return ""
-
+        if said := self.incomplete(active):
+            return said
+        store, checksums = self.files, self.history.checksums({file.path for file in active})
+        hashed = [path for path in (file.path for file in active) if path in checksums]
         # Hashing is all that happens now: the cores share it.
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-            return [said for said in pool.map(damage_of, active) if said]
+            found = dict(zip(hashed, pool.map(store.sha256, hashed), strict=True))
+        return [f"{path} holds other bytes than were published" for path in hashed if found[path] != checksums[path]]
 
     def is_sound(self, day: dt.date) -> bool:
         return not self.damage(self.active(day, day))

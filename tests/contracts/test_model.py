@@ -181,6 +181,13 @@ def test_each_row_is_predicted_by_itself(made, batch):
     assert model.predict(batch.slice(0, 0)).schema.names == list(model.problem.raw_columns)
 
 
+def test_predictions_stay_when_others_are_made(made, batch):
+    first = made.model.predict(batch)
+    kept = first.to_pydict()
+    made.model.predict(batch.take(pa.array(range(batch.num_rows - 1, -1, -1))))
+    assert first.to_pydict() == kept
+
+
 def test_once_stored_it_is_the_same_model(made, batch, tmp_path):
     made.model.save(tmp_path)
     loaded = made.load(tmp_path)

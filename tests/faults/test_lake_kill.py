@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
-import errno
 import random
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
-from deltalake.fs import DeltaStorageHandler
 
 from tailrace.errors import StorageFull
 from tailrace.lake.delta import DeltaLake
@@ -84,27 +84,19 @@ def test_of_two_processes_publishing_one_day_exactly_one_wins(tmp_path):
         assert see(DeltaLake(str(tmp_path))) == f"{winner}{turn}-0"
 
 
-class _FullDisk:
-    """A file on a disk that fills up with the first bytes."""
-
-    closed = False
-
-    def write(self, data: bytes) -> int:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    def flush(self) -> None: ...
-
-    def close(self) -> None: ...
-
-
-def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, monkeypatch):
+@pytest.mark.parametrize("rows", [2_000, 2_000_000], ids=["told when the file is closed", "told while it is written"])
+def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, monkeypatch, rows):
     lake = DeltaLake(str(tmp_path))
     day = pa.table({"n": list(range(1000))})
     lake.publish(lake.stage("t", DAY, "r1", day.to_reader()), {})
-    before = sorted(tmp_path.rglob("*.*"))
+    before, opened = sorted(tmp_path.rglob("*.*")), Path.open
+
+    def on_a_full_disk(path: Path, mode: str = "r", **others: Any) -> Any:
+        return opened(Path("/dev/full"), "wb") if mode == "xb" else opened(path, mode, **others)
+
     with monkeypatch.context() as patch:
-        patch.setattr(DeltaStorageHandler, "open_output_stream", lambda *_: pa.PythonFile(_FullDisk(), mode="w"))
+        patch.setattr(Path, "open", on_a_full_disk)
         with pytest.raises(StorageFull, match="t of 2013-03-01: the storage is full"):
-            lake.stage("t", DAY, "r2", pa.table({"n": list(range(2000))}).to_reader())
+            lake.stage("t", DAY, "r2", pa.table({"n": np.arange(rows) * 7919 % 1_000_003}).to_reader())
     assert sorted(tmp_path.rglob("*.*")) == before
     assert lake.read("t").read_all().num_rows == 1000
