@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
@@ -26,26 +28,34 @@ def rows_digest(rows: pa.Table, order: pa.Array | None = None) -> str:
     schema = rows.schema.remove_metadata()
     digest = RowsDigest(schema)
     order = None if order is None else order.cast(pa.int64())
-    columns = [_Ordered(_in_one_piece(column), order) for column in rows.columns]
-    for start in range(0, rows.num_rows, _ROWS):
-        digest.write(pa.record_batch([column.slice(start) for column in columns], schema=schema))
+    columns = [_Ordered(in_one_piece(column), order) for column in rows.columns]
+
+    def block(start: int) -> pa.RecordBatch:
+        return pa.record_batch([column.slice(start) for column in columns], schema=schema)
+
+    # The next block is put in order while this one is hashed.
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(block, 0)
+        for start in range(0, rows.num_rows, _ROWS):
+            ready, following = following.result(), pool.submit(block, start + _ROWS)
+            digest.write(ready)
     return digest.hexdigest()
 
 
-def _in_one_piece(column: pa.ChunkedArray) -> pa.Array:
+def in_one_piece(column: pa.ChunkedArray) -> pa.Array:
     """Without a copy if it is one already, which `combine_chunks` makes."""
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 class _Ordered:
-    """A column whose slices are taken in an order; a slice is good until the next one is taken.
+    """A column whose slices are taken in an order; a slice is good until the one after the next is taken.
 
-    Where nothing is missing, all slices use the same memory: new memory costs more than what is done in it.
+    Where nothing is missing, slices use the same memory in turn: new memory costs more than what is done in it.
     """
 
     def __init__(self, column: pa.Array, order: pa.Array | None) -> None:
         if order is not None and not _has_fixed_width(column.type):
-            column, order = _in_one_piece(pa.chunked_array([column]).take(order)), None
+            column, order = in_one_piece(pa.chunked_array([column]).take(order)), None
         self._column, self._order = column, order
         width = column.type.bit_width if pa.types.is_primitive(column.type) else 0
         self._numbers: np.ndarray | None = None
@@ -53,7 +63,7 @@ class _Ordered:
             kind = _NUMPY[width]
             values = np.frombuffer(column.buffers()[1], kind)
             self._values = values[column.offset : column.offset + len(column)]
-            self._taken = np.empty(min(_ROWS, len(column)), kind)
+            self._taken = itertools.cycle([np.empty(min(_ROWS, len(column)), kind) for _ in range(2)])
             self._numbers = order.to_numpy()
 
     def slice(self, start: int) -> pa.Array:
@@ -62,7 +72,7 @@ class _Ordered:
         if self._numbers is None:
             return self._column.take(self._order.slice(start, _ROWS))
         numbers = self._numbers[start : start + _ROWS]
-        taken = np.take(self._values, numbers, out=self._taken[: len(numbers)], mode="clip")
+        taken = np.take(self._values, numbers, out=next(self._taken)[: len(numbers)], mode="clip")
         return pa.Array.from_buffers(self._column.type, len(numbers), [None, pa.py_buffer(taken)])
 
 

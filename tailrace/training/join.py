@@ -1,14 +1,13 @@
 """The point-in-time join in this process's memory, on Arrow.
 
-Whole rows are moved once, into the training set. The join works on keys and numbers of rows, and digests are taken of
-rows in the order of their keys, some at a time, so that rows lie in memory about twice.
+The join works on keys and numbers of rows. Digests are taken of rows in the order of their keys, some at a time. Whole
+rows are moved once, in their own memory, so that they lie in memory once.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
@@ -21,10 +20,11 @@ from tailrace.rows import refusals, roles, row_checks
 from tailrace.spec import LABEL, PipelineSpec
 from tailrace.training import whole_columns
 from tailrace.training.arrow_rows import ArrowRows
+from tailrace.training.row_order import row_order
 
 _ROW = "number of the row"
+_MOMENT = "event time of the row"
 _THREADS = 2
-"""How many columns are moved at once, each at the cost of a copy."""
 
 
 def join(spec: PipelineSpec, features: Scan, outcomes: Scan, *, known_by: dt.datetime, holdout_from: dt.date) -> Joined:
@@ -32,8 +32,8 @@ def join(spec: PipelineSpec, features: Scan, outcomes: Scan, *, known_by: dt.dat
     key, rows, known = list(spec.features.key), whole_columns.read(features), whole_columns.read(outcomes)
     with ThreadPoolExecutor(_THREADS) as pool:
         # Without corrections each key has one row, and the rows are sorted by key alone.
-        order_known = pool.submit(_order, known, [*key, spec.outcome.order_column])
-        by_key = _order(rows, key)
+        order_known = pool.submit(row_order, known, [*key, spec.outcome.order_column])
+        by_key = row_order(rows, key)
         known = known.take(order_known.result())
         digests = {"features": pool.submit(rows_digest, rows, by_key), "outcomes": pool.submit(rows_digest, known)}
         keys = rows.select(key).take(by_key)
@@ -48,11 +48,16 @@ def join(spec: PipelineSpec, features: Scan, outcomes: Scan, *, known_by: dt.dat
 
         found = _labelled(keys, by_key, _labels(spec, known, known_by))
         # A stable sort: rows of one moment stay in the order of their keys.
-        found = found.take(pc.sort_indices(rows[spec.features.event_time].take(found[_ROW])))
+        moments = pa.table({_MOMENT: rows[spec.features.event_time].take(found[_ROW])})
+        found = found.take(row_order(moments, [_MOMENT]))
         in_holdout = pc.greater_equal(rows["ds"].take(found[_ROW]), pa.scalar(holdout_from))
-        learning, holdout = (_taken(rows, found.filter(part), pool) for part in (pc.invert(in_holdout), in_holdout))
+        found = pa.concat_tables([found.filter(pc.invert(in_holdout)), found.filter(in_holdout)])
         named = {name: digest.result() for name, digest in digests.items()}
-    return Joined(ArrowRows(learning, spec.features.learned_from), holdout, named)
+    # Nothing reads the rows in their first order any more.
+    joined = whole_columns.moved(rows, found[_ROW].combine_chunks())
+    joined = joined.append_column(LABEL, found[LABEL].combine_chunks())
+    begun = found.num_rows - pc.sum(in_holdout, min_count=0).as_py()
+    return Joined(ArrowRows(joined.slice(0, begun), spec.features.learned_from), joined.slice(begun), named)
 
 
 def refuse_look_ahead(spec: PipelineSpec, rows: pa.Table) -> None:
@@ -120,15 +125,3 @@ def _labelled(keys: pa.Table, numbers: pa.Array, labels: pa.Table) -> pa.Table:
 
 def _numbered(rows: pa.Table) -> pa.Table:
     return rows.append_column(_ROW, pa.array(np.arange(rows.num_rows)))
-
-
-def _order(rows: pa.Table, by: Sequence[str]) -> pa.Array:
-    """The numbers of the rows, sorted by these columns."""
-    return pc.sort_indices(rows.select(list(by)), [(name, "ascending") for name in by])
-
-
-def _taken(rows: pa.Table, found: pa.Table, pool: Executor) -> pa.Table:
-    """The rows of these numbers with their labels, each column in one piece."""
-    numbers = found[_ROW].combine_chunks()
-    columns = pool.map(lambda column: column.combine_chunks().take(numbers), rows.columns)
-    return pa.table(list(columns), schema=rows.schema).append_column(LABEL, found[LABEL].combine_chunks())

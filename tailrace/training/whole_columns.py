@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 
 from tailrace.contracts import Part, Scan
+from tailrace.lineage.digests import in_one_piece
 
 _PART_VALUES = 1 << 22
 """Values of a part that a thread reads: 32 MiB of numbers."""
 _THREADS = 2
+_UNSIGNED = {8: np.uint8, 16: np.uint16, 32: np.uint32, 64: np.uint64}
+"""Bits of a value -> what NumPy moves it as."""
+_WIDEST = 8
+"""Bytes."""
 
 
 def read(scan: Scan) -> pa.Table:
@@ -24,6 +31,36 @@ def read(scan: Scan) -> pa.Table:
             column.put(start, values)
         start += batch.num_rows
     return pa.table([column.array(start) for column in columns], schema=scan.schema)
+
+
+def moved(rows: pa.Table, numbers: pa.Array) -> pa.Table:
+    """The rows of these numbers, in their order. It takes over the memory of `rows`, which must not be used again.
+
+    `rows` is what `read` returned. New memory for all rows would cost more than the move.
+    """
+    wanted = numbers.cast(pa.int64()).to_numpy()
+    with ThreadPoolExecutor(_THREADS) as pool:
+        columns = pool.map(partial(_moved, wanted, threading.local()), rows.columns)
+    return pa.table(list(columns), schema=rows.schema)
+
+
+def _moved(numbers: np.ndarray, of_thread: threading.local, column: pa.ChunkedArray) -> pa.Array:
+    whole = in_one_piece(column)
+    kept = _memory_of(whole)
+    if kept is None:
+        return whole.take(pa.array(numbers))
+    if not hasattr(of_thread, "bytes"):
+        of_thread.bytes = np.empty(len(numbers) * _WIDEST, np.uint8)
+    taken = of_thread.bytes[: len(numbers) * kept.itemsize].view(kept.dtype)
+    kept[: len(numbers)] = np.take(kept, numbers, out=taken, mode="clip")
+    return pa.Array.from_buffers(whole.type, len(numbers), [None, whole.buffers()[1]])
+
+
+def _memory_of(column: pa.Array) -> np.ndarray | None:
+    """The memory of a column without missing values that `read` filled; None for other columns."""
+    width = column.type.bit_width if pa.types.is_primitive(column.type) else 0
+    plain = width in _UNSIGNED and len(column) and not column.null_count and not column.offset
+    return np.frombuffer(column.buffers()[1], _UNSIGNED[width]) if plain else None
 
 
 def _in_order(parts: Iterable[Part]) -> Iterator[pa.RecordBatch]:
