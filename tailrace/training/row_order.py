@@ -43,11 +43,9 @@ def _packed(columns: Sequence[pa.ChunkedArray], rows: int) -> np.ndarray | None:
 def _steps(column: pa.ChunkedArray) -> np.ndarray | None:
     """How many steps each value is above the smallest; whole seconds are steps of a second. None for other columns."""
     kind = column.type
-    if column.null_count or not (
-        pa.types.is_signed_integer(kind) or pa.types.is_timestamp(kind) or kind == pa.date32()
-    ):
+    if column.null_count or not any(is_whole(kind) for is_whole in _WHOLE):
         return None
-    if kind == pa.date32():
+    if pa.types.is_date32(kind):
         column = column.cast(pa.int32())
     values = column.cast(pa.int64()).to_numpy()
     # Two's complement: the difference is right although the subtraction may pass the largest int64.
