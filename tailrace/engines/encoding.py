@@ -31,6 +31,10 @@ class Workspace(threading.local):
             self._floats = np.empty(count, dtype=np.float32)
         return self._floats[:count]
 
+    def __reduce__(self) -> tuple[type[Workspace], tuple[()]]:
+        """Models travel to executors; their memory does not."""
+        return Workspace, ()
+
 
 def matrix(
     rows: pa.Table | pa.RecordBatch,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -186,6 +187,11 @@ def test_predictions_stay_when_others_are_made(made, batch):
     kept = first.to_pydict()
     made.model.predict(batch.take(pa.array(range(batch.num_rows - 1, -1, -1))))
     assert first.to_pydict() == kept
+
+
+def test_it_travels_to_executors(made, batch):
+    expected = made.model.predict(batch)
+    assert pickle.loads(pickle.dumps(made.model)).predict(batch).equals(expected)
 
 
 def test_once_stored_it_is_the_same_model(made, batch, tmp_path):
