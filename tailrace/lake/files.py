@@ -80,7 +80,7 @@ class _Writable(Protocol):
 
 
 class _LocalFile:
-    """A file of this machine, written without the store's detour, which costs a third of what encoding rows costs.
+    """A file of this machine, written without delta-rs, which waits for threads of its own.
 
     Until it is closed it has the name `<name>#<digits>`, as delta-rs names such files: no listing shows it, and
     `LakeUpkeep.vacuum` deletes what killed writers left.

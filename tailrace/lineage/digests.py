@@ -15,7 +15,7 @@ _ROWS = 1 << 16
 _PADDED_TO = 64
 """Bytes of which Arrow writes a multiple of each column of a slice, where more bytes follow."""
 
-_NUMPY = {8: np.uint8, 16: np.uint16, 32: np.uint32, 64: np.uint64}
+UNSIGNED = {8: np.uint8, 16: np.uint16, 32: np.uint32, 64: np.uint64}
 """Bits of a value -> what NumPy moves it as."""
 
 
@@ -59,8 +59,8 @@ class _Ordered:
         self._column, self._order = column, order
         width = column.type.bit_width if pa.types.is_primitive(column.type) else 0
         self._numbers: np.ndarray | None = None
-        if order is not None and len(column) and not column.null_count and width in _NUMPY:
-            kind = _NUMPY[width]
+        if order is not None and len(column) and not column.null_count and width in UNSIGNED:
+            kind = UNSIGNED[width]
             values = np.frombuffer(column.buffers()[1], kind)
             self._values = values[column.offset : column.offset + len(column)]
             self._taken = itertools.cycle([np.empty(min(_ROWS, len(column)), kind) for _ in range(2)])
