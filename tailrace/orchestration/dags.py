@@ -30,6 +30,8 @@ DAY_FORMAT = "%Y-%m-%d"
 UPSTREAM_DELAY = dt.timedelta(minutes=40)
 """With three retries, a night's later tasks wait two hours for its earlier ones."""
 SCHEDULED = "scheduled"
+TRAININGS_ACTIVE = 4
+"""So many runs of a training may be active: its tasks run one at a time anyway, and one that waits holds nobody up."""
 
 
 class NightsWait(ExceptionRetryPolicy):
@@ -133,7 +135,7 @@ def _train_dag(spec: PipelineSpec, doc: str | None) -> DAG:
         schedule=daily(spec.schedule.train, spec.schedule),
         doc_md=_doc(doc, f"{spec.name} --train", TRAININGS, tasks.AT_ONCE["train"]),
         tags=["tailrace", spec.name],
-        max_active_runs=1,
+        max_active_runs=TRAININGS_ACTIVE,
         params=forms.train(spec),
         **common(spec.owner, spec.schedule),
     ) as dag:

@@ -69,7 +69,7 @@ published stays as it is: `tailrace stale {pipeline}` lists the published days t
 """
 
 
-@stage_task(outlet=assets.model, execution_timeout=dt.timedelta(minutes=30))
+@stage_task(outlet=assets.model, execution_timeout=dt.timedelta(minutes=30), max_active_tis_per_dag=AT_ONCE)
 def promote(run: TaskRun, training_run: str) -> Sequence[Any]:
     """Make the challenger champion; skipped where the champion stays.
 

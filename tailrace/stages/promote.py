@@ -54,6 +54,11 @@ class _Standing:
         """The version in force."""
         return self.previous.version if self.previous else None
 
+    @property
+    def later(self) -> Promotion | None:
+        """The version in force, if it was trained as of a later day: a promotion would not change who is champion."""
+        return self.previous if self.previous and self.previous.effective_from > self.trained else None
+
     def has(self, model: Identity) -> bool:
         """Whether the model is champion from the day on that it was trained as of."""
         return _is_in(self.past, model, self.trained)
@@ -73,7 +78,8 @@ def run(
     A person's decision (decided_by other than the gate) overrules `keep`. The gate never takes the
     championship from a version trained on later data: a training run again for an old day changes nothing.
     Raises GateRefused where a fatal rule is broken, whoever asks; UnknownName if the run was not evaluated;
-    BadInput if a person's decision would have no effect, or would take effect long after the next day.
+    BadInput if a person's decision would have no effect, or would take effect long after the next day, and if another
+    version became champion since the gate compared the challenger.
     """
     spec = work.spec
     model = model_of(work, training_run)
@@ -106,7 +112,9 @@ def run(
         )
     if spec.gate.approval == "human" and by_gate:
         return _awaited(work, training_run, model, at.champion)
-    if not by_gate:
+    if by_gate:
+        _refuse_overtaken(work, training_run, model, at, what="the gate's judgement")
+    else:
         _refuse_without_effect(spec, version, effective_from, at.previous)
     why = reason or " ".join(rule.sentence for rule in decision.rules)
     if not _is_in((at.previous,) if at.previous else (), model, effective_from):
@@ -155,7 +163,7 @@ def approve(work: Work, training_run: str, *, recorded_at: dt.datetime, decided_
             reason=said,
             effective_from=at.trained,
         )
-    _refuse_overtaken(work, training_run, model, at)
+    _refuse_overtaken(work, training_run, model, at, what="the approval", later=at.later)
     decided = Promotion(
         pipeline=spec.name,
         version=version,
@@ -386,24 +394,26 @@ def latest_day(work: Work, recorded_at: dt.datetime) -> dt.date:
     return max([tomorrow, *(one + dt.timedelta(days=1) for one in published)])
 
 
-def _refuse_overtaken(work: Work, training_run: str, model: Identity, at: _Standing) -> None:
+def _refuse_overtaken(
+    work: Work, training_run: str, model: Identity, at: _Standing, *, what: str, later: Promotion | None = None
+) -> None:
+    """Raise BadInput if the challenger would be compared with another champion now than it was, or one is `later`."""
     services, spec = work.services, work.spec
     compared = comparison_of(services, training_run)
     shown = Identity(compared.champion, compared.champion_training_run or "") if compared.champion else None
     now = champion_against(work, at.trained, model)
     if now and model_versions.why_gone(services, spec, now):
         now = None
-    later = at.previous is not None and at.previous.effective_from > at.trained
     same = (now is None and shown is None) or (now is not None and shown is not None and not now.differs(shown))
     if same and not later:
         return
-    champion = at.previous.model if at.previous and later else now
+    champion = later.model if later else now
     judged = f"judged against version {shown.version}" if shown else "judged where there was no champion"
     after = f" {_before(at.past, champion)}" if champion else ""
     raise BadInput(
-        f"{spec.name}: the approval of version {model.version} was overtaken. It was {judged}; that "
+        f"{spec.name}: {what} of version {model.version} was overtaken. It was {judged}; that "
         f"has changed.{after}  Nothing changes. To let it compete, train as of a later day, or evaluate it "
-        f"again and approve what that shows: tailrace run evaluate {spec.name} --date {at.trained} "
+        f"again and go by what that shows: tailrace run evaluate {spec.name} --date {at.trained} "
         f"--run {training_run}."
     )
 

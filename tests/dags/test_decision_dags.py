@@ -44,6 +44,12 @@ def test_a_waiting_approval_holds_nobody_up(made, by_person):
     assert approve.get_task("decide").max_active_tis_per_dag == 1
 
 
+def test_a_training_that_waits_for_its_days_holds_no_other_up(made):
+    train = made["train__flight_delay"]
+    assert train.max_active_runs > 1
+    assert [task.max_active_tis_per_dag for task in train.topological_sort()] == [1, 1, 1]
+
+
 def test_only_what_makes_a_champion_announces_one(made, by_person):
     def outlets(task):
         return [asset.name for asset in task.outlets]

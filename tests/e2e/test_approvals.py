@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
@@ -46,7 +47,7 @@ SPEC = PipelineSpec(
     outcome=Outcome(label="left"),
     candidates=(Candidate("logistic", "sklearn.linear_model.LogisticRegression", {}, {"C": FloatRange(0.01, 10.0)}),),
     window=Window(days=6, holdout_days=2),
-    schedule=Schedule(train="0 1 * * 1", predict="30 0 * * *", timezone="America/New_York"),
+    schedule=Schedule(train="AN_HOUR_AGO", predict="30 0 * * *", timezone="America/New_York"),
     search=SearchBudget(trials=1),
     gate=Gate(metric="log_loss", ceiling=1.0, approval="human"),
 )
@@ -78,7 +79,9 @@ def home(tmp_path_factory) -> settings.Settings:
     project = settings.Project(folder)
     project.file.write_text("")
     project.pipelines.mkdir()
-    (project.pipelines / "churn.py").write_text(PIPELINE)
+    # Airflow starts the scheduled training at once, and it waits for days that nobody makes: it must hold nobody up.
+    an_hour_ago = dt.datetime.now(ZoneInfo("America/New_York")) - dt.timedelta(hours=1)
+    (project.pipelines / "churn.py").write_text(PIPELINE.replace("AN_HOUR_AGO", f"{an_hour_ago:%-M %-H} * * *"))
     project.dags.mkdir()
     (project.dags / "churn.py").write_text(DAGS)
     configured = settings.load({**os.environ, "TAILRACE_PROJECT": str(folder), "TAILRACE_HOME": str(folder)})
@@ -198,6 +201,8 @@ def test_nobody_answers_and_that_is_a_rejection(home, people):
 
 
 def test_a_training_asks_and_a_rejection_is_written_down(home, people):
+    waits = people.get("/dags/train__churn/dagRuns?run_type=scheduled&limit=1")["dag_runs"][0]["dag_run_id"]
+    assert people.reaches("train__churn", waits, "up_for_retry", task="train")
     trained = people.trigger("train__churn", {"trials": 1}, partition_key=str(THIRD))
     assert people.reaches("train__churn", trained, "success", "failed") == "success"
     tasks = f"/dags/train__churn/dagRuns/{trained}/taskInstances"

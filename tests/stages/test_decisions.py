@@ -123,6 +123,24 @@ class TestApproval:
         assert len(rows(services)) == 2
         assert answer(approvals, waiting, "reject", hours=2).outcome == "rejected"
 
+    def test_of_two_trainings_at_once_the_gate_promotes_only_what_was_compared_with_the_champion(
+        self, approvals, services
+    ):
+        approvals.spec = replace(approvals.spec, gate=replace(approvals.spec.gate, approval="auto"))
+        first, second = (train.run(approvals.work(), day, seed=7).training_run for day in (SECOND, THIRD))
+        for each in (first, second):
+            evaluate.run(approvals.work(), each)
+        assert promote.run(approvals.work(), first, recorded_at=AT).outcome == "promoted"
+        overtaken = (
+            r"the gate's judgement of version 3 was overtaken\. It was judged against version 1.*run evaluate churn"
+        )
+        with pytest.raises(BadInput, match=overtaken):
+            promote.run(approvals.work(), second, recorded_at=AT)
+        assert champion(services) == ["2"]
+        evaluate.run(approvals.work(), second)
+        assert promote.run(approvals.work(), second, recorded_at=AT).previous == "2"
+        assert champion(services) == ["3"]
+
     def test_nobody_approves_what_the_gate_refuses(self, approvals, spec):
         approvals.spec = replace(spec, gate=Gate(floor=0.99, approval="human"))
         training_run = approvals.train(SECOND, seed=7).training_run
