@@ -16,6 +16,10 @@ from tailrace.engines.signatures import check_columns
 from tailrace.errors import SignatureMismatch
 from tailrace.spec import PipelineSpec
 
+_ROWS = 1 << 16
+"""Rows that a thread scores at once: with whole row groups, one thread would work on the last alone."""
+_WAITING = 4
+"""Results for each thread that may wait for the one before them."""
 S = TypeVar("S")
 T = TypeVar("T")
 
@@ -48,7 +52,7 @@ def check_question(spec: PipelineSpec, model: Model, version: str) -> None:
     raise SignatureMismatch(
         f"{spec.name}: version {version} was trained for outcome.problem {model.problem!r} and does not predict {what} "
         f"the spec's {spec.problem!r} publishes. Train again and make that version champion (tailrace promote), or "
-        "score with a version that was trained for it (--model N)."
+        f"score with a version that was trained for it: tailrace predict {spec.name} --date ... --model N."
     )
 
 
@@ -79,17 +83,24 @@ def score_stream(
     check_question(spec, model, version)
     score = functools.partial(score_batch, spec, model, version)
     return pa.RecordBatchReader.from_batches(
-        prediction_schema(spec, rows.schema), in_order(score, ahead(rows), workers)
+        prediction_schema(spec, rows.schema), in_order(score, _sliced(ahead(rows)), workers)
     )
 
 
+def _sliced(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same rows, few enough at once to keep all threads busy to the end."""
+    for batch in batches:
+        for start in range(0, batch.num_rows, _ROWS):
+            yield batch.slice(start, _ROWS)
+
+
 def in_order(work: Callable[[S], T], items: Iterable[S], workers: int) -> Iterator[T]:
-    """The results of `work` for each item, in the items' order, on this many threads; at most one more waits."""
+    """The results of `work` for each item, in the items' order, on this many threads; a few wait."""
     waiting: deque[Future[T]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         for item in items:
             waiting.append(pool.submit(work, item))
-            if len(waiting) > workers:
+            if len(waiting) > workers * _WAITING:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

@@ -77,5 +77,6 @@ def check_columns(features: Mapping[str, str], schema: pa.Schema) -> None:
         lines = "\n".join(f"  - {problem}" for problem in problems)
         raise SignatureMismatch(
             f"The features do not fit the model's signature:\n{lines}\n"
-            "Train again on the present features, or score with a version that was trained on them (--model N)."
+            "Train again on the present features, or score with a version that was trained on them: "
+            "tailrace predict PIPELINE --date DAY --model N."
         )

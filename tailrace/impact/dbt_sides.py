@@ -12,6 +12,7 @@ import hashlib
 import json
 import re
 import shutil
+import textwrap
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -218,7 +219,7 @@ class DbtSide:
         except NotRendered as error:
             return str(error)
         except Exception as error:  # noqa: BLE001 - whatever a template raises
-            return f"dbt cannot render it ({' '.join(str(error).split())[:160]})"
+            return f"dbt cannot render it ({textwrap.shorten(str(error), 160, placeholder=' ...')})"
         return list(dict.fromkeys(texts))
 
 

@@ -5,6 +5,7 @@ What they cannot resolve raises Unresolved; nothing is guessed.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -40,7 +41,9 @@ def of_query(id_: str, sql: str, dialect: str, tables: Callable[[str], TableMean
     except (Unresolved, RecursionError):
         raise
     except Exception as error:
-        raise Unresolved(f"sqlglot cannot resolve its names ({' '.join(str(error).split())[:120]})") from error
+        raise Unresolved(
+            f"sqlglot cannot resolve its names ({textwrap.shorten(str(error), 120, placeholder=' ...')})"
+        ) from error
 
 
 class _Query:

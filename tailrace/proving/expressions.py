@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -132,7 +133,7 @@ def _untraced(node: ModelResult, error: Exception) -> list[Step]:
     """A step that says so; none for a model that only hands on what it reads from a source."""
     if not any(each.startswith("model.") for each in node.depends_on):
         return []
-    return [Step(node.name, f"its SQL could not be traced ({' '.join(str(error).split())[:80]})")]
+    return [Step(node.name, f"its SQL could not be traced ({textwrap.shorten(str(error), 80, placeholder=' ...')})")]
 
 
 _CLOCKS = {"now", "today", "current_localtime", "current_localtimestamp", "get_current_timestamp", "get_current_time"}

@@ -6,6 +6,7 @@ name schemas, is asked.
 
 from __future__ import annotations
 
+import textwrap
 import time
 import uuid
 from collections.abc import Collection, Iterator, Sequence
@@ -83,7 +84,7 @@ def refuse_hooks_elsewhere(nodes: Collection[Any]) -> None:
     `nodes` are those of dbt's manifest.
     """
     found = [
-        f"{node.name} ({' '.join(str(hook.sql).split())[:80]})"
+        f"{node.name} ({textwrap.shorten(str(hook.sql), 80, placeholder=' ...')})"
         for node in nodes
         for hook in [*getattr(node.config, "pre_hook", ()), *getattr(node.config, "post_hook", ())]
         if "this" not in str(hook.sql)
