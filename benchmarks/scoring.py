@@ -57,8 +57,7 @@ def run(sizes: list[int], rounds: int, kinds: list[str]) -> list[str]:
     """Print a table for each of these kinds of question; the aims that were missed."""
     missed = []
     with tempfile.TemporaryDirectory(prefix="tailrace-bench-") as scratch:
-        child.call("benchmarks.scoring", "prepare", scratch, *sizes)
-        os.sync()  # or the system would write these files while the ways are measured
+        prepare(scratch, sizes)
         for kind in kinds:
             found: dict[tuple[str, int], list[dict[str, Any]]] = {}
             for _ in range(rounds):
@@ -68,6 +67,12 @@ def run(sizes: list[int], rounds: int, kinds: list[str]) -> list[str]:
                         found.setdefault((way, size), []).append(measured)
             missed += _report(kind, sizes, found)
     return missed
+
+
+def prepare(scratch: str, sizes: list[int]) -> None:
+    """The files of these sizes and the models, on disk: or the system would write them while the ways are measured."""
+    child.call("benchmarks.scoring", "prepare", scratch, *sizes)
+    os.sync()
 
 
 def _report(kind: str, sizes: list[int], found: dict[tuple[str, int], list[dict[str, Any]]]) -> list[str]:

@@ -51,7 +51,7 @@ POLL_SECONDS = 1.0
 def run(sizes: list[int], rounds: int) -> list[str]:
     """Print the tables; the aims that were missed."""
     with tempfile.TemporaryDirectory(prefix="tailrace-bench-") as scratch:
-        child.call("benchmarks.scoring", "prepare", scratch, *sizes)
+        scoring.prepare(scratch, sizes)
         child.call("benchmarks.spark", "prepare", scratch)
         found: dict[tuple[str, int], list[dict[str, Any]]] = {}
         for _ in range(rounds):

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from pyspark import Accumulator, Broadcast
     from pyspark.sql import DataFrame, SparkSession
 
-PARTS_A_SLOT = 16
-"""Enough parts that the last ones to finish, and those of a slow or lost executor, are a small share of the work."""
+PARTS_A_SLOT = 8
+"""Enough parts that the last ones to finish, and those of a slow or lost executor, are a small share of the work; few
+enough that starting and ending their tasks is."""
 
 LEAST_ROWS, MOST_ROWS = 131_072, 4_194_304
 """The limits of a part's rows: below, starting a task costs more than its work; above, a retry costs too much."""
