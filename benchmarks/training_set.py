@@ -14,6 +14,7 @@ Aims: at most 1.3 times DuckDB's seconds, and not more memory; the wide shape in
 from __future__ import annotations
 
 import datetime as dt
+import os
 import statistics
 import tempfile
 import time
@@ -48,6 +49,7 @@ def run(sizes: list[int], rounds: int) -> list[str]:
     with tempfile.TemporaryDirectory(prefix="tailrace-bench-") as scratch:
         for shape in shapes:
             child.call("benchmarks.training_set", "prepare", scratch, *shape)
+            os.sync()  # or the system would write these files while both ways are measured
             for _ in range(rounds):
                 for way in WAYS:
                     found.setdefault((way, *shape), []).append(

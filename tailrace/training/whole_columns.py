@@ -13,8 +13,8 @@ import pyarrow as pa
 from tailrace.contracts import Part, Scan
 from tailrace.lineage.digests import UNSIGNED, in_one_piece
 
-_PART_VALUES = 1 << 22
-"""Values of a part that a thread reads: 32 MiB of numbers."""
+_PART_VALUES = 1 << 20
+"""Values of a part that a thread reads: 8 MiB of numbers."""
 _THREADS = 2
 _WIDEST = 8
 """Bytes."""
