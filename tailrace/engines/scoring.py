@@ -18,8 +18,10 @@ from tailrace.spec import PipelineSpec
 
 _ROWS = 1 << 16
 """Rows that a thread scores at once: with whole row groups, one thread would work on the last alone."""
+
 _WAITING = 4
 """Results for each thread that may wait for the one before them."""
+
 S = TypeVar("S")
 T = TypeVar("T")
 

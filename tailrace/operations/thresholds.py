@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import math
 from dataclasses import dataclass
 from typing import Literal
@@ -13,6 +14,8 @@ from tailrace.errors import BadInput
 from tailrace.spec import zone
 from tailrace.stages.promote import latest_day
 from tailrace.work import Work
+
+log = logging.getLogger("tailrace")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +78,17 @@ def run(
             ),
             airflow_run,
         )
+    outdated = 0 if kept else sum(each >= day for each in published)
+    if outdated:
+        log.warning(
+            "%s: %d published days from %s on %s another threshold. They stay as they are: tailrace stale %s lists "
+            "them, and with --repair scores them again.",
+            spec.name,
+            outdated,
+            day,
+            "would have" if dry_run else "have",
+            spec.name,
+        )
     return ThresholdSet(
         pipeline=spec.name,
         threshold=threshold,
@@ -82,7 +96,7 @@ def run(
         effective_from=day,
         outcome="kept" if kept else "set",
         reason=f"Nothing changes: {now.words()}." if kept else reason,
-        published=0 if kept else sum(each >= day for each in published),
+        published=outdated,
     )
 
 
