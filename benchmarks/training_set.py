@@ -4,11 +4,14 @@
   files into an Arrow table. It checks nothing and makes no digests.
 - `tailrace`: `training_set.load` from pins: the files' checksums, roles, look-ahead, repeated keys, outcomes known by
   the cutoff, digests of both inputs, split into learning rows and holdout.
+- `laws`: only what DuckDB's statement does not do, on rows that lie in memory already: the files' checksums, the
+  digests of both inputs, and the checks of every value. Two threads share it.
 
 The last shape, of few rows and very many columns, is that of https://github.com/feast-dev/feast/issues/3003, where it
 took half an hour and 50 GB.
 
-Aims: at most 1.3 times DuckDB's seconds, and not more memory; the wide shape in under 10 s and 1 GiB.
+Aims: at most 1.3 times the seconds of DuckDB and the laws together, and not more memory than DuckDB; the wide shape in
+under 10 s and 1 GiB. docs/adr/0059 says why the laws count.
 """
 
 from __future__ import annotations
@@ -39,7 +42,7 @@ WIDE = (17_000, 1_000)
 AIM_TIMES = 1.3
 AIM_WIDE_SECONDS = 10.0
 AIM_WIDE_MIB = 1_024.0
-WAYS = ("duckdb", "tailrace")
+WAYS = ("duckdb", "laws", "tailrace")
 
 
 def run(sizes: list[int], rounds: int) -> list[str]:
@@ -69,6 +72,7 @@ def _report(shapes: list[tuple[int, int]], found: dict[tuple[str, int, int], lis
             for way in WAYS
         }
         ours, peer = median["tailrace"], median["duckdb"]
+        needed = peer["seconds"] + median["laws"]["seconds"]
         for way, of in median.items():
             times = of["seconds"] / peer["seconds"]
             row = (
@@ -84,9 +88,10 @@ def _report(shapes: list[tuple[int, int]], found: dict[tuple[str, int, int], lis
             if ours["seconds"] > AIM_WIDE_SECONDS or ours["peak_mib"] > AIM_WIDE_MIB:
                 missed.append(f"the wide training set takes {ours['seconds']:.1f} s and {ours['peak_mib']:,.0f} MiB")
             continue
-        if (times := ours["seconds"] / peer["seconds"]) > AIM_TIMES:
+        if (times := ours["seconds"] / needed) > AIM_TIMES:
             missed.append(
-                f"the training set of {shape[0]:,} rows takes {times:.2f} times DuckDB's seconds; at most 1.3"
+                f"the training set of {shape[0]:,} rows takes {times:.2f} times the seconds of DuckDB and the laws; "
+                f"at most {AIM_TIMES}"
             )
         if (mib := ours["peak_mib"]) > (least := peer["peak_mib"]):
             missed.append(f"the training set of {shape[0]:,} rows takes {mib:,.0f} MiB, DuckDB {least:,.0f}")
@@ -100,7 +105,7 @@ def measure(way: str, scratch: str, rows: str, columns: str) -> dict[str, float]
     if way == "prepare":
         _prepare(folder, shape)
         return {}
-    return {"seconds": (_tailrace if way == "tailrace" else _duckdb)(folder, shape)}
+    return {"seconds": {"duckdb": _duckdb, "laws": _laws, "tailrace": _tailrace}[way](folder, shape)}
 
 
 def _spec(shape: tuple[int, int]) -> Any:
@@ -171,6 +176,33 @@ def _tailrace(folder: Path, shape: tuple[int, int]) -> float:
     seconds = time.perf_counter() - started
     assert made.learning.rows + made.holdout.num_rows == shape[0]
     return seconds
+
+
+def _laws(folder: Path, shape: tuple[int, int]) -> float:
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+    from tailrace.lineage.digests import rows_digest
+    from tailrace.rows import roles
+    from tailrace.training import join, training_set, whole_columns
+    from tailrace.training.row_order import row_order
+
+    lake, spec = _lake(folder), _spec(shape)
+    scans = [lake.scan(pin) for pin in training_set.pin_inputs(lake, spec, AS_OF).values()]
+    features, outcomes = (whole_columns.read(scan) for scan in scans)
+    orders = [row_order(rows, spec.features.key) for rows in (features, outcomes)]
+
+    def check() -> None:
+        roles.check_joinable(spec, features, outcomes)
+        join.refuse_look_ahead(spec, features)
+
+    fresh = [lake.scan(pin) for pin in training_set.pin_inputs(lake, spec, AS_OF).values()]
+    started = time.perf_counter()
+    with ThreadPoolExecutor(2) as pool:
+        done: list[Future[Any]] = [pool.submit(rows_digest, features, orders[0]), pool.submit(check)]
+        done += [pool.submit(rows_digest, outcomes, orders[1]), *(pool.submit(scan.check) for scan in fresh)]
+        for each in done:
+            each.result()
+    return time.perf_counter() - started
 
 
 def _duckdb(folder: Path, shape: tuple[int, int]) -> float:

@@ -28,6 +28,8 @@ def read(scan: Scan) -> pa.Table:
         for column, values in zip(columns, batch.columns, strict=True):
             column.put(start, values)
         start += batch.num_rows
+    # What decoding took would otherwise stay beside the rows until the end.
+    pa.default_memory_pool().release_unused()
     return pa.table([column.array(start) for column in columns], schema=scan.schema)
 
 
