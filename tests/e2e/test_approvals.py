@@ -201,8 +201,9 @@ def test_nobody_answers_and_that_is_a_rejection(home, people):
 
 
 def test_a_training_asks_and_a_rejection_is_written_down(home, people):
-    waits = people.get("/dags/train__churn/dagRuns?run_type=scheduled&limit=1")["dag_runs"][0]["dag_run_id"]
-    assert people.reaches("train__churn", waits, "up_for_retry", task="train")
+    scheduled = "/dags/train__churn/dagRuns?run_type=scheduled"
+    waiting = eventually(lambda: people.get(scheduled)["dag_runs"], "the scheduled training is there")
+    people.reaches("train__churn", waiting[0]["dag_run_id"], "up_for_retry", task="train")
     trained = people.trigger("train__churn", {"trials": 1}, partition_key=str(THIRD))
     assert people.reaches("train__churn", trained, "success", "failed") == "success"
     tasks = f"/dags/train__churn/dagRuns/{trained}/taskInstances"
