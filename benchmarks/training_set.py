@@ -195,6 +195,7 @@ def _laws(folder: Path, shape: tuple[int, int]) -> float:
         roles.check_joinable(spec, features, outcomes)
         join.refuse_look_ahead(spec, features)
 
+    # A scan checks its files once.
     fresh = [lake.scan(pin) for pin in training_set.pin_inputs(lake, spec, AS_OF).values()]
     started = time.perf_counter()
     with ThreadPoolExecutor(2) as pool:

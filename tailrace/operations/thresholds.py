@@ -81,12 +81,12 @@ def run(
     outdated = 0 if kept else sum(each >= day for each in published)
     if outdated:
         log.warning(
-            "%s: %d published days from %s on %s another threshold. They stay as they are: tailrace stale %s lists "
-            "them, and with --repair scores them again.",
+            "%s: published days from %s on that %s another threshold: %d. They stay as they are: tailrace stale %s "
+            "lists them, and with --repair scores them again.",
             spec.name,
-            outdated,
             day,
             "would have" if dry_run else "have",
+            outdated,
             spec.name,
         )
     return ThresholdSet(

@@ -151,7 +151,7 @@ class TestAnOperator:
     @pytest.mark.parametrize(("dry_run", "says"), [(True, "would have"), (False, "have")])
     def test_says_which_days_become_stale(self, loop, caplog, dry_run, says):
         assert set_threshold(loop, 0.3, SECOND, dry_run=dry_run).published == 2
-        assert f"churn: 2 published days from {SECOND} on {says} another threshold." in caplog.text
+        assert f"churn: published days from {SECOND} on that {says} another threshold: 2." in caplog.text
         caplog.clear()
         assert set_threshold(loop, 0.4, THIRD + dt.timedelta(days=1), dry_run=dry_run).published == 0
         assert not caplog.text
