@@ -1,30 +1,33 @@
 """Whether a day has moved from the training of its model, and whether it jumped or moved slowly.
 
-Four things are looked at: how the values of each feature and of the scores are distributed (the population stability
-index, PSI), how many of a feature's values lie outside the range it had, how many rows have one and the same value, and
-how many rows there are. The days to compare with are the single days of the training window, and the days that were
-published before. A day that is further than the training and than those days has jumped: an alarm. A day that is
-further than the training only has moved slowly: a retraining will learn it. docs/drift.md explains the limits.
+Five things are looked at: how the values of each feature and of the scores are distributed (the population stability
+index, PSI), how many of a feature's values lie outside the range it had, how far its median moved since the day before,
+how many rows have one and the same value, and how many rows there are. The days to compare with are the single days of
+the training window, and the days that were published before. A day that is further than the training and than those
+days has jumped: an alarm. A day that is further than the training only has moved slowly: a retraining will learn it.
+docs/drift.md explains the limits.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tailrace.monitoring.references import Reference, range_of, repeats_of
-from tailrace.problems.distributions import MORE_REPEATS, allowed, beyond_chance
+from tailrace.monitoring.references import Reference, median_of, range_of, repeats_of
+from tailrace.problems.distributions import MORE_REPEATS, SPREAD, allowed, beyond_chance
 from tailrace.spec import Monitor
 
 Drift = Literal["ok", "watch", "alarm"]
 
 FEWEST_DAYS = 7
-"""With fewer days before it, the number of rows is not judged: they may all be of one kind, such as weekends."""
+"""With fewer days before it, a day's number of rows and its step are not judged: they may all be of one kind, such as
+weekends."""
 ROWS_SHARE = 0.75
 """A day with a smaller share of the rows of the smallest day before it has lost some."""
 WIDER = 1 / 3
@@ -42,6 +45,7 @@ class Look:
     beyond_chance: float
     low: float | None = None
     high: float | None = None
+    median: float | None = None
     repeats: float = 0.0
 
 
@@ -73,6 +77,7 @@ def look(reference: Reference, column: pa.ChunkedArray) -> Look:
         beyond_chance=beyond_chance(psi, bins=bins, rows=len(column)),
         low=low,
         high=high,
+        median=median_of(column),
         repeats=repeats_of(column),
     )
 
@@ -82,21 +87,26 @@ def judge(
     reference: Reference,
     column: pa.ChunkedArray,
     *,
-    before: Sequence[Look],
+    day: dt.date,
+    before: Mapping[dt.date, Look],
     monitor: Monitor,
     ranges: bool = True,
 ) -> Moved:
-    """Compare a day's column with the training and with the days before; `ranges`: also its range and repeats."""
-    today, bins = look(reference, column), len(reference.shares)
+    """Compare a day's column with the training and with the days before it.
+
+    `ranges`: also its range, its step and its repeats.
+    """
+    today, looks, bins = look(reference, column), before.values(), len(reference.shares)
     usual = [reference.usual]
-    most = allowed([*usual, *(each.beyond_chance for each in before)], bins=bins, rows=today.rows)
+    most = allowed([*usual, *(each.beyond_chance for each in looks)], bins=bins, rows=today.rows)
     jumped = []
     if today.psi - most >= monitor.alarm_psi:
         jumped.append(f"its PSI is {today.psi:.2f}; {most:.2f} is the most that a single day may have")
     changed = False
     if ranges:
         changed = bool(_out_of_range(reference, column, []) or _repeats(reference, today, []))
-        jumped += [*_out_of_range(reference, column, before), *_repeats(reference, today, before)]
+        jumped += _out_of_range(reference, column, looks) or _step(reference, today, day, before)
+        jumped += _repeats(reference, today, looks)
     return Moved(
         psi=today.psi,
         allowance=allowed(usual, bins=bins, rows=today.rows),
@@ -105,18 +115,49 @@ def judge(
     )
 
 
-def _out_of_range(reference: Reference, column: pa.ChunkedArray, before: Sequence[Look]) -> list[str]:
-    if reference.low is None or reference.high is None or not len(known := column.drop_null()):
+def _out_of_range(reference: Reference, column: pa.ChunkedArray, before: Collection[Look]) -> list[str]:
+    known = column.drop_null()
+    if (held := _range(reference, before)) is None or not len(known):
         return []
-    low = min([reference.low, *(each.low for each in before if each.low is not None)])
-    high = max([reference.high, *(each.high for each in before if each.high is not None)])
+    low, high = held
     margin = WIDER * (high - low)
     outside = pc.or_(pc.less(known, low - margin), pc.greater(known, high + margin))
     share = (pc.sum(outside).as_py() or 0) / len(known)
     return [f"{share:.0%} of its values lie far outside {low:g} to {high:g}, where it was before"] * (share > OUTSIDE)
 
 
-def _repeats(reference: Reference, today: Look, before: Sequence[Look]) -> list[str]:
+def _range(reference: Reference, before: Collection[Look]) -> tuple[float, float] | None:
+    """The range of the training and of the days before; None if that of the training is not known."""
+    if reference.low is None or reference.high is None:
+        return None
+    low = min([reference.low, *(each.low for each in before if each.low is not None)])
+    return low, max([reference.high, *(each.high for each in before if each.high is not None)])
+
+
+def _step(reference: Reference, today: Look, day: dt.date, before: Mapping[dt.date, Look]) -> list[str]:
+    """A sentence if the median left the range, and in a greater step than from any day before to the next.
+
+    A feature that stood still on the days before has no usual step. Neither is there one for a longer pause than any
+    between those days.
+    """
+    medians = {each: look.median for each, look in sorted(before.items()) if look.median is not None}
+    held = _range(reference, before.values())
+    if held is None or today.median is None or len(medians) <= FEWEST_DAYS:
+        return []
+    low, high = held
+    last = max(medians)
+    pause = max(later - earlier for earlier, later in pairwise(medians))
+    furthest = max(abs(later - earlier) for earlier, later in pairwise(medians.values()))
+    step = abs(today.median - medians[last])
+    if low <= today.median <= high or day - last > pause or not 0 < SPREAD * furthest < step:
+        return []
+    return [
+        f"its median is {today.median:g}, outside {low:g} to {high:g}, where it was before, and moved by {step:g} since "
+        f"{last}; in the days before by {furthest:g} at most"
+    ]
+
+
+def _repeats(reference: Reference, today: Look, before: Collection[Look]) -> list[str]:
     if reference.repeats is None:
         return []
     most = max([reference.repeats, *(each.repeats for each in before)])

@@ -84,8 +84,19 @@ def range_of(column: pa.ChunkedArray) -> tuple[float | None, float | None]:
     """The least and the greatest finite number; None where there is none, and for texts."""
     if pa.types.is_string(column.type):
         return None, None
-    found = pc.min_max(column.filter(pc.is_finite(column).fill_null(False)))
+    found = pc.min_max(_finite(column))
     return found["min"].as_py(), found["max"].as_py()
+
+
+def median_of(column: pa.ChunkedArray) -> float | None:
+    """The median of the finite numbers, as one of them; None where there is none, and for texts."""
+    if pa.types.is_string(column.type):
+        return None
+    return pc.quantile(_finite(column), q=0.5, interpolation="lower")[0].as_py()
+
+
+def _finite(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return column.filter(pc.is_finite(column).fill_null(False))
 
 
 def repeats_of(column: pa.ChunkedArray) -> float:

@@ -108,7 +108,7 @@ def _moved(work: Work, staged: Staged) -> tuple[DriftMeasure, ...]:
     found = []
     for name in names if rows.num_rows else []:
         column, reference = references.comparable(spec, rows, name), held.features[name]
-        judged = drift.judge(name, reference, column, before=[], monitor=spec.monitor)
+        judged = drift.judge(name, reference, column, day=staged.day, before={}, monitor=spec.monitor)
         found.append(DriftMeasure(name=name, psi=judged.psi, allowance=judged.allowance))
     return tuple(sorted(found, key=lambda each: each.psi - (each.allowance or 0), reverse=True))
 

@@ -328,17 +328,19 @@ def _moved(work: Work, day: dt.date, *, version: str, trained: _Trained, scores:
             name,
             held.features[name],
             references.comparable(spec, rows, name),
-            before=[looks[name] for looks in before.values() if name in looks],
+            day=day,
+            before={each: looks[name] for each, looks in before.items() if name in looks},
             monitor=spec.monitor,
         )
         for name in names
         if rows.num_rows
     }
-    of_scores = [looks[SCORES] for looks in before.values() if SCORES in looks]
+    of_scores = {each: looks[SCORES] for each, looks in before.items() if SCORES in looks}
     score = drift.judge(
         spec.predictions.score,
         held.score,
         _as_column(scores),
+        day=day,
         before=of_scores,
         monitor=spec.monitor,
         ranges=False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,6 +24,7 @@ from tailrace.stages import audit
 
 FIRST = dt.date(2013, 1, 1)
 WINDOW, BEFORE, ROWS = 42, 28, 400
+TODAY = FIRST + dt.timedelta(days=BEFORE)
 AUDIT = Audit(max_psi_excess=0.25)
 
 
@@ -50,10 +52,11 @@ class Feature:
     def __post_init__(self) -> None:
         self.reference = reference_of([a_day(self.random) for _ in range(WINDOW)])
         self.published = [a_day(self.random, level=self.trend * number) for number in range(BEFORE)]
-        self.before = [drift.look(self.reference, column(values)) for values in self.published]
+        looks = [drift.look(self.reference, column(values)) for values in self.published]
+        self.before = {FIRST + dt.timedelta(days=number): look for number, look in enumerate(looks)}
 
     def judge(self, values: np.ndarray) -> drift.Moved:
-        return drift.judge("temp", self.reference, column(values), before=self.before, monitor=Monitor())
+        return drift.judge("temp", self.reference, column(values), day=TODAY, before=self.before, monitor=Monitor())
 
     def light(self, values: np.ndarray) -> str:
         return drift.light({"temp": self.judge(values)}, Monitor(), "")
@@ -86,6 +89,54 @@ def test_the_sentence_says_which_measure_broke():
     assert "its PSI is" in feature.judge(FAULTS["lost"](day)).jumped
 
 
+SPRING = (41, 47, 39, 44, 52, 58, 49, 43, 48, 48, 47, 55, 61, 48)
+"""Degrees Fahrenheit of two weeks: the furthest step between two days is 13."""
+
+
+def one_temperature(level: float) -> np.ndarray:
+    """A day's rows: nearly the same temperature in all of them."""
+    return level + np.resize([-1.0, 0.0, 1.0], ROWS)
+
+
+def step(today: float, days: Sequence[float], *, pause: int = 0) -> str:
+    """What is said of a day whose rows have this temperature, after these days; the training had 18 to 68 degrees."""
+    reference = reference_of([one_temperature(level) for level in range(19, 68)])
+    first = TODAY - dt.timedelta(days=len(days) + pause)
+    looks = [drift.look(reference, column(one_temperature(level))) for level in days]
+    before = {first + dt.timedelta(days=number): look for number, look in enumerate(looks)}
+    quiet = Monitor(alarm_psi=100)
+    return drift.judge("temp", reference, column(one_temperature(today)), day=TODAY, before=before, monitor=quiet).jumped
+
+
+def test_a_step_out_of_the_range_is_an_alarm_if_no_step_before_it_was_so_great():
+    # 58 degrees Fahrenheit are 14 Celsius, which is too near to 18 to be far outside the range.
+    assert step(14, SPRING) == (
+        "temp jumped: its median is 14, outside 18 to 68, where it was before, and moved by 34 since 2013-01-28; in "
+        "the days before by 13 at most."
+    )
+
+
+@pytest.mark.parametrize(
+    ("today", "days", "pause"),
+    [
+        (14, [*SPRING, 32], 0),
+        (20, SPRING, 0),
+        (14, SPRING, 1),
+        (14, SPRING[-7:], 0),
+        (14, [40] * 14, 0),
+    ],
+    ids=[
+        "not much further than the step of 16 degrees before it",
+        "within the range",
+        "after a longer pause",
+        "too few days",
+        "it stood still, as the number of a month does",
+    ],
+)
+def test_a_step_is_not_an_alarm(today, days, pause):
+    assert step(today, days, pause=pause) == ""
+
+
 def test_sound_days_are_seldom_watched_and_hardly_ever_an_alarm():
     feature = Feature()
     lights = [feature.light(a_day(feature.random)) for _ in range(300)]
@@ -97,13 +148,11 @@ def test_a_trend_is_watched_since_the_day_it_left_the_training():
     feature = Feature(trend=1.0)
     today = a_day(feature.random, level=1.0 * BEFORE)
     assert feature.light(today) == "watch"
-    days = {FIRST + dt.timedelta(days=number): each for number, each in enumerate(feature.before)}
-    since = drift.since(feature.reference, days, Monitor())
-    assert FIRST < since <= max(days)
+    since = drift.since(feature.reference, feature.before, Monitor())
+    assert FIRST < since < TODAY
     untouched = Feature()
     assert untouched.light(today) == "alarm", "for a feature that stood still until now, it is a jump"
-    still = {FIRST + dt.timedelta(days=number): each for number, each in enumerate(untouched.before)}
-    assert drift.since(untouched.reference, still, Monitor()) is None
+    assert drift.since(untouched.reference, untouched.before, Monitor()) is None
 
 
 @pytest.mark.parametrize(
