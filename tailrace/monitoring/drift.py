@@ -152,8 +152,8 @@ def _step(reference: Reference, today: Look, day: dt.date, before: Mapping[dt.da
     if low <= today.median <= high or day - last > pause or not 0 < SPREAD * furthest < step:
         return []
     return [
-        f"its median is {today.median:g}, outside {low:g} to {high:g}, where it was before, and moved by {step:g} since "
-        f"{last}; in the days before by {furthest:g} at most"
+        f"its median is {today.median:g}, outside {low:g} to {high:g}, where it was before, and moved by {step:g} "
+        f"since {last}; in the days before by {furthest:g} at most"
     ]
 
 

@@ -104,8 +104,8 @@ def step(today: float, days: Sequence[float], *, pause: int = 0) -> str:
     first = TODAY - dt.timedelta(days=len(days) + pause)
     looks = [drift.look(reference, column(one_temperature(level))) for level in days]
     before = {first + dt.timedelta(days=number): look for number, look in enumerate(looks)}
-    quiet = Monitor(alarm_psi=100)
-    return drift.judge("temp", reference, column(one_temperature(today)), day=TODAY, before=before, monitor=quiet).jumped
+    rows, quiet = column(one_temperature(today)), Monitor(alarm_psi=100)
+    return drift.judge("temp", reference, rows, day=TODAY, before=before, monitor=quiet).jumped
 
 
 def test_a_step_out_of_the_range_is_an_alarm_if_no_step_before_it_was_so_great():
