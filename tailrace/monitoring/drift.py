@@ -1,11 +1,11 @@
 """Whether a day has moved from the training of its model, and whether it jumped or moved slowly.
 
-Five things are looked at: how the values of each feature and of the scores are distributed (the population stability
+Six things are looked at: how the values of each feature and of the scores are distributed (the population stability
 index, PSI), how many of a feature's values lie outside the range it had, how far its median moved since the day before,
-how many rows have one and the same value, and how many rows there are. The days to compare with are the single days of
-the training window, and the days that were published before. A day that is further than the training and than those
-days has jumped: an alarm. A day that is further than the training only has moved slowly: a retraining will learn it.
-docs/drift.md explains the limits.
+how many rows have one and the same value, how many have none, and how many rows there are. The days to compare with are
+the single days of the training window, and the days that were published before. A day that is further than the training
+and than those days has jumped: an alarm. A day that is further than the training only has moved slowly: a retraining
+will learn it. docs/drift.md explains the limits.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tailrace.monitoring.references import Reference, median_of, range_of, repeats_of
+from tailrace.monitoring.references import Reference, median_of, nulls_of, range_of, repeats_of
 from tailrace.problems.distributions import MORE_REPEATS, SPREAD, allowed, beyond_chance
 from tailrace.spec import Monitor
 
@@ -30,6 +30,8 @@ FEWEST_DAYS = 7
 weekends."""
 ROWS_SHARE = 0.75
 """A day with a smaller share of the rows of the smallest day before it has lost some."""
+MORE_NULLS = 1 - ROWS_SHARE
+"""A share of rows: with so many more nulls than on any day that is known, a feature has lost as much as that."""
 WIDER = 1 / 3
 """So many times its width the range of a feature may be left on either side."""
 OUTSIDE = 0.5
@@ -47,14 +49,15 @@ class Look:
     high: float | None = None
     median: float | None = None
     repeats: float = 0.0
+    nulls: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Moved:
     """How far a column moved, and what happened to it, as a sentence.
 
-    `allowance` is the PSI that the day may have by the training. `changed`: its range or its repeats are beyond the
-    training. `jumped` is empty if no limit was broken.
+    `allowance` is the PSI that the day may have by the training. `changed`: its range, its repeats or its nulls are
+    beyond the training. `jumped` is empty if no limit was broken.
     """
 
     psi: float
@@ -79,6 +82,7 @@ def look(reference: Reference, column: pa.ChunkedArray) -> Look:
         high=high,
         median=median_of(column),
         repeats=repeats_of(column),
+        nulls=nulls_of(column),
     )
 
 
@@ -94,7 +98,7 @@ def judge(
 ) -> Moved:
     """Compare a day's column with the training and with the days before it.
 
-    `ranges`: also its range, its step and its repeats.
+    `ranges`: also its range, its step, its repeats and its nulls.
     """
     today, looks, bins = look(reference, column), before.values(), len(reference.shares)
     usual = [reference.usual]
@@ -104,9 +108,11 @@ def judge(
         jumped.append(f"its PSI is {today.psi:.2f}; {most:.2f} is the most that a single day may have")
     changed = False
     if ranges:
-        changed = bool(_out_of_range(reference, column, []) or _repeats(reference, today, []))
+        changed = bool(
+            _out_of_range(reference, column, []) or _repeats(reference, today, []) or _nulls(reference, today, [])
+        )
         jumped += _out_of_range(reference, column, looks) or _step(reference, today, day, before)
-        jumped += _repeats(reference, today, looks)
+        jumped += [*_repeats(reference, today, looks), *_nulls(reference, today, looks)]
     return Moved(
         psi=today.psi,
         allowance=allowed(usual, bins=bins, rows=today.rows),
@@ -163,6 +169,14 @@ def _repeats(reference: Reference, today: Look, before: Collection[Look]) -> lis
     most = max([reference.repeats, *(each.repeats for each in before)])
     told = f"{today.repeats:.0%} of its rows have one and the same value; on no day before was it more than {most:.0%}"
     return [told] * (today.repeats > most + MORE_REPEATS)
+
+
+def _nulls(reference: Reference, today: Look, before: Collection[Look]) -> list[str]:
+    if reference.nulls is None:
+        return []
+    most = max([reference.nulls, *(each.nulls for each in before)])
+    told = f"{today.nulls:.0%} of its rows have no value; on no day before was it more than {most:.0%}"
+    return [told] * (today.nulls > most + MORE_NULLS)
 
 
 def lost_rows(rows: int, before: Sequence[int]) -> str:

@@ -32,8 +32,8 @@ class Reference:
 
     The rest is what single days of the training window were like. `usual` is how far the furthest of them is from the
     others by the population stability index (PSI), beyond chance. `low` and `high` are the least and the greatest
-    number. `repeats` is the greatest share of rows with one value on a day. Those three are None where they are not
-    known: `low` and `high` of categories, and all of trainings of earlier releases.
+    number. `repeats` is the greatest share of rows with one value on a day, `nulls` that of rows without a value. Those
+    four are None where they are not known: `low` and `high` of categories, and all of trainings of earlier releases.
     """
 
     edges: tuple[float, ...]
@@ -43,6 +43,7 @@ class Reference:
     low: float | None = None
     high: float | None = None
     repeats: float | None = None
+    nulls: float | None = None
 
     def psi(self, column: pa.ChunkedArray) -> float:
         """The population stability index (PSI) of one or more rows of counts against this reference."""
@@ -77,6 +78,7 @@ class Reference:
             low=low,
             high=high,
             repeats=max(repeats_of(each) for each in of_days),
+            nulls=max(nulls_of(each) for each in of_days),
         )
 
 
@@ -104,6 +106,11 @@ def repeats_of(column: pa.ChunkedArray) -> float:
     counted = column.drop_null().value_counts()
     most = max((pc.max(each.field("counts")).as_py() or 0 for each in _chunks(counted)), default=0)
     return most / len(column) if len(column) else 0.0
+
+
+def nulls_of(column: pa.ChunkedArray) -> float:
+    """The share of rows without a value; 0 without rows."""
+    return column.null_count / len(column) if len(column) else 0.0
 
 
 def _chunks(found: pa.Array | pa.ChunkedArray) -> list[pa.Array]:
@@ -205,6 +212,6 @@ def _values(column: pa.ChunkedArray) -> tuple[str, ...]:
 
 
 def _reference(fields: Mapping[str, Any]) -> Reference:
-    more = {name: fields.get(name) for name in ("low", "high", "repeats")}
+    more = {name: fields.get(name) for name in ("low", "high", "repeats", "nulls")}
     edges, values, shares = (tuple(fields[name]) for name in ("edges", "values", "shares"))
     return Reference(edges=edges, values=values, shares=shares, usual=fields["usual"], **more)

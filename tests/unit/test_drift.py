@@ -89,6 +89,20 @@ def test_the_sentence_says_which_measure_broke():
     assert "its PSI is" in feature.judge(FAULTS["lost"](day)).jumped
 
 
+def test_a_feature_that_lost_half_of_its_values_is_an_alarm_however_much_single_days_differ():
+    random = np.random.default_rng(7)
+    varied = reference_of([one_temperature(random.uniform(20, 70)) for _ in range(WINDOW)])
+    day = one_temperature(44)
+    before = {TODAY - dt.timedelta(days=1): drift.look(varied, column(one_temperature(43)))}
+    half = column(np.where(np.arange(ROWS) % 2, day, np.nan))
+    moved = drift.judge("temp", varied, half, day=TODAY, before=before, monitor=Monitor())
+    assert moved.psi < moved.allowance, "by its distribution alone it would be as usual"
+    assert moved.changed
+    assert moved.jumped == "temp jumped: 50% of its rows have no value; on no day before was it more than 0%."
+    again = before | {TODAY - dt.timedelta(days=2): drift.look(varied, half)}
+    assert drift.judge("temp", varied, half, day=TODAY, before=again, monitor=Monitor()).jumped == ""
+
+
 SPRING = (41, 47, 39, 44, 52, 58, 49, 43, 48, 48, 47, 55, 61, 48)
 """Degrees Fahrenheit of two weeks: the furthest step between two days is 13."""
 
