@@ -3,8 +3,8 @@
 The flights from 2013-01-01 to 2013-10-28. The warehouse's days are built once. Then night follows night: the pipeline
 trains by its own schedule, and each day is scored, audited, published and monitored. The first table tells by month how
 many days were published, refused or an alarm, and how good the predictions were. The second plants faults at the source
-and tells which check caught each the same night: the suite of the features, the audit, or the drift light. The last one counts how
-often faults in the features of every fifth night were caught (year_faults.py).
+and tells which check caught each the same night: the suite of the features, the audit, or the drift light. The last one
+counts how often faults in the features of every fifth night were caught (year_faults.py).
 
 `--home` keeps the warehouse, the lake and the models: a second run with the same folder goes on from there.
 """

@@ -211,37 +211,33 @@ class _Nights:
     def caught(self, day: dt.date, change: Change) -> Iterator[str]:
         """What catches the change in the features of the day: "audit", "light", both or nothing."""
         spec, rows = self.work.spec, change(self._features[day])
-        held, holdout = self._trained(day)
-        near = [each for each in self.days if 0 < (day - each).days <= DAYS_BEFORE]
-        own = [each for each in near if not self._model_of(each).differs(self._model_of(day))]
-        scores = self._scored(day, rows)
-        psi = [holdout.beyond_chance(holdout.counts(self._scores[each])) for each in own]
+        scores, holdout = self._scored(day, rows), self._trained(day)[1]
         if score_limits.judged(spec.audit, len(scores)):
+            psi = [holdout.beyond_chance(holdout.counts(self._scores[each])) for each in self._of_same_model(day)]
             judged = score_limits.judge(spec.audit, holdout, scores, before=psi)
             yield from ["audit"] * bool(judged.problems)
-        lost = drift.lost_rows(len(scores), [self._published[each].rows for each in near])
-        if drift.light(self._moved(day, rows, scores, near, own, held), spec.monitor, lost) == "alarm":
+        lost = drift.lost_rows(len(scores), [self._published[each].rows for each in self._before(day)])
+        if drift.light(self._moved(day, rows, scores), spec.monitor, lost) == "alarm":
             yield "light"
 
-    def _moved(
-        self,
-        day: dt.date,
-        rows: pa.Table,
-        scores: np.ndarray,
-        near: Sequence[dt.date],
-        own: Sequence[dt.date],
-        held: References,
-    ) -> dict[str, Moved]:
-        spec = self.work.spec
-        run = self._run_of(day)
-        looks = {each: self._look(run, held, each) for each in near}
+    def _before(self, day: dt.date) -> list[dt.date]:
+        return [each for each in self.days if 0 < (day - each).days <= DAYS_BEFORE]
+
+    def _of_same_model(self, day: dt.date) -> list[dt.date]:
+        """The days before whose scores the day's may be compared with."""
+        return [each for each in self._before(day) if not self._model_of(each).differs(self._model_of(day))]
+
+    def _moved(self, day: dt.date, rows: pa.Table, scores: np.ndarray) -> dict[str, Moved]:
+        """How far the day's features and scores moved, as the monitor tells it."""
+        spec, run, held = self.work.spec, self._run_of(day), self._trained(day)[0]
+        looks = {each: self._look(run, held, each) for each in self._before(day)}
         moved = {
             name: drift.judge(
                 name,
                 held.features[name],
                 references.comparable(spec, rows, name),
                 day=day,
-                before={each: looks[each][name] for each in near},
+                before={each: of_day[name] for each, of_day in looks.items()},
                 monitor=spec.monitor,
             )
             for name in spec.features.columns
@@ -251,14 +247,14 @@ class _Nights:
             held.score,
             _column(scores),
             day=day,
-            before={each: looks[each][SCORES] for each in own},
+            before={each: looks[each][SCORES] for each in self._of_same_model(day)},
             monitor=spec.monitor,
             ranges=False,
         )
         return moved
 
     def _look(self, training_run: str, held: References, day: dt.date) -> dict[str, Look]:
-        """What a published day was like by a training."""
+        """What a published day was like, by the training of another."""
         if (training_run, day) not in self._looks:
             spec, rows = self.work.spec, self._features[day]
             looks = {
@@ -279,7 +275,7 @@ class _Nights:
         return self._runs_of[day]
 
     def _trained(self, day: dt.date) -> tuple[References, Distribution]:
-        services, spec, run = self.work.services, self.work.spec, self._run_of(day)
+        services, run = self.work.services, self._run_of(day)
         if run not in self._runs:
             held = references.of_run(services.tracker, run)
             assert held is not None
