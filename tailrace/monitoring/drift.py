@@ -30,8 +30,8 @@ FEWEST_DAYS = 7
 weekends."""
 ROWS_SHARE = 0.75
 """A day with a smaller share of the rows of the smallest day before it has lost some."""
-MORE_NULLS = 1 - ROWS_SHARE
-"""A share of rows: with so many more nulls than on any day that is known, a feature has lost as much as that."""
+MORE_NULLS = 0.4
+"""A share of rows: with so many more nulls than on any day that is known, half of a feature may be lost."""
 WIDER = 1 / 3
 """So many times its width the range of a feature may be left on either side."""
 OUTSIDE = 0.5
