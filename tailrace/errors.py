@@ -37,6 +37,7 @@
         ├── ClusterUnavailable   the Spark master does not answer, or gives no executors
         │   └── QuotaUsedUp      the namespace's quota is used up until other pods end
         ├── ExecutorsLost        executors died during a job more often than Spark replaces them
+        ├── ExtractsUnavailable  a source does not answer; the extracts of the others are landed
         └── UpstreamMissing      a table or a day that an earlier stage has not published yet
             └── ExtractsMissing  extracts of some sources are missing; those of the others are landed
 
