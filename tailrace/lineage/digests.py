@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -27,11 +26,17 @@ def rows_digest(rows: pa.Table, order: pa.Array | None = None) -> str:
     """
     schema = rows.schema.remove_metadata()
     digest = RowsDigest(schema)
-    order = None if order is None else order.cast(pa.int64())
-    columns = [_Ordered(in_one_piece(column), order) for column in rows.columns]
+    columns = [in_one_piece(column) for column in rows.columns]
+    if order is not None:
+        columns = [column if _has_fixed_width(column.type) else column.take(order) for column in columns]
+    unordered = [order is not None and _has_fixed_width(column.type) for column in columns]
 
     def block(start: int) -> pa.RecordBatch:
-        return pa.record_batch([column.slice(start) for column in columns], schema=schema)
+        slices = [
+            column.take(order.slice(start, _ROWS)) if moves else column.slice(start, _ROWS)
+            for column, moves in zip(columns, unordered, strict=True)
+        ]
+        return pa.record_batch(slices, schema=schema)
 
     # The next block is put in order while this one is hashed.
     with ThreadPoolExecutor(1) as pool:
@@ -45,35 +50,6 @@ def rows_digest(rows: pa.Table, order: pa.Array | None = None) -> str:
 def in_one_piece(column: pa.ChunkedArray) -> pa.Array:
     """Without a copy if it is one already, which `combine_chunks` makes."""
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-
-
-class _Ordered:
-    """A column whose slices are taken in an order; a slice is good until the one after the next is taken.
-
-    Where nothing is missing, slices use the same memory in turn: new memory costs more than what is done in it.
-    """
-
-    def __init__(self, column: pa.Array, order: pa.Array | None) -> None:
-        if order is not None and not _has_fixed_width(column.type):
-            column, order = in_one_piece(pa.chunked_array([column]).take(order)), None
-        self._column, self._order = column, order
-        width = column.type.bit_width if pa.types.is_primitive(column.type) else 0
-        self._numbers: np.ndarray | None = None
-        if order is not None and len(column) and not column.null_count and width in UNSIGNED:
-            kind = UNSIGNED[width]
-            values = np.frombuffer(column.buffers()[1], kind)
-            self._values = values[column.offset : column.offset + len(column)]
-            self._taken = itertools.cycle([np.empty(min(_ROWS, len(column)), kind) for _ in range(2)])
-            self._numbers = order.to_numpy()
-
-    def slice(self, start: int) -> pa.Array:
-        if self._order is None:
-            return self._column.slice(start, _ROWS)
-        if self._numbers is None:
-            return self._column.take(self._order.slice(start, _ROWS))
-        numbers = self._numbers[start : start + _ROWS]
-        taken = np.take(self._values, numbers, out=next(self._taken)[: len(numbers)], mode="clip")
-        return pa.Array.from_buffers(self._column.type, len(numbers), [None, pa.py_buffer(taken)])
 
 
 class RowsDigest:
