@@ -29,14 +29,14 @@ def rows_digest(rows: pa.Table, order: pa.Array | None = None) -> str:
     columns = [in_one_piece(column) for column in rows.columns]
     if order is not None:
         columns = [column if _has_fixed_width(column.type) else column.take(order) for column in columns]
-    unordered = [order is not None and _has_fixed_width(column.type) for column in columns]
+
+    def cut(column: pa.Array, start: int) -> pa.Array:
+        if order is not None and _has_fixed_width(column.type):
+            return column.take(order.slice(start, _ROWS))
+        return column.slice(start, _ROWS)
 
     def block(start: int) -> pa.RecordBatch:
-        slices = [
-            column.take(order.slice(start, _ROWS)) if moves else column.slice(start, _ROWS)
-            for column, moves in zip(columns, unordered, strict=True)
-        ]
-        return pa.record_batch(slices, schema=schema)
+        return pa.record_batch([cut(column, start) for column in columns], schema=schema)
 
     # The next block is put in order while this one is hashed.
     with ThreadPoolExecutor(1) as pool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -37,14 +39,30 @@ def beyond(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray | N
     limit = _largest(column.type)
     if limit is None:
         return None
-    ends = pc.min_max(column).as_py()
+    low, high = _ends(column)
     # A comparison with NaN is false: a column with only NaN has only missing values.
-    if ends["min"] is None or not (ends["min"] < -limit or ends["max"] > limit):
+    if low is None or not (low < -limit or high > limit):
         return None
     too_large = pc.greater(column, pa.scalar(limit, column.type))
     if not pa.types.is_unsigned_integer(column.type):
         too_large = pc.or_(too_large, pc.less(column, pa.scalar(-limit, column.type)))
     return pc.fill_null(too_large, False)
+
+
+def _ends(column: pa.Array | pa.ChunkedArray) -> tuple[Any, Any]:
+    """The least and the greatest value, without nulls and NaN; None where there are no others.
+
+    NumPy finds them in a tenth of the time that Arrow takes for floating-point numbers, but not beside missing values.
+    """
+    if pa.types.is_floating(column.type) and len(column) and not column.null_count:
+        chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+        pieces = [chunk.to_numpy() for chunk in chunks if len(chunk)]
+        ends = np.array([(piece.min(), piece.max()) for piece in pieces])
+        # NaN is the least and the greatest of values of which one is NaN.
+        if not np.isnan(ends).any():
+            return ends.min().item(), ends.max().item()
+    found = pc.min_max(column).as_py()
+    return found["min"], found["max"]
 
 
 def _largest(type_: pa.DataType) -> int | float | Decimal | None:

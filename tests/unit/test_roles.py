@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from dataclasses import replace
 from decimal import Decimal
 
 import pyarrow as pa
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from tailrace.errors import ContractBroken, KeysRepeated, LookAhead, Refused
 from tailrace.rows import role_values, roles, row_checks
@@ -311,3 +314,15 @@ def test_a_weight_is_a_number_of_0_or_more_in_every_row(spec, weights, said):
     roles.check(weighing, DAY, features(importance=pa.array([0, 1, 2])), outcomes())
     with pytest.raises(ContractBroken, match="column 'importance' is missing; the spec says it is the weight"):
         roles.check(weighing, DAY, features(), outcomes())
+
+
+NUMBERS = st.floats(width=32) | st.sampled_from([math.inf, -math.inf, math.nan, 4e38, -4e38])
+
+
+@given(st.lists(st.lists(NUMBERS | st.none(), max_size=4), max_size=3), st.sampled_from([pa.float64(), pa.float32()]))
+@example([[math.nan, math.inf], [1.0]], pa.float64())
+def test_numbers_that_no_model_accepts_are_marked_beside_missing_ones(chunks, kind):
+    column = pa.chunked_array([pa.array(chunk, kind) for chunk in chunks], kind)
+    right = [value is not None and abs(value) > role_values.LARGEST for value in column.to_pylist()]
+    found = role_values.beyond(column)
+    assert (found.to_pylist() if found is not None else [False] * len(right)) == right
