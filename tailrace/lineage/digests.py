@@ -14,9 +14,6 @@ _ROWS = 1 << 16
 _PADDED_TO = 64
 """Bytes of which Arrow writes a multiple of each column of a slice, where more bytes follow."""
 
-UNSIGNED = {8: np.uint8, 16: np.uint16, 32: np.uint32, 64: np.uint64}
-"""Bits of a value -> what NumPy moves it as."""
-
 
 def rows_digest(rows: pa.Table, order: pa.Array | None = None) -> str:
     """SHA-256 of the rows, in the order of these numbers if given; it does not depend on chunks or schema metadata.

@@ -11,11 +11,13 @@ import numpy as np
 import pyarrow as pa
 
 from tailrace.contracts import Part, Scan
-from tailrace.lineage.digests import UNSIGNED, in_one_piece
+from tailrace.lineage.digests import in_one_piece
 
 _PART_VALUES = 1 << 20
 """Values of a part that a thread reads: 8 MiB of numbers."""
 _THREADS = 2
+_UNSIGNED = {8: np.uint8, 16: np.uint16, 32: np.uint32, 64: np.uint64}
+"""Bits of a value -> what NumPy moves it as."""
 _WIDEST = 8
 """Bytes."""
 _MOVED_ROWS = 1 << 16
@@ -63,8 +65,8 @@ def _moved(numbers: pa.Array, of_thread: threading.local, column: pa.ChunkedArra
 def _memory_of(column: pa.Array) -> np.ndarray | None:
     """The memory of a column without missing values that `read` filled; None for other columns."""
     width = column.type.bit_width if pa.types.is_primitive(column.type) else 0
-    plain = width in UNSIGNED and len(column) and not column.null_count and not column.offset
-    return np.frombuffer(column.buffers()[1], UNSIGNED[width]) if plain else None
+    plain = width in _UNSIGNED and len(column) and not column.null_count and not column.offset
+    return np.frombuffer(column.buffers()[1], _UNSIGNED[width]) if plain else None
 
 
 def _in_order(parts: Iterable[Part]) -> Iterator[pa.RecordBatch]:
