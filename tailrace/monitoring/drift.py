@@ -56,13 +56,13 @@ class Look:
 class Moved:
     """How far a column moved, and what happened to it, as a sentence.
 
-    `allowance` is the PSI that the day may have by the training. `changed`: its range, its repeats or its nulls are
-    beyond the training. `jumped` is empty if no limit was broken.
+    `allowance` is the PSI that the day may have by the training. `changed` says what of its range, its repeats or its
+    nulls is beyond the training. Both it and `jumped` are empty if no limit was broken.
     """
 
     psi: float
     allowance: float
-    changed: bool
+    changed: str
     jumped: str
 
     @property
@@ -106,17 +106,19 @@ def judge(
     jumped = []
     if today.psi - most >= monitor.alarm_psi:
         jumped.append(f"its PSI is {today.psi:.2f}; {most:.2f} is the most that a single day may have")
-    changed = False
+    changed = []
     if ranges:
-        changed = bool(
-            _out_of_range(reference, column, []) or _repeats(reference, today, []) or _nulls(reference, today, [])
-        )
+        changed = [
+            *_out_of_range(reference, column, []),
+            *_repeats(reference, today, []),
+            *_nulls(reference, today, []),
+        ]
         jumped += _out_of_range(reference, column, looks) or _step(reference, today, day, before)
         jumped += [*_repeats(reference, today, looks), *_nulls(reference, today, looks)]
     return Moved(
         psi=today.psi,
         allowance=allowed(usual, bins=bins, rows=today.rows),
-        changed=changed,
+        changed="; ".join(changed),
         jumped=f"{name} jumped: {'; '.join(jumped)}." if jumped else "",
     )
 
@@ -129,7 +131,8 @@ def _out_of_range(reference: Reference, column: pa.ChunkedArray, before: Collect
     margin = WIDER * (high - low)
     outside = pc.or_(pc.less(known, low - margin), pc.greater(known, high + margin))
     share = (pc.sum(outside).as_py() or 0) / len(known)
-    return [f"{share:.0%} of its values lie far outside {low:g} to {high:g}, where it was before"] * (share > OUTSIDE)
+    where = f"{_number(low)} to {_number(high)}, where it was {'before' if before else 'in the training'}"
+    return [f"{share:.0%} of its values lie far outside {where}"] * (share > OUTSIDE)
 
 
 def _range(reference: Reference, before: Collection[Look]) -> tuple[float, float] | None:
@@ -158,16 +161,25 @@ def _step(reference: Reference, today: Look, day: dt.date, before: Mapping[dt.da
     if low <= today.median <= high or day - last > pause or not 0 < SPREAD * furthest < step:
         return []
     return [
-        f"its median is {today.median:g}, outside {low:g} to {high:g}, where it was before, and moved by {step:g} "
-        f"since {last}; in the days before by {furthest:g} at most"
+        f"its median is {_number(today.median)}, outside {_number(low)} to {_number(high)}, where it was before, and "
+        f"moved by {_number(step)} since {last}; in the days before by {_number(furthest)} at most"
     ]
+
+
+def _number(value: float) -> str:
+    """With all digits of a whole number: it may be a date, and must be told from the next."""
+    return f"{value:.0f}" if value == round(value, 0) and abs(value) < 1e15 else f"{value:g}"
+
+
+def _on_no_day(before: Collection[Look]) -> str:
+    return f"on no day {'before' if before else 'of the training'} was it"
 
 
 def _repeats(reference: Reference, today: Look, before: Collection[Look]) -> list[str]:
     if reference.repeats is None:
         return []
     most = max([reference.repeats, *(each.repeats for each in before)])
-    told = f"{today.repeats:.0%} of its rows have one and the same value; on no day before was it more than {most:.0%}"
+    told = f"{today.repeats:.0%} of its rows have one and the same value; {_on_no_day(before)} more than {most:.0%}"
     return [told] * (today.repeats > most + MORE_REPEATS)
 
 
@@ -175,7 +187,7 @@ def _nulls(reference: Reference, today: Look, before: Collection[Look]) -> list[
     if reference.nulls is None:
         return []
     most = max([reference.nulls, *(each.nulls for each in before)])
-    told = f"{today.nulls:.0%} of its rows have no value; on no day before was it more than {most:.0%}"
+    told = f"{today.nulls:.0%} of its rows have no value; {_on_no_day(before)} more than {most:.0%}"
     return [told] * (today.nulls > most + MORE_NULLS)
 
 
@@ -183,14 +195,14 @@ def lost_rows(rows: int, before: Sequence[int]) -> str:
     """A sentence if the day has far fewer rows than any day before it."""
     if len(before) < FEWEST_DAYS or rows >= ROWS_SHARE * min(before):
         return ""
-    return f"Only {rows:,} rows; each of the {len(before)} days published before had {min(before):,} or more."
+    return f"Only {rows:,} rows; each of the {len(before)} days before that have rows has {min(before):,} or more."
 
 
 def light(moved: Mapping[str, Moved], monitor: Monitor, lost: str) -> Drift:
     """The day's light, from what became of its features and scores, and the sentence about its rows."""
     if lost or any(each.jumped for each in moved.values()):
         return "alarm"
-    watched = any(each.changed or each.beyond_training >= monitor.watch_psi for each in moved.values())
+    watched = any(bool(each.changed) or each.beyond_training >= monitor.watch_psi for each in moved.values())
     return "watch" if watched else "ok"
 
 

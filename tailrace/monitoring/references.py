@@ -16,7 +16,15 @@ import pyarrow.compute as pc
 
 from tailrace.contracts import LakeReader, Pin, Services, Tracker
 from tailrace.errors import UnknownName
-from tailrace.problems.distributions import furthest_day, index_of_shares, shares_of_counts
+from tailrace.problems import Problem
+from tailrace.problems.distributions import (
+    furthest_day,
+    in_order,
+    index_of_shares,
+    of_enough_rows,
+    quantile_edges,
+    shares_of_counts,
+)
 from tailrace.rows import role_values
 from tailrace.spec import PipelineSpec
 
@@ -45,6 +53,10 @@ class Reference:
     repeats: float | None = None
     nulls: float | None = None
 
+    def fits(self, kind: str) -> bool:
+        """Whether a feature of this kind can be compared: a category has no edges, and a number no values."""
+        return not (self.edges if kind == "categorical" else self.values)
+
     def psi(self, column: pa.ChunkedArray) -> float:
         """The population stability index (PSI) of one or more rows of counts against this reference."""
         return index_of_shares(np.array(self.shares), shares_of_counts(self._counts(column)))
@@ -62,13 +74,16 @@ class Reference:
         return np.append(np.bincount(bins, minlength=size), len(column) - len(known))
 
     @classmethod
-    def of(cls, column: pa.ChunkedArray, days: pa.ChunkedArray, *, edges: tuple[float, ...] = ()) -> Reference:
+    def of(
+        cls, column: pa.ChunkedArray, days: pa.ChunkedArray, *, edges: tuple[float, ...] = (), fewest: int = 1
+    ) -> Reference:
         """The reference of a column, from its rows and the day of each row; needs at least one row.
 
-        Without `edges`, numbers are counted in bins between their quantiles.
+        Without `edges`, numbers are counted in bins between their quantiles. Of days with fewer than `fewest` rows
+        nothing is learned about single days, unless all days are so small.
         """
         bare = cls(edges=edges or _edges(column), values=_values(column), shares=())
-        of_days = [column.filter(pc.equal(days, day)) for day in pc.unique(days)]
+        of_days = of_enough_rows([column.filter(pc.equal(days, day)) for day in pc.unique(days)], fewest)
         low, high = range_of(column)
         return cls(
             edges=bare.edges,
@@ -119,10 +134,31 @@ def _chunks(found: pa.Array | pa.ChunkedArray) -> list[pa.Array]:
 
 @dataclass(frozen=True)
 class References:
-    """The reference of each feature, and of the scores on the holdout."""
+    """The reference of each feature, and of the scores on the holdout.
+
+    `classes` are what 0, 1, 2 ... stand for where the scores are classes; empty also in trainings of earlier releases.
+    """
 
     features: Mapping[str, Reference]
     score: Reference
+    classes: tuple[Any, ...] = ()
+
+    def score_of(self, problem: Problem) -> Reference:
+        """The reference of the scores, with classes in the order that the problem has them in."""
+        *known, null = self.score.shares
+        return replace(self.score, shares=(*in_order(tuple(known), self.classes, problem.drift_classes), null))
+
+    def compared(self, spec: PipelineSpec) -> list[str]:
+        """The features whose drift can be told: that both the spec and the training have, as one kind of feature."""
+        return [name for name, held in self._shared(spec) if held.fits(spec.features.columns[name])]
+
+    def of_another_kind(self, spec: PipelineSpec) -> list[str]:
+        """The features that are numbers in the spec and categories in the training, or the other way round."""
+        return [name for name, held in self._shared(spec) if not held.fits(spec.features.columns[name])]
+
+    def _shared(self, spec: PipelineSpec) -> Iterator[tuple[str, Reference]]:
+        """Others left the spec since, or had no part in the model."""
+        return ((name, self.features[name]) for name in spec.features.columns if name in self.features)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1)
@@ -130,9 +166,8 @@ class References:
     @classmethod
     def from_json(cls, text: str) -> References:
         fields = json.loads(text)
-        return cls(
-            {name: _reference(fields) for name, fields in fields["features"].items()}, _reference(fields["score"])
-        )
+        of_features = {name: _reference(fields) for name, fields in fields["features"].items()}
+        return cls(of_features, _reference(fields["score"]), tuple(fields.get("classes", ())))
 
 
 def keep(
@@ -140,20 +175,24 @@ def keep(
     spec: PipelineSpec,
     training_run: str,
     *,
-    window: pa.Table,
+    window: Window,
     holdout: pa.Table,
     scores: np.ndarray,
     usual: float | None = None,
 ) -> None:
     """Store with a training run the distributions of its features over the window and of its scores on the holdout.
 
-    `window` and `holdout` have the feature columns and `ds`; `scores` are what drift is told by, in the order of the
-    holdout. `usual` is how far single days are by the scores; by default, how far those of the holdout are.
+    `holdout` has `ds`; `scores` are what drift is told by, in the order of the holdout. `usual` is how far single days
+    are by the scores; by default, how far those of the holdout are.
     """
-    of_features = {name: Reference.of(comparable(spec, window, name), window["ds"]) for name in spec.features.columns}
-    column = pa.chunked_array([pa.array(scores, pa.float64())])
-    of_scores = Reference.of(column, holdout["ds"], edges=spec.problem.drift_edges)
-    made = References(of_features, of_scores if usual is None else replace(of_scores, usual=usual))
+    rows, fewest = window.rows, window.at_least(spec.monitor.rows)
+    of_features = {
+        name: Reference.of(comparable(spec, rows, name), rows["ds"], fewest=fewest) for name in spec.features.columns
+    }
+    column = pa.chunked_array([pa.array(np.where(np.isfinite(scores), scores, np.nan), pa.float64(), from_pandas=True)])
+    of_scores = Reference.of(column, holdout["ds"], edges=spec.problem.drift_edges, fewest=spec.monitor.rows)
+    of_scores = of_scores if usual is None else replace(of_scores, usual=usual)
+    made = References(of_features, of_scores, spec.problem.drift_classes)
     with tempfile.TemporaryDirectory(prefix="tailrace-references-") as folder:
         Path(folder, FILE).write_text(made.to_json())
         services.tracker.log_files(training_run, Path(folder), FOLDER)
@@ -179,14 +218,26 @@ def comparable(spec: PipelineSpec, rows: pa.Table, name: str) -> pa.ChunkedArray
     return pc.if_else(pc.is_nan(number), pa.scalar(None, pa.float64()), number)
 
 
-def window(lake: LakeReader, spec: PipelineSpec, features: Pin, holdout: pa.Table) -> pa.Table:
-    """Evenly spread rows of the training window; rows of the holdout if the window needs the format's own reader."""
+@dataclass(frozen=True)
+class Window:
+    """Evenly spread rows of a training window, one of `step`: the feature columns and `ds`."""
+
+    rows: pa.Table
+    step: int = 1
+
+    def at_least(self, rows: int) -> int:
+        """How many of the rows here a day has that has so many in the window."""
+        return max(1, rows // self.step)
+
+
+def window(lake: LakeReader, spec: PipelineSpec, features: Pin, holdout: pa.Table) -> Window:
+    """Rows of the training window; those of the holdout if the window needs the format's own reader."""
     columns = ["ds", *spec.features.columns]
     scan = lake.scan(features, columns)
     if scan.native is not None:
-        return holdout.select(columns)
-    rows = scan.reader()
-    return pa.Table.from_batches(_every(max(1, math.ceil(scan.rows / SAMPLE_ROWS)), rows), rows.schema)
+        return Window(holdout.select(columns))
+    rows, step = scan.reader(), max(1, math.ceil(scan.rows / SAMPLE_ROWS))
+    return Window(pa.Table.from_batches(_every(step, rows), rows.schema), step)
 
 
 def _every(step: int, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -200,7 +251,7 @@ def _edges(column: pa.ChunkedArray) -> tuple[float, ...]:
     if pa.types.is_string(column.type):
         return ()
     known = column.drop_null().to_numpy()
-    return tuple(np.unique(np.quantile(known, np.linspace(0, 1, BINS + 1)[1:-1])).tolist()) if len(known) else ()
+    return tuple(quantile_edges(known, BINS).tolist()) if len(known) else ()
 
 
 def _values(column: pa.ChunkedArray) -> tuple[str, ...]:

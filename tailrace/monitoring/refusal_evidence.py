@@ -17,6 +17,8 @@ from tailrace.errors import TailraceError
 from tailrace.lineage import identity, pins
 from tailrace.monitoring import drift, references
 from tailrace.monitoring.drift_rows import DriftMeasure
+from tailrace.problems import Problem
+from tailrace.problems.distributions import Distribution
 from tailrace.work import Work
 
 BINS = 20
@@ -78,7 +80,7 @@ def of(work: Work, staged: Staged, verdict: Verdict, scores: np.ndarray) -> Evid
         rows=staged.rows,
         edges=tuple(edges.tolist()) if len(known) else (),
         shares=tuple((counts / max(counts.sum(), 1)).tolist()) if len(known) else (),
-        holdout=json.loads(staged.notes.get("holdout_scores") or "{}"),
+        holdout=_holdout(problem, staged.notes.get("holdout_scores")),
         failed=tuple(
             FailedExpectation(
                 expectation=each.expectation,
@@ -93,6 +95,10 @@ def of(work: Work, staged: Staged, verdict: Verdict, scores: np.ndarray) -> Evid
     )
 
 
+def _holdout(problem: Problem, told: str | None) -> Mapping[str, Any]:
+    return json.loads(Distribution.from_json(told).in_order_of(problem.drift_classes).to_json()) if told else {}
+
+
 def _moved(work: Work, staged: Staged) -> tuple[DriftMeasure, ...]:
     """How far the features moved since the training; empty if the tracker does not know, or does not answer."""
     spec, lake = work.spec, work.services.lake
@@ -100,7 +106,7 @@ def _moved(work: Work, staged: Staged) -> tuple[DriftMeasure, ...]:
         held = references.of_run(work.services.tracker, staged.notes.get(identity.RUN, ""))
         if held is None:
             return ()
-        names = [name for name in spec.features.columns if name in held.features]
+        names = held.compared(spec)
         rows = lake.read_pin(pins.from_json(staged.notes["features_pin"]), names).read_all()
     except TailraceError:
         # a refusal must not become another error because of its evidence

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,6 +19,7 @@ from tailrace.operations.day_states import DayState
 from tailrace.pages import day_records, histories
 from tailrace.pages.pipeline import CalendarDay, calendar_day
 from tailrace.pages.sources import Sources, number
+from tailrace.problems.distributions import Distribution
 from tailrace.rows import refused_days
 from tailrace.spec import PipelineSpec, zone
 
@@ -238,7 +238,7 @@ def _histogram(sources: Sources, spec: PipelineSpec, commit: Commit, training: R
         spec.predictions_table, ("histogram", commit.day), lambda: _shares(sources, spec, commit), nothing
     )
     tag = training.tags.get(run_tags.HOLDOUT_SCORES) if training else None
-    return _beside(spec, edges, shares, json.loads(tag) if tag else {})
+    return _beside(spec, edges, shares, Distribution.from_json(tag) if tag else None)
 
 
 def _refused(sources: Sources, spec: PipelineSpec, day: dt.date) -> RefusedPredictions | None:
@@ -248,7 +248,8 @@ def _refused(sources: Sources, spec: PipelineSpec, day: dt.date) -> RefusedPredi
     if last is None:
         return None
     found = Evidence.from_json(last.evidence)
-    drawn = _beside(spec, found.edges, found.shares, found.holdout) if found.edges else None
+    holdout = Distribution.from_fields(found.holdout) if found.holdout else None
+    drawn = _beside(spec, found.edges, found.shares, holdout) if found.edges else None
     return RefusedPredictions(version=last.model_version, evidence=found, histogram=drawn)
 
 
@@ -256,18 +257,19 @@ def _beside(
     spec: PipelineSpec,
     edges: tuple[float, ...],
     shares: tuple[float, ...],
-    holdout: Mapping[str, Sequence[float]],
+    holdout: Distribution | None,
 ) -> Histogram:
     """The day's shares with the holdout's on the same scale; without those if they are not known."""
     ours = Histogram(edges=edges, shares=shares, names=spec.problem.drift_names, column=spec.predictions.score)
-    if not holdout or not edges:
+    if holdout is None or not edges:
         return ours
+    holdout = holdout.in_order_of(spec.problem.drift_classes).without_thin_bins()
     low, high = edges[0], edges[-1]
-    bounds = (min([low, *holdout["edges"]]), *holdout["edges"], max([high, *holdout["edges"]]))
+    bounds = (min([low, *holdout.edges]), *holdout.edges, max([high, *holdout.edges]))
     width = (high - low) / (len(edges) - 1)
     density = [
         share / max(above - below, 1e-9) * width
-        for share, below, above in zip(holdout["shares"], bounds[:-1], bounds[1:], strict=True)
+        for share, below, above in zip(holdout.shares, bounds[:-1], bounds[1:], strict=True)
     ]
     return replace(ours, training_edges=bounds, training_shares=tuple(density))
 

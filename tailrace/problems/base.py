@@ -340,6 +340,11 @@ class Problem(ABC):
         return ()
 
     @property
+    def drift_classes(self) -> tuple[Any, ...]:
+        """The classes that these numbers are the places of; empty if they are no classes."""
+        return ()
+
+    @property
     def drift_range(self) -> tuple[float, float] | None:
         """The lowest and the highest of these numbers that a picture shows; None: those of the rows."""
         return (0.0, 1.0)

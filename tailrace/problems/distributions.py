@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import asdict, dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
+
+_Rows = TypeVar("_Rows", bound=Sized)
 
 DAYS_BEFORE = 28
 """A day is compared with those of so many days before it that were published: four of each weekday."""
@@ -24,34 +27,47 @@ MORE_REPEATS = 0.3
 """A share of rows: so many more than on any day that is known may have the day's most common value."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Distribution:
     """The shares of a column's values in bins: `edges` are ascending, and there is one more share than edges.
 
     `usual` is how far single days are from the others, beyond chance, and `repeats` the greatest share of rows with one
-    value on a single day; both are None where they are not known, as in trainings of earlier releases.
+    value on a single day; both are None where they are not known, as in trainings of earlier releases. `classes` are
+    what 0, 1, 2 ... stand for where the values are classes; empty also in trainings of earlier releases.
     """
 
     edges: tuple[float, ...]
     shares: tuple[float, ...]
     usual: float | None = None
     repeats: float | None = None
+    classes: tuple[Any, ...] = ()
 
     @classmethod
     def of(
-        cls, values: np.ndarray, *, edges: Sequence[float] = (), bins: int = 10, days: np.ndarray | None = None
+        cls,
+        values: np.ndarray,
+        *,
+        edges: Sequence[float] = (),
+        bins: int = 10,
+        days: np.ndarray | None = None,
+        fewest: int = 1,
+        classes: Sequence[Any] = (),
     ) -> Distribution:
-        """The values in bins between these edges; without edges, in quantile bins: equal quantiles are one edge.
+        """The finite values in bins between these edges; without edges, in bins between their quantiles.
 
-        `days` has the day of each value; without them, single days are not known.
+        `days` has the day of each value; without them, single days are not known. Of days with fewer than `fewest`
+        values nothing is learned about single days, unless all days are so small.
         """
-        at = np.array(edges) if len(edges) else np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)[1:-1]))
-        bare = cls(tuple(at.tolist()), tuple(shares_of_counts(counts_between(at, values)).tolist()))
+        finite = np.isfinite(values)
+        values, days = values[finite], None if days is None else days[finite]
+        at = np.array(edges) if len(edges) else quantile_edges(values, bins)
+        shares = shares_of_counts(counts_between(at, values))
+        bare = cls(edges=tuple(at.tolist()), shares=tuple(shares.tolist()), classes=tuple(classes))
         if days is None:
             return bare
-        of_days = [values[days == day] for day in np.unique(days)]
+        of_days = of_enough_rows([values[days == day] for day in np.unique(days)], fewest)
         usual = furthest_day(np.array([counts_between(at, each) for each in of_days]))
-        return cls(bare.edges, bare.shares, usual, max(repeats(each) for each in of_days))
+        return replace(bare, usual=usual, repeats=max(repeats(each) for each in of_days))
 
     def with_days(self, values: np.ndarray, days: np.ndarray, *, fewest: int = 1) -> Distribution:
         """With more single days of the same model, such as those that it learned from.
@@ -62,6 +78,21 @@ class Distribution:
         of_days = [counts for day in np.unique(days) if (counts := self.counts(values[days == day])).sum() >= fewest]
         further = furthest_day(np.array(of_days)) if of_days else 0.0
         return replace(self, usual=max(self.usual or 0.0, further))
+
+    def in_order_of(self, classes: Sequence[Any]) -> Distribution:
+        """Where the values are classes: with them in another order, such as that of a spec that was edited since."""
+        return replace(self, shares=in_order(self.shares, self.classes, classes), classes=tuple(classes))
+
+    def without_thin_bins(self) -> Distribution:
+        """With the bins of a single value joined to the next, for a picture, in which they have no width."""
+        edges, shares = list(self.edges[:1]), list(self.shares[:2])
+        for edge, share in zip(self.edges[1:], self.shares[2:], strict=True):
+            if edge == np.nextafter(edges[-1], np.inf):
+                shares[-1] += share
+            else:
+                edges.append(edge)
+                shares.append(share)
+        return replace(self, edges=tuple(edges), shares=tuple(shares))
 
     def index(self, values: np.ndarray) -> float:
         """The population stability index of values against this distribution."""
@@ -77,12 +108,17 @@ class Distribution:
         return beyond_chance(index, bins=len(self.shares), rows=int(counts.sum()))
 
     def to_json(self) -> str:
-        return json.dumps({name: value for name, value in asdict(self).items() if value is not None})
+        return json.dumps({name: value for name, value in asdict(self).items() if value is not None and value != ()})
 
     @classmethod
     def from_json(cls, text: str) -> Distribution:
-        fields = json.loads(text)
-        return cls(tuple(fields["edges"]), tuple(fields["shares"]), fields.get("usual"), fields.get("repeats"))
+        return cls.from_fields(json.loads(text))
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Distribution:
+        """From `to_json`; fields that an earlier release did not store are not known."""
+        of_bins = {name: tuple(fields.get(name, ())) for name in ("edges", "shares", "classes")}
+        return cls(**of_bins, usual=fields.get("usual"), repeats=fields.get("repeats"))
 
 
 def population_stability_index(expected: Distribution, observed: np.ndarray) -> float:
@@ -102,6 +138,29 @@ def index_of_shares(before: np.ndarray, after: np.ndarray) -> float:
 def shares_of_counts(counts: np.ndarray) -> np.ndarray:
     """Shares of rows in bins; an empty bin counts as half a row."""
     return np.maximum(counts, 0.5) / counts.sum()
+
+
+def quantile_edges(values: np.ndarray, bins: int = 10) -> np.ndarray:
+    """Edges between which there are about as many values each.
+
+    A value that so many rows have that several quantiles are equal, such as 0 for a rare amount, has a bin of its own.
+    Without it, that value and all greater ones could be in one bin.
+    """
+    quantiles = np.quantile(values, np.linspace(0, 1, bins + 1)[1:-1])
+    found, times = np.unique(quantiles, return_counts=True)
+    return np.unique(np.append(found, np.nextafter(found[times > 1], np.inf)))
+
+
+def in_order(shares: tuple[float, ...], classes: Sequence[Any], wanted: Sequence[Any]) -> tuple[float, ...]:
+    """Shares of classes in the order of `wanted`; as they are if those are other classes, or the order is not known."""
+    if not classes or set(classes) != set(wanted):
+        return shares
+    return tuple(shares[classes.index(each)] for each in wanted)
+
+
+def of_enough_rows(of_days: Sequence[_Rows], fewest: int) -> list[_Rows]:
+    """The days with so many rows: a day of one row says nothing of what single days are like. All, if none has them."""
+    return [each for each in of_days if len(each) >= fewest] or list(of_days)
 
 
 def counts_between(edges: np.ndarray, values: np.ndarray) -> np.ndarray:

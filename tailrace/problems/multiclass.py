@@ -268,6 +268,10 @@ class Multiclass(Problem):
         return predictions.argmax(axis=1).astype(float)
 
     @property
+    def drift_classes(self) -> tuple[str | int, ...]:
+        return self.classes
+
+    @property
     def drift_range(self) -> tuple[float, float]:
         return (-0.5, len(self.classes) - 0.5)
 

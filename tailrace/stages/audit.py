@@ -215,7 +215,7 @@ def _judged_scores(lake: LakeReader, spec: PipelineSpec, staged: Staged, scores:
     audit = spec.audit
     if not score_limits.judged(audit, len(scores)):
         return None
-    holdout = Distribution.from_json(staged.notes["holdout_scores"])
+    holdout = Distribution.from_json(staged.notes["holdout_scores"]).in_order_of(spec.problem.drift_classes)
     before = []
     if audit.max_psi_excess is not None:
         before = _days_before(lake, spec, staged.day, model=identity.of_commit(staged.notes), holdout=holdout)

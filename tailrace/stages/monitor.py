@@ -16,7 +16,7 @@ from tailrace import days
 from tailrace.champions import model_versions, policies
 from tailrace.contracts import Commit, Services
 from tailrace.errors import ModelGone, PinLost, UpstreamMissing
-from tailrace.lineage import identity, provenance, run_tags
+from tailrace.lineage import identity, pins, provenance, run_tags
 from tailrace.lineage.identity import Identity
 from tailrace.monitoring import drift, performance, references
 from tailrace.monitoring.drift import Drift, Look, Moved
@@ -174,7 +174,7 @@ class _Past:
         left = iter(due)
         waiting: dt.date | None = next(left)
         for group in self._groups(known):
-            names = sorted({name for held in self._trainings.values() for name in _compared(self._work.spec, held)})
+            names = sorted({name for held in self._trainings.values() for name in held.compared(self._work.spec)})
             features = _features(self._work, group[0], names, last=group[-1])
             scores = _told_by(self._work, {each: self._published[each] for each in group})
             for each in group:
@@ -220,24 +220,20 @@ class _Past:
 
     def _look(self, day: dt.date, features: pa.Table, scores: np.ndarray) -> None:
         spec = self._work.spec
+        problem = policies.as_published(spec, self._published[day].metadata).problem
         for training, held in self._trainings.items():
             looks = {
                 name: drift.look(held.features[name], references.comparable(spec, features, name))
-                for name in _compared(spec, held)
+                for name in held.compared(spec)
                 if features.num_rows
             }
-            self._looks[training][day] = {**looks, SCORES: drift.look(held.score, _as_column(scores))}
+            self._looks[training][day] = {**looks, SCORES: drift.look(held.score_of(problem), _as_column(scores))}
 
 
 _Looks = Mapping[dt.date, Mapping[str, Look]]
 """What published days were like: a look for each feature, and for SCORES."""
 SCORES = ""
 """Stands for the scores where features have their names."""
-
-
-def _compared(spec: PipelineSpec, held: References) -> list[str]:
-    """The features that both the spec and a training have: others left the spec since, or had no part in the model."""
-    return [name for name in spec.features.columns if name in held.features]
 
 
 def _features(work: Work, first: dt.date, names: Sequence[str], *, last: dt.date) -> pa.Table:
@@ -273,7 +269,7 @@ def _of_day(work: Work, day: dt.date, commit: Commit, *, trained: _Trained, past
     labels, predictions = performance.labels_and_predictions(spec, judged)
     metrics = problem.measure(labels, predictions) if len(labels) else {}
     told_by = problem.drift_values(rows[problem.drift_column(spec.predictions)])
-    moved = _moved(work, day, version=version, trained=trained, scores=told_by, past=past)
+    moved = _moved(work, day, commit, trained=trained, scores=told_by, past=past)
     return DayPerformance(
         day=day,
         model_version=version,
@@ -307,10 +303,10 @@ class _Moved:
     jumped: str | None = None
 
 
-def _moved(work: Work, day: dt.date, *, version: str, trained: _Trained, scores: np.ndarray, past: _Past) -> _Moved:
+def _moved(work: Work, day: dt.date, commit: Commit, *, trained: _Trained, scores: np.ndarray, past: _Past) -> _Moved:
     """How far the day is from the training of the version that scored it, and from the days before it."""
-    spec = work.spec
-    lost = drift.lost_rows(len(scores), past.rows(day))
+    spec, version = work.spec, commit.metadata["model_version"]
+    lost = "" if _is_empty_for_a_reason(work, day, commit) else drift.lost_rows(commit.rows, past.rows(day))
     if len(scores) < spec.monitor.rows:
         few = f"{len(scores)} scores are too few to tell drift by; monitor.rows is {spec.monitor.rows}."
         return _Moved(drift="alarm" if lost else None, note=f"{lost} {few}" if lost else few)
@@ -321,7 +317,7 @@ def _moved(work: Work, day: dt.date, *, version: str, trained: _Trained, scores:
         score_psi = population_stability_index(trained.scores, scores) if trained.scores else None
         return _Moved(score_psi=score_psi, note=said)
     held, before = trained.references, past.before(day, trained)
-    names = _compared(spec, held)
+    names = held.compared(spec)
     rows = _features(work, day, names, last=day)
     found = {
         name: drift.judge(
@@ -338,7 +334,7 @@ def _moved(work: Work, day: dt.date, *, version: str, trained: _Trained, scores:
     of_scores = {each: looks[SCORES] for each, looks in before.items() if SCORES in looks}
     score = drift.judge(
         spec.predictions.score,
-        held.score,
+        held.score_of(policies.as_published(spec, commit.metadata).problem),
         _as_column(scores),
         day=day,
         before=of_scores,
@@ -350,6 +346,8 @@ def _moved(work: Work, day: dt.date, *, version: str, trained: _Trained, scores:
     note = " ".join([lost] * bool(lost) + [each.jumped for each in every.values() if each.jumped])
     if shines == "watch":
         note = _slowly(spec, day, held, moved=every, before=before)
+    if other := held.of_another_kind(spec):
+        note = f"{note} {_of_another_kind(other, version)}".strip()
     worst = max(found, key=lambda name: (bool(found[name].jumped), found[name].beyond_training), default=None)
     return _Moved(
         score_psi=score.psi,
@@ -365,8 +363,11 @@ def _moved(work: Work, day: dt.date, *, version: str, trained: _Trained, scores:
 
 
 def _slowly(spec: PipelineSpec, day: dt.date, held: References, *, moved: Mapping[str, Moved], before: _Looks) -> str:
-    """Since when the column that is furthest beyond the training is beyond it."""
-    name = max(moved, key=lambda name: (moved[name].beyond_training, moved[name].changed))
+    """Since when the column that is furthest beyond the training is beyond it; or what changed, where none is."""
+    name = max(moved, key=lambda name: moved[name].beyond_training)
+    if moved[name].beyond_training < spec.monitor.watch_psi:
+        changed = next(each for each in moved if moved[each].changed)
+        return f"{changed} changed since the training, as it did on days before: {moved[changed].changed}."
     reference = held.features[name] if name else held.score
     looks = {each: of_day[name] for each, of_day in before.items() if name in of_day}
     first = drift.since(reference, looks, spec.monitor) or day
@@ -374,6 +375,24 @@ def _slowly(spec: PipelineSpec, day: dt.date, held: References, *, moved: Mappin
         f"{name or spec.predictions.score} has moved slowly since {first}, further than on any day of the training but "
         "without a jump; a retraining will learn it."
     )
+
+
+def _of_another_kind(names: Sequence[str], version: str) -> str:
+    """Why the drift of some features is not told."""
+    they = "was trained with it" if len(names) == 1 else "was trained with them"
+    kind = "as another kind of feature" if len(names) == 1 else "as other kinds of features"
+    return (
+        f"The drift of {', '.join(names)} is not known, since version {version} {they} {kind} than the spec has now; "
+        "train again to see it."
+    )
+
+
+def _is_empty_for_a_reason(work: Work, day: dt.date, commit: Commit) -> bool:
+    """Whether the day has no predictions because it has no rows of features, and the build knows why."""
+    if commit.rows:
+        return False
+    features = work.services.lake.days(work.spec.features_table, first=day, last=day).get(day)
+    return features is not None and pins.EMPTY in features.metadata
 
 
 def _told(work: Work, first: dt.date, last: dt.date) -> Mapping[dt.date, Mapping[str, object]]:

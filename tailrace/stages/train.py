@@ -110,9 +110,9 @@ def run(
         metrics = spec.problem.measure(holdout_labels(data), scores)
         window = references.window(services.lake, spec, pins["features"], data.holdout)
         holdout = distribution_of(spec, scores, data.holdout["ds"]).with_days(
-            spec.problem.drift_of(predictions(trained.model, window)),
-            window["ds"].to_numpy(),
-            fewest=spec.audit.psi_rows,
+            spec.problem.drift_of(predictions(trained.model, window.rows)),
+            window.rows["ds"].to_numpy(),
+            fewest=window.at_least(spec.audit.psi_rows),
         )
         references.keep(
             services,
@@ -176,7 +176,14 @@ def example_predictions(model: Model, rows: pa.Table) -> pa.Table:
 
 def distribution_of(spec: PipelineSpec, scores: np.ndarray, days: pa.ChunkedArray) -> Distribution:
     """The distribution of what drift is told by, which the audit compares a day's with; `days`: that of each score."""
-    return Distribution.of(spec.problem.drift_of(scores), edges=spec.problem.drift_edges, days=days.to_numpy())
+    problem = spec.problem
+    return Distribution.of(
+        problem.drift_of(scores),
+        edges=problem.drift_edges,
+        days=days.to_numpy(),
+        fewest=spec.audit.psi_rows,
+        classes=problem.drift_classes,
+    )
 
 
 def inputs_of(

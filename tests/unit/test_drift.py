@@ -172,7 +172,7 @@ def test_a_trend_is_watched_since_the_day_it_left_the_training():
 @pytest.mark.parametrize(
     ("rows", "before", "said"),
     [
-        (390, [800] * 28, "Only 390 rows; each of the 28 days published before had 800 or more."),
+        (390, [800] * 28, "Only 390 rows; each of the 28 days before that have rows has 800 or more."),
         (390, [800] * 27 + [500], ""),
         (390, [800] * 6, ""),
         (800, [800] * 28, ""),
