@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -114,9 +115,19 @@ def run(
         ),
         results=(
             ReproducedValue("model digest", recorded, digest_to_compare(trained.model, recorded)),
-            *(ReproducedValue(name, repr(_metric(record, name)), repr(value)) for name, value in metrics.items()),
+            *(
+                ReproducedValue(name, repr(recorded), repr(metric_to_compare(value, recorded)))
+                for name, value in metrics.items()
+                for recorded in (_metric(record, name),)
+            ),
         ),
     )
+
+
+def metric_to_compare(value: float, recorded: float | None) -> float:
+    """The metric; the recorded one if they differ by rounding alone: earlier releases computed R² differently."""
+    only_rounding = recorded is not None and math.isclose(value, recorded, rel_tol=1e-9, abs_tol=1e-9)
+    return recorded if recorded is not None and only_rounding else value
 
 
 def _metric(record: RunRecord, name: str) -> float | None:

@@ -31,7 +31,11 @@ LEAST = 1e-6
 """The least prediction that the Poisson deviance is computed with: at 0 it is infinite."""
 
 BINS = 10
-SUMS = ("error", "absolute", "squared", "label", "label_squared", "poisson_deviance", "pinball", "coverage")
+NEAR_BITS = 12
+"""Labels whose first so many binary digits agree are added up together: at most 2,048 groups from one power of two to
+the next."""
+MEANS = ("error", "absolute", "squared", "poisson_deviance", "pinball", "coverage")
+"""What is averaged over all rows; the labels' variance is not a mean of this kind."""
 LOW, HIGH = "low", "high"
 
 
@@ -368,12 +372,22 @@ class Regression(Problem):
     def tally(self, labels: np.ndarray, predictions: np.ndarray) -> dict[str, np.ndarray]:
         import numpy as np
 
-        ones = np.ones(len(labels), dtype=np.int64)
-        return {"group": ones * 0, "rows": ones, **self._parts(labels, predictions)}
+        # A group is a range of near labels, and the distances from its end towards 0 are added up: sums of the labels
+        # and of their squares would lose the digits that say how far large labels are apart.
+        group = _first_digits(labels)
+        parts = self._parts(labels, predictions)
+        return {
+            "group": group,
+            "rows": np.ones(len(labels), dtype=np.int64),
+            "above": labels - group,
+            "above_squared": (labels - group) ** 2,
+            **{name: parts[name] for name in MEANS},
+        }
 
     def of_tally(self, added: pa.Table) -> dict[str, float]:
-        rows = added["rows"][0].as_py()
-        mean = {name: added[name][0].as_py() / rows for name in SUMS}
+        columns = {name: added[name].to_numpy() for name in added.column_names}
+        rows = int(columns["rows"].sum())
+        mean = {name: float(columns[name].sum()) / rows for name in MEANS}
         # Rounded, because a cluster adds its partial sums in random order; errors of both signs cancel out.
         sizes = {**mean, "error": mean["absolute"]}
         mean = {name: _rounded(value, sizes[name]) for name, value in mean.items()}
@@ -382,7 +396,7 @@ class Regression(Problem):
             "mae": mean["absolute"],
             "bias": mean["error"],
             "rmse": math.sqrt(mean["squared"]),
-            "r2": round(_r2(mean["squared"], mean["label"], mean["label_squared"]), 9),
+            "r2": round(_r2(mean["squared"], _variance_of_groups(columns)), 9),
         }
         return {metric.name: found[metric.name] for metric in self.measured}
 
@@ -399,7 +413,6 @@ class Regression(Problem):
             "absolute": np.abs(error),
             "squared": error**2,
             "label": labels,
-            "label_squared": labels**2,
             "poisson_deviance": _poisson_deviance(labels, scores) if self.link == "log" else nothing,
             "pinball": (_pinball(labels, low, lower) + _pinball(labels, high, upper)) / 2,
             "coverage": np.where(np.isnan(low), math.nan, (low <= labels) & (labels <= high)),
@@ -443,7 +456,7 @@ def _of_parts(metric: str, parts: Mapping[str, np.ndarray], weights: np.ndarray)
     if metric == "rmse":
         return math.sqrt(mean("squared"))
     if metric == "r2":
-        return _r2(mean("squared"), mean("label"), mean("label_squared"))
+        return _r2(mean("squared"), _variance(parts["label"], weights))
     return mean(_SUM_OF.get(metric, metric))
 
 
@@ -452,10 +465,50 @@ def _rounded(value: float, size: float) -> float:
     return round(value, 11 - math.floor(math.log10(abs(size)))) if size and math.isfinite(size) else value
 
 
-def _r2(squared: float, label: float, label_squared: float) -> float:
+def _r2(squared: float, variance: float) -> float:
     """1 - (mean squared error) / (variance of the labels); NaN if all labels are equal."""
-    variance = label_squared - label**2
-    return 1 - squared / variance if variance > 1e-12 * max(label_squared, 1e-300) else math.nan
+    return 1 - squared / variance if variance > 0 else math.nan
+
+
+def _variance(labels: np.ndarray, weights: np.ndarray) -> float:
+    """The weighted variance of the labels, however large they are; exactly 0 if all are equal, and NaN without rows.
+
+    The mean of the squares minus the square of the mean would lose all digits of a spread that is small beside the
+    labels. Source: Chan, Golub and LeVeque (1983), The American Statistician 37(3), the shifted two-pass algorithm.
+    """
+    import numpy as np
+
+    if not weights.sum():
+        return math.nan
+    shifted = labels - labels[np.argmax(weights > 0)]
+    return float(np.average((shifted - np.average(shifted, weights=weights)) ** 2, weights=weights))
+
+
+def _first_digits(labels: np.ndarray) -> np.ndarray:
+    """The labels, cut off after their first `NEAR_BITS` binary digits."""
+    import numpy as np
+
+    digits, exponent = np.frexp(labels)
+    # Adding 0.0 makes one group of 0.0 and -0.0.
+    cut: np.ndarray = np.ldexp(np.trunc(np.ldexp(digits, NEAR_BITS)), exponent - NEAR_BITS) + 0.0
+    return cut
+
+
+def _variance_of_groups(columns: Mapping[str, np.ndarray]) -> float:
+    """The variance of all labels from the sums of groups of near labels; 0 if it is no more than rounding.
+
+    Each group's squared deviations from its own mean, and from there to the mean of all.
+    Source: Chan, Golub and LeVeque (1983), The American Statistician 37(3), equation 2.1.
+    """
+    import numpy as np
+
+    rows, above, squared = columns["rows"], columns["above"], columns["above_squared"]
+    within = float((squared - above**2 / rows).sum())
+    # Differences between the groups' ends have few digits, so they are exact for near labels of any size.
+    means = columns["group"] - columns["group"][0] + above / rows
+    between = float((rows * (means - np.average(means, weights=rows)) ** 2).sum())
+    found, rounding = within + between, 1e-12 * (float(squared.sum()) + between)
+    return found / float(rows.sum()) if found > rounding else 0.0
 
 
 def _pinball(labels: np.ndarray, predicted: np.ndarray, quantile: float) -> np.ndarray:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tailrace.champions.gate import Decision, Scores, decide
+from tailrace.operations.reproduce import metric_to_compare
 from tailrace.problems.binary import Binary
 from tailrace.problems.distributions import Distribution, population_stability_index
 from tailrace.problems.regression import Regression
@@ -72,6 +73,13 @@ def test_less_is_better_for_losses():
 def test_a_decision_survives_the_tracker():
     decision = decided(GATE, GOOD, BAD)
     assert Decision.from_json(decision.to_json()) == decision
+
+
+@pytest.mark.parametrize(
+    ("recorded", "compared"), [(0.1 + 0.2, 0.1 + 0.2), (0.3001, 0.3), (float("nan"), 0.3), (None, 0.3)]
+)
+def test_a_metric_that_was_recorded_with_other_rounding_is_reproduced(recorded, compared):
+    assert repr(metric_to_compare(0.3, recorded)) == repr(compared)
 
 
 def test_one_class_has_no_ranking_metric():

@@ -59,6 +59,15 @@ def rows_of(problem: Problem, seed: int, count: int = 60) -> Rows:
     return Rows(labels, random.random(count) if problem.label_values else labels + random.normal(5, 1, count))
 
 
+def told_by_parts(problem: Problem, labels: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
+    """The metrics as a cluster computes them: from what two batches add to the sums of each group."""
+    halves = (slice(0, len(labels) // 2), slice(len(labels) // 2, None))
+    both = pa.concat_tables(pa.table(problem.tally(labels[half], predictions[half])) for half in halves)
+    names = [name for name in both.column_names if name != "group"]
+    added = both.group_by("group").aggregate([(name, "sum") for name in names]).sort_by("group")
+    return problem.of_tally(added.rename_columns(["group", *names]))
+
+
 @pytest.mark.parametrize("problem", KINDS, ids=repr)
 @settings(deadline=None, max_examples=30)  # the first example imports scikit-learn
 @given(seed=st.integers(0, 1000))
@@ -67,11 +76,7 @@ def test_metrics_are_the_same_with_equal_weights_and_from_parts_that_are_added_u
     measured = problem.measure(rows.labels, rows.predictions)
     ones = np.ones(len(rows.labels))
     weighted = {name: problem.weighted(name, rows.labels, rows.predictions)(ones) for name in measured}
-    halves = (slice(0, 25), slice(25, 60))
-    both = pa.concat_tables(pa.table(problem.tally(rows.labels[half], rows.predictions[half])) for half in halves)
-    names = [name for name in both.column_names if name != "group"]
-    added = both.group_by("group").aggregate([(name, "sum") for name in names]).sort_by("group")
-    told = problem.of_tally(added.rename_columns(["group", *names]))
+    told = told_by_parts(problem, rows.labels, rows.predictions)
     assert weighted == pytest.approx(measured, abs=1e-6)
     # Scores within one in a million count as equal, which moves a ranking metric of few rows.
     assert told == pytest.approx(measured, abs=1e-3)
@@ -81,15 +86,49 @@ def test_the_order_in_which_a_cluster_adds_large_numbers_does_not_change_the_met
     problem, random = Regression(link="log"), np.random.default_rng(0)
     labels = random.gamma(2, 4e6, 5000)
     predictions = labels * random.normal(1, 0.1, 5000).clip(min=0)
-    tally = problem.tally(labels, predictions)
 
     def metrics(order):
-        sums = {name: [sum(values[order].tolist())] for name, values in tally.items() if name != "group"}
-        return problem.of_tally(pa.table({"group": [0], **sums}))
+        return told_by_parts(problem, labels[order], predictions[order])
 
     in_order = metrics(np.arange(5000))
     assert metrics(random.permutation(5000)) == in_order
     assert in_order == pytest.approx(problem.measure(labels, predictions))
+
+
+def normal(mean: float, deviation: float) -> np.ndarray:
+    return np.random.default_rng(1).normal(mean, deviation, 4000)
+
+
+@pytest.mark.parametrize(
+    ("labels", "error"),
+    [
+        (np.arange(20130401.0, 20130431), 0.5),
+        (normal(1.7e9, 1000), 100.0),
+        (normal(-1.7e12, 3.6e6), 3.6e5),
+        (np.arange(2.0**24 - 20, 2.0**24 + 20), 1.0),
+        (normal(0, 3), 1.0),
+        (np.repeat([0.0, -0.0, 1.0], 5), 0.1),
+    ],
+    ids=["days", "seconds", "milliseconds", "around a power of two", "around zero", "few values"],
+)
+def test_r2_is_right_however_large_the_labels_are_beside_their_spread(labels, error):
+    problem, predictions = Regression(), labels + error * np.resize([1.0, -1.0], len(labels))
+    # The deviations from the first label are exact, and small numbers lose no digits.
+    right = 1 - np.mean((predictions - labels) ** 2) / np.var(labels - labels[0])
+    assert problem.measure(labels, predictions)["r2"] == pytest.approx(right, abs=1e-9)
+    assert told_by_parts(problem, labels, predictions)["r2"] == pytest.approx(right, abs=2e-9)
+    twice = np.resize([2, 0], len(labels))
+    repeated = problem.value("r2", np.repeat(labels, twice), np.repeat(predictions, twice))
+    assert problem.weighted("r2", labels, predictions)(twice) == pytest.approx(repeated, abs=1e-9)
+
+
+@pytest.mark.parametrize("label", [0.0, 0.1, -7.3, 20130401.3, 1.7e12])
+def test_r2_of_equal_labels_is_not_defined(label):
+    labels, predictions = np.full(1001, label), label + np.linspace(-1, 1, 1001)
+    assert math.isnan(Regression().value("r2", labels, predictions))
+    assert math.isnan(told_by_parts(Regression(), labels, predictions)["r2"])
+    one_value = np.append(labels, label + 5), np.append(predictions, label)
+    assert math.isnan(Regression().weighted("r2", *one_value)(np.append(np.ones(1001), 0)))
 
 
 @pytest.mark.parametrize("problem", KINDS, ids=repr)
