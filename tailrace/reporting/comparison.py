@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-
-import numpy as np
 
 from tailrace.contracts import RunRecord
 from tailrace.lineage import pins, run_tags
 from tailrace.problems.metrics import METRICS
-from tailrace.reporting.evaluation import Intervals, ScoredHoldout, slice_table
+from tailrace.reporting.evaluation import Intervals, ScoredHoldout, known_interval, slice_table
 from tailrace.spec import PipelineSpec
 
 Bounds = tuple[float, float]
@@ -143,10 +141,10 @@ def _metrics(challenger: Side, champion: Side | None, intervals: Mapping[str, In
             metric=name,
             greater_is_better=METRICS[name].greater_is_better,
             challenger=_known(value),
-            challenger_interval=_bounds(found.first),
+            challenger_interval=known_interval(found.first),
             champion=_known(theirs.get(name)),
-            champion_interval=_bounds(found.second),
-            difference=_bounds(found.difference),
+            champion_interval=known_interval(found.second),
+            difference=known_interval(found.difference),
         )
 
 
@@ -220,10 +218,3 @@ def _data(record: RunRecord) -> dict[str, str]:
 
 def _known(value: float | None) -> float | None:
     return None if value is None or math.isnan(value) else value
-
-
-def _bounds(interval: Sequence[float] | None) -> Bounds | None:
-    if interval is None or np.isnan(interval).any():
-        return None
-    low, high = interval
-    return low, high

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -67,11 +67,10 @@ def bootstrap_intervals(
 ) -> dict[str, Intervals]:
     """95 % percentile intervals of each metric over resamples of the rows; both models' predictions use the same ones.
 
-    Resamples for which a metric is not defined are left out of it; (NaN, NaN) if none are left.
+    Resamples for which a metric is not defined are left out of it; (NaN, NaN) if none are left, and for fewer than two
+    rows: all resamples of one row are the same, which says nothing about chance.
     Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.
     """
-    from scipy.stats import DegenerateDataWarning, bootstrap
-
     rows = len(labels)
     names = [metric.name for metric in problem.measured]
     weighted = functools.partial(problem.weighted, labels=labels)
@@ -83,6 +82,18 @@ def bootstrap_intervals(
         ours, theirs = ([metric(weights) for metric in metrics] for metrics in (of_first, of_second))
         return np.array([*ours, *theirs, *(one - other for one, other in zip(ours, theirs, strict=False))])
 
+    if rows < 2:
+        bounds = [(math.nan, math.nan)] * (len(of_first) + 2 * len(of_second))
+    else:
+        bounds = [_percentiles(values) for values in _resampled(rows, statistics, rounds=rounds, seed=seed)]
+    parts = [bounds[start : start + len(names)] for start in range(0, len(bounds), len(names))]
+    return {name: Intervals(*found) for name, *found in zip(names, *parts, strict=True)}
+
+
+def _resampled(rows: int, statistics: Callable[[np.ndarray], np.ndarray], *, rounds: int, seed: int) -> np.ndarray:
+    """The statistics of each resample of the rows' numbers; shape (statistics, rounds)."""
+    from scipy.stats import DegenerateDataWarning, bootstrap
+
     # One resample at a time: all together would need rounds times the holdout in memory.
     with warnings.catch_warnings():
         # scikit-learn warns about its own interval if a resample has one class; ours come from the distribution.
@@ -90,9 +101,8 @@ def bootstrap_intervals(
         made = bootstrap(
             (np.arange(rows),), statistics, vectorized=False, n_resamples=rounds, batch=1, method="percentile", rng=seed
         )
-    bounds = [_percentiles(values) for values in made.bootstrap_distribution]
-    parts = [bounds[start : start + len(names)] for start in range(0, len(bounds), len(names))]
-    return {name: Intervals(*found) for name, *found in zip(names, *parts, strict=True)}
+    distribution: np.ndarray = made.bootstrap_distribution
+    return distribution
 
 
 def _percentiles(values: np.ndarray) -> tuple[float, float]:
@@ -101,6 +111,11 @@ def _percentiles(values: np.ndarray) -> tuple[float, float]:
         return math.nan, math.nan
     low, high = np.percentile(known, [2.5, 97.5])
     return float(low), float(high)
+
+
+def known_interval(interval: tuple[float, float] | None) -> tuple[float, float] | None:
+    """The interval; None if there is none, or if it is not defined."""
+    return None if interval is None or np.isnan(interval).any() else interval
 
 
 def slice_table(holdout: ScoredHoldout, metric: str, columns: Sequence[str]) -> list[SliceRow]:
@@ -176,7 +191,8 @@ def write_report(
         slice_heading=challenger.problem.slice_heading,
         challenger=challenger.name,
         champion=champion.name if champion else None,
-        interval=interval,
+        interval=known_interval(interval),
+        no_interval=_no_interval(metric, len(challenger.labels)) if interval and not known_interval(interval) else "",
         measured=measured,
         slices=_side_by_side(slices, challenger.name, champion.name if champion else None),
         gate_lines=gate_lines,
@@ -187,6 +203,12 @@ def write_report(
     report = folder / REPORT
     report.write_text(page, encoding="utf-8")
     return report
+
+
+def _no_interval(metric: str, rows: int) -> str:
+    """Why the difference of the two models has no interval, as a sentence."""
+    why = "the holdout has fewer than two rows" if rows < 2 else f"{metric} is not defined for both on its labels"
+    return f"The difference in {metric} has no 95 % interval, because {why}."
 
 
 def _side_by_side(

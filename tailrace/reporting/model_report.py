@@ -12,7 +12,7 @@ from tailrace.champions.gate import Decision
 from tailrace.contracts import Model, RunRecord, Trial, not_trained
 from tailrace.lineage import run_tags
 from tailrace.lineage.libraries import installed_versions
-from tailrace.reporting.evaluation import Intervals, ScoredHoldout, slice_table, write_report
+from tailrace.reporting.evaluation import Intervals, ScoredHoldout, known_interval, slice_table, write_report
 from tailrace.reporting.model_card import CardMetric, ModelCard, write_model_card
 from tailrace.spec import PipelineSpec
 from tailrace.training.training_set import TrainingSet
@@ -114,7 +114,7 @@ def _card(judged: Judged, challenger: ScoredHoldout) -> ModelCard:
         holdout_rows=data.holdout.num_rows,
         pins=data.pins,
         metrics={
-            name: CardMetric(value, *judged.intervals[name].first)
+            name: CardMetric(value, *(known_interval(judged.intervals[name].first) or ()))
             for name, value in spec.problem.measure(judged.labels, judged.scores).items()
         },
         production_ready=judged.decision.verdict == "promote" and spec.gate.approval == "auto",

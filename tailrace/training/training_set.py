@@ -84,7 +84,7 @@ def load(lake: LakeReader, engine: Engine, spec: PipelineSpec, day: dt.date, *, 
     if joined is None:
         joined = join(spec, *scans, known_by=known_by, holdout_from=holdout_from)
     parts = TrainingSet(joined.learning, joined.holdout, dict(pins), joined.digests)
-    _refuse_empty(spec, day, parts)
+    _refuse_too_few(spec, day, parts)
     return parts
 
 
@@ -97,7 +97,7 @@ def _refuse_missing_days(lake: LakeReader, spec: PipelineSpec, day: dt.date) -> 
         raise UpstreamMissing(f"{spec.name} cannot be trained as of {day}: {completeness.sentence(missing)}")
 
 
-def _refuse_empty(spec: PipelineSpec, day: dt.date, parts: TrainingSet) -> None:
+def _refuse_too_few(spec: PipelineSpec, day: dt.date, parts: TrainingSet) -> None:
     first, holdout_first, last = window(spec, day)
     problems = []
     if parts.learning.rows == 0:
@@ -106,8 +106,13 @@ def _refuse_empty(spec: PipelineSpec, day: dt.date, parts: TrainingSet) -> None:
         )
     if parts.holdout.num_rows == 0:
         problems.append(f"no rows with a known outcome from {holdout_first} to {last} to evaluate on")
+    if parts.holdout.num_rows == 1:
+        problems.append(
+            f"only one row with a known outcome from {holdout_first} to {last} to evaluate on, which says nothing "
+            "about chance: at least two are needed"
+        )
     if problems:
         raise TrainingFailed(
             f"{spec.name}: {' and '.join(problems)}, when trained as of {day}. "
-            "Run the warehouse for these days, or train as of another day."
+            "Run the warehouse for these days, train as of another day, or give window.holdout_days more days."
         )

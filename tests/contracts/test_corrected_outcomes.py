@@ -13,7 +13,7 @@ from tailrace import days
 from tailrace.engines.local import LocalEngine
 from tailrace.engines.memory import MemoryEngine
 from tailrace.engines.spark.engine import SparkEngine
-from tailrace.errors import ContractBroken, KeysRepeated
+from tailrace.errors import ContractBroken, KeysRepeated, TrainingFailed
 from tailrace.lake.memory import MemoryLake
 from tailrace.settings import SparkSettings
 from tailrace.spec import LABEL, Candidate, Window, zone
@@ -138,6 +138,27 @@ def test_two_outcomes_known_at_the_same_moment_are_refused(spec, engine):
         f"outcomes/churn: 1 key (customer) appears more than once with the same known_at, for example {CORRECTED}. "
         "A corrected outcome needs a later known_at than the outcome that it corrects: the last one counts. "
         "Correct the dbt model, or add to features.key the column that distinguishes these rows."
+    )
+
+
+@pytest.mark.parametrize("left_over", [0, 1, 2])
+def test_one_row_is_not_enough_to_evaluate_on(spec, left_over):
+    spec, seventh = replace(spec, window=Window(days=6, holdout_days=1)), LAST - dt.timedelta(days=1)
+    unknown = [outcome(spec, f"{seventh}-{number:05d}", LAST, None, 10) for number in range(left_over, ROWS)]
+    lake = filled(spec, *unknown)
+    if left_over == 2:
+        assert len(labels(spec, MemoryEngine(), lake, LAST)) == 2
+        return
+    with pytest.raises(TrainingFailed) as raised:
+        labels(spec, MemoryEngine(), lake, LAST)
+    found = {
+        0: "no rows with a known outcome from 2013-03-07 to 2013-03-07 to evaluate on",
+        1: "only one row with a known outcome from 2013-03-07 to 2013-03-07 to evaluate on, which says nothing about "
+        "chance: at least two are needed",
+    }[left_over]
+    assert str(raised.value) == (
+        f"churn: {found}, when trained as of 2013-03-08. Run the warehouse for these days, train as of another day, "
+        "or give window.holdout_days more days."
     )
 
 

@@ -23,8 +23,9 @@ from tailrace.contracts import Trial
 from tailrace.problems.binary import Binary
 from tailrace.problems.metrics import METRICS
 from tailrace.problems.probabilities import calibration_error
+from tailrace.problems.regression import Regression
 from tailrace.reporting import pictures
-from tailrace.reporting.evaluation import ScoredHoldout, bootstrap_intervals, slice_table, write_report
+from tailrace.reporting.evaluation import ScoredHoldout, bootstrap_intervals, known_interval, slice_table, write_report
 
 SKLEARN = {
     "roc_auc": roc_auc_score,
@@ -119,6 +120,16 @@ def test_the_interval_of_one_class_is_unknown() -> None:
     found = bootstrap_intervals(Binary(), np.zeros(5, bool), np.arange(5) / 5, np.ones(5), seed=1)
     assert all(math.isnan(bound) for bound in found["roc_auc"].difference)
     assert all(math.isfinite(bound) for bound in found["brier"].difference)
+
+
+@pytest.mark.parametrize("other", [None, np.ones(1)], ids=["alone", "with a champion"])
+def test_one_row_has_no_interval(other: np.ndarray | None) -> None:
+    for intervals in bootstrap_intervals(Regression(), np.ones(1), np.zeros(1), other, seed=1).values():
+        assert known_interval(intervals.first) is None
+        assert (intervals.difference is None) == (other is None)
+        assert known_interval(intervals.difference) is None
+    found = bootstrap_intervals(Regression(), np.arange(2.0), np.zeros(2), None, seed=1)
+    assert known_interval(found["mae"].first) == (0, 1)
 
 
 def test_slices(challenger: ScoredHoldout) -> None:
@@ -219,6 +230,22 @@ def test_a_first_model_with_nothing_to_compare(tmp_path: Path) -> None:
     report = write_report(tmp_path, pipeline="flights", facts={}, metric="log_loss", challenger=holdout)
     assert {path.name for path in tmp_path.iterdir()} == {"evaluation.html", "calibration.png"}
     assert "nan" not in Page(report.read_text()).text.lower()
+
+
+def test_the_report_of_one_row_says_that_there_is_no_interval(tmp_path: Path) -> None:
+    holdout = ScoredHoldout(name="ours", problem=Regression(), labels=np.ones(1), scores=np.zeros(1))
+    report = write_report(
+        tmp_path,
+        pipeline="flights",
+        facts={},
+        metric="mae",
+        challenger=holdout,
+        champion=replace(holdout, name="theirs"),
+        interval=(math.nan, math.nan),
+    )
+    text = Page(report.read_text()).text
+    assert "The difference in mae has no 95 % interval, because the holdout has fewer than two rows." in text
+    assert "– to –" not in text
 
 
 def test_metrics_of_any_scale_and_sign_are_seen_side_by_side():
