@@ -76,14 +76,12 @@ def decide(
 
     `audited` says which days of the challenger's holdout the audit would have refused.
     """
-    rules = _limits(gate, scores)
+    defined = not math.isnan(scores.problem.value(gate.metric, scores.labels, scores.challenger))
+    rules = _limits(gate, scores) if defined else [_undefined(gate, scores)]
     if audited is not None:
         rules.append(Rule(audited.accepted, audited.sentence()))
-    if gate.beat is not None and scores.baseline is not None:
-        rules.append(_baseline(gate, scores, scores.baseline))
-    if scores.champion is not None:
-        rules.append(_margin(gate, scores.gain(gate.metric, scores.champion)))
-        rules += _slices(gate, scores, slices)
+    if defined:
+        rules += _compared(gate, scores, slices)
     if any(rule.fatal and not rule.passed for rule in rules):
         return Decision("refuse", tuple(rules))
     return Decision("promote" if all(rule.passed for rule in rules) else "keep", tuple(rules))
@@ -93,6 +91,31 @@ def left_to_a_person(decision: Decision, why: str) -> Decision:
     """The decision when there is a champion but the challenger could not be compared with it."""
     verdict: GateVerdict = "refuse" if decision.verdict == "refuse" else "keep"
     return Decision(verdict, (*decision.rules, Rule(False, why)))
+
+
+def _undefined(gate: Gate, scores: Scores) -> Rule:
+    """The one rule where the challenger has no value of the metric: nothing can be compared by it."""
+    why = _of_these_labels(scores.problem, scores.labels)
+    remedy = "Train as of a day whose holdout has other labels, give window.holdout_days more days"
+    if not why:
+        # Such as the interval of a challenger that was trained before the spec asked for intervals.
+        why, remedy = "the challenger's predictions do not allow it", "Train again"
+    return Rule(
+        False,
+        f"{gate.metric} is not defined on the holdout, because {why}, so nothing is judged by it. {remedy}, or choose "
+        "another gate.metric.",
+        True,
+    )
+
+
+def _of_these_labels(problem: Problem, labels: np.ndarray) -> str:
+    """What may make a metric undefined on these labels; empty if nothing is unusual about them."""
+    unseen = [problem.label_words(each) for each in problem.label_values or () if not (labels == each).any()]
+    if unseen:
+        return f"none of its {len(labels)} labels is {' or '.join(unseen)}"
+    if len(labels) and (labels == labels[0]).all():
+        return f"all of its {len(labels)} labels are {problem.label_words(labels[0])}"
+    return ""
 
 
 def _limits(gate: Gate, scores: Scores) -> list[Rule]:
@@ -109,9 +132,23 @@ def _limits(gate: Gate, scores: Scores) -> list[Rule]:
     ]
 
 
+def _compared(gate: Gate, scores: Scores, slices: Mapping[str, np.ndarray]) -> list[Rule]:
+    """The rules that compare the challenger with the baseline and the champion, as far as there are any."""
+    rules = []
+    if gate.beat is not None and scores.baseline is not None:
+        rules.append(_baseline(gate, scores, scores.baseline))
+    if scores.champion is not None:
+        rules.append(_margin(gate, scores.gain(gate.metric, scores.champion)))
+        rules += _slices(gate, scores, slices)
+    return rules
+
+
 def _baseline(gate: Gate, scores: Scores, baseline: np.ndarray) -> Rule:
     theirs = scores.problem.value(gate.metric, scores.labels, baseline)
     gain = scores.gain(gate.metric, baseline)
+    if math.isnan(gain):
+        why = f"{gate.metric} is not defined for the predictions of the baseline {gate.beat}"
+        return Rule(False, f"{why}, so nothing can be shown to be better; name another gate.beat.", True)
     return Rule(
         bool(gain > 0),
         f"{gate.metric} is {abs(gain):.4f} {'better' if gain > 0 else 'worse'} than that of the baseline "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from tailrace.champions.gate import Decision, Scores, decide
 from tailrace.operations.reproduce import metric_to_compare
 from tailrace.problems.binary import Binary
 from tailrace.problems.distributions import Distribution, population_stability_index
+from tailrace.problems.multiclass import Multiclass
 from tailrace.problems.regression import Regression
 from tailrace.spec import Gate
 
@@ -108,3 +111,51 @@ def test_a_champion_without_the_interval_that_the_gate_judges_is_left_to_a_perso
     decision = decide(Gate(metric="pinball", ceiling=1.0), scores, {})
     assert decision.verdict == "keep"
     assert "pinball is not defined for the champion's predictions" in decision.broken()[0]
+
+
+EVERY_CLASS = Multiclass(classes=("good", "fair", "bad"))
+UNDEFINED = {
+    "one class": (Binary(), Gate(metric="roc_auc", beat="prior"), np.zeros(40, bool), "none of its 40 labels is true"),
+    "a class is missing": (
+        EVERY_CLASS,
+        Gate(metric="roc_auc_ovr", beat="prior"),
+        np.arange(40) % 2,
+        "none of its 40 labels is bad",
+    ),
+    "one number": (Regression(), Gate(metric="r2", beat="mean"), np.full(40, 2.5), "all of its 40 labels are 2.5"),
+}
+
+
+@pytest.mark.parametrize("case", UNDEFINED)
+def test_a_metric_that_the_labels_do_not_define_is_one_sentence(case):
+    problem, gate, labels, why = UNDEFINED[case]
+    random = np.random.default_rng(1)
+    shares = random.dirichlet([1.0] * 3, 40) if problem is EVERY_CLASS else random.random(40)
+    scores = Scores(problem=problem, labels=labels, challenger=shares, champion=shares, baseline=shares)
+    decision = decide(
+        replace(gate, slices=("plan",), slice_rows=1).completed(problem), scores, {"plan": SLICES["plan"][:40]}
+    )
+    assert decision.verdict == "refuse"
+    assert [rule.sentence for rule in decision.rules] == [
+        f"{gate.metric} is not defined on the holdout, because {why}, so nothing is judged by it. Train as of a day "
+        "whose holdout has other labels, give window.holdout_days more days, or choose another gate.metric."
+    ]
+
+
+def test_a_challenger_without_the_interval_that_the_gate_judges_is_told_to_train_again():
+    labels = np.arange(100.0)
+    scores = Scores(problem=Regression(intervals=(0.1, 0.9)), labels=labels, challenger=labels, champion=labels)
+    decision = decide(Gate(metric="pinball", ceiling=1.0), scores, {})
+    assert decision.verdict == "refuse"
+    assert decision.broken() == [
+        "pinball is not defined on the holdout, because the challenger's predictions do not allow it, so nothing is "
+        "judged by it. Train again, or choose another gate.metric."
+    ]
+
+
+def test_a_baseline_for_which_the_metric_is_not_defined_cannot_be_beaten():
+    labels = np.arange(100.0)
+    scores = Scores(problem=Regression(), labels=labels, challenger=labels, baseline=np.full(100, np.nan))
+    decision = decide(Gate(metric="mae", beat="mean"), scores, {})
+    assert decision.verdict == "refuse"
+    assert "mae is not defined for the predictions of the baseline mean" in decision.broken()[0]
