@@ -87,10 +87,14 @@ def decide(
     return Decision("promote" if all(rule.passed for rule in rules) else "keep", tuple(rules))
 
 
-def left_to_a_person(decision: Decision, why: str) -> Decision:
-    """The decision when there is a champion but the challenger could not be compared with it."""
-    verdict: GateVerdict = "refuse" if decision.verdict == "refuse" else "keep"
-    return Decision(verdict, (*decision.rules, Rule(False, why)))
+def left_to_a_person(decision: Decision, why: str, by_hand: str) -> Decision:
+    """The decision when there is a champion but the challenger could not be compared with it.
+
+    `by_hand` says how a person promotes it; nobody may promote what is refused.
+    """
+    if decision.verdict == "refuse":
+        return Decision("refuse", (*decision.rules, Rule(False, why)))
+    return Decision("keep", (*decision.rules, Rule(False, f"{why} {by_hand}")))
 
 
 def _undefined(gate: Gate, scores: Scores) -> Rule:

@@ -76,7 +76,7 @@ def run(work: Work, training_run: str) -> Evaluated:
     audited = score_limits.judge_holdout(spec.audit, spec.problem, data.holdout["ds"].to_numpy(), scores)
     decision = gate.decide(spec.gate, compared_by, slices, audited)
     if gone:
-        decision = gate.left_to_a_person(decision, f"{gone} {_by_hand(spec, training_run)}")
+        decision = gate.left_to_a_person(decision, gone, _by_hand(spec, training_run))
     seed = int(record.tags[run_tags.INPUT + "seed"])
     intervals = bootstrap_intervals(spec.problem, labels, scores, champion_scores, seed=seed)
     metrics = spec.problem.measure(labels, scores)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tailrace.champions.gate import Decision, Scores, decide
+from tailrace.champions.gate import Decision, Scores, decide, left_to_a_person
 from tailrace.operations.reproduce import metric_to_compare
 from tailrace.problems.binary import Binary
 from tailrace.problems.distributions import Distribution, population_stability_index
@@ -111,6 +111,13 @@ def test_a_champion_without_the_interval_that_the_gate_judges_is_left_to_a_perso
     decision = decide(Gate(metric="pinball", ceiling=1.0), scores, {})
     assert decision.verdict == "keep"
     assert "pinball is not defined for the champion's predictions" in decision.broken()[0]
+
+
+def test_what_is_refused_is_left_to_nobody():
+    refused = left_to_a_person(decided(GATE, BAD, None), "The champion is gone.", "A person decides.")
+    assert (refused.verdict, refused.broken()[-1]) == ("refuse", "The champion is gone.")
+    kept = left_to_a_person(decided(GATE, GOOD, None), "The champion is gone.", "A person decides.")
+    assert (kept.verdict, kept.broken()) == ("keep", ["The champion is gone. A person decides."])
 
 
 EVERY_CLASS = Multiclass(classes=("good", "fair", "bad"))
