@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from tailrace.problems import Problem
-from tailrace.problems.distributions import MORE_REPEATS, Distribution, allowed, repeats
+from tailrace.problems.distributions import DAYS_BEFORE, MORE_REPEATS, Distribution, allowed, repeats
 from tailrace.spec import Audit
 
 MOST_REFUSED = 2 / 3
@@ -69,23 +69,32 @@ def judge(audit: Audit, holdout: Distribution, scores: np.ndarray, *, before: Se
     if audit.max_psi_excess is not None:
         single = allowed([holdout.usual or 0.0, *before], bins=len(holdout.shares), rows=len(scores))
         limit = single + audit.max_psi_excess
-        problems += _excess(audit.max_psi_excess, holdout, scores, psi=psi, single=single)
+        if not psi <= limit:
+            problems.append(
+                f"predictions moved away from the training holdout's: population stability index {psi:.2f}. "
+                + _limit_sentence(audit, holdout, single=single, published=bool(before))
+            )
+        if repeats_too_much(holdout, scores):
+            problems.append(
+                f"{repeats(scores):.0%} of the predictions are one and the same number; "
+                f"on no day of the holdout was it more than {holdout.repeats:.0%}."
+            )
     return JudgedScores(psi=psi, limit=limit, problems=tuple(problems))
 
 
-def _excess(excess: float, holdout: Distribution, scores: np.ndarray, *, psi: float, single: float) -> Iterator[str]:
-    """Sentences about a day that is further away than a single day may be (`single`) and the excess on top of it."""
-    if not psi <= single + excess:
-        yield (
-            f"predictions moved away from the training holdout's: population stability index {psi:.2f}. By the single "
-            f"days of the training and those that this version published before, a day may have {single:.2f}, and "
-            f"audit.max_psi_excess allows {excess:g} more."
-        )
-    if repeats_too_much(holdout, scores):
-        yield (
-            f"{repeats(scores):.0%} of the predictions are one and the same number; "
-            f"on no day of the holdout was it more than {holdout.repeats:.0%}."
-        )
+def _limit_sentence(audit: Audit, holdout: Distribution, *, single: float, published: bool) -> str:
+    """How far a day may be (`single`, and the excess on top of it), and by which single days."""
+    excess = f"and audit.max_psi_excess allows {audit.max_psi_excess:g} more."
+    known = ["the single days of the training"] if holdout.usual is not None else []
+    known += ["the days that this version published before"] if published else []
+    if known:
+        return f"By {' and '.join(known)}, a day may have {single:.2f}, {excess}"
+    # It is judged all the same: a broken day that is let in would widen the limit for the days after it.
+    return (
+        "No single day of this version is known: an earlier release of Tailrace trained it, and it published no day of "
+        f"{audit.psi_rows} rows or more in the {DAYS_BEFORE} days before. So a day may have only {single:.2f}, by "
+        f"chance, {excess} Train again: a training stores what its single days are like."
+    )
 
 
 def repeats_too_much(holdout: Distribution, scores: np.ndarray) -> bool:

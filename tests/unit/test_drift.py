@@ -238,6 +238,33 @@ def test_scores_that_moved_or_all_agree_are_refused():
     assert judge(AUDIT, holdout, random.beta(8, 2, 300), before=[9.0]).problems == (), "such days were published before"
 
 
+BY_TRAINING = "By the single days of the training, a day may have "
+BY_PUBLISHED = "By the days that this version published before, a day may have "
+BY_BOTH = "By the single days of the training and the days that this version published before, a day may have "
+BY_NONE = (
+    "No single day of this version is known: an earlier release of Tailrace trained it, and it published no day of 200 "
+    "rows or more in the 28 days before. So a day may have only 0.07, by chance, and audit.max_psi_excess allows 0.25 "
+    "more. Train again: a training stores what its single days are like."
+)
+
+
+@pytest.mark.parametrize(
+    ("trained_now", "before", "said"),
+    [(True, [], BY_TRAINING), (True, [0.1], BY_BOTH), (False, [0.1], BY_PUBLISHED), (False, [], BY_NONE)],
+    ids=["of the training", "of both", "of an earlier release, published", "of an earlier release, none published"],
+)
+def test_a_refusal_names_the_single_days_that_are_known(trained_now, before, said):
+    random = np.random.default_rng(3)
+    scores, days = of_holdout([some_scores(random, 300) for _ in range(7)])
+    holdout = Distribution.of(scores, days=days if trained_now else None)
+    (moved,) = judge(AUDIT, holdout, random.beta(8, 2, 300), before=before).problems
+    assert said in moved
+    assert moved.endswith("and audit.max_psi_excess allows 0.25 more.") == (said != BY_NONE)
+    judged = judge(AUDIT, holdout, some_scores(random, 300), before=before)
+    assert judged.problems == ()
+    assert judged.limit == allowed([holdout.usual or 0.0, *before], bins=10, rows=300) + 0.25
+
+
 def test_the_former_limit_refuses_what_it_refused():
     random = np.random.default_rng(3)
     holdout = Distribution.of(some_scores(random, 2000))
