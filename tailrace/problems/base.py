@@ -7,6 +7,7 @@ numbers are computed. Labels and predictions are NumPy arrays with one entry for
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -276,8 +277,11 @@ class Problem(ABC):
         """The predictions from their published columns."""
 
     def wrong_published(self, columns: Publication, rows: pa.Table) -> dict[str, int]:
-        """How many published rows contradict themselves, by what is wrong with them as the rest of a sentence."""
-        return {}
+        """How many published rows cannot be used, by what is wrong with them as the rest of a sentence."""
+        import pyarrow.compute as pc
+
+        infinite = [pc.is_inf(rows[name]).fill_null(False) for name in self.needed_columns(columns)]
+        return {"are infinite": pc.sum(functools.reduce(pc.or_, infinite)).as_py() or 0}
 
     def decision_of(self, columns: Publication) -> str | None:
         """The published column that holds a decision, if the kind decides."""

@@ -263,13 +263,14 @@ class Regression(Problem):
     def wrong_published(self, columns: Publication, rows: pa.Table) -> dict[str, int]:
         import pyarrow.compute as pc
 
+        wrong = super().wrong_published(columns, rows)
         if not self.intervals:
-            return {}
+            return wrong
         score, low, high = (rows[name] for name in self.needed_columns(columns))
         null = pc.or_(pc.is_null(low, nan_is_null=True), pc.is_null(high, nan_is_null=True))
         # NaN is neither less nor more, and is counted as null.
         outside = pc.or_(pc.greater(low, score), pc.less(high, score))
-        return {
+        return wrong | {
             "have an interval without an end": pc.sum(null).as_py() or 0,
             "are outside of their own interval": pc.sum(outside).as_py() or 0,
         }

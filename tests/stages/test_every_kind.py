@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -275,6 +276,16 @@ class Inverted(LocalEngine):
         return target.write(table.set_column(places[1], "score_high", low).to_reader())
 
 
+class Overflowing(LocalEngine):
+    """Predicts more than a floating-point number can be for some rows, as the exponent of a large number is."""
+
+    def score(self, spec, model, *, version, rows, target):
+        table = score_stream(spec, model, version, rows.reader()).read_all()
+        place = table.column_names.index("score")
+        few = pa.array([number < 10 for number in range(table.num_rows)])
+        return target.write(table.set_column(place, "score", pc.if_else(few, math.inf, table["score"])).to_reader())
+
+
 def test_intervals_that_contradict_themselves_are_not_published(tmp_path, spec):
     loop = loop_of(memory, tmp_path, spec, RANGES)
     loop.take()
@@ -304,6 +315,32 @@ def test_a_day_is_judged_by_the_order_of_classes_that_it_was_scored_under(tmp_pa
     assert later[policies.POLICY] == before[policies.POLICY], "the edit counts from the next day on"
     found = [_monitored(loop.services, each) for each in (loop.spec, edited)]
     assert found[0] == found[1]
+
+
+def test_classes_in_another_order_are_compared_with_the_training_as_before(tmp_path, spec, monkeypatch):
+    monkeypatch.setattr(model_report, "write", lambda folder, judged: None)
+    loop = loop_of(memory, tmp_path, spec, CLASSES, CLASSES.candidates[1:2])
+    loop.take()
+    loop.challenge(TRAINED)
+    edited = replace(
+        loop.spec,
+        outcome=replace(loop.spec.outcome, problem=Multiclass(classes=("old", "middle", "young"))),
+        audit=Audit(max_psi_excess=0.1, psi_rows=50),
+    )
+    audited = Loop(loop.services, edited).predict(TRAINED, run="edited").commit.metadata
+    row = _monitored(loop.services, edited)
+    assert float(audited["audit_psi"]) < 0.1
+    assert row["score_psi"] < row["score_allowance"]
+    assert row["drift"] == "ok"
+
+
+def test_infinite_predictions_are_not_published(tmp_path, spec):
+    loop = loop_of(memory, tmp_path, spec, RANGES)
+    loop.take()
+    loop.challenge(TRAINED)
+    loop.services.engine = Overflowing()
+    with pytest.raises(AuditFailed, match="10 of 150 predictions are infinite"):
+        loop.predict(TRAINED)
 
 
 def test_intervals_are_measured_by_the_quantiles_that_they_were_published_for(tmp_path, spec, monkeypatch):

@@ -13,7 +13,7 @@ import pytest
 from tailrace.champions import model_versions
 from tailrace.errors import UpstreamMissing
 from tailrace.lake.memory import MemoryLake
-from tailrace.monitoring import references
+from tailrace.monitoring import drift, references
 from tailrace.problems.distributions import allowed
 from tailrace.reporting import model_report
 from tailrace.spec import Monitor
@@ -249,6 +249,60 @@ def test_empty_and_missing_days(published, services, spec):
 
 def test_nothing_is_known_before_the_first_run(services, spec):
     assert monitor.rows_of(services, spec) == []
+
+
+def test_a_closed_day_has_lost_no_rows(published, services, spec):
+    features = services.tables["churn_features"]
+    closed = features.filter(pc.not_equal(features["ds"], pa.scalar(NEXT)))
+    services.rebuild(churn_features=closed, empty="nobody was a customer")
+    published.take(NEXT, NEXT, run="empty")
+    published.predict(NEXT, run="empty")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drift, "FEWEST_DAYS", 1)
+        assert monitor.run(work(services, spec, "m"), NEXT).drift is None
+
+
+def test_rows_without_a_score_are_not_lost_rows(published, services, spec, monkeypatch):
+    monkeypatch.setattr(drift, "FEWEST_DAYS", 1)
+    column, read = spec.predictions.score, services.lake.read
+
+    def half_null(table, **asked):
+        rows = read(table, **asked).read_all()
+        if table == spec.predictions_table and column in rows.column_names:
+            known = pa.array([number % 2 == 0 for number in range(rows.num_rows)])
+            place = rows.column_names.index(column)
+            rows = rows.set_column(place, column, pc.if_else(known, rows[column], None))
+        return rows.to_reader()
+
+    monkeypatch.setattr(services.lake, "read", half_null)
+    monitor.run(work(services, replace(spec, monitor=Monitor(rows=50)), "m"), NEXT)
+    assert "Only" not in performance(published)[NEXT]["note"]
+
+
+@pytest.mark.parametrize(("name", "kind"), [("age", "categorical"), ("plan", "numeric")])
+def test_a_feature_of_another_kind_than_in_the_training_is_not_compared(published, services, spec, name, kind):
+    edited = replace(spec, features=replace(spec.features, columns={**spec.features.columns, name: kind}))
+    monitor.run(work(services, edited, "m"), NEXT)
+    row = performance(published)[NEXT]
+    assert row["drift"] == "ok"
+    assert name not in json.loads(row["feature_psi"])
+    assert row["note"] == (
+        f"The drift of {name} is not known, since version 1 was trained with it as another kind of feature than the "
+        "spec has now; train again to see it."
+    )
+
+
+def test_a_change_that_was_there_before_is_watched_and_named(published, services, spec):
+    published.take(AFTER, AFTER)
+    for day in (NEXT, AFTER):
+        with_features(published, day, "age", lambda column: pc.if_else(pc.greater(column, 30.0), None, column))
+        published.take(day, day, run="moved")
+        published.predict(day, run="moved")
+    monitor.run(work(services, replace(spec, monitor=Monitor(watch_psi=1e9, alarm_psi=1e9)), "m"), AFTER)
+    row = performance(published)[AFTER]
+    assert row["drift"] == "watch"
+    assert row["note"].startswith("age changed since the training, as it did on days before: ")
+    assert row["note"].endswith("81% of its rows have no value; on no day of the training was it more than 8%.")
 
 
 def test_a_large_window_is_looked_at_evenly(loop, services, spec, monkeypatch):

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tailrace.champions import gate
 from tailrace.champions.score_limits import judge, judge_holdout
@@ -37,9 +39,9 @@ def column(values: np.ndarray) -> pa.ChunkedArray:
     return pa.chunked_array([pa.array(values, from_pandas=True)])
 
 
-def reference_of(days: list[np.ndarray]) -> Reference:
+def reference_of(days: list[np.ndarray], *, fewest: int = 1) -> Reference:
     of_day = [FIRST + dt.timedelta(days=number) for number, values in enumerate(days) for _ in values]
-    return Reference.of(column(np.concatenate(days)), pa.chunked_array([pa.array(of_day)]))
+    return Reference.of(column(np.concatenate(days)), pa.chunked_array([pa.array(of_day)]), fewest=fewest)
 
 
 @dataclass
@@ -101,6 +103,66 @@ def test_a_feature_that_lost_half_of_its_values_is_an_alarm_however_much_single_
     assert moved.jumped == "temp jumped: 50% of its rows have no value; on no day before was it more than 0%."
     again = before | {TODAY - dt.timedelta(days=2): drift.look(varied, half)}
     assert drift.judge("temp", varied, half, day=TODAY, before=again, monitor=Monitor()).jumped == ""
+
+
+def rare(random: np.random.Generator, share: float, rows: int = ROWS) -> np.ndarray:
+    """An amount that few rows have; the others have 0."""
+    return np.where(random.random(rows) < share, random.uniform(1, 100, rows), 0.0)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.05, 0.09, 0.11, 0.15])
+@pytest.mark.parametrize("amounts", [rare, lambda *asked: rare(*asked) > 0], ids=["amount", "flag"])
+def test_what_few_rows_have_may_not_become_usual_unseen(amounts, share):
+    random = np.random.default_rng(3)
+
+    def made(part: float) -> np.ndarray:
+        return np.asarray(amounts(random, part), float)
+
+    reference = reference_of([made(share) for _ in range(WINDOW)])
+    before = {FIRST + dt.timedelta(days=n): drift.look(reference, column(made(share))) for n in range(BEFORE)}
+    judged = [
+        drift.judge("paid", reference, column(made(part)), day=TODAY, before=before, monitor=Monitor())
+        for part in (share, 0.6)
+    ]
+    assert [bool(each.jumped) for each in judged] == [False, True]
+
+
+def test_predictions_that_hardly_ever_are_more_than_0_may_not_all_be_so():
+    random = np.random.default_rng(3)
+    scores, days = of_holdout([rare(random, 0.05) / 100 for _ in range(7)])
+    holdout = Distribution.of(scores, days=days)
+    assert judge(AUDIT, holdout, rare(random, 0.05) / 100).problems == ()
+    assert judge(AUDIT, holdout, rare(random, 0.6) / 100).problems
+
+
+def test_a_day_of_one_row_says_nothing_of_what_single_days_are_like():
+    feature = Feature()
+    days = [a_day(feature.random) for _ in range(WINDOW)]
+    alone = reference_of([*days, np.array([np.nan])], fewest=100)
+    assert (alone.repeats, alone.nulls) == (reference_of(days).repeats, 0.0)
+    assert alone.usual == pytest.approx(reference_of(days).usual, abs=0.01)
+    assert reference_of([np.array([1.0])] * 5, fewest=100).repeats == 1.0, "all days are so small"
+    scores, of_day = of_holdout([*(some_scores(feature.random, ROWS) for _ in range(7)), np.array([0.5])])
+    assert Distribution.of(scores, days=of_day, fewest=200).repeats < 0.1
+
+
+@given(st.permutations(["young", "middle", "old"]), st.permutations(["young", "middle", "old"]))
+def test_shares_of_classes_follow_their_order(trained, today):
+    shares = {"young": 0.2, "middle": 0.3, "old": 0.5}
+    holdout = Distribution(edges=(0.5, 1.5), shares=tuple(shares[each] for each in trained), classes=tuple(trained))
+    assert Distribution.from_json(holdout.to_json()) == holdout
+    assert holdout.in_order_of(today).shares == tuple(shares[each] for each in today)
+    assert holdout.in_order_of(["young", "new", "old"]).shares == holdout.shares
+    assert Distribution(edges=(0.5,), shares=(0.4, 0.6)).in_order_of(()).shares == (0.4, 0.6)
+
+
+def test_bins_of_one_value_are_joined_for_a_picture():
+    random = np.random.default_rng(3)
+    made = Distribution.of(rare(random, 0.15, 10_000))
+    drawn = made.without_thin_bins()
+    assert len(drawn.edges) == len(made.edges) - 1
+    assert drawn.edges[0] == 0.0
+    assert sum(drawn.shares) == pytest.approx(sum(made.shares))
 
 
 SPRING = (41, 47, 39, 44, 52, 58, 49, 43, 48, 48, 47, 55, 61, 48)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tailrace.problems import as_array, as_batch, intervals
+from tailrace.problems.binary import Binary
 from tailrace.problems.regression import Regression
 from tailrace.spec import Predictions
 
@@ -109,9 +110,17 @@ def test_an_interval_that_contradicts_itself_is_counted():
         {"score": [1.0, 1.0, 1.0, 1.0], "score_low": [0.0, 2.0, None, 0.0], "score_high": [2.0, 3.0, 2.0, float("nan")]}
     )
     assert problem.wrong_published(Predictions(), rows) == {
+        "are infinite": 0,
         "have an interval without an end": 2,
         "are outside of their own interval": 1,
     }
+
+
+@pytest.mark.parametrize("problem", [Regression(), Regression(intervals=(0.1, 0.9)), Binary()], ids=repr)
+def test_infinite_predictions_are_counted(problem):
+    ends = [float("inf"), -float("inf"), float("nan"), None, 1.0]
+    rows = pa.table({name: pa.array(ends, pa.float64()) for name in ("score", "score_low", "score_high")})
+    assert problem.wrong_published(Predictions(), rows)["are infinite"] == 2
 
 
 def test_a_baseline_has_an_interval_too():
