@@ -1,16 +1,17 @@
 """Whether a day has moved from the training of its model, and whether it jumped or moved slowly.
 
-Six things are looked at: how the values of each feature and of the scores are distributed (the population stability
-index, PSI), how many of a feature's values lie outside the range it had, how far its median moved since the day before,
-how many rows have one and the same value, how many have none, and how many rows there are. The days to compare with are
-the single days of the training window, and the days that were published before. A day that is further than the training
-and than those days has jumped: an alarm. A day that is further than the training only has moved slowly: a retraining
-will learn it. docs/drift.md explains the limits.
+Looked at are how the values of each feature and of the scores are distributed (the population stability index, PSI),
+how many of a feature's values lie outside the range it had, how far its median moved since the day before, how many
+rows have one and the same value, how many still have the most common one, how many have none, and how many rows there
+are. The days to compare with are the single days of the training window, and the days that were published before. A day
+that is further than the training and than those days has jumped: an alarm. A day that is further than the training only
+has moved slowly: a retraining will learn it. docs/drift.md explains the limits.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,8 +20,8 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tailrace.monitoring.references import Reference, median_of, nulls_of, range_of, repeats_of
-from tailrace.problems.distributions import MORE_REPEATS, SPREAD, allowed, beyond_chance
+from tailrace.monitoring.references import Reference, median_of, nulls_of, range_of, repeats_of, share_of
+from tailrace.problems.distributions import DEVIATIONS, MORE_REPEATS, SPREAD, allowed, beyond_chance
 from tailrace.spec import Monitor
 
 Drift = Literal["ok", "watch", "alarm"]
@@ -32,6 +33,8 @@ ROWS_SHARE = 0.75
 """A day with a smaller share of the rows of the smallest day before it has lost some."""
 MORE_NULLS = 0.4
 """A share of rows: with so many more nulls than on any day that is known, half of a feature may be lost."""
+FEWER_COMMON = 0.1
+"""A share of rows: so many fewer than a single day may have by those that are known have the most common value."""
 WIDER = 1 / 3
 """So many times its width the range of a feature may be left on either side."""
 OUTSIDE = 0.5
@@ -50,14 +53,15 @@ class Look:
     median: float | None = None
     repeats: float = 0.0
     nulls: float = 0.0
+    common: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Moved:
     """How far a column moved, and what happened to it, as a sentence.
 
-    `allowance` is the PSI that the day may have by the training. `changed` says what of its range, its repeats or its
-    nulls is beyond the training. Both it and `jumped` are empty if no limit was broken.
+    `allowance` is the PSI that the day may have by the training. `changed` says what of its range, its nulls and
+    the rows with one value is beyond the training. Both it and `jumped` are empty if no limit was broken.
     """
 
     psi: float
@@ -83,6 +87,7 @@ def look(reference: Reference, column: pa.ChunkedArray) -> Look:
         median=median_of(column),
         repeats=repeats_of(column),
         nulls=nulls_of(column),
+        common=share_of(column, reference.common),
     )
 
 
@@ -98,7 +103,7 @@ def judge(
 ) -> Moved:
     """Compare a day's column with the training and with the days before it.
 
-    `ranges`: also its range, its step, its repeats and its nulls.
+    `ranges`: also its range, its step, its nulls, and how many rows have one value.
     """
     today, looks, bins = look(reference, column), before.values(), len(reference.shares)
     usual = [reference.usual]
@@ -111,10 +116,15 @@ def judge(
         changed = [
             *_out_of_range(reference, column, []),
             *_repeats(reference, today, []),
+            *_rarer(reference, today, []),
             *_nulls(reference, today, []),
         ]
         jumped += _out_of_range(reference, column, looks) or _step(reference, today, day, before)
-        jumped += [*_repeats(reference, today, looks), *_nulls(reference, today, looks)]
+        jumped += [
+            *_repeats(reference, today, looks),
+            *_rarer(reference, today, looks),
+            *_nulls(reference, today, looks),
+        ]
     return Moved(
         psi=today.psi,
         allowance=allowed(usual, bins=bins, rows=today.rows),
@@ -181,6 +191,27 @@ def _repeats(reference: Reference, today: Look, before: Collection[Look]) -> lis
     most = max([reference.repeats, *(each.repeats for each in before)])
     told = f"{today.repeats:.0%} of its rows have one and the same value; {_on_no_day(before)} more than {most:.0%}"
     return [told] * (today.repeats > most + MORE_REPEATS)
+
+
+def _rarer(reference: Reference, today: Look, before: Collection[Look]) -> list[str]:
+    """A sentence if far fewer rows have the most common value than on any single day.
+
+    Where most rows have it, such as 0 for an amount that few pay, all bins of the PSI may have it as an edge, and say
+    nothing of what is greater.
+    """
+    usual, least = reference.common_share, reference.common_least
+    if usual is None or least is None or today.common is None:
+        return []
+    least = min([least, *(each.common for each in before if each.common is not None)])
+    chance = DEVIATIONS * math.sqrt(usual * (1 - usual) / today.rows) if today.rows else 1.0
+    if today.common >= usual - SPREAD * (usual - least) - chance - FEWER_COMMON:
+        return []
+    value = _number(reference.common or 0.0)
+    when = "before" if before else "of the training"
+    return [
+        f"only {today.common:.0%} of its rows have {value}, the most common value; on every day {when} it was "
+        f"{least:.0%} or more"
+    ]
 
 
 def _nulls(reference: Reference, today: Look, before: Collection[Look]) -> list[str]:

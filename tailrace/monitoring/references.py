@@ -40,8 +40,10 @@ class Reference:
 
     The rest is what single days of the training window were like. `usual` is how far the furthest of them is from the
     others by the population stability index (PSI), beyond chance. `low` and `high` are the least and the greatest
-    number. `repeats` is the greatest share of rows with one value on a day, `nulls` that of rows without a value. Those
-    four are None where they are not known: `low` and `high` of categories, and all of trainings of earlier releases.
+    number. `repeats` is the greatest share of rows with one value on a day, `nulls` that of rows without a value.
+    `common` is the most common number, `common_share` its share of the rows, and `common_least` that of the day on
+    which fewest had it. All of these are None where they are not known: the last three, `low` and `high` of categories,
+    and all of trainings of earlier releases.
     """
 
     edges: tuple[float, ...]
@@ -52,6 +54,9 @@ class Reference:
     high: float | None = None
     repeats: float | None = None
     nulls: float | None = None
+    common: float | None = None
+    common_share: float | None = None
+    common_least: float | None = None
 
     def fits(self, kind: str) -> bool:
         """Whether a feature of this kind can be compared: a category has no edges, and a number no values."""
@@ -85,6 +90,7 @@ class Reference:
         bare = cls(edges=edges or _edges(column), values=_values(column), shares=())
         of_days = of_enough_rows([column.filter(pc.equal(days, day)) for day in pc.unique(days)], fewest)
         low, high = range_of(column)
+        common = _most_common(column)
         return cls(
             edges=bare.edges,
             values=bare.values,
@@ -94,6 +100,9 @@ class Reference:
             high=high,
             repeats=max(repeats_of(each) for each in of_days),
             nulls=max(nulls_of(each) for each in of_days),
+            common=common,
+            common_share=share_of(column, common),
+            common_least=min((share_of(each, common) for each in of_days), default=None, key=lambda share: share or 0),
         )
 
 
@@ -126,6 +135,21 @@ def repeats_of(column: pa.ChunkedArray) -> float:
 def nulls_of(column: pa.ChunkedArray) -> float:
     """The share of rows without a value; 0 without rows."""
     return column.null_count / len(column) if len(column) else 0.0
+
+
+def share_of(column: pa.ChunkedArray, value: float | None) -> float | None:
+    """The share of rows with that value; None without a value."""
+    if value is None:
+        return None
+    return (pc.sum(pc.equal(column, value)).as_py() or 0) / len(column) if len(column) else 0.0
+
+
+def _most_common(column: pa.ChunkedArray) -> float | None:
+    """The number that most rows have; None for texts, and where there is none."""
+    if pa.types.is_string(column.type):
+        return None
+    modes = pc.mode(column)
+    return modes[0]["mode"].as_py() if len(modes) else None
 
 
 def _chunks(found: pa.Array | pa.ChunkedArray) -> list[pa.Array]:
@@ -189,8 +213,10 @@ def keep(
     of_features = {
         name: Reference.of(comparable(spec, rows, name), rows["ds"], fewest=fewest) for name in spec.features.columns
     }
-    column = pa.chunked_array([pa.array(np.where(np.isfinite(scores), scores, np.nan), pa.float64(), from_pandas=True)])
-    of_scores = Reference.of(column, holdout["ds"], edges=spec.problem.drift_edges, fewest=spec.monitor.rows)
+    finite = np.isfinite(scores)
+    edges = spec.problem.drift_edges or tuple(quantile_edges(scores[finite], BINS).tolist())
+    column = pa.chunked_array([pa.array(np.where(finite, scores, np.nan), pa.float64(), from_pandas=True)])
+    of_scores = Reference.of(column, holdout["ds"], edges=edges, fewest=spec.monitor.rows)
     of_scores = of_scores if usual is None else replace(of_scores, usual=usual)
     made = References(of_features, of_scores, spec.problem.drift_classes)
     with tempfile.TemporaryDirectory(prefix="tailrace-references-") as folder:
@@ -251,7 +277,7 @@ def _edges(column: pa.ChunkedArray) -> tuple[float, ...]:
     if pa.types.is_string(column.type):
         return ()
     known = column.drop_null().to_numpy()
-    return tuple(quantile_edges(known, BINS).tolist()) if len(known) else ()
+    return tuple(np.unique(np.quantile(known, np.linspace(0, 1, BINS + 1)[1:-1])).tolist()) if len(known) else ()
 
 
 def _values(column: pa.ChunkedArray) -> tuple[str, ...]:
@@ -263,6 +289,8 @@ def _values(column: pa.ChunkedArray) -> tuple[str, ...]:
 
 
 def _reference(fields: Mapping[str, Any]) -> Reference:
-    more = {name: fields.get(name) for name in ("low", "high", "repeats", "nulls")}
+    more = {
+        name: fields.get(name) for name in ("low", "high", "repeats", "nulls", "common", "common_share", "common_least")
+    }
     edges, values, shares = (tuple(fields[name]) for name in ("edges", "values", "shares"))
     return Reference(edges=edges, values=values, shares=shares, usual=fields["usual"], **more)

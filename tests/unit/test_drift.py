@@ -127,6 +127,21 @@ def test_what_few_rows_have_may_not_become_usual_unseen(amounts, share):
     assert [bool(each.jumped) for each in judged] == [False, True]
 
 
+def test_a_value_may_be_as_rare_as_single_days_have_it_and_half_as_far_again():
+    random = np.random.default_rng(3)
+
+    def jumped(reference: Reference, part: float) -> str:
+        day = column(rare(random, part))
+        return drift.judge("rain", reference, day, day=TODAY, before={}, monitor=Monitor()).jumped
+
+    steady = reference_of([rare(random, 0.05) for _ in range(WINDOW)])
+    assert jumped(steady, 0.4) == (
+        "rain jumped: only 56% of its rows have 0, the most common value; on every day of the training it was 93% or more."
+    )
+    with_a_storm = reference_of([*(rare(random, 0.05) for _ in range(WINDOW)), rare(random, 0.6)])
+    assert "the most common value" not in jumped(with_a_storm, 0.7)
+
+
 def test_predictions_that_hardly_ever_are_more_than_0_may_not_all_be_so():
     random = np.random.default_rng(3)
     scores, days = of_holdout([rare(random, 0.05) / 100 for _ in range(7)])
