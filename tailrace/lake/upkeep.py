@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import itertools
+import logging
 import os
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -26,6 +27,9 @@ from tailrace.lake.rows import DAY_COLUMN, row_groups
 from tailrace.lake.table_version import ActiveFile, TableVersion, application
 from tailrace.lake.tables import Tables
 
+logger = logging.getLogger("tailrace")
+
+COMPACTION = "compaction"
 SMALL_FILE_BYTES = 64 << 20
 
 
@@ -90,8 +94,17 @@ class DeltaUpkeep(DeltaReader):
 
     def _needed(self, table: str, keep: Iterable[Pin], before: dt.datetime) -> set[str]:
         """Files of the latest version, of each version that was the latest since `before`, and of kept pins."""
-        versions = self.tables.open(table).history.since(before)
-        versions |= {log.number_of(table, pin.version) for pin in keep if pin.table == table}
+        latest = self.tables.open(table)
+        pinned = {log.number_of(table, pin.version) for pin in keep if pin.table == table}
+        if later := sorted(each for each in pinned if each > latest.number):
+            logger.warning(
+                "%s ends at version %s, but version %s is pinned: the lake was restored from an older copy. Those pins "
+                "cannot be read any more.",
+                table,
+                latest.number,
+                ", ".join(map(str, later)),
+            )
+        versions = latest.history.since(before) | (pinned - set(later))
         return needed.files_of(lambda version: self.tables.open(table, str(version)), versions)
 
     def _torn(self, table: str, before: dt.datetime) -> dict[Path, int]:
@@ -167,14 +180,15 @@ def _commit(current: TableVersion, record: Record, files: Iterable[DataFile], re
     day = record.day
     values = {DAY_COLUMN: day.isoformat()} if day else {}
     # The fence's own number again: it does not move, but a publication of the day made meanwhile conflicts with it.
-    # Without it both commits would pass and the rows would be doubled.
-    fences = [Transaction(application(day), current.publications(day))] if day else []
+    # Without it both commits would pass and the rows would be doubled. Where a table is not published by day, two runs
+    # of upkeep at once would do so: their fence is one that rows appended meanwhile do not have.
+    fence = Transaction(application(day), current.publications(day)) if day else Transaction(COMPACTION, 1)
     current.delta.create_write_transaction(
         [*transactions.adds(files, values, data_change=False), *transactions.removes(replaced, values)],
         "append",
         current.delta.schema(),
         list(values),
-        commit_properties=transactions.properties(record, *fences),
+        commit_properties=transactions.properties(record, fence),
     )
 
 

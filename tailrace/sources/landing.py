@@ -185,12 +185,15 @@ class Landing:
     def remove(self, days: int, *, dry_run: bool = False) -> list[int]:
         """Delete the extracts of days further back than this from the last landed day; returns the bytes of each.
 
-        The days that a build of the last day or the month before it looks back on stay, however few are to be kept.
-        Raises LakeUnavailable.
+        Days of the future do not count: one that was mistyped would make all others old. The days that a build of the
+        last day or the month before it looks back on stay, however few are to be kept. Raises LakeUnavailable.
         """
-        last, removed = self.last(), []
-        if last is None:
+        # In the zone that is furthest ahead it may be tomorrow.
+        today = self._clock().date() + dt.timedelta(days=1)
+        landed = [day for table in self.schemas for day in self.days(table) if day <= today]
+        if not landed:
             return []
+        last, removed = max(landed), []
         for table in self.schemas:
             first = last - dt.timedelta(days=max(days, self._look_back_days[table] + _REBUILT_DAYS))
             with self._reading(f"the old days of {table}"):

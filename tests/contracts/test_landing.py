@@ -229,6 +229,13 @@ def test_old_extracts_are_deleted_but_for_those_that_a_build_may_look_back_on(la
     assert not File(landing, "planes", DAY).files.exists(File(landing, "planes", DAY).folder)
 
 
+def test_a_day_of_the_future_makes_no_other_day_old(landing: Landing) -> None:
+    landed = landing.days("planes")
+    landing.write("planes", dt.date(2999, 1, 1), planes(1))
+    assert landing.remove(1) == []
+    assert landing.days("planes") == (*landed, dt.date(2999, 1, 1))
+
+
 def test_a_sound_landing_passes(landing: Landing) -> None:
     landing.check(DAY, NEXT)
 

@@ -86,6 +86,26 @@ def test_a_compaction_and_a_publication_at_once_never_double_the_rows(lake, smal
     assert lake.read("t").read_all()["n"].to_pylist() == [1]
 
 
+def test_two_compactions_at_once_never_double_the_rows_of_an_appended_table(lake, monkeypatch):
+    for number in range(3):
+        lake.append("notes", pa.table({"n": [number]}), {})
+    rewritten, raced = upkeep._rewritten, []
+
+    def compacted_meanwhile(*asked, **named):
+        files = rewritten(*asked, **named)
+        if not raced:
+            raced.append(True)
+            assert lake.optimize("notes") == 3
+            lake.append("notes", pa.table({"n": [3]}), {})
+        return files
+
+    monkeypatch.setattr(upkeep, "_rewritten", compacted_meanwhile)
+    assert lake.optimize("notes") == 0
+    assert sorted(lake.read("notes").read_all()["n"].to_pylist()) == [0, 1, 2, 3]
+    assert lake.optimize("notes") == 2, "a later one goes on"
+    assert sorted(lake.read("notes").read_all()["n"].to_pylist()) == [0, 1, 2, 3]
+
+
 COLUMNS = pa.schema({"note": pa.string()})
 RACES = {
     "the same columns": lambda lake: lake.add_columns("t", COLUMNS),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -49,6 +50,14 @@ def made(tmp_path_factory) -> Path:
 def root(made, tmp_path) -> Path:
     """A copy of it that a test may change."""
     return Path(shutil.copytree(made, tmp_path / "lake"))
+
+
+def test_pins_of_a_lake_that_was_restored_since_do_not_stop_upkeep(root, caplog):
+    lake = DeltaLake(str(root))
+    pin = lake.pin("t")
+    found = lake.vacuum("t", [replace(pin, version="1000"), pin])
+    assert found == lake.vacuum("t", [pin])
+    assert f"t ends at version {pin.version}, but version 1000 is pinned" in caplog.text
 
 
 def one_by_one(lake: DeltaLake, table: str, versions: set[int]) -> set[str]:
