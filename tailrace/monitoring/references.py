@@ -199,7 +199,7 @@ def keep(
     spec: PipelineSpec,
     training_run: str,
     *,
-    window: Window,
+    window: WindowSample,
     holdout: pa.Table,
     scores: np.ndarray,
     usual: float | None = None,
@@ -245,7 +245,7 @@ def comparable(spec: PipelineSpec, rows: pa.Table, name: str) -> pa.ChunkedArray
 
 
 @dataclass(frozen=True)
-class Window:
+class WindowSample:
     """Evenly spread rows of a training window, one of `step`: the feature columns and `ds`."""
 
     rows: pa.Table
@@ -256,14 +256,14 @@ class Window:
         return max(1, rows // self.step)
 
 
-def window(lake: LakeReader, spec: PipelineSpec, features: Pin, holdout: pa.Table) -> Window:
+def window(lake: LakeReader, spec: PipelineSpec, features: Pin, holdout: pa.Table) -> WindowSample:
     """Rows of the training window; those of the holdout if the window needs the format's own reader."""
     columns = ["ds", *spec.features.columns]
     scan = lake.scan(features, columns)
     if scan.native is not None:
-        return Window(holdout.select(columns))
+        return WindowSample(holdout.select(columns))
     rows, step = scan.reader(), max(1, math.ceil(scan.rows / SAMPLE_ROWS))
-    return Window(pa.Table.from_batches(_every(step, rows), rows.schema), step)
+    return WindowSample(pa.Table.from_batches(_every(step, rows), rows.schema), step)
 
 
 def _every(step: int, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
