@@ -11,7 +11,8 @@ import pyarrow as pa
 from matplotlib.axes import Axes
 
 from tailrace.impact.pipeline_diff import PipelineDiff
-from tailrace.reporting.pictures import COLORS, Picture, drawn
+from tailrace.problems.distributions import equal_edges
+from tailrace.reporting.pictures import COLORS, DRAWABLE, Picture, drawn
 
 _BINS = 40
 
@@ -45,8 +46,7 @@ def of_pipeline(found: PipelineDiff) -> list[Picture]:
 
 def _histograms(axes: Axes, *, before: np.ndarray, after: np.ndarray) -> None:
     together = np.concatenate([before, after])
-    low, high = np.quantile(together, [0.005, 0.995])
-    edges = np.linspace(low, high if high > low else low + 1, _BINS + 1)
+    edges = equal_edges(np.quantile(together, [0.005, 0.995]), _BINS)
     for values, color, label in ((before, COLORS[0], "before"), (after, COLORS[1], "after")):
         axes.hist(np.clip(values, edges[0], edges[-1]), bins=edges.tolist(), color=color, alpha=0.55, label=label)
     axes.set_ylabel("rows")
@@ -55,9 +55,9 @@ def _histograms(axes: Axes, *, before: np.ndarray, after: np.ndarray) -> None:
 
 def _rows(rows: pa.Table) -> Callable[[Axes], None]:
     def draw(axes: Axes) -> None:
-        before = np.asarray(rows["before"].cast(pa.float64()).to_numpy(), dtype=float)
-        after = np.asarray(rows["after"].cast(pa.float64()).to_numpy(), dtype=float)
+        before, after = (_as_floats(rows[side]) for side in ("before", "after"))
         both = np.isfinite(before) & np.isfinite(after)
+        before, after = (np.clip(each, -DRAWABLE, DRAWABLE) for each in (before, after))
         axes.scatter(before[both], after[both], s=4, alpha=0.35, color=COLORS[0], linewidths=0)
         if both.any():
             ends = [min(before[both].min(), after[both].min()), max(before[both].max(), after[both].max())]
@@ -69,5 +69,10 @@ def _rows(rows: pa.Table) -> Callable[[Axes], None]:
 
 
 def _numbers(column: pa.ChunkedArray) -> np.ndarray:
-    values = np.asarray(column.drop_null().cast(pa.float64()).to_numpy(), dtype=float)
-    return values[np.isfinite(values)]
+    values = _as_floats(column.drop_null())
+    return np.clip(values[np.isfinite(values)], -DRAWABLE, DRAWABLE)
+
+
+def _as_floats(column: pa.ChunkedArray) -> np.ndarray:
+    # Not `safe`: a whole number beyond 2^53 is drawn rounded.
+    return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(), dtype=float)

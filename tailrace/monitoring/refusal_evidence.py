@@ -18,7 +18,7 @@ from tailrace.lineage import identity, pins
 from tailrace.monitoring import drift, references
 from tailrace.monitoring.drift_rows import DriftMeasure
 from tailrace.problems import Problem
-from tailrace.problems.distributions import Distribution
+from tailrace.problems.distributions import Distribution, equal_edges
 from tailrace.work import Work
 
 BINS = 20
@@ -75,7 +75,7 @@ def of(work: Work, staged: Staged, verdict: Verdict, scores: np.ndarray) -> Evid
     """The evidence of what a run staged; `scores` are the numbers that drift is told by."""
     spec = work.spec
     problem, known = spec.problem, scores[np.isfinite(scores)]
-    counts, edges = np.histogram(known, bins=len(problem.drift_names) or BINS, range=problem.drift_range)
+    counts, edges = np.histogram(known, equal_edges(known, len(problem.drift_names) or BINS, problem.drift_range))
     return Evidence(
         rows=staged.rows,
         edges=tuple(edges.tolist()) if len(known) else (),

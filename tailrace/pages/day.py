@@ -19,7 +19,7 @@ from tailrace.operations.day_states import DayState
 from tailrace.pages import day_records, histories
 from tailrace.pages.pipeline import CalendarDay, calendar_day
 from tailrace.pages.sources import Sources, number
-from tailrace.problems.distributions import Distribution
+from tailrace.problems.distributions import Distribution, equal_edges
 from tailrace.rows import refused_days
 from tailrace.spec import PipelineSpec, zone
 
@@ -279,7 +279,7 @@ def _shares(sources: Sources, spec: PipelineSpec, commit: Commit) -> tuple[tuple
 
     problem, column = spec.problem, spec.problem.drift_column(spec.predictions)
     values = problem.drift_values(_published(sources, spec, commit, [column])[column])
-    counts, edges = np.histogram(values, bins=len(problem.drift_names) or BINS, range=problem.drift_range)
+    counts, edges = np.histogram(values, equal_edges(values, len(problem.drift_names) or BINS, problem.drift_range))
     return tuple(edges.tolist()), tuple((counts / max(counts.sum(), 1)).tolist())
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
@@ -149,6 +150,27 @@ def quantile_edges(values: np.ndarray, bins: int = 10) -> np.ndarray:
     quantiles = np.quantile(values, np.linspace(0, 1, bins + 1)[1:-1])
     found, times = np.unique(quantiles, return_counts=True)
     return np.unique(np.append(found, np.nextafter(found[times > 1], np.inf)))
+
+
+def equal_edges(values: np.ndarray, bins: int, ends: tuple[float, float] | None = None) -> np.ndarray:
+    """The edges of `bins` bins of the same width between these ends; without ends, between the finite values' own.
+
+    There are fewer bins where float64 has too few numbers between the ends, as between two large ones.
+    """
+    low, high = ends or _ends(values[np.isfinite(values)])
+    # The difference of two numbers of float64 may be too large for it; that of their quarters is not.
+    scale = 1.0 if math.isfinite(high - low) else 4.0
+    return np.unique(np.linspace(low / scale, high / scale, bins + 1) * scale)
+
+
+def _ends(values: np.ndarray) -> tuple[float, float]:
+    """The least and the greatest value; around a single one half a unit, or the next numbers if that is less."""
+    low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
+    if low < high:
+        return low, high
+    largest = sys.float_info.max
+    below, above = min(low - 0.5, math.nextafter(low, -math.inf)), max(low + 0.5, math.nextafter(low, math.inf))
+    return max(below, -largest), min(above, largest)
 
 
 def in_order(shares: tuple[float, ...], classes: Sequence[Any], wanted: Sequence[Any]) -> tuple[float, ...]:

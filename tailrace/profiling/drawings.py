@@ -16,9 +16,10 @@ from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
 from tailrace.problems import Problem
+from tailrace.problems.distributions import equal_edges
 from tailrace.profiling.columns import ColumnProfile, in_short, numbers, plain
 from tailrace.profiling.exploration import Exploration
-from tailrace.reporting.pictures import COLORS, Picture, drawn
+from tailrace.reporting.pictures import COLORS, DRAWABLE, Picture, drawn
 
 MOST_COLUMNS = 24
 """Only so many columns get charts: those that say most about the label, or drift most."""
@@ -179,7 +180,8 @@ def _histogram(axes: Axes, column: ColumnProfile, rows: pa.ChunkedArray) -> None
         return
     low, high = np.quantile(values, [0.005, 0.995]) if len(values) else (0.0, 1.0)
     inside = values[(values >= low) & (values <= high)] if high > low else values
-    axes.hist(inside, bins=BINS, color=COLORS[0], weights=np.full(len(inside), 1 / max(1, column.rows)))
+    edges, shares = equal_edges(inside, BINS), np.full(len(inside), 1 / max(1, column.rows))
+    axes.hist(inside, bins=edges.tolist(), color=COLORS[0], weights=shares)
     axes.set(xlabel="Letters" if column.kind == "text" else "", ylabel="Share of rows")
 
 
@@ -322,5 +324,5 @@ def _finite(values: pa.ChunkedArray) -> np.ndarray:
 
 
 def _finite_array(values: np.ndarray) -> np.ndarray:
-    found: np.ndarray = values[np.isfinite(values)]
+    found: np.ndarray = np.clip(values[np.isfinite(values)], -DRAWABLE, DRAWABLE)
     return found

@@ -24,6 +24,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from tailrace.contracts import Trial
 from tailrace.problems import Problem
+from tailrace.problems.distributions import equal_edges
 from tailrace.problems.metrics import METRICS
 from tailrace.problems.probabilities import f1_of_classes
 from tailrace.reporting import templating
@@ -36,6 +37,8 @@ TOP_SLICES = 24
 CURVE_POINTS = 500
 NAME_LENGTH = 34
 DPI = 110
+DRAWABLE = 1e300
+"""Larger numbers are drawn here: matplotlib subtracts the ends of an axis, and the difference must be finite."""
 
 
 @dataclass(frozen=True)
@@ -203,14 +206,19 @@ def coverage(axes: Axes, problem: Problem, holdouts: Sequence[ScoredRows]) -> No
 
 
 def residuals(axes: Axes, problem: Problem, holdouts: Sequence[ScoredRows]) -> None:
-    errors = [problem.scores(predictions) - labels for _, labels, predictions in holdouts]
+    errors = [_errors(problem.scores(predictions), labels) for _, labels, predictions in holdouts]
     # The same bins for all models, or their heights could not be compared.
-    edges = np.histogram_bin_edges(np.concatenate(errors), bins=40)
+    edges = equal_edges(np.concatenate(errors), 40)
     for (name, _, _), of_model, color in zip(holdouts, errors, _colors(len(holdouts)), strict=True):
         axes.hist(of_model, bins=edges.tolist(), color=color, histtype="step", label=_short(name))
     axes.axvline(0, color="#9ca3af", linewidth=0.8, linestyle="--")
     axes.set(xlabel="Prediction minus label", ylabel="Rows")
     _legend(axes)
+
+
+def _errors(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        return np.clip(scores - labels, -DRAWABLE, DRAWABLE)
 
 
 def comparison(axes: Axes, names: Sequence[str], measured: Mapping[str, Mapping[str, float]]) -> None:

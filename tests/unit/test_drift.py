@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tailrace.champions import gate
@@ -20,7 +21,7 @@ from tailrace.lineage.identity import Identity
 from tailrace.monitoring import drift
 from tailrace.monitoring.references import Reference
 from tailrace.problems.binary import Binary
-from tailrace.problems.distributions import Distribution, allowed, furthest_day
+from tailrace.problems.distributions import Distribution, allowed, equal_edges, furthest_day
 from tailrace.spec import Audit, Gate, Monitor
 from tailrace.stages import audit
 
@@ -179,6 +180,25 @@ def test_bins_of_one_value_are_joined_for_a_picture():
     assert len(drawn.edges) == len(made.edges) - 1
     assert drawn.edges[0] == 0.0
     assert sum(drawn.shares) == pytest.approx(sum(made.shares))
+
+
+@given(st.lists(st.floats()), st.integers(1, 40))
+@example([1e17 + 16 * step for step in range(10)], 40)
+@example([-1.7e308, 1.7e308], 40)
+@example([sys.float_info.max] * 2, 40)
+@example([0.0, 5e-324], 40)
+def test_equal_bins_hold_all_finite_values(values, bins):
+    values = np.array(values, dtype=float)
+    edges = equal_edges(values, bins)
+    assert 2 <= len(edges) <= bins + 1
+    assert np.isfinite(edges).all()
+    assert np.histogram(values, edges)[0].sum() == np.isfinite(values).sum()
+
+
+def test_equal_bins_are_those_of_numpy():
+    values = np.random.default_rng(5).normal(size=100)
+    assert equal_edges(values, 20).tolist() == np.histogram_bin_edges(values, 20).tolist()
+    assert equal_edges(values, 3, (-0.5, 2.5)).tolist() == [-0.5, 0.5, 1.5, 2.5]
 
 
 SPRING = (41, 47, 39, 44, 52, 58, 49, 43, 48, 48, 47, 55, 61, 48)

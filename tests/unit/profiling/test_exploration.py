@@ -104,8 +104,17 @@ def test_drift_names_the_week():
                 "d": pa.array([1, 2, 3, None], pa.decimal128(38, 10)),
             }
         ),
+        pa.table(
+            {
+                "day": pa.array([dt.date(2026, 1, 1)] * 20),
+                "long ids": pa.array([2**63 - 1 - number for number in range(20)]),
+                "decimals": pa.array([10**19 + number for number in range(20)], pa.decimal128(20, 0)),
+                "floats": 1e17 + 16.0 * np.arange(20),
+                "largest": np.linspace(-1, 1, 20) * 1.7e308,
+            }
+        ),
     ],
-    ids=["empty", "nulls", "one row", "far days", "odd values"],
+    ids=["empty", "nulls", "one row", "far days", "odd values", "large numbers"],
 )
 def test_odd_tables_have_a_page_too(rows):
     for day in ("day", None):

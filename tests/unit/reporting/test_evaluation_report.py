@@ -248,6 +248,22 @@ def test_the_report_of_one_row_says_that_there_is_no_interval(tmp_path: Path) ->
     assert "– to –" not in text
 
 
+@pytest.mark.parametrize(
+    ("labels", "predictions"),
+    [(np.arange(50.0), np.full(50, 1e20)), (np.resize([1.7e308, -1.7e308], 50), np.full(50, 1e308))],
+    ids=["large predictions", "large labels"],
+)
+def test_errors_of_any_size_are_drawn(labels: np.ndarray, predictions: np.ndarray) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure()
+    axes = figure.subplots()
+    pictures.residuals(axes, Regression(), [("ours", labels, predictions)])
+    figure.draw_without_rendering()
+    drawn = axes.patches[0].get_path().vertices[:, 1]
+    assert drawn.max() >= 1
+
+
 def test_metrics_of_any_scale_and_sign_are_seen_side_by_side():
     from matplotlib.figure import Figure
 
