@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any
 
 from tailrace.profiling.columns import ColumnProfile
@@ -20,6 +21,8 @@ SLACK = 0.02
 RARE = 1e-4
 """How seldom a day has fewer values than that by chance."""
 EXACT = 2**53
+DIGITS = 4
+"""A range below 10 is written with so many significant digits of its larger end."""
 Written = dict[str, Any]
 
 
@@ -100,11 +103,18 @@ def _limits(profile: ColumnProfile) -> dict[str, float]:
         return {}
     more = (high - low) / 2
     least = 0.0 if 0 <= low < more else low - more
-    return {"min_value": _rounded(least, math.floor), "max_value": _rounded(high + more, math.ceil)}
+    return _rounded_outwards(least, high + more)
 
 
-def _rounded(value: float, whole: Any) -> float:
-    return int(whole(value)) if abs(value) >= 10 else round(value, 4)
+def _rounded_outwards(least: float, most: float) -> dict[str, float]:
+    """The limits as whole numbers, or with a few digits if both are small; the range keeps all that was in it."""
+    size = Decimal(max(abs(least), abs(most)))
+    whole = size >= 10 or not size
+    unit = Decimal(1) if whole else Decimal(1).scaleb(size.adjusted() - DIGITS + 1)
+    low, high = Decimal(least).quantize(unit, ROUND_FLOOR), Decimal(most).quantize(unit, ROUND_CEILING)
+    # `or 0`: a limit just below 0 becomes -0.
+    number = int if whole else float
+    return {"min_value": number(low) or 0, "max_value": number(high) or 0}
 
 
 def _unique(key: Sequence[str]) -> Written:

@@ -9,9 +9,12 @@ from html.parser import HTMLParser
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from tailrace.errors import BadInput
-from tailrace.profiling import drawings, page
+from tailrace.profiling import drawings, page, suites
+from tailrace.profiling.columns import profiled
 from tailrace.profiling.exploration import explore
 from tailrace.profiling.weeks import MOST_WEEKS
 
@@ -142,3 +145,34 @@ def test_of_a_long_history_the_newest_weeks_are_compared():
 def test_a_label_that_is_not_there():
     with pytest.raises(BadInput, match=r"ml\.orders has no column 'lates'\. Did you mean 'late'"):
         explored(orders(), label="lates")
+
+
+ENDS = st.floats(-100, 100) | st.floats(-1e-3, 1e-3) | st.floats(-1e15, 1e15)
+
+
+@given(st.lists(ENDS | st.just(float("nan")) | st.none(), min_size=1))
+@example([1e-5, 3e-5])
+@example([9.98502])
+@example([-0.0])
+def test_the_proposed_range_holds_the_values_that_it_was_proposed_from(values):
+    (profile,) = profiled(pa.table({"x": pa.array(values, pa.float64())}))
+    limits = suites._limits(profile)
+    known = [value for value in values if value is not None and not np.isnan(value)]
+    large = any(abs(value) >= suites.EXACT / 4 for value in known)
+    assert bool(limits) == (bool(known) and not large)
+    assert all(limits["min_value"] <= value <= limits["max_value"] for value in known if limits)
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "limits"),
+    [
+        (1e-5, 3e-5, (0.0, 4e-5)),
+        (0, 0, (0, 0)),
+        (2.0, 8.0, (0.0, 11)),
+        (9.98502, 9.98502, (9.985, 9.986)),
+        (-3, 7, (-8, 12)),
+    ],
+)
+def test_proposed_limits_are_easy_to_read(least, most, limits):
+    (profile,) = profiled(pa.table({"x": pa.array([least, most], pa.float64())}))
+    assert tuple(suites._limits(profile).values()) == limits
