@@ -76,10 +76,12 @@ def explore(
     kind: str = "",
     progress: Callable[[str], None] = lambda name: None,
 ) -> Exploration:
-    """Everything that is said of the rows. Raises BadInput if there is no such label, or it cannot be predicted.
+    """Everything that is said of the rows. Raises BadInput if the label is not there, or cannot be read or predicted.
 
     `progress` is called with the name of each column.
     """
+    if label and unread and label in unread:
+        raise BadInput(f"--label: column {label!r} of {table} cannot be read: {unread[label]}.")
     if label and label not in rows.column_names:
         raise BadInput(f"--label: {table} has no column {label!r}.{did_you_mean(label, rows.column_names)}")
     rows = rows.sort_by(day) if day else rows

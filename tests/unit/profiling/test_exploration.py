@@ -147,6 +147,11 @@ def test_a_label_that_is_not_there():
         explored(orders(), label="lates")
 
 
+def test_a_label_that_cannot_be_read_is_not_said_to_be_absent():
+    with pytest.raises(BadInput, match=r"^--label: column 'tags' of ml\.orders cannot be read: cast it to text\.$"):
+        explored(orders(), label="tags", unread={"tags": "cast it to text"})
+
+
 ENDS = st.floats(-100, 100) | st.floats(-1e-3, 1e-3) | st.floats(-1e15, 1e15)
 
 
