@@ -437,11 +437,20 @@ def not_among(column: pa.ChunkedArray, values: Sequence[Any]) -> WrongLabels | N
     if not len(column):
         # a check of the type alone; pyarrow would import pandas to make an array of the values
         return None
-    wrong = pc.and_(pc.is_valid(column), pc.invert(pc.is_in(column, pa.array(values, column.type))))
+    labels = as_int64(column)
+    wrong = pc.and_(pc.is_valid(labels), pc.invert(pc.is_in(labels, pa.array(values, labels.type))))
     if not pc.any(wrong).as_py():
         return None
     found = sorted(pc.unique(column.filter(wrong)).to_pylist())
     return WrongLabels(", ".join(map(str, found[:3])), wrong)
+
+
+def as_int64(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Whole numbers as int64, which holds every class, while the column's own type may not; texts as they are."""
+    import pyarrow as pa
+
+    # Not `safe`: a number beyond int64 becomes negative, and no class is negative.
+    return column.cast(pa.int64(), safe=False) if pa.types.is_integer(column.type) else column
 
 
 def no_probabilities(estimator: Any) -> str:

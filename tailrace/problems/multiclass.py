@@ -15,6 +15,7 @@ from tailrace.problems.base import (
     Problem,
     Publication,
     WrongLabels,
+    as_int64,
     no_probabilities,
     not_among,
     unused_threshold,
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
+LARGEST_CLASS = 2**63 - 1
+"""Published classes are int64."""
 CLASS_NAME = re.compile(r"[A-Za-z0-9_]+")
 """Classes are parts of column names."""
 
@@ -129,7 +132,12 @@ class Multiclass(Problem):
                     f"outcome.problem.classes has {name!r}; a class is part of a column's name, so it has only "
                     "letters, digits and underscores. Rename it in dbt and here."
                 )
-
+        for each in self.classes:
+            if isinstance(each, int) and each > LARGEST_CLASS:
+                yield (
+                    f"outcome.problem.classes has {each}; a class is at most {LARGEST_CLASS}, the largest number of "
+                    "int64. Make the classes texts in dbt and here."
+                )
         yield from class_weights.problems(self.class_weight, self.classes)
 
     def publication_problems(self, columns: Publication) -> Iterator[str]:
@@ -156,7 +164,7 @@ class Multiclass(Problem):
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        column = _plain(column)
+        column = as_int64(_plain(column))
         return pc.index_in(column, value_set=pa.array(self.classes, column.type))
 
     @property

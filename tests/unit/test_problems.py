@@ -168,12 +168,22 @@ def test_a_count_is_never_predicted_below_zero():
         (CLASSES, pa.array(["neutral", "angry"]), "angry"),
         (CLASSES, pa.array([1, 2]), "int64"),
         (Multiclass(classes=(1, 2, 3)), pa.array([1, 4]), "4"),
+        (Multiclass(classes=(1, 300)), pa.array([1, 2], pa.int8()), "2"),
+        (Multiclass(classes=(1, 300)), pa.array([1, 2**64 - 1], pa.uint64()), str(2**64 - 1)),
         (Binary(), pa.array([0, 2]), "2"),
         (Binary(), pa.array(["yes"]), "string"),
     ],
 )
 def test_labels_of_another_kind_are_named(problem, labels, sentence):
     assert problem.wrong_labels(pa.chunked_array([labels])).what == sentence
+
+
+@pytest.mark.parametrize("kind", [pa.int8(), pa.int64(), pa.uint64()], ids=str)
+def test_whole_numbers_of_every_type_are_classes(kind):
+    column = pa.chunked_array([pa.array([100, 1, None], kind)])
+    problem = Multiclass(classes=(1, 300, 100))
+    assert problem.wrong_labels(column) is None
+    assert problem.encoded(column).to_pylist() == [2, 0, None]
 
 
 def test_the_type_of_labels_alone_is_judged_without_pandas():
@@ -228,6 +238,7 @@ def test_a_gate_that_does_not_suit_the_question_is_one_sentence(problem, gate, s
         (Multiclass(classes=("one",)), "at least 2 classes"),
         (Multiclass(classes=("a", "A")), "take no notice of capitals"),
         (Multiclass(classes=("a b", "c")), "only letters, digits and underscores"),
+        (Multiclass(classes=(1, 2**63)), f"has {2**63}; a class is at most {2**63 - 1}"),
         (Multiclass(classes=("a", 1)), "all texts or all whole numbers"),  # type: ignore[arg-type]
         (Regression(link="logit"), "must be one of identity, log"),  # type: ignore[arg-type]
         (Regression(intervals=(0.1, 1.2)), "more than 0 and less than 1"),
