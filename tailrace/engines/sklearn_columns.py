@@ -70,7 +70,16 @@ def _encoded(features: Features, *, positive: bool) -> list[tuple[str, Any, Any]
 def _texts(features: Features) -> list[tuple[str, Any, Any]]:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    return [(f"text_{name}", TfidfVectorizer(min_df=2, max_features=50_000), name) for name in features.of_kind("text")]
+    return [
+        (_step_name(name, place), TfidfVectorizer(min_df=2, max_features=50_000), name)
+        for place, name in enumerate(features.of_kind("text"))
+    ]
+
+
+def _step_name(column: str, place: int) -> str:
+    """A step's name may not contain '__'. Names without it must stay: a model's digest covers them."""
+    name = f"text_{column}"
+    return f"texts_{place}" if "__" in name else name
 
 
 def _given(features: Features, transformers: Mapping[str, Any], *, native: bool) -> list[tuple[str, Any, Any]]:

@@ -323,6 +323,17 @@ def test_columns_are_prepared_by_the_transformers_of_the_candidate(spec, rows):
     assert found.model.predict(odd)["score"].null_count == 0
 
 
+def test_texts_may_have_any_name_and_the_steps_of_others_keep_theirs(spec, rows):
+    columns = {"note": "text", "user__comment": "text", "_remark": "text"}
+    spec = replace(spec, features=replace(spec.features, columns=columns))
+    texts = pa.array(["good day", "bad night", "so so"] * 100)
+    table = pa.table({**dict.fromkeys(columns, texts)})
+    model = fitted(spec, (table, rows[1]), candidate("sklearn.linear_model.LogisticRegression"))
+    steps = {inputs: name for name, _, inputs in model.pipeline[0].transformers_ if isinstance(inputs, str)}
+    assert steps == {"note": "text_note", "user__comment": "texts_1", "_remark": "texts_2"}
+    assert set(model.importance()) == set(columns)
+
+
 def test_labels_that_an_estimator_does_not_learn_from_are_told(spec, rows):
     numbers = replace(spec, outcome=replace(spec.outcome, problem=Regression()))
     poisson, counts = candidate("sklearn.linear_model.PoissonRegressor"), np.arange(300) % 7
