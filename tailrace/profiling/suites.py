@@ -108,13 +108,13 @@ def _limits(profile: ColumnProfile) -> dict[str, float]:
 
 def _rounded_outwards(least: float, most: float) -> dict[str, float]:
     """The limits as whole numbers, or with a few digits if both are small; the range keeps all that was in it."""
-    size = Decimal(max(abs(least), abs(most)))
-    whole = size >= 10 or not size
-    unit = Decimal(1) if whole else Decimal(1).scaleb(size.adjusted() - DIGITS + 1)
+    size = max(abs(least), abs(most))
+    if size >= 10 or not size:
+        return {"min_value": math.floor(least), "max_value": math.ceil(most)}
+    unit = Decimal(1).scaleb(Decimal(size).adjusted() - DIGITS + 1)
     low, high = Decimal(least).quantize(unit, ROUND_FLOOR), Decimal(most).quantize(unit, ROUND_CEILING)
     # `or 0`: a limit just below 0 becomes -0.
-    number = int if whole else float
-    return {"min_value": number(low) or 0, "max_value": number(high) or 0}
+    return {"min_value": float(low) or 0, "max_value": float(high) or 0}
 
 
 def _unique(key: Sequence[str]) -> Written:
