@@ -227,6 +227,10 @@ class Problem(ABC):
         """Whether a model that was trained for the other problem predicts what this one publishes."""
         return trained.kind == self.kind and set(self.raw_columns) <= set(trained.raw_columns)
 
+    def comparable(self, trained: Problem) -> bool:
+        """Whether this problem's metrics can measure a model that was trained for the other one."""
+        return self.unadjusted.answered_by(trained.unadjusted)
+
     @abstractmethod
     def of_estimator(self, estimator: Any, rows: Any) -> np.ndarray:
         """The predictions of a fitted scikit-learn estimator for a data frame."""

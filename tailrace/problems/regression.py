@@ -232,7 +232,12 @@ class Regression(Problem):
 
     def answered_by(self, trained: Problem) -> bool:
         same_ends = self.intervals is None or self.intervals == getattr(trained, "intervals", None)
-        return super().answered_by(trained) and same_ends
+        # A model of link 'log' predicts what 'identity' asks for; the other way round, numbers below 0 would come out.
+        same_bound = self.link == "identity" or self.link == getattr(trained, "link", None)
+        return super().answered_by(trained) and same_ends and same_bound
+
+    def comparable(self, trained: Problem) -> bool:
+        return trained.kind == self.kind
 
     def of_estimator(self, estimator: Any, rows: Any) -> np.ndarray:
         import numpy as np

@@ -167,9 +167,9 @@ def champion_against(work: Work, day: dt.date, model: Identity) -> Identity | No
 def _asks_something_else(spec: PipelineSpec, champion: Model, version: str | None) -> str:
     """Why the champion cannot be compared, as a sentence: it was trained for another question; empty if it can.
 
-    A champion without intervals can: its values are compared.
+    A champion without intervals, or of another link, can: its values are compared.
     """
-    if spec.problem.unadjusted.answered_by(champion.problem.unadjusted):
+    if spec.problem.comparable(champion.problem):
         return ""
     return f"The champion, version {version}, was trained for another question: {champion.problem!r}."
 

@@ -230,6 +230,7 @@ def test_a_pipeline_may_begin_to_publish_intervals(make, tmp_path, spec):
         (Regression(), Binary()),
         (CLASSES.problem, Multiclass(classes=("young", "old"))),
         (RANGES.problem, replace(RANGES.problem, intervals=(0.2, 0.8))),
+        (Regression(), Regression(link="log")),
     ],
 )
 def test_a_model_is_not_scored_with_for_another_question(spec, before, after):
@@ -239,6 +240,15 @@ def test_a_model_is_not_scored_with_for_another_question(spec, before, after):
     check_question(asked[0], trained, "1")
     with pytest.raises(SignatureMismatch, match=r"trained for .* does not predict what the spec's"):
         check_question(asked[1], trained, "1")
+
+
+def test_a_model_of_counts_answers_for_any_number_and_either_is_compared_with_the_other(spec):
+    counts, numbers = Regression(link="log"), Regression()
+    asked = replace(spec, outcome=replace(spec.outcome, problem=numbers))
+    check_question(asked, SimpleNamespace(problem=counts), "1")
+    assert counts.comparable(numbers)
+    assert numbers.comparable(counts)
+    assert not counts.comparable(Binary())
 
 
 def test_a_class_more_makes_a_challenger_that_is_compared_with_no_champion(tmp_path, spec):
