@@ -385,8 +385,8 @@ class Problem(ABC):
     def weighted(self, metric: str, labels: np.ndarray, predictions: np.ndarray) -> Callable[[np.ndarray], float]:
         """The metric as a function of the rows' weights; work that does not depend on them is done only once."""
 
-    def figures(self, labels: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
-        """The metrics, and what else the evaluation report shows."""
+    def figures(self, labels: np.ndarray, predictions: np.ndarray, threshold: float = 0.5) -> dict[str, float]:
+        """The metrics, and what else the evaluation report shows; `threshold` is that of the published decisions."""
         return self.measure(labels, predictions) | {"rows": float(len(labels))}
 
     @abstractmethod

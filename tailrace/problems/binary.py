@@ -214,11 +214,11 @@ class Binary(Problem):
             return probabilities.average_precision(labels, predictions)
         return probabilities.averaged(_losses(labels, predictions)[metric])
 
-    def figures(self, labels: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
+    def figures(self, labels: np.ndarray, predictions: np.ndarray, threshold: float = 0.5) -> dict[str, float]:
         from tailrace.problems import probabilities
 
         return self.measure(labels, predictions) | {
-            "accuracy": float((labels == (predictions >= 0.5)).mean()),
+            f"accuracy (decisions at threshold {threshold:g})": float((labels == (predictions >= threshold)).mean()),
             "calibration_error": probabilities.calibration_error(labels, predictions),
             "positive_rate": float(labels.mean()),
             "rows": float(len(labels)),

@@ -298,8 +298,8 @@ class Regression(Problem):
         parts, ones = self._parts(labels, predictions), np.ones(len(labels))
         return {metric.name: _of_parts(metric.name, parts, ones) for metric in self.measured}
 
-    def figures(self, labels: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
-        found = super().figures(labels, predictions)
+    def figures(self, labels: np.ndarray, predictions: np.ndarray, threshold: float = 0.5) -> dict[str, float]:
+        found = super().figures(labels, predictions, threshold)
         if self.intervals:
             found["coverage_asked"] = self.intervals[1] - self.intervals[0]
             is_interval = predictions.ndim == 2 and len(predictions)

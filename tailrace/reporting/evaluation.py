@@ -31,6 +31,8 @@ class ScoredHoldout:
     labels: np.ndarray
     scores: np.ndarray
     slices: Mapping[str, np.ndarray] = field(default_factory=dict)
+    threshold: float = 0.5
+    """The probability from which a published decision is true."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +171,7 @@ def write_report(
         for holdout in (challenger, champion)
         if holdout is not None and set(challenger.slices) <= set(holdout.slices)
     }
-    measured = {holdout.name: holdout.problem.figures(holdout.labels, holdout.scores) for holdout in holdouts}
+    measured = {each.name: each.problem.figures(each.labels, each.scores, each.threshold) for each in holdouts}
     drawn = pictures.draw_all(
         folder,
         problem=challenger.problem,

@@ -65,7 +65,12 @@ def write(folder: Path, judged: Judged) -> None:
 
 def _holdout(judged: Judged, name: str, scores: np.ndarray) -> ScoredHoldout:
     return ScoredHoldout(
-        name=name, problem=judged.spec.problem, labels=judged.labels, scores=scores, slices=judged.slices
+        name=name,
+        problem=judged.spec.problem,
+        labels=judged.labels,
+        scores=scores,
+        slices=judged.slices,
+        threshold=judged.spec.predictions.threshold,
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tailrace.champions import gate, model_versions, promotions, score_limits
+from tailrace.champions import gate, model_versions, policies, promotions, score_limits
 from tailrace.champions.gate import Decision
 from tailrace.contracts import Model, Services, Trial
 from tailrace.engines.encoding import to_numpy
@@ -93,7 +93,7 @@ def run(work: Work, training_run: str) -> Evaluated:
         (folder / DECISION).write_text(decision.to_json())
         (folder / COMPARISON).write_text(compared.to_json())
         judged = Judged(
-            spec=spec,
+            spec=_with_threshold_in_force(work, day),
             record=record,
             version=version,
             model=challenger,
@@ -179,6 +179,15 @@ def _by_hand(spec: PipelineSpec, training_run: str) -> str:
         "So nothing could be compared, and a person decides: "
         f"tailrace promote {spec.name} --run {training_run} --reason '...'."
     )
+
+
+def _with_threshold_in_force(work: Work, day: dt.date) -> PipelineSpec:
+    """The spec with the threshold that decisions of the day are published by: an operator may have set another one."""
+    spec = work.spec
+    threshold = policies.in_force(work.services.lake, spec, day).policy.threshold
+    if threshold is None:
+        return spec
+    return replace(spec, predictions=replace(spec.predictions, threshold=threshold))
 
 
 def _with_features_of(work: Work, champion: Model) -> PipelineSpec:

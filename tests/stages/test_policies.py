@@ -170,6 +170,14 @@ class TestAnOperator:
         again(loop, SECOND)
         assert decided_by(loop, SECOND, 0.3)
 
+    def test_is_the_one_that_the_report_measures_decisions_at(self, loop, monkeypatch):
+        reports = []
+        monkeypatch.setattr(model_report, "write", lambda folder, judged: reports.append(judged))
+        set_threshold(loop, 0.3, SECOND)
+        for day in (FIRST, SECOND):
+            loop.challenge(day, seed=2)
+        assert [judged.spec.predictions.threshold for judged in reports] == [0.5, 0.3]
+
     def test_changes_nothing_twice_or_in_a_dry_run(self, loop):
         assert set_threshold(loop, 0.3, dry_run=True).outcome == "set"
         assert set_threshold(loop, 0.5).outcome == "kept"

@@ -20,12 +20,14 @@ from sklearn.metrics import (  # noqa: TID253 - the reference to compare with
 )
 
 from tailrace.contracts import Trial
+from tailrace.problems import as_batch
 from tailrace.problems.binary import Binary
 from tailrace.problems.metrics import METRICS
 from tailrace.problems.probabilities import calibration_error
 from tailrace.problems.regression import Regression
 from tailrace.reporting import pictures
 from tailrace.reporting.evaluation import ScoredHoldout, bootstrap_intervals, known_interval, slice_table, write_report
+from tailrace.spec import Predictions
 
 SKLEARN = {
     "roc_auc": roc_auc_score,
@@ -62,7 +64,21 @@ def test_measures_are_the_known_ones(scored: tuple[np.ndarray, np.ndarray, np.nd
         assert measured[name] == pytest.approx(function(labels, good), abs=1e-6)
     assert measured["rows"] == 3000
     assert measured["positive_rate"] == pytest.approx(labels.mean())
-    assert measured["accuracy"] == pytest.approx(((good >= 0.5) == labels).mean())
+
+
+@pytest.mark.parametrize("threshold", [0.2, 0.5])
+def test_accuracy_is_that_of_the_published_decisions(
+    threshold: float, challenger: ScoredHoldout, tmp_path: Path
+) -> None:
+    labels, scores = challenger.labels, challenger.scores
+    heading = f"accuracy (decisions at threshold {threshold:g})"
+    measured = Binary().figures(labels, scores, threshold)
+    _, published = Binary().published(Predictions(threshold=threshold), as_batch(Binary(), scores))
+    assert measured[heading] == pytest.approx((published.to_numpy(zero_copy_only=False) == labels).mean())
+    report = write_report(
+        tmp_path, pipeline="p", facts={}, metric="roc_auc", challenger=replace(challenger, threshold=threshold)
+    )
+    assert heading in report.read_text()
 
 
 def test_one_class_has_no_ranking() -> None:
