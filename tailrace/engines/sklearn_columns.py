@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,20 +14,40 @@ RARE = 20
 """Categories with fewer rows share one column."""
 
 
-def preprocessing(features: Features, estimator: Any, transformers: Mapping[str, Any]) -> Any:
+def preprocessing(
+    features: Features,
+    estimator: Any,
+    transformers: Mapping[str, Any],
+    *,
+    rows: Any,
+    weights: np.ndarray | None,
+) -> Any:
     """A ColumnTransformer for this estimator, not fitted yet; `transformers` prepare their columns instead.
 
     Categories become columns of zeros and ones, numbers are scaled and their gaps filled with the median, texts become
     columns of words. Estimators that handle categories and gaps themselves receive them as codes and as they are.
+    A column of `rows` in which there is nothing to learn from is left out: one of nulls, if the estimator has to bin
+    it, and texts that share no word.
+
+    Raises ValueError if no column is left.
     """
     from sklearn.compose import ColumnTransformer
 
     native = takes_categories(type(estimator))
-    plain = replace(
-        features, columns={name: kind for name, kind in features.columns.items() if name not in transformers}
-    )
+    plain = _without(features, transformers)
+    valueless = _valueless(features, rows, weights) if native else []
+    empty = [name for name in plain.columns if name in valueless] + _wordless(plain, rows)
+    if len(empty) == len(features.columns):
+        raise ValueError(
+            f"there is nothing to learn from in {', '.join(map(repr, empty))}: in the learning rows every number is "
+            "null, and no word is in two texts; add a feature, or make the window longer"
+        )
+    plain = _without(plain, empty)
     steps = _native(plain) if native else _encoded(plain, positive=_needs(estimator, "positive_only"))
-    columns = ColumnTransformer([*steps, *_texts(plain), *_given(features, transformers, native=native)])
+    gaps = set(features.columns) - set(valueless) if native else set()
+    steps += [*_texts(plain), *_given(features, transformers, gaps=gaps)]
+    # An ordinary model has no such step, so that its digest stays as it is.
+    columns = ColumnTransformer([*steps, *([("empty", "drop", empty)] if empty else [])])
     makes_sparse = not native or transformers or features.of_kind("text")
     if makes_sparse and not _takes_sparse(estimator):
         # Otherwise the estimator would receive sparse rows as soon as there are many categories.
@@ -67,13 +87,41 @@ def _encoded(features: Features, *, positive: bool) -> list[tuple[str, Any, Any]
     ]
 
 
-def _texts(features: Features) -> list[tuple[str, Any, Any]]:
+def _without(features: Features, names: Collection[str]) -> Features:
+    return replace(features, columns={name: kind for name, kind in features.columns.items() if name not in names})
+
+
+def _valueless(features: Features, rows: Any, weights: np.ndarray | None) -> list[str]:
+    """The numeric features that are null in all rows that count; histogram gradient boosting cannot bin them."""
+    counting = slice(None) if weights is None else weights > 0
+    return [name for name in features.of_kind("numeric") if np.isnan(rows[name].to_numpy()[counting]).all()]
+
+
+def _wordless(features: Features, rows: Any) -> list[str]:
+    """The text features of which no word is in two rows: TF-IDF has no vocabulary then."""
+    return [name for name in features.of_kind("text") if not _shares_a_word(rows[name])]
+
+
+def _shares_a_word(texts: Iterable[str]) -> bool:
+    """Whether two of the texts have a word in common. It stops at the first such word, so it costs little."""
+    words_of = _words().build_analyzer()
+    seen: set[str] = set()
+    for text in texts:
+        words = set(words_of(text))
+        if not words.isdisjoint(seen):
+            return True
+        seen |= words
+    return False
+
+
+def _words() -> Any:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    return [
-        (_step_name(name, place), TfidfVectorizer(min_df=2, max_features=50_000), name)
-        for place, name in enumerate(features.of_kind("text"))
-    ]
+    return TfidfVectorizer(min_df=2, max_features=50_000)
+
+
+def _texts(features: Features) -> list[tuple[str, Any, Any]]:
+    return [(_step_name(name, place), _words(), name) for place, name in enumerate(features.of_kind("text"))]
 
 
 def _step_name(column: str, place: int) -> str:
@@ -82,11 +130,14 @@ def _step_name(column: str, place: int) -> str:
     return f"texts_{place}" if "__" in name else name
 
 
-def _given(features: Features, transformers: Mapping[str, Any], *, native: bool) -> list[tuple[str, Any, Any]]:
-    """Each transformer for its column; steps are numbered, because a step's name may not contain '__'."""
+def _given(features: Features, transformers: Mapping[str, Any], *, gaps: Collection[str]) -> list[tuple[str, Any, Any]]:
+    """Each transformer for its column; steps are numbered, because a step's name may not contain '__'.
+
+    `gaps` are the columns whose missing numbers the estimator handles itself.
+    """
     steps: list[tuple[str, Any, Any]] = []
     for place, (name, transformer) in enumerate(transformers.items()):
-        if features.columns[name] == "numeric" and not _fills_gaps(transformer, native=native):
+        if features.columns[name] == "numeric" and not _fills_gaps(transformer, native=name in gaps):
             transformer = _after_imputer(transformer)
         steps.append((f"transformer_{place}", transformer, [name] if _takes_tables(transformer) else name))
     return steps

@@ -39,15 +39,17 @@ def fit(
     threads: int,
 ) -> SklearnModel:
     """The candidate with these parameters (fixed ones included), fitted on all rows."""
-    pipeline = _pipeline(spec, candidate, parameters, labels, seed=seed, threads=threads)
+    weights, inputs = row_weights(spec, rows, labels), frame(rows, spec.features.columns)
+    pipeline = _pipeline(
+        spec, candidate, parameters, labels, inputs=inputs, weights=weights, seed=seed, threads=threads
+    )
     _refuse_negative(candidate, pipeline[-1], labels)
-    weights = row_weights(spec, rows, labels)
     weighted = {} if weights is None else {"estimator__sample_weight": weights}
     if weighted and not _passes_weights_on(pipeline[-1]):
         name = candidate.estimator.rpartition(".")[2]
         raise ValueError(f"{name} learns without weights of rows inside the calibration of its decision values.")
     with _ONE_FIT_AT_A_TIME if _shares_a_generator(pipeline) else contextlib.nullcontext():
-        pipeline.fit(frame(rows, spec.features.columns), labels, **weighted)
+        _fit(pipeline, inputs, labels, candidate=candidate, weighted=weighted)
     if lacking := spec.problem.lacks(pipeline):
         hint = " Set voting to 'soft'." if "voting" in pipeline[-1].get_params(deep=False) else ""
         raise ValueError(f"{candidate.estimator.rpartition('.')[2]} {lacking} with these parameters.{hint}")
@@ -70,12 +72,41 @@ def fit_watched(
     return fit(spec, candidate, parameters, rows=data.rows, labels=data.labels, seed=seed, threads=1), {}
 
 
+def _fit(pipeline: Any, inputs: Any, labels: np.ndarray, *, candidate: Candidate, weighted: Mapping[str, Any]) -> None:
+    """Fit on a data frame of the features. Errors that name no column are raised again with the columns' names."""
+    try:
+        pipeline.fit(inputs, labels, **weighted)
+    except ValueError as error:
+        if why := _columns_at_fault(str(error), inputs, candidate):
+            raise ValueError(why) from error
+        raise
+
+
+def _columns_at_fault(message: str, inputs: Any, candidate: Candidate) -> str:
+    """What is wrong with which columns, if scikit-learn's message is one that names none; empty otherwise."""
+    if "empty vocabulary" in message or "no terms remain" in message:
+        texts = [name for name in inputs.select_dtypes(exclude="number") if name in candidate.transformers]
+        return (
+            f"the transformer of {' or '.join(map(repr, texts))} finds no words to learn in the learning rows, where "
+            "all may be null; take it out of the candidate's transformers: a text without words is then left out"
+        )
+    if "window shape cannot be larger" in message:
+        filled = inputs.select_dtypes("number").count()
+        return (
+            f"the numeric feature {filled.idxmin()!r} has a value in only {filled.min():,} of {len(inputs):,} learning "
+            "rows, so few that none is in the sample that histogram gradient boosting bins; leave the feature out"
+        )
+    return ""
+
+
 def _pipeline(
     spec: PipelineSpec,
     candidate: Candidate,
     parameters: Mapping[str, Any],
     labels: np.ndarray,
     *,
+    inputs: Any,
+    weights: np.ndarray | None,
     seed: int,
     threads: int,
 ) -> Any:
@@ -93,7 +124,8 @@ def _pipeline(
     estimator = _made(candidate, {**extra, **parameters}, seed)
     if "n_jobs" in extra and _shares_a_generator(estimator):
         estimator.set_params(n_jobs=None)
-    columns = preprocessing(spec.features, estimator, _transformers(spec.problem, candidate, parameters, seed))
+    transformers = _transformers(spec.problem, candidate, parameters, seed)
+    columns = preprocessing(spec.features, estimator, transformers, rows=inputs, weights=weights)
     return Pipeline([("columns", columns), ("estimator", _with_probabilities(spec.problem, estimator, labels))])
 
 

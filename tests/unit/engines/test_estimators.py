@@ -7,6 +7,7 @@ from __future__ import annotations
 import copy
 import pickle
 from dataclasses import replace
+from unittest.mock import Mock
 
 import numpy as np
 import pyarrow as pa
@@ -16,9 +17,11 @@ from sklearn.ensemble import BaggingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
+from tailrace.engines import models
 from tailrace.engines.estimators import fit
 from tailrace.engines.library_errors import error_text
 from tailrace.engines.local import LocalEngine
+from tailrace.engines.search import one_thread
 from tailrace.engines.sklearn_models import frame
 from tailrace.problems.binary import Binary
 from tailrace.problems.multiclass import Multiclass
@@ -357,3 +360,77 @@ def test_missing_numbers_reach_an_imputer_and_an_estimator_that_handle_them(spec
         it = replace(candidate("sklearn.linear_model.LogisticRegression"), transformers={"age": Estimator(path, given)})
         (step,) = [step for name, step, _ in fitted(spec, rows, it).pipeline[0].transformers_ if "transformer" in name]
         assert type(step).__name__ == path.rpartition(".")[2]
+
+
+def about(spec, columns):
+    return replace(spec, features=replace(spec.features, columns=columns))
+
+
+BOOSTING = "sklearn.ensemble.HistGradientBoostingClassifier"
+NOTED = {"plan": "categorical", "age": "numeric", "visits": "numeric", "note": "text"}
+
+
+def noted(rows, notes):
+    table, labels = rows
+    return table.append_column("note", pa.array(notes, pa.string())), labels
+
+
+@pytest.mark.parametrize("notes", [[None] * 300, [f"word{number}" for number in range(300)]], ids=["null", "no two"])
+@pytest.mark.parametrize(
+    "estimator", ["sklearn.linear_model.LogisticRegression", "sklearn.tree.DecisionTreeClassifier"]
+)
+def test_texts_without_a_common_word_contribute_nothing(spec, rows, tmp_path, estimator, notes):
+    model = fitted(about(spec, NOTED), noted(rows, notes), candidate(estimator))
+    assert model.importance()["note"] == 0
+    (batch,) = noted(rows, ["new words"] * 300)[0].to_batches()
+    assert model.predict(batch).equals(fitted(spec, rows, candidate(estimator)).predict(batch))
+    model.save(tmp_path)
+    loaded = models.load(tmp_path)
+    assert (loaded.digest(), loaded.predict(batch)) == (model.digest(), model.predict(batch))
+
+
+def test_a_vectorizer_of_the_spec_that_finds_no_word_is_named_with_its_column(spec, rows):
+    words = {"note": Estimator("sklearn.feature_extraction.text.CountVectorizer")}
+    it = replace(candidate("sklearn.linear_model.LogisticRegression"), transformers=words)
+    with pytest.raises(ValueError, match=r"the transformer of 'note' finds no words .* all may be null; take it out"):
+        fitted(about(spec, NOTED), noted(rows, [None] * 300), it)
+
+
+@pytest.mark.parametrize("transformers", [{}, {"age": Estimator("sklearn.preprocessing.StandardScaler")}])
+def test_boosting_learns_without_a_number_that_is_always_null(spec, rows, tmp_path, transformers):
+    table = rows[0].set_column(1, "age", pa.nulls(300, pa.float64()))
+    it = replace(candidate(BOOSTING, {"max_iter": 2}), transformers=transformers)
+    (batch,) = rows[0].to_batches()
+    with one_thread():
+        model = fitted(spec, (table, rows[1]), it)
+        model.save(tmp_path)
+        assert models.load(tmp_path).predict(batch).equals(model.predict(batch))
+    assert len(set(model.predict(batch)["score"].to_pylist())) > 1
+
+
+def test_boosting_learns_without_a_number_that_only_rows_of_no_weight_have(spec, rows):
+    age = pa.array([1.0 * number if number < 9 else None for number in range(300)])
+    table = rows[0].set_column(1, "age", age).append_column("weight", pa.array((np.arange(300) >= 9) * 1.0))
+    weighted = replace(spec, features=replace(spec.features, weight="weight"))
+    with one_thread():
+        assert fitted(weighted, (table, rows[1]), candidate(BOOSTING, {"max_iter": 2})).predict(table.to_batches()[0])
+
+
+def test_a_number_that_too_few_rows_have_to_be_binned_is_named(spec):
+    """Histogram gradient boosting lays a part of more than 10,000 rows aside, here the row with the only value."""
+    table, labels = churn_rows(10_001)
+    shown = ValueError("window shape cannot be larger than input array shape")
+    few = table.set_column(1, "age", pa.array([1.0] + [None] * 10_000))
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        pytest.raises(ValueError, match=r"'age' has a value in only 1 of 10,001"),
+    ):
+        patch.setattr("sklearn.pipeline.Pipeline.fit", Mock(side_effect=shown))
+        fitted(spec, (few, labels), candidate(BOOSTING))
+
+
+def test_nothing_to_learn_from_is_one_sentence(spec):
+    table = pa.table({"age": pa.nulls(300, pa.float64()), "note": pa.nulls(300, pa.string())})
+    nothing = about(spec, {"age": "numeric", "note": "text"})
+    with pytest.raises(ValueError, match="there is nothing to learn from in 'age', 'note': in the learning rows"):
+        fitted(nothing, (table, pa.array(np.arange(300) % 2 == 0)), candidate(BOOSTING))
