@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from tailrace.engines.classes import estimator_class
 from tailrace.engines.fitting import Report, TrialRows, row_weights
+from tailrace.engines.neighbours import refuse_dependent_rows, use_trees
 from tailrace.engines.sklearn_columns import preprocessing, tags_of, takes_categories
 from tailrace.engines.sklearn_models import SklearnModel, frame
 from tailrace.problems import Problem
@@ -56,6 +57,7 @@ def fit(
     if "n_jobs" in pipeline[-1].get_params():
         # With threads, a forest adds its votes in random order, so that scores would differ in their last digits.
         pipeline[-1].set_params(n_jobs=None)
+    refuse_dependent_rows(pipeline)
     return SklearnModel(pipeline, spec.features.columns, spec.problem)
 
 
@@ -75,6 +77,7 @@ def fit_watched(
 def _fit(pipeline: Any, inputs: Any, labels: np.ndarray, *, candidate: Candidate, weighted: Mapping[str, Any]) -> None:
     """Fit on a data frame of the features. Errors that name no column are raised again with the columns' names."""
     try:
+        use_trees(pipeline, inputs, labels)
         pipeline.fit(inputs, labels, **weighted)
     except ValueError as error:
         if why := _columns_at_fault(str(error), inputs, candidate):

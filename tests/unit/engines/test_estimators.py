@@ -362,8 +362,61 @@ def test_missing_numbers_reach_an_imputer_and_an_estimator_that_handle_them(spec
         assert type(step).__name__ == path.rpartition(".")[2]
 
 
+TIED = {f"column_{number}": "numeric" for number in range(18)}
+NEIGHBOURS = Estimator("sklearn.neighbors.KNeighborsClassifier")
+
+
+@pytest.fixture(scope="module")
+def tied():
+    """Many rows are equally far from each other. With fewer rows, scikit-learn's sums differ too seldom."""
+    random = np.random.default_rng(0)
+    values = np.hstack([random.random((3000, 14)) < 0.1, random.integers(0, 4, (3000, 4))]).astype(float)
+    labels = values[:, 0] + values[:, 14] + random.normal(size=3000) > 1.5
+    return pa.table(dict(zip(TIED, values.T, strict=True))), pa.array(labels)
+
+
 def about(spec, columns):
     return replace(spec, features=replace(spec.features, columns=columns))
+
+
+def scores(model, table, size):
+    return np.concatenate([model.predict(batch)["score"].to_numpy() for batch in table.to_batches(size)])
+
+
+@pytest.mark.parametrize(
+    ("estimator", "parameters"),
+    [
+        (NEIGHBOURS.path, {}),
+        ("sklearn.ensemble.BaggingClassifier", {"estimator": NEIGHBOURS, "n_estimators": 2}),
+        ("sklearn.ensemble.VotingClassifier", {"voting": "soft", "estimators": [("near", NEIGHBOURS)]}),
+    ],
+)
+def test_scores_of_neighbours_do_not_depend_on_the_batch(spec, tied, estimator, parameters):
+    model = fitted(about(spec, TIED), tied, candidate(estimator, parameters))
+    assert np.array_equal(scores(model, tied[0], 3000), scores(model, tied[0], 1000))
+
+
+@pytest.mark.filterwarnings("ignore:max_iter")
+@pytest.mark.parametrize(
+    ("estimator", "parameters"),
+    [
+        (NEIGHBOURS.path, {"algorithm": "brute"}),
+        (NEIGHBOURS.path, {"metric": "cosine"}),
+        ("sklearn.ensemble.BaggingClassifier", {"estimator": replace(NEIGHBOURS, parameters={"algorithm": "brute"})}),
+        ("sklearn.semi_supervised.LabelSpreading", {"kernel": "knn", "max_iter": 3}),
+    ],
+)
+def test_neighbours_that_would_depend_on_the_batch_are_refused(spec, tied, estimator, parameters):
+    with pytest.raises(ValueError, match=r"would depend on the other rows of its batch; set algorithm='ball_tree'"):
+        fitted(about(spec, TIED), tied, candidate(estimator, parameters))
+
+
+def test_neighbours_among_sparse_rows_stay_as_scikit_learn_chooses(spec):
+    table = pa.table({"plan": [f"plan {number % 12}" for number in range(600)]})
+    model = fitted(
+        about(spec, {"plan": "categorical"}), (table, pa.array(np.arange(600) % 5 == 0)), candidate(NEIGHBOURS.path)
+    )
+    assert (model.pipeline[-1].algorithm, model.pipeline[-1]._fit_method) == ("auto", "brute")
 
 
 BOOSTING = "sklearn.ensemble.HistGradientBoostingClassifier"

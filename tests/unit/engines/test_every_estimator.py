@@ -93,6 +93,7 @@ EXTRA: list[tuple[Problem, str, dict[str, Any]]] = [
         (Binary(), "sklearn.neighbors.KNeighborsClassifier", {"algorithm": algorithm, "metric": metric})
         for algorithm in ("ball_tree", "kd_tree", "brute")
         for metric in ("euclidean", "manhattan", "chebyshev", "minkowski")
+        if algorithm != "brute" or metric in ("manhattan", "chebyshev")
     ),
     (Regression(), "sklearn.neighbors.KNeighborsRegressor", {"algorithm": "ball_tree", "metric": "canberra"}),
     (Binary(), "sklearn.neural_network.MLPClassifier", {"solver": "sgd", "max_iter": 3}),
