@@ -59,9 +59,17 @@ class _Standing:
         """The version in force, if it was trained as of a later day: a promotion would not change who is champion."""
         return self.previous if self.previous and self.previous.effective_from > self.trained else None
 
-    def has(self, model: Identity) -> bool:
-        """Whether the model is champion from the day on that it was trained as of."""
-        return _is_in(self.past, model, self.trained)
+    def begins(self, model: Identity) -> dt.date | None:
+        """The first day on which the model is champion; None if nobody made it champion.
+
+        A person may have named a later day than the one it was trained as of.
+        """
+        return min((row.effective_from for row in self.past if not row.model.differs(model)), default=None)
+
+    def in_force(self, model: Identity, effective_from: dt.date) -> bool:
+        """Whether the decision in force makes the model champion from exactly that day on."""
+        row = self.previous
+        return row is not None and row.effective_from == effective_from and not row.model.differs(model)
 
 
 def run(
@@ -91,7 +99,7 @@ def run(
     effective_from = max(at.trained, takes_over or at.trained)
     if takes_over:
         _refuse_far_ahead(work, takes_over, recorded_at)
-    if by_gate and _is_in(at.past, model, effective_from):
+    if by_gate and (begins := at.begins(model)):
         _point_alias(work)
         said = "It was promoted before; nothing changes."
         return Promoted(
@@ -100,7 +108,7 @@ def run(
             outcome="promoted",
             previous=at.champion,
             reason=said,
-            effective_from=effective_from,
+            effective_from=begins,
         )
     if decision.verdict == "keep" and by_gate:
         return Promoted(
@@ -117,7 +125,7 @@ def run(
     else:
         _refuse_without_effect(spec, version, effective_from, at.previous)
     why = reason or " ".join(rule.sentence for rule in decision.rules)
-    if not _is_in((at.previous,) if at.previous else (), model, effective_from):
+    if not at.in_force(model, effective_from):
         decided = Promotion(
             pipeline=spec.name,
             version=version,
@@ -152,7 +160,7 @@ def approve(work: Work, training_run: str, *, recorded_at: dt.datetime, decided_
     _not_refused(work, training_run, version)
     at = _standing(work, training_run)
     _refuse_without_files(work, training_run)
-    if at.has(model):
+    if begins := at.begins(model):
         _point_alias(work)
         said = f"{_before(at.past, model)} Nothing changes."
         return Promoted(
@@ -161,7 +169,7 @@ def approve(work: Work, training_run: str, *, recorded_at: dt.datetime, decided_
             outcome="promoted",
             previous=at.champion,
             reason=said,
-            effective_from=at.trained,
+            effective_from=begins,
         )
     _refuse_overtaken(work, training_run, model, at, what="the approval", later=at.later)
     decided = Promotion(
@@ -192,7 +200,7 @@ def reject(work: Work, training_run: str, *, recorded_at: dt.datetime, decided_b
     model = model_of(work, training_run)
     version = model.version
     at = _standing(work, training_run)
-    if at.has(model):
+    if at.begins(model):
         raise BadInput(
             f"{spec.name}: version {version} cannot be rejected any more. {_before(at.past, model)} To take it back, "
             f"roll back to a former champion: tailrace rollback {spec.name} --version N --reason '...'."
@@ -423,10 +431,6 @@ def _rejection(work: Work, model: Identity) -> Promotion | None:
     decided = promotions.decisions(work.services.lake, work.spec.name)
     last = next((row for row in decided if not row.model.differs(model)), None)
     return last if last is not None and last.decision == "rejected" else None
-
-
-def _is_in(past: tuple[Promotion, ...], model: Identity, effective_from: dt.date) -> bool:
-    return any(row.effective_from == effective_from and not row.model.differs(model) for row in past)
 
 
 def _before(past: tuple[Promotion, ...], model: Identity) -> str:

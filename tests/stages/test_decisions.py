@@ -141,6 +141,20 @@ class TestApproval:
         assert promote.run(approvals.work(), second, recorded_at=AT).previous == "2"
         assert champion(services) == ["3"]
 
+    @pytest.mark.parametrize("gate", ["human", "auto"])
+    def test_what_a_person_promoted_from_a_later_day_stays_so(self, approvals, services, gate):
+        training_run = challenge(approvals, SECOND)
+        of_person = {"recorded_at": AT, "decided_by": "ann", "reason": "after the holiday"}
+        promote.run(approvals.work(), training_run, takes_over=THIRD, **of_person)
+        with pytest.raises(BadInput, match=r"cannot be rejected any more\. .*from 2013-01-12 on \(decided by ann\)"):
+            answer(approvals, training_run, "reject", who="timeout", reason="Nobody answered.")
+        approvals.spec = replace(approvals.spec, gate=replace(approvals.spec.gate, approval=gate))
+        cleared = promote.run(approvals.work(), training_run, recorded_at=AT)
+        assert (cleared.reason, cleared.effective_from) == ("It was promoted before; nothing changes.", THIRD)
+        approved = answer(approvals, training_run, hours=1)
+        assert approved.reason.endswith("from 2013-01-12 on (decided by ann). Nothing changes.")
+        assert rows(services)[1:] == [("2", "promoted", "ann", "after the holiday")]
+
     def test_nobody_approves_what_the_gate_refuses(self, approvals, spec):
         approvals.spec = replace(spec, gate=Gate(floor=0.99, approval="human"))
         training_run = approvals.train(SECOND, seed=7).training_run
