@@ -20,6 +20,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tailrace.champions.promotions import AIRFLOW_RUN
 from tailrace.contracts import Commit, Lake, LakeReader
 from tailrace.spec import PipelineSpec
 
@@ -150,12 +151,30 @@ def as_published(spec: PipelineSpec, metadata: Mapping[str, str]) -> PipelineSpe
 
 def history(lake: LakeReader, pipeline: str) -> tuple[PolicyDecision, ...]:
     """A pipeline's policies, the one that took effect last first; of one day, the one committed last first."""
+    return tuple(sorted(_decisions(lake, pipeline), key=lambda row: row.effective_from, reverse=True))
+
+
+def made_by(lake: LakeReader, pipeline: str, run: str) -> PolicyDecision | None:
+    """The threshold that an operator set in an Airflow run; None if none was set in it, or `run` is empty.
+
+    None too if the commit is no longer in the table's log.
+    """
+    if not run:
+        return None
+    commits = [commit.metadata for commit in lake.commits(TABLE) if commit.metadata.get("pipeline") == pipeline]
+    # Both have one order, the newest first. A log that was cleaned up lacks the oldest commits.
+    pairs = zip(commits, _decisions(lake, pipeline), strict=False)
+    own = (row for noted, row in pairs if noted.get(AIRFLOW_RUN) == run and noted.get("set_by") == row.set_by)
+    return next((row for row in own if row.set_by == "threshold"), None)
+
+
+def _decisions(lake: LakeReader, pipeline: str) -> list[PolicyDecision]:
+    """All rows of a pipeline, last committed first."""
     if not lake.exists(TABLE):
-        return ()
+        return []
     rows = lake.read(TABLE).read_all().filter(pc.field("pipeline") == pipeline).to_pylist()
     known = {each.name for each in fields(PolicyDecision)}
-    decided = [_of_row({name: value for name, value in row.items() if name in known}) for row in reversed(rows)]
-    return tuple(sorted(decided, key=lambda row: row.effective_from, reverse=True))
+    return [_of_row({name: value for name, value in row.items() if name in known}) for row in reversed(rows)]
 
 
 def recorded(past: Sequence[PolicyDecision], day: dt.date) -> InForce | None:
@@ -257,7 +276,7 @@ def record(lake: Lake, decision: PolicyDecision, airflow_run: str = "") -> None:
         return
     row = asdict(decision) | {"problem": json.dumps(dict(decision.problem), sort_keys=True)}
     rows = pa.Table.from_pylist([{name: row[name] for name in SCHEMA.names}], schema=SCHEMA)
-    by_airflow = {"airflow_run": airflow_run} if airflow_run else {}
+    by_airflow = {AIRFLOW_RUN: airflow_run} if airflow_run else {}
     lake.append(TABLE, rows, {"pipeline": decision.pipeline, "set_by": decision.set_by, **by_airflow})
 
 

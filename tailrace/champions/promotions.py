@@ -100,6 +100,20 @@ def airflow_run(lake: LakeReader, promotion: Promotion) -> str:
     return next(of_model, {}).get(AIRFLOW_RUN, "")
 
 
+def made_by(lake: LakeReader, pipeline: str, run: str) -> Promotion | None:
+    """The last decision that an Airflow run made on a pipeline's versions; None if it made none, or `run` is empty.
+
+    None too if the commit is no longer in the table's log.
+    """
+    if not run:
+        return None
+    commits = [commit.metadata for commit in lake.commits(TABLE) if commit.metadata.get("pipeline") == pipeline]
+    # Both have one order, the newest first. A log that was cleaned up lacks the oldest commits.
+    pairs = zip(commits, decisions(lake, pipeline), strict=False)
+    own = (row for noted, row in pairs if noted.get(AIRFLOW_RUN) == run and noted.get("decision") == row.decision)
+    return next(own, None)
+
+
 def decisions(lake: LakeReader, pipeline: str) -> tuple[Promotion, ...]:
     """All decisions about a pipeline's versions, rejections included, last committed first."""
     if not lake.exists(TABLE):

@@ -20,8 +20,9 @@ log = logging.getLogger("tailrace")
 
 @dataclass(frozen=True, kw_only=True)
 class ThresholdSet:
-    """The threshold from a day on. `kept`: it was in force already, and nothing was recorded.
+    """The threshold from a day on. `kept`: it was in force already, or set in this Airflow run; nothing was recorded.
 
+    `previous` is the threshold that is in force on that day before this, or instead of it.
     `published` are the days from then on that are published under another policy: `tailrace stale` lists them.
     """
 
@@ -48,13 +49,18 @@ def run(
     """Set the threshold from a day on, by default from the day after the last published one.
 
     It stays in force until it is set again, or the spec's is edited. What is published stays as it is. With `dry_run`
-    nothing is recorded. Raises BadInput if the problem has no threshold, the value is not a probability, a later
-    threshold is recorded, or the day is far ahead.
+    nothing is recorded. If `airflow_run` set a threshold before, that decision is returned and nothing is recorded: a
+    later one may be in force by now.
+
+    Raises BadInput if the problem has no threshold, the value is not a probability, a later threshold is recorded, or
+    the day is far ahead.
     """
     lake, spec = work.services.lake, work.spec
     refuse_no_threshold(work)
     if not (math.isfinite(threshold) and 0 <= threshold <= 1):
         raise BadInput(f"{spec.name}: the threshold is {threshold:g}; it must be between 0 and 1.")
+    if made := policies.made_by(lake, spec.name, airflow_run):
+        return _set_before(work, made, airflow_run)
     published = lake.days(spec.predictions_table)
     day = effective_from or max(published, default=recorded_at.astimezone(zone(spec)).date()) + dt.timedelta(days=1)
     if day > (latest := latest_day(work, recorded_at)):
@@ -97,6 +103,25 @@ def run(
         outcome="kept" if kept else "set",
         reason=f"Nothing changes: {now.words()}." if kept else reason,
         published=outdated,
+    )
+
+
+def _set_before(work: Work, made: PolicyDecision, airflow_run: str) -> ThresholdSet:
+    """What a run that is repeated returns: its own decision, which stays as it was made."""
+    assert made.threshold is not None  # noqa: S101  an operator sets a number
+    lake, spec = work.services.lake, work.spec
+    now = policies.in_force(lake, spec, made.effective_from)
+    return ThresholdSet(
+        pipeline=spec.name,
+        threshold=made.threshold,
+        previous=now.policy.threshold,
+        effective_from=made.effective_from,
+        outcome="kept",
+        reason=(
+            f"The run {airflow_run} set the threshold {made.threshold:g} from {made.effective_from} on before. Nothing "
+            f"changes: {now.words()}. To set it once more, start another run."
+        ),
+        published=0,
     )
 
 

@@ -252,11 +252,8 @@ def roll_back(run: TaskRun) -> Sequence[Any]:
     trained = work.services.tracker.run(stage.run_of(work, decided.version))
     run.link(_links(trained))
     assert decided.effective_from  # noqa: S101  who takes over does so on a day
-    lake = work.services.lake
-    current = promotions.history(lake, work.spec.name)[0]
-    made_by = promotions.airflow_run(lake, current)
-    own = made_by == run.run_id if made_by else _looks_own(run.context, current, who, reason)
-    if decided.outcome == "kept" and not (own and _owes_event(run, current)):
+    current = promotions.history(work.services.lake, work.spec.name)[0]
+    if decided.outcome == "kept" and not (_is_own(run, current, who, reason) and _owes_event(run, current)):
         run.skip(decided.reason)
     if form["dry_run"]:
         run.skip(
@@ -284,16 +281,24 @@ def promote_baseline(run: TaskRun) -> Sequence[Any]:
     first_day = _from_day(form)
     if form["dry_run"]:
         run.skip(_of_baseline(work, baselines.preview(work, name, first_day), now))
-    before = promotions.history(work.services.lake, work.spec.name)
-    who = _who(run)
-    made = baselines.run(work, name, first_day)
-    trained = work.services.tracker.run(made.training_run)
+    before, who = promotions.history(work.services.lake, work.spec.name), _who(run)
+    decided = stage.decided_before(work, run.run_id)
+    if decided is None:
+        decided = stage.run(
+            work,
+            baselines.run(work, name, first_day).training_run,
+            recorded_at=now,
+            decided_by=who,
+            reason=reason,
+            takes_over=first_day,
+            airflow_run=run.run_id,
+        )
+    trained = work.services.tracker.run(stage.run_of(work, decided.version))
     run.link(_links(trained))
-    decided = stage.run(work, made.training_run, recorded_at=now, decided_by=who, reason=reason, takes_over=first_day)
     current = promotions.history(work.services.lake, work.spec.name)[0]
-    own = _looks_own(run.context, current, who, reason) and _owes_event(run, current)
-    if before and before[0] == current and not own:
-        run.skip(f"Baseline {name!r} is the champion already: version {decided.version}. Nothing changes.")
+    if before and before[0] == current and not (_is_own(run, current, who, reason) and _owes_event(run, current)):
+        already = f"Baseline {name!r} is the champion already: version {decided.version}. Nothing changes."
+        run.skip(decided.reason if decided.outcome == "kept" else already)
     assert decided.effective_from  # noqa: S101  who takes over does so on a day
     run.announce([decided.effective_from], _champion(decided.version, trained) | {"decided_by": who})
     return [decided]
@@ -356,6 +361,14 @@ def _from_day(form: Mapping[str, Any]) -> dt.date | None:
 def _owes_event(run: TaskRun, own: Promotion) -> bool:
     """Whether this run did not announce its decision: the try that made it ended before Airflow knew of it."""
     return not run.announced(own.recorded_at, **{TRAINING_RUN: own.training_run})
+
+
+def _is_own(run: TaskRun, decision: Promotion, who: str, reason: str) -> bool:
+    """Whether this run made the decision."""
+    from tailrace.champions import promotions
+
+    made_by = promotions.airflow_run(run.services.lake, decision)
+    return made_by == run.run_id if made_by else _looks_own(run.context, decision, who, reason)
 
 
 def _looks_own(context: Mapping[str, Any], decision: Promotion, who: str, reason: str) -> bool:

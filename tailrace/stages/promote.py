@@ -28,7 +28,7 @@ PromotionState = Literal["promoted", "kept", "waiting", "rejected", "rolled_back
 class Promoted:
     """What happened to the champion, and why.
 
-    `kept`: it stays who it is, at least as good as the challenger, or rolled back to before; `waiting`: a person has to
+    `kept`: it stays who it is, at least as good as the challenger, or decided on before; `waiting`: a person has to
     approve; `rejected`: a person, or the approval's timeout, said no; `rolled_back`: a former champion is champion
     again. `effective_from` is the day from which on the version is champion, None where it is not.
     """
@@ -80,9 +80,11 @@ def run(
     decided_by: str = GATE,
     reason: str = "",
     takes_over: dt.date | None = None,
+    airflow_run: str = "",
 ) -> Promoted:
     """Promote the model of a training run, from the day it was trained as of, or from `takes_over` if that is later.
 
+    `airflow_run` goes into the decision's commit; `decided_before` recognises the decision by it.
     A person's decision (decided_by other than the gate) overrules `keep`. The gate never takes the
     championship from a version trained on later data: a training run again for an old day changes nothing.
     Raises GateRefused where a fatal rule is broken, whoever asks; UnknownName if the run was not evaluated;
@@ -136,7 +138,7 @@ def run(
             reason=why,
             previous=at.champion,
         )
-        _record(work, decided, model.digest)
+        _record(work, decided, model.digest, airflow_run)
     _point_alias(work)
     return Promoted(
         pipeline=spec.name,
@@ -242,11 +244,14 @@ def roll_back(
     """Make a former champion champion again, from `takes_over` on; with `dry_run` only say what that would do.
 
     That day is by default the one after the last published day, so that what is published stays what a backfill would
-    publish. `airflow_run` goes into the decision's commit: a run that is tried again recognises its decision by it.
+    publish. `airflow_run` goes into the decision's commit: a run that is tried again, or cleared, recognises its
+    decision by it, and does not decide over a later one.
     Raises UnknownName naming the former champions if the version is none, ModelGone if the registry does not have it
     any more, BadInput if it would have no effect, or take effect long after the next day.
     """
     services, spec = work.services, work.spec
+    if before := decided_before(work, airflow_run):
+        return before
     past = promotions.history(services.lake, spec.name)
     former = [row for row in past if row.version == version]
     previous = promotions.current(past)
@@ -297,6 +302,28 @@ def roll_back(
         previous=previous.version,
         reason=reason,
         effective_from=effective_from,
+    )
+
+
+def decided_before(work: Work, airflow_run: str) -> Promoted | None:
+    """The decision that this Airflow run made before, with nothing changed by it now; None if it made none."""
+    lake, spec = work.services.lake, work.spec
+    made = promotions.made_by(lake, spec.name, airflow_run)
+    if made is None:
+        return None
+    _point_alias(work)
+    now = promotions.current(promotions.history(lake, spec.name))
+    since = f" Since then: {_sentence(now)}" if now and now != made else ""
+    return Promoted(
+        pipeline=spec.name,
+        version=made.version,
+        outcome="kept",
+        previous=made.previous,
+        reason=(
+            f"The run {airflow_run} decided before: {_sentence(made)}{since} Nothing changes. To decide once more, "
+            "start another run."
+        ),
+        effective_from=made.effective_from,
     )
 
 
@@ -434,9 +461,12 @@ def _rejection(work: Work, model: Identity) -> Promotion | None:
 
 
 def _before(past: tuple[Promotion, ...], model: Identity) -> str:
-    row = next(row for row in past if not row.model.differs(model))
+    return _sentence(next(row for row in past if not row.model.differs(model)))
+
+
+def _sentence(row: Promotion) -> str:
     how = "was rolled back to" if row.decision == "rolled_back" else "became champion"
-    return f"Version {model.version} {how}, from {row.effective_from} on (decided by {row.decided_by})."
+    return f"Version {row.version} {how}, from {row.effective_from} on (decided by {row.decided_by})."
 
 
 def _who(rejection: Promotion) -> str:

@@ -93,6 +93,32 @@ def test_the_airflow_run_of_a_decision_is_known_where_one_made_it(lake):
     assert promotions.airflow_run(lake, made) == ""
 
 
+def test_what_an_airflow_run_decided_is_known_whatever_was_decided_since(lake):
+    made = Promotion(
+        pipeline="churn",
+        version="1",
+        effective_from=MONDAY,
+        recorded_at=NOON,
+        training_run="run",
+        decided_by="ada",
+        reason="r",
+        decision="rolled_back",
+    )
+    assert promotions.made_by(lake, "churn", "one") is None
+    promotions.record(lake, made, airflow_run="one")
+    promotions.record(lake, replace(made, effective_from=TUESDAY), airflow_run="two")
+    lake.optimize(promotions.TABLE)
+    promotions.record(lake, replace(made, pipeline="flights"), airflow_run="three")
+    promotions.record(lake, replace(made, version="2", decision="promoted"))
+    days = {run: promotions.made_by(lake, "churn", run) for run in ("one", "two", "three", "")}
+    assert {run: row and row.effective_from for run, row in days.items()} == {
+        "one": MONDAY,
+        "two": TUESDAY,
+        "three": None,
+        "": None,
+    }
+
+
 def test_the_table_keeps_the_names_of_its_columns(lake):
     """Other readers know the training run as `run_id`, and so does a table that an earlier release made."""
     decide(lake, "1", dt.timedelta(0))

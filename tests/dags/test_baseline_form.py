@@ -38,14 +38,14 @@ def site(tmp_path, spec, monkeypatch):
     task = dags._baseline_dag(own).get_task("promote_baseline")
     events = Events()
 
-    def run(**form):
+    def run(run_id="manual 1", **form):
         params = {"baseline": "guess", "reason": "to begin", "from_day": None, "dry_run": False} | form
         context = {
             "dag": SimpleNamespace(params=params),
             "params": params,
             "dag_run": SimpleNamespace(
                 dag_id="baseline__churn",
-                run_id="manual 1",
+                run_id=run_id,
                 conf={},
                 partition_key=None,
                 triggering_user_name="ann",
@@ -59,10 +59,10 @@ def site(tmp_path, spec, monkeypatch):
             task.python_callable("churn")
         (asset,) = context["outlet_events"]
         extra = context["outlet_events"][asset].extra
-        events.append(SimpleNamespace(source_dag_id="baseline__churn", source_run_id="manual 1", extra=extra))
+        events.append(SimpleNamespace(source_dag_id="baseline__churn", source_run_id=run_id, extra=extra))
         return extra
 
-    return SimpleNamespace(run=run, lake=loop.services.lake, tracker=loop.services.tracker)
+    return SimpleNamespace(run=run, lake=loop.services.lake, tracker=loop.services.tracker, events=events)
 
 
 def test_a_dry_run_says_who_would_be_champion(site):
@@ -81,9 +81,27 @@ def test_it_is_registered_decided_and_announced_once(site):
     assert site.run()["model_version"] == "1"
     (decided,) = promotions.history(site.lake, "churn")
     assert (decided.decided_by, decided.reason, decided.effective_from) == ("ann", "to begin", FIRST)
-    with pytest.raises(AirflowSkipException, match=r"'guess' is the champion already: version 1\. Nothing"):
+    with pytest.raises(AirflowSkipException, match=r"run baseline__churn/manual 1 decided before: Version 1 became"):
         site.run()
+    with pytest.raises(AirflowSkipException, match=r"'guess' is the champion already: version 1\. Nothing"):
+        site.run("manual 2")
     with pytest.raises(AirflowSkipException, match=f"is version 1, and would be champion from {FIRST} on, in place"):
         site.run(dry_run=True)
     with pytest.raises(BadInput, match="the reason is empty"):
         site.run(reason="  ")
+
+
+def test_a_cleared_run_does_not_decide_over_a_later_decision(site):
+    site.run()
+    (first,) = promotions.history(site.lake, "churn")
+    promotions.record(site.lake, replace(first, version="9", training_run="later", decided_by="bob"))
+    with pytest.raises(AirflowSkipException, match=r"Since then: Version 9 became champion, .*decided by bob"):
+        site.run()
+    assert [row.version for row in promotions.history(site.lake, "churn")] == ["9", "1"]
+
+
+def test_a_cleared_run_announces_its_decision_if_it_ended_before_that(site):
+    assert site.run()["model_version"] == "1"
+    site.events.clear()
+    assert site.run()["model_version"] == "1"
+    assert len(promotions.history(site.lake, "churn")) == 1

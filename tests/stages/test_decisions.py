@@ -303,6 +303,26 @@ class TestRollback:
         assert champion(services) == ["1"]
         assert len(rows(services)) == 3
 
+    def test_a_cleared_run_does_not_decide_over_a_later_decision(self, approvals, services):
+        answer(approvals, challenge(approvals, SECOND))
+        at = {"recorded_at": AT, "decided_by": "ada", "reason": "2 drifts", "airflow_run": "rollback__churn/manual 1"}
+        first = promote.roll_back(approvals.work(), "1", **at)
+        answer(approvals, challenge(approvals, THIRD, seed=8), who="bob")
+        before = rows(services)
+        again = promote.roll_back(approvals.work(), "1", **at)
+        assert (again.outcome, again.effective_from) == ("kept", first.effective_from)
+        assert again.reason == (
+            "The run rollback__churn/manual 1 decided before: Version 1 was rolled back to, from 2013-01-11 on "
+            "(decided by ada). Since then: Version 3 became champion, from 2013-01-12 on (decided by bob). Nothing changes. "
+            "To decide once more, start another run."
+        )
+        assert (rows(services), champion(services)) == (before, ["3"])
+        other = promote.roll_back(approvals.work(), "1", **at | {"airflow_run": "rollback__churn/manual 2"})
+        assert other.outcome == "rolled_back"
+        nameless = at | {"airflow_run": ""}
+        answer(approvals, challenge(approvals, dt.date(2013, 1, 13), seed=9), who="bob")
+        assert promote.roll_back(approvals.work(), "1", **nameless).outcome == "rolled_back"
+
 
 def test_rows_of_before_there_were_decisions_are_promotions(services, spec):
     old = pa.schema([field for field in promotions.SCHEMA if field.name != "decision"])

@@ -185,6 +185,17 @@ class TestAnOperator:
         assert set_threshold(loop, 0.3).reason == "Nothing changes: set by ada: too many calls."
         assert [row.set_by for row in policies.history(loop.services.lake, "churn")] == ["threshold", "promotion"]
 
+    def test_who_clears_a_run_does_not_set_it_over_a_later_one(self, loop):
+        run = {"airflow_run": "threshold__churn/manual 1"}
+        set_threshold(loop, 0.4, **run)
+        set_threshold(loop, 0.3, decided_by="bob", reason="fewer people")
+        again = set_threshold(loop, 0.4, **run)
+        assert (again.outcome, again.threshold, again.previous) == ("kept", 0.4, 0.3)
+        assert again.reason.startswith("The run threshold__churn/manual 1 set the threshold 0.4 from 2013-01-12 on")
+        assert "Nothing changes: set by bob: fewer people." in again.reason
+        assert [row.threshold for row in policies.history(loop.services.lake, "churn")] == [0.3, 0.4, 0.5]
+        assert set_threshold(loop, 0.4, airflow_run="threshold__churn/manual 2").outcome == "set"
+
     def test_is_refused_what_would_have_no_effect_or_no_meaning(self, loop, spec):
         set_threshold(loop, 0.3, THIRD)
         with pytest.raises(BadInput, match=r"threshold is 0\.3 from 2013-01-11 on .set by ada.*2013-01-11 or a later"):
