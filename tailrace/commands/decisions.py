@@ -45,16 +45,14 @@ def promote(
         raise BadInput("Name the model with one of --run, --version and --baseline.")
     work = Work(services=services, spec=spec, run_id=options.new_run_id())
     why, first_day = options.reason_given(reason), days.parse(takes_over, "--from") if takes_over is not None else None
+    now, who = options.now(), people.user()
     if baseline is not None:
-        training_run = baselines.run(work, baseline, first_day).training_run
-    decided = stage.run(
-        work,
-        _run_of_version(services, spec, version or "") if training_run is None else training_run,
-        recorded_at=options.now(),
-        decided_by=people.user(),
-        reason=why,
-        takes_over=first_day,
-    )
+        decided = baselines.make_champion(
+            work, baseline, recorded_at=now, decided_by=who, reason=why, takes_over=first_day
+        )
+    else:
+        named = training_run or _run_of_version(services, spec, version or "")
+        decided = stage.run(work, named, recorded_at=now, decided_by=who, reason=why, takes_over=first_day)
     output.table(f"promote {pipeline}", [decided], as_json)
 
 

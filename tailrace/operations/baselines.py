@@ -23,7 +23,8 @@ from tailrace.errors import TrackerUnavailable, UnknownName, UpstreamMissing
 from tailrace.lineage import provenance, run_tags
 from tailrace.monitoring import references
 from tailrace.spec import Baseline, PipelineSpec
-from tailrace.stages import evaluate, train
+from tailrace.stages import evaluate, promote, train
+from tailrace.stages.promote import Promoted
 from tailrace.work import Work
 
 NOT_JUDGED = "A baseline learned nothing and was compared with nothing: a person decides whether it is champion."
@@ -70,6 +71,34 @@ def run(work: Work, name: str, day: dt.date | None = None) -> RegisteredBaseline
     return RegisteredBaseline(pipeline=spec.name, day=since, training_run=training_run, version=version, baseline=name)
 
 
+def make_champion(
+    work: Work,
+    name: str,
+    *,
+    recorded_at: dt.datetime,
+    decided_by: str,
+    reason: str,
+    takes_over: dt.date | None = None,
+    airflow_run: str = "",
+) -> Promoted:
+    """Register a baseline as `run` does, and promote it from that day on, by a person's decision.
+
+    Raises what `run` and the promotion raise. A day that the promotion would refuse is refused before anything is
+    registered: the version would keep that day, and a retry without a day would take it up.
+    """
+    begins = takes_over or _day(work, name)
+    promote.refuse_day(work, "of this baseline", begins, recorded_at)
+    return promote.run(
+        work,
+        run(work, name, takes_over).training_run,
+        recorded_at=recorded_at,
+        decided_by=decided_by,
+        reason=reason,
+        takes_over=takes_over,
+        airflow_run=airflow_run,
+    )
+
+
 def preview(work: Work, name: str, day: dt.date | None = None) -> RegisteredBaseline:
     """What `run` would register, tried on the same rows; without a version if there is none yet. Changes nothing.
 
@@ -93,6 +122,13 @@ def _rows(work: Work, days: list[dt.date]) -> tuple[Pin, pa.Table]:
     lake, spec = work.services.lake, work.spec
     pin = lake.pin(spec.features_table, first=days[0], last=days[-1])
     return pin, lake.read_pin(pin, ["ds", *spec.features.columns]).read_all().combine_chunks()
+
+
+def _day(work: Work, name: str) -> dt.date:
+    """From which day on a baseline is registered if nobody names one."""
+    last = _days(work, None)[-1]
+    earlier = _earlier(work, _model(work.spec, name), None)
+    return earlier.day if earlier else last
 
 
 def _named(spec: PipelineSpec, name: str) -> Baseline:

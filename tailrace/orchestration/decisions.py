@@ -284,9 +284,9 @@ def promote_baseline(run: TaskRun) -> Sequence[Any]:
     before, who = promotions.history(work.services.lake, work.spec.name), _who(run)
     decided = stage.decided_before(work, run.run_id)
     if decided is None:
-        decided = stage.run(
+        decided = baselines.make_champion(
             work,
-            baselines.run(work, name, first_day).training_run,
+            name,
             recorded_at=now,
             decided_by=who,
             reason=reason,

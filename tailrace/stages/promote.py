@@ -99,8 +99,8 @@ def run(
     at = _standing(work, training_run)
     _refuse_without_files(work, training_run)
     effective_from = max(at.trained, takes_over or at.trained)
-    if takes_over:
-        _refuse_far_ahead(work, takes_over, recorded_at)
+    if takes_over or not by_gate:
+        _refuse_far_ahead(work, effective_from, recorded_at)
     if by_gate and (begins := at.begins(model)):
         _point_alias(work)
         said = "It was promoted before; nothing changes."
@@ -154,7 +154,8 @@ def approve(work: Work, training_run: str, *, recorded_at: dt.datetime, decided_
     """Promote the model of a training run that a person approved.
 
     Raises BadInput where another version became champion since the challenger was compared: what was shown no
-    longer holds. Raises GateRefused, UnknownName as `run` does.
+    longer holds; and where the day it was trained as of is long after the next day. Raises GateRefused, UnknownName as
+    `run` does.
     """
     spec = work.spec
     model = model_of(work, training_run)
@@ -173,6 +174,7 @@ def approve(work: Work, training_run: str, *, recorded_at: dt.datetime, decided_
             reason=said,
             effective_from=begins,
         )
+    _refuse_far_ahead(work, at.trained, recorded_at)
     _refuse_overtaken(work, training_run, model, at, what="the approval", later=at.later)
     decided = Promotion(
         pipeline=spec.name,

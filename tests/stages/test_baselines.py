@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,10 +45,8 @@ RULES = {
 
 
 def promoted(loop: Loop, name: str = "guess", day: Any = None) -> promote.Promoted:
-    made = baselines.run(loop.work(), name, day)
-    return promote.run(
-        loop.work(), made.training_run, recorded_at=NOW, decided_by="me", reason="to begin with", takes_over=day
-    )
+    of_person = {"recorded_at": NOW, "decided_by": "me", "reason": "to begin with"}
+    return baselines.make_champion(loop.work(), name, takes_over=day, **of_person)
 
 
 @pytest.fixture(params=RULES)
@@ -105,6 +104,32 @@ def test_registering_it_again_changes_nothing(loop: Loop) -> None:
     assert len(loop.services.tracker.versions(loop.spec.name)) == 1
     other = promoted(loop, "by age", FIRST.replace(day=2))
     assert (other.version, other.previous, other.effective_from) == ("2", "1", FIRST.replace(day=2))
+
+
+def test_a_mistyped_day_registers_nothing_that_a_retry_would_take_up(loop: Loop) -> None:
+    loop.take(FIRST, FIRST)
+    far = FIRST.replace(year=2031)
+    with pytest.raises(BadInput, match="from 2031-01-01 on: that is far ahead"):
+        promoted(loop, day=far)
+    assert loop.services.tracker.versions(loop.spec.name) == ()
+    assert promoted(loop).effective_from == FIRST
+    with pytest.raises(BadInput, match="version of this baseline would take over on 2012-12-31, but version 1 is"):
+        promoted(loop, "by age", FIRST - dt.timedelta(days=1))
+    assert len(loop.services.tracker.versions(loop.spec.name)) == 1
+
+
+def test_a_day_far_ahead_is_refused_whichever_way_a_person_decides(loop: Loop) -> None:
+    """Also of a version that an earlier release registered for such a day."""
+    loop.take(FIRST, FIRST)
+    made = baselines.run(loop.work(), "guess", FIRST.replace(year=2031))
+    said = "that is far ahead, and until then no other version could take over. Name a day up to 2013-02-01"
+    by_hand = {"recorded_at": NOW, "decided_by": "me", "reason": "r"}
+    for decide in (promote.run, promote.approve):
+        with pytest.raises(BadInput, match=said):
+            decide(loop.work(), made.training_run, **by_hand)
+    with pytest.raises(BadInput, match=said):
+        promoted(loop)
+    assert promoted(loop, day=FIRST).effective_from == FIRST
 
 
 def test_it_is_known_what_it_was_and_who_decided(loop: Loop) -> None:

@@ -313,8 +313,8 @@ class TestRollback:
         assert (again.outcome, again.effective_from) == ("kept", first.effective_from)
         assert again.reason == (
             "The run rollback__churn/manual 1 decided before: Version 1 was rolled back to, from 2013-01-11 on "
-            "(decided by ada). Since then: Version 3 became champion, from 2013-01-12 on (decided by bob). Nothing changes. "
-            "To decide once more, start another run."
+            "(decided by ada). Since then: Version 3 became champion, from 2013-01-12 on (decided by bob). Nothing "
+            "changes. To decide once more, start another run."
         )
         assert (rows(services), champion(services)) == (before, ["3"])
         other = promote.roll_back(approvals.work(), "1", **at | {"airflow_run": "rollback__churn/manual 2"})
