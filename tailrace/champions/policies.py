@@ -151,7 +151,12 @@ def as_published(spec: PipelineSpec, metadata: Mapping[str, str]) -> PipelineSpe
 
 def history(lake: LakeReader, pipeline: str) -> tuple[PolicyDecision, ...]:
     """A pipeline's policies, the one that took effect last first; of one day, the one committed last first."""
-    return tuple(sorted(_decisions(lake, pipeline), key=lambda row: row.effective_from, reverse=True))
+    return _in_order(_decisions(lake, pipeline))
+
+
+def _in_order(decisions: Sequence[PolicyDecision]) -> tuple[PolicyDecision, ...]:
+    """Rows, of which the last committed comes first, in the order of `history`."""
+    return tuple(sorted(decisions, key=lambda row: row.effective_from, reverse=True))
 
 
 def made_by(lake: LakeReader, pipeline: str, run: str) -> PolicyDecision | None:
@@ -212,12 +217,19 @@ def in_force(lake: LakeReader, spec: PipelineSpec, day: dt.date) -> InForce:
     found = recorded(past, day)
     if found is None:
         return InForce(policy=stated, row=None, recorded=False)
+    edited = None if day < _last_published(lake, spec) else _edited(past, stated, day)
+    return found if edited is None else InForce(policy=edited, row=None, recorded=True, edited=True)
+
+
+def _edited(past: Sequence[PolicyDecision], stated: Policy, day: dt.date) -> Policy | None:
+    """The policy of a day by a spec that was edited since the day's rows; None if it was not, or there are none."""
+    found = recorded(past, day)
+    if found is None or found.row is None:
+        return None
     # Also a spec that now says what an operator has set is an edit: edited once more, it ends the operator's threshold.
-    same_threshold = _counting(past, day)[0].spec_threshold == stated.threshold
+    same_threshold = found.row.spec_threshold == stated.threshold
     edited = Policy(threshold=found.policy.threshold if same_threshold else stated.threshold, problem=stated.problem)
-    if (same_threshold and edited == found.policy) or day < _last_published(lake, spec):
-        return found
-    return InForce(policy=edited, row=None, recorded=True, edited=True)
+    return None if same_threshold and edited == found.policy else edited
 
 
 def with_promotion(
@@ -246,26 +258,34 @@ def with_promotion(
 
 def edited_spec(
     lake: LakeReader, spec: PipelineSpec, day: dt.date, *, recorded_at: dt.datetime, code: str
-) -> PolicyDecision | None:
-    """The row that says since which day an edited spec counts, when this day is published; None if it is not edited."""
-    now = in_force(lake, spec, day)
-    if not now.edited:
-        return None
-    last, stated = _last_published(lake, spec), of_spec(spec)
-    begins = min(day, last + dt.timedelta(days=1)) if last != dt.date.min else day
-    # Not before a row that it replaces on this day: the later day would win.
-    replaced = (row.effective_from for row in history(lake, spec.name) if row.effective_from <= day)
-    return PolicyDecision(
-        pipeline=spec.name,
-        effective_from=max([begins, *replaced]),
-        recorded_at=recorded_at,
-        set_by="spec",
-        threshold=now.policy.threshold,
-        problem=now.policy.problem,
-        spec_threshold=stated.threshold,
-        decided_by="spec",
-        reason=f"pipelines/{spec.name}.py of commit {code}",
-    )
+) -> tuple[PolicyDecision, ...]:
+    """The rows that say since which day an edited spec counts, when this day is published; none if it is not edited.
+
+    It counts on all days after the last published one, whichever of them is published first. So there is one row from
+    the first of these days on, and one for each recorded row up to this day that would replace it.
+    """
+    past, last, stated = history(lake, spec.name), _last_published(lake, spec), of_spec(spec)
+    begins = min(day, last + dt.timedelta(days=1))
+    replaced = {row.effective_from for row in past if begins < row.effective_from <= day}
+    rows: list[PolicyDecision] = []
+    for first in sorted({begins, *replaced}) if day >= last else ():
+        policy = _edited(_in_order([*reversed(rows), *past]), stated, first)
+        if policy is None:
+            continue
+        rows.append(
+            PolicyDecision(
+                pipeline=spec.name,
+                effective_from=first,
+                recorded_at=recorded_at,
+                set_by="spec",
+                threshold=policy.threshold,
+                problem=policy.problem,
+                spec_threshold=stated.threshold,
+                decided_by="spec",
+                reason=f"pipelines/{spec.name}.py of commit {code}",
+            )
+        )
+    return tuple(rows)
 
 
 def record(lake: Lake, decision: PolicyDecision, airflow_run: str = "") -> None:

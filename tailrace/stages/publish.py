@@ -56,7 +56,7 @@ def run(work: Work, day: dt.date, *, recorded_at: dt.datetime | None = None) -> 
     code = provenance.code()
     metadata = {"pipeline": spec.name, "stage": "publish", "run_id": run_id, **code, **notes}
     now = recorded_at or dt.datetime.now(dt.UTC)
-    if edited := policies.edited_spec(services.lake, spec, day, recorded_at=now, code=code["git_commit"]):
+    for edited in policies.edited_spec(services.lake, spec, day, recorded_at=now, code=code["git_commit"]):
         policies.record(services.lake, edited)
     commit = services.lake.publish(staged, metadata)
     return _published(spec, day, staged.notes["model_version"], commit)
