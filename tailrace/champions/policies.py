@@ -194,10 +194,10 @@ def recorded(past: Sequence[PolicyDecision], day: dt.date) -> InForce | None:
 
 def _counting(past: Sequence[PolicyDecision], day: dt.date) -> list[PolicyDecision]:
     """The rows of a history that count for a day, the one that decides first."""
-    return [row for row in past if row.effective_from <= day and not _ended(row, past)]
+    return [row for row in past if row.effective_from <= day and not ended(row, past)]
 
 
-def _ended(row: PolicyDecision, past: Sequence[PolicyDecision]) -> bool:
+def ended(row: PolicyDecision, past: Sequence[PolicyDecision]) -> bool:
     """Whether an operator's threshold was ended by an edit of the spec before the day that it was to begin on.
 
     It stays ended if the spec is edited back: the operator decided about a threshold that has been replaced since.

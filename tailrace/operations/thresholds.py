@@ -135,7 +135,9 @@ def refuse_no_threshold(work: Work) -> None:
 
 
 def _refuse_without_effect(work: Work, past: tuple[PolicyDecision, ...], day: dt.date) -> None:
-    later = [row for row in past if row.new_threshold and row.effective_from > day]
+    # One that an edit of the spec ended is in force on no day.
+    counting = (row for row in past if row.new_threshold and not policies.ended(row, past))
+    later = [row for row in counting if row.effective_from > day]
     if later:
         first = later[-1]
         raise BadInput(

@@ -185,6 +185,14 @@ class TestAnOperator:
         assert set_threshold(loop, 0.3).reason == "Nothing changes: set by ada: too many calls."
         assert [row.set_by for row in policies.history(loop.services.lake, "churn")] == ["threshold", "promotion"]
 
+    def test_may_set_one_before_a_threshold_that_an_edit_ended(self, loop):
+        first, second, third = (THIRD + dt.timedelta(days=number) for number in (1, 2, 3))
+        set_threshold(loop, 0.4, third, recorded_at=NOW - dt.timedelta(hours=1))
+        loop.spec = replace(loop.spec, predictions=Predictions(threshold=0.6))
+        again(loop, first)
+        assert set_threshold(loop, 0.3, second).outcome == "set"
+        assert policies.in_force(loop.services.lake, loop.spec, third).policy.threshold == 0.3
+
     def test_who_clears_a_run_does_not_set_it_over_a_later_one(self, loop):
         run = {"airflow_run": "threshold__churn/manual 1"}
         set_threshold(loop, 0.4, **run)
