@@ -15,7 +15,8 @@ from tailrace import days
 from tailrace.champions import model_versions, policies, promotions
 from tailrace.contracts import Commit, Services
 from tailrace.errors import TailraceError
-from tailrace.lineage import pins
+from tailrace.lineage import pins, run_tags
+from tailrace.lineage.identity import Identity
 from tailrace.operations import day_states
 from tailrace.rows import staleness
 from tailrace.spec import PipelineSpec
@@ -131,19 +132,25 @@ def _other_features(services: Services, spec: PipelineSpec, commit: Commit) -> b
 def _champions(
     services: Services, spec: PipelineSpec, champions: Sequence[promotions.Promotion]
 ) -> Iterator[StaleChampion]:
+    # Not by number: a registry that was set up again numbers its versions from 1 again.
     seen = set()
     for row in champions:
-        if row.version in seen:
+        if row.model in seen:
             continue
-        seen.add(row.version)
-        if why := _trained_on_others(services, spec, row.version):
+        seen.add(row.model)
+        if why := _trained_on_others(services, spec, row.model):
             yield StaleChampion(pipeline=spec.name, version=row.version, since=row.effective_from, why=why)
 
 
-def _trained_on_others(services: Services, spec: PipelineSpec, version: str) -> str:
-    """Which inputs of a version's training are other ones now, as a sentence; empty if none are."""
+def _trained_on_others(services: Services, spec: PipelineSpec, model: Identity) -> str:
+    """Which inputs of a model's training are other ones now, in a sentence; empty if none, as for a baseline."""
     try:
-        pinned = pins.from_tags(model_versions.record_of(services, spec, version).tags)
+        if gone := model_versions.why_gone(services, spec, model):
+            return f"it cannot be compared: {gone}"
+        trained = model_versions.record_of(services, spec, model.version)
+        if trained.tags.get(run_tags.MODEL_KIND) == run_tags.BASELINE:
+            return ""
+        pinned = pins.from_tags(trained.tags)
         now = {role: services.lake.pin(pin.table, first=pin.first, last=pin.last) for role, pin in pinned.items()}
     except TailraceError as error:
         return f"it cannot be compared: {error}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from types import MappingProxyType
 
 import pyarrow as pa
@@ -13,10 +14,12 @@ from tailrace import days
 from tailrace.champions import promotions
 from tailrace.champions.promotions import Promotion
 from tailrace.errors import BadInput
-from tailrace.operations import stale, thresholds
+from tailrace.operations import baselines, stale, thresholds
 from tailrace.operations.preview import preview
 from tailrace.reporting import model_report
+from tailrace.spec import Baseline
 from tailrace.stages import audit, publish, score
+from tailrace.tracking.memory import MemoryTracker
 from tailrace.warehouse.memory import MemoryWarehouse
 from tests.stages.conftest import FIRST, LAST, NOW, Loop, churn, copy_of, installation, memory
 from tests.support import work
@@ -106,6 +109,24 @@ class TestStale:
         (champion,) = stale.find(loop.services, loop.spec).champions
         assert champion.version == "1"
         assert "it was trained on rows of features/churn (2013-01-03 to 2013-01-09) that have changed" in champion.why
+
+    def test_a_champion_is_not_compared_with_another_model_of_its_number(self, loop, tmp_path):
+        loop.services.tracker = MemoryTracker(tmp_path / "set up again")
+        loop.train(D11, seed=5)
+        changed_visits(loop.services, D9)
+        loop.take(D9, D9, run="again")
+        (champion,) = stale.find(loop.services, loop.spec).champions
+        assert champion.why.startswith("it cannot be compared: The lake records version 1 (training run ")
+        assert "the model registry has another model under this number: version 1 (training run " in champion.why
+
+    def test_a_baseline_was_trained_on_no_rows(self, loop):
+        loop.spec = replace(loop.spec, baselines=(Baseline(name="half", constant=0.5),))
+        of_person = {"recorded_at": NOW, "decided_by": "ada", "reason": "r"}
+        made = baselines.make_champion(loop.work(), "half", takes_over=D11, **of_person)
+        changed_visits(loop.services, D10)
+        loop.take(D10, D10, run="again")
+        found = stale.find(loop.services, loop.spec).champions
+        assert made.version not in [champion.version for champion in found]
 
     def test_repairs_take_features_first_and_the_oldest_first(self, loop):
         made = stale.StaleFindings(
