@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -256,8 +256,11 @@ class LakeReader(Protocol):
 class LakePublisher(Protocol):
     """Stages the rows of a day, gives them to the audit, and publishes them: a day is replaced completely or not."""
 
-    def target(self, table: str, day: dt.date, run_id: str) -> Target:
-        """Where that run stages that day."""
+    def target(self, table: str, day: dt.date, run_id: str, *, may_lack: Collection[str] = ()) -> Target:
+        """Where that run stages that day.
+
+        The rows may lack the columns of the table that `may_lack` names: they are read with null in them.
+        """
         ...
 
     def stage(self, table: str, day: dt.date, run_id: str, rows: pa.RecordBatchReader) -> Staged:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -68,12 +68,16 @@ class _PartWriter:
 
 @dataclass(frozen=True)
 class _Begun:
-    """A staging that has begun: its rows get the schema and the fence that the table had then."""
+    """A staging that has begun: its rows get the schema and the fence that the table had then.
+
+    The rows lack the columns that `lacking` names.
+    """
 
     table: MemoryTable
     day: dt.date
     schema: pa.Schema
     fence: int
+    lacking: frozenset[str]
 
     @property
     def where(self) -> str:
@@ -86,22 +90,27 @@ class _Target:
     table: str
     day: dt.date
     run_id: str
+    may_lack: frozenset[str]
+
+    def begin(self, schema: pa.Schema) -> _Begun:
+        return self.lake.begin(self.table, self.day, schema, self.may_lack)
 
     def write(self, rows: pa.RecordBatchReader) -> Staged:
-        return self.lake.stage(self.table, self.day, self.run_id, rows)
+        return self.lake.finish(self.begin(rows.schema), self.run_id, rows)
 
     def write_parts(self, schema: pa.Schema, write: Callable[[PartWriter], Iterable[pa.Table]]) -> Staged:
-        begun = self.lake.begin(self.table, self.day, schema)
+        begun = self.begin(schema)
         parts = [schema.empty_table(), *write(_PartWriter())]
         return self.lake.finish(begun, self.run_id, pa.concat_tables(parts).to_reader())
 
     def write_files(self, schema: pa.Schema, write: Callable[[str], None]) -> Staged:
-        begun = self.lake.begin(self.table, self.day, schema)
+        begun = self.begin(schema)
         kept, where = begun.schema, begun.where
         with tempfile.TemporaryDirectory(prefix="tailrace-staging-") as folder:
             write(f"{folder}/rows")
             store = TableFiles(folder, None)
-            files = foreign.data_files(store, "rows", kept, day=self.day, where=where, doing=f"Staging {where}")
+            written = accepted.without(kept, begun.lacking)
+            files = foreign.data_files(store, "rows", written, day=self.day, where=where, doing=f"Staging {where}")
             pieces = [RowGroups(file.path, file.rows) for file in files]
             batches = parquet.batches(store, pieces, kept, f"Reading {where}")
             return self.lake.finish(begun, self.run_id, pa.RecordBatchReader.from_batches(kept, batches))
@@ -192,25 +201,26 @@ class MemoryLake:
 
     # ------------------------------------------------------------ publishing
 
-    def target(self, table: str, day: dt.date, run_id: str) -> _Target:
-        return _Target(self, table, day, run_id)
+    def target(self, table: str, day: dt.date, run_id: str, *, may_lack: Collection[str] = ()) -> _Target:
+        return _Target(self, table, day, run_id, frozenset(may_lack))
 
     def stage(self, table: str, day: dt.date, run_id: str, rows: pa.RecordBatchReader) -> Staged:
-        return self.finish(self.begin(table, day, rows.schema), run_id, rows)
+        return self.target(table, day, run_id).write(rows)
 
-    def begin(self, table: str, day: dt.date, given: pa.Schema) -> _Begun:
+    def begin(self, table: str, day: dt.date, given: pa.Schema, may_lack: Collection[str] = ()) -> _Begun:
         """Begin to stage a day of a table, which is made by `finish` if it is new. Raises SchemaMismatch."""
         where = f"{table} of {day}"
         schema = accepted.with_day(accepted.lake_schema(given, where))
         known = self._tables.get(table) or MemoryTable(name=table, schema=schema, daily=True)
         if not known.daily:
             raise SchemaMismatch(f"{table} is not partitioned by 'ds', so no day of it can be replaced.")
-        accepted.check_same(schema, known.schema, where)
-        return _Begun(known, day, known.schema, known.publications.get(day, 0))
+        lacking = frozenset(may_lack) & set(known.schema.names) - set(schema.names)
+        accepted.check_same(schema, accepted.without(known.schema, lacking), where)
+        return _Begun(known, day, known.schema, known.publications.get(day, 0), lacking)
 
     def finish(self, begun: _Begun, run_id: str, rows: pa.RecordBatchReader) -> Staged:
         """Stage the rows in place of what the run had staged before."""
-        day, groups = begun.day, accepted.groups(rows, begun.schema, begun.day, begun.where)
+        day, groups = begun.day, accepted.groups(rows, begun.schema, begun.day, begun.where, lacking=begun.lacking)
         written = pa.concat_tables([begun.schema.empty_table(), *groups])
         known = self._tables.setdefault(begun.table.name, begun.table)
         earlier = known.stagings.get((day, run_id))

@@ -163,10 +163,11 @@ class FilePartWriter:
     day: dt.date
     where: str
     doing: str
+    lacking: frozenset[str] = frozenset()
 
     def write(self, number: int, rows: pa.RecordBatchReader) -> tuple[DataFile, ...]:
         prefix = f"part-{number:05d}-{uuid.uuid4().hex[:8]}"
-        conformed = (accepted.conform(batch, self.schema, self.day, self.where) for batch in rows)
+        conformed = (accepted.conform(batch, self.schema, self.day, self.where, lacking=self.lacking) for batch in rows)
         with (
             self.place.opened() as store,
             DataWriter(store, self.folder, self.schema, doing=self.doing, prefix=prefix) as writer,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 import pyarrow as pa
@@ -33,8 +33,8 @@ from tailrace.lake.table_version import application
 class DeltaPublisher(DeltaReader):
     """See `LakePublisher`."""
 
-    def target(self, table: str, day: dt.date, run_id: str) -> DeltaTarget:
-        return DeltaTarget(self.tables, table, day, run_id)
+    def target(self, table: str, day: dt.date, run_id: str, *, may_lack: Collection[str] = ()) -> DeltaTarget:
+        return DeltaTarget(self.tables, table, day, run_id, frozenset(may_lack))
 
     def stage(self, table: str, day: dt.date, run_id: str, rows: pa.RecordBatchReader) -> Staged:
         return self.target(table, day, run_id).write(rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -43,6 +43,11 @@ def lake_schema(schema: pa.Schema, where: str) -> pa.Schema:
 def with_day(schema: pa.Schema) -> pa.Schema:
     """The schema with the day column, appended if absent."""
     return schema if DAY_COLUMN in schema.names else schema.append(pa.field(DAY_COLUMN, pa.date32()))
+
+
+def without(schema: pa.Schema, names: Collection[str]) -> pa.Schema:
+    """The schema without the columns of these names."""
+    return pa.schema([field for field in schema if field.name not in names])
 
 
 def check_same(got: pa.Schema, table: pa.Schema, where: str) -> None:
@@ -105,8 +110,12 @@ def completed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def conform(batch: pa.RecordBatch, schema: pa.Schema, day: dt.date | None, where: str) -> pa.RecordBatch:
+def conform(
+    batch: pa.RecordBatch, schema: pa.Schema, day: dt.date | None, where: str, *, lacking: Collection[str] = ()
+) -> pa.RecordBatch:
     """The batch in the table's column order and types; `ds` is filled with `day` where it is absent.
+
+    The columns that `lacking` names are null.
 
     Raises SchemaMismatch if a row is of another day, or a value does not survive the conversion.
     """
@@ -115,6 +124,9 @@ def conform(batch: pa.RecordBatch, schema: pa.Schema, day: dt.date | None, where
         if field.name == DAY_COLUMN and day is not None:
             columns.append(_day_column(batch, day, where))
             continue
+        if field.name in lacking:
+            columns.append(pa.nulls(batch.num_rows, field.type))
+            continue
         try:
             columns.append(batch.column(field.name).cast(field.type))
         except pa.ArrowInvalid as error:
@@ -122,9 +134,16 @@ def conform(batch: pa.RecordBatch, schema: pa.Schema, day: dt.date | None, where
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema, day: dt.date | None, where: str) -> Iterator[pa.Table]:
+def groups(
+    batches: Iterable[pa.RecordBatch],
+    schema: pa.Schema,
+    day: dt.date | None,
+    where: str,
+    *,
+    lacking: Collection[str] = (),
+) -> Iterator[pa.Table]:
     """The batches as the table keeps them, cut into row groups. Raises SchemaMismatch as `conform` does."""
-    return row_groups(conform(batch, schema, day, where) for batch in batches)
+    return row_groups(conform(batch, schema, day, where, lacking=lacking) for batch in batches)
 
 
 def row_groups(batches: Iterable[pa.RecordBatch], rows: int = ROW_GROUP_ROWS) -> Iterator[pa.Table]:

@@ -26,7 +26,8 @@ from tailrace.lake.tables import Tables
 class _Layout:
     """Where a staging's files are written, and in which form: `given` is the rows' schema, `schema` the files'.
 
-    `begun` is the schema of the table when staging began, and `version` its latest version; None if there was no table.
+    `begun` is the schema of the table when staging began, without the columns that these rows lack (`lacking`), and
+    `version` its latest version; None if there was no table.
     """
 
     folder: str
@@ -35,6 +36,7 @@ class _Layout:
     begun: pa.Schema | None
     fence: int
     version: str | None = None
+    lacking: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class DeltaTarget:
     table: str
     day: dt.date
     run_id: str
+    may_lack: frozenset[str] = frozenset()
 
     @property
     def where(self) -> str:
@@ -58,7 +61,7 @@ class DeltaTarget:
         layout = self._begin(rows.schema)
         store = self.tables.files(self.table)
         with DataWriter(store, layout.folder, layout.schema, doing=self.doing) as writer:
-            for group in accepted.groups(rows, layout.schema, self.day, self.where):
+            for group in accepted.groups(rows, layout.schema, self.day, self.where, lacking=layout.lacking):
                 writer.write(group)
             return self._finish(layout, writer.finish())
 
@@ -66,7 +69,13 @@ class DeltaTarget:
         layout = self._begin(schema)
         place, store = self.tables.place(self.table), self.tables.files(self.table)
         writer = FilePartWriter(
-            place=place, folder=layout.folder, schema=layout.schema, day=self.day, where=self.where, doing=self.doing
+            place=place,
+            folder=layout.folder,
+            schema=layout.schema,
+            day=self.day,
+            where=self.where,
+            doing=self.doing,
+            lacking=layout.lacking,
         )
         with self._cleared_on_failure(layout.folder):
             staged = self._finish(layout, tuple(file for part in write(writer) for file in part))
@@ -80,24 +89,28 @@ class DeltaTarget:
         store = self.tables.files(self.table)
         with self._cleared_on_failure(layout.folder):
             write(f"{self.tables.uri(self.table)}/{layout.folder}")
-            files = foreign.data_files(
-                store, layout.folder, layout.schema, day=self.day, where=self.where, doing=self.doing
-            )
+            # Another writer's files are read with null in a column that they lack.
+            written = accepted.without(layout.schema, layout.lacking)
+            files = foreign.data_files(store, layout.folder, written, day=self.day, where=self.where, doing=self.doing)
             return self._finish(layout, files)
 
     def _begin(self, given: pa.Schema) -> _Layout:
         """Check the schema against the table, if there is one, and choose a folder. Raises SchemaMismatch."""
         given = accepted.with_day(accepted.lake_schema(given, self.where))
-        fence, begun, version = 0, None, None
+        fence, begun, version, schema, lacking = 0, None, None, given, frozenset[str]()
         if self.tables.exists(self.table):
             current = self.tables.to_write(self.table)
-            fence, begun, version = current.publications(self.day), current.daily_schema(), str(current.number)
+            fence, schema, version = current.publications(self.day), current.daily_schema(), str(current.number)
+            lacking = self.may_lack & set(schema.names) - set(given.names)
+            begun = accepted.without(schema, lacking)
             accepted.check_same(given, begun, self.where)
         with storage_errors(self.doing):
             self.tables.files(self.table, create=True)
         # No `=` below the day: readers that take such folders for partitions would miss their column in the table.
         folder = f"ds={self.day}/run-{manifests.safe_name(self.run_id)}-{uuid.uuid4().hex[:8]}"
-        return _Layout(folder=folder, given=given, schema=begun or given, begun=begun, fence=fence, version=version)
+        return _Layout(
+            folder=folder, given=given, schema=schema, begun=begun, fence=fence, version=version, lacking=lacking
+        )
 
     def _finish(self, layout: _Layout, files: tuple[DataFile, ...]) -> Staged:
         """Record the files as staged by the run, in place of what it had staged before."""

@@ -138,6 +138,10 @@ class Problem(ABC):
     def published_names(self, columns: Publication) -> list[tuple[str, str]]:
         """The published columns in their order: the part of the spec that names it, and the column's name."""
 
+    def optional_columns(self, columns: Publication) -> list[str]:
+        """Columns that a day is published with only if the policy of the day asks for them; else they are null."""
+        return []
+
     def described(self) -> dict[str, Any]:
         """The kind and its fields, in a form for JSON: `problems.from_description` reads it.
 

@@ -168,6 +168,9 @@ class Regression(Problem):
             *((f"predictions.score with '_{end}'", f"{columns.score}_{end}") for end in ends),
         ]
 
+    def optional_columns(self, columns: Publication) -> list[str]:
+        return [f"{columns.score}_{end}" for end in (LOW, HIGH)]
+
     @property
     def label_kind(self) -> LabelKind:
         return "number"

@@ -66,7 +66,7 @@ def run(
             f"{spec.features_table} has no published features of {day}; "
             f"run the warehouse for this day first: tailrace warehouse --date {day}."
         )
-    now = policies.in_force(lake, spec, day)
+    now, stated = policies.in_force(lake, spec, day), spec
     # From here on the spec has the policy of the day: threshold, ends of intervals, classes.
     spec = policies.under(spec, now.policy)
     work = replace(work, spec=spec)
@@ -98,7 +98,7 @@ def run(
     if not dry_run:
         # Such as the ends of intervals, in the table of a pipeline that published none before.
         lake.add_columns(spec.predictions_table, published_schema(spec))
-    target = lake.target(spec.predictions_table, day, run_id)
+    target = lake.target(spec.predictions_table, day, run_id, may_lack=may_lack(stated))
     staged = services.engine.score(spec, fitted, version=chosen.version, rows=rows, target=target)
     lake.annotate(
         staged,
@@ -138,6 +138,14 @@ def _taken(work: Work, day: dt.date) -> dict[str, str]:
         log.warning("%s", taken.warning(spec, late))
     noted = lake.days(spec.features_table, first=day, last=day)[day].metadata
     return {FEATURES_TAKEN_AT: noted[taken.TAKEN_AT]} if taken.TAKEN_AT in noted else {}
+
+
+def may_lack(spec: PipelineSpec) -> frozenset[str]:
+    """Columns of the predictions table that a day need not have, because its policy may not publish them.
+
+    What the spec of today publishes, such as a new class, and the ends of intervals, also after they were switched off.
+    """
+    return frozenset([*published_schema(spec).names, *spec.problem.optional_columns(spec.predictions)])
 
 
 def predictions_digest(spec: PipelineSpec) -> str:

@@ -616,6 +616,36 @@ def test_a_column_that_a_table_gains_is_null_in_the_rows_before(lake, reopen):
         stage(lake, rows(4), run="r2")
 
 
+@pytest.mark.parametrize("how", ["rows", "parts", "files"])
+def test_rows_may_lack_the_columns_that_their_target_names(lake, how):
+    put(lake, noted(1), day=NEXT)
+    target = lake.target(TABLE, DAY, "r2", may_lack=["seats", "note", "elsewhere"])
+    if how == "rows":
+        staged = target.write(rows(2).to_reader())
+    elif how == "parts":
+        staged = target.write_parts(rows(2).schema, lambda writer: [writer.write(0, rows(2).to_reader())])
+    else:
+        staged = target.write_files(of_day(2).schema, files(lake, of_day(2)))
+    assert notes(lake.read_staged(staged)) == [(2, None, None)]
+    lake.publish(staged, {})
+    assert notes(lake.read(TABLE)) == [(1, "n0", 0), (2, None, None)]
+    lake.optimize(TABLE)
+    assert notes(lake.scan(lake.pin(TABLE, first=DAY, last=DAY)).reader()) == [(2, None, None)]
+    with pytest.raises(SchemaMismatch, match=r"column 'note' of the table is missing\.$"):
+        lake.target(TABLE, DAY, "r3", may_lack=["seats"]).write(rows(3).to_reader())
+
+
+def test_rows_may_lack_columns_of_a_table_that_gains_others_meanwhile(lake, reopen):
+    put(lake, noted(1))
+
+    def write(writer):
+        reopen().add_columns(TABLE, pa.schema({"by": pa.string()}))
+        return [writer.write(0, rows(2).to_reader())]
+
+    lake.publish(lake.target(TABLE, NEXT, "r2", may_lack=NOTED.names).write_parts(rows(2).schema, write), {})
+    assert notes(lake.read(TABLE)) == [(1, "n0", 0), (2, None, None)]
+
+
 def test_gaining_columns_is_a_version_and_no_publication(lake, reopen):
     watching = reopen()
     first = put(lake, rows(1))

@@ -29,8 +29,8 @@ from tailrace.problems.regression import Regression
 from tailrace.reporting import approval_card, model_report
 from tailrace.settings import SparkSettings
 from tailrace.spec import Audit, Candidate, Gate, PipelineSpec, SearchBudget, problems_of
-from tailrace.stages import evaluate, monitor
-from tests.stages.conftest import FIRST, LAST, Installation, Loop, embedded, installation, memory
+from tailrace.stages import evaluate, monitor, promote
+from tests.stages.conftest import FIRST, LAST, NOW, Installation, Loop, embedded, installation, memory
 from tests.support import work
 
 SPARK = SparkSettings(master="local[2]", driver_memory="1g", conf={"spark.sql.shuffle.partitions": "2"})
@@ -224,6 +224,43 @@ def test_a_pipeline_may_begin_to_publish_intervals(make, tmp_path, spec):
     assert earlier["known_outcomes"] == later["known_outcomes"] == 150
 
 
+@pytest.mark.parametrize("make", [memory, embedded])
+def test_days_have_the_ends_of_intervals_that_their_policy_asks_for(make, tmp_path, spec):
+    loop = loop_of(make, tmp_path, spec, AMOUNTS, AMOUNTS.candidates[1:2])
+    loop.take()
+    loop.challenge(TRAINED)
+    loop.predict(TRAINED)
+
+    loop.spec = spec_of(spec, RANGES, RANGES.candidates[1:2])
+    training_run = loop.train(NEXT).training_run
+    evaluate.run(loop.work(), training_run)
+    promote.run(loop.work(), training_run, recorded_at=NOW, decided_by="ann", reason="intervals")
+    loop.predict(NEXT)
+    loop.predict(TRAINED, run="again")
+    assert [loop.published(day)["score_high"].null_count for day in (TRAINED, NEXT)] == [150, 0]
+
+    off = replace(loop.spec, outcome=replace(loop.spec.outcome, problem=AMOUNTS.problem))
+    Loop(loop.services, off).predict(NEXT.replace(day=11))
+    later = loop.published(NEXT.replace(day=11))
+    assert (later["score"].null_count, later["score_low"].null_count) == (0, 150)
+    loop.predict(NEXT.replace(day=12))
+    assert loop.published(NEXT.replace(day=12))["score_low"].null_count == 0
+
+
+def test_an_earlier_day_has_no_probability_of_a_class_that_was_added_later(tmp_path, spec, monkeypatch):
+    monkeypatch.setattr(model_report, "write", lambda folder, judged: None)
+    loop = _with_two_classes(tmp_path, spec)
+    loop.challenge(TRAINED)
+    loop.predict(TRAINED)
+    _with_a_class_more(loop, spec)
+    training_run = loop.train(NEXT).training_run
+    evaluate.run(loop.work(), training_run)
+    promote.run(loop.work(), training_run, recorded_at=NOW, decided_by="ann", reason="a class more")
+    loop.predict(NEXT)
+    loop.predict(TRAINED, run="again")
+    assert [loop.published(day)["score_middle"].null_count for day in (TRAINED, NEXT)] == [150, 0]
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [
@@ -251,7 +288,7 @@ def test_a_model_of_counts_answers_for_any_number_and_either_is_compared_with_th
     assert not counts.comparable(Binary())
 
 
-def test_a_class_more_makes_a_challenger_that_is_compared_with_no_champion(tmp_path, spec):
+def _with_two_classes(tmp_path: Path, spec: PipelineSpec) -> Loop:
     two = replace(
         CLASSES,
         problem=Multiclass(classes=("young", "old")),
@@ -259,12 +296,21 @@ def test_a_class_more_makes_a_challenger_that_is_compared_with_no_champion(tmp_p
     )
     loop = loop_of(memory, tmp_path, spec, two)
     loop.take()
-    loop.challenge(TRAINED)
+    return loop
+
+
+def _with_a_class_more(loop: Loop, spec: PipelineSpec) -> None:
     loop.spec = spec_of(spec, CLASSES)
     features, outcomes = (loop.services.tables[f"churn_{part}"] for part in ("features", "outcomes"))
     place = outcomes.schema.get_field_index("left")
     loop.services.rebuild(churn_outcomes=outcomes.set_column(place, "left", CLASSES.labels(features)))
     loop.take(run="again")
+
+
+def test_a_class_more_makes_a_challenger_that_is_compared_with_no_champion(tmp_path, spec):
+    loop = _with_two_classes(tmp_path, spec)
+    loop.challenge(TRAINED)
+    _with_a_class_more(loop, spec)
     told = loop.challenge(TRAINED)
     assert (told.outcome, told.previous) == ("kept", "1")
     assert (
