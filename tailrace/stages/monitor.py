@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +16,7 @@ import pyarrow.compute as pc
 from tailrace import days
 from tailrace.champions import model_versions, policies
 from tailrace.contracts import Commit, Services
-from tailrace.errors import ModelGone, PinLost, UpstreamMissing
+from tailrace.errors import ModelGone, PinLost, SchemaMismatch, UpstreamMissing
 from tailrace.lineage import identity, pins, provenance, run_tags
 from tailrace.lineage.identity import Identity
 from tailrace.monitoring import drift, performance, references
@@ -23,7 +24,10 @@ from tailrace.monitoring.drift import Drift, Look, Moved
 from tailrace.monitoring.references import References
 from tailrace.problems.distributions import DAYS_BEFORE, Distribution, population_stability_index
 from tailrace.spec import PipelineSpec
+from tailrace.stages.score import PREDICTIONS_DIGEST, PUBLISHED_COLUMNS, predictions_digest
 from tailrace.work import Work
+
+log = logging.getLogger("tailrace")
 
 ROWS_AT_ONCE = 500_000
 """Days before are read together up to so many rows."""
@@ -95,7 +99,8 @@ def run(work: Work, day: dt.date) -> Monitored:
     """Write the performance of `day`, and anew that of the days before whose outcomes may have become known since.
 
     Each day is judged by all that the lake has of it, so runs may come late or in any order. The request goes into the
-    commits. Raises UpstreamMissing if none of these days is published.
+    commits. A day that was published without a column that the spec names is left as it was measured. Raises
+    UpstreamMissing if none of these days is published, SchemaMismatch if all were published without such a column.
     """
     spec = work.spec
     earliest = day - dt.timedelta(days=spec.outcome.last_lag)
@@ -107,6 +112,7 @@ def run(work: Work, day: dt.date) -> Monitored:
             f"{spec.predictions_table} has no published predictions from {earliest} to {day}, so there is nothing to "
             f"monitor; publish them with: tailrace predict {spec.name} --date {day}."
         )
+    due, left = _measurable(work, due, published)
     seen: dict[Identity | str, _Trained] = {}
     trained = {one: _trained(work, published[one], seen) for one in due}
     past = _Past(work, published, list(seen.values()))
@@ -125,8 +131,47 @@ def run(work: Work, day: dt.date) -> Monitored:
         outcomes=sum(one.known_outcomes for one in found),
         drift=last.drift,
         worst_feature=last.worst_feature,
-        note=last.note if last.day == day else gap,
+        note=last.note if last.day == day else left.get(day, gap),
     )
+
+
+def _measurable(
+    work: Work, due: Sequence[dt.date], published: Mapping[dt.date, Commit]
+) -> tuple[list[dt.date], dict[dt.date, str]]:
+    """The days that have all columns by which the spec measures them, and for each other day why it is left out.
+
+    A column that was named or added after a day was published is null for that day: it says nothing about its
+    predictions. Raises SchemaMismatch if no day is left.
+    """
+    spec, left = work.spec, {}
+    for day in due:
+        if lacks := _lacks(work, published[day]):
+            left[day] = (
+                f"{spec.predictions_table} of {day} was published without {', '.join(lacks)}, which {spec.name} names "
+                "now, so its performance stays as it was measured. If a column was renamed, give it its former name in "
+                f"pipelines/{spec.name}.py."
+            )
+    for sentence in left.values():
+        log.warning("%s", sentence)
+    if len(left) == len(due):
+        raise SchemaMismatch(left[due[-1]])
+    return [day for day in due if day not in left], left
+
+
+def _lacks(work: Work, commit: Commit) -> list[str]:
+    """The columns that a published day is measured by, and that it was not published with."""
+    lake, spec = work.services.lake, policies.as_published(work.spec, commit.metadata)
+    problem, columns = spec.problem, spec.predictions
+    named = list(dict.fromkeys([columns.score, problem.drift_column(columns), *problem.columns_due(columns)]))
+    if PUBLISHED_COLUMNS in commit.metadata:
+        there = json.loads(commit.metadata[PUBLISHED_COLUMNS])
+        return [name for name in named if name not in there]
+    if commit.metadata.get(PREDICTIONS_DIGEST) == predictions_digest(spec):
+        return []
+    # Earlier releases did not note the columns.
+    there = [name for name in named if name in lake.schema(spec.predictions_table).names]
+    rows = lake.read(spec.predictions_table, first=commit.day, last=commit.day, columns=there).read_all()
+    return [name for name in named if name not in there or 0 < rows.num_rows == rows[name].null_count]
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,16 @@ import datetime as dt
 import hashlib
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import pyarrow as pa
+
 from tailrace.champions import model_versions, policies
-from tailrace.contracts import Commit, Pin
-from tailrace.engines.scoring import check_question, published_schema
-from tailrace.errors import UpstreamMissing
+from tailrace.contracts import Commit, LakeReader, Pin
+from tailrace.engines.scoring import check_question, prediction_schema, published_schema
+from tailrace.errors import SchemaMismatch, UpstreamMissing
+from tailrace.lake import rows as accepted
 from tailrace.lineage import identity, pins, provenance
 from tailrace.lineage.identity import Identity
 from tailrace.rows import taken
@@ -19,6 +23,8 @@ from tailrace.spec import PipelineSpec, content_of
 from tailrace.work import Work
 
 PREDICTIONS_DIGEST = "predictions_digest"
+PUBLISHED_COLUMNS = "published_columns"
+"""The note of the columns that hold what the model predicts, as a JSON list: the spec may name others later."""
 FEATURES_TAKEN_AT = "features_taken_at"
 """The note of the moment at which the features were taken, if their mart does not say when they became known."""
 
@@ -57,7 +63,7 @@ def run(
     """Stage the day's predictions, unless they are published from these very features by this very version.
 
     `force` and `dry_run`, of which nothing will be published, score them all the same. The request goes into the
-    commit. Raises UpstreamMissing, NoChampion, UnknownName, ModelGone, SignatureMismatch, StorageFull.
+    commit. Raises UpstreamMissing, NoChampion, UnknownName, ModelGone, SignatureMismatch, SchemaMismatch, StorageFull.
     """
     services, spec, run_id = work.services, work.spec, work.run_id
     lake = services.lake
@@ -95,10 +101,11 @@ def run(
     fitted = model_versions.load(services, spec, chosen.version, chosen.model.digest)
     rows = lake.scan(pin, [*spec.features.key, spec.features.event_time, "ds", *_inputs(work)])
     check_question(spec, fitted, chosen.version)
+    lacking = lacking_columns(lake, spec, day, features=rows.schema, stated=stated)
     if not dry_run:
         # Such as the ends of intervals, in the table of a pipeline that published none before.
         lake.add_columns(spec.predictions_table, published_schema(spec))
-    target = lake.target(spec.predictions_table, day, run_id, may_lack=may_lack(stated))
+    target = lake.target(spec.predictions_table, day, run_id, may_lack=lacking)
     staged = services.engine.score(spec, fitted, version=chosen.version, rows=rows, target=target)
     lake.annotate(
         staged,
@@ -112,6 +119,7 @@ def run(
             "holdout_scores": expected,
             "features_pin": pins.to_json(pin),
             PREDICTIONS_DIGEST: predictions_digest(spec),
+            PUBLISHED_COLUMNS: json.dumps(published_schema(spec).names),
             **_taken(work, day),
             **now.notes(),
             **provenance.request_notes(work.request),
@@ -146,6 +154,46 @@ def may_lack(spec: PipelineSpec) -> frozenset[str]:
     What the spec of today publishes, such as a new class, and the ends of intervals, also after they were switched off.
     """
     return frozenset([*published_schema(spec).names, *spec.problem.optional_columns(spec.predictions)])
+
+
+def lacking_columns(
+    lake: LakeReader, spec: PipelineSpec, day: dt.date, *, features: pa.Schema, stated: PipelineSpec
+) -> frozenset[str]:
+    """The columns of the predictions table that the day's rows will not have.
+
+    `spec` has the policy of the day, `stated` that of today. Raises SchemaMismatch if the rows would not fit the table
+    once it has their new columns. This must be known before a column is added, since the table cannot lose it again.
+    """
+    if not lake.exists(spec.predictions_table):
+        return frozenset()
+    table, due = lake.schema(spec.predictions_table), prediction_schema(spec, features)
+    lacking = frozenset(table.names) - set(due.names)
+    former = sorted(lacking - may_lack(stated))
+    if former and (filled := _with_values(lake, spec, former)):
+        raise SchemaMismatch(
+            f"{spec.predictions_table} has {'the column' if len(filled) == 1 else 'the columns'} {', '.join(filled)}, "
+            f"which {spec.name} does not publish any more. A table of the lake cannot lose or rename a column, so "
+            f"nothing was scored or added. Give the published columns their former names in pipelines/{spec.name}.py "
+            "(predictions, classes, key and event_time), or publish under other names from a pipeline of another name."
+        )
+    new = [field for field in published_schema(spec) if field.name not in table.names]
+    where = f"{spec.predictions_table} of {day}"
+    kept = accepted.without(table, lacking)
+    accepted.check_same(accepted.lake_schema(due, where), pa.schema([*kept, *new]), where)
+    return lacking
+
+
+def _with_values(lake: LakeReader, spec: PipelineSpec, names: Sequence[str]) -> list[str]:
+    """Those of the columns in which a published row has a value.
+
+    Others were added by a run that failed afterwards, and nothing is lost without them.
+    """
+    empty = set(names)
+    for batch in lake.read(spec.predictions_table, columns=names):
+        empty -= {name for name in empty if batch.column(name).null_count < batch.num_rows}
+        if not empty:
+            break
+    return [name for name in names if name not in empty]
 
 
 def predictions_digest(spec: PipelineSpec) -> str:

@@ -252,6 +252,7 @@ def test_an_earlier_day_has_no_probability_of_a_class_that_was_added_later(tmp_p
     loop = _with_two_classes(tmp_path, spec)
     loop.challenge(TRAINED)
     loop.predict(TRAINED)
+    measured = _monitored(loop.services, loop.spec)
     _with_a_class_more(loop, spec)
     training_run = loop.train(NEXT).training_run
     evaluate.run(loop.work(), training_run)
@@ -259,6 +260,10 @@ def test_an_earlier_day_has_no_probability_of_a_class_that_was_added_later(tmp_p
     loop.predict(NEXT)
     loop.predict(TRAINED, run="again")
     assert [loop.published(day)["score_middle"].null_count for day in (TRAINED, NEXT)] == [150, 0]
+    assert monitor.run(loop.work("m"), NEXT).days == 1
+    earlier, later = monitor.rows_of(loop.services, loop.spec)
+    assert earlier == measured, "it has no column of the class that its metrics would need"
+    assert later["known_outcomes"] == 150
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pytest
 
 from tailrace.champions import model_versions
-from tailrace.errors import UpstreamMissing
+from tailrace.errors import SchemaMismatch, UpstreamMissing
 from tailrace.lake.memory import MemoryLake
 from tailrace.monitoring import drift, references
 from tailrace.problems.distributions import allowed
@@ -201,6 +201,22 @@ def test_a_table_of_release_0_1_keeps_its_rows_and_gains_the_new_columns(publish
     (again,) = lake.read(spec.performance_table, first=TRAINED, last=TRAINED).read_all().to_pylist()
     assert [again[name] for name in former] == [None] * 4
     assert monitor.run(work(services, spec, "m2"), NEXT).changed == 0
+
+
+@pytest.mark.parametrize("noted", [True, False], ids=["this release", "an earlier one"])
+def test_a_day_is_not_measured_by_a_column_that_it_was_published_without(published, services, monkeypatch, noted):
+    monitor.run(published.work("m"), AFTER)
+    before = performance(published)
+    if not noted:
+        monkeypatch.setattr(monitor, "PUBLISHED_COLUMNS", "not noted")
+    renamed = replace(published.spec, predictions=replace(published.spec.predictions, score="p"))
+    for _ in range(2):
+        with pytest.raises(SchemaMismatch, match="of 2013-01-10 was published without p, which churn names now"):
+            monitor.run(work(services, renamed, "m2"), NEXT)
+        # As an earlier release did for the first day under the new name.
+        services.lake.add_columns("predictions/churn", pa.schema({"p": pa.float64()}))
+    assert performance(published) == before
+    assert monitor.run(published.work("m3"), AFTER).changed == 0
 
 
 def test_the_thresholds_are_the_specs(published, services, spec):

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pyarrow as pa
 import pytest
 
-from tailrace.errors import PinLost, StagingGone
+from tailrace.errors import PinLost, SchemaMismatch, StagingGone
 from tailrace.spec import Predictions
 from tailrace.stages import audit, monitor, publish, score, snapshot, train
 from tests.support import lose_rows, work
@@ -80,6 +80,36 @@ class TestAPublishedDay:
     def test_is_scored_when_the_spec_publishes_other_columns(self, published):
         other = replace(published.spec, predictions=Predictions(threshold=0.9))
         assert not again(published, spec=other).already
+
+
+class TestAnotherNameOfAPublishedColumn:
+    """On a table that cannot lose a column."""
+
+    @pytest.mark.parametrize("renamed", [{"score": "p"}, {"decision": "flag"}])
+    def test_is_refused_before_the_table_gains_it(self, published, renamed):
+        lake, former = published.services.lake, next(iter(renamed))
+        names = lake.schema("predictions/churn").names
+        spec = replace(published.spec, predictions=replace(published.spec.predictions, **renamed))
+        with pytest.raises(SchemaMismatch, match=rf"has the column {former}, which churn does not publish any more"):
+            again(published, spec=spec)
+        assert lake.schema("predictions/churn").names == names
+        published.predict(TRAINED + dt.timedelta(days=1))
+
+    def test_is_refused_with_another_key_too(self, published):
+        lake, features = published.services.lake, published.spec.features
+        names = lake.schema("predictions/churn").names
+        columns = {name: kind for name, kind in features.columns.items() if name != "plan"}
+        spec = replace(published.spec, features=replace(features, key=("customer", "plan"), columns=columns))
+        with pytest.raises(SchemaMismatch, match="'plan' is not in the table"):
+            again(published, spec=spec)
+        assert lake.schema("predictions/churn").names == names
+
+    def test_that_an_earlier_release_added_does_not_stop_the_days_after(self, published):
+        lake, after = published.services.lake, TRAINED + dt.timedelta(days=1)
+        lake.add_columns("predictions/churn", pa.schema({"p": pa.float64()}))
+        published.predict(after)
+        assert published.published(after)["p"].null_count == 150
+        monitor.run(published.work("m"), after)
 
 
 def test_a_dry_run_leaves_nothing(loop):
