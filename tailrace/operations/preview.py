@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,7 +14,9 @@ from tailrace import days
 from tailrace.champions import model_versions, policies
 from tailrace.champions.model_versions import ChosenVersion
 from tailrace.champions.policies import InForce
-from tailrace.contracts import Commit, Services
+from tailrace.contracts import Commit, Model, Pin, Services
+from tailrace.engines.scoring import check_question
+from tailrace.engines.signatures import check_columns
 from tailrace.errors import TailraceError
 from tailrace.lineage import identity, pins
 from tailrace.operations import past_runs
@@ -48,11 +51,14 @@ class _Outlook:
     """A day, its features, the model and the policy that would make it, and what is published now."""
 
     day: dt.date
-    rows: int
-    digest: str
+    pin: Pin
     chosen: ChosenVersion
     now: InForce
     published: Commit | None
+
+    @property
+    def rows(self) -> int:
+        return self.pin.rows
 
 
 def preview(
@@ -63,11 +69,23 @@ def preview(
     *,
     model: str = model_versions.AS_OF,
     force: bool = False,
+    load_models: bool = True,
 ) -> list[PreviewedDay]:
-    """Each day of the range, oldest first. Raises BadInput if there is no such choice of a model, LakeUnavailable."""
+    """Each day of the range, oldest first. Raises BadInput if there is no such choice of a model, LakeUnavailable.
+
+    Without `load_models`, a day is not known to fail because its model does not fit the features or the spec.
+    """
     model_versions.check_choice(model)
     seconds = past_runs.seconds_a_day(services, spec)
-    return [_of_day(services, spec, day, model=model, force=force, seconds=seconds) for day in days.span(first, last)]
+
+    @functools.cache
+    def load(version: str, digest: str) -> Model | None:
+        return model_versions.load(services, spec, version, digest) if load_models else None
+
+    return [
+        _of_day(services, spec, day, model=model, force=force, seconds=seconds, load=load)
+        for day in days.span(first, last)
+    ]
 
 
 def why_again(services: Services, spec: PipelineSpec, day: dt.date, *, model: str = model_versions.AS_OF) -> list[str]:
@@ -76,7 +94,14 @@ def why_again(services: Services, spec: PipelineSpec, day: dt.date, *, model: st
 
 
 def _of_day(
-    services: Services, spec: PipelineSpec, day: dt.date, *, model: str, force: bool, seconds: float | None
+    services: Services,
+    spec: PipelineSpec,
+    day: dt.date,
+    *,
+    model: str,
+    force: bool,
+    seconds: float | None,
+    load: Callable[[str, str], Model | None],
 ) -> PreviewedDay:
     if day not in services.lake.days(spec.features_table):
         return PreviewedDay(day=day, outcome="fails", why="no features are published of it")
@@ -89,6 +114,10 @@ def _of_day(
     if not reasons:
         why = "published from the same features by the same model under the same policy"
         return PreviewedDay(day=day, outcome="left alone", model=version, rows=outlook.rows, up_to=False, why=why)
+    try:
+        _refuse(services, spec, outlook, load)
+    except TailraceError as error:
+        return PreviewedDay(day=day, outcome="fails", model=version, rows=outlook.rows, up_to=False, why=str(error))
     exact = _flipped(services, spec, outlook, reasons)
     return PreviewedDay(
         day=day,
@@ -103,12 +132,26 @@ def _of_day(
     )
 
 
+def _refuse(
+    services: Services, spec: PipelineSpec, outlook: _Outlook, load: Callable[[str, str], Model | None]
+) -> None:
+    """Raises what `score.run` raises before it reads a row."""
+    lake, chosen, day = services.lake, outlook.chosen, outlook.day
+    under = policies.under(spec, outlook.now.policy)
+    used = model_versions.registered(services, under, chosen.model, day)
+    model_versions.holdout_scores(services.tracker.run(used.training_run), chosen.version)
+    features = lake.scan(outlook.pin, score.read_columns(lake, under)).schema
+    if (model := load(chosen.version, chosen.model.digest)) is not None:
+        check_columns(model.features, features)
+        check_question(under, model, chosen.version)
+    score.lacking_columns(lake, under, day, features=features, stated=spec)
+
+
 def _outlook(services: Services, spec: PipelineSpec, day: dt.date, model: str) -> _Outlook:
     pin = services.lake.pin(spec.features_table, first=day, last=day)
     return _Outlook(
         day=day,
-        rows=pin.rows,
-        digest=pin.digest,
+        pin=pin,
         chosen=model_versions.resolve(services, spec, day, model),
         now=policies.in_force(services.lake, spec, day),
         published=services.lake.days(spec.predictions_table).get(day),
@@ -122,7 +165,7 @@ def _reasons(services: Services, spec: PipelineSpec, outlook: _Outlook) -> Itera
         yield "not published yet"
         return
     pinned = held.metadata.get("features_pin")
-    if pinned is None or pins.from_json(pinned).digest != outlook.digest:
+    if pinned is None or pins.from_json(pinned).digest != outlook.pin.digest:
         yield "its features have changed"
     if not model_versions.made_by(services, spec, held, outlook.chosen.model):
         before = identity.of_commit(held.metadata).version or "an unknown version"

@@ -40,7 +40,16 @@ def of(sources: Sources, spec: PipelineSpec, given: Mapping[str, str]) -> ShownP
         )
     services: Any = SimpleNamespace(lake=sources.lake, tracker=_Tracker(sources))
     try:
-        found = preview(services, spec, first, last, model=given.get("model") or "as-of", force="force" in given)
+        # The web server loads no models: that takes libraries and memory which belong to tasks.
+        found = preview(
+            services,
+            spec,
+            first,
+            last,
+            model=given.get("model") or "as-of",
+            force="force" in given,
+            load_models=False,
+        )
     except TailraceError as error:
         return ShownPreview(problem=str(error))
     return ShownPreview(tuple(found))

@@ -99,7 +99,7 @@ def run(
     trained = services.tracker.run(used.training_run)
     expected = model_versions.holdout_scores(trained, chosen.version)
     fitted = model_versions.load(services, spec, chosen.version, chosen.model.digest)
-    rows = lake.scan(pin, [*spec.features.key, spec.features.event_time, "ds", *_inputs(work)])
+    rows = lake.scan(pin, read_columns(lake, spec))
     check_question(spec, fitted, chosen.version)
     lacking = lacking_columns(lake, spec, day, features=rows.schema, stated=stated)
     if not dry_run:
@@ -216,8 +216,11 @@ def _published(work: Work, day: dt.date, model: Identity, features: Pin) -> Comm
     return held if same and services.lake.sound(spec.predictions_table, day) else None
 
 
-def _inputs(work: Work) -> list[str]:
-    """The model's inputs that the table has; the engine says in one sentence what it lacks."""
-    spec = work.spec
-    held = work.services.lake.schema(spec.features_table).names
-    return [name for name in spec.features.columns if name in held]
+def read_columns(lake: LakeReader, spec: PipelineSpec) -> list[str]:
+    """The columns of the features that are read: the model's inputs as far as the table has them.
+
+    The engine says in one sentence which inputs it lacks.
+    """
+    held = lake.schema(spec.features_table).names
+    inputs = [name for name in spec.features.columns if name in held]
+    return [*spec.features.key, spec.features.event_time, "ds", *inputs]

@@ -183,6 +183,28 @@ class TestPreview:
         with pytest.raises(BadInput, match="model is 'x'"):
             self.of(loop, model="x")
 
+    def test_a_day_fails_whose_model_is_gone(self, loop):
+        loop.services.tracker._versions["churn"].clear()
+        found = self.of(loop)
+        assert [found[day].outcome for day in (D9, D11, D12)] == ["left alone", "left alone", "fails"]
+        assert "the model registry no longer has such a version" in found[D12].why
+
+    def test_a_day_fails_whose_model_has_a_feature_more(self, loop):
+        columns = {name: kind for name, kind in loop.spec.features.columns.items() if name != "age"}
+        loop.spec = replace(loop.spec, features=replace(loop.spec.features, columns=columns))
+        assert "column 'age' is missing" in self.of(loop)[D12].why
+        assert {each.outcome for each in self.of(loop).values()} == {"fails"}
+        unloaded = self.of(loop, load_models=False)
+        assert {each.outcome for each in unloaded.values()} == {"runs"}
+
+    def test_a_day_fails_whose_columns_do_not_fit(self, loop):
+        loop.spec = replace(loop.spec, predictions=replace(loop.spec.predictions, score="p"))
+        found = self.of(loop)
+        assert {each.outcome for each in found.values()} == {"fails"}
+        assert "has the column score, which churn does not publish any more" in found[D12].why
+        loop.spec = replace(loop.spec, features=replace(loop.spec.features, key=("nobody",)))
+        assert "nobody" in self.of(loop)[D12].why
+
     def test_days_without_features_fail(self, loop):
         later = LAST + dt.timedelta(days=1)
         assert self.of(loop, later, later)[later].why == "no features are published of it"
