@@ -66,7 +66,7 @@ class _PartWriter:
         return rows.read_all()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Begun:
     """A staging that has begun: its rows get the schema and the fence that the table had then.
 
@@ -84,7 +84,7 @@ class _Begun:
         return f"{self.table.name} of {self.day}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Target:
     lake: MemoryLake
     table: str
@@ -202,7 +202,7 @@ class MemoryLake:
     # ------------------------------------------------------------ publishing
 
     def target(self, table: str, day: dt.date, run_id: str, *, may_lack: Collection[str] = ()) -> _Target:
-        return _Target(self, table, day, run_id, frozenset(may_lack))
+        return _Target(lake=self, table=table, day=day, run_id=run_id, may_lack=frozenset(may_lack))
 
     def stage(self, table: str, day: dt.date, run_id: str, rows: pa.RecordBatchReader) -> Staged:
         return self.target(table, day, run_id).write(rows)
@@ -216,7 +216,7 @@ class MemoryLake:
             raise SchemaMismatch(f"{table} is not partitioned by 'ds', so no day of it can be replaced.")
         lacking = frozenset(may_lack) & set(known.schema.names) - set(schema.names)
         accepted.check_same(schema, accepted.without(known.schema, lacking), where)
-        return _Begun(known, day, known.schema, known.publications.get(day, 0), lacking)
+        return _Begun(table=known, day=day, schema=known.schema, fence=known.publications.get(day, 0), lacking=lacking)
 
     def finish(self, begun: _Begun, run_id: str, rows: pa.RecordBatchReader) -> Staged:
         """Stage the rows in place of what the run had staged before."""

@@ -34,7 +34,7 @@ class DeltaPublisher(DeltaReader):
     """See `LakePublisher`."""
 
     def target(self, table: str, day: dt.date, run_id: str, *, may_lack: Collection[str] = ()) -> DeltaTarget:
-        return DeltaTarget(self.tables, table, day, run_id, frozenset(may_lack))
+        return DeltaTarget(tables=self.tables, table=table, day=day, run_id=run_id, may_lack=frozenset(may_lack))
 
     def stage(self, table: str, day: dt.date, run_id: str, rows: pa.RecordBatchReader) -> Staged:
         return self.target(table, day, run_id).write(rows)

@@ -39,7 +39,7 @@ class _Layout:
     lacking: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DeltaTarget:
     """See `Target`."""
 
