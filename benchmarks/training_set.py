@@ -186,19 +186,20 @@ def _laws(folder: Path, shape: tuple[int, int]) -> float:
 
     lake, spec = _lake(folder), _spec(shape)
     scans = [lake.scan(pin) for pin in training_set.pin_inputs(lake, spec, AS_OF).values()]
-    features, outcomes = (whole_columns.read(scan) for scan in scans)
-    orders = [row_order(rows, spec.features.key) for rows in (features, outcomes)]
+    read = [whole_columns.read(scan) for scan in scans]
+    orders = [row_order(rows, spec.features.key) for rows in read]
+    # A scan checks its files once.
+    fresh = [lake.scan(pin) for pin in training_set.pin_inputs(lake, spec, AS_OF).values()]
+    started = time.perf_counter()
+    features, outcomes = (whole_columns.moved(rows, order) for rows, order in zip(read, orders, strict=True))
 
     def check() -> None:
         roles.check_joinable(spec, features, outcomes)
         join.refuse_look_ahead(spec, features)
 
-    # A scan checks its files once.
-    fresh = [lake.scan(pin) for pin in training_set.pin_inputs(lake, spec, AS_OF).values()]
-    started = time.perf_counter()
     with ThreadPoolExecutor(2) as pool:
-        done: list[Future[Any]] = [pool.submit(rows_digest, features, orders[0]), pool.submit(check)]
-        done += [pool.submit(rows_digest, outcomes, orders[1]), *(pool.submit(scan.check) for scan in fresh)]
+        done: list[Future[Any]] = [pool.submit(rows_digest, features), pool.submit(check)]
+        done += [pool.submit(rows_digest, outcomes), *(pool.submit(scan.check) for scan in fresh)]
         for each in done:
             each.result()
     return time.perf_counter() - started

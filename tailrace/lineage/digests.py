@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
@@ -15,32 +14,13 @@ _PADDED_TO = 64
 """Bytes of which Arrow writes a multiple of each column of a slice, where more bytes follow."""
 
 
-def rows_digest(rows: pa.Table, order: pa.Array | None = None) -> str:
-    """SHA-256 of the rows, in the order of these numbers if given; it does not depend on chunks or schema metadata.
-
-    Numbers and moments are put in order some rows at a time, and no copy of all rows is made. Texts and bytes are not:
-    Arrow writes a slice of a text column with some bytes that follow it, and recorded digests are those of such slices.
-    """
+def rows_digest(rows: pa.Table) -> str:
+    """SHA-256 of the rows in their order; it does not depend on chunks or schema metadata."""
     schema = rows.schema.remove_metadata()
     digest = RowsDigest(schema)
     columns = [in_one_piece(column) for column in rows.columns]
-    if order is not None:
-        columns = [column if _has_fixed_width(column.type) else column.take(order) for column in columns]
-
-    def cut(column: pa.Array, start: int) -> pa.Array:
-        if order is not None and _has_fixed_width(column.type):
-            return column.take(order.slice(start, _ROWS))
-        return column.slice(start, _ROWS)
-
-    def block(start: int) -> pa.RecordBatch:
-        return pa.record_batch([cut(column, start) for column in columns], schema=schema)
-
-    # The next block is put in order while this one is hashed.
-    with ThreadPoolExecutor(1) as pool:
-        following = pool.submit(block, 0)
-        for start in range(0, rows.num_rows, _ROWS):
-            ready, following = following.result(), pool.submit(block, start + _ROWS)
-            digest.write(ready)
+    for start in range(0, rows.num_rows, _ROWS):
+        digest.write(pa.record_batch([column.slice(start, _ROWS) for column in columns], schema=schema))
     return digest.hexdigest()
 
 

@@ -1,7 +1,7 @@
 """The point-in-time join in this process's memory, on Arrow.
 
-The join works on keys and numbers of rows. Digests are taken of rows in the order of their keys, some at a time. Whole
-rows are moved once, in their own memory, so that they lie in memory once.
+Rows are moved twice, in their own memory, so that they lie in memory once: into the order of their keys, in which the
+digests are taken and everything is checked, and into that of their events. In between it works on keys and numbers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tailrace.contracts import Joined, Scan
-from tailrace.errors import TailraceError
 from tailrace.lineage.digests import rows_digest
 from tailrace.rows import refusals, roles, row_checks
 from tailrace.spec import LABEL, PipelineSpec
@@ -35,25 +34,20 @@ def join(spec: PipelineSpec, features: Scan, outcomes: Scan, *, known_by: dt.dat
         order_known = pool.submit(row_order, known, [*key, spec.outcome.order_column])
         by_key = row_order(rows, key)
         known = known.take(order_known.result())
-        digests = {"features": pool.submit(rows_digest, rows, by_key), "outcomes": pool.submit(rows_digest, known)}
-        keys = rows.select(key).take(by_key)
-        try:
-            _refuse_unfit(spec, rows, known)
-        except TailraceError:
-            # Again in the order of the keys: the examples in a message do not depend on the files.
-            _refuse_unfit(spec, rows.take(by_key), known)
-            raise
-        refuse_repeated_keys(spec, keys)
+        rows = whole_columns.moved(rows, by_key)
+        digests = {"features": pool.submit(rows_digest, rows), "outcomes": pool.submit(rows_digest, known)}
+        _refuse_unfit(spec, rows, known)
+        refuse_repeated_keys(spec, rows)
         refuse_repeated_outcomes(spec, known)
 
-        found = _labelled(keys, by_key, _labels(spec, known, known_by))
+        found = _labelled(rows.select(key), _labels(spec, known, known_by))
         # A stable sort: rows of one moment stay in the order of their keys.
         moments = pa.table({_MOMENT: rows[spec.features.event_time].take(found[_ROW])})
         found = found.take(row_order(moments, [_MOMENT]))
         in_holdout = pc.greater_equal(rows["ds"].take(found[_ROW]), pa.scalar(holdout_from))
         found = pa.concat_tables([found.filter(pc.invert(in_holdout)), found.filter(in_holdout)])
         named = {name: digest.result() for name, digest in digests.items()}
-    # Nothing reads the rows in their first order any more.
+    # Nothing reads the rows in the order of their keys any more.
     joined = whole_columns.moved(rows, found[_ROW].combine_chunks())
     joined = joined.append_column(LABEL, found[LABEL].combine_chunks())
     begun = found.num_rows - pc.sum(in_holdout, min_count=0).as_py()
@@ -113,14 +107,13 @@ def _labels(spec: PipelineSpec, known: pa.Table, known_by: dt.datetime) -> pa.Ta
     return labels.filter(pc.is_valid(learnt))
 
 
-def _labelled(keys: pa.Table, numbers: pa.Array, labels: pa.Table) -> pa.Table:
+def _labelled(keys: pa.Table, labels: pa.Table) -> pa.Table:
     """The numbers of the rows that have a label, and the label, sorted by key; `keys` are sorted."""
-    names = keys.column_names
+    names, numbered = keys.column_names, _numbered(keys)
     if keys.equals(labels.select(names)):
-        return pa.table({_ROW: numbers, LABEL: labels[LABEL]})
-    found = _numbered(keys).join(labels, keys=names, join_type="inner").select([_ROW, LABEL])
-    found = found.take(pc.sort_indices(found[_ROW]))
-    return pa.table({_ROW: numbers.take(found[_ROW]), LABEL: found[LABEL]})
+        return pa.table({_ROW: numbered[_ROW], LABEL: labels[LABEL]})
+    found = numbered.join(labels, keys=names, join_type="inner").select([_ROW, LABEL])
+    return found.take(pc.sort_indices(found[_ROW]))
 
 
 def _numbered(rows: pa.Table) -> pa.Table:

@@ -13,16 +13,18 @@ _WHOLE = (pa.types.is_signed_integer, pa.types.is_timestamp, pa.types.is_date32)
 
 
 def row_order(rows: pa.Table, by: Sequence[str]) -> pa.Array:
-    """The numbers of the rows, sorted by these columns, nulls last; rows that are alike stay in their order.
+    """The numbers of the rows as int64, sorted by these columns, nulls last; rows that are alike stay in their order.
 
+    Arrow takes rows by int64 in a fifth of the time that it needs for uint64, whose bounds it checks one by one.
     Integers, days and moments are packed into one number for each row, with the row's own number at its end. NumPy
     sorts such numbers ten times as fast as Arrow sorts the rows. Where 64 bits are too few, Arrow sorts.
     """
     numbers = _packed([rows[name] for name in by], rows.num_rows)
     if numbers is None:
-        return pc.sort_indices(rows.select(list(by)), [(name, "ascending") for name in by])
+        return pc.sort_indices(rows.select(list(by)), [(name, "ascending") for name in by]).cast(pa.int64())
     numbers.sort()
-    return pa.array(numbers & np.uint64((1 << _bits(rows.num_rows)) - 1))
+    numbers &= np.uint64((1 << _bits(rows.num_rows)) - 1)
+    return pa.array(numbers.view(np.int64))
 
 
 def _packed(columns: Sequence[pa.ChunkedArray], rows: int) -> np.ndarray | None:
@@ -35,9 +37,11 @@ def _packed(columns: Sequence[pa.ChunkedArray], rows: int) -> np.ndarray | None:
     if sum(widths) + _bits(rows) > _BITS:
         return None
     packed = np.zeros(rows, np.uint64)
-    for values, bits in zip(found, widths, strict=True):
-        packed = (packed << np.uint64(bits)) | values
-    return (packed << np.uint64(_bits(rows))) | np.arange(rows, dtype=np.uint64)
+    # In its own memory: new memory costs more than what is computed in it.
+    for values, bits in zip([*found, np.arange(rows, dtype=np.uint64)], [*widths, _bits(rows)], strict=True):
+        packed <<= np.uint64(bits)
+        packed |= values
+    return packed
 
 
 def _steps(column: pa.ChunkedArray) -> np.ndarray | None:

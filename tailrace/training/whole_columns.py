@@ -18,8 +18,6 @@ _PART_VALUES = 1 << 20
 _THREADS = 2
 _UNSIGNED = {8: np.uint8, 16: np.uint16, 32: np.uint32, 64: np.uint64}
 """Bits of a value -> what NumPy moves it as."""
-_WIDEST = 8
-"""Bytes."""
 _MOVED_ROWS = 1 << 16
 """Rows of a column that Arrow takes at once: what it needs for them stays in the processor's cache."""
 
@@ -47,19 +45,19 @@ def moved(rows: pa.Table, numbers: pa.Array) -> pa.Table:
     return pa.table(list(columns), schema=rows.schema)
 
 
-def _moved(numbers: pa.Array, of_thread: threading.local, column: pa.ChunkedArray) -> pa.Array:
+def _moved(numbers: pa.Array, spare: threading.local, column: pa.ChunkedArray) -> pa.Array:
+    """The column in new order, in the memory of the column that the thread moved before it."""
     whole = in_one_piece(column)
     kept = _memory_of(whole)
     if kept is None:
         return whole.take(numbers)
-    if not hasattr(of_thread, "bytes"):
-        of_thread.bytes = np.empty(len(numbers) * _WIDEST, np.uint8)
-    taken = of_thread.bytes[: len(numbers) * kept.itemsize].view(kept.dtype)
+    free = spare.__dict__.pop(kept.dtype.name, None)
+    moved = np.empty(len(kept), kept.dtype) if free is None else free
     for start in range(0, len(numbers), _MOVED_ROWS):
         some = whole.take(numbers.slice(start, _MOVED_ROWS))
-        taken[start : start + len(some)] = np.frombuffer(some.buffers()[1], kept.dtype)[: len(some)]
-    kept[: len(numbers)] = taken
-    return pa.Array.from_buffers(whole.type, len(numbers), [None, whole.buffers()[1]])
+        moved[start : start + len(some)] = np.frombuffer(some.buffers()[1], kept.dtype)[: len(some)]
+    spare.__dict__[kept.dtype.name] = kept
+    return pa.Array.from_buffers(whole.type, len(numbers), [None, pa.py_buffer(moved)])
 
 
 def _memory_of(column: pa.Array) -> np.ndarray | None:

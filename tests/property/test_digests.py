@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,16 +24,18 @@ TYPES = {"whole": pa.int64(), "number": pa.float64(), "text": pa.string(), "flag
 
 @settings(deadline=None)
 @given(ROWS, st.randoms(use_true_random=False), st.integers(1, 200))
-def test_order_and_chunks_make_no_difference(rows, random, size):
+def test_chunks_make_no_difference(rows, random, size):
     # Arrow pads buffers to eight bytes: slices of other numbers of rows would have other bytes.
     before, digests._ROWS = digests._ROWS, 64
     try:
         columns = zip(*rows, strict=True) if rows else [()] * len(TYPES)
         arrays = [pa.array(column, kind) for column, kind in zip(columns, TYPES.values(), strict=True)]
         table = pa.table(arrays, names=list(TYPES))
-        order = pa.array(random.sample(range(len(rows)), len(rows)), pa.uint64())
+        shuffled = pa.array(random.sample(range(len(rows)), len(rows)), pa.int64())
         chunked = pa.Table.from_batches(table.to_batches(max_chunksize=size), table.schema)
-        assert digests.rows_digest(chunked, order) == digests.rows_digest(table.take(order))
+        assert digests.rows_digest(chunked) == digests.rows_digest(table)
+        # What lies where a value is missing may be another: that of a row that was moved.
+        assert digests.rows_digest(chunked.take(shuffled).take(pc.sort_indices(shuffled))) == digests.rows_digest(table)
     finally:
         digests._ROWS = before
 
@@ -81,4 +84,4 @@ def test_batches_wait_only_until_they_are_hashed(monkeypatch):
 
 def test_other_rows_have_another_digest():
     rows = pa.table({"whole": [1, 2, 3]})
-    assert digests.rows_digest(rows) != digests.rows_digest(rows, pa.array([2, 1, 0]))
+    assert digests.rows_digest(rows) != digests.rows_digest(rows.take(pa.array([2, 1, 0])))
