@@ -20,7 +20,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tailrace.champions.promotions import AIRFLOW_RUN
+from tailrace.champions.promotions import AIRFLOW_RUN, with_notes
 from tailrace.contracts import Commit, Lake, LakeReader
 from tailrace.spec import PipelineSpec
 
@@ -164,13 +164,9 @@ def made_by(lake: LakeReader, pipeline: str, run: str) -> PolicyDecision | None:
 
     None too if the commit is no longer in the table's log.
     """
-    if not run:
-        return None
-    commits = [commit.metadata for commit in lake.commits(TABLE) if commit.metadata.get("pipeline") == pipeline]
-    # Both have one order, the newest first. A log that was cleaned up lacks the oldest commits.
-    pairs = zip(commits, _decisions(lake, pipeline), strict=False)
-    own = (row for noted, row in pairs if noted.get(AIRFLOW_RUN) == run and noted.get("set_by") == row.set_by)
-    return next((row for row in own if row.set_by == "threshold"), None)
+    own = with_notes(lake, TABLE, pipeline, _decisions(lake, pipeline)) if run else ()
+    of_run = (row for noted, row in own if noted.get(AIRFLOW_RUN) == run and noted.get("set_by") == row.set_by)
+    return next((row for row in of_run if row.set_by == "threshold"), None)
 
 
 def _decisions(lake: LakeReader, pipeline: str) -> list[PolicyDecision]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,6 +20,8 @@ import pyarrow.compute as pc
 from tailrace.contracts import LakePublisher, LakeReader
 from tailrace.lineage import identity
 from tailrace.lineage.identity import Identity
+
+_Row = TypeVar("_Row")
 
 TABLE = "promotions"
 AIRFLOW_RUN = "airflow_run"
@@ -105,13 +107,22 @@ def made_by(lake: LakeReader, pipeline: str, run: str) -> Promotion | None:
 
     None too if the commit is no longer in the table's log.
     """
-    if not run:
-        return None
-    commits = [commit.metadata for commit in lake.commits(TABLE) if commit.metadata.get("pipeline") == pipeline]
+    own = with_notes(lake, TABLE, pipeline, decisions(lake, pipeline)) if run else ()
+    return next(
+        (row for noted, row in own if noted.get(AIRFLOW_RUN) == run and noted.get("decision") == row.decision), None
+    )
+
+
+def with_notes(
+    lake: LakeReader, table: str, pipeline: str, rows: Sequence[_Row]
+) -> Iterator[tuple[Mapping[str, str], _Row]]:
+    """Each row of a pipeline in an appended table, last committed first, with the metadata of its commit.
+
+    Rows whose commits are no longer in the table's log are left out.
+    """
+    noted = [commit.metadata for commit in lake.commits(table) if commit.metadata.get("pipeline") == pipeline]
     # Both have one order, the newest first. A log that was cleaned up lacks the oldest commits.
-    pairs = zip(commits, decisions(lake, pipeline), strict=False)
-    own = (row for noted, row in pairs if noted.get(AIRFLOW_RUN) == run and noted.get("decision") == row.decision)
-    return next(own, None)
+    yield from zip(noted, rows, strict=False)
 
 
 def decisions(lake: LakeReader, pipeline: str) -> tuple[Promotion, ...]:

@@ -67,17 +67,20 @@ def test_the_day_that_a_version_takes_effect_comes_before_the_order_of_decisions
     assert promotions.as_of(decided, MONDAY).version == "2"
 
 
+ROLLED_BACK = Promotion(
+    pipeline="churn",
+    version="1",
+    effective_from=MONDAY,
+    recorded_at=NOON,
+    training_run="run",
+    decided_by="ada",
+    reason="r",
+    decision="rolled_back",
+)
+
+
 def test_the_airflow_run_of_a_decision_is_known_where_one_made_it(lake):
-    made = Promotion(
-        pipeline="churn",
-        version="1",
-        effective_from=MONDAY,
-        recorded_at=NOON,
-        training_run="run",
-        decided_by="ada",
-        reason="r",
-        decision="rolled_back",
-    )
+    made = ROLLED_BACK
     promotions.record(lake, made, airflow_run="rollback__churn/manual 1")
     others = (
         replace(made, pipeline="flights"),
@@ -94,16 +97,7 @@ def test_the_airflow_run_of_a_decision_is_known_where_one_made_it(lake):
 
 
 def test_what_an_airflow_run_decided_is_known_whatever_was_decided_since(lake):
-    made = Promotion(
-        pipeline="churn",
-        version="1",
-        effective_from=MONDAY,
-        recorded_at=NOON,
-        training_run="run",
-        decided_by="ada",
-        reason="r",
-        decision="rolled_back",
-    )
+    made = ROLLED_BACK
     assert promotions.made_by(lake, "churn", "one") is None
     promotions.record(lake, made, airflow_run="one")
     promotions.record(lake, replace(made, effective_from=TUESDAY), airflow_run="two")
