@@ -269,7 +269,8 @@ def test_a_backfill_whose_parameters_got_lost_does_nothing(home, running, api):
     limits = ["--max-active-runs", "1", "--reprocess-behavior", "completed"]
     eventually(lambda: api.running_backfill(PREDICT) is None, "Airflow has written down that the last one is over")
     airflow(running, "backfill", "create", "--dag-id", PREDICT, "--from-date", day[0], "--to-date", day[1], *limits)
-    (run,) = api.follow(api.running_backfill(PREDICT))
+    # By the time the command has ended, the run may have failed and the backfill be over.
+    (run,) = api.follow(api.latest_backfill(PREDICT))
     assert run.state == "failed"
     assert "model, engine, reason, dry_run, force did not reach it" in api.why_failed(PREDICT, run.id)
     assert published(home) == before

@@ -27,6 +27,7 @@ class Answers:
         self.under_way: dict[str, str] = {}
         self.conf: dict[str, object] = CONF
         self.made: list[dict[str, object]] = []
+        self.backfills: list[dict[str, object]] = []
         self.cancelled = False
         self.logins, self.lets_in, self.expired = 0, 201, set()
         self.answers_all: Callable[[httpx.Request], httpx.Response] | None = None
@@ -43,13 +44,15 @@ class Answers:
         if path.endswith("/details"):
             return httpx.Response(200, json={"is_paused": False, "params": {"trials": 16}})
         if path == "/backfills" and request.method == "GET":
-            return httpx.Response(200, json={"backfills": []})
+            return httpx.Response(200, json={"backfills": self.backfills[::-1][: int(query["limit"])]})
         if path == "/backfills":
             days = [str(DAYS[0] + dt.timedelta(days=number)) for number in range(3)]
             self.made = [self.run(f"backfill_{day}", day, "success") for day in days if day not in self.under_way]
             asked = json.loads(request.content)["dag_run_conf"]
             bounds = {"from_date": f"{DAYS[0]}T00:00:00Z", "to_date": f"{DAYS[1]}T23:59:59Z", "created_at": BEGAN}
-            return httpx.Response(200, json={"id": 1, "dag_id": "train__x", "dag_run_conf": asked, **bounds})
+            made = {"id": len(self.backfills) + 1, "dag_id": "train__x", "dag_run_conf": asked, "completed_at": None}
+            self.backfills.append(made | bounds)
+            return httpx.Response(200, json=self.backfills[-1])
         if path.endswith("/cancel"):
             self.cancelled = True
             return httpx.Response(200, json={})
@@ -119,6 +122,16 @@ def test_a_run_of_an_earlier_backfill_that_was_cleared_since_is_not_one_of_its_o
     answers.made.append(answers.run("backfill_2013-01-09", "2013-01-09", "running"))
     assert [run.day for run in api.follow(started)] == ["2013-02-02", "2013-02-03", "2013-02-04"]
     assert not answers.cancelled
+
+
+def test_a_backfill_that_ended_is_the_latest_but_not_running(api, answers):
+    assert api.latest_backfill("train__x") is None
+    assert api.running_backfill("train__x") is None
+    started = api.start_backfill("train__x", *DAYS, conf=CONF, at_once=1)
+    assert api.latest_backfill("train__x") == api.running_backfill("train__x") == started
+    answers.backfills[0]["completed_at"] = "2026-01-02T00:01:00+00:00"
+    assert api.latest_backfill("train__x").id == started.id
+    assert api.running_backfill("train__x") is None
 
 
 def test_a_run_of_hundreds_of_tasks_is_read_whole(api, answers):

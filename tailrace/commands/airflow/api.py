@@ -25,7 +25,11 @@ class DagRunFailed(Refused):
 
 @dataclass(frozen=True, kw_only=True)
 class Backfill:
-    """A backfill of the days first..last as Airflow knows it. `conf` is what it was started with, for all its runs."""
+    """A backfill of the days first..last as Airflow knows it.
+
+    `conf` is what it was started with, for all its runs. Airflow writes down up to half a minute after its last run
+    that it has `ended`.
+    """
 
     id: int
     dag: str
@@ -33,6 +37,7 @@ class Backfill:
     last: dt.date
     created_at: dt.datetime
     conf: Mapping[str, Any]
+    ended: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,9 +138,14 @@ class AirflowApi(Connection):
         return {day: run for day, run in sorted(found.items()) if str(first) <= day <= str(last)}
 
     def running_backfill(self, dag: str) -> Backfill | None:
-        """The DAG's backfill that has not ended; Airflow allows one at a time."""
-        newest = self.get(f"/backfills?dag_id={quote(dag)}&limit={PAGE}&order_by=-id")["backfills"]
-        return next((self._backfill(each) for each in newest if each["completed_at"] is None), None)
+        """The DAG's backfill that Airflow has not written down as ended."""
+        latest = self.latest_backfill(dag)
+        return None if latest is None or latest.ended else latest
+
+    def latest_backfill(self, dag: str) -> Backfill | None:
+        """The DAG's latest backfill. Only the latest can be running: Airflow starts none before the last one ended."""
+        found = self.get(f"/backfills?dag_id={quote(dag)}&limit=1&order_by=-id")["backfills"]
+        return self._backfill(found[0]) if found else None
 
     def cancel_backfill(self, backfill: Backfill) -> None:
         """Start no more of its runs; those that run already continue to their end."""
@@ -201,6 +211,7 @@ class AirflowApi(Connection):
             last=last,
             created_at=dt.datetime.fromisoformat(answer["created_at"]),
             conf=answer["dag_run_conf"] or {},
+            ended=answer["completed_at"] is not None,
         )
 
 
