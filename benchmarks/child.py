@@ -18,6 +18,24 @@ def call(module: str, *arguments: object) -> dict[str, Any]:
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
+_TAKE_MEMORY = """
+import mmap, sys
+taken = mmap.mmap(-1, int(sys.argv[1]) << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+taken.madvise(mmap.MADV_HUGEPAGE)
+for place in range(0, len(taken), mmap.PAGESIZE):
+    taken[place] = 1
+"""
+
+
+def take_memory(mib: int) -> None:
+    """Let a process of its own touch this much memory and end, so that the system has it at hand.
+
+    A virtual machine gives free memory back to its host within seconds, and taking it again costs about a second per
+    GiB. Which of two ways pays that would depend on how long each takes to import.
+    """
+    subprocess.run([sys.executable, "-ISc", _TAKE_MEMORY, str(mib)], check=True)
+
+
 def _main() -> None:
     import importlib
     import resource

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
@@ -14,14 +16,42 @@ _PADDED_TO = 64
 """Bytes of which Arrow writes a multiple of each column of a slice, where more bytes follow."""
 
 
-def rows_digest(rows: pa.Table) -> str:
-    """SHA-256 of the rows in their order; it does not depend on chunks or schema metadata."""
+def rows_digest(rows: pa.Table, order: pa.Array | None = None) -> str:
+    """SHA-256 of the rows, in the order of these row numbers if they are given.
+
+    It does not depend on chunks or schema metadata. Two times as many rows as are hashed at once are copied for an
+    order, not all of them.
+    """
     schema = rows.schema.remove_metadata()
     digest = RowsDigest(schema)
     columns = [in_one_piece(column) for column in rows.columns]
-    for start in range(0, rows.num_rows, _ROWS):
-        digest.write(pa.record_batch([column.slice(start, _ROWS) for column in columns], schema=schema))
+    for block in _cut(columns) if order is None else _gathered(columns, order):
+        digest.write(pa.record_batch(block, schema=schema))
     return digest.hexdigest()
+
+
+def _cut(columns: Sequence[pa.Array]) -> Iterator[list[pa.Array]]:
+    for start in range(0, len(columns[0]) if columns else 0, _ROWS):
+        yield [column.slice(start, _ROWS) for column in columns]
+
+
+def _gathered(columns: Sequence[pa.Array], order: pa.Array) -> Iterator[list[pa.Array]]:
+    """The blocks of rows in another order; a thread gathers the next one while the caller works on the last one."""
+    # The digest of a text column depends on what follows a block.
+    whole = {n: column.take(order) for n, column in enumerate(columns) if not _has_fixed_width(column.type)}
+
+    def gathered(start: int) -> list[pa.Array]:
+        numbers = order.slice(start, _ROWS)
+        return [
+            whole[n].slice(start, _ROWS) if n in whole else column.take(numbers) for n, column in enumerate(columns)
+        ]
+
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(gathered, 0)
+        for start in range(0, len(order), _ROWS):
+            block = following.result()
+            following = pool.submit(gathered, start + _ROWS)
+            yield block
 
 
 def in_one_piece(column: pa.ChunkedArray) -> pa.Array:

@@ -13,6 +13,8 @@ from tailrace.errors import ContractBroken, KeysRepeated, LookAhead, TailraceErr
 from tailrace.rows import refusals
 from tailrace.spec import PipelineSpec, cutoff
 
+_UTC = pa.timestamp("us", "UTC")
+
 
 class RowCheck(Protocol):
     """Looks at rows as they pass; says at their end what is wrong with them."""
@@ -164,15 +166,16 @@ class LateRows:
     def see(self, rows: pa.Table) -> None:
         features = self._spec.features
         rows = rows.select([*features.key, "ds", features.known_column])
-        for day in pc.unique(rows["ds"]).to_pylist():
-            of_day = rows.filter(pc.equal(rows["ds"], pa.scalar(day)))
-            known = of_day[features.known_column]
-            moment = pa.scalar(cutoff(self._spec, day))
-            late = pc.or_(pc.is_null(known), pc.greater(known, moment)).fill_null(True)
-            if pc.any(late).as_py():
-                bad = of_day.filter(late)
-                self._late += bad.num_rows
-                self._examples += bad.slice(0, refusals.EXAMPLES - len(self._examples)).to_pylist()
+        if not rows.num_rows:
+            return
+        of_days = rows["ds"].combine_chunks().dictionary_encode()
+        known = rows[features.known_column]
+        cutoffs = pa.array([cutoff(self._spec, day) for day in of_days.dictionary.to_pylist()], _UTC)
+        late = pc.fill_null(pc.greater(known, cutoffs.take(of_days.indices)), True)
+        if pc.any(late).as_py():
+            bad = rows.filter(late)
+            self._late += bad.num_rows
+            self._examples += bad.slice(0, refusals.EXAMPLES - len(self._examples)).to_pylist()
 
     def problems(self) -> Iterator[LookAhead]:
         if self._late:

@@ -1,7 +1,8 @@
 """The point-in-time join in this process's memory, on Arrow.
 
-Rows are moved twice, in their own memory, so that they lie in memory once: into the order of their keys, in which the
-digests are taken and everything is checked, and into that of their events. In between it works on keys and numbers.
+Rows stay in the order of the files while they are checked, and are hashed in the order of their keys. The labelled ones
+are then moved into the order of their events, in their own memory: all rows lie in memory once. In between it works on
+keys and numbers.
 """
 
 from __future__ import annotations
@@ -23,31 +24,33 @@ from tailrace.training.row_order import row_order
 
 _ROW = "number of the row"
 _MOMENT = "event time of the row"
-_THREADS = 2
+_DIGESTS = 2
 
 
 def join(spec: PipelineSpec, features: Scan, outcomes: Scan, *, known_by: dt.datetime, holdout_from: dt.date) -> Joined:
     """`Engine.join` in this process's memory. Raises LookAhead, KeysRepeated, ContractBroken, PinLost."""
-    key, rows, known = list(spec.features.key), whole_columns.read(features), whole_columns.read(outcomes)
-    with ThreadPoolExecutor(_THREADS) as pool:
-        # Without corrections each key has one row, and the rows are sorted by key alone.
-        order_known = pool.submit(row_order, known, [*key, spec.outcome.order_column])
-        by_key = row_order(rows, key)
-        known = known.take(order_known.result())
-        rows = whole_columns.moved(rows, by_key)
-        digests = {"features": pool.submit(rows_digest, rows), "outcomes": pool.submit(rows_digest, known)}
+    key, rows = list(spec.features.key), whole_columns.read(features)
+    by_key = row_order(rows, key)
+    with ThreadPoolExecutor(_DIGESTS) as pool:
+        # Hashing the features takes longest of what is left, and one core.
+        digests = {"features": pool.submit(rows_digest, rows, by_key)}
+        known = whole_columns.read(outcomes)
+        known = known.take(row_order(known, [*key, spec.outcome.order_column]))
+        digests["outcomes"] = pool.submit(rows_digest, known)
         _refuse_unfit(spec, rows, known)
-        refuse_repeated_keys(spec, rows)
+        keys = rows.select(key).take(by_key)
+        refuse_repeated_keys(spec, keys)
         refuse_repeated_outcomes(spec, known)
 
-        found = _labelled(rows.select(key), _labels(spec, known, known_by))
+        found = _labelled(keys, _labels(spec, known, known_by))
+        found = found.set_column(0, _ROW, by_key.take(found[_ROW].combine_chunks()))
         # A stable sort: rows of one moment stay in the order of their keys.
         moments = pa.table({_MOMENT: rows[spec.features.event_time].take(found[_ROW])})
         found = found.take(row_order(moments, [_MOMENT]))
         in_holdout = pc.greater_equal(rows["ds"].take(found[_ROW]), pa.scalar(holdout_from))
         found = pa.concat_tables([found.filter(pc.invert(in_holdout)), found.filter(in_holdout)])
         named = {name: digest.result() for name, digest in digests.items()}
-    # Nothing reads the rows in the order of their keys any more.
+    # Nothing reads the rows in the order of the files any more.
     joined = whole_columns.moved(rows, found[_ROW].combine_chunks())
     joined = joined.append_column(LABEL, found[LABEL].combine_chunks())
     begun = found.num_rows - pc.sum(in_holdout, min_count=0).as_py()

@@ -17,14 +17,24 @@ def row_order(rows: pa.Table, by: Sequence[str]) -> pa.Array:
 
     Arrow takes rows by int64 in a fifth of the time that it needs for uint64, whose bounds it checks one by one.
     Integers, days and moments are packed into one number for each row, with the row's own number at its end. NumPy
-    sorts such numbers ten times as fast as Arrow sorts the rows. Where 64 bits are too few, Arrow sorts.
+    sorts such numbers ten times as fast as Arrow sorts the rows. Where 64 bits are too few, the first columns may tell
+    all rows apart, as a key without corrections does; else Arrow sorts.
     """
-    numbers = _packed([rows[name] for name in by], rows.num_rows)
-    if numbers is None:
-        return pc.sort_indices(rows.select(list(by)), [(name, "ascending") for name in by]).cast(pa.int64())
-    numbers.sort()
-    numbers &= np.uint64((1 << _bits(rows.num_rows)) - 1)
-    return pa.array(numbers.view(np.int64))
+    for count in range(len(by), 0, -1):
+        numbers = _packed([rows[name] for name in by[:count]], rows.num_rows)
+        if numbers is None:
+            continue
+        numbers.sort()
+        bits = np.uint64(_bits(rows.num_rows))
+        if count < len(by) and _has_equal_neighbours(numbers >> bits):
+            break
+        numbers &= (np.uint64(1) << bits) - np.uint64(1)
+        return pa.array(numbers.view(np.int64))
+    return pc.sort_indices(rows.select(list(by)), [(name, "ascending") for name in by]).cast(pa.int64())
+
+
+def _has_equal_neighbours(numbers: np.ndarray) -> bool:
+    return bool((numbers[1:] == numbers[:-1]).any())
 
 
 def _packed(columns: Sequence[pa.ChunkedArray], rows: int) -> np.ndarray | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -11,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from tailrace.contracts import Part, Scan
+from tailrace.errors import BadInput
 from tailrace.lineage.digests import in_one_piece
 
 _PART_VALUES = 1 << 20
@@ -25,14 +28,31 @@ _MOVED_ROWS = 1 << 16
 def read(scan: Scan) -> pa.Table:
     """All rows of the scan, in order. Raises PinLost, LakeUnavailable, BadInput."""
     columns = [_Column(field, scan.rows) for field in scan.schema]
-    start = 0
-    for batch in _in_order(scan.parts(max(_PART_VALUES // max(len(columns), 1), 1))):
-        for column, values in zip(columns, batch.columns, strict=True):
-            column.put(start, values)
-        start += batch.num_rows
+    parts = scan.parts(max(_PART_VALUES // max(len(columns), 1), 1))
+    starts = itertools.accumulate((part.rows for part in parts), initial=0)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        deque(pool.map(partial(_put, columns), parts, starts), maxlen=0)
     # What decoding took would otherwise stay beside the rows until the end.
     pa.default_memory_pool().release_unused()
-    return pa.table([column.array(start) for column in columns], schema=scan.schema)
+    return pa.table([column.array() for column in columns], schema=scan.schema)
+
+
+def _put(columns: Sequence[_Column], part: Part, start: int) -> None:
+    """Fill in the rows of a part, the first of which is row `start` of all.
+
+    Raises BadInput if it has other rows than were stated, whose places would be those of other parts.
+    """
+    row, end = start, start + part.rows
+    for batch in part.batches():
+        if row + batch.num_rows <= end:
+            for column, values in zip(columns, batch.columns, strict=True):
+                column.put(row, values)
+        row += batch.num_rows
+    if row != end:
+        raise BadInput(
+            f"A pinned file has {row - start:,} rows where its table's log says {part.rows:,}: another program wrote "
+            "one of them. Publish its day again."
+        )
 
 
 def moved(rows: pa.Table, numbers: pa.Array) -> pa.Table:
@@ -67,21 +87,6 @@ def _memory_of(column: pa.Array) -> np.ndarray | None:
     return np.frombuffer(column.buffers()[1], _UNSIGNED[width]) if plain else None
 
 
-def _in_order(parts: Iterable[Part]) -> Iterator[pa.RecordBatch]:
-    """The batches of the parts, of which as many are read at once as there are threads."""
-    waiting = iter(parts)
-    with ThreadPoolExecutor(_THREADS) as pool:
-        reading = [pool.submit(_batches, part) for _, part in zip(range(_THREADS), waiting, strict=False)]
-        while reading:
-            yield from reading.pop(0).result()
-            if (part := next(waiting, None)) is not None:
-                reading.append(pool.submit(_batches, part))
-
-
-def _batches(part: Part) -> list[pa.RecordBatch]:
-    return list(part.batches())
-
-
 class _Column:
     """A column that is filled piece by piece.
 
@@ -94,26 +99,33 @@ class _Column:
         width = field.type.bit_width if pa.types.is_primitive(field.type) else 0
         self._bytes = width // 8 if width % 8 == 0 else 0
         self._values = np.empty(rows * self._bytes, np.uint8)
-        self._valid: np.ndarray | None = None
-        self._pieces: list[pa.Array] = []
+        self._missing: list[tuple[int, np.ndarray]] = []
+        self._pieces: dict[int, pa.Array] = {}
 
     def put(self, start: int, values: pa.Array) -> None:
-        if not self._bytes:
-            self._pieces.append(values)
-            return
+        """Fill in the values from row `start` on; several threads may do so for different rows."""
         if not len(values):
+            return
+        if not self._bytes:
+            self._pieces[start] = values
             return
         end, first = start + len(values), values.offset * self._bytes
         given = np.frombuffer(values.buffers()[1], np.uint8)[first : first + len(values) * self._bytes]
         self._values[start * self._bytes : end * self._bytes] = given
         if values.null_count:
-            if self._valid is None:
-                self._valid = np.ones(self._rows, np.bool_)
-            self._valid[start:end] = values.is_valid().to_numpy(zero_copy_only=False)
+            self._missing.append((start, values.is_null().to_numpy(zero_copy_only=False)))
 
-    def array(self, rows: int) -> pa.Array:
-        """The first rows, which were put."""
+    def array(self) -> pa.Array:
+        """All rows, each of which was put."""
         if not self._bytes:
-            return pa.concat_arrays(self._pieces) if self._pieces else pa.array([], self._type)
-        valid = None if self._valid is None else pa.py_buffer(np.packbits(self._valid, bitorder="little"))
-        return pa.Array.from_buffers(self._type, rows, [valid, pa.py_buffer(self._values)])
+            pieces = [self._pieces[start] for start in sorted(self._pieces)]
+            return pa.concat_arrays(pieces) if pieces else pa.array([], self._type)
+        return pa.Array.from_buffers(self._type, self._rows, [self._validity(), pa.py_buffer(self._values)])
+
+    def _validity(self) -> pa.Buffer | None:
+        if not self._missing:
+            return None
+        valid = np.ones(self._rows, np.bool_)
+        for start, missing in self._missing:
+            valid[start : start + len(missing)] = ~missing
+        return pa.py_buffer(np.packbits(valid, bitorder="little"))

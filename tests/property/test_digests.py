@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+from random import Random
+
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -36,6 +39,37 @@ def test_chunks_make_no_difference(rows, random, size):
         assert digests.rows_digest(chunked) == digests.rows_digest(table)
         # What lies where a value is missing may be another: that of a row that was moved.
         assert digests.rows_digest(chunked.take(shuffled).take(pc.sort_indices(shuffled))) == digests.rows_digest(table)
+    finally:
+        digests._ROWS = before
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 2**32), st.integers(0, 3000), st.integers(1, 1500))
+def test_rows_that_are_gathered_have_the_digest_of_rows_that_were_moved(seed, rows, size):
+    random, before, digests._ROWS = Random(seed), digests._ROWS, 512
+    try:
+        missing = random.choice([0.0, 0.001, 0.9, 1.0])
+
+        def some(values, kind):
+            return pa.array([None if random.random() < missing else value for value in values], kind)
+
+        numbers = [random.randrange(-99, 99) for _ in range(rows)]
+        texts = [random.choice(["é" * 40, ""]) for _ in range(rows)]
+        table = pa.table(
+            {
+                "whole": some(numbers, pa.int64()),
+                "small": some(numbers, pa.int8()),
+                "number": pa.array([number / 7 for number in numbers], pa.float64()),
+                "text": some(texts, pa.string()),
+                "flag": some([number > 0 for number in numbers], pa.bool_()),
+                "day": some(numbers, pa.date32()),
+                "price": some([Decimal(number) for number in numbers], pa.decimal128(10, 2)),
+                "none": pa.nulls(rows),
+            }
+        )
+        order = pa.array(random.sample(range(rows), random.choice([rows, rows // 2])), pa.int64())
+        chunked = pa.Table.from_batches(table.to_batches(max_chunksize=size), table.schema)
+        assert digests.rows_digest(chunked, order) == digests.rows_digest(table.take(order))
     finally:
         digests._ROWS = before
 

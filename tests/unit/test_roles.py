@@ -219,6 +219,19 @@ def test_look_ahead_is_refused_as_such_and_unknown_moments_with_it(spec):
     assert "2 rows contain values that were not known when predictions were due" in str(error)
 
 
+def test_each_row_is_judged_by_the_cutoff_of_its_own_day(spec):
+    """As in a training set, whose rows are of many days."""
+    days = [DAY + dt.timedelta(days=number) for number in (1, 0, 2, 1)]
+    known = [DUE + dt.timedelta(days=number) for number in (1, 1, 2, 2)]
+    columns = {"customer": list("abcd"), "known_at": known, "ds": days}
+    (error,) = roles.look_ahead(spec, pa.table(columns))
+    assert "2 rows contain values that were not known" in str(error)
+    assert "for example b known at" in str(error)
+    assert "; d known at" in str(error)
+    assert not list(roles.look_ahead(spec, pa.table(columns).take([0, 2])))
+    assert not list(roles.look_ahead(spec, pa.table(columns).take(pa.array([], pa.int64()))))
+
+
 def test_a_later_cutoff_lets_in_what_is_known_by_then(spec):
     late = pa.array([DUE, DUE + dt.timedelta(hours=6), None], TIME)
     morning = replace(spec, schedule=replace(spec.schedule, cutoff="06:00"))

@@ -66,3 +66,19 @@ def test_it_is_the_order_of_arrows_stable_sort(rows):
 def test_whole_numbers_that_have_room_are_packed(columns, packed):
     rows = pa.table(columns)
     assert (rows_in_order._packed(rows.columns, rows.num_rows) is not None) is packed
+
+
+@pytest.mark.parametrize(("keys", "sorts"), [([4, 2**40, 3], 0), ([4, 2**40, 4], 1)])
+def test_what_has_no_room_beside_a_key_that_tells_all_rows_apart_is_not_sorted_by(keys, sorts, monkeypatch):
+    rows = pa.table({"key": pa.array(keys), "at": pa.array([5, 2**50, 1], pa.timestamp("us", "UTC"))})
+    expected = pc.sort_indices(rows, [("key", "ascending"), ("at", "ascending")]).to_pylist()
+    called = []
+    monkeypatch.setattr(
+        rows_in_order.pc,
+        "sort_indices",
+        lambda *given: (
+            called.append(given) or pc.call_function("sort_indices", list(given[:1]), pc.SortOptions(given[1]))
+        ),
+    )
+    assert row_order(rows, ["key", "at"]).to_pylist() == expected
+    assert len(called) == sorts

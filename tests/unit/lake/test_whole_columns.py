@@ -9,6 +9,7 @@ from decimal import Decimal
 import pyarrow as pa
 import pytest
 
+from tailrace.errors import BadInput
 from tailrace.lake.delta import DeltaLake
 from tailrace.lake.memory import MemoryLake
 from tailrace.training import whole_columns
@@ -54,3 +55,24 @@ def test_the_rows_are_those_of_the_reader(kind, tmp_path, monkeypatch):
         assert {column.num_chunks for column in found.columns} == {1}
     nothing = lake.scan(lake.pin("t", first=dt.date(2014, 1, 1)))
     assert whole_columns.read(nothing) == nothing.reader().read_all()
+
+
+class Misstated:
+    """A scan of one part, whose table's log states another number of rows than its file has."""
+
+    schema = pa.schema([("whole", pa.int64())])
+
+    def __init__(self, stated: int, has: int) -> None:
+        self.rows, self._has = stated, has
+
+    def parts(self, rows: int):
+        return (self,)
+
+    def batches(self):
+        return iter(pa.table({"whole": range(self._has)}).to_batches(max_chunksize=3))
+
+
+@pytest.mark.parametrize("has", [4, 6, 9])
+def test_a_file_with_other_rows_than_its_log_states_is_refused(has):
+    with pytest.raises(BadInput, match=f"A pinned file has {has} rows where its table's log says 5"):
+        whole_columns.read(Misstated(5, has))
