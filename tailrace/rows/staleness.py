@@ -19,7 +19,7 @@ from tailrace.lineage import pins
 from tailrace.spec import PipelineSpec
 
 Stale = Mapping[dt.date, Sequence[dt.date]]
-"""Published days, each with those of its source days whose rows have changed since."""
+"""Published days, each with those of its source days whose rows have changed since, or came only then."""
 _SCHEMA = pa.schema({"day": pa.date32(), "version": pa.string(), "number": pa.int64(), "source_days": pa.string()})
 
 
@@ -56,12 +56,16 @@ def stale(lake: LakeReader, warehouse: Warehouse, spec: PipelineSpec, *, first: 
         # Earlier releases recorded a digest of all landed tables, also of those that the marts are not made from.
         return any(landed(marts).get(source, digest) == digest for marts in (tables(spec), ()))
 
-    found = {}
-    for day, commit in sorted(published.items()):
-        made_from = _made_from(commit, noted)
-        if other := [source for source, digest in made_from.items() if not is_still(source, digest)]:
-            found[day] = other
-    return found
+    def others(day: dt.date, made_from: Mapping[dt.date, str]) -> list[dt.date]:
+        if not made_from:
+            return []
+        changed = [source for source, digest in made_from.items() if not is_still(source, digest)]
+        # Those before the oldest may lie before what the day looks back on.
+        came = [source for source in landed(tables(spec)) if min(made_from) < source <= day and source not in made_from]
+        return sorted(changed + came)
+
+    made_from = {day: _made_from(commit, noted) for day, commit in sorted(published.items())}
+    return {day: found for day, sources in made_from.items() if (found := others(day, sources))}
 
 
 def tables(spec: PipelineSpec) -> tuple[str, ...]:

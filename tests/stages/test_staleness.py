@@ -47,6 +47,16 @@ def test_the_days_that_looked_back_on_a_repaired_day_are_named_until_they_are_ma
     )
 
 
+def test_a_source_day_that_is_first_landed_later_makes_the_days_that_look_back_on_it_stale(loop, services, spec):
+    late = {day: digest for day, digest in LANDED.items() if day != REPAIRED}
+    services.warehouse = MemoryWarehouse(services.tables, late)
+    loop.take()
+    assert staleness.warning(services, spec, FIRST, LAST) == ""
+    landed(services)
+    found = staleness.stale(services.lake, services.warehouse, spec, first=FIRST, last=LAST)
+    assert found == {day: [REPAIRED] for day in days.span(REPAIRED, LAST)}
+
+
 def test_taking_the_same_again_keeps_no_notes(loop: Loop, services, spec):
     landed(services)
     loop.take()
