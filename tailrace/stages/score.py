@@ -102,7 +102,9 @@ def run(
     rows = lake.scan(pin, read_columns(lake, spec))
     check_question(spec, fitted, chosen.version)
     lacking = lacking_columns(lake, spec, day, features=rows.schema, stated=stated)
-    if not dry_run:
+    if dry_run:
+        _refuse_new_columns(lake, spec)
+    else:
         # Such as the ends of intervals, in the table of a pipeline that published none before.
         lake.add_columns(spec.predictions_table, published_schema(spec))
     target = lake.target(spec.predictions_table, day, run_id, may_lack=lacking)
@@ -146,6 +148,18 @@ def _taken(work: Work, day: dt.date) -> dict[str, str]:
         log.warning("%s", taken.warning(spec, late))
     noted = lake.days(spec.features_table, first=day, last=day)[day].metadata
     return {FEATURES_TAKEN_AT: noted[taken.TAKEN_AT]} if taken.TAKEN_AT in noted else {}
+
+
+def _refuse_new_columns(lake: LakeReader, spec: PipelineSpec) -> None:
+    """Raises SchemaMismatch if a run that publishes would add columns to the predictions table."""
+    if not lake.exists(spec.predictions_table):
+        return
+    known = lake.schema(spec.predictions_table).names
+    if new := [name for name in published_schema(spec).names if name not in known]:
+        raise SchemaMismatch(
+            f"{spec.predictions_table} has no {', '.join(new)} yet, which {spec.name} publishes from now on. The first "
+            "run that publishes adds what is new; a dry run adds nothing, so it can only be tried after that one."
+        )
 
 
 def may_lack(spec: PipelineSpec) -> frozenset[str]:

@@ -19,7 +19,7 @@ from tailrace.champions import model_versions, policies
 from tailrace.engines.local import LocalEngine
 from tailrace.engines.scoring import check_question, score_stream
 from tailrace.engines.spark.engine import SparkEngine
-from tailrace.errors import AuditFailed, ContractBroken, SignatureMismatch, TrainingFailed
+from tailrace.errors import AuditFailed, ContractBroken, SchemaMismatch, SignatureMismatch, TrainingFailed
 from tailrace.monitoring import performance
 from tailrace.operations import reproduce
 from tailrace.problems import Problem
@@ -29,7 +29,7 @@ from tailrace.problems.regression import Regression
 from tailrace.reporting import approval_card, model_report
 from tailrace.settings import SparkSettings
 from tailrace.spec import Audit, Candidate, Gate, PipelineSpec, SearchBudget, problems_of
-from tailrace.stages import evaluate, monitor, promote
+from tailrace.stages import evaluate, monitor, promote, score
 from tests.stages.conftest import FIRST, LAST, NOW, Installation, Loop, embedded, installation, memory
 from tests.support import work
 
@@ -215,7 +215,11 @@ def test_a_pipeline_may_begin_to_publish_intervals(make, tmp_path, spec):
     with pytest.raises(SignatureMismatch, match=r"version 1 was trained for .* does not predict low, high"):
         loop.predict(NEXT)
     loop.train(NEXT)
+    with pytest.raises(SchemaMismatch, match=r"has no score_low, score_high yet, which .* a dry run adds nothing"):
+        score.run(loop.work(), NEXT, model="2", dry_run=True)
+    assert "score_low" not in loop.services.lake.schema(loop.spec.predictions_table).names
     loop.predict(NEXT, model="2")
+    score.run(loop.work(), NEXT, model="2", dry_run=True)
     earlier, later = loop.published(TRAINED), loop.published(NEXT)
     assert (earlier["score_low"].null_count, later["score_low"].null_count) == (150, 0)
     monitor.run(work(loop.services, loop.spec, "m"), NEXT.replace(day=11))
