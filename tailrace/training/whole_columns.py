@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -31,7 +30,7 @@ def read(scan: Scan) -> pa.Table:
     parts = scan.parts(max(_PART_VALUES // max(len(columns), 1), 1))
     starts = itertools.accumulate((part.rows for part in parts), initial=0)
     with ThreadPoolExecutor(_THREADS) as pool:
-        deque(pool.map(partial(_put, columns), parts, starts), maxlen=0)
+        list(pool.map(partial(_put, columns), parts, starts))  # raises what reading a part raises
     # What decoding took would otherwise stay beside the rows until the end.
     pa.default_memory_pool().release_unused()
     return pa.table([column.array() for column in columns], schema=scan.schema)
