@@ -25,7 +25,9 @@ Report = Callable[[int, float], None]
 def row_weights(spec: PipelineSpec, rows: pa.Table, labels: np.ndarray) -> np.ndarray | None:
     """How much each of these rows counts while models learn and trials are compared; None if all count the same."""
     name = spec.features.weight
-    return spec.problem.row_weights(labels, to_numpy(rows[name].cast(pa.float64())) if name else None)
+    # Unlike a feature, a weight may be a whole number that float64 rounds: only its share of the others counts.
+    weights = to_numpy(rows[name].cast(pa.float64(), safe=False)) if name else None
+    return spec.problem.row_weights(labels, weights)
 
 
 @dataclass(frozen=True)

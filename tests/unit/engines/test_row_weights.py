@@ -185,6 +185,16 @@ def test_a_row_of_weight_2_is_one_that_is_there_twice(spec, candidate):
     )
 
 
+def test_a_weight_may_be_a_whole_number_that_float64_rounds(spec):
+    """The snapshot takes it: a weight need not be exact, as a feature must."""
+    rows, labels = rows_of()
+    largest = rows.append_column("importance", pa.array([2**60 + 1] * len(labels)))
+    plain = replace(spec, features=replace(spec.features, columns={"visits": "numeric"}))
+    assert predicted(weighing(plain), LOGISTIC, largest, labels) == pytest.approx(
+        predicted(plain, LOGISTIC, rows, labels), abs=1e-3
+    )
+
+
 def test_weights_of_a_column_are_checked_with_the_spec(spec):
     assert problems_of(replace(weighing(spec), candidates=(LOGISTIC, TREES))) == []
     features = spec.features
