@@ -52,6 +52,9 @@ ELSEWHERE = frozenset(
 )
 """Parameters that are no settings of the trees, or that the spec sets."""
 
+LARGEST_LABEL = 1e38
+"""LightGBM learns from greater labels as if they were this number (`AvoidInf` in its utils/common.h)."""
+
 BY_THREAD = {"linear_tree": True, "data_sample_strategy": "goss", "boosting": "goss"}
 """Settings with which the model depends on the number of threads: these are fitted on one."""
 
@@ -211,4 +214,11 @@ def _encoded(spec: PipelineSpec, rows: pa.Table, categories: Mapping[str, list[s
 
 
 def _numbers(labels: np.ndarray) -> np.ndarray:
+    """The labels as LightGBM keeps them. Raises ValueError for one that it would replace by a smaller one."""
+    largest = np.abs(labels * 1.0).max()
+    if largest > LARGEST_LABEL:
+        raise ValueError(
+            f"LightGBM learns from labels up to {LARGEST_LABEL:g}, and one is {largest:g}; give the label a larger "
+            "unit in dbt, or use another estimator"
+        )
     return np.asarray(labels, dtype=np.float32)

@@ -19,6 +19,7 @@ from tailrace.engines.fitting import TrialRows
 from tailrace.engines.lightgbm_fits import RISING, metric_of, not_in_force
 from tailrace.engines.lightgbm_models import PARAMETERS
 from tailrace.engines.local import LocalEngine
+from tailrace.engines.search import Job, run_job
 from tailrace.problems.regression import Regression
 from tailrace.spec import LABEL, Candidate, Choice, IntRange, problems_of
 from tailrace.spec.lightgbm_parameters import BY_KEYWORD, FREE, OBJECTIVES, SETS
@@ -234,6 +235,17 @@ def test_every_metric_of_a_search_has_one_of_lightgbm_that_is_better_in_a_known_
         told = [lambda env, found=found: found.extend(env.evaluation_result_list)]
         lightgbm.train(settings, data, 1, valid_sets=[data], valid_names=["it"], callbacks=told)
         assert [each[3] for each in found] == [name in RISING], name
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_labels_that_lightgbm_would_cut_off_are_refused(spec, sign):
+    """It learns from 1e38 instead, without a word."""
+    asked = asking(spec, KINDS["identity"], REGRESSOR, {"n_estimators": 2}, columns=NUMBERS)
+    rows, labels = rows_of(asked.problem)
+    for largest, refused in ((1e37, False), (1e39, True)):
+        data = TrialRows(rows, sign * labels / labels.max() * largest, rows.slice(0, 9), labels[:9])
+        ended = run_job(asked, data, 1, Job(asked.candidates[0], asked.candidates[0].parameters))
+        assert ("LightGBM learns from labels up to 1e+38, and one is 1e+39" in ended.found.get("error", "")) is refused
 
 
 def test_trials_beside_each_other_end_as_one_after_the_other_and_the_best_is_fitted_on_all_cores(spec, rows):
