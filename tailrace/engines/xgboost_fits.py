@@ -26,6 +26,11 @@ CPU = "cpu"
 BINNED = frozenset({"auto", "hist"})
 """The tree methods that read columns as bins, which take a quarter of the memory."""
 
+LEAST_GAIN, LARGEST_GAIN = 1e-6, 3.4e38
+"""XGBoost makes no split that gains less (`kRtEps` in its base.h), and computes gains in float32."""
+
+SQUARED = "reg:squarederror"
+
 DROPPING = frozenset({"rate_drop", "one_drop"})
 """Parameters that let a round drop earlier trees; from XGBoost 3.4 on they need no booster "dart"."""
 
@@ -69,6 +74,7 @@ def fit_watched(
     features, categories = spec.features.columns, categories_of(data.rows, spec.features.of_kind("categorical"))
     drawn = functools.partial(_training_matrix, features=features, categories=categories, settings=settings)
     training = drawn(data.rows, data.labels, weights=row_weights(spec, data.rows, data.labels))
+    _refuse_beyond_gains(settings, data.labels, row_weights(spec, data.rows, data.labels))
     weights = row_weights(spec, data.watch, data.watch_labels)
     watched = drawn(data.watch, data.watch_labels, weights=weights, ref=training)
     rounds_can_be_cut = settings.get("booster", "gbtree") == "gbtree" and DROPPING.isdisjoint(settings)
@@ -132,6 +138,23 @@ def _settings(
         # XGBoost would return a model without trees.
         raise ValueError(f"n_estimators is {rounds}; at least 1 boosting round is needed")
     return rounds, settings
+
+
+def _refuse_beyond_gains(settings: Mapping[str, Any], labels: np.ndarray, weights: np.ndarray | None) -> None:
+    """Raises ValueError if the labels are so small, or so large, that no split can be told to be a good one.
+
+    A split by squared errors gains at most their sum around the mean.
+    """
+    if settings["objective"] != SQUARED or settings.get("booster") == LINEAR:
+        return
+    squares = (labels - np.average(labels, weights=weights)) ** 2
+    most = float(squares.sum() if weights is None else (weights * squares).sum())
+    if not LEAST_GAIN < most < LARGEST_GAIN:
+        raise ValueError(
+            f"XGBoost makes splits that gain from {LEAST_GAIN:g} to {LARGEST_GAIN:g}, and by these labels (or weights) "
+            f"one gains at most {most:.3g}, the sum of their squared distances from their mean; give the label a "
+            f"{'smaller' if most <= LEAST_GAIN else 'larger'} unit in dbt, or use another estimator"
+        )
 
 
 def _check_device(device: str) -> None:

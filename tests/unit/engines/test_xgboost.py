@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import xgboost
 from tailrace.engines import dry_run, xgboost_fits
 from tailrace.engines.estimators import fit, fit_watched
 from tailrace.engines.fitting import TrialRows
+from tailrace.engines.search import Job, run_job
 from tailrace.errors import BadInput
 from tailrace.spec import Choice, IntRange, problems_of
 from tailrace.spec.xgboost_parameters import BY_KEYWORD
@@ -246,6 +248,22 @@ def test_a_gpu_that_is_not_there_is_said_before_training(spec, monkeypatch):
     with pytest.raises(BadInput, match="no support for GPUs"):
         fitted(gpu)
     assert fitted(asking(spec, KINDS["binary"], CLASSIFIER, {"device": "cpu", "n_estimators": 2}))
+
+
+@pytest.mark.parametrize(("scale", "unit"), [(1e-6, "smaller"), (1e-3, ""), (1e12, ""), (1e20, "larger")])
+def test_labels_by_which_xgboost_would_make_no_good_split_are_refused(spec, scale, unit):
+    """It returns a model without splits, or with any splits, without a word."""
+    asked = asking(spec, KINDS["identity"], REGRESSOR, {"n_estimators": 4}, columns=NUMBERS)
+    rows, labels = rows_of(asked.problem)
+    (candidate,) = asked.candidates
+    scaled = TrialRows(rows, labels * scale, rows.slice(0, 9), labels[:9] * scale)
+    for weight in (None, "visits"):
+        weighing = replace(asked, features=replace(asked.features, weight=weight))
+        ended = run_job(weighing, scaled, 1, Job(candidate, candidate.parameters))
+        assert ended.state == ("failed" if unit else "complete")
+        assert not unit or f"give the label a {unit} unit" in ended.found["error"]
+    linear = run_job(asked, scaled, 1, Job(candidate, {"booster": "gblinear"}))
+    assert linear.state == "complete"
 
 
 def test_columns_are_read_as_bins_wherever_xgboost_can(spec):
