@@ -85,3 +85,8 @@ METRICS: Mapping[str, Metric] = {
     )
 }
 """Every metric by its name. A spec's gate and search, the reports and the pages use these names."""
+
+
+def shown(value: float) -> str:
+    """A metric, or a difference of two, in a sentence: four decimals, or four digits where those would show none."""
+    return f"{value:.4g}" if 0 < abs(value) < 0.00005 else f"{value:.4f}"

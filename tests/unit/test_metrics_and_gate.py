@@ -73,6 +73,19 @@ def test_less_is_better_for_losses():
     assert decided(Gate(metric="log_loss", ceiling=0.1), GOOD, None).verdict == "refuse"
 
 
+def test_small_numbers_are_said_with_their_digits():
+    """A rate such as 0.00003 has errors of which four decimals show nothing."""
+    labels, off = np.arange(20) * 1e-6, 1e-6
+    scores = Scores(problem=Regression(), labels=labels, challenger=labels + off, champion=labels + 3 * off)
+    decision = decide(Gate(metric="mae", ceiling=1e-5), scores, {})
+    assert [rule.sentence for rule in decision.rules] == [
+        "mae on the holdout is 1e-06; at most 1e-05 is needed.",
+        "mae is 2e-06 better than the champion's; more than 0 better is needed.",
+    ]
+    same = decide(Gate(metric="mae"), replace(scores, challenger=labels, champion=labels), {})
+    assert "mae is 0.0000 worse than the champion's" in same.broken()[0]
+
+
 def test_a_decision_survives_the_tracker():
     decision = decided(GATE, GOOD, BAD)
     assert Decision.from_json(decision.to_json()) == decision
