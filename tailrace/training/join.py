@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tailrace.contracts import Joined, Scan
+from tailrace.errors import ContractBroken, LookAhead
 from tailrace.lineage.digests import rows_digest
 from tailrace.rows import refusals, roles, row_checks
 from tailrace.spec import LABEL, PipelineSpec
@@ -37,7 +38,12 @@ def join(spec: PipelineSpec, features: Scan, outcomes: Scan, *, known_by: dt.dat
         known = whole_columns.read(outcomes)
         known = known.take(row_order(known, [*key, spec.outcome.order_column]))
         digests["outcomes"] = pool.submit(rows_digest, known)
-        _refuse_unfit(spec, rows, known)
+        try:
+            _refuse_unfit(spec, rows, known)
+        except (ContractBroken, LookAhead):
+            digests["features"].result()  # or it would read rows that are moved meanwhile
+            # The sentence names the same rows however they lie.
+            _refuse_unfit(spec, whole_columns.moved(rows, by_key), known)
         keys = rows.select(key).take(by_key)
         refuse_repeated_keys(spec, keys)
         refuse_repeated_outcomes(spec, known)
@@ -60,7 +66,7 @@ def join(spec: PipelineSpec, features: Scan, outcomes: Scan, *, known_by: dt.dat
 def refuse_look_ahead(spec: PipelineSpec, rows: pa.Table) -> None:
     """Raises LookAhead if a row of features contains values that were unknown at its day's cutoff."""
     for problem in roles.look_ahead(spec, rows):
-        raise problem
+        raise problem from None
 
 
 def refuse_repeated_keys(spec: PipelineSpec, features: pa.Table) -> None:

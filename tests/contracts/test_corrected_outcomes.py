@@ -13,7 +13,7 @@ from tailrace import days
 from tailrace.engines.local import LocalEngine
 from tailrace.engines.memory import MemoryEngine
 from tailrace.engines.spark.engine import SparkEngine
-from tailrace.errors import ContractBroken, KeysRepeated, TrainingFailed
+from tailrace.errors import ContractBroken, KeysRepeated, LookAhead, TrainingFailed
 from tailrace.lake.memory import MemoryLake
 from tailrace.settings import SparkSettings
 from tailrace.spec import LABEL, Candidate, Window, zone
@@ -179,17 +179,23 @@ def test_the_digest_of_outcomes_does_not_depend_on_the_order_they_lie_in(spec):
     assert one.holdout.equals(other.holdout)
 
 
-def test_a_refusal_names_the_same_rows_in_whatever_order_they_lie(spec):
+@pytest.mark.parametrize(
+    ("column", "wrong", "error"),
+    [
+        ("age", pa.scalar(float("inf")), ContractBroken),
+        ("known_at", pa.scalar(dt.datetime(2013, 4, 1, tzinfo=dt.UTC), INSTANT), LookAhead),
+    ],
+)
+def test_a_refusal_names_the_same_rows_in_whatever_order_they_lie(spec, column, wrong, error):
     lake = filled(spec)
     features, outcomes = (lake.scan(pin) for pin in training_set.pin_inputs(lake, spec, dt.date(2013, 3, 8)).values())
     rows = features.reader().read_all()
-    number = rows.schema.get_field_index("age")
-    rows = rows.set_column(number, "age", pa.array([float("inf")] * rows.num_rows))
+    rows = rows.set_column(rows.schema.get_field_index(column), column, pa.repeat(wrong, rows.num_rows))
 
     said = []
     for order in ("ascending", "descending"):
         lying = InOrder(rows.sort_by([("customer", order)]))
-        with pytest.raises(ContractBroken, match=f"in {rows.num_rows} rows, for example") as raised:
+        with pytest.raises(error, match=f"{rows.num_rows} rows.*, for example") as raised:
             training_set.join(
                 spec, lying, outcomes, known_by=days.cutoff(LAST, zone(spec)), holdout_from=dt.date(2013, 3, 6)
             )
