@@ -201,8 +201,9 @@ def run_job(spec: PipelineSpec, data: TrialRows, seed: int, job: Job) -> TrialRe
     try:
         model, found = fit_watched(spec, job.candidate, job.parameters, data, seed=seed, report=report)
         value = _compared_by(spec, data, predictions(model, data.watch))
-        if math.isnan(value):
-            return ended("failed", error=f"{spec.search.metric} is not defined on the comparison rows")
+        if not math.isfinite(value):
+            what = "not defined" if math.isnan(value) else "infinite"
+            return ended("failed", error=f"{spec.search.metric} is {what} on the comparison rows")
         return ended("complete", value, **found)
     except optuna.TrialPruned:
         return ended("pruned")

@@ -16,6 +16,7 @@ from tailrace.engines.local import LocalEngine
 from tailrace.engines.search import Job, TrialResult, best_of, in_threads, refit, run_job, search, trial_rows
 from tailrace.engines.sklearn_fits import _shares_a_generator
 from tailrace.errors import BadInput, TrainingFailed
+from tailrace.problems.regression import Regression
 from tailrace.spec import LABEL, Candidate, Estimator, FloatRange, PipelineSpec, SearchBudget
 from tailrace.training.arrow_rows import ArrowRows
 from tests.support import churn_rows
@@ -252,3 +253,17 @@ def test_a_distributed_candidate_needs_the_other_engine(spec, rows, estimator):
     held = ArrowRows(rows[0].append_column(LABEL, rows[1]), tuple(spec.features.columns))
     with pytest.raises(BadInput, match=rf"churn: 'wide' \({estimator}\) .* TAILRACE_ENGINE=spark"):
         LocalEngine().train(spec, held, seed=1, trials=4, on_trial=lambda trial: None)
+
+
+def test_a_trial_with_an_infinite_metric_fails(spec, rows):
+    """The squares of its errors are beyond the largest number: all such trials would be alike."""
+    linear = Candidate("linear", "sklearn.linear_model.LinearRegression")
+    asked = replace(
+        spec,
+        outcome=replace(spec.outcome, problem=Regression()),
+        search=SearchBudget(metric="rmse"),
+        candidates=(linear,),
+    )
+    data = trial_rows(asked, rows[0], np.linspace(-1e200, 1e200, rows[0].num_rows))
+    ended = run_job(asked, data, 1, Job(linear, {}))
+    assert (ended.state, ended.found["error"]) == ("failed", "rmse is infinite on the comparison rows")
