@@ -201,15 +201,22 @@ def run_job(spec: PipelineSpec, data: TrialRows, seed: int, job: Job) -> TrialRe
     try:
         model, found = fit_watched(spec, job.candidate, job.parameters, data, seed=seed, report=report)
         value = _compared_by(spec, data, predictions(model, data.watch))
-        if not math.isfinite(value):
-            what = "not defined" if math.isnan(value) else "infinite"
-            return ended("failed", error=f"{spec.search.metric} is {what} on the comparison rows")
+        if why := incomparable(spec, value):
+            return ended("failed", error=why)
         return ended("complete", value, **found)
     except optuna.TrialPruned:
         return ended("pruned")
     except Exception as error:  # noqa: BLE001 - whatever a library raises on unsuitable parameters
         # A bad combination of parameters ends its own trial; the search goes on.
         return ended("failed", error=error_text(error))
+
+
+def incomparable(spec: PipelineSpec, value: float) -> str:
+    """Why a trial cannot be compared by this value of the metric, as a sentence; empty if it can."""
+    if math.isfinite(value):
+        return ""
+    what = "not defined" if math.isnan(value) else "infinite"
+    return f"{spec.search.metric} is {what} on the comparison rows"
 
 
 def _compared_by(spec: PipelineSpec, data: TrialRows, predicted: np.ndarray) -> float:

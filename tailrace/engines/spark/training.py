@@ -20,7 +20,7 @@ from tailrace.engines.adjusted import Adjusted
 from tailrace.engines.encoding import to_numpy
 from tailrace.engines.estimators import is_distributed
 from tailrace.engines.library_errors import NO_CANDIDATES_FAULT, error_text
-from tailrace.engines.search import WATCH_SHARE, Job, Run, TrialResult, best_of, refit, search
+from tailrace.engines.search import WATCH_SHARE, Job, Run, TrialResult, best_of, incomparable, refit, search
 from tailrace.engines.spark.application import Application
 from tailrace.engines.spark.distributed import Fit, labels_and_predictions, learning, measured
 from tailrace.engines.spark.dry_run import fitting, some_of
@@ -156,7 +156,10 @@ def _one_by_one(
                         opened = learning(spec, job.candidate, learn, seed=seed, workers=application.slots)
                         fits[name] = stack.enter_context(opened)
                     model = fits[name](job.parameters)
-                    return ended("complete", measured(watch, model)[spec.search.metric])
+                    value = measured(watch, model)[spec.search.metric]
+                    if why := incomparable(spec, value):
+                        return ended("failed", error=why)
+                    return ended("complete", value)
             except NO_CANDIDATES_FAULT:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever a library raises on unsuitable parameters

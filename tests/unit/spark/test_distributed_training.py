@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+import math
 import time
 from dataclasses import dataclass, replace
 
@@ -16,6 +17,7 @@ from hypothesis import strategies as some
 from tailrace import days
 from tailrace.contracts import Engine, Lake, Tracker
 from tailrace.engines.local import LocalEngine
+from tailrace.engines.spark import training
 from tailrace.engines.spark.engine import SparkEngine
 from tailrace.errors import BadInput, ContractBroken, KeysRepeated, LookAhead, TrainingFailed
 from tailrace.lake.delta import DeltaLake
@@ -400,6 +402,17 @@ def test_a_trial_that_fails_ends_alone(engine, spec, lake):
     )
     assert [trial.state for trial in trained.trials] == ["failed", "complete"]
     assert "numTrees" in trained.trials[0].parameters["error"]
+
+
+@pytest.mark.parametrize(("value", "what"), [(math.nan, "not defined"), (math.inf, "infinite")])
+def test_a_trial_without_a_finite_metric_fails_as_on_one_machine(engine, spec, lake, monkeypatch, value, what):
+    rows = load(lake, engine, spec).learning
+    monkeypatch.setattr(training, "measured", lambda rows, model: {spec.search.metric: value})
+    few = replace(FOREST, parameters={"numTrees": 1, "maxDepth": 1})
+    tried = replace(spec, candidates=(few, BASELINE))
+    trained = engine.train(tried, rows, seed=1, trials=2, on_trial=lambda trial: None)
+    assert [trial.state for trial in trained.trials] == ["failed", "complete"]
+    assert trained.trials[0].parameters["error"] == f"log_loss is {what} on the comparison rows"
 
 
 def test_one_class_cannot_be_learned(engine, spec, lake):
