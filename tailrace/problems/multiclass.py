@@ -30,6 +30,9 @@ LARGEST_CLASS = 2**63 - 1
 CLASS_NAME = re.compile(r"[A-Za-z0-9_]+")
 """Classes are parts of column names."""
 
+WHOLE = r"^([0-9]+)\.0+$"
+"""A whole number as databases write it in other types."""
+
 SPARK_XGBOOST = "xgboost.spark.SparkXGBClassifier"
 SPARK_LOGISTIC = "pyspark.ml.classification.LogisticRegression"
 
@@ -206,7 +209,9 @@ class Multiclass(Problem):
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        return pc.index_in(column.cast(pa.string()), value_set=pa.array(map(str, self.classes), pa.string()))
+        # No class has a point, so the 2.0 of a floating-point number and the 2.00 of a decimal can only be the class 2.
+        texts = pc.replace_substring_regex(column.cast(pa.string()), WHOLE, r"\1")
+        return pc.index_in(texts, value_set=pa.array(map(str, self.classes), pa.string()))
 
     def of_rule(self, values: np.ndarray) -> np.ndarray:
         import numpy as np

@@ -226,6 +226,19 @@ def test_the_dry_run_says_what_is_wrong_with_sql(spec, sql, said) -> None:
     assert said in problem
 
 
+@pytest.mark.parametrize(
+    "rule", [{"column": name} for name in "ifd"] + [{"sql": sql} for sql in ("i", "f", "d", "round(f)", "i * 1.0")]
+)
+def test_a_whole_number_of_any_type_is_its_class(rule: dict[str, str]) -> None:
+    columns = {"i": pa.int64(), "f": pa.float64(), "d": pa.decimal128(30, 2)}
+    rows = pa.record_batch({name: pa.array([1, 20, 7, None], pa.int64()).cast(kind) for name, kind in columns.items()})
+    model = baseline_models.BaselineModel(
+        Baseline(name="guess", otherwise=3, **rule), Multiclass((1, 20, 3)), dict.fromkeys(columns, "numeric")
+    )
+    found = model.predict(rows)
+    assert [found.column(name).to_pylist() for name in ("1", "20", "3")] == [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 1]]
+
+
 def test_a_rule_reads_no_files(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("a\n1\n")
     rows = pa.record_batch({"age": [1.0]})
