@@ -27,6 +27,9 @@ from tailrace.sources import calendars, extracts
 
 _FIELDS = ("table", "day")
 _PARQUET, _CSV = ".parquet", (".csv", ".csv.gz", ".csv.bz2", ".csv.zst")
+_LAST = 9_999 * b","
+"""Put behind the last row of a CSV file. It has more values than a table has columns; an open quotation swallows it."""
+_LARGEST_BLOCK = 2**31 - 1
 
 
 class FolderSource:
@@ -101,12 +104,33 @@ class FolderSource:
 
 
 def _csv(content: bytes, file: str, declared: pa.Schema) -> pa.Table:
+    """The rows of a CSV file. Raises pa.ArrowInvalid if it is damaged, which Arrow alone does not always notice."""
     types = {field.name: field.type for field in declared}
-    stream = pa.input_stream(pa.BufferReader(content), compression=_COMPRESSIONS.get(file.rpartition(".")[2]))
-    options = pcsv.ConvertOptions(
-        column_types=types, null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False
+    with pa.input_stream(pa.BufferReader(content), compression=_COMPRESSIONS.get(file.rpartition(".")[2])) as stream:
+        text = stream.read()
+    closed = False
+
+    def passed(row: pcsv.InvalidRow) -> str:
+        nonlocal closed
+        if row.actual_columns != len(_LAST) + 1:
+            return "error"
+        closed = True
+        return "skip"
+
+    if text.strip():
+        text += b"\n" + _LAST
+    rows = pcsv.read_csv(
+        pa.BufferReader(text),
+        # between two blocks, Arrow drops without an error what stands behind an open quotation
+        read_options=pcsv.ReadOptions(block_size=min(len(text) or 1, _LARGEST_BLOCK)),
+        parse_options=pcsv.ParseOptions(newlines_in_values=True, invalid_row_handler=passed),
+        convert_options=pcsv.ConvertOptions(
+            column_types=types, null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False
+        ),
     )
-    return pcsv.read_csv(stream, convert_options=options)
+    if not closed:
+        raise pa.ArrowInvalid("a quotation mark is opened and never closed")
+    return rows
 
 
 _COMPRESSIONS = {"gz": "gzip", "bz2": "bz2", "zst": "zstd"}

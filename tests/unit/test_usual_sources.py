@@ -70,6 +70,35 @@ def test_a_csv_file_is_read_in_the_declared_types(root: str, suffix: str, packed
     assert rows["amount"].to_pylist() == [9.5, None, 1.0]
 
 
+NOTES = pa.schema({"id": pa.int64(), "note": pa.string()})
+MANY = b"".join(b"%d,fine\n" % number for number in range(150_000))
+"""More than Arrow reads at once."""
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b'note,id\n"open,1\n' + MANY, "Expected 2 columns"),
+        (b'id,note\n1,"open\n2,fine\n', "a quotation mark is opened and never closed"),
+        (b'id,note\n1,"open\n' + MANY, "a quotation mark is opened and never closed"),
+        (b'id,note\n1,fine\n2,"cut sho', "a quotation mark is opened and never closed"),
+    ],
+)
+def test_a_csv_file_in_which_a_quotation_is_never_closed_loses_no_rows_silently(
+    tmp_path: Path, content: bytes, said: str
+) -> None:
+    write(f"{tmp_path}/{DAY}.csv", content)
+    with pytest.raises(LandingRefused, match=rf"(?s)cannot read .*{DAY}\.csv \(.*{said}.*Deliver it again"):
+        FolderSource("shop", f"{tmp_path}/{{day}}.csv", {"notes": NOTES}).extract("notes", DAY)
+
+
+def test_a_large_csv_file_may_have_texts_of_several_lines(tmp_path: Path) -> None:
+    lines = [b'%d,"two lines,\nthe 5"" second %d"\n' % (number, number) for number in range(50_000)]
+    write(f"{tmp_path}/{DAY}.csv", b"id,note\n" + b"".join(lines).removesuffix(b"\n"))
+    rows = FolderSource("shop", f"{tmp_path}/{{day}}.csv", {"notes": NOTES}).extract("notes", DAY)
+    assert rows["note"].to_pylist() == [f'two lines,\nthe 5" second {number}' for number in range(50_000)]
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
