@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Collection, Mapping
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tailrace.errors import LandingRefused, did_you_mean
 
@@ -36,13 +37,32 @@ def of_columns(rows: pa.Table, declared: pa.Schema, what: str) -> pa.Table:
             problems.append(wrong)
             continue
         try:
-            columns.append(column.cast(field.type))
+            columns.append(_cast(column, field.type))
         except pa.ArrowException as error:
             problems.append(f"{wrong} ({' '.join(str(error).split())})")
     if problems:
         listed = "\n".join(f"  - {problem}" for problem in problems)
         raise LandingRefused(f"{what} does not have the declared columns:\n{listed}")
     return pa.table(columns, schema=declared)
+
+
+def _cast(column: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray:
+    """The column in the wanted type. Raises pa.ArrowException, also where Arrow rounds or overflows without an error.
+
+    A number becomes the nearest float; as a decimal it must have no more digits.
+    """
+    found = column.cast(wanted)
+    if not pa.types.is_floating(column.type):
+        return found
+    if pa.types.is_decimal(wanted):
+        changed = pc.not_equal(found.cast(column.type), column)
+    elif pa.types.is_floating(wanted):
+        changed = pc.and_(pc.is_finite(column), pc.is_inf(found))
+    else:
+        return found
+    if pc.any(changed).as_py():
+        raise pa.ArrowInvalid(f"{column.filter(changed)[0]} would become {found.filter(changed)[0]}")
+    return found
 
 
 _NUMBERS = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)

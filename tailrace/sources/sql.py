@@ -137,11 +137,25 @@ def _column(values: Sequence[Any], field: pa.Field, what: str) -> pa.Array:
     if pa.types.is_boolean(field.type):
         # some databases have no booleans
         values = [bool(value) if value in (0, 1) else value for value in values]
+    for value in values:
+        if _is_cut(value, field.type):
+            raise LandingRefused(f"{what}: column {field.name} should be {field.type}, and {value!r} would be changed.")
     try:
         return pa.array(values, field.type)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         said = " ".join(str(error).split())
         raise LandingRefused(f"{what}: column {field.name} should be {field.type} ({said}).") from error
+
+
+def _is_cut(value: Any, wanted: pa.DataType) -> bool:
+    """Whether Arrow would cut a value without an error: a fraction, the time of a day, a number that is no date."""
+    if pa.types.is_integer(wanted):
+        return isinstance(value, float | Decimal) and value % 1 != 0
+    if pa.types.is_date(wanted) and isinstance(value, dt.datetime):
+        return value.time() != dt.time.min
+    if pa.types.is_temporal(wanted):
+        return isinstance(value, int | float)
+    return False
 
 
 def _twice(names: Sequence[str], what: str) -> pa.Table:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import gzip
+import re
 import sqlite3
 import uuid
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -120,6 +122,25 @@ def test_a_file_with_other_columns_is_refused(tmp_path: Path, content: bytes, sa
     write(f"{tmp_path}/{DAY}.parquet", content)
     with pytest.raises(LandingRefused, match=f"(?s){said}"):
         FolderSource("shop", f"{tmp_path}/{{day}}.parquet", {"orders": ORDERS}).extract("orders", DAY)
+
+
+@pytest.mark.parametrize(
+    ("given", "declared", "said"),
+    [
+        (1.005, pa.decimal128(10, 2), "1.005 would become 1.00"),
+        (1e300, pa.float32(), "1e\\+300 would become inf"),
+    ],
+)
+def test_a_number_that_the_declared_type_cannot_hold_is_refused(
+    tmp_path: Path, given: float, declared: pa.DataType, said: str
+) -> None:
+    source = FolderSource("shop", f"{tmp_path}/{{day}}.parquet", {"orders": pa.schema({"amount": declared})})
+    write(f"{tmp_path}/{DAY}.parquet", parquet(pa.table({"amount": [0.1, given]})))
+    with pytest.raises(LandingRefused, match=rf"column amount is double and should be .* \({said}\)"):
+        source.extract("orders", DAY)
+    write(f"{tmp_path}/{NEXT}.parquet", parquet(pa.table({"amount": [0.1, None]})))
+    rows = source.extract("orders", NEXT)
+    assert [round(float(value), 6) if value else value for value in rows["amount"].to_pylist()] == [0.1, None]
 
 
 @pytest.mark.parametrize(
@@ -243,6 +264,37 @@ def test_booleans_may_be_numbers(tmp_path: Path) -> None:
     query = {"orders": "select 1 as paid union all select 0 union all select null"}
     source = SqlSource("shop", lambda: sqlite3.connect(tmp_path / "shop.db"), query, {"orders": flags})
     assert sorted(source.extract("orders", DAY)["paid"].to_pylist(), key=str) == [False, None, True]
+
+
+@pytest.mark.parametrize(
+    ("declared", "fits", "cut"),
+    [
+        (pa.int64(), 2.0, 2.5),
+        (pa.int64(), Decimal(2), Decimal("2.5")),
+        (pa.int64(), 2, float("nan")),
+        (pa.date32(), dt.datetime(2024, 1, 31), dt.datetime(2024, 1, 31, 12)),
+        (pa.date32(), DAY, 20_000),
+        (UTC, NOON, 1.5),
+    ],
+)
+def test_no_value_of_a_query_is_cut(declared: pa.DataType, fits: object, cut: object) -> None:
+    def extract(value: object) -> pa.Table:
+        answers = iter([[(None,), (value,)], []])
+        cursor = SimpleNamespace(
+            execute=lambda sql: None, description=[("x",)], fetchmany=lambda rows: next(answers), close=lambda: None
+        )
+
+        def connect() -> SimpleNamespace:
+            return SimpleNamespace(cursor=lambda: cursor, close=lambda: None)
+
+        source = SqlSource("shop", connect, {"orders": "select x"}, {"orders": pa.schema({"x": declared})})
+        return source.extract("orders", DAY)
+
+    assert extract(fits)["x"].to_pylist() == [None, DAY if declared == pa.date32() else fits]
+    with pytest.raises(
+        LandingRefused, match=rf"column x should be {re.escape(str(declared))}, and .* would be changed"
+    ):
+        extract(cut)
 
 
 # ---------------------------------------------------------------- declarations
