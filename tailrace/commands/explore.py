@@ -35,4 +35,8 @@ def explore(
         advance(f"{table} read")
         explored.write(found, file)
         advance("charts drawn")
+    for sentence in found.left_out:
+        output.warn(sentence)
+    for column, why in found.unread.items():
+        output.warn(f"{table}: column {column!r} cannot be read: {why}.")
     output.table(table, page.table_rows(found), as_json, sentence=f"{found.words} The page: {file}")

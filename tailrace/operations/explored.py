@@ -33,7 +33,7 @@ def run(
         words=sample.words,
         day=column,
         days=sample.days,
-        ignored=sample.ignored,
+        left_out=sample.left_out,
         unread=sample.unread,
         label=label,
         kind=kind,

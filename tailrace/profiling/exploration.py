@@ -33,14 +33,17 @@ class LabelFindings:
 
 @dataclass(frozen=True, kw_only=True)
 class Exploration:
-    """What a sample says of a table. `rows` is sorted by `day`, if there is one; `days` has the rows of each day."""
+    """What a sample says of a table. `rows` is sorted by `day`, if there is one; `days` has the rows of each day.
+
+    `left_out` are sentences about rows that are not looked at; `unread` maps columns that cannot be read to the reason.
+    """
 
     table: str
     words: str
     rows: pa.Table
     day: str | None
     days: Mapping[dt.date, int]
-    ignored: Mapping[dt.date, int]
+    left_out: Sequence[str]
     unread: Mapping[str, str]
     columns: tuple[ColumnProfile, ...]
     weeks: tuple[Week, ...] = ()
@@ -70,7 +73,7 @@ def explore(
     words: str = "",
     day: str | None = None,
     days: Mapping[dt.date, int] | None = None,
-    ignored: Mapping[dt.date, int] | None = None,
+    left_out: Sequence[str] = (),
     unread: Mapping[str, str] | None = None,
     label: str = "",
     kind: str = "",
@@ -95,7 +98,7 @@ def explore(
         rows=rows,
         day=day,
         days=days or {},
-        ignored=ignored or {},
+        left_out=left_out,
         unread=unread or {},
         columns=columns,
         weeks=tuple(weeks),

@@ -41,9 +41,8 @@ def _facts(found: Exploration) -> dict[str, str]:
         facts["Days"] = f"{min(found.days)} to {max(found.days)}, by {found.day}; {len(found.days):,} have rows"
     elif found.day is None:
         facts["Days"] = "No column says the day: name one with --day to see days and weeks."
-    if found.ignored:
-        number = sum(found.ignored.values())
-        facts["Left out"] = f"{number:,} rows of days from {min(found.ignored)} to {max(found.ignored)}"
+    if found.left_out:
+        facts["Left out"] = " ".join(found.left_out)
     if found.label is not None:
         facts["Label"] = " ".join([f"{found.label.name}: {found.label.problem!r}, since {found.label.why}.",
                                    *found.label.notes])  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -50,8 +50,10 @@ class Span(NamedTuple):
         return float(ordered[len(ordered) // 2])
 
 
-def span_of(table: str, rows: Mapping[dt.date, int]) -> Span:
-    """The days of a mart. Raises BadInput if there are too few."""
+def span_of(table: str, rows: Mapping[dt.date, int], left_out: Sequence[str] = ()) -> Span:
+    """The days of a mart. Raises BadInput if there are too few; `left_out` says which rows do not count."""
+    if not rows and left_out:
+        raise BadInput(f"{' '.join(left_out)} No row is left; name another day with --day, or correct it in the mart.")
     if not rows:
         raise BadInput(f"{table} has no rows; a pipeline is proposed from rows. Build or load it first.")
     found = Span(min(rows), max(rows), rows)

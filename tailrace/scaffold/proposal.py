@@ -134,7 +134,7 @@ class _Proposing:
     def proposal(self) -> Proposal:
         request, read = self._request, self._tables
         self._say_what_was_read()
-        span = windows.span_of(request.table, read.features.days)
+        span = windows.span_of(request.table, read.features.days, read.features.left_out)
         key, extra = self._key()
         self._refuse_the_time_in(key)
         back = self._days_back()
@@ -175,12 +175,7 @@ class _Proposing:
         read = self._tables
         for each in [read.features] if read.one_table else [read.features, read.outcomes]:
             self._notes.append(f"{each.table}: {each.words}")
-            if each.ignored:
-                number, first, last = sum(each.ignored.values()), min(each.ignored), max(each.ignored)
-                self._warnings.append(
-                    f"{each.table}: {number:,} rows of days from {first} to {last} are left out: those days lie in the "
-                    f"future, or before a gap of more than {samples.LONGEST_GAP} days."
-                )
+            self._warnings += each.left_out
         for name in dict.fromkeys((*self._request.key, self._request.time)):
             self._say_what_is_missing(name)
         self._say_what_the_time_is()

@@ -29,7 +29,8 @@ class TableSample:
     """Rows of a mart, and what is known of all of it.
 
     `rows` are sorted by day, if there is one. `days` has the number of rows of each day of the mart, sampled or not;
-    `ignored` those of days that are left out. `unread` maps columns that cannot be read to the reason.
+    `ignored` those of days that are left out. `dayless` rows have no day, or one before 1900; in a large mart they are
+    not counted. `unread` maps columns that cannot be read to the reason.
     """
 
     table: str
@@ -38,6 +39,7 @@ class TableSample:
     day: str | None = None
     days: Mapping[dt.date, int] = field(default_factory=dict)
     ignored: Mapping[dt.date, int] = field(default_factory=dict)
+    dayless: int = 0
     unread: Mapping[str, str] = field(default_factory=dict)
     complete: bool = False
 
@@ -60,6 +62,23 @@ class TableSample:
         if self.complete:
             return f"All {read:,} rows of {len(self.days)} days were read."
         return f"A sample of {read:,} of {every:,} rows was read, evenly spread over {len(self.days)} days."
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Which rows of the mart are not looked at, and why: a sentence for each reason."""
+        found = []
+        if self.ignored:
+            number, first, last = sum(self.ignored.values()), min(self.ignored), max(self.ignored)
+            found.append(
+                f"{self.table}: {number:,} rows of days from {first} to {last} are left out: those days lie in the "
+                f"future, or before a gap of more than {LONGEST_GAP} days."
+            )
+        if self.dayless:
+            found.append(
+                f"{self.table}: {self.dayless:,} rows are left out: their {self.day} is missing, or before "
+                f"{LONG_AGO.year}."
+            )
+        return tuple(found)
 
 
 def day_column(columns: Sequence[Column], wanted: str, *, table: str) -> str | None:
@@ -98,7 +117,12 @@ def read(reader: MartReader, table: str, *, day: str | None, rows: int = ROWS, t
     newest = reader.newest(table, day)
     counted = dict(reader.days(table, day, LONG_AGO, newest)) if newest else {}
     days = usual_days(counted, today)
-    found = _of_days(reader, table, day, counted=counted, chosen=days, columns=readable, most=most)
+    every = reader.sample(table, most) if sum(counted.values()) <= most else None
+    if every is not None and every.num_rows < most:
+        dayless = every.num_rows - sum(counted.values())
+        found = every.filter(pc.is_in(every[day], pa.array(list(days), pa.date32()))).sort_by(day)
+    else:
+        dayless, found = 0, _of_days(reader, table, day, chosen=days, columns=readable, most=most)
     return TableSample(
         table=table,
         columns=columns,
@@ -106,6 +130,7 @@ def read(reader: MartReader, table: str, *, day: str | None, rows: int = ROWS, t
         day=day,
         days=days,
         ignored={each: number for each, number in counted.items() if each not in days},
+        dayless=dayless,
         unread=unread,
         complete=found.num_rows == sum(days.values()),
     )
@@ -116,15 +141,11 @@ def _of_days(
     table: str,
     day: str,
     *,
-    counted: Mapping[dt.date, int],
     chosen: Mapping[dt.date, int],
     columns: Sequence[str],
     most: int,
 ) -> pa.Table:
-    """The rows of the chosen days, sorted by day; of a large table a part of them, read day by day."""
-    if sum(counted.values()) <= most:
-        rows = reader.sample(table, most)
-        return rows.filter(pc.is_in(rows[day], pa.array(list(chosen), pa.date32()))).sort_by(day)
+    """A part of the rows of the chosen days, read day by day."""
     days = _chosen_days(chosen)
     quota = max(1, most // max(1, len(days)))
     batches = [
