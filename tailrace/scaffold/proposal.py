@@ -173,7 +173,7 @@ class _Proposing:
 
     def _say_what_was_read(self) -> None:
         read = self._tables
-        for each in [read.features] if read.one_table else [read.features, read.outcomes]:
+        for each in read.samples:
             self._notes.append(f"{each.table}: {each.words}")
             self._warnings += each.left_out
         for name in dict.fromkeys((*self._request.key, self._request.time)):
@@ -377,6 +377,13 @@ def refuse_what_cannot_run(made: Proposal) -> None:
         problems.append(
             f"{made.request.table} has a column {DAY!r} besides its day {read.day!r}, and the lake's table needs that "
             "name for the day. Name the column differently in the mart."
+        )
+    if not made.request.marts:
+        # the lake takes all columns of a table, unless a mart selects some
+        problems += (
+            f"{each.table}: column {name!r} cannot be read: {why}. Or make a mart without it, and name that table."
+            for each in read.samples
+            for name, why in each.unread.items()
         )
     if not problems:
         try:

@@ -44,6 +44,11 @@ class PipelineTables:
         return str(self.features.day)
 
     @property
+    def samples(self) -> tuple[TableSample, ...]:
+        """The sample of each table."""
+        return (self.features,) if self.one_table else (self.features, self.outcomes)
+
+    @property
     def one_table(self) -> bool:
         return self.outcomes is self.features
 

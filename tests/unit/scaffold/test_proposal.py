@@ -228,6 +228,13 @@ def test_a_dag_file_is_written_where_each_pipeline_has_one(tmp_path):
     assert "dags/returns.py" not in files.files(proposed(), Destination(project=project))
 
 
+def test_a_column_that_cannot_be_read_stops_a_pipeline_that_takes_the_whole_table():
+    rows = with_column(orders(), "tags", pa.array([["new"]] * 600))
+    with pytest.raises(BadInput, match=r"ml\.orders: column 'tags' cannot be read: .* make a mart without it"):
+        proposed(rows)
+    assert proposed(rows, marts=True).left_out["tags"].startswith("it cannot be read: ")
+
+
 def test_a_dirty_table_becomes_a_pipeline():
     made = proposed(dirty_table(1_500, 30), day="order_day")
     assert problems_of(made.spec) == []
