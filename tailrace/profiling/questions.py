@@ -85,6 +85,8 @@ def _binary(where: str, known: pa.ChunkedArray, values: Sequence[object]) -> Que
 
 
 def _multiclass(where: str, known: pa.ChunkedArray, values: Sequence[object]) -> Question:
+    if not (contents_of(known.type) == "text" or pa.types.is_integer(known.type)):
+        raise BadInput(f"{where} cannot be a class; classes are texts or whole numbers. Cast it in the mart.")
     if len(values) > MOST_CLASSES:
         raise BadInput(
             f"{where} has {len(values)} values, such as {_some(values)}; at most {MOST_CLASSES} are proposed as "
@@ -95,8 +97,6 @@ def _multiclass(where: str, known: pa.ChunkedArray, values: Sequence[object]) ->
             f"{where} has the values {_some(bad)}; a class becomes part of a column's name, so it may have only "
             "letters, digits and underscores. Rename them in the mart."
         )
-    if not (contents_of(known.type) == "text" or pa.types.is_integer(known.type)):
-        raise BadInput(f"{where} cannot be a class; classes are texts or whole numbers. Cast it in the mart.")
     counted = {each["values"]: each["counts"] for each in known.value_counts().to_pylist()}
     problem = Multiclass(classes=tuple(values))  # type: ignore[arg-type]
     for sentence in problem.problems():

@@ -66,6 +66,8 @@ def test_labels_that_ask_nothing_are_refused_with_the_way_out(values, type_, sai
 def test_0_and_1_as_numbers_with_a_point_are_no_yes_or_no():
     with pytest.raises(BadInput, match="cast it to boolean in the mart, or choose --kind regression"):
         asked([0.0, 1.0] * 9, None, "binary")
+    with pytest.raises(BadInput, match=r"classes are texts or whole numbers\. Cast it in the mart"):
+        asked([0.0, 1.0] * 9, None, "multiclass")
 
 
 def test_what_a_person_should_know_is_said():
