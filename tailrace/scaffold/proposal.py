@@ -78,7 +78,9 @@ class Proposal:
         if not self.request.marts:
             return ()
         needed = [*self.request.key, *([self.request.time] if sample is self.tables.features else [])]
-        return tuple(name for name in dict.fromkeys(needed) if sample.rows[name].null_count)
+        # the sample has only rows with a day
+        day = [str(sample.day)] if sample.dayless else []
+        return tuple(dict.fromkeys([*day, *(name for name in needed if sample.rows[name].null_count)]))
 
     @property
     def first_day(self) -> dt.date:

@@ -235,6 +235,14 @@ def test_a_column_that_cannot_be_read_stops_a_pipeline_that_takes_the_whole_tabl
     assert proposed(rows, marts=True).left_out["tags"].startswith("it cannot be read: ")
 
 
+def test_marts_leave_out_rows_without_a_day():
+    request = replace(REQUEST, marts=True)
+    features = replace(sampled(orders(), "order_day"), dayless=1)
+    made = of_tables(request, tables.of_samples(request, features, features))
+    assert made.never_missing(features) == ("order_day",)
+    assert "ml.orders: 1 rows are left out: their order_day is missing, or before 1900." in made.warnings
+
+
 def test_a_dirty_table_becomes_a_pipeline():
     made = proposed(dirty_table(1_500, 30), day="order_day")
     assert problems_of(made.spec) == []
