@@ -18,11 +18,12 @@ from typing import Any
 import pyarrow as pa
 
 from tailrace.contracts import ModelResult
-from tailrace.errors import BadInput, BuildFailed
+from tailrace.errors import BadInput, BuildFailed, TailraceError
 from tailrace.proving.sides import MOST_LATER, TwoSides, refuse_nothing_later
 from tailrace.spec import PARTS, PipelineSpec, cutoff
 from tailrace.warehouse import graph, throwaway_schemas
 from tailrace.warehouse.adapter import DbtAdapter
+from tailrace.warehouse.failures import of_messages
 from tailrace.warehouse.reader import MartReader
 
 PREFIX = "tailrace_prove_"
@@ -170,14 +171,30 @@ def _manifest(
 
 
 def _prepare(adapter: DbtAdapter, schema: str, views: Sequence[tuple[str, str, str]]) -> int:
-    """Make the views of a schema; returns how many rows they leave out."""
-    made = []
+    """Make the views of a schema; returns how many rows they leave out. Raises BadInput for a time that is none."""
+    later = 0
     for name, reads, condition in views:
         where = f" where {condition}" if condition else ""
-        made.append(f'create view {schema}."{name}" as select * from {reads}{where}')  # noqa: S608 - dbt's names
-    throwaway_schemas.statements(adapter, made)
-    counts = [f"select count(*) from {reads} where not ({said})" for _, reads, said in views if said]  # noqa: S608
-    return sum(int(throwaway_schemas.statements(adapter, [count])[0][0]) for count in counts)
+        made = [f'create view {schema}."{name}" as select * from {reads}{where}']  # noqa: S608 - dbt's names
+        counted = f"select count(*) from {reads} where not ({condition})"  # noqa: S608
+        try:
+            rows = throwaway_schemas.statements(adapter, [*made, counted] if condition else made)
+        except TailraceError:
+            raise
+        except Exception as error:  # each driver has its own classes
+            raise _refused(adapter, name, condition, error) from error
+        later += int(rows[0][0]) if condition else 0
+    return later
+
+
+def _refused(adapter: DbtAdapter, view: str, condition: str, error: Exception) -> TailraceError:
+    """The error for a view that the database does not make."""
+    said = " ".join(adapter.cleaned(str(error)).split())
+    return of_messages([str(error)], adapter) or BadInput(
+        f"The rows of the source {view.replace('__', '.', 1)} cannot be cut where {condition}: {said}. What its yml "
+        f"has as {KNOWN_AT} or loaded_at_field must be SQL: a column with a moment, or an expression; with quotation "
+        "marks around a name that needs them."
+    )
 
 
 def _build(
