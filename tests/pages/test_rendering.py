@@ -87,7 +87,64 @@ def empty_page(**values) -> pipeline.PipelinePage:
     return replace(made, **values)
 
 
+def empty_day(**values) -> day.DayPage:
+    """A published day of which nothing else is known."""
+    commit = Commit(
+        table="predictions/flight_delay",
+        day=DAY,
+        version="4",
+        recorded_at=NOW,
+        rows=150,
+        metadata={"model_version": "1", "run_id": "r", "digest": "abc"},
+    )
+    made = day.DayPage(
+        spec=get("flight_delay"),
+        day=DAY,
+        state=cell(DAY, labels.State("published", "published 03:12 by v1"), "1", "published"),
+        known=DayState(day=DAY, status="published", published=commit),
+        refused=None,
+        commit=commit,
+        features=None,
+        features_commit=None,
+        features_now=None,
+        source_days=(),
+        training=None,
+        training_pins={},
+        tracker_problem="",
+        checks=(),
+        performance=None,
+        moved=(),
+        histogram=None,
+        earlier=(),
+        run=None,
+        requested={},
+        before=None,
+        after=None,
+    )
+    return replace(made, **values)
+
+
+def show_day(page: day.DayPage, problem: str = "") -> str:
+    return show("day", page=page, chart_figure=None, evidence_figure=None, docs={}, may=MAY, problem=problem)
+
+
 class TestDay:
+    @pytest.mark.parametrize(
+        ("rescored", "flipped", "said"),
+        [
+            (0, 274, "0 rows have a different score, 274 a different decision<"),
+            (2, 0, "2 rows have a different score (moved by 0.100 on average, 0.200 at most), 0 a different decision<"),
+            (2, None, "2 rows have a different score (moved by 0.100 on average, 0.200 at most)<"),
+            (0, 0, "0 rows have a different score<"),
+        ],
+    )
+    def test_decisions_that_another_threshold_changed_are_told_although_no_score_is_another(
+        self, rescored, flipped, said
+    ):
+        found = day.Difference(added=0, removed=0, rescored=rescored, flipped=flipped, mean_move=0.1, largest_move=0.2)
+        page = empty_day()
+        assert said in show_day(replace(page, earlier=(day.Earlier(page.commit, found),)))
+
     def test_what_people_and_data_wrote_stays_text(self):
         spec, pin = (
             get("flight_delay"),
