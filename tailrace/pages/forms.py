@@ -98,7 +98,7 @@ def kind_of(action: str, pipeline: str) -> FormKind | None:
         "train": FormKind(
             "Retrain",
             dag_ids.train(pipeline),
-            "Trains a challenger on what was known at the start of the day, compares it with the champion on the "
+            "Trains a challenger on what was known at the day's cutoff, compares it with the champion on the "
             "same rows, and lets the gate decide which of them is better.",
             "Start training",
         ),

@@ -21,7 +21,8 @@ def look_ahead(spec: PipelineSpec, late: int, examples: Sequence[Mapping[str, An
     return LookAhead(
         f"{spec.features_table}: {_rows_contain(late)} values that were not known when predictions were due, "
         f"for example {shown}. Correct {spec.mart('features').table} in dbt so that "
-        f"{spec.features.known_column} is at most 00:00 {spec.schedule.timezone} of ds, and build these days again."
+        f"{spec.features.known_column} is at most {spec.schedule.cutoff} {spec.schedule.timezone} of ds, and build "
+        "these days again."
     )
 
 

@@ -145,6 +145,17 @@ class TestDay:
         page = empty_day()
         assert said in show_day(replace(page, earlier=(day.Earlier(page.commit, found),)))
 
+    def test_the_inputs_are_those_of_the_schedules_cutoff_if_the_spec_and_the_mart_say_so(self):
+        spec, last = get("flight_delay"), "of 2013-03-05, America/New_York, and nothing later"
+        early = replace(spec, schedule=replace(spec.schedule, cutoff="06:30"))
+        silent = replace(spec, features=replace(spec.features, known_at=None))
+        landed = (day.SourceDay(DAY, "abc", since=False),)
+        assert f"known at 00:00 {last}" in show_day(empty_day(source_days=landed))
+        assert f"known at 06:30 {last}" in show_day(empty_day(spec=early))
+        for html in (show_day(empty_day(), problem="It does not load."), show_day(empty_day(spec=silent))):
+            assert "and nothing later" not in html
+        assert "extracts landed up to" not in show_day(empty_day()), "a project of other sources lands none"
+
     def test_what_people_and_data_wrote_stays_text(self):
         spec, pin = (
             get("flight_delay"),

@@ -235,7 +235,9 @@ def test_each_row_is_judged_by_the_cutoff_of_its_own_day(spec):
 def test_a_later_cutoff_lets_in_what_is_known_by_then(spec):
     late = pa.array([DUE, DUE + dt.timedelta(hours=6), None], TIME)
     morning = replace(spec, schedule=replace(spec.schedule, cutoff="06:00"))
-    assert "1 row contains values that were not known" in str(refusal(morning, features(known_at=late), outcomes()))
+    error = str(refusal(morning, features(known_at=late), outcomes()))
+    assert "1 row contains values that were not known" in error
+    assert f"known_at is at most 06:00 {morning.schedule.timezone} of ds" in error
 
 
 def test_all_that_is_wrong_with_both_tables_is_told_at_once(spec):
