@@ -34,12 +34,14 @@ def performance(
     return figure
 
 
-def drift(rows: Sequence[Mapping[str, Any]], promotions: Sequence[Promotion], monitor: Monitor) -> Figure | None:
+def drift(
+    rows: Sequence[Mapping[str, Any]], promotions: Sequence[Promotion], monitor: Monitor | None = None
+) -> Figure | None:
     """How far predictions, and the feature that moved most, go beyond their allowances, with the limits of `monitor`.
 
     None if no day was measured with its allowances.
     """
-    measured = [excess for row in rows if (excess := _excess(row, monitor))]
+    measured = [excess for row in rows if (excess := _excess(row, monitor or Monitor()))]
     lines = [
         _line(measured, "predictions", "predictions", color="--accent", detail="predictions_words"),
         _line(measured, "feature", "the feature that moved most", color="--second", detail="feature_words"),
@@ -51,8 +53,9 @@ def drift(rows: Sequence[Mapping[str, Any]], promotions: Sequence[Promotion], mo
     figure = _over_days(
         [*drawn, *(marks for marks in marked if marks["x"])], rows, promotions, "PSI beyond what a day may have"
     )
-    _add_limit(figure, f"watch from {monitor.watch_psi:g}", monitor.watch_psi, "--warned")
-    _add_limit(figure, f"alarm from {monitor.alarm_psi:g}", monitor.alarm_psi, "--refused")
+    if monitor is not None:
+        _add_limit(figure, f"watch from {monitor.watch_psi:g}", monitor.watch_psi, "--warned")
+        _add_limit(figure, f"alarm from {monitor.alarm_psi:g}", monitor.alarm_psi, "--refused")
     return figure
 
 

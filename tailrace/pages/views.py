@@ -62,10 +62,10 @@ def show_pipeline(
     spec = known.spec
     gathered = pipeline.gather(parts.sources, spec, days.parse(until, "until") if until else None)
     rows = gathered.performance or ()
-    gate = None if known.problem else spec.gate
+    gate, monitor = (None, None) if known.problem else (spec.gate, spec.monitor)
     drawn = {
         "performance": charts.performance(rows, gathered.metric, gathered.decisions, gate) if rows else None,
-        "drift": charts.drift(rows, gathered.decisions, spec.monitor) if rows else None,
+        "drift": charts.drift(rows, gathered.decisions, monitor) if rows else None,
     }
     return shown(request, "pipeline", page=gathered, charts=drawn, may=_allowed(user, known), problem=known.problem)
 

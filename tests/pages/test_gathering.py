@@ -741,6 +741,10 @@ class TestDay:
             pytest.approx([0.4]),
         ]
         assert [shape["y0"] for shape in drawn["layout"]["shapes"]] == [spec.monitor.watch_psi, spec.monitor.alarm_psi]
+        without_spec = charts.drift(rows, ())
+        assert without_spec is not None
+        assert without_spec["data"] == drawn["data"]
+        assert without_spec["layout"]["shapes"] == []
 
 
 class TestReads:

@@ -145,6 +145,15 @@ class TestDay:
         page = empty_day()
         assert said in show_day(replace(page, earlier=(day.Earlier(page.commit, found),)))
 
+    def test_without_a_spec_neither_its_kind_of_question_nor_its_limits_are_guessed(self):
+        amounts = {"known_outcomes": 7, "mean_label": 45.2, "mean_score": 44.0, "metrics": {"mae": 1.5}, "drift": "ok"}
+        page = empty_day(performance=amounts, moved=(DriftMeasure(name="age", psi=0.5, allowance=0.1),))
+        assert "4520.0% of them true" in show_day(page), "the spec of this page asks whether something is true"
+        html = show_day(page, problem="It does not load.")
+        assert "of them true" not in html
+        assert "Watch from" not in html
+        assert 'class="badge alarm"' not in html
+
     def test_the_inputs_are_those_of_the_schedules_cutoff_if_the_spec_and_the_mart_say_so(self):
         spec, last = get("flight_delay"), "of 2013-03-05, America/New_York, and nothing later"
         early = replace(spec, schedule=replace(spec.schedule, cutoff="06:30"))
@@ -335,6 +344,16 @@ class TestPipeline:
         assert 'href="/dags/train__flight_delay/runs/t">Open the run</a>' in html
         assert 'class="day published drift-alarm' in html
         assert "drift alarm: 1</li>" in html
+
+    def test_without_a_spec_no_limit_and_no_lag_is_told(self):
+        moved = DriftMeasure(name="age", psi=0.5, allowance=0.1)
+        drawn = {"performance": None, "drift": {"data": [], "layout": {}}}
+        page = empty_page(drift_days=[DAY], drift_table=[("age", [moved])], performance=())
+        for problem in ("", "It does not load."):
+            html = show("pipeline", page=page, charts=drawn, may=MAY, problem=problem)
+            assert ('<td class="number alarm"' in html) is not bool(problem)
+            assert ("monitor.watch_psi" in html) is not bool(problem)
+            assert ("; most outcomes are known 1 day later." in html) is not bool(problem)
 
     def test_drift_is_a_table_too(self):
         days = [DAY, DAY + dt.timedelta(days=1)]
