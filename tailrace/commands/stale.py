@@ -47,6 +47,9 @@ def stale(
     rows = [row for each in found.values() for row in _rows(each)]
     days, champions = (sum(len(getattr(each, part)) for each in found.values()) for part in ("days", "champions"))
     said = f"{days} published days and {champions} champions are stale." if rows else "Nothing is stale."
+    if unknown := [spec.name for spec in specs if spec.name not in found]:
+        not_known = f"What is stale of {', '.join(unknown)} is not known."
+        said = f"{not_known} Of the others: {said}" if found else not_known
     output.table("stale", rows, as_json, sentence=said)
     for spec in specs if repair else []:
         if spec.name in found:

@@ -14,7 +14,7 @@ from typing import Literal
 from tailrace import days
 from tailrace.champions import model_versions, policies, promotions
 from tailrace.contracts import Commit, Services
-from tailrace.errors import TailraceError
+from tailrace.errors import LakeUnavailable, TailraceError, TrackerUnavailable
 from tailrace.lineage import pins, run_tags
 from tailrace.lineage.identity import Identity
 from tailrace.operations import day_states
@@ -62,7 +62,7 @@ class Repair:
 
 
 def find(services: Services, spec: PipelineSpec) -> StaleFindings:
-    """All that is stale in a pipeline. Raises LakeUnavailable, LandingRefused."""
+    """All that is stale in a pipeline. Raises LakeUnavailable, TrackerUnavailable, LandingRefused."""
     lake = services.lake
     published = lake.days(spec.predictions_table)
     built = lake.days(spec.features_table)
@@ -143,7 +143,10 @@ def _champions(
 
 
 def _trained_on_others(services: Services, spec: PipelineSpec, model: Identity) -> str:
-    """Which inputs of a model's training are other ones now, in a sentence; empty if none, as for a baseline."""
+    """Which inputs of a model's training are other ones now, in a sentence; empty if none, as for a baseline.
+
+    Raises LakeUnavailable, TrackerUnavailable.
+    """
     try:
         if gone := model_versions.why_gone(services, spec, model):
             return f"it cannot be compared: {gone}"
@@ -152,6 +155,9 @@ def _trained_on_others(services: Services, spec: PipelineSpec, model: Identity) 
             return ""
         pinned = pins.from_tags(trained.tags)
         now = {role: services.lake.pin(pin.table, first=pin.first, last=pin.last) for role, pin in pinned.items()}
+    except (LakeUnavailable, TrackerUnavailable):
+        # a service that does not answer makes no champion stale
+        raise
     except TailraceError as error:
         return f"it cannot be compared: {error}"
     other = [pin.table for role, pin in sorted(pinned.items()) if now[role].digest != pin.digest]

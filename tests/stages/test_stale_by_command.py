@@ -10,6 +10,7 @@ import pytest
 from tailrace.champions import policies
 from tailrace.commands import options
 from tailrace.commands.main import call
+from tailrace.errors import TrackerUnavailable
 from tailrace.reporting import model_report
 from tests.stages.conftest import Loop, installation, memory
 from tests.support import new_project
@@ -32,6 +33,19 @@ def services(tmp_path, spec, monkeypatch):
     loop.challenge(DAY)
     loop.predict(DAY)
     return services
+
+
+def test_a_tracker_that_does_not_answer_makes_no_champion_stale(services, capsys, monkeypatch):
+    def silent(pipeline: str):
+        raise TrackerUnavailable("MLflow does not answer.")
+
+    monkeypatch.setattr(services.tracker, "versions", silent)
+    with pytest.raises(SystemExit) as ended:
+        call(["stale", "--json"])
+    said = capsys.readouterr()
+    assert ended.value.code == 1
+    assert json.loads(said.out) == {"sentence": "What is stale of churn is not known.", "rows": []}
+    assert "churn: MLflow does not answer." in said.err
 
 
 def test_another_threshold_makes_a_day_stale_and_its_repair_is_shown(services, capsys):
