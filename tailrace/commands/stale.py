@@ -92,7 +92,8 @@ def _repair(services: Services, spec: PipelineSpec, steps: Any, *, preview: bool
         only = {"pipelines": [spec.name]} if each.kind == "warehouse" else {}
         conf = {"reason": reason or "tailrace stale --repair", **only}
         api, at_once = backfill.airflow(of_days), limits.AT_ONCE[each.kind]
-        with backfill.going_on_in_airflow(api, dag, f"tailrace backfill {spec.name} --cancel"):
+        of = WAREHOUSE if each.kind == "warehouse" else spec.name
+        with backfill.going_on_in_airflow(api, dag, f"tailrace backfill {of} --cancel"):
             rows, problems = watch.run(api, dag, each.first, each.last, conf=conf, at_once=at_once)
         output.table(f"backfill {dag} {each.first} to {each.last}", rows, False)
         for problem in problems:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from types import SimpleNamespace
 
 import pytest
+import typer
 
 from tailrace.champions import policies
-from tailrace.commands import options
+from tailrace.commands import options, stale
+from tailrace.commands.airflow import watch
 from tailrace.commands.main import call
 from tailrace.errors import TrackerUnavailable
+from tailrace.operations.stale import Repair
 from tailrace.reporting import model_report
 from tests.stages.conftest import Loop, installation, memory
 from tests.support import new_project
@@ -46,6 +50,23 @@ def test_a_tracker_that_does_not_answer_makes_no_champion_stale(services, capsys
     assert ended.value.code == 1
     assert json.loads(said.out) == {"sentence": "What is stale of churn is not known.", "rows": []}
     assert "churn: MLflow does not answer." in said.err
+
+
+@pytest.mark.parametrize(("kind", "named"), [("warehouse", "warehouse"), ("predict", "churn")])
+def test_a_repair_that_is_interrupted_says_which_command_cancels_the_backfill(
+    services, capsys, monkeypatch, kind, named
+):
+    def interrupted(*arguments, **more):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stale.backfill, "airflow", lambda zone: SimpleNamespace(url="http://airflow"))
+    monkeypatch.setattr(watch, "run", interrupted)
+    monkeypatch.setattr(stale, "zone", lambda spec: None)
+    monkeypatch.setattr(stale.warehouse_days, "zone", lambda: None)
+    spec = SimpleNamespace(name="churn")
+    with pytest.raises(typer.Exit):
+        stale._repair(services, spec, [Repair(kind=kind, first=DAY, last=DAY)], preview=False, reason="")
+    assert f"Cancel it with: tailrace backfill {named} --cancel" in capsys.readouterr().err
 
 
 def test_another_threshold_makes_a_day_stale_and_its_repair_is_shown(services, capsys):
