@@ -31,7 +31,7 @@ def table(title: str, rows: Sequence[Any], as_json: bool, *, sentence: str = "")
     plain = [asdict(row) if is_dataclass(row) and not isinstance(row, type) else dict(row) for row in rows]
     if as_json:
         body: Any = plain if not sentence else {"sentence": sentence, "rows": plain}
-        print(json.dumps(_without_nan(body), indent=1, default=str))
+        print(json.dumps(_finite(body), indent=1, default=str))
         return
     if plain:
         _stdout.print(_rich_table(title, plain))
@@ -44,7 +44,7 @@ def table(title: str, rows: Sequence[Any], as_json: bool, *, sentence: str = "")
 def document(lines: Iterable[str], values: Any, as_json: bool) -> None:
     """Print text, or the values as JSON."""
     if as_json:
-        print(json.dumps(_without_nan(values), indent=1, default=str))
+        print(json.dumps(_finite(values), indent=1, default=str))
         return
     for line in lines:
         _stdout.print(Text(line), soft_wrap=True)
@@ -108,13 +108,13 @@ def quiet_exit() -> None:
     atexit.register(lambda: os.dup2(os.open(os.devnull, os.O_WRONLY), standard_error))
 
 
-def _without_nan(value: Any) -> Any:
-    """JSON has no NaN: a metric that is not defined is null."""
+def _finite(value: Any) -> Any:
+    """JSON has neither NaN nor infinity: a metric that is not defined, or too large to be measured, is null."""
     if isinstance(value, Mapping):
-        return {name: _without_nan(item) for name, item in value.items()}
+        return {name: _finite(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _rich_table(title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
