@@ -63,6 +63,8 @@ def backfill(
 
     dag, zone = _backfilled(pipeline, train)
     if cancel:
+        if first or last or preview:
+            raise BadInput("--cancel takes neither days nor --preview: it cancels the backfill that is running.")
         _cancel(airflow(zone), dag, as_json)
         return
     begin, end = _days(first, last, zone)

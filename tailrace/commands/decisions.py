@@ -100,6 +100,7 @@ def threshold(
 
     work = Work(services=options.services(), spec=registry.get(pipeline), run_id=options.new_run_id())
     if value is None:
+        options.only_with("a threshold", reason=reason, **{"from": first_day}, dry_run=dry_run)
         output.table(f"Policies of {pipeline}", policies.history(work.services.lake, work.spec.name), as_json)
         return
     decided = thresholds.run(

@@ -20,6 +20,8 @@ def evolve(
     """Add columns that a mart gained to its table in the warehouse and to the lake's; null in rows that are there."""
     from tailrace.operations import evolve as evolving
 
+    if not yes:
+        options.only_with("--yes", reason=reason)
     services, spec = options.services(), registry.get(pipeline)
     if yes:
         found = evolving.run(services, spec, decided_by=people.user(), reason=reason, now=options.now())

@@ -69,6 +69,13 @@ def reason_given(reason: str) -> str:
     return reason
 
 
+def only_with(needed: str, **given: object) -> None:
+    """Raises BadInput naming the options that were given, which mean nothing without `needed`."""
+    named = [f"--{name.replace('_', '-')}" for name, value in given.items() if value]
+    if named:
+        raise BadInput(f"Without {needed}, {' and '.join(named)} would change nothing: give both, or neither.")
+
+
 def new_run_id() -> str:
     """A staging run of its own."""
     return f"{CLI_RUN}-{uuid.uuid4().hex[:12]}"

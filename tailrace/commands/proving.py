@@ -39,6 +39,8 @@ def prove(
     """
     if (pipeline is None) != changed:
         raise BadInput("Name a pipeline, or use --changed for those whose marts an edit touches.")
+    if not changed:
+        options.only_with("--changed", base=base)
     services = options.services()
     names = [pipeline] if pipeline else _touched(services, base)
     rows: list[dict[str, Any]] = []

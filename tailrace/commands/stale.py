@@ -35,6 +35,8 @@ def stale(
 
     if as_json and repair:
         raise BadInput("--json lists what is stale; leave it out with --repair.")
+    if not repair:
+        options.only_with("--repair", preview=preview, reason=reason)
     services = options.services()
     specs = [registry.get(name) for name in ([pipeline] if pipeline else registry.names())]
     found, failed = {}, False
