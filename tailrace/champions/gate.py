@@ -12,7 +12,7 @@ import numpy as np
 
 from tailrace.champions.score_limits import JudgedHoldout
 from tailrace.problems import Problem
-from tailrace.problems.metrics import METRICS, shown
+from tailrace.problems.metrics import METRICS, written
 from tailrace.spec import Gate
 
 GateVerdict = Literal["promote", "keep", "refuse"]
@@ -128,7 +128,7 @@ def _limits(gate: Gate, scores: Scores) -> list[Rule]:
     return [
         Rule(
             bool(metric.reaches(value, limit)),
-            f"{gate.metric} on the holdout is {shown(value)}; {words} {limit:g} is needed.",
+            f"{gate.metric} on the holdout is {written(value)}; {words} {limit:g} is needed.",
             True,
         )
         for limit, words in ((gate.floor, "at least"), (gate.ceiling, "at most"))
@@ -155,8 +155,8 @@ def _baseline(gate: Gate, scores: Scores, baseline: np.ndarray) -> Rule:
         return Rule(False, f"{why}, so nothing can be shown to be better; name another gate.beat.", True)
     return Rule(
         bool(gain > 0),
-        f"{gate.metric} is {shown(abs(gain))} {'better' if gain > 0 else 'worse'} than that of the baseline "
-        f"{gate.beat} ({shown(theirs)}); it must be better.",
+        f"{gate.metric} is {written(abs(gain))} {'better' if gain > 0 else 'worse'} than that of the baseline "
+        f"{gate.beat} ({written(theirs)}); it must be better.",
         True,
     )
 
@@ -169,7 +169,7 @@ def _margin(gate: Gate, gain: float) -> Rule:
     needed = "more than 0" if gate.margin == 0 else f"at least {gate.margin:g}"
     return Rule(
         bool(passed),
-        f"{gate.metric} is {shown(abs(gain))} {'better' if gain > 0 else 'worse'} than the champion's; "
+        f"{gate.metric} is {written(abs(gain))} {'better' if gain > 0 else 'worse'} than the champion's; "
         f"{needed} better is needed.",
     )
 
@@ -188,7 +188,7 @@ def _slices(gate: Gate, scores: Scores, slices: Mapping[str, np.ndarray]) -> lis
             rules.append(
                 Rule(
                     gain >= -gate.slice_tolerance,
-                    f"{gate.metric} for {column} = {value} ({rows.sum()} rows) is {shown(abs(gain))} "
+                    f"{gate.metric} for {column} = {value} ({rows.sum()} rows) is {written(abs(gain))} "
                     f"{'worse' if gain < 0 else 'better'} than the champion's; "
                     f"it may be worse by {gate.slice_tolerance:g} at most.",
                 )

@@ -21,6 +21,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from tailrace.problems.metrics import written
+
 # Without a terminal, Rich uses 80 columns; a log or a pipe has no such limit.
 _stdout = Console() if sys.stdout.isatty() else Console(width=200)
 _stderr = Console(stderr=True)
@@ -140,7 +142,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.4f}"
+        return written(value)
     if isinstance(value, dt.datetime):
         return value.strftime("%Y-%m-%d %H:%M:%S")
     if isinstance(value, Mapping):

@@ -13,7 +13,7 @@ from tailrace.commands import options, output
 from tailrace.contracts import Trial
 from tailrace.errors import BadInput
 from tailrace.lineage import run_tags
-from tailrace.problems.metrics import shown
+from tailrace.problems.metrics import written
 from tailrace.rows import scheduled_days
 from tailrace.work import Work
 
@@ -68,7 +68,7 @@ def progress_of_trials(what: str, trials: int) -> Iterator[Callable[[Trial], Non
     with output.steps(what, trials) as advance:
         yield lambda trial: advance(
             f"trial {trial.number} {trial.candidate}: {trial.state}"
-            + (f" {shown(trial.value)}" if trial.value is not None else f" {trial.parameters.get('error', '')}")
+            + (f" {written(trial.value)}" if trial.value is not None else f" {trial.parameters.get('error', '')}")
         )
 
 

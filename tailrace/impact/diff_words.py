@@ -10,7 +10,7 @@ from tailrace.impact import words
 from tailrace.impact.comparing import Compared, MovedColumn
 from tailrace.impact.diffing import Diff
 from tailrace.impact.pipeline_diff import MetricChange, MovedSlice, PipelineDiff
-from tailrace.problems.metrics import METRICS, shown
+from tailrace.problems.metrics import METRICS, written
 
 _MOST = 8
 
@@ -106,7 +106,7 @@ def slice_words(one: MovedSlice) -> str:
 
 def metric_words(one: MetricChange) -> str:
     better = "better" if METRICS[one.metric].gain(one.after, one.before) > 0 else "worse"
-    return f"{one.metric} on {one.rows:,} known outcomes: {shown(one.before)} -> {shown(one.after)} ({better})"
+    return f"{one.metric} on {one.rows:,} known outcomes: {written(one.before)} -> {written(one.after)} ({better})"
 
 
 def values(found: Diff) -> dict[str, Any]:

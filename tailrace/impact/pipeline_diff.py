@@ -22,7 +22,7 @@ from tailrace.impact.finding import TouchedPipeline
 from tailrace.impact.predicting import Scorer
 from tailrace.impact.suite_verdicts import JudgedPart, SuiteVerdicts
 from tailrace.monitoring import performance, references
-from tailrace.problems.metrics import METRICS, shown
+from tailrace.problems.metrics import METRICS, written
 from tailrace.rows import marts, roles
 from tailrace.settings import Settings
 from tailrace.spec import PARTS, PipelineSpec
@@ -413,7 +413,7 @@ def _beyond(spec: PipelineSpec, found: PipelineDiff) -> list[str]:
         )
     loss = next((each.loss for each in found.metrics if each.metric == spec.gate.metric), None)
     if limits.max_loss is not None and loss is not None and np.isfinite(loss) and loss > limits.max_loss:
-        said.append(f"{spec.gate.metric} is {shown(loss)} worse; at most {limits.max_loss:g} is allowed (max_loss)")
+        said.append(f"{spec.gate.metric} is {written(loss)} worse; at most {limits.max_loss:g} is allowed (max_loss)")
     if found.predictions is not None and (found.predictions.gone or found.predictions.new):
         lost, new = found.predictions.gone, found.predictions.new
         share = (lost + new) / max(1, found.predictions.rows[0])

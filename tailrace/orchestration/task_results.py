@@ -17,6 +17,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from tailrace import settings
 from tailrace.lineage import xcom_keys
 from tailrace.operations import os_errors
+from tailrace.problems.metrics import written
 
 MLFLOW_RUN, REPORT, SPARK = "MLflow run", "Evaluation report", "Spark history"
 DATA_DOCS, OUTCOMES_DOCS = "Data Docs", "Data Docs of outcomes"
@@ -173,7 +174,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
-        return f"{value:.4f}"
+        return written(value)
     if isinstance(value, list):
         cells = [_cell(held) for held in value]
         return (" " if all(cell.endswith(".") for cell in cells) else "; ").join(cells)

@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from tailrace import days
 from tailrace.lineage import dag_ids, run_tags
 from tailrace.pages import labels
+from tailrace.problems.metrics import written
 
 
 def page(template: str, *, mount: str, airflow: str, **values: Any) -> str:
@@ -26,6 +27,11 @@ def number(value: float | None, digits: int = 3) -> str:
     if value is None:
         return "–"
     return f"{value:,}" if isinstance(value, int) else f"{value:.{digits}f}"
+
+
+def metric(value: float | None, digits: int = 3) -> str:
+    """A metric's value, a dash for None."""
+    return "–" if value is None else written(value, digits)
 
 
 def moment(value: dt.datetime, zone: str) -> str:
@@ -70,7 +76,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"ranges": ranges, "stopped": stopped, "without_paths": labels.without_paths}
-    environment.filters |= {"number": number, "moment": moment, "as_json": as_json, "spark_points": spark_points}
+    environment.filters |= {"number": number, "metric": metric, "moment": moment}
+    environment.filters |= {"as_json": as_json, "spark_points": spark_points}
     environment.globals |= {"signs": labels.SIGNS, "kinds": labels.NAMES, "served_by": labels.served_by}
     environment.globals |= {"dag_ids": dag_ids, "run_tags": run_tags}
     return environment

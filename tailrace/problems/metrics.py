@@ -6,6 +6,16 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+FLOAT_DIGITS = 1e15
+"""From here on, a float does not have all the digits before its point."""
+
+
+def written(value: float, digits: int = 4) -> str:
+    """A metric's value with so many digits after the point; with so many significant ones where those would be zeros,
+    as for an error in amounts of millionths, or where the value has more digits than a float knows."""
+    fixed = value == 0 or not math.isfinite(value) or 10.0**-digits <= abs(value) < FLOAT_DIGITS
+    return f"{value:.{digits}{'f' if fixed else 'g'}}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
@@ -85,8 +95,3 @@ METRICS: Mapping[str, Metric] = {
     )
 }
 """Every metric by its name. A spec's gate and search, the reports and the pages use these names."""
-
-
-def shown(value: float) -> str:
-    """A metric, or a difference of two, in a sentence: four decimals, or four digits where those would show none."""
-    return f"{value:.4g}" if 0 < abs(value) < 0.00005 else f"{value:.4f}"

@@ -165,6 +165,12 @@ class TestDay:
             assert "and nothing later" not in html
         assert "extracts landed up to" not in show_day(empty_day()), "a project of other sources lands none"
 
+    def test_small_and_large_metrics_keep_digits_that_tell_something(self):
+        told = {"known_outcomes": 7, "mean_label": None, "mean_score": None, "drift": ""}
+        html = show_day(empty_day(performance={**told, "metrics": {"mae": 4.2e-6, "rmse": 1.6e160, "bias": None}}))
+        assert "<dt>mae</dt><dd>4.2e-06</dd>" in html
+        assert "<dt>rmse</dt><dd>1.6e+160</dd><dt>bias</dt><dd>–</dd>" in html.replace("\n", "")
+
     def test_what_people_and_data_wrote_stays_text(self):
         spec, pin = (
             get("flight_delay"),

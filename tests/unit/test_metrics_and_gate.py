@@ -13,6 +13,7 @@ from tailrace.champions.gate import Decision, Scores, decide, left_to_a_person
 from tailrace.operations.reproduce import metric_to_compare
 from tailrace.problems.binary import Binary
 from tailrace.problems.distributions import Distribution, population_stability_index
+from tailrace.problems.metrics import written
 from tailrace.problems.multiclass import Multiclass
 from tailrace.problems.regression import Regression
 from tailrace.spec import Gate
@@ -38,6 +39,31 @@ def test_a_model_below_the_floor_is_refused_and_told_how_far_off():
     decision = decided(GATE, BAD, None)
     assert decision.verdict == "refuse"
     assert "at least 0.6 is needed" in decision.broken()[0]
+
+
+def test_an_error_in_small_amounts_is_told_with_its_digits():
+    labels = np.linspace(0, 4e-6, 100)
+    scores = Scores(problem=Regression(), labels=labels, challenger=labels + 2e-6, champion=labels + 3e-6)
+    said = [rule.sentence for rule in decide(Gate(metric="mae", ceiling=1e-6), scores, {}).rules]
+    assert said[0] == "mae on the holdout is 2e-06; at most 1e-06 is needed."
+    assert said[1].startswith("mae is 1e-06 better than the champion's")
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (0.66402, "0.6640"),
+        (0.0, "0.0000"),
+        (0.0001, "0.0001"),
+        (-4.21e-7, "-4.21e-07"),
+        (123456.789, "123456.7890"),
+        (1.23456e160, "1.235e+160"),
+        (float("nan"), "nan"),
+        (float("inf"), "inf"),
+    ],
+)
+def test_a_value_is_written_with_digits_that_tell_something(value, said):
+    assert written(value) == said
 
 
 def test_an_equal_model_does_not_replace_the_champion():
