@@ -134,7 +134,7 @@ def airflow(zone: ZoneInfo) -> AirflowApi:
 
 
 def _cancel(api: AirflowApi, dag: str, as_json: bool) -> None:
-    running = api.running_backfill(dag)
+    running = api.unfinished_backfill(dag)
     if running is None:
         raise BadInput(f"No backfill of {dag} is running.")
     api.cancel_backfill(running)

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from tenacity import stop_after_attempt
 
+from tailrace.commands import backfill
 from tailrace.commands.airflow import connection, watch
 from tailrace.commands.airflow.api import AirflowApi
 from tailrace.errors import BadInput, Refused, Unavailable
@@ -132,6 +133,16 @@ def test_a_backfill_that_ended_is_the_latest_but_not_running(api, answers):
     answers.backfills[0]["completed_at"] = "2026-01-02T00:01:00+00:00"
     assert api.latest_backfill("train__x").id == started.id
     assert api.running_backfill("train__x") is None
+
+
+def test_a_backfill_whose_runs_have_all_ended_cannot_be_cancelled(api, answers):
+    api.start_backfill("train__x", *DAYS, conf=CONF, at_once=1)
+    with pytest.raises(BadInput, match="No backfill of train__x is running"):
+        backfill._cancel(api, "train__x", as_json=False)
+    assert not answers.cancelled
+    answers.made[-1]["state"] = "queued"
+    backfill._cancel(api, "train__x", as_json=False)
+    assert answers.cancelled
 
 
 def test_a_run_of_hundreds_of_tasks_is_read_whole(api, answers):

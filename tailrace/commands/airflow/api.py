@@ -117,7 +117,7 @@ class AirflowApi(Connection):
         details = self.get(f"/dags/{dag}/details")
         if details["is_paused"]:
             raise BadInput(f"{dag} is paused in Airflow, so its runs would never start: switch it on first.")
-        if (running := self.running_backfill(dag)) and any(run.state not in FINAL for run in self.runs(running)):
+        if running := self.unfinished_backfill(dag):
             raise BadInput(f"Backfill {running.id} of {dag} is still running; wait for it, or cancel it.")
         body = {
             "dag_id": dag,
@@ -141,6 +141,11 @@ class AirflowApi(Connection):
         """The DAG's backfill that Airflow has not written down as ended."""
         latest = self.latest_backfill(dag)
         return None if latest is None or latest.ended else latest
+
+    def unfinished_backfill(self, dag: str) -> Backfill | None:
+        """The DAG's backfill that has runs which have not ended."""
+        running = self.running_backfill(dag)
+        return running if running and any(run.state not in FINAL for run in self.runs(running)) else None
 
     def latest_backfill(self, dag: str) -> Backfill | None:
         """The DAG's latest backfill. Only the latest can be running: Airflow starts none before the last one ended."""
