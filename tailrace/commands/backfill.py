@@ -13,7 +13,7 @@ import typer
 from tailrace import days, settings
 from tailrace.champions import model_versions
 from tailrace.commands import options, output
-from tailrace.errors import BadInput
+from tailrace.errors import BadInput, did_you_mean
 from tailrace.lineage import dag_ids
 from tailrace.lineage.dag_ids import WAREHOUSE
 from tailrace.operations import limits, warehouse_days
@@ -39,7 +39,7 @@ def backfill(
     ] = False,
     model: Annotated[str | None, typer.Option("--model", help=options.MODEL)] = None,
     trials: options.Trials = None,
-    engine: options.EngineOption = None,
+    engine: Annotated[str | None, typer.Option("--engine", help="local or spark; overrides TAILRACE_ENGINE.")] = None,
     reason: options.Reason = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Run everything, but publish nothing.")] = False,
     force: options.Force = False,
@@ -67,6 +67,12 @@ def backfill(
             raise BadInput("--cancel takes neither days nor --preview: it cancels the backfill that is running.")
         _cancel(airflow(zone), dag, as_json)
         return
+    if engine is not None and engine not in settings.ENGINES:
+        raise BadInput(
+            f"--engine is {engine!r}; a backfill takes {' or '.join(settings.ENGINES)}, as Airflow's form does. "
+            "Leave it out to use TAILRACE_ENGINE."
+            f"{did_you_mean(engine, settings.ENGINES)}"
+        )
     begin, end = _days(first, last, zone)
     conf = _conf(
         dag,

@@ -1,4 +1,4 @@
-"""An option that would change nothing is refused, in place of doing something else than was meant."""
+"""An option that would change nothing, or that a command cannot take, is refused by name before anything is done."""
 
 from __future__ import annotations
 
@@ -31,6 +31,14 @@ def project(tmp_path, monkeypatch):
         ("prove flights --base HEAD", "Without --changed, --base would change nothing"),
         ("backfill flights --cancel --from 2013-03-01", "--cancel takes neither days nor --preview"),
         ("backfill flights --cancel --preview", "--cancel takes neither days nor --preview"),
+        (
+            "backfill flights --from 2013-03-01 --to 2013-03-01 --engine loca",
+            "--engine is 'loca'; a backfill takes local or spark",
+        ),
+        (
+            "backfill flights --from 2013-03-01 --to 2013-03-01 --engine my.module:Engine",
+            "--engine is 'my.module:Engine'; a backfill takes local or spark",
+        ),
     ],
 )
 def test_it_is_refused_by_name(command, said, capsys):
