@@ -96,6 +96,7 @@ class DayPage:
     """Everything that the page shows; `commit` is None if the day is not published. `known` is what `state` says.
 
     The predictions were made from `features_commit`; `features_now` is the lake's latest commit of the day's features.
+    `ahead`: the day has not begun, so no run would take it.
     """
 
     spec: PipelineSpec
@@ -120,6 +121,7 @@ class DayPage:
     requested: Mapping[str, str]
     before: dt.date | None
     after: dt.date | None
+    ahead: bool = False
 
 
 def gather(sources: Sources, spec: PipelineSpec, day: dt.date) -> DayPage:
@@ -165,6 +167,7 @@ def gather(sources: Sources, spec: PipelineSpec, day: dt.date) -> DayPage:
         },
         before=max((each for each in states if each < day), default=None),
         after=min((each for each in states if each > day), default=None),
+        ahead=day > sources.today(zone(spec)),
     )
 
 

@@ -612,6 +612,11 @@ class TestDay:
         assert set(page.training_pins) == {"features", "outcomes"}
         assert [check.passed for check in page.checks] == [True, True, True]
 
+    def test_a_day_is_ahead_until_it_begins_in_the_pipelines_zone(self, sources, spec):
+        today = sources.today(ZONE)
+        assert not day.gather(sources, spec, today).ahead
+        assert day.gather(sources, spec, today + dt.timedelta(days=1)).ahead
+
     def test_features_taken_again_are_not_those_that_were_scored(self, sources, spec):
         lake, table = copy.deepcopy(sources.lake.lake), spec.features_table
         own = replace(sources, lake=CachedLake(lake))

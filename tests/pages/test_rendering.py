@@ -165,6 +165,13 @@ class TestDay:
             assert "and nothing later" not in html
         assert "extracts landed up to" not in show_day(empty_day()), "a project of other sources lands none"
 
+    def test_a_day_that_has_not_begun_cannot_be_predicted(self):
+        page = empty_day(commit=None, known=DayState(day=DAY, status="not due"))
+        assert "Predict it." in show_day(page)
+        html = show_day(replace(page, ahead=True))
+        assert "The day has not begun in America/New_York." in html
+        assert "Predict" not in html
+
     def test_small_and_large_metrics_keep_digits_that_tell_something(self):
         told = {"known_outcomes": 7, "mean_label": None, "mean_score": None, "drift": ""}
         html = show_day(empty_day(performance={**told, "metrics": {"mae": 4.2e-6, "rmse": 1.6e160, "bias": None}}))
