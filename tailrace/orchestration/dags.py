@@ -76,8 +76,8 @@ takes their tasks before a backfill's, and of one DAG at most {at_once} at a tim
 made fails by itself, at once, and says why.
 """
 ANY_ORDER = (
-    "Days published already from the same features by the same version are recognised and left alone, unless *Force* "
-    "is ticked; at most four days at a time are sensible."
+    "Days published already from the same features by the same version under the same policy are recognised and left "
+    "alone, unless *Force* is ticked; at most four days at a time are sensible."
 )
 TRAININGS = "It trains on the days on which the schedule would have; a training whose inputs are the same stands."
 OLDEST_FIRST = (

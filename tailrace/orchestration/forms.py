@@ -172,5 +172,5 @@ def predict() -> dict[str, Any]:
         "engine": engine(),
         "reason": reason(),
         "dry_run": dry_run("Score and audit, then discard: nothing is published."),
-        "force": force("Score days again that are published already from the same features by the same version."),
+        "force": force("Score days again that would be left alone: nothing that they were made from has changed."),
     }

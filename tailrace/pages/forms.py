@@ -86,7 +86,7 @@ def kind_of(action: str, pipeline: str) -> FormKind | None:
             "Backfill",
             dag_ids.predict(pipeline),
             "Predicts every day of a range, oldest first, a few at a time. Days that are already published from the "
-            "same features by the same model are skipped.",
+            "same features by the same model under the same policy are skipped.",
             "Start the backfill",
         ),
         "predict": FormKind(

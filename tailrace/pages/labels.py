@@ -18,7 +18,7 @@ Kind = Literal["published", "warned", "outdated", "refused", "failed", "running"
 
 NAMES: dict[str, str] = {
     "published": "published",
-    "warned": "published, with warnings or after a refused rerun",
+    "warned": "published, with warnings, or a later run was refused or failed",
     "outdated": "published, and out of date: it would be predicted otherwise now",
     "refused": "refused: the data or the model did not pass a check",
     "failed": "failed: a task ended with an error",

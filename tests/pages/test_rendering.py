@@ -324,6 +324,12 @@ class TestOverview:
 
 
 class TestPipeline:
+    def test_the_legend_says_that_a_failed_rerun_is_no_refused_one(self):
+        cells = (cell(DAY, labels.State("warned", "published"), "1", "day"),)
+        page = empty_page(months=(pipeline.Month("March", 1, cells),), counts={"warned": 1})
+        html = show("pipeline", page=page, charts={"performance": None, "drift": None}, may=MAY, problem="")
+        assert "published, with warnings, or a later run was refused or failed: 1</li>" in html
+
     def test_a_pipeline_without_a_spec_has_a_history_and_no_buttons(self):
         html = show(
             "pipeline",
