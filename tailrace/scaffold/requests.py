@@ -68,8 +68,7 @@ class NewPipeline:
         for option, value in (("--from-table", self.table), ("--time", self.time), ("--label", self.label)):
             if not value:
                 yield f"{option} is missing."
-        same = {self.time, *self.key} & {self.label}
-        if same:
+        if self.label and self.label in (self.time, *self.key):
             yield f"--label is {self.label!r}, which is also a key or the time."
         for column in sorted(set(self.include) & set(self.exclude)):
             yield f"--include and --exclude both name {column!r}."

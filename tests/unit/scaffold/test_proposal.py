@@ -274,3 +274,10 @@ def test_a_date_as_the_time_is_said_to_be_its_first_moment():
 
     with pytest.raises(BadInput, match=r"--time 'order_day' is a part of the key, .* as order_day_begins, and name"):
         proposed(time="order_day", key=("order_id", "order_day"))
+
+
+def test_a_label_that_is_missing_is_not_also_called_a_key_or_the_time():
+    nothing = NewPipeline(name="churn", table="", key=(), time="", label="")
+    assert [said for said in nothing.problems(()) if "--label" in said] == ["--label is missing."]
+    same = replace(nothing, key=("customer",), label="customer")
+    assert "--label is 'customer', which is also a key or the time." in list(same.problems(()))
