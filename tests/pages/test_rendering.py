@@ -171,6 +171,7 @@ class TestDay:
         html = show_day(replace(page, ahead=True))
         assert "The day has not begun in America/New_York." in html
         assert "Predict" not in html
+        assert "Predict" not in show_day(page, problem="It does not load."), "nothing of it can run"
 
     def test_small_and_large_metrics_keep_digits_that_tell_something(self):
         told = {"known_outcomes": 7, "mean_label": None, "mean_score": None, "drift": ""}
