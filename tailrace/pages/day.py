@@ -252,7 +252,9 @@ def _refused(sources: Sources, spec: PipelineSpec, day: dt.date) -> RefusedPredi
         return None
     found = Evidence.from_json(last.evidence)
     holdout = Distribution.from_fields(found.holdout) if found.holdout else None
-    drawn = _beside(spec, found.edges, found.shares, holdout) if found.edges else None
+    # without a spec, what the numbers stand for is not known
+    known = found.edges and not histories.is_stand_in(spec)
+    drawn = _beside(spec, found.edges, found.shares, holdout) if known else None
     return RefusedPredictions(version=last.model_version, evidence=found, histogram=drawn)
 
 

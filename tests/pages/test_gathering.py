@@ -664,6 +664,9 @@ class TestDay:
         assert {each.name for each in refused.evidence.moved} == {"plan", "age", "visits"}
         assert all(each.psi >= 0 and each.allowance is not None for each in refused.evidence.moved)
         assert len(refused.histogram.training_edges) == len(refused.evidence.holdout["edges"]) + 2
+        own = replace(sources, lake=CachedLake(lake))
+        without_spec = day.gather(own, histories.stand_in(own, "churn"), when).refused
+        assert (without_spec.evidence, without_spec.histogram) == (refused.evidence, None)
         loop.spec = spec
         loop.predict(when)
         assert day.gather(replace(sources, lake=CachedLake(lake)), spec, when).refused is None
