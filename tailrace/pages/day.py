@@ -271,12 +271,32 @@ def _beside(
     holdout = holdout.in_order_of(spec.problem.drift_classes).without_thin_bins()
     low, high = edges[0], edges[-1]
     bounds = (min([low, *holdout.edges]), *holdout.edges, max([high, *holdout.edges]))
-    width = (high - low) / (len(edges) - 1)
-    density = [
-        share / max(above - below, 1e-9) * width
-        for share, below, above in zip(holdout.shares, bounds[:-1], bounds[1:], strict=True)
-    ]
-    return replace(ours, training_edges=bounds, training_shares=tuple(density))
+    training_edges, training_shares = as_steps(bounds, holdout.shares, (high - low) / (len(edges) - 1))
+    return replace(ours, training_edges=training_edges, training_shares=training_shares)
+
+
+def as_steps(
+    bounds: Sequence[float], shares: Sequence[float], width: float
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The bins' edges, and the share of the rows that each has in `width` of its range.
+
+    Bins that are so narrow that this would be more than all rows, such as those of nearly equal values, are joined.
+    """
+    edges, joined, waiting = [bounds[0]], list[float](), 0.0
+    for above, share in zip(bounds[1:], shares, strict=True):
+        waiting += share
+        if waiting * width <= above - edges[-1]:
+            edges.append(above)
+            joined.append(waiting)
+            waiting = 0.0
+    if waiting:
+        while joined and waiting * width > bounds[-1] - edges[-1]:
+            waiting += joined.pop()
+            edges.pop()
+        edges.append(bounds[-1])
+        joined.append(waiting)
+    steps = zip(joined, edges[:-1], edges[1:], strict=True)
+    return tuple(edges), tuple(share and share * width / (above - below) for share, below, above in steps)
 
 
 def _shares(sources: Sources, spec: PipelineSpec, commit: Commit) -> tuple[tuple[float, ...], tuple[float, ...]]:

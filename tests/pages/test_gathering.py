@@ -755,6 +755,20 @@ class TestDay:
         assert without_spec["layout"]["shapes"] == []
 
 
+@pytest.mark.parametrize(
+    ("bounds", "shares", "edges", "steps"),
+    [
+        ((0.0, 1.0, 2.0), (0.25, 0.75), (0.0, 1.0, 2.0), (0.125, 0.375)),
+        # nearly all rows within a millionth: joined to the next, or the last one to those before
+        ((0.0, 1.0, 1.000001, 4.0), (0.1, 0.8, 0.1), (0.0, 1.0, 4.0), (0.05, 0.15)),
+        ((0.0, 1.0, 3.0, 3.000001), (0.1, 0.1, 0.8), (0.0, 1.0, 3.000001), (0.05, pytest.approx(0.225))),
+        ((0.0, 1e-7, 2e-7, 0.51), (0.0, 1.0, 0.0), (0.0, 1e-7, 0.51), (0.0, pytest.approx(0.98039, abs=1e-5))),
+    ],
+)
+def test_no_step_of_the_holdout_has_more_than_all_rows(bounds, shares, edges, steps):
+    assert day.as_steps(bounds, shares, 0.5) == (edges, steps)
+
+
 class TestReads:
     """What makes pages fast is what they do not read again: counted, since seconds depend on the machine."""
 
