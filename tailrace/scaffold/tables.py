@@ -120,6 +120,9 @@ def _absent(table: str, columns: Sequence[Column], named: Iterable[tuple[str, st
         elif by_name[name].problem:
             found = by_name[name]
             yield f"{option}: column {name!r} of {table} has the type {found.declared}: {found.problem}."
+        elif option == "--key" and by_name[name].key_problem:
+            found = by_name[name]
+            yield f"{option}: column {name!r} of {table} has the type {found.declared}: {found.key_problem}."
 
 
 def _no_moments(request: NewPipeline, columns: Sequence[Column], others: Sequence[Column]) -> Iterator[str]:

@@ -6,6 +6,7 @@ import datetime as dt
 import json
 from dataclasses import replace
 from decimal import Decimal
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +23,7 @@ from tailrace.scaffold.requests import NewPipeline
 from tailrace.settings import Project
 from tailrace.spec import content_of, problems_of, registry
 from tailrace.validation import suites
+from tailrace.warehouse.adapter_types import Column
 from tests.dirty_table import dirty_table
 from tests.sampled_tables import sampled
 
@@ -233,6 +235,18 @@ def test_a_column_that_cannot_be_read_stops_a_pipeline_that_takes_the_whole_tabl
     with pytest.raises(BadInput, match=r"ml\.orders: column 'tags' cannot be read: .* make a mart without it"):
         proposed(rows)
     assert proposed(rows, marts=True).left_out["tags"].startswith("it cannot be read: ")
+
+
+def test_a_column_that_sorts_no_rows_is_refused_as_a_key():
+    columns = {"order_id": "", "number": "a key must be exact", "order_day": ""}
+    kinds = [Column(name, "numeric", pa.float64(), key_problem=problem) for name, problem in columns.items()]
+    reader = SimpleNamespace(columns=lambda table: kinds)
+    request = replace(REQUEST, key=("order_id", "number"), time="order_day", label="number")
+    with pytest.raises(BadInput) as raised:
+        tables.read(request, reader, today=FIRST, rows=100)
+    said = "--key: column 'number' of ml.orders has the type numeric: a key must be exact."
+    assert said in raised.value.problems
+    assert sum("number" in each for each in raised.value.problems) == 1
 
 
 def test_marts_leave_out_rows_without_a_day():
