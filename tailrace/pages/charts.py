@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -59,6 +60,11 @@ def drift(
     return figure
 
 
+def _plain(text: str) -> str:
+    """A text from data or people, so that Plotly shows its letters: it reads tags and entities in every text."""
+    return html.escape(text, quote=False)
+
+
 def _outcomes(row: Mapping[str, Any]) -> str:
     """Of how many outcomes a day's metrics were measured."""
     count = row.get("known_outcomes")
@@ -84,9 +90,9 @@ def _excess(row: Mapping[str, Any], monitor: Monitor) -> dict[str, Any] | None:
     return {
         **row,
         "predictions": of_score.excess if of_score else None,
-        "predictions_words": str(of_score or ""),
+        "predictions_words": _plain(str(of_score or "")),
         "feature": of_feature.excess if of_feature else None,
-        "feature_words": str(of_feature or ""),
+        "feature_words": _plain(str(of_feature or "")),
         "furthest": next((each.excess for each in drift_rows.culprits(row, monitor)), found[0].excess),
     }
 
@@ -117,7 +123,7 @@ def histogram(scores: Histogram, day: dt.date, version: str) -> Figure:
         traces.append(steps)
     ends = [scores.edges[0], scores.edges[-1]] if scores.edges else [0, 1]
     layout = {
-        "xaxis": _classes(scores.names) if scores.names else {"title": {"text": scores.column}, "range": ends},
+        "xaxis": _classes(scores.names) if scores.names else {"title": {"text": _plain(scores.column)}, "range": ends},
         "yaxis": {"title": {"text": "share of the rows"}, "tickformat": ".0%", "rangemode": "tozero"},
         "bargap": 0,
     }
@@ -126,7 +132,11 @@ def histogram(scores: Histogram, day: dt.date, version: str) -> Figure:
 
 def _classes(names: Sequence[str]) -> Figure:
     """An axis of classes, each at its position."""
-    return {"title": {"text": "predicted class"}, "tickvals": list(range(len(names))), "ticktext": list(names)}
+    return {
+        "title": {"text": "predicted class"},
+        "tickvals": list(range(len(names))),
+        "ticktext": [_plain(name) for name in names],
+    }
 
 
 def _line(rows: Sequence[Mapping[str, Any]], column: str, name: str, *, color: str, detail: str = "") -> Figure:
@@ -179,7 +189,7 @@ def _over_days(
                 "yanchor": "bottom",
                 "showarrow": False,
                 "text": f"v{each.version}",
-                "hovertext": f"{each.decision.replace('_', ' ')} by {each.decided_by}",
+                "hovertext": _plain(f"{each.decision.replace('_', ' ')} by {each.decided_by}"),
             }
             for day, each in marked.items()
         ],

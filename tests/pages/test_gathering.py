@@ -755,6 +755,14 @@ class TestDay:
         assert without_spec["layout"]["shapes"] == []
 
 
+def test_names_with_tags_are_drawn_letter_by_letter():
+    found = day.Histogram(edges=(-0.5, 0.5, 1.5), shares=(0.5, 0.5), names=("<b>5</b>", "a & b"), column="x<i>")
+    axis = charts.histogram(found, TRAINED, "1")["layout"]["xaxis"]
+    assert axis["ticktext"] == ["&lt;b&gt;5&lt;/b&gt;", "a &amp; b"]
+    amounts = charts.histogram(replace(found, names=()), TRAINED, "1")["layout"]["xaxis"]
+    assert amounts["title"]["text"] == "x&lt;i&gt;"
+
+
 @pytest.mark.parametrize(
     ("bounds", "shares", "edges", "steps"),
     [
