@@ -245,7 +245,7 @@ class PipelineComparison:
         features = [[self._file("features", side, day) for day in self._chosen.days] for side in (BEFORE, AFTER)]
         spec = self._specs[AFTER]
         decision = spec.problem.decision_of(spec.predictions)
-        score = spec.problem.drift_column(spec.predictions)
+        score = spec.predictions.score
         drawn: dict[str, Any] = {}
         flips, shift = None, 0.0
         with comparing.opened(files[0], files[1], key, self._folder) as both:

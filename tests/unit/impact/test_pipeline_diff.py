@@ -1,0 +1,63 @@
+"""What is said of predictions that move, for each kind of question."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from tailrace.impact.finding import TouchedPipeline
+from tailrace.impact.pipeline_diff import (
+    AFTER,
+    BEFORE,
+    ComparedPipeline,
+    PipelineComparison,
+    PipelineDiff,
+)
+from tailrace.problems.multiclass import Multiclass
+from tailrace.spec import PipelineSpec
+
+DAY = dt.date(2013, 3, 1)
+ROWS = 40
+
+
+def compared(folder: Path, spec: PipelineSpec, predictions: dict[str, dict[str, list]]) -> PipelineDiff:
+    """Predictions before and after an edit, compared as a diff does it."""
+    chosen = ComparedPipeline(
+        touched=TouchedPipeline(pipeline="churn", owners=()), before=spec, after=spec, days=(DAY,)
+    )
+    made = PipelineComparison(None, None, chosen=chosen, warehouses={}, base_suites=folder, folder=folder)  # type: ignore[arg-type]
+    made._left_range = lambda found: {}  # type: ignore[method-assign]  # it needs a champion's training
+    customers = [f"{each:03d}" for each in range(ROWS)]
+    features = pa.table({"customer": customers, "plan": ["free", "pro"] * (ROWS // 2), "event_time": customers})
+    for side in (BEFORE, AFTER):
+        made._write("features", side, DAY, rows=features)
+        rows = pa.table({"customer": customers, **predictions[side]})
+        made._write("predictions", side, DAY, rows=rows)
+    found = PipelineDiff(pipeline="churn", days=(DAY,), predictions=made._compared("predictions", ["customer"]))
+    return made._details(found, ["customer"])
+
+
+@pytest.mark.parametrize("classes", [("few", "many"), (7, 8)])
+def test_classes_flip_and_the_probabilities_of_the_predicted_ones_move(tmp_path, spec, classes):
+    few, many = classes
+    asked = replace(spec, outcome=replace(spec.outcome, problem=Multiclass(classes)))
+    score = [0.6, 0.8] * (ROWS // 2)
+    decision = [few, many] * (ROWS // 2)
+    found = compared(
+        tmp_path,
+        asked,
+        {
+            BEFORE: {"score": score, "decision": decision},
+            AFTER: {"score": [each + 0.1 for each in score], "decision": [many] * ROWS},
+        },
+    )
+    assert found.flips == ROWS // 2
+    assert found.shift == pytest.approx(1.0)  # the deviation of 0.6 and 0.8 is 0.1
+    assert [(each.value, each.flips, round(each.mean_size, 9)) for each in found.slices] == [
+        ("free", ROWS // 2, 0.1),
+        ("pro", 0, 0.1),
+    ]
