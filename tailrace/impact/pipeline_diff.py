@@ -184,10 +184,21 @@ class PipelineComparison:
             spec = self._scorer.under(self._specs[side], day, edited=side == AFTER and self._edited_policy)
             rows = self._rows(side, day)
             predictions = self._scorer.scored(spec, version, rows["features"])
-            for part, table in {**rows, "predictions": predictions}.items():
+            for part, table in {**rows, "predictions": self._with_former_names(spec, predictions)}.items():
                 self._write(part, side, day, rows=table)
             self._refused(side, spec, day, rows=rows, predictions=predictions)
             self._with_labels(side, spec, day, predictions)
+
+    def _with_former_names(self, spec: PipelineSpec, predictions: pa.Table, *, back: bool = False) -> pa.Table:
+        """The published columns by their names before the edit, so that those that it renames are compared, too.
+
+        `back`: by their names in `spec` again.
+        """
+        before, now = (dict(each.problem.published_names(each.predictions)) for each in (self._specs[BEFORE], spec))
+        names = {now[part]: before[part] for part in now if part in before}
+        if back:
+            names = {former: name for name, former in names.items()}
+        return predictions.rename_columns([names.get(name, name) for name in predictions.column_names])
 
     def _rows(self, side: str, day: dt.date) -> dict[str, pa.Table]:
         """The rows of the marts; those of the lake where nothing is built for this edit."""
@@ -243,9 +254,8 @@ class PipelineComparison:
         found = replace(found, left_range=self._left_range(found))
         files = [[self._file("predictions", side, day) for day in self._chosen.days] for side in (BEFORE, AFTER)]
         features = [[self._file("features", side, day) for day in self._chosen.days] for side in (BEFORE, AFTER)]
-        spec = self._specs[AFTER]
-        decision = spec.problem.decision_of(spec.predictions)
-        score = spec.predictions.score
+        spec = self._specs[BEFORE]
+        decision, score = spec.problem.decision_of(spec.predictions), spec.predictions.score
         drawn: dict[str, Any] = {}
         flips, shift = None, 0.0
         with comparing.opened(files[0], files[1], key, self._folder) as both:
@@ -381,6 +391,8 @@ class PipelineComparison:
                 continue
             day = self._chosen.days[-1]
             before, after = (pq.read_table(self._file(part, side, day)) for side in (BEFORE, AFTER))
+            if part == "predictions":
+                after = self._with_former_names(self._specs[AFTER], after, back=True)
             parts.append(
                 JudgedPart(
                     pipeline=self._chosen.touched.pipeline,

@@ -24,19 +24,21 @@ DAY = dt.date(2013, 3, 1)
 ROWS = 40
 
 
-def compared(folder: Path, spec: PipelineSpec, predictions: dict[str, dict[str, list]]) -> PipelineDiff:
+def compared(
+    folder: Path, spec: PipelineSpec, predictions: dict[str, dict[str, list]], edited: PipelineSpec | None = None
+) -> PipelineDiff:
     """Predictions before and after an edit, compared as a diff does it."""
     chosen = ComparedPipeline(
-        touched=TouchedPipeline(pipeline="churn", owners=()), before=spec, after=spec, days=(DAY,)
+        touched=TouchedPipeline(pipeline="churn", owners=()), before=spec, after=edited or spec, days=(DAY,)
     )
     made = PipelineComparison(None, None, chosen=chosen, warehouses={}, base_suites=folder, folder=folder)  # type: ignore[arg-type]
     made._left_range = lambda found: {}  # type: ignore[method-assign]  # it needs a champion's training
     customers = [f"{each:03d}" for each in range(ROWS)]
     features = pa.table({"customer": customers, "plan": ["free", "pro"] * (ROWS // 2), "event_time": customers})
-    for side in (BEFORE, AFTER):
+    for side, its_spec in ((BEFORE, spec), (AFTER, edited or spec)):
         made._write("features", side, DAY, rows=features)
         rows = pa.table({"customer": customers, **predictions[side]})
-        made._write("predictions", side, DAY, rows=rows)
+        made._write("predictions", side, DAY, rows=made._with_former_names(its_spec, rows))
     found = PipelineDiff(pipeline="churn", days=(DAY,), predictions=made._compared("predictions", ["customer"]))
     return made._details(found, ["customer"])
 
@@ -61,3 +63,12 @@ def test_classes_flip_and_the_probabilities_of_the_predicted_ones_move(tmp_path,
         ("free", ROWS // 2, 0.1),
         ("pro", 0, 0.1),
     ]
+
+
+def test_predictions_under_another_name_are_compared(tmp_path, spec):
+    edited = replace(spec, predictions=replace(spec.predictions, score="chance", decision="leaves"))
+    before = {"score": [0.2, 0.6] * (ROWS // 2), "decision": [False, True] * (ROWS // 2)}
+    after = {"chance": [0.8, 0.6] * (ROWS // 2), "leaves": [True] * ROWS}
+    found = compared(tmp_path, spec, {BEFORE: before, AFTER: after}, edited)
+    assert (found.flips, found.moved) == (ROWS // 2, ROWS // 2)
+    assert found.shift == pytest.approx(0.3 / 0.2)
