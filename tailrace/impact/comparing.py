@@ -155,8 +155,8 @@ class JoinedSides:
 
     def _numbers(self, column: str) -> dict[str, Any]:
         wanted = f"[{', '.join(map(str, QUANTILES))}]"
-        sides = [f"quantile_cont({_finite(f'{side}.{column}')}, {wanted})" for side in ("b", "a")]
-        step = f"{_finite(f'a.{column}')} - {_finite(f'b.{column}')}"
+        sides = [f"quantile_cont({finite(f'{side}.{column}')}, {wanted})" for side in ("b", "a")]
+        step = f"{finite(f'a.{column}')} - {finite(f'b.{column}')}"
         found = self._one(f"select {', '.join(sides)}, quantile_cont({step}, {wanted}), avg(abs({step})) {self._both}")
         before, after, difference, size = found
         return {
@@ -201,7 +201,7 @@ def q(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _finite(sql: str) -> str:
+def finite(sql: str) -> str:
     """A number as a double, null for NaN and infinities."""
     return f"case when isfinite(cast({sql} as double)) then cast({sql} as double) end"
 

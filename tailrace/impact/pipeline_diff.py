@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -17,7 +17,7 @@ from tailrace.champions import model_versions, policies
 from tailrace.contracts import Services, Warehouse
 from tailrace.errors import TailraceError
 from tailrace.impact import comparing, suite_verdicts
-from tailrace.impact.comparing import Compared
+from tailrace.impact.comparing import Compared, JoinedSides, MovedColumn
 from tailrace.impact.finding import TouchedPipeline
 from tailrace.impact.predicting import Scorer
 from tailrace.impact.suite_verdicts import JudgedPart, SuiteVerdicts
@@ -263,10 +263,7 @@ class PipelineComparison:
                 flips = both.changed(decision)
             if score in both.columns and found.predictions is not None and found.predictions.of(score):
                 drawn[f"prediction {score}"] = both.differences(score)
-                spread = both.scalar(f"stddev_pop(cast(b.{comparing.q(score)} as double))") or 0.0
-                moved = found.predictions.of(score)
-                size = moved.mean_size if moved is not None else 0.0
-                shift = size / spread if spread else float(size > 0)
+                shift = _shift(both, score, found.predictions.of(score))
         with comparing.opened(features[0], features[1], key, self._folder) as both:
             for each in (found.features.moved if found.features else ())[:6]:
                 if each.before and each.changed:
@@ -408,6 +405,18 @@ class PipelineComparison:
         return suite_verdicts.of(self._services, self._settings, self._base_suites, parts)
 
 
+def _shift(both: JoinedSides, score: str, moved: MovedColumn | None) -> float:
+    """By how many standard deviations scores move on average; infinite if one is infinite on one side only."""
+    before, after = (f"cast({side}.{comparing.q(score)} as double)" for side in ("b", "a"))
+    if both.scalar(
+        f"count(*) filter (where {before} is distinct from {after} and (isinf({before}) or isinf({after})))"
+    ):
+        return math.inf
+    spread = both.scalar(f"stddev_pop({comparing.finite(f'b.{comparing.q(score)}')})") or 0.0
+    size = moved.mean_size if moved is not None else 0.0
+    return size / spread if spread else float(size > 0)
+
+
 def _beyond(spec: PipelineSpec, found: PipelineDiff) -> list[str]:
     """The limits of the review policy that are exceeded."""
     limits, said = spec.review, []
@@ -424,7 +433,7 @@ def _beyond(spec: PipelineSpec, found: PipelineDiff) -> list[str]:
             f"{found.moved / rows:.1%} of the predictions differ; at most {limits.max_moved:.1%} may (max_moved)"
         )
     loss = next((each.loss for each in found.metrics if each.metric == spec.gate.metric), None)
-    if limits.max_loss is not None and loss is not None and np.isfinite(loss) and loss > limits.max_loss:
+    if limits.max_loss is not None and loss is not None and loss > limits.max_loss:
         said.append(f"{spec.gate.metric} is {written(loss)} worse; at most {limits.max_loss:g} is allowed (max_loss)")
     if found.predictions is not None and (found.predictions.gone or found.predictions.new):
         lost, new = found.predictions.gone, found.predictions.new

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,11 +15,14 @@ from tailrace.impact.pipeline_diff import (
     AFTER,
     BEFORE,
     ComparedPipeline,
+    MetricChange,
     PipelineComparison,
     PipelineDiff,
+    _beyond,
 )
 from tailrace.problems.multiclass import Multiclass
-from tailrace.spec import PipelineSpec
+from tailrace.problems.regression import Regression
+from tailrace.spec import Gate, PipelineSpec, Review
 
 DAY = dt.date(2013, 3, 1)
 ROWS = 40
@@ -72,3 +76,18 @@ def test_predictions_under_another_name_are_compared(tmp_path, spec):
     found = compared(tmp_path, spec, {BEFORE: before, AFTER: after}, edited)
     assert (found.flips, found.moved) == (ROWS // 2, ROWS // 2)
     assert found.shift == pytest.approx(0.3 / 0.2)
+
+
+def test_infinite_predictions_have_moved_beyond_every_limit(tmp_path, spec):
+    asked = replace(spec, outcome=replace(spec.outcome, problem=Regression()), gate=Gate(metric="mae"))
+    before = [float(each) for each in range(ROWS)]
+    found = compared(tmp_path, asked, {BEFORE: {"score": before}, AFTER: {"score": [*before[:-1], math.inf]}})
+    assert found.shift == math.inf
+    back = compared(tmp_path, asked, {AFTER: {"score": before}, BEFORE: {"score": [*before[:-1], math.inf]}})
+    assert back.shift == math.inf
+    worse = replace(found, metrics=(MetricChange(metric="mae", before=1.0, after=math.inf, rows=ROWS),))
+    limits = replace(asked, review=Review(max_loss=0.5))
+    assert [said.partition(";")[0] for said in _beyond(limits, worse)] == [
+        "scores move by inf standard deviations on average",
+        "mae is inf worse",
+    ]
