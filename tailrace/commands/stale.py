@@ -38,24 +38,24 @@ def stale(
     if not repair:
         options.only_with("--repair", preview=preview, reason=reason)
     services = options.services()
-    specs = [registry.get(name) for name in ([pipeline] if pipeline else registry.names())]
-    found, failed = {}, False
-    for spec in specs:
+    names = [registry.get(pipeline).name] if pipeline else registry.names()
+    specs, found, failed = {}, {}, False
+    for name in names:
         try:
-            found[spec.name] = finding.find(services, spec)
+            specs[name] = registry.get(name)
+            found[name] = finding.find(services, specs[name])
         except TailraceError as error:
-            output.error(f"{spec.name}: {error}")
+            output.error(f"{name}: {error}")
             failed = True
     rows = [row for each in found.values() for row in _rows(each)]
     days, champions = (sum(len(getattr(each, part)) for each in found.values()) for part in ("days", "champions"))
     said = f"{days} published days and {champions} champions are stale." if rows else "Nothing is stale."
-    if unknown := [spec.name for spec in specs if spec.name not in found]:
+    if unknown := [name for name in names if name not in found]:
         not_known = f"What is stale of {', '.join(unknown)} is not known."
         said = f"{not_known} Of the others: {said}" if found else not_known
     output.table("stale", rows, as_json, sentence=said)
-    for spec in specs if repair else []:
-        if spec.name in found:
-            failed |= not _repair(services, spec, finding.repairs(found[spec.name]), preview=preview, reason=reason)
+    for name, each in found.items() if repair else []:
+        failed |= not _repair(services, specs[name], finding.repairs(each), preview=preview, reason=reason)
     if failed:
         raise typer.Exit(1)
 

@@ -44,7 +44,14 @@ def predictions(
     from tailrace.monitoring import performance
 
     services, spec = options.services(), registry.get(pipeline)
-    reports = [performance.day_report(services.lake, spec, day) for day in days.span(*options.day_range(date, to))]
+    reports, failed = [], False
+    for day in days.span(*options.day_range(date, to)):
+        try:
+            reports.append(performance.day_report(services.lake, spec, day))
+        except TailraceError as error:
+            # the other days are shown all the same
+            output.error(str(error))
+            failed = True
     rows = [
         {
             "day": report.day,
@@ -59,6 +66,8 @@ def predictions(
         for report in reports
     ]
     output.table(f"predictions/{pipeline}", rows, as_json)
+    if failed:
+        raise typer.Exit(1)
 
 
 def history(pipeline: options.Pipeline, as_json: options.Json = False) -> None:

@@ -173,7 +173,8 @@ class LateRows:
         cutoffs = pa.array([cutoff(self._spec, day) for day in of_days.dictionary.to_pylist()], _UTC)
         late = pc.fill_null(pc.greater(known, cutoffs.take(of_days.indices)), True)
         if pc.any(late).as_py():
-            bad = rows.filter(late)
+            # Arrow's sort is stable: by day, then as the rows lie.
+            bad = rows.filter(late).sort_by("ds")
             self._late += bad.num_rows
             self._examples += bad.slice(0, refusals.EXAMPLES - len(self._examples)).to_pylist()
 

@@ -16,6 +16,7 @@ from tailrace.commands.main import call
 from tailrace.errors import TrackerUnavailable
 from tailrace.operations.stale import Repair
 from tailrace.reporting import model_report
+from tailrace.settings import find_project
 from tests.stages.conftest import Loop, installation, memory
 from tests.support import new_project
 
@@ -50,6 +51,27 @@ def test_a_tracker_that_does_not_answer_makes_no_champion_stale(services, capsys
     assert ended.value.code == 1
     assert json.loads(said.out) == {"sentence": "What is stale of churn is not known.", "rows": []}
     assert "churn: MLflow does not answer." in said.err
+
+
+def test_a_spec_that_cannot_be_used_leaves_what_is_stale_of_the_others(services, capsys, tmp_path):
+    (find_project().pipelines / "broken.py").write_text("SPEC = 1 / 0\n")
+    with pytest.raises(SystemExit) as ended:
+        call(["stale", "--json"])
+    said = capsys.readouterr()
+    assert ended.value.code == 1
+    sentence = "What is stale of broken is not known. Of the others: Nothing is stale."
+    assert json.loads(said.out) == {"sentence": sentence, "rows": []}
+    assert "broken: Pipeline 'broken' cannot be used" in said.err.replace("\n", " ")
+
+
+def test_the_published_days_of_a_range_are_shown_beside_those_that_are_not(services, capsys):
+    with pytest.raises(SystemExit) as ended:
+        call(["predictions", "churn", "--date", "2013-01-08", "--to", "2013-01-10", "--json"])
+    said = capsys.readouterr()
+    assert ended.value.code == 1
+    assert [row["day"] for row in json.loads(said.out)] == ["2013-01-09"]
+    for day in ("2013-01-08", "2013-01-10"):
+        assert f"has no published predictions of {day}." in said.err.replace("\n", " ")
 
 
 @pytest.mark.parametrize(("kind", "named"), [("warehouse", "warehouse"), ("predict", "churn")])

@@ -228,6 +228,8 @@ def test_each_row_is_judged_by_the_cutoff_of_its_own_day(spec):
     assert "2 rows contain values that were not known" in str(error)
     assert "for example b known at" in str(error)
     assert "; d known at" in str(error)
+    (error,) = roles.look_ahead(spec, pa.table(columns).take([3, 2, 1, 0]))
+    assert "for example b known at" in str(error), "the first day's come first, as on a cluster"
     assert not list(roles.look_ahead(spec, pa.table(columns).take([0, 2])))
     assert not list(roles.look_ahead(spec, pa.table(columns).take(pa.array([], pa.int64()))))
 
