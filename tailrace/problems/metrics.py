@@ -14,7 +14,8 @@ def written(value: float, digits: int = 4) -> str:
     """A metric's value with so many digits after the point; with so many significant ones where those would be zeros,
     as for an error in amounts of millionths, or where the value has more digits than a float knows."""
     fixed = value == 0 or not math.isfinite(value) or 10.0**-digits <= abs(value) < FLOAT_DIGITS
-    return f"{value:.{digits}{'f' if fixed else 'g'}}"
+    # plus 0.0, so that a negative zero has no sign
+    return f"{value + 0.0:.{digits}{'f' if fixed else 'g'}}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,8 @@ from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from tailrace.problems.metrics import FLOAT_DIGITS, written
+
 
 def render(template: str, **values: Any) -> str:
     """A template of `templates/` with these values; HTML is escaped, and an unknown value is an error."""
@@ -19,10 +21,9 @@ def number(value: float | None, digits: int = 4) -> str:
     """1,234 for numbers of 1 or more in size that are integers, 0.1234 for others, a dash for None and NaN."""
     if value is None or math.isnan(value):
         return "–"
-    if float(value).is_integer() and abs(value) > 1:
+    if float(value).is_integer() and 1 < abs(value) < FLOAT_DIGITS:
         return f"{int(value):,}"
-    # plus 0.0, so that a small negative number is not shown as -0.0000
-    return f"{round(value, digits) + 0.0:.{digits}f}"
+    return written(value, digits)
 
 
 def between(low: float, high: float) -> str:

@@ -24,12 +24,19 @@ def test_a_range_of_predictions_may_have_no_end(low, high, words):
     assert between(low, high) == words
 
 
-def test_a_small_negative_number_has_no_sign_of_its_own():
-    assert [number(value) for value in (-0.00002, -0.00005001, 0.25, -3.0, math.nan)] == [
+def test_small_and_huge_numbers_have_digits_that_say_something():
+    """An approver compares two errors of some millionths by them."""
+    assert [
+        number(value) for value in (-0.00002, 0.0000312, -0.0, 0.25, -3.0, 12_000.0, 1e160, math.inf, math.nan)
+    ] == [
+        "-2e-05",
+        "3.12e-05",
         "0.0000",
-        "-0.0001",
         "0.2500",
         "-3",
+        "12,000",
+        "1e+160",
+        "inf",
         "–",
     ]
 
