@@ -249,7 +249,7 @@ class LakeReader(Protocol):
         ...
 
     def sound(self, table: str, day: dt.date) -> bool:
-        """Whether the files of a day exist, with the bytes that were published; False if there is no table."""
+        """Whether a day has all rows that were published, with their bytes; False if there is no table."""
         ...
 
 

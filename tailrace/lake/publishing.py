@@ -88,7 +88,7 @@ class DeltaPublisher(DeltaReader):
                 return own.commit(staged.table)
             raise _conflict(history, staged, publications)
         last = publication(history, staged.day, publications)
-        if last is not None and last.digest == staged.digest and current.is_sound(staged.day):
+        if last is not None and last.digest == staged.digest and current.is_sound(staged.day, staged.rows):
             # The staging is kept, as after any publication, so that a retried stage finds it.
             return last.commit(staged.table, unchanged=True)
         files = self._current_manifest(staged).files

@@ -164,8 +164,9 @@ class DeltaReader:
             opened = self.tables.latest(table)
         except UpstreamMissing:
             return False
+        published = self.days(table, first=day, last=day).get(day)
         with storage_errors(f"Checking the files of {table} of {day}"):
-            return opened.is_sound(day)
+            return opened.is_sound(day, 0 if published is None else published.rows)
 
 
 def _refuse_damage(pin: Pin, damage: Callable[[], list[str]]) -> None:

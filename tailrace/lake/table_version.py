@@ -170,8 +170,13 @@ class TableVersion:
             found = dict(zip(hashed, pool.map(store.sha256, hashed), strict=True))
         return [f"{path} holds other bytes than were published" for path in hashed if found[path] != checksums[path]]
 
-    def is_sound(self, day: dt.date) -> bool:
-        return not self.damage(self.active(day, day))
+    def is_sound(self, day: dt.date, rows: int) -> bool:
+        """Whether the day has as many rows as were published, in files with the bytes that they had then.
+
+        Another program may have deleted rows, or all of them.
+        """
+        active = self.active(day, day)
+        return sum(file.rows for file in active) == rows and not self.damage(active)
 
 
 def application(day: dt.date) -> str:

@@ -502,6 +502,17 @@ def test_a_table_that_file_lists_would_misread_is_refused(lake, tmp_path):
         lake.read("t")
 
 
+@pytest.mark.parametrize("deleted", ["n < 20", "true"])
+def test_the_same_rows_again_repair_a_day_of_which_another_program_deleted_some(lake, tmp_path, deleted):
+    put(lake, 50, "r1")
+    assert lake.sound("t", DAY)
+    DeltaTable(str(tmp_path / "t")).delete(f"ds = '{DAY}' and {deleted}")
+    assert not lake.sound("t", DAY)
+    assert not put(lake, 50, "r2").unchanged
+    assert lake.sound("t", DAY)
+    assert lake.read("t").read_all().num_rows == 50
+
+
 @pytest.mark.parametrize("damage", [b"", b"short", None], ids=["emptied", "cut short", "altered"])
 def test_the_same_bytes_again_repair_a_damaged_day(lake, tmp_path, damage):
     put(lake, 50, "r1")
