@@ -170,7 +170,10 @@ def on_spark(request: pytest.FixtureRequest, folder: Path) -> DbtAdapter:
         "spark.sql.shuffle.partitions": "2",
         "spark.sql.session.timeZone": "America/Los_Angeles",
         "spark.ui.enabled": "false",
+        "spark.driver.extraJavaOptions": f"-Dderby.system.home={folder}",
     }
+    # The folder of tables, and the options of Java, are those of the first session of a JVM.
+    end_jvm()
     request.addfinalizer(end_jvm)
     target = {"type": "spark", "method": "session", "host": "NA", "schema": "ml", "server_side_parameters": settings}
     return project(folder / "project", target, SPARK)
