@@ -73,10 +73,12 @@ def fit_watched(
     sign = sign_of(spec.search.metric, rises=watched_by in RISING)
     features, categories = spec.features.columns, categories_of(data.rows, spec.features.of_kind("categorical"))
     drawn = functools.partial(_training_matrix, features=features, categories=categories, settings=settings)
-    training = drawn(data.rows, data.labels, weights=row_weights(spec, data.rows, data.labels))
-    _refuse_beyond_gains(settings, data.labels, row_weights(spec, data.rows, data.labels))
-    weights = row_weights(spec, data.watch, data.watch_labels)
-    watched = drawn(data.watch, data.watch_labels, weights=weights, ref=training)
+    weights = row_weights(spec, data.rows, data.labels)
+    # Before the matrix is made, which costs time and memory.
+    _refuse_beyond_gains(settings, data.labels, weights)
+    training = drawn(data.rows, data.labels, weights=weights)
+    watch_weights = row_weights(spec, data.watch, data.watch_labels)
+    watched = drawn(data.watch, data.watch_labels, weights=watch_weights, ref=training)
     rounds_can_be_cut = settings.get("booster", "gbtree") == "gbtree" and DROPPING.isdisjoint(settings)
     booster = xgboost.train(
         settings,
