@@ -222,13 +222,16 @@ def _tailrace(folder: Path, size: int, kind: str = "binary") -> float:
 
 
 def _score(folder: Path, size: int, kind: str) -> None:
-    """Open the lake, load the model, score a day of that many rows, and publish its predictions."""
+    """Open the lake, load the model, score a day of that many rows, and publish its predictions.
+
+    All sizes have one table, as a pipeline's days have: what is published always differs from what was there.
+    """
     from tailrace.engines.local import LocalEngine
 
     lake, engine, spec = _lake(folder), LocalEngine(), _spec(kind)
     model = engine.load(folder / "models" / kind)
     features = lake.scan(lake.pin(f"features/{size}", first=DAY, last=DAY))
-    target = lake.target(f"predictions/{kind}/{size}", DAY, "bench")
+    target = lake.target(f"predictions/{kind}", DAY, "bench")
     staged = engine.score(spec, model, version="1", rows=features, target=target)
     lake.publish(staged, {})
     assert staged.rows == size

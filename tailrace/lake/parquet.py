@@ -25,6 +25,8 @@ DICTIONARY_BYTES = 128 << 10
 """A column whose distinct values do not fit is written without a dictionary: one with almost every value makes files
 larger, and slower to write and to read."""
 _TRIED_ROWS = 4096
+_DIFFERENCES = "DELTA_BINARY_PACKED"
+"""Integers as differences from the value before; docs/adr/0082 has what this saves."""
 _LONGEST_STATISTIC = 64
 _EPOCH = dt.datetime(1970, 1, 1)
 _DAY_MILLISECONDS = 24 * 60 * 60 * 1000
@@ -121,13 +123,17 @@ class DataWriter:
         sink = self._files.create(path)
         # Arrow writes every page by itself, and each write would wait for Python's lock.
         buffered = pa.BufferedOutputStream(pa.PythonFile(sink, mode="w"), _BUFFER_BYTES)
+        repeating = [name for name in self._schema.names if _may_repeat(rows[name])]
+        whole = [field.name for field in self._schema if _is_whole(field.type)]
         writer = pq.ParquetWriter(
             buffered,
             self._schema,
             compression={field.name: _codec(field.type) for field in self._schema},
-            use_dictionary=[name for name in self._schema.names if _may_repeat(rows[name])],
+            use_dictionary=repeating,
             dictionary_pagesize_limit=DICTIONARY_BYTES,
+            column_encoding={name: _DIFFERENCES for name in whole if name not in repeating},
             metadata_collector=self._footers,
+            write_page_checksum=True,
         )
         self._open = _Open(sink, buffered, writer)
         self._without_nan = {field.name for field in self._schema if pa.types.is_floating(field.type)}
@@ -157,14 +163,17 @@ class DataWriter:
             self._files.delete(self._paths)
 
 
-def batches(files: TableFiles, pieces: Iterable[RowGroups], schema: pa.Schema, doing: str) -> Iterator[pa.RecordBatch]:
+def batches(
+    files: TableFiles, pieces: Iterable[RowGroups], schema: pa.Schema, doing: str, *, hashed: bool = False
+) -> Iterator[pa.RecordBatch]:
     """The pieces' rows in order, with the schema's columns: at most 262,144 rows a batch, one row group in memory.
 
-    A column that a file does not have is null: the table gained it after the file was written.
+    A column that a file does not have is null: the table gained it after the file was written. Pages are compared with
+    their checksums, where the writer left some, unless the whole files were `hashed` already.
     Raises PinLost naming a file that is gone or corrupt, LakeUnavailable.
     """
     for piece in pieces:
-        with _opened(files, piece.path, doing) as file:
+        with _opened(files, piece.path, doing, verify=not hashed) as file:
             groups = range(file.num_row_groups) if piece.groups is None else piece.groups
             # One iterator over all groups would keep every byte it has read until its end.
             for group in groups:
@@ -181,20 +190,26 @@ def row_groups_of(files: TableFiles, path: str, doing: str) -> list[RowGroups]:
 
 
 @contextlib.contextmanager
-def _opened(files: TableFiles, path: str, doing: str) -> Iterator[pq.ParquetFile]:
+def _opened(files: TableFiles, path: str, doing: str, *, verify: bool = False) -> Iterator[pq.ParquetFile]:
     with (
         contextlib.closing(files.tap(path, doing)) as source,
         content_errors(path, doing),
         # Scoring reads ahead by batch; reading ahead by column as well would keep the row group in memory twice.
-        pq.ParquetFile(_whole_if_small(source), pre_buffer=False) as file,
+        pq.ParquetFile(_whole_if_small(source), pre_buffer=False, page_checksum_verification=verify) as file,
     ):
         yield file
 
 
 def _may_repeat(column: pa.ChunkedArray) -> bool:
-    """Whether a dictionary is worth a try: not for floating-point numbers whose first values nearly all differ."""
+    """Whether a dictionary is worth a try: not for numbers and times whose first values nearly all differ."""
     first = column.slice(0, _TRIED_ROWS)
-    return not pa.types.is_floating(column.type) or pc.count_distinct(first, mode="all").as_py() <= len(first) // 2
+    is_number = pa.types.is_floating(column.type) or _is_whole(column.type)
+    return not is_number or pc.count_distinct(first, mode="all").as_py() <= len(first) // 2
+
+
+def _is_whole(kind: pa.DataType) -> bool:
+    """Whether Parquet keeps these values as integers, which have differences."""
+    return pa.types.is_integer(kind) or pa.types.is_timestamp(kind) or pa.types.is_date32(kind)
 
 
 def _codec(kind: pa.DataType) -> str:

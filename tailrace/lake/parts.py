@@ -67,14 +67,15 @@ class Place:
             ) from error
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FilePart:
-    """Row groups of a table's files."""
+    """Row groups of a table's files; with `hashed`, the files are known to hold the bytes that were published."""
 
     place: Place
     pieces: tuple[RowGroups, ...]
     schema: pa.Schema
     doing: str
+    hashed: bool = False
 
     @property
     def rows(self) -> int:
@@ -82,14 +83,14 @@ class FilePart:
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         with self.place.opened() as store:
-            yield from parquet.batches(store, self.pieces, self.schema, self.doing)
+            yield from parquet.batches(store, self.pieces, self.schema, self.doing, hashed=self.hashed)
 
 
 def _sound() -> None:
     """Nothing to check."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FileScan(FilePart):
     """All rows of a table's files, in the order given. Other parts are cut from it.
 
@@ -130,7 +131,10 @@ class FileScan(FilePart):
         with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
             cut = pool.map(functools.partial(self._cut, self.place.files(), rows), self.pieces)
             pieces = itertools.chain.from_iterable(cut)
-            return tuple(FilePart(self.place, tuple(some), self.schema, self.doing) for some in _together(pieces, rows))
+            return tuple(self._part(tuple(some)) for some in _together(pieces, rows))
+
+    def _part(self, pieces: tuple[RowGroups, ...]) -> FilePart:
+        return FilePart(place=self.place, pieces=pieces, schema=self.schema, doing=self.doing, hashed=self.hashed)
 
     def _cut(self, store: TableFiles, rows: int, piece: RowGroups) -> list[RowGroups]:
         return [piece] if piece.rows <= rows else parquet.row_groups_of(store, piece.path, self.doing)

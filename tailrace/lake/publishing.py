@@ -50,7 +50,8 @@ class DeltaPublisher(DeltaReader):
         self._require_staged(files, staged)
         pieces = tuple(RowGroups(file.path, file.rows) for file in files)
         doing = f"Reading staged rows of {_where(staged)}"
-        return FileScan(self.tables.place(staged.table), pieces, self.schema(staged.table), doing).reader()
+        place, schema = self.tables.place(staged.table), self.schema(staged.table)
+        return FileScan(place=place, pieces=pieces, schema=schema, doing=doing).reader()
 
     def annotate(self, staged: Staged, notes: Mapping[str, str]) -> Staged:
         manifest = self._current_manifest(staged)

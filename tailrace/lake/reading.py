@@ -94,7 +94,7 @@ class DeltaReader:
             check()
             native = NativeTable(self.tables.uri(pin.table), pin.version, pin.first, pin.last)
             return NativeScan(native, opened.columns(columns), pin.rows, opened.refusal)
-        return replace(opened.scan(active, columns), check=check)
+        return replace(opened.scan(active, columns), check=check, hashed=True)
 
     def _pinned(self, pin: Pin) -> TableVersion:
         try:

@@ -147,7 +147,8 @@ class TableVersion:
     def scan(self, active: Sequence[ActiveFile], columns: Sequence[str] | None) -> FileScan:
         """The rows of these files. Raises UnknownName."""
         pieces = tuple(RowGroups(file.path, file.rows) for file in active)
-        return FileScan(self.place, pieces, self.columns(columns), f"Reading {self.table}")
+        schema = self.columns(columns)
+        return FileScan(place=self.place, pieces=pieces, schema=schema, doing=f"Reading {self.table}")
 
     def incomplete(self, active: Sequence[ActiveFile]) -> list[str]:
         """A sentence for each file that is missing or cut short; their bytes are not read."""

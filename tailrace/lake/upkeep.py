@@ -46,12 +46,22 @@ class DeltaUpkeep(DeltaReader):
         return sum(len(group) if dry_run else self._compact(table, group) for group in groups)
 
     def _compact(self, table: str, replaced: list[ActiveFile]) -> int:
-        """Rewrite files of one day as one; returns how many, 0 if the day was published meanwhile."""
+        """Rewrite files of one day as one; how many: none if the day was published meanwhile, or a file is damaged."""
         day = replaced[0].day
         doing = f"Optimizing {table} of {day}" if day else f"Optimizing {table}"
         current, store = self.tables.open(table), self.tables.files(table)
         paths = {file.path for file in replaced}
         if not paths <= {file.path for file in current.active()}:
+            return 0
+        with storage_errors(doing):
+            damage = current.damage(replaced)
+        if damage:
+            # A rewritten file gets a checksum of its own, with which the damage would pass for what was published.
+            logger.warning(
+                "%s: %s. The files stay as they are. Restore them from a copy, or run their day again.",
+                doing,
+                "; ".join(damage),
+            )
             return 0
         record_id = uuid.uuid4().hex
         files = _rewritten(store, replaced, current.schema, record_id=record_id, doing=doing)

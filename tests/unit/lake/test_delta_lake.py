@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+import re
 import shutil
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -199,13 +200,28 @@ def test_an_append_during_a_compaction_comes_after_the_rows_that_were_compacted(
 
 def test_only_neighbours_of_an_appended_table_are_joined(lake, monkeypatch):
     lake.append("a", pa.table({"n": [1]}), {})
-    lake.append("a", pa.table({"n": list(range(10_000))}), {})
+    lake.append("a", pa.table({"n": np.random.default_rng(0).permutation(10_000)}), {})
     for number in (2, 3):
         lake.append("a", pa.table({"n": [number]}), {})
     before = lake.read("a").read_all()
     monkeypatch.setattr(upkeep, "SMALL_FILE_BYTES", 10_000)
     assert lake.optimize("a") == 2
     assert lake.read("a").read_all().equals(before)
+
+
+def test_a_damaged_file_is_not_rewritten_as_a_sound_one(lake, tmp_path, caplog):
+    for number in range(2):
+        lake.append("a", pa.table({"x": np.random.default_rng(number).random(100)}), {})
+    pin, files = lake.pin("a"), sorted((tmp_path / "a").rglob("*.parquet"))
+    content = bytearray(files[0].read_bytes())
+    content[200] ^= 1
+    files[0].write_bytes(content)
+    assert lake.optimize("a") == 0
+    assert re.search(r"Optimizing a: append-\w+/part-00000.parquet holds other bytes than .* stay", caplog.text)
+    with pytest.raises(PinLost, match="holds other bytes"):
+        lake.read_pin(pin).read_all()
+    with pytest.raises(PinLost, match=r"part-00000.parquet is corrupt"):
+        lake.read("a").read_all()
 
 
 def test_rows_that_another_writer_appended_have_their_place(lake, tmp_path):

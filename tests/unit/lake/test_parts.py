@@ -28,7 +28,7 @@ KEPT = {"aws_sse_kms_key_id": "arn:key", "aws_sse_bucket_key_enabled": "true", "
 
 
 def pieces(place):
-    yield FilePart(place, (RowGroups("f.parquet", 1),), SCHEMA, "Reading t")
+    yield FilePart(place=place, pieces=(RowGroups("f.parquet", 1),), schema=SCHEMA, doing="Reading t")
     yield FilePartWriter(
         place=place, folder="ds=2013-03-01/run-r", schema=SCHEMA, day=DAY, where="t of 2013-03-01", doing="Staging t"
     )
