@@ -75,7 +75,8 @@ def fit_watched(
     drawn = functools.partial(_training_matrix, features=features, categories=categories, settings=settings)
     weights = row_weights(spec, data.rows, data.labels)
     # Before the matrix is made, which costs time and memory.
-    _refuse_beyond_gains(settings, data.labels, weights)
+    if splits_by_squares(settings):
+        refuse_beyond_gains(_squares(data.labels, weights))
     training = drawn(data.rows, data.labels, weights=weights)
     watch_weights = row_weights(spec, data.watch, data.watch_labels)
     watched = drawn(data.watch, data.watch_labels, weights=watch_weights, ref=training)
@@ -142,15 +143,22 @@ def _settings(
     return rounds, settings
 
 
-def _refuse_beyond_gains(settings: Mapping[str, Any], labels: np.ndarray, weights: np.ndarray | None) -> None:
+def splits_by_squares(settings: Mapping[str, Any]) -> bool:
+    """Whether trees are grown whose splits gain by the labels' squared errors."""
+    return bool(settings["objective"] == SQUARED and settings.get("booster") != LINEAR)
+
+
+def _squares(labels: np.ndarray, weights: np.ndarray | None) -> float:
+    """The (weighted) sum of the labels' squared distances from their mean."""
+    squares = (labels - np.average(labels, weights=weights)) ** 2
+    return float(squares.sum() if weights is None else (weights * squares).sum())
+
+
+def refuse_beyond_gains(most: float) -> None:
     """Raises ValueError if the labels are so small, or so large, that no split can be told to be a good one.
 
-    A split by squared errors gains at most their sum around the mean.
+    `most` is the sum of their squared distances from their mean: what a split by squared errors gains at most.
     """
-    if settings["objective"] != SQUARED or settings.get("booster") == LINEAR:
-        return
-    squares = (labels - np.average(labels, weights=weights)) ** 2
-    most = float(squares.sum() if weights is None else (weights * squares).sum())
     if not LEAST_GAIN < most < LARGEST_GAIN:
         raise ValueError(
             f"XGBoost makes splits that gain from {LEAST_GAIN:g} to {LARGEST_GAIN:g}, and by these labels (or weights) "

@@ -35,6 +35,7 @@ from tailrace.engines.spark.failures import freed, spark_errors
 from tailrace.engines.spark.rows import FrameRows
 from tailrace.engines.spark.trees import Node, class_shares_of, predictions_of, trees_of
 from tailrace.engines.vectors import VectorEncoding
+from tailrace.engines.xgboost_fits import refuse_beyond_gains, splits_by_squares
 from tailrace.engines.xgboost_models import XgboostModel
 from tailrace.problems import Problem, as_array
 from tailrace.spec import LABEL, Candidate, PipelineSpec
@@ -141,9 +142,15 @@ def _xgboost(spec: PipelineSpec, candidate: Candidate, rows: FrameRows, *, seed:
     # As many partitions as workers, or XGBoost would redistribute the rows in random order.
     encoded = as_floats(rows.partitioned(workers).frame, features, codes)
 
+    @functools.cache
+    def squares() -> float:
+        return float(encoded.agg(F.var_pop(LABEL)).collect()[0][0]) * rows.rows
+
     def fit(parameters: Mapping[str, Any]) -> Any:
         settings = {"random_state": seed, **parameters, "num_workers": workers}
         objective = settings.pop("objective", problem.xgboost_objectives[0])
+        if splits_by_squares({**settings, "objective": objective}):
+            refuse_beyond_gains(squares())
         if len(problem.xgboost_objectives) > 1:
             # Where there is only one, XGBoost's estimator sets it itself and accepts no other.
             settings["objective"] = objective

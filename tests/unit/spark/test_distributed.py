@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -186,6 +187,20 @@ def test_xgboost_trains_on_two_workers_together(session, spec, rows, table, tmp_
     halved = replace(rows, frame=rows.frame.sample(0.5, seed=1))
     apart = [np.abs(learned - scores(fit(spec, of, alone), table)).mean() for of in (rows, halved)]
     assert apart[0] < 0.01 < apart[1]
+
+
+@pytest.mark.parametrize(("scale", "unit"), [(1e-8, "smaller"), (1, None), (1e20, "larger")])
+def test_labels_by_which_xgboost_would_make_no_good_split_are_refused(spec, rows, table, scale, unit):
+    """It returns a model without splits, or with any splits, without a word."""
+    from tailrace.engines.spark.rows import framed
+
+    position = table.column_names.index(LABEL)
+    scaled = table.set_column(position, LABEL, pa.array(labels_of(Regression(), table).to_numpy() * scale))
+    spec = replace(spec, outcome=replace(spec.outcome, problem=Regression()))
+    candidate = Candidate("trees", "xgboost.spark.SparkXGBRegressor", {"n_estimators": 2})
+    refused = pytest.raises(ValueError, match=f"give the label a {unit} unit") if unit else nullcontext()
+    with refused:
+        fit(spec, framed(rows.frame.sparkSession, ArrowRows(scaled, rows.columns)), candidate)
 
 
 OFFSETS = {"none": 0.0, "days as yyyymmdd": 20240100.0, "cents": 123_456_789.0, "identifiers": 1_234_567_890.0}
