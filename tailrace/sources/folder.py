@@ -10,6 +10,7 @@ from typing import Any
 
 import fsspec
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 import pyarrow.parquet as pq
 
@@ -108,6 +109,14 @@ def _csv(content: bytes, file: str, declared: pa.Schema) -> pa.Table:
     types = {field.name: field.type for field in declared}
     with pa.input_stream(pa.BufferReader(content), compression=_COMPRESSIONS.get(file.rpartition(".")[2])) as stream:
         text = stream.read()
+    rows = _parsed(text, types)
+    infinite = [field.name for field in rows.schema if pa.types.is_floating(field.type) and _has_infinity(rows, field)]
+    if infinite:
+        _refuse_too_large(rows, _parsed(text, {**types, **dict.fromkeys(infinite, pa.string())}), infinite)
+    return rows
+
+
+def _parsed(text: bytes, types: Mapping[str, pa.DataType]) -> pa.Table:
     closed = False
 
     def passed(row: pcsv.InvalidRow) -> str:
@@ -131,6 +140,19 @@ def _csv(content: bytes, file: str, declared: pa.Schema) -> pa.Table:
     if not closed:
         raise pa.ArrowInvalid("a quotation mark is opened and never closed")
     return rows
+
+
+def _has_infinity(rows: pa.Table, field: pa.Field) -> bool:
+    return bool(pc.any(pc.is_inf(rows[field.name])).as_py())
+
+
+def _refuse_too_large(rows: pa.Table, texts: pa.Table, names: Collection[str]) -> None:
+    """Raises pa.ArrowInvalid for a number that is too large for its type: Arrow makes it infinite without an error."""
+    for name in names:
+        written = texts[name].filter(pc.is_inf(rows[name]))
+        numbers = written.filter(pc.match_substring_regex(written, "[0-9]"))
+        if len(numbers):
+            raise pa.ArrowInvalid(f"column {name}: {numbers[0]} is too large for {rows[name].type}")
 
 
 _COMPRESSIONS = {"gz": "gzip", "bz2": "bz2", "zst": "zstd"}

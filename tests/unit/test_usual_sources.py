@@ -72,6 +72,21 @@ def test_a_csv_file_is_read_in_the_declared_types(root: str, suffix: str, packed
     assert rows["amount"].to_pylist() == [9.5, None, 1.0]
 
 
+@pytest.mark.parametrize(
+    ("kind", "written"), [(pa.float64(), "1e400"), (pa.float64(), "-1E400"), (pa.float32(), "1e39")]
+)
+def test_a_number_that_is_too_large_for_its_type_is_not_made_infinite(
+    root: str, kind: pa.DataType, written: str
+) -> None:
+    file = f"{root}/{DAY}.csv"
+    source = FolderSource("shop", f"{root}/{{day}}.csv", {"amounts": pa.schema({"x": kind})})
+    write(file, b"x\n1.5\ninf\n-Infinity\nnan\n")
+    assert [str(x) for x in source.extract("amounts", DAY)["x"].to_pylist()] == ["1.5", "inf", "-inf", "nan"]
+    write(file, f"x\n1.5\ninf\n{written}\n".encode())
+    with pytest.raises(LandingRefused, match=f"column x: {written} is too large for {kind}"):
+        source.extract("amounts", DAY)
+
+
 NOTES = pa.schema({"id": pa.int64(), "note": pa.string()})
 MANY = b"".join(b"%d,fine\n" % number for number in range(150_000))
 """More than Arrow reads at once."""
