@@ -117,6 +117,7 @@ def _csv(content: bytes, file: str, declared: pa.Schema) -> pa.Table:
 
 
 def _parsed(text: bytes, types: Mapping[str, pa.DataType]) -> pa.Table:
+    """The rows of a CSV file's text. Raises pa.ArrowInvalid, also where Arrow would lose rows without an error."""
     closed = False
 
     def passed(row: pcsv.InvalidRow) -> str:
