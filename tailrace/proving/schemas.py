@@ -12,8 +12,10 @@ import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
@@ -43,11 +45,11 @@ def built(warehouse: Any, spec: PipelineSpec, day: dt.date, progress: Callable[[
         tempfile.TemporaryDirectory(prefix="tailrace-prove-") as folder,
         _adapter(warehouse, day, Path(folder)) as adapter,
     ):
-        cut = _Cut(spec, day, landed)
-        refuse_sources_without_time(adapter, spec, landed)
         zone = warehouse.reader.zone if hasattr(warehouse, "reader") else "UTC"
+        cut = _Cut(day, landed, moment_of(spec, day), zone)
+        refuse_sources_without_time(adapter, spec, landed)
         with throwaway_schemas.made(adapter, PREFIX, ["now", "then"]) as made:
-            yield _both(adapter, spec, day, cut=cut, schemas=made, zone=zone, progress=progress)
+            yield _both(adapter, spec, day, cut=cut, schemas=made, progress=progress)
 
 
 def moment_of(spec: PipelineSpec, day: dt.date) -> dt.datetime:
@@ -56,20 +58,55 @@ def moment_of(spec: PipelineSpec, day: dt.date) -> dt.datetime:
     return cutoff(spec, day) if mart.known_at else cutoff(spec, mart.day_of(day) + dt.timedelta(days=1))
 
 
+@dataclass(frozen=True)
+class _View:
+    """A view that stands for a source: what it reads, and the SQL for when a row became known; empty for all rows."""
+
+    name: str
+    reads: str
+    time: str = ""
+    landed: bool = False
+
+
+@dataclass(frozen=True)
 class _Cut:
-    """What the second build does not see: landed days after the day, and rows that became known after its cutoff."""
+    """What the second build does not see: landed days after the day, and rows that became known after the moment.
 
-    def __init__(self, spec: PipelineSpec, day: dt.date, landed: Collection[str]) -> None:
-        self._landed = landed
-        self._day = f"date '{day}'"
-        self._moment = f"timestamp with time zone '{moment_of(spec, day).astimezone(dt.UTC):%Y-%m-%d %H:%M:%S}+00'"
+    Times without a zone are those of `zone`, as in the marts.
+    """
 
-    def condition(self, source: Any) -> str:
-        """The rows of a source that are seen; empty for all."""
-        if source.name in self._landed:
-            return f"{DAY_OF_LANDING} <= {self._day}"
-        said = _time_of(source)
-        return "" if said == ALWAYS else f"{said} <= {self._moment}"
+    day: dt.date
+    landed: Collection[str]
+    moment: dt.datetime
+    zone: str
+
+    def view(self, source: Any, reads: str) -> _View:
+        name, landed, said = f"{source.source_name}__{source.name}", source.name in self.landed, _time_of(source)
+        return _View(name, reads, DAY_OF_LANDING if landed else "" if said == ALWAYS else said, landed)
+
+    def condition(self, adapter: DbtAdapter, view: _View) -> str:
+        """The rows of a view that are seen; empty for all."""
+        if not view.time:
+            return ""
+        if view.landed:
+            until = f"date '{self.day}'"
+        elif _has_zone(adapter, view):
+            until = f"timestamp with time zone '{self.moment.astimezone(dt.UTC):{_TO_SECONDS}}+00'"
+        else:
+            until = f"timestamp '{self.moment.astimezone(ZoneInfo(self.zone)):{_TO_SECONDS}}'"
+        return f"{view.time} <= {until}"
+
+
+_TO_SECONDS = "%Y-%m-%d %H:%M:%S"
+_TYPE_OF = {"duckdb": "typeof", "postgres": "pg_typeof"}
+
+
+def _has_zone(adapter: DbtAdapter, view: _View) -> bool:
+    """Whether the times have a zone. If not, the database would take them for times of whatever zone a session has."""
+    if adapter.type not in _TYPE_OF:
+        return True
+    asked = f"select {_TYPE_OF[adapter.type]}((select {view.time} from {view.reads} limit 1))"  # noqa: S608 - dbt's names
+    return "with time zone" in str(throwaway_schemas.statements(adapter, [asked])[0][0]).lower()
 
 
 def _both(
@@ -79,12 +116,11 @@ def _both(
     *,
     cut: _Cut,
     schemas: Sequence[str],
-    zone: str,
     progress: Callable[[str], None],
 ) -> TwoSides:
     """Build both sides in these schemas."""
     made = [_manifest(adapter, spec, schema, each) for schema, each in zip(schemas, (None, cut), strict=True)]
-    later = sum(_prepare(adapter, schema, views) for schema, (_, views) in zip(schemas, made, strict=True))
+    later = _prepare(adapter, schemas[1], made[1][1], cut)
     refuse_nothing_later(spec, day, later)
     nodes: tuple[ModelResult, ...] = ()
     # As a backfill builds them: with days that come after.
@@ -92,7 +128,7 @@ def _both(
     for (manifest, _), last, words in zip(made, lasts, ("from everything", "from what was there then"), strict=True):
         nodes = _build(adapter, spec, (day, last), manifest)
         progress(f"{day} built {words}")
-    reader = MartReader(adapter, zone=zone)
+    reader = MartReader(adapter, zone=cut.zone)
     tables = {part: _node(adapter.manifest, spec, part).name for part in PARTS}
 
     def read(side: int, part: str) -> pa.Table:
@@ -144,25 +180,22 @@ def _time_of(source: Any) -> str:
     return str(meta.get(KNOWN_AT) or source.loaded_at_field or getattr(source.config, "loaded_at_field", None) or "")
 
 
-def _manifest(
-    adapter: DbtAdapter, spec: PipelineSpec, schema: str, cut: _Cut | None
-) -> tuple[Any, list[tuple[str, str, str]]]:
-    """dbt's manifest with this schema for all that the pipeline needs; and views for its sources.
-
-    A view has its name, what it reads, and its condition; there are none without a cut.
-    """
+def _manifest(adapter: DbtAdapter, spec: PipelineSpec, schema: str, cut: _Cut | None) -> tuple[Any, list[_View]]:
+    """dbt's manifest with this schema for all that the pipeline needs; and, with a cut, views for its sources."""
     manifest = adapter.manifest.deepcopy()
     if adapter.type != "duckdb":
         manifest = throwaway_schemas.without_hooks(manifest)
-    needed, views = _needed(manifest, spec), list[tuple[str, str, str]]()
+    needed, views = _needed(manifest, spec), list[_View]()
     if adapter.type != "duckdb":
         throwaway_schemas.refuse_hooks_elsewhere([manifest.nodes[name] for name in needed])
     for name in needed:
         throwaway_schemas.moved(adapter, manifest.nodes[name], schema)
-    for source in _sources(manifest, needed) if cut else ():
+    if cut is None:
+        return manifest, views
+    for source in _sources(manifest, needed):
         reads = adapter.adapter.Relation.create_from(adapter.adapter.config, source).render()
-        views.append((f"{source.source_name}__{source.name}", reads, cut.condition(source) if cut else ""))
-        source.schema, source.identifier = schema, views[-1][0]
+        views.append(cut.view(source, reads))
+        source.schema, source.identifier = schema, views[-1].name
         source.relation_name = adapter.adapter.Relation.create_from(adapter.adapter.config, source).render()
         for each in (source.meta, getattr(source.config, "meta", None)):
             if each:  # dbt-duckdb reads another place than the view
@@ -170,28 +203,29 @@ def _manifest(
     return manifest, views
 
 
-def _prepare(adapter: DbtAdapter, schema: str, views: Sequence[tuple[str, str, str]]) -> int:
+def _prepare(adapter: DbtAdapter, schema: str, views: Sequence[_View], cut: _Cut) -> int:
     """Make the views of a schema; returns how many rows they leave out. Raises BadInput for a time that is none."""
     later = 0
-    for name, reads, condition in views:
-        where = f" where {condition}" if condition else ""
-        made = [f'create view {schema}."{name}" as select * from {reads}{where}']  # noqa: S608 - dbt's names
-        counted = f"select count(*) from {reads} where not ({condition})"  # noqa: S608
+    for view in views:
         try:
+            condition = cut.condition(adapter, view)
+            where = f" where {condition}" if condition else ""
+            made = [f'create view {schema}."{view.name}" as select * from {view.reads}{where}']  # noqa: S608 - dbt's names
+            counted = f"select count(*) from {view.reads} where not ({condition})"  # noqa: S608
             rows = throwaway_schemas.statements(adapter, [*made, counted] if condition else made)
         except TailraceError:
             raise
         except Exception as error:  # each driver has its own classes
-            raise _refused(adapter, name, condition, error) from error
+            raise _refused(adapter, view, error) from error
         later += int(rows[0][0]) if condition else 0
     return later
 
 
-def _refused(adapter: DbtAdapter, view: str, condition: str, error: Exception) -> TailraceError:
+def _refused(adapter: DbtAdapter, view: _View, error: Exception) -> TailraceError:
     """The error for a view that the database does not make."""
     said = " ".join(adapter.cleaned(str(error)).split())
     return of_messages([str(error)], adapter) or BadInput(
-        f"The rows of the source {view.replace('__', '.', 1)} cannot be cut where {condition}: {said}. What its yml "
+        f"The rows of the source {view.name.replace('__', '.', 1)} cannot be cut by {view.time}: {said}. What its yml "
         f"has as {KNOWN_AT} or loaded_at_field must be SQL: a column with a moment, or an expression; with quotation "
         "marks around a name that needs them."
     )
