@@ -87,6 +87,8 @@ class SourceSettings:
     """How many days before its own day a build reads, of all tables or of each."""
     optional: bool | tuple[str, ...] | None = None
     """Whether a day of a table may be absent; or the tables of which one may."""
+    may_be_empty: bool | tuple[str, ...] | None = None
+    """Whether a day of a table may have no rows; or the tables of which one may."""
 
     @property
     def label(self) -> str:

@@ -11,7 +11,7 @@ from tailrace.settings import import_paths
 from tailrace.settings.fields import SourceSettings
 
 _CLASS, _FILES, _COLUMNS = "class", "files", "columns"
-_KEYS = (_CLASS, _FILES, _COLUMNS, "tables", "since", "look_back_days", "optional")
+_KEYS = (_CLASS, _FILES, _COLUMNS, "tables", "since", "look_back_days", "optional", "may_be_empty")
 _Wrong = Callable[[str, str], None]
 """Takes the key below the source, and what is wrong with it."""
 
@@ -39,7 +39,8 @@ def read(document: Mapping[str, Any], label: str, problems: list[str]) -> tuple[
             tables=_names(table, "tables", wrong),
             since=_since(table, wrong),
             look_back_days=_look_back(table, wrong),
-            optional=_optional(table, wrong),
+            optional=_chosen(table, "optional", wrong),
+            may_be_empty=_chosen(table, "may_be_empty", wrong),
         )
         if len(problems) == before:
             found.append(made)
@@ -102,12 +103,12 @@ def _look_back(table: Mapping[str, Any], wrong: _Wrong) -> int | Mapping[str, in
     return None
 
 
-def _optional(table: Mapping[str, Any], wrong: _Wrong) -> bool | tuple[str, ...] | None:
-    given = table.get("optional")
+def _chosen(table: Mapping[str, Any], key: str, wrong: _Wrong) -> bool | tuple[str, ...] | None:
+    given = table.get(key)
     if given is None or isinstance(given, bool):
         return given
     if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
-        wrong("optional", "must be true or false for all tables, or a list of the names of tables.")
+        wrong(key, "must be true or false for all tables, or a list of the names of tables.")
         return None
     return tuple(given)
 

@@ -50,7 +50,9 @@ class ConfiguredSource:
         since = {**(getattr(source, "since", None) or {}), **extracts.since(settings.since, source.tables)}
         self.since = self._kept(since)
         self.look_back_days = self._kept(_look_back(source, settings.look_back_days))
-        self.optional = self._optional(source, settings)
+        chosen = self._chosen(settings.optional)
+        self.optional = declared.optional(source) & self.tables.keys() if chosen is None else chosen
+        self._may_be_empty = self._chosen(settings.may_be_empty)
         self._source = source if settings.since is None else _beginning(source, self.since)
 
     def extract(self, table: str, day: dt.date) -> pa.Table:
@@ -60,15 +62,16 @@ class ConfiguredSource:
         return self._source.extract(table, day)
 
     def may_be_empty(self, table: str, day: dt.date) -> bool:
-        """The answer of the class; without this method no day may be empty."""
+        """What tailrace.toml says, else the answer of the class; without this method no day may be empty."""
+        if self._may_be_empty is not None:
+            return table in self._may_be_empty
         return hasattr(self._source, "may_be_empty") and self._source.may_be_empty(table, day)
 
-    def _optional(self, source: Source, settings: SourceSettings) -> frozenset[str]:
-        if settings.optional is None:
-            return declared.optional(source) & self.tables.keys()
-        if isinstance(settings.optional, bool):
-            return frozenset(self.tables if settings.optional else ())
-        return frozenset(settings.optional)
+    def _chosen(self, given: bool | tuple[str, ...] | None) -> frozenset[str] | None:
+        """The tables of a setting that is true or false for all of them, or a list; None if it says nothing."""
+        if isinstance(given, bool):
+            return frozenset(self.tables if given else ())
+        return None if given is None else frozenset(given)
 
     def _kept(self, of_tables: Mapping[str, Any]) -> dict[str, Any]:
         return {table: value for table, value in of_tables.items() if table in self.tables}
@@ -126,6 +129,7 @@ def _unknown(source: Source, settings: SourceSettings, label: str) -> list[str]:
         "since": settings.since if isinstance(settings.since, Mapping) else (),
         "look_back_days": settings.look_back_days if isinstance(settings.look_back_days, Mapping) else (),
         "optional": settings.optional if isinstance(settings.optional, tuple) else (),
+        "may_be_empty": settings.may_be_empty if isinstance(settings.may_be_empty, tuple) else (),
     }
     chosen = settings.tables or tuple(source.tables)
     return [

@@ -75,11 +75,16 @@ def run(services: Services, first: dt.date, last: dt.date) -> Ingested:
 
 def _by_source(source: Source, day: dt.date) -> list[list[str]]:
     """The tables of the day, those of one source together: all of them are landed, or none."""
-    owner: Callable[[str], object] = getattr(source, "owner", lambda table: source)
     found: dict[int, list[str]] = {}
     for table in calendars.tables_of(source, day):
-        found.setdefault(id(owner(table)), []).append(table)
+        found.setdefault(id(_owner(source, table)), []).append(table)
     return list(found.values())
+
+
+def _owner(source: Source, table: str) -> Source:
+    """Which of several sources has the table."""
+    owner: Callable[[str], Source] = getattr(source, "owner", lambda table: source)
+    return owner(table)
 
 
 def _extracts(
@@ -128,15 +133,19 @@ def _extract(source: Source, table: str, day: dt.date) -> pa.Table | None:
 
 
 def _refuse_empty(source: Source, day: dt.date, extracts: Mapping[str, pa.Table], first: dt.date) -> None:
-    """An extract that failed at its source looks like a day on which nothing happened."""
+    """An extract that failed at its source looks like a day on which nothing happened.
+
+    `extracts` are tables of one source.
+    """
     may_be_empty = getattr(source, "may_be_empty", lambda table, day: False)
     empty = [table for table, rows in extracts.items() if rows.num_rows == 0 and not may_be_empty(table, day)]
     if empty:
         landed = f" {first} to {day - dt.timedelta(days=1)} are landed." if day > first else ""
         raise LandingRefused(
-            f"The source {source.name} gave no rows of {', '.join(empty)} for {day}, so nothing of {day} was landed: "
-            f"what was landed of it before stays.{landed} See whether the source has the day, then ingest it again. If "
-            "such a day may be empty, the source says so: `may_be_empty(table, day)` returns True."
+            f"The source {_owner(source, empty[0]).name} gave no rows of {', '.join(empty)} for {day}, so nothing of "
+            f"this source was landed for {day}: what was landed before stays.{landed} See whether the source has the "
+            "day, then ingest it again. If a table may have days without rows, say so with `may_be_empty`, in the "
+            "source's class or in its table in tailrace.toml."
         )
 
 

@@ -165,9 +165,9 @@ def test_an_empty_extract_is_refused_and_what_was_landed_stays(tmp_path, kind):
     with pytest.raises(LandingRefused) as raised:
         ingest.run(services, DAY, DAY)
     assert str(raised.value) == (
-        f"The source memory gave no rows of refunds for {DAY}, so nothing of {DAY} was landed: what was landed of it "
-        "before stays. See whether the source has the day, then ingest it again. If such a day may be empty, the "
-        "source says so: `may_be_empty(table, day)` returns True."
+        f"The source memory gave no rows of refunds for {DAY}, so nothing of this source was landed for {DAY}: "
+        "what was landed before stays. See whether the source has the day, then ingest it again. If a table may have "
+        "days without rows, say so with `may_be_empty`, in the source's class or in its table in tailrace.toml."
     )
     assert services.landing.days("orders") == ()
     assert services.landing.read("refunds", DAY)["number"].to_pylist() == [7]

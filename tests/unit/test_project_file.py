@@ -415,6 +415,7 @@ tables = ["orders", "customers"]
 since = { customers = 2024-06-01 }
 look_back_days = 7
 optional = ["customers"]
+may_be_empty = ["orders"]
 
 [sources.weather]
 files = "s3://weather/{table}/{day}.csv"
@@ -428,6 +429,7 @@ def test_each_source_may_have_a_table(loaded):
     assert found.sources == ("shop:database", "weather")
     shop, weather = found.source_settings.values()
     assert (shop.tables, shop.look_back_days, shop.optional) == (("orders", "customers"), 7, ("customers",))
+    assert (shop.may_be_empty, weather.may_be_empty) == (("orders",), None)
     assert (shop.since, weather.since) == ({"customers": dt.date(2024, 6, 1)}, dt.date(2024, 1, 1))
     assert (weather.files, weather.columns) == (
         "s3://weather/{table}/{day}.csv",
@@ -448,6 +450,7 @@ class = "database"
 optinal = true
 since = "yesterday"
 look_back_days = -1
+may_be_empty = "orders"
 tables = "orders"
 [sources.files]
 files = "{day}.csv"
@@ -463,6 +466,8 @@ files = "{day}.csv"
         "{orders = 2024-01-31}.",
         "tailrace.toml: sources.shop.look_back_days must be a whole number, 0 or more, or one for each table: "
         "{orders = 7}.",
+        "tailrace.toml: sources.shop.may_be_empty must be true or false for all tables, or a list of the names of "
+        "tables.",
         "tailrace.toml: sources.files.columns and 'files' go together: a class says the columns of its tables itself.",
         "tailrace.toml: sources.nothing must have either 'class', an import path such as "
         "'pipelines.sources.orders:Orders', or 'files', the files of each day.",

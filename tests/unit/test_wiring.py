@@ -186,6 +186,7 @@ class = "own_parts:orders"
 tables = ["orders", "refund"]
 since = { refunds = 2024-01-02 }
 optional = ["order"]
+may_be_empty = ["refunds"]
 
 [sources.weather]
 files = "{table}/{day}.csv"
@@ -195,6 +196,7 @@ columns.stations = { station = "text" }
         "sources.shop.tables names 'refund', which is none of the source's tables. Did you mean 'refunds'?",
         "sources.shop.since names 'refunds', which sources.shop.tables leaves out.",
         "sources.shop.optional names 'order', which is none of the source's tables. Did you mean 'orders'?",
+        "sources.shop.may_be_empty names 'refunds', which sources.shop.tables leaves out.",
         "sources.weather.columns.stations.station is 'text'; it must be one of bool, int32, int64, float32, float64, "
         "string, binary, date, timestamp, decimal(p, s).",
     ]
@@ -229,8 +231,25 @@ columns.stations = {{ station = "string" }}
     assert services.landing.lacking(DAY, DAY) == {"stations": (DAY,)}
 
     (tmp_path / "rain" / "stations" / f"{DAY}.csv").write_text("station\n")
-    with pytest.raises(ExtractsRefused, match="gave no rows of stations"):
+    named = "source weather gave no rows of stations for 2024-01-02, so nothing of this source was landed"
+    with pytest.raises(ExtractsRefused, match=named):
         ingest.run(services, DAY, DAY)
+
+
+@pytest.mark.parametrize(("said", "empty"), [("true", True), ('["stations"]', True), ("[]", False), ("false", False)])
+def test_tables_of_files_that_may_be_empty_are_named_in_the_settings(wired, tmp_path, said, empty):
+    (tmp_path / f"stations-{DAY}.csv").write_text("station\n")
+    services = wired(f"""
+[sources.weather]
+files = "{{table}}-{{day}}.csv"
+columns.stations = {{ station = "string" }}
+may_be_empty = {said}
+""")
+    if not empty:
+        with pytest.raises(LandingRefused, match="say so with `may_be_empty`"):
+            ingest.run(services, DAY, DAY)
+        return
+    assert ingest.run(services, DAY, DAY).rows == {"stations": 0}
 
 
 def test_a_source_that_does_not_answer_is_no_source_that_delivers_late():
