@@ -23,6 +23,7 @@ from tailrace.contracts import ModelResult
 from tailrace.days import span
 from tailrace.errors import BuildFailed, StorageFull, TailraceError, UpstreamMissing, WarehouseBusy
 from tailrace.rows import nights
+from tailrace.spec import Mart, registry
 from tailrace.warehouse import graph, stopped_marts
 from tailrace.warehouse.dbt_runs import MART, DbtRun, collect, environment, in_one_line, node_name
 from tailrace.warehouse.landed import Landed
@@ -146,18 +147,20 @@ class DbtWarehouse(ABC):
     def record(self, first: dt.date, last: dt.date, only: Collection[str] = ()) -> None:
         """Record that these marts, or all of the project, were built for the days, when dbt ran outside of `build`."""
         nodes = json.loads(self.parse().read_text())["nodes"].values()
-        models = [node for node in nodes if node["resource_type"] == "model"]
-        marts = {
-            node["name"]: node["config"].get("meta", {})
-            for node in models
-            if node["config"]["materialized"] == MART
-            and (not only or graph.called(node["name"], f"{node['schema']}.{node['alias']}", only))
-        }
+        read = [mart.table for mart in marts_of_the_project()]
+        marts: dict[str, Mapping[str, Any]] = {}
+        for node in nodes:
+            name, table = node["name"], f"{node['schema']}.{node['alias']}"
+            if node["resource_type"] != "model" or (only and not graph.called(name, table, only)):
+                continue
+            called = [mart for mart in read if graph.called(name, table, [mart])]
+            called += [name] if node["config"]["materialized"] == MART else []
+            marts |= dict.fromkeys(called, node["config"].get("meta", {}))
         self._record_days(marts, first, last)
 
     def _built_marts(self, run: DbtRun) -> dict[str, Mapping[str, Any]]:
-        """The marts that were built, each with its `meta`."""
-        return run.marts
+        """The marts that were built, each with its `meta`: what is incremental, and what a pipeline reads."""
+        return run.marts | run.made(marts_of_the_project())
 
     def _rows(self, run: DbtRun, first: dt.date, last: dt.date) -> Mapping[str, int]:
         """The row count of each built table: the days' rows for a mart, all rows for a working table or seed."""
@@ -522,6 +525,12 @@ def _without_sources(selection: Sequence[str], sources: Sequence[str]) -> list[s
         return [*selection]
     # `--exclude` is always the last one of our own options
     return [*selection, *([] if "--exclude" in selection else ["--exclude"]), *(f"{source}+" for source in sources)]
+
+
+def marts_of_the_project() -> list[Mart]:
+    """The marts of all pipelines whose specs are right."""
+    specs, _ = registry.load(estimators=False)
+    return [mart for spec in specs for mart in spec.marts]
 
 
 def _sound(marts: Mapping[str, Mapping[str, Any]], results: Sequence[ModelResult]) -> dict[str, Mapping[str, Any]]:

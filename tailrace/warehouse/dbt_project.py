@@ -24,10 +24,10 @@ import pyarrow as pa
 from tailrace.contracts import ModelResult
 from tailrace.errors import BadInput, BuildFailed, TailraceError, UpstreamMissing, did_you_mean
 from tailrace.settings import Settings
-from tailrace.spec import Mart, registry
+from tailrace.spec import Mart
 from tailrace.warehouse import graph
 from tailrace.warehouse.adapter import DbtAdapter
-from tailrace.warehouse.dbt import DbtWarehouse, why_empty
+from tailrace.warehouse.dbt import DbtWarehouse, marts_of_the_project, why_empty
 from tailrace.warehouse.dbt_runs import DbtRun, environment
 from tailrace.warehouse.failures import of_messages
 from tailrace.warehouse.landed import Landed
@@ -93,7 +93,7 @@ class DbtProjectWarehouse(DbtWarehouse):
         work, own = settings.work / "dbt", settings.dbt
         return cls(
             DbtAdapter(settings.dbt_project, work=work, profiles=settings.dbt_profiles, target=own.target),
-            marts=_marts_of_the_project,
+            marts=marts_of_the_project,
             landing=landing,
             work=work,
             select=own.select,
@@ -273,7 +273,7 @@ class DbtProjectWarehouse(DbtWarehouse):
         return counted
 
     def _built_marts(self, run: DbtRun) -> dict[str, Mapping[str, Any]]:
-        return {mart.table: node.config.meta for mart in self._marts() for node in _nodes_of(mart, run.nodes)}
+        return run.made(self._marts())
 
     def _record(self, rows: Sequence[tuple[str, dt.date, str]]) -> None:
         """Record in the work folder; only one build runs at a time."""
@@ -378,12 +378,6 @@ class DbtProjectWarehouse(DbtWarehouse):
         """What the dbt model says of the mart; nothing if dbt does not know it."""
         node = graph.made_by(mart.table, self._adapter.manifest.nodes)
         return node.config.meta if node is not None else {}
-
-
-def _marts_of_the_project() -> list[Mart]:
-    """The marts of all pipelines whose specs are right."""
-    specs, _ = registry.load(estimators=False)
-    return [mart for spec in specs for mart in spec.marts]
 
 
 def _with_parents(marts: Sequence[str], manifest: Any, project: Path) -> list[str]:

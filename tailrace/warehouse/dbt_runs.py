@@ -5,19 +5,20 @@ from __future__ import annotations
 import datetime as dt
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from tailrace.contracts import ModelResult
+from tailrace.spec import Mart
 from tailrace.warehouse import graph
 
 _FAILED = {"error", "fail", "runtime error", "partial success"}
 EXPOSURES_FILE = "tailrace_exposures.yml"
 """The file of the dbt project that `tailrace exposures` writes."""
 MART = "incremental"
-"""How marts are materialised; other models must not use it."""
+"""How a mart that grows by its days is materialised; a model that is none must not use it."""
 _OTHER_VERSION = re.compile(r"Check for a different version of the .*--no-version-check")
 """The advice that dbt gives where a project's require-dbt-version excludes it; its flag is not at hand here."""
 
@@ -44,6 +45,12 @@ class DbtRun:
         """The marts that were built, each with its `meta`."""
         built = [node for node in self.nodes if _is_built_table(node) and node.node.config.materialized == MART]
         return {node_name(node): node.node.config.meta for node in built}
+
+    def made(self, marts: Iterable[Mart]) -> dict[str, Mapping[str, Any]]:
+        """Those of the marts that were built, each with the `meta` of its model, however that is materialised."""
+        nodes = {str(one.node.unique_id): one.node for one in self.nodes if one.status == "success"}
+        found = ((mart.table, graph.made_by(mart.table, nodes)) for mart in marts)
+        return {table: node.config.meta for table, node in found if node is not None}
 
     def counting(self, first: dt.date, last: dt.date) -> dict[str, str]:
         """By built table, the statement that counts its rows: the days' for a mart, all for any other."""

@@ -15,6 +15,7 @@ import duckdb
 import pytest
 
 from tailrace.errors import BuildFailed, StorageFull, UpstreamMissing, WarehouseBusy
+from tailrace.spec import Mart
 from tailrace.warehouse.duckdb import DuckDBWarehouse
 
 DAY, EMPTY, LATER = dt.date(2013, 1, 1), dt.date(2013, 1, 2), dt.date(2013, 1, 3)
@@ -173,6 +174,7 @@ from pathlib import Path
 from types import SimpleNamespace
 import dbt.adapters.duckdb.connections, dbt.cli.main
 from tailrace.errors import WarehouseBusy
+from tailrace.spec import Mart
 from tailrace.warehouse.duckdb import DuckDBWarehouse
 
 folder, day = Path(sys.argv[1]), dt.date(2013, 1, 1)
@@ -263,6 +265,22 @@ def test_the_days_of_each_mart_are_recorded_with_the_reason_why_one_may_be_empty
     one, two = (f"the landed files of {tables} have no rows" for tables in ("schedules", "schedules, weather"))
     assert tiny.built(EMPTY) == {**says_so, "flights": one, "delays": two}
     assert tiny.built(LATER) == {}
+    tiny.record(LATER, LATER)
+    assert tiny.built(LATER) == tiny.built(DAY)
+
+
+def test_a_mart_of_a_pipeline_is_recorded_however_it_is_materialised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marts = [Mart(table=table) for table in ("flights", "main.gates", "no_such")]
+    pipelines = [SimpleNamespace(marts=marts)]
+    monkeypatch.setattr("tailrace.warehouse.dbt.registry.load", lambda **options: (pipelines, ()))
+    model = "{{{{ config(materialized='{}', meta={{'may_be_empty': true}}) }}}} select date '1999-01-01' as ds"
+    models = {"flights": "view", "gates": "table", "planes": "view"}
+    tiny = warehouse(tmp_path, **{name: model.format(kind) for name, kind in models.items()})
+    tiny.build(DAY, DAY)
+    reason = "its dbt model declares that its days may be empty"
+    assert tiny.built(DAY) == {"flights": reason, "main.gates": reason}
     tiny.record(LATER, LATER)
     assert tiny.built(LATER) == tiny.built(DAY)
 
