@@ -176,7 +176,7 @@ def _keys(
 
 
 def _missing_keys(spec: PipelineSpec, where: str) -> list[RowCheck]:
-    def said(_: Any, rows: str) -> ContractBroken:
+    def said(_: str, rows: str) -> ContractBroken:
         return ContractBroken(
             f"{where}: {rows}; "
             "a row without its key can never be found again. Give it a key in dbt, or leave the row out."
@@ -211,7 +211,7 @@ def _moments(
     if nulls:
         return []
 
-    def said(_: Any, rows: str) -> ContractBroken:
+    def said(_: str, rows: str) -> ContractBroken:
         return ContractBroken(
             f"{where}: {rows}; a row without this time is never used. "
             "Set in dbt when it became known, or leave the row out."
@@ -238,9 +238,9 @@ def _numbers(spec: PipelineSpec, where: str, schema: pa.Schema) -> list[RowCheck
 
 
 def _number(spec: PipelineSpec, where: str, name: str, type_: pa.DataType) -> RowCheck:
-    def said(value: Any, rows: str) -> ContractBroken:
+    def said(values: str, rows: str) -> ContractBroken:
         return ContractBroken(
-            f"{where}: feature {name!r} is {value} in {rows}; {role_values.limit(type_)}. Correct it in "
+            f"{where}: feature {name!r} is {values} in {rows}; {role_values.limit(type_)}. Correct it in "
             "dbt, or make it null if the value is unknown."
         )
 
@@ -256,9 +256,9 @@ def _weights(spec: PipelineSpec, where: str, schema: pa.Schema) -> list[RowCheck
         wrong = f"{where}: weight {name!r} is {type_}; a weight is a number. Cast it in dbt."
         return [Known((ContractBroken(wrong),))]
 
-    def said(value: Any, rows: str) -> ContractBroken:
+    def said(values: str, rows: str) -> ContractBroken:
         return ContractBroken(
-            f"{where}: weight {name!r} is {value} in {rows}; a weight is a finite number of 0 or more, for every row. "
+            f"{where}: weight {name!r} is {values} in {rows}; a weight is a finite number of 0 or more, for every row. "
             "Correct it in dbt."
         )
 

@@ -41,16 +41,17 @@ class Known:
 class WrongRows:
     """Counts the rows that `wrong` marks, and keeps the first of them as examples.
 
-    `sentence` makes the error of the first wrong value and a text such as "2 rows{without}, for example id 4; id 5".
+    `sentence` makes the error of the first wrong values, such as "-1.0, null", and of a text such as "2 rows{without},
+    for example id 4; id 5".
     """
 
     column: str
     shown: Sequence[str]
     wrong: Callable[[pa.ChunkedArray], pa.ChunkedArray | None]
-    sentence: Callable[[Any, str], TailraceError]
+    sentence: Callable[[str, str], TailraceError]
     without: str = ""
     count: int = 0
-    first: Any = None
+    values: list[str] = field(default_factory=list)
     examples: list[dict[str, Any]] = field(default_factory=list)
 
     def see(self, rows: pa.Table) -> None:
@@ -59,8 +60,9 @@ class WrongRows:
         found = pc.sum(wrong).as_py() if wrong is not None else 0
         if not found:
             return
-        if not self.count:
-            self.first = column.filter(wrong)[0].as_py()
+        if len(self.values) <= refusals.EXAMPLES:
+            here = ["null" if value is None else str(value) for value in pc.unique(column.filter(wrong)).to_pylist()]
+            self.values = list(dict.fromkeys([*self.values, *here]))[: refusals.EXAMPLES + 1]
         self.count += found
         if lacking := refusals.EXAMPLES - len(self.examples):
             shown = [name for name in self.shown if name in rows.column_names]
@@ -68,7 +70,7 @@ class WrongRows:
 
     def problems(self) -> Iterator[TailraceError]:
         if self.count:
-            yield self.sentence(self.first, f"{_rows(self.count)}{self.without}{_described(self.examples)}")
+            yield self.sentence(_named(self.values), f"{_rows(self.count)}{self.without}{_described(self.examples)}")
 
 
 class Labels:
@@ -113,9 +115,9 @@ class Labels:
         firsts = {value for order in (None, str) for value in sorted(distinct, key=order)[: refusals.EXAMPLES]}
         return pa.chunked_array([pa.array([value for value in distinct if value in firsts], labels.type)])
 
-    def _sentence(self, first: Any, rows: str) -> ContractBroken:
+    def _sentence(self, values: str, rows: str) -> ContractBroken:
         wrong = self._spec.problem.wrong_labels(self._named)
-        what = wrong.what if wrong is not None else first
+        what = wrong.what if wrong is not None else values
         return ContractBroken(f"{self._about} is {what} in {rows}; {self._rule}. Correct it in dbt.")
 
 
@@ -214,6 +216,11 @@ def _joined(one: pa.ChunkedArray, other: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _rows(count: int) -> str:
     return f"{count} row{'' if count == 1 else 's'}"
+
+
+def _named(values: Sequence[str]) -> str:
+    """The first of the values, and '...' if there are others."""
+    return ", ".join([*values[: refusals.EXAMPLES], *(["..."] if len(values) > refusals.EXAMPLES else [])])
 
 
 def _described(examples: Sequence[Mapping[str, Any]]) -> str:

@@ -195,7 +195,7 @@ def test_weights_are_read_and_refused_in_spark_as_in_memory(engine, spec):
     put(lake, spec.features_table, dt.date(2013, 3, 10), changed(rows, visits=pa.array([-1, None, 2], pa.int64())))
     refused = [str(refusal(lake, of, spec)) for of in (LocalEngine(), engine)]
     assert refused[0] == refused[1]
-    assert "weight 'visits' is -1 in 2 rows" in refused[0]
+    assert "weight 'visits' is -1, null in 2 rows" in refused[0]
 
 
 def refusal(lake, engine, spec) -> ContractBroken:
