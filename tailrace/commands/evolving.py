@@ -31,4 +31,6 @@ def evolve(
         output.warn(note)
     rows = evolving.as_rows(found.columns, "added" if yes else "to add")
     sentence = "" if yes or not rows else f"Nothing was changed. Do it with: tailrace evolve {pipeline} --yes"
+    if not rows and not as_json:
+        sentence = f"{pipeline} has no column to add."
     output.table(f"evolve {pipeline}", rows, as_json, sentence=sentence)

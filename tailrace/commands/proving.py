@@ -107,7 +107,5 @@ def _sentence(pipeline: str, proofs: Sequence[DayProof], leaking: Sequence[str])
     if leaking:
         return f"{pipeline} looks ahead: {', '.join(leaking)}."
     rows = sum(proof.rows for proof in proofs)
-    return (
-        f"{pipeline} does not look ahead: {rows:,} rows of {len(proofs)} days are the same without what came after "
-        "them."
-    )
+    of_days = "1 day" if len(proofs) == 1 else f"{len(proofs)} days"
+    return f"{pipeline} does not look ahead: {rows:,} rows of {of_days} are the same without what came after them."

@@ -242,10 +242,11 @@ class MartChecks:
         if mart.kind == "model" and not mart.unique:
             key, place = spec.features.key, self._place(mart.yml or mart.file, mart.name)
             one = f"[unique] to the column {key[0]}"
+            several = "[dbt_utils.unique_combination_of_columns] with these columns, from the dbt package dbt_utils"
             yield (
                 f"no test of {mart.name} says that its key ({', '.join(key)}) is unique ({place}); a repeated key is "
                 "found only when its day is taken into the lake. Add data_tests: "
-                f"{one if len(key) == 1 else '[dbt_utils.unique_combination_of_columns] with these columns'}."
+                f"{one if len(key) == 1 else several}."
             )
 
     def _place(self, file: str, *names: str) -> str:

@@ -25,24 +25,27 @@ def of_columns(rows: pa.Table, declared: pa.Schema, what: str) -> pa.Table:
     """
     found = rows.schema.names
     problems = [f"column {name} is missing.{did_you_mean(name, found)}" for name in declared.names if name not in found]
-    problems += [f"column {name} is unexpected" for name in dict.fromkeys(found) if name not in declared.names]
+    problems += [f"column {name} is unexpected." for name in dict.fromkeys(found) if name not in declared.names]
     problems += [
-        f"column {name} is there {found.count(name)} times" for name in sorted({*found}) if found.count(name) > 1
+        f"column {name} is there {found.count(name)} times." for name in sorted({*found}) if found.count(name) > 1
     ]
     columns = []
     for field in declared if not problems else ():
         column = rows.column(field.name)
         wrong = f"column {field.name} is {column.type} and should be {field.type}"
         if not _alike(column.type, field.type):
-            problems.append(wrong)
+            problems.append(f"{wrong}.")
             continue
         try:
             columns.append(_cast(column, field.type))
         except pa.ArrowException as error:
-            problems.append(f"{wrong} ({' '.join(str(error).split())})")
+            problems.append(f"{wrong} ({' '.join(str(error).split())}).")
     if problems:
         listed = "\n".join(f"  - {problem}" for problem in problems)
-        raise LandingRefused(f"{what} does not have the declared columns:\n{listed}")
+        raise LandingRefused(
+            f"{what} does not have the declared columns:\n{listed}\nCorrect it; or, if its columns changed for "
+            "good, change the columns that the source declares."
+        )
     return pa.table(columns, schema=declared)
 
 

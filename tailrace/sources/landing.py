@@ -394,7 +394,9 @@ class Landing:
         ]
         if problems:
             heading = f"The landing zone {self.root} has files that cannot be built from:"
-            remedy = "Land those days again from an undamaged extract. If columns changed for good, declare them."
+            remedy = (
+                "Land those days again, from extracts that are undamaged and have the columns that the source declares."
+            )
             raise LandingRefused(f"{_listed(heading, problems)}\n{remedy}")
 
     def _check_presence(self, first: dt.date, last: dt.date, without: Collection[str]) -> None:
