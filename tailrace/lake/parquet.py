@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -49,11 +49,15 @@ class DataFile:
 
 @dataclass(frozen=True)
 class RowGroups:
-    """Some row groups of a file, all of them if `groups` is None; `path` is relative to the table."""
+    """Some row groups of a file, all of them if `groups` is None; `path` is relative to the table.
+
+    `day` is the day that the table's log has for the file, None in a table without days.
+    """
 
     path: str
     rows: int
     groups: tuple[int, ...] | None = None
+    day: dt.date | None = None
 
 
 class _Open(NamedTuple):
@@ -168,8 +172,9 @@ def batches(
 ) -> Iterator[pa.RecordBatch]:
     """The pieces' rows in order, with the schema's columns: at most 262,144 rows a batch, one row group in memory.
 
-    A column that a file does not have is null: the table gained it after the file was written. Pages are compared with
-    their checksums, where the writer left some, unless the whole files were `hashed` already.
+    A column that a file does not have is null: the table gained it after the file was written. Only its day is known,
+    from the log: other Delta tools leave it out of the files that they write. Pages are compared with their checksums,
+    where the writer left some, unless the whole files were `hashed` already.
     Raises PinLost naming a file that is gone or corrupt, LakeUnavailable.
     """
     for piece in pieces:
@@ -179,14 +184,14 @@ def batches(
             for group in groups:
                 for batch in file.iter_batches(ROW_GROUP_ROWS, row_groups=[group], columns=schema.names):
                     # Some writers put more into a file's schema than the table's has: metadata, required columns.
-                    yield completed(batch, schema)
+                    yield completed(batch, schema, piece.day)
 
 
-def row_groups_of(files: TableFiles, path: str, doing: str) -> list[RowGroups]:
+def row_groups_of(files: TableFiles, piece: RowGroups, doing: str) -> list[RowGroups]:
     """Each row group of a file as a piece of its own. Raises PinLost, LakeUnavailable."""
-    with _opened(files, path, doing) as file:
-        footer = file.metadata
-        return [RowGroups(path, footer.row_group(group).num_rows, (group,)) for group in range(footer.num_row_groups)]
+    with _opened(files, piece.path, doing) as file:
+        rows = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+    return [replace(piece, rows=count, groups=(group,)) for group, count in enumerate(rows)]
 
 
 @contextlib.contextmanager

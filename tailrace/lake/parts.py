@@ -137,7 +137,7 @@ class FileScan(FilePart):
         return FilePart(place=self.place, pieces=pieces, schema=self.schema, doing=self.doing, hashed=self.hashed)
 
     def _cut(self, store: TableFiles, rows: int, piece: RowGroups) -> list[RowGroups]:
-        return [piece] if piece.rows <= rows else parquet.row_groups_of(store, piece.path, self.doing)
+        return [piece] if piece.rows <= rows else parquet.row_groups_of(store, piece, self.doing)
 
 
 @dataclass(frozen=True)

@@ -101,11 +101,17 @@ def added(columns: pa.Schema, table: pa.Schema, where: str) -> pa.Schema:
     return pa.schema(new)
 
 
-def completed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """The schema's columns of the batch, null where the batch was written before the table had the column."""
-    there = set(batch.schema.names)
+def completed(batch: pa.RecordBatch, schema: pa.Schema, day: dt.date | None = None) -> pa.RecordBatch:
+    """The schema's columns of the batch, null where the batch was written before the table had the column.
+
+    `day` is the day of a batch that does not say it.
+    """
+    there, known = set(batch.schema.names), {DAY_COLUMN: day}
     columns = [
-        batch.column(field.name) if field.name in there else pa.nulls(batch.num_rows, field.type) for field in schema
+        batch.column(field.name)
+        if field.name in there
+        else pa.repeat(pa.scalar(known.get(field.name), field.type), batch.num_rows)
+        for field in schema
     ]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 

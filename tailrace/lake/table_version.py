@@ -146,7 +146,7 @@ class TableVersion:
 
     def scan(self, active: Sequence[ActiveFile], columns: Sequence[str] | None) -> FileScan:
         """The rows of these files. Raises UnknownName."""
-        pieces = tuple(RowGroups(file.path, file.rows) for file in active)
+        pieces = tuple(RowGroups(file.path, file.rows, day=file.day) for file in active)
         schema = self.columns(columns)
         return FileScan(place=self.place, pieces=pieces, schema=schema, doing=f"Reading {self.table}")
 

@@ -178,7 +178,7 @@ def _rewritten(
     """The rows of these files in new ones."""
     day = replaced[0].day
     folder = f"{f'{DAY_COLUMN}={day}/' if day else ''}compact-{record_id[:8]}"
-    pieces = [RowGroups(file.path, file.rows) for file in replaced]
+    pieces = [RowGroups(file.path, file.rows, day=file.day) for file in replaced]
     with DataWriter(store, folder, schema, doing=doing) as writer:
         for group in row_groups(parquet.batches(store, pieces, schema, doing)):
             writer.write(group)

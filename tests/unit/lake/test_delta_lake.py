@@ -529,6 +529,20 @@ def test_the_same_rows_again_repair_a_day_of_which_another_program_deleted_some(
     assert lake.read("t").read_all().num_rows == 50
 
 
+def test_rows_that_another_program_wrote_have_their_day(lake, tmp_path):
+    """Delta's other writers leave the day out of their files: the log has it."""
+    put(lake, 5, "r1")
+    DeltaTable(str(tmp_path / "t")).delete(f"ds = '{DAY}' and n = 2")
+    write_deltalake(str(tmp_path / "t"), pa.table({"n": [7], "ds": [DAY]}), mode="append")
+    parts = lake.scan(lake.pin("t"), ["ds"]).parts(1)
+    assert [day for part in parts for batch in part.batches() for day in batch["ds"].to_pylist()] == [DAY] * 5
+    for _ in range(2):
+        rows = lake.read("t").read_all().sort_by("n").to_pylist()
+        assert rows == [{"n": n, "ds": DAY} for n in (0, 1, 3, 4, 7)]
+        lake.optimize("t")
+    assert lake.pin("t").files == 1
+
+
 @pytest.mark.parametrize("damage", [b"", b"short", None], ids=["emptied", "cut short", "altered"])
 def test_the_same_bytes_again_repair_a_damaged_day(lake, tmp_path, damage):
     put(lake, 50, "r1")
