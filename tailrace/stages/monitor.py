@@ -272,7 +272,9 @@ class _Past:
                 for name in held.compared(spec)
                 if features.num_rows
             }
-            self._looks[training][day] = {**looks, SCORES: drift.look(held.score_of(problem), _as_column(scores))}
+            if len(scores):
+                looks[SCORES] = drift.look(held.score_of(problem), _as_column(scores))
+            self._looks[training][day] = looks
 
 
 _Looks = Mapping[dt.date, Mapping[str, Look]]

@@ -295,6 +295,22 @@ def test_rows_without_a_score_are_not_lost_rows(published, services, spec, monke
     assert "Only" not in performance(published)[NEXT]["note"]
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_day_of_which_another_program_deleted_the_predictions_is_not_looked_at(
+    published, services, spec, monkeypatch
+):
+    read = services.lake.read
+
+    def without(table, **asked):
+        rows = read(table, **asked).read_all()
+        if table == spec.predictions_table and "ds" in rows.column_names:
+            rows = rows.filter(pc.not_equal(rows["ds"], pa.scalar(TRAINED)))
+        return rows.to_reader()
+
+    monkeypatch.setattr(services.lake, "read", without)
+    assert monitor.run(work(services, spec, "m"), NEXT).drift == "ok"
+
+
 @pytest.mark.parametrize(("name", "kind"), [("age", "categorical"), ("plan", "numeric")])
 def test_a_feature_of_another_kind_than_in_the_training_is_not_compared(published, services, spec, name, kind):
     edited = replace(spec, features=replace(spec.features, columns={**spec.features.columns, name: kind}))
