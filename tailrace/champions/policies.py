@@ -209,11 +209,15 @@ def ended(row: PolicyDecision, past: Sequence[PolicyDecision]) -> bool:
 
 def in_force(lake: LakeReader, spec: PipelineSpec, day: dt.date) -> InForce:
     """The policy under which the day is scored."""
-    past, stated = history(lake, spec.name), of_spec(spec)
-    found = recorded(past, day)
+    return _in_force(history(lake, spec.name), spec, day, last=_last_published(lake, spec))
+
+
+def _in_force(past: Sequence[PolicyDecision], spec: PipelineSpec, day: dt.date, *, last: dt.date) -> InForce:
+    """The policy of a day, from a history and the last published day."""
+    found, stated = recorded(past, day), of_spec(spec)
     if found is None:
         return InForce(policy=stated, row=None, recorded=False)
-    edited = None if day < _last_published(lake, spec) else _edited(past, stated, day)
+    edited = None if day < last else _edited(past, stated, day)
     return found if edited is None else InForce(policy=edited, row=None, recorded=True, edited=True)
 
 
@@ -296,15 +300,20 @@ def record(lake: Lake, decision: PolicyDecision, airflow_run: str = "") -> None:
     lake.append(TABLE, rows, {"pipeline": decision.pipeline, "set_by": decision.set_by, **by_airflow})
 
 
-def otherwise(past: Sequence[PolicyDecision], published: Commit | None) -> str:
-    """How the policy of a published day, by the recorded decisions, differs from its commit's; empty if it does not."""
-    made_under = of_commit(published.metadata) if published else None
-    if published is None or published.day is None or made_under is None:
+def otherwise(
+    past: Sequence[PolicyDecision], spec: PipelineSpec, published: Mapping[dt.date, Commit], day: dt.date
+) -> str:
+    """How the policy of a published day differs from its commit's, by a later decision; empty if it does not.
+
+    An edit of the spec is no decision until a day is published under it. But if the day is the last published one, it
+    would be scored under the edit, whatever was decided.
+    """
+    made_under, decided = of_commit(published[day].metadata) if day in published else None, recorded(past, day)
+    if made_under is None or decided is None or not any(differences(decided.policy, made_under)):
         return ""
-    now = recorded(past, published.day)
-    if now is None or not (found := list(differences(now.policy, made_under))):
-        return ""
-    return f"{', '.join(found)} ({now.words()})"
+    now = _in_force(past, spec, day, last=max(published))
+    found = list(differences(now.policy, made_under))
+    return f"{', '.join(found)} ({now.words()})" if found else ""
 
 
 def differences(now: Policy, then: Policy) -> Iterator[str]:

@@ -83,7 +83,7 @@ def find(services: Services, spec: PipelineSpec) -> StaleFindings:
                 attempts={},
                 champion=promotions.as_of(champions, day),
                 newer_features=_other_features(services, spec, commit),
-                other_policy=policies.otherwise(past, commit),
+                other_policy=policies.otherwise(past, spec, published, day),
             ),
             due=False,
         )

@@ -61,7 +61,7 @@ def states(
             newer_features=_newer(sources, spec, published.get(day), features.get(day)),
             scheduled=_is_scheduled(fires, day),
             drift=drift.get(day, ""),
-            other_policy=policies.otherwise(past, published.get(day)),
+            other_policy=policies.otherwise(past, spec, published, day),
         )
         for day in sorted({*_shown(published, attempts, features, first), *([also] if also else [])})
     ]

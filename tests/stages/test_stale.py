@@ -17,7 +17,7 @@ from tailrace.errors import BadInput
 from tailrace.operations import baselines, stale, thresholds
 from tailrace.operations.preview import preview
 from tailrace.reporting import model_report
-from tailrace.spec import Baseline
+from tailrace.spec import Baseline, Predictions
 from tailrace.stages import audit, publish, score
 from tailrace.tracking.memory import MemoryTracker
 from tailrace.warehouse.memory import MemoryWarehouse
@@ -102,6 +102,18 @@ class TestStale:
         assert set(found) == {D10, D11}
         assert found[D10][0].startswith(f"v{second.version} is the champion as of this day by a later decision")
         assert found[D11][1] == "threshold 0.3 instead of 0.5 (set by ada: r)"
+
+    def test_the_last_day_is_what_the_edited_spec_makes_of_it(self, loop):
+        """An operator's threshold that an edit has ended, of which no row says so yet, makes no day stale for good."""
+        of_person = {"recorded_at": NOW, "decided_by": "ada", "reason": "r", "effective_from": D10}
+        loop.spec = replace(loop.spec, predictions=Predictions(threshold=0.4))
+        thresholds.run(loop.work(), 0.3, **of_person)
+        loop.spec = replace(loop.spec, predictions=Predictions(threshold=0.5))
+        assert why(loop) == {D10: ("threshold 0.3 instead of 0.5 (set by ada: r)",)}
+        (last,) = preview(loop.services, loop.spec, D11, D11)
+        assert last.outcome == "left alone"
+        loop.spec = replace(loop.spec, predictions=Predictions(threshold=0.6))
+        assert why(loop)[D11] == ("threshold 0.6 instead of 0.5 (the spec was edited)",)
 
     def test_a_champion_whose_training_rows_have_changed(self, loop):
         changed_visits(loop.services, dt.date(2013, 1, 5))
