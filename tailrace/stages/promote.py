@@ -447,11 +447,18 @@ def _refuse_overtaken(
     champion = later.model if later else now
     judged = f"judged against version {shown.version}" if shown else "judged where there was no champion"
     after = f" {_before(at.past, champion)}" if champion else ""
+    # Judged again, it would still be older than the champion.
+    way = (
+        "say from which later day on it is champion: "
+        f"tailrace promote {spec.name} --run {training_run} --from {later.effective_from} --reason '...'."
+        if later
+        else "evaluate it again and go by what that shows: "
+        f"tailrace run evaluate {spec.name} --date {at.trained} --run {training_run}."
+    )
     raise BadInput(
-        f"{spec.name}: {what} of version {model.version} was overtaken. It was {judged}; that "
-        f"has changed.{after}  Nothing changes. To let it compete, train as of a later day, or evaluate it "
-        f"again and go by what that shows: tailrace run evaluate {spec.name} --date {at.trained} "
-        f"--run {training_run}."
+        f"{spec.name}: {what} of version {model.version} was overtaken. It was {judged}"
+        f"{'' if same else '; that has changed'}.{after} Nothing changes. To let it compete, train as of a later day, "
+        f"or {way}"
     )
 
 

@@ -123,6 +123,15 @@ class TestApproval:
         assert len(rows(services)) == 2
         assert answer(approvals, waiting, "reject", hours=2).outcome == "rejected"
 
+    def test_an_approval_older_than_the_champion_names_a_way_that_leads_on(self, approvals):
+        """Judged again, it would still be older."""
+        waiting = challenge(approvals, SECOND)
+        answer(approvals, challenge(approvals, THIRD, seed=8))
+        with pytest.raises(BadInput, match=rf"tailrace promote churn --run {waiting} --from {THIRD} --reason"):
+            answer(approvals, waiting)
+        of_person = {"recorded_at": AT, "decided_by": "ada", "reason": "r"}
+        assert promote.run(approvals.work(), waiting, takes_over=THIRD, **of_person).effective_from == THIRD
+
     def test_of_two_trainings_at_once_the_gate_promotes_only_what_was_compared_with_the_champion(
         self, approvals, services
     ):
