@@ -1,38 +1,19 @@
-"""The meaning of a query: its names are resolved by sqlglot's `optimizer.qualify` and `optimizer.scope`.
-
-What they cannot resolve raises Unresolved; nothing is guessed.
-"""
+"""The meaning of a query: of its rows and of each of its columns, through all its scopes."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tailrace.impact.meaning import ROWS, ColumnPlace, Meant, TableMeaning, Unresolved, gathered, leaf
-from tailrace.impact.query_shapes import (
-    is_star,
-    is_windowed,
-    names_argument,
-    needs_all_columns,
-    of_one_depth,
-    one_row_functions,
-    orders,
-    own_names,
-    refuse,
-    renames,
-)
+from tailrace.impact.meaning import ROWS, ColumnPlace, Meant, TableMeaning, Unresolved, gathered
+from tailrace.impact.query_scopes import FindTable, Scopes, SourceTables
+from tailrace.impact.query_shapes import is_star, is_windowed, needs_all_columns, one_row_functions, orders, renames
+from tailrace.impact.sql_equality import said, tree_of
 
 
-def of_query(id_: str, sql: str, dialect: str, tables: Callable[[str], TableMeaning | None]) -> TableMeaning:
-    """The meaning of a query.
-
-    `tables` gives the table of a name as the SQL writes it, in lower case, without quotes; None for a table of others.
-    Raises Unresolved.
-    """
-    from tailrace.impact.sql_equality import tree_of
-
+def of_query(id_: str, sql: str, dialect: str, tables: FindTable) -> TableMeaning:
+    """The meaning of a query; raises Unresolved."""
     tree = tree_of(sql, dialect)
     if tree is None:
         raise Unresolved("sqlglot cannot read its SQL")
@@ -49,53 +30,33 @@ def of_query(id_: str, sql: str, dialect: str, tables: Callable[[str], TableMean
 class _Query:
     """One query being resolved; every scope and column is looked at once."""
 
-    def __init__(self, id_: str, tree: Any, dialect: str, tables: Callable[[str], TableMeaning | None]) -> None:
-        from sqlglot import exp
-        from sqlglot.optimizer.qualify import qualify
-        from sqlglot.optimizer.scope import build_scope
-
-        if not isinstance(tree, exp.Query):
-            raise Unresolved("it is no single SELECT")
-        self._id, self._dialect, self._tables = id_, dialect, tables
-        refuse(tree)
-        own = own_names(tree)
-        tree = qualify(
-            tree,
-            schema=self._schema(tree),
-            dialect=dialect,
-            validate_qualify_columns=False,
-            allow_partial_qualification=True,
-            quote_identifiers=False,
-        )
-        while isinstance(tree, exp.Subquery):
-            tree = tree.this
-        root = build_scope(tree)
-        if root is None:
-            raise Unresolved("it has no SELECT that sqlglot can resolve")
-        self._root = root
-        self._written = own
-        self._scopes = {id(scope.expression): scope for scope in root.traverse()}
+    def __init__(self, id_: str, tree: Any, dialect: str, tables: FindTable) -> None:
+        self._id, self._dialect = id_, dialect
+        self._tables = SourceTables(tables, dialect)
+        self._scopes = Scopes(tree, dialect, self._tables)
         self._columns: dict[tuple[int, str], Meant | None] = {}
         self._rows: dict[int, Meant] = {}
 
     def meaning(self) -> TableMeaning:
-        names = self._names(self._root)
+        root = self._scopes.root
+        names = self._scopes.names(root)
         complete = ROWS not in names
         lowered = [name for name in names if name != ROWS]
-        shown = self._written if complete and self._written and len(self._written) == len(lowered) else lowered
+        written = self._scopes.written_names
+        shown = written if complete and written and len(written) == len(lowered) else lowered
         if len({name.lower() for name in shown}) != len(shown):
             raise Unresolved("two of its columns have the same name")
         folded = dict(zip(shown, lowered, strict=True)) | {name.lower(): name for name in lowered}
-        rows = self.rows(self._root)
+        rows = self.rows(root)
         for name in lowered:
-            self.column(self._root, name)
+            self.column(root, name)
         return TableMeaning(
             id=self._id,
             rows=rows,
-            rest=self._rest(self._root),
+            rest=self._rest(root),
             names=tuple(shown),
             complete=complete,
-            column=lambda name: self.column(self._root, folded.get(name, folded.get(name.lower(), name.lower()))),
+            column=lambda name: self.column(root, folded.get(name, folded.get(name.lower(), name.lower()))),
         )
 
     # ------------------------------------------------------------ rows
@@ -175,12 +136,12 @@ class _Query:
         node, needs = scope.expression, set[ColumnPlace]()
         renamed = list(scope.outer_columns or ())
         if renamed and not isinstance(node, exp.UDTF):
-            names = self._names(scope)
+            names = self._scopes.names(scope)
             if ROWS in names or name not in renamed:
                 raise Unresolved(f"the columns that are renamed to {', '.join(renamed)} are not known")
             return self._at(scope, renamed.index(name))
         if isinstance(node, exp.SetOperation):
-            names = self._names(scope)
+            names = self._scopes.names(scope)
             if ROWS in names:
                 return self._through(scope.set_operation_scopes, [name] * 2, type(node).__name__)
             if name not in names:
@@ -244,7 +205,7 @@ class _Query:
 
         if not isinstance(source, exp.Table):
             return self._rest(source)
-        table = self._table(source)
+        table = self._tables.of(source)
         return Meant(table.rest.digest, frozenset({(table.id, ROWS)}))
 
     def _at(self, scope: Any, place: int) -> Meant:
@@ -254,13 +215,13 @@ class _Query:
         node = scope.expression
         if isinstance(node, exp.SetOperation):
             if node.args.get("by_name"):
-                name = self._names(scope)[place]
+                name = self._scopes.names(scope)[place]
                 return self._through(scope.set_operation_scopes, [name] * 2, type(node).__name__)
             needs: set[ColumnPlace] = set()
             parts = [self._take(self._at(branch, place), needs) for branch in scope.set_operation_scopes]
             return gathered(([type(node).__name__, *parts], needs))
         if isinstance(node, exp.Subquery):
-            return self._at(self._scopes[id(node.this)], place)
+            return self._at(self._scopes.of(node.this), place)
         if any(is_star(each) for each in node.expressions) or place >= len(node.expressions):
             raise Unresolved("the columns of a part of its union are not known")
         return self._projection(node.expressions[place], scope)
@@ -270,28 +231,11 @@ class _Query:
         parts = [self._take(self.column(each, name), needs) for each, name in zip(scopes, names, strict=True)]
         return gathered(([what, *parts], needs))
 
-    def _names(self, scope: Any) -> list[str]:
-        """The columns of a scope; `*` for those that a star stands for."""
-        from sqlglot import exp
-
-        node = scope.expression
-        if isinstance(node, exp.SetOperation):
-            left = self._names(scope.set_operation_scopes[0])
-            right = self._names(scope.set_operation_scopes[1])
-            if node.args.get("by_name"):
-                return list(dict.fromkeys([*left, *right]))
-            if ROWS not in left and ROWS in right:
-                raise Unresolved("the columns of a part of its union are not known")
-            return left
-        if isinstance(node, exp.Subquery):
-            return self._names(self._scopes[id(node.this)])
-        return [ROWS if is_star(each) else each.alias_or_name for each in getattr(node, "expressions", [])]
-
     def _all(self, scope: Any) -> list[Meant]:
         """Every column of a scope, in order; for a star all that its sources have."""
         from sqlglot import exp
 
-        names = self._names(scope)
+        names = self._scopes.names(scope)
         if ROWS not in names:
             return [self._at(scope, place) for place in range(len(names))]
         if isinstance(scope.expression, exp.SetOperation):
@@ -309,7 +253,7 @@ class _Query:
 
         needs: set[ColumnPlace] = set()
         if isinstance(source, exp.Table):
-            table = self._table(source)
+            table = self._tables.of(source)
             parts = [self._take(table.rows, needs), *(self._take(table.column(name), needs) for name in table.names)]
             return gathered(([*parts, table.complete or table.id], needs))
         parts = [self._take(self.rows(source), needs), *(self._take(each, needs) for each in self._all(source))]
@@ -320,7 +264,7 @@ class _Query:
 
         if not isinstance(source, exp.Table):
             return self.column(source, name)
-        table = self._table(source)
+        table = self._tables.of(source)
         found = table.column(name)
         return Meant(found.digest, frozenset({(table.id, name)}), name)
 
@@ -361,47 +305,10 @@ class _Query:
 
         if isinstance(node.this, exp.Star):
             return "star", [self._take(self._whole(source), needs) for _, source in scope.selected_sources.values()]
-        holder, source = self._source(node, scope)
+        holder, source = self._scopes.origin(node, scope)
         found = self._take(self._of_source(source, node.name), needs)
-        alias = self._alias(node, holder, source)
+        alias = self._scopes.possible_alias(node, holder, source)
         return found if alias is None else [found, self._said_once(alias, holder, needs)]
-
-    def _source(self, node: Any, scope: Any) -> tuple[Any, Any]:
-        """The scope and the source that a column comes from."""
-        while scope is not None:
-            sources = {alias: source for alias, (_, source) in scope.selected_sources.items()}
-            joined = {name: source for name, source in scope.sources.items() if name in scope.semi_or_anti_join_tables}
-            sources |= joined
-            if node.table:
-                if node.table in sources:
-                    return scope, sources[node.table]
-                if node.table in scope.sources and scope.is_udtf:
-                    return scope, scope.sources[node.table]
-            elif len(sources) == 1:
-                return scope, next(iter(sources.values()))
-            elif sources:
-                raise Unresolved(f"it does not say of which table the column {node.name} is")
-            scope = scope.parent
-        raise Unresolved(f"it does not say of which table the column {node.sql()} is")
-
-    def _alias(self, node: Any, scope: Any, source: Any) -> Any:
-        """The expression that the select list calls by the column's name, if it is not certain which one is meant."""
-        from sqlglot import exp
-
-        if isinstance(source, exp.Table):
-            table = self._table(source)
-            if table.complete:
-                return None
-        elif ROWS not in self._names(source):
-            return None
-        for each in getattr(scope.expression, "expressions", ()):
-            if isinstance(each, exp.Alias) and each.alias == node.name:
-                plain = each.this
-                if not (isinstance(plain, exp.Column) and plain.name == node.name) and node not in each.find_all(
-                    exp.Column
-                ):
-                    return each.this
-        return None
 
     def _said_once(self, alias: Any, scope: Any, needs: set[ColumnPlace]) -> Any:
         """An aliased expression, as it is written: its own columns count, without looking for aliases again."""
@@ -409,10 +316,8 @@ class _Query:
 
         for column in alias.find_all(exp.Column):
             if not isinstance(column.this, exp.Star):
-                _, source = self._source(column, scope)
+                _, source = self._scopes.origin(column, scope)
                 self._take(self._of_source(source, column.name), needs)
-        from tailrace.impact.sql_equality import said
-
         return said(alias)
 
     def _said_table(self, node: Any, scope: Any, needs: set[ColumnPlace]) -> Any:
@@ -427,7 +332,7 @@ class _Query:
             if name not in ("this", "db", "catalog", "alias") and it not in (None, False, [])
         }
         if isinstance(source, exp.Table):
-            table = self._table(source)
+            table = self._tables.of(source)
             needs.add((table.id, ROWS))
             found = table.rows.digest
         elif renames(node):
@@ -446,57 +351,13 @@ class _Query:
             rest = {name: it for name, it in inner.args.items() if name not in ("this", "alias", "with_", "with")}
             args += self._said_args(rest, scope, needs)
             inner = inner.this
-        found = self._scopes.get(id(inner)) or self._scopes.get(id(node))
-        if found is None:
-            raise Unresolved("it has a subquery that cannot be resolved")
+        found = self._scopes.of(inner, node)
         in_from = isinstance(node.parent, exp.From | exp.Join)
         rows = self._take(self.rows(found), needs)
         if in_from:
             return [rows, args] if args else rows
         return "query", rows, [self._take(each, needs) for each in self._all(found)], args
 
-    def _table(self, node: Any) -> TableMeaning:
-        from sqlglot import exp
-
-        if isinstance(node.this, exp.Identifier):
-            name = ".".join(part.name.lower() for part in node.parts)
-            return _renamed(self._tables(name) or leaf(name), node)
-        if any(not names_argument(column) for column in node.this.find_all(exp.Column)):
-            raise Unresolved("it calls a table function for each row")
-        plain = node.copy()
-        plain.set("alias", None)
-        return _renamed(leaf(f"read:{plain.sql(dialect=self._dialect, comments=False)}"), node)
-
-    def _schema(self, tree: Any) -> dict[str, Any]:
-        """The certain columns of the tables that are read, as sqlglot wants them."""
-        from sqlglot import exp
-
-        known: dict[str, Any] = {}
-        for node in tree.find_all(exp.Table):
-            if not isinstance(node.this, exp.Identifier):
-                continue
-            parts = [part.name.lower() for part in node.parts]
-            found = self._tables(".".join(parts))
-            if found is not None and found.complete and found.names:
-                level = known
-                for part in parts[:-1]:
-                    level = level.setdefault(part, {})
-                level[parts[-1]] = {name.lower(): "unknown" for name in found.names}
-        return of_one_depth(known)
-
     def _take(self, meant: Meant, needs: set[ColumnPlace]) -> str:
         needs |= meant.needs
         return meant.digest
-
-
-def _renamed(table: TableMeaning, node: Any) -> TableMeaning:
-    """The table with the names that its columns get where it is read."""
-    if not renames(node):
-        return table
-    given = [each.name for each in node.args["alias"].columns]
-    if table.complete:
-        names = [*given, *table.names[len(given) :]]
-        of = dict(zip(names, table.names, strict=True))
-        return replace(table, names=tuple(names), column=lambda name: table.column(of.get(name, name)))
-    place = {name: str(number) for number, name in enumerate(given)}
-    return replace(table, column=lambda name: table.column(f"column {place.get(name, name)}"))
