@@ -3,7 +3,7 @@
 The meaning of a column is a digest of its expression, in which every column is replaced by the meaning that it has in
 the tables that are read. The meaning of the rows is a digest of everything that decides which rows there are: from,
 joins, filters, groups, limits. If both are equal on two sides of an edit, the edit did not change the column.
-`query_meaning` finds it out.
+`query_meaning` finds it out: `query_scopes` resolves the names, `query_expressions` reads expressions and clauses.
 """
 
 from __future__ import annotations
@@ -62,7 +62,21 @@ def digest(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
 
 
-def gathered(found: tuple[Any, set[ColumnPlace]], sql: str = "") -> Meant:
-    """A meaning of what is said and of the places that it is made of."""
-    said, needs = found
-    return Meant(digest(said), frozenset(needs), sql)
+class Gathering:
+    """Gathers meanings into one, with the places that they are all made of."""
+
+    def __init__(self) -> None:
+        self._needs: set[ColumnPlace] = set()
+
+    def take(self, meant: Meant) -> str:
+        """The digest of a meaning that is a part of this one."""
+        self._needs |= meant.needs
+        return meant.digest
+
+    def meant(self, content: Any, sql: str = "") -> Meant:
+        """The meaning of a content in which all that was taken may stand."""
+        return self.same_as(digest(content), sql)
+
+    def same_as(self, digest_: str, sql: str = "") -> Meant:
+        """A meaning that is the very one of a part."""
+        return Meant(digest_, frozenset(self._needs), sql)

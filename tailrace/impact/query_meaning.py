@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tailrace.impact.meaning import ROWS, ColumnPlace, Meant, TableMeaning, Unresolved, gathered
+from tailrace.impact.meaning import ROWS, Gathering, Meant, TableMeaning, Unresolved
+from tailrace.impact.query_expressions import ScopeReader
 from tailrace.impact.query_scopes import FindTable, Scopes, SourceTables
-from tailrace.impact.query_shapes import is_star, is_windowed, needs_all_columns, one_row_functions, orders, renames
-from tailrace.impact.sql_equality import said, tree_of
+from tailrace.impact.query_shapes import is_star, needs_all_columns, orders
+from tailrace.impact.sql_equality import tree_of
 
 
 def of_query(id_: str, sql: str, dialect: str, tables: FindTable) -> TableMeaning:
@@ -18,7 +18,9 @@ def of_query(id_: str, sql: str, dialect: str, tables: FindTable) -> TableMeanin
     if tree is None:
         raise Unresolved("sqlglot cannot read its SQL")
     try:
-        return _Query(id_, tree, dialect, tables).meaning()
+        known = SourceTables(tables, dialect)
+        scopes = Scopes(tree, dialect, known)
+        return _table_meaning(id_, scopes, _ScopeMeanings(scopes, dialect, known))
     except (Unresolved, RecursionError):
         raise
     except Exception as error:
@@ -27,37 +29,43 @@ def of_query(id_: str, sql: str, dialect: str, tables: FindTable) -> TableMeanin
         ) from error
 
 
-class _Query:
-    """One query being resolved; every scope and column is looked at once."""
+def _table_meaning(id_: str, scopes: Scopes, meanings: _ScopeMeanings) -> TableMeaning:
+    """What the query's outermost scope means, with its columns named as the SQL writes them."""
+    root = scopes.root
+    names = scopes.names(root)
+    complete = ROWS not in names
+    lowered = [name for name in names if name != ROWS]
+    written = scopes.written_names
+    shown = written if complete and written and len(written) == len(lowered) else lowered
+    if len({name.lower() for name in shown}) != len(shown):
+        raise Unresolved("two of its columns have the same name")
+    folded = dict(zip(shown, lowered, strict=True)) | {name.lower(): name for name in lowered}
+    rows = meanings.rows(root)
+    for name in lowered:
+        meanings.column(root, name)
+    return TableMeaning(
+        id=id_,
+        rows=rows,
+        rest=meanings.rest(root),
+        names=tuple(shown),
+        complete=complete,
+        column=lambda name: meanings.column(root, folded.get(name, folded.get(name.lower(), name.lower()))),
+    )
 
-    def __init__(self, id_: str, tree: Any, dialect: str, tables: FindTable) -> None:
-        self._id, self._dialect = id_, dialect
-        self._tables = SourceTables(tables, dialect)
-        self._scopes = Scopes(tree, dialect, self._tables)
+
+class _ScopeMeanings:
+    """The meanings of a query's scopes and of their sources; each scope's rows and columns are looked at once.
+
+    A source is another scope, or the node of a table.
+    """
+
+    def __init__(self, scopes: Scopes, dialect: str, tables: SourceTables) -> None:
+        self._scopes, self._dialect, self._tables = scopes, dialect, tables
         self._columns: dict[tuple[int, str], Meant | None] = {}
         self._rows: dict[int, Meant] = {}
 
-    def meaning(self) -> TableMeaning:
-        root = self._scopes.root
-        names = self._scopes.names(root)
-        complete = ROWS not in names
-        lowered = [name for name in names if name != ROWS]
-        written = self._scopes.written_names
-        shown = written if complete and written and len(written) == len(lowered) else lowered
-        if len({name.lower() for name in shown}) != len(shown):
-            raise Unresolved("two of its columns have the same name")
-        folded = dict(zip(shown, lowered, strict=True)) | {name.lower(): name for name in lowered}
-        rows = self.rows(root)
-        for name in lowered:
-            self.column(root, name)
-        return TableMeaning(
-            id=self._id,
-            rows=rows,
-            rest=self._rest(root),
-            names=tuple(shown),
-            complete=complete,
-            column=lambda name: self.column(root, folded.get(name, folded.get(name.lower(), name.lower()))),
-        )
+    def _reader(self, scope: Any) -> ScopeReader:
+        return ScopeReader(scope, self._scopes, self, self._dialect)
 
     # ------------------------------------------------------------ rows
 
@@ -65,59 +73,56 @@ class _Query:
         """What decides which rows a scope has."""
         key = id(scope)
         if key not in self._rows:
-            found, needs = self._rows_of(scope)
-            self._rows[key] = Meant(found, frozenset(needs)) if isinstance(found, str) else gathered((found, needs))
+            self._rows[key] = self._rows_of(scope)
         return self._rows[key]
 
-    def _rows_of(self, scope: Any) -> tuple[Any, set[ColumnPlace]]:
+    def _rows_of(self, scope: Any) -> Meant:
         from sqlglot import exp
 
-        node, needs = scope.expression, set[ColumnPlace]()
+        node = scope.expression
         if isinstance(node, exp.SetOperation):
-            parts: list[Any] = [type(node).__name__, bool(node.args.get("distinct"))]
-            for branch in scope.set_operation_scopes:
-                parts.append(self._take(self.rows(branch), needs))
-                if node.args.get("distinct") or not isinstance(node, exp.Union) or orders(node):
-                    parts.append([self._take(each, needs) for each in self._all(branch)])
-            rest = {name: it for name, it in node.args.items() if name not in ("this", "expression", "with_", "with")}
-            return [*parts, self._said_args(rest, scope, needs)], needs
+            return self._set_operation_rows(scope)
         if isinstance(node, exp.UDTF):
-            return self._said(node, scope.parent or scope, needs), needs
+            reader = self._reader(scope.parent or scope)
+            return reader.meant(reader.content(node))
         if isinstance(node, exp.Subquery):
             raise Unresolved("it joins inside of parentheses")
         if not isinstance(node, exp.Select):
             raise Unresolved(f"it reads from {type(node).__name__}")
-        rest = {name: it for name, it in node.args.items() if name not in ("expressions", "with_", "with", "kind")}
-        said = self._said_args(rest, scope, needs)
-        makers = self._row_makers(node, scope, needs)
+        return self._select_rows(scope)
+
+    def _set_operation_rows(self, scope: Any) -> Meant:
+        from sqlglot import exp
+
+        node, reader = scope.expression, self._reader(scope)
+        parts: list[Any] = [type(node).__name__, bool(node.args.get("distinct"))]
+        for branch in scope.set_operation_scopes:
+            parts.append(reader.take(self.rows(branch)))
+            if node.args.get("distinct") or not isinstance(node, exp.Union) or orders(node):
+                parts.append([reader.take(each) for each in self.columns(branch)])
+        return reader.meant([*parts, reader.arguments(node.args, but=("this", "expression", "with_", "with"))])
+
+    def _select_rows(self, scope: Any) -> Meant:
+        node, reader = scope.expression, self._reader(scope)
+        clauses = reader.arguments(node.args, but=("expressions", "with_", "with", "kind"))
+        makers = reader.row_makers(node)
         if needs_all_columns(node):
-            return ["select", said, makers, [self._take(each, needs) for each in self._all(scope)]], needs
-        if makers == (False, []) and [name for name, _ in said] == ["from_"]:
-            return said[0][1], needs  # it has the very rows of what it reads
-        return ["select", said, makers], needs
+            return reader.meant(["select", clauses, makers, [reader.take(each) for each in self.columns(scope)]])
+        if makers == (False, []) and [name for name, _ in clauses] == ["from_"]:
+            read = clauses[0][1]  # it has the very rows of what it reads
+            return reader.same_as(read) if isinstance(read, str) else reader.meant(read)
+        return reader.meant(["select", clauses, makers])
 
-    def _row_makers(self, node: Any, scope: Any, needs: set[ColumnPlace]) -> Any:
-        """What a select list says about rows: whether it aggregates, and functions that may give several rows."""
+    def source_rows(self, source: Any) -> Meant:
+        """What decides which rows a source has."""
         from sqlglot import exp
 
-        aggregates, makers = False, []
-        for each in node.expressions:
-            for inner in each.find_all(exp.AggFunc, exp.UDTF, exp.Explode, exp.GenerateSeries, exp.Anonymous):
-                if inner.find_ancestor(exp.Select) is not node:
-                    continue
-                if isinstance(inner, exp.AggFunc):
-                    aggregates = aggregates or not is_windowed(inner)
-                elif not is_windowed(inner) and not self._gives_one_row(inner):
-                    makers.append(self._said(inner, scope, needs))
-        return aggregates and not node.args.get("group"), makers
+        if not isinstance(source, exp.Table):
+            return self.rows(source)
+        table = self._tables.of(source)
+        return Meant(table.rows.digest, frozenset({(table.id, ROWS)}))
 
-    def _gives_one_row(self, function: Any) -> bool:
-        from sqlglot import exp
-
-        named = function.name.lower() if isinstance(function, exp.Anonymous) else ""
-        return bool(named) and named in one_row_functions(self._dialect)
-
-    # ------------------------------------------------------------ columns
+    # ------------------------------------------------------------ one column
 
     def column(self, scope: Any, name: str) -> Meant:
         """What a column of a scope means, apart from the scope's rows."""
@@ -133,231 +138,113 @@ class _Query:
     def _column_of(self, scope: Any, name: str) -> Meant:
         from sqlglot import exp
 
-        node, needs = scope.expression, set[ColumnPlace]()
+        node = scope.expression
         renamed = list(scope.outer_columns or ())
         if renamed and not isinstance(node, exp.UDTF):
             names = self._scopes.names(scope)
             if ROWS in names or name not in renamed:
                 raise Unresolved(f"the columns that are renamed to {', '.join(renamed)} are not known")
-            return self._at(scope, renamed.index(name))
+            return self._column_at(scope, renamed.index(name))
         if isinstance(node, exp.SetOperation):
             names = self._scopes.names(scope)
             if ROWS in names:
-                return self._through(scope.set_operation_scopes, [name] * 2, type(node).__name__)
+                return self._column_of_branches(scope, name)
             if name not in names:
                 raise Unresolved(f"it reads a column {name} that a union does not have")
-            return self._at(scope, names.index(name))
+            return self._column_at(scope, names.index(name))
         if isinstance(node, exp.UDTF):
-            parts = [self._said(node, scope.parent or scope, needs), name]
-            return gathered((parts, needs))
+            reader = self._reader(scope.parent or scope)
+            return reader.meant([reader.content(node), name])
         if not isinstance(node, exp.Select):
             raise Unresolved(f"it reads from {type(node).__name__}")
         for projection in node.expressions:
             if not is_star(projection) and projection.alias_or_name == name:
-                return self._projection(projection, scope)
-        stars = [each for each in node.expressions if is_star(each)]
-        if not stars:
-            raise Unresolved(f"it reads a column {name} that a part of it does not have")
-        parts = []
-        for star in stars:
-            wanted = star.table if isinstance(star, exp.Column) else ""
-            inner = star.this if isinstance(star, exp.Column) else star
-            parts.append(self._said_args(dict(inner.args), scope, needs))
-            for alias, (_, source) in scope.selected_sources.items():
-                if wanted in ("", alias):
-                    parts.append(self._take(self._of_source(source, name), needs))
-        if len(parts) == len(stars) + 1 and len(stars) == 1 and not parts[0]:
-            return Meant(str(parts[1]), frozenset(needs), name)
-        return gathered((parts, needs), name)
+                return self._reader(scope).projection(projection)
+        return self._column_of_stars(scope, name)
 
-    def _projection(self, projection: Any, scope: Any) -> Meant:
-        from sqlglot import exp
-
-        needs: set[ColumnPlace] = set()
-        plain = projection.unalias()
-        sql = plain.sql(dialect=self._dialect)
-        while isinstance(plain, exp.Paren):
-            plain = plain.this
-        found = self._said(plain, scope, needs)
-        if isinstance(plain, exp.Column) and isinstance(found, str):
-            return Meant(found, frozenset(needs), sql)
-        return gathered((found, needs), sql)
-
-    def _rest(self, scope: Any) -> Meant:
-        """What the stars of a scope may give that is known by no name."""
-        from sqlglot import exp
-
-        needs: set[ColumnPlace] = set()
-        node, parts = scope.expression, list[Any]()
-        if isinstance(node, exp.SetOperation):
-            parts = [self._take(self._rest(branch), needs) for branch in scope.set_operation_scopes]
-        for star in filter(is_star, getattr(node, "expressions", ()) if isinstance(node, exp.Select) else ()):
-            wanted = star.table if isinstance(star, exp.Column) else ""
-            inner = star.this if isinstance(star, exp.Column) else star
-            parts.append(self._said_args(dict(inner.args), scope, needs))
-            for alias, (_, source) in scope.selected_sources.items():
-                if wanted in ("", alias):
-                    parts.append(self._take(self._rest_of(source), needs))
-        return gathered((parts, needs))
-
-    def _rest_of(self, source: Any) -> Meant:
-        from sqlglot import exp
-
-        if not isinstance(source, exp.Table):
-            return self._rest(source)
-        table = self._tables.of(source)
-        return Meant(table.rest.digest, frozenset({(table.id, ROWS)}))
-
-    def _at(self, scope: Any, place: int) -> Meant:
+    def _column_at(self, scope: Any, place: int) -> Meant:
         """The column at a place of the select list."""
         from sqlglot import exp
 
         node = scope.expression
         if isinstance(node, exp.SetOperation):
             if node.args.get("by_name"):
-                name = self._scopes.names(scope)[place]
-                return self._through(scope.set_operation_scopes, [name] * 2, type(node).__name__)
-            needs: set[ColumnPlace] = set()
-            parts = [self._take(self._at(branch, place), needs) for branch in scope.set_operation_scopes]
-            return gathered(([type(node).__name__, *parts], needs))
+                return self._column_of_branches(scope, self._scopes.names(scope)[place])
+            whole = Gathering()
+            parts = [whole.take(self._column_at(branch, place)) for branch in scope.set_operation_scopes]
+            return whole.meant([type(node).__name__, *parts])
         if isinstance(node, exp.Subquery):
-            return self._at(self._scopes.of(node.this), place)
+            return self._column_at(self._scopes.of(node.this), place)
         if any(is_star(each) for each in node.expressions) or place >= len(node.expressions):
             raise Unresolved("the columns of a part of its union are not known")
-        return self._projection(node.expressions[place], scope)
+        return self._reader(scope).projection(node.expressions[place])
 
-    def _through(self, scopes: Sequence[Any], names: Sequence[str], what: str) -> Meant:
-        needs: set[ColumnPlace] = set()
-        parts = [self._take(self.column(each, name), needs) for each, name in zip(scopes, names, strict=True)]
-        return gathered(([what, *parts], needs))
+    def _column_of_branches(self, scope: Any, name: str) -> Meant:
+        """The column that all branches of a union call by the name."""
+        whole = Gathering()
+        parts = [whole.take(self.column(branch, name)) for branch in scope.set_operation_scopes]
+        return whole.meant([type(scope.expression).__name__, *parts])
 
-    def _all(self, scope: Any) -> list[Meant]:
-        """Every column of a scope, in order; for a star all that its sources have."""
-        from sqlglot import exp
+    def _column_of_stars(self, scope: Any, name: str) -> Meant:
+        """A column that a scope does not name: each of its stars may give it."""
+        stars, reader = list(filter(is_star, scope.expression.expressions)), self._reader(scope)
+        if not stars:
+            raise Unresolved(f"it reads a column {name} that a part of it does not have")
+        parts = reader.stars(stars, lambda source: self.source_column(source, name))
+        if len(stars) == 1 and len(parts) == 2 and not parts[0]:
+            return reader.same_as(str(parts[1]), name)
+        return reader.meant(parts, name)
 
-        names = self._scopes.names(scope)
-        if ROWS not in names:
-            return [self._at(scope, place) for place in range(len(names))]
-        if isinstance(scope.expression, exp.SetOperation):
-            return [each for branch in scope.set_operation_scopes for each in self._all(branch)]
-        needs: set[ColumnPlace] = set()
-        found = [self._projection(each, scope) for each in scope.expression.expressions if not is_star(each)]
-        for star in filter(is_star, scope.expression.expressions):
-            inner = star.this if isinstance(star, exp.Column) else star
-            found.append(gathered((self._said_args(dict(inner.args), scope, needs), needs)))
-        return [*found, *(self._whole(source) for _, source in scope.selected_sources.values())]
-
-    def _whole(self, source: Any) -> Meant:
-        """All rows and columns of a source."""
-        from sqlglot import exp
-
-        needs: set[ColumnPlace] = set()
-        if isinstance(source, exp.Table):
-            table = self._tables.of(source)
-            parts = [self._take(table.rows, needs), *(self._take(table.column(name), needs) for name in table.names)]
-            return gathered(([*parts, table.complete or table.id], needs))
-        parts = [self._take(self.rows(source), needs), *(self._take(each, needs) for each in self._all(source))]
-        return gathered((parts, needs))
-
-    def _of_source(self, source: Any, name: str) -> Meant:
+    def source_column(self, source: Any, name: str) -> Meant:
+        """What a column of a source means."""
         from sqlglot import exp
 
         if not isinstance(source, exp.Table):
             return self.column(source, name)
         table = self._tables.of(source)
-        found = table.column(name)
-        return Meant(found.digest, frozenset({(table.id, name)}), name)
+        return Meant(table.column(name).digest, frozenset({(table.id, name)}), name)
 
-    # ------------------------------------------------------------ expressions
+    # ------------------------------------------------------------ all columns
 
-    def _said(self, node: Any, scope: Any, needs: set[ColumnPlace]) -> Any:
-        """What a part of the tree says, with the meanings of columns in place of their names."""
+    def columns(self, scope: Any) -> list[Meant]:
+        """Every column of a scope, in order; for a star all that its sources have."""
         from sqlglot import exp
 
-        while isinstance(node, exp.Paren):
-            node = node.this
-        if isinstance(node, exp.Column):
-            return self._said_column(node, scope, needs)
-        if isinstance(node, exp.Table):
-            return self._said_table(node, scope, needs)
-        if isinstance(node, exp.Subquery | exp.Query):
-            return self._said_query(node, scope, needs)
-        if isinstance(node, exp.Alias | exp.From):
-            return self._said(node.this, scope, needs)
-        if isinstance(node, exp.Expr):
-            args = dict(node.args)
-            if isinstance(node, exp.UDTF | exp.Lateral):
-                alias = args.pop("alias", None)
-                args["columns"] = [each.name for each in alias.columns] if alias is not None else []
-            return type(node).__name__, self._said_args(args, scope, needs)
-        if isinstance(node, list | tuple):
-            return [self._said(each, scope, needs) for each in node]
-        return node if isinstance(node, str | int | float | bool) else repr(node)
+        names = self._scopes.names(scope)
+        if ROWS not in names:
+            return [self._column_at(scope, place) for place in range(len(names))]
+        if isinstance(scope.expression, exp.SetOperation):
+            return [each for branch in scope.set_operation_scopes for each in self.columns(branch)]
+        expressions, reader = scope.expression.expressions, self._reader(scope)
+        named = [self._reader(scope).projection(each) for each in expressions if not is_star(each)]
+        stars = [reader.meant(reader.star(each)) for each in expressions if is_star(each)]
+        return [*named, *stars, *(self.whole_source(source) for _, source in scope.selected_sources.values())]
 
-    def _said_args(self, args: Mapping[str, Any], scope: Any, needs: set[ColumnPlace]) -> list[Any]:
-        given = {name: it for name, it in args.items() if it is not None and it is not False and it != []}
-        if given.get("kind") == "INNER":
-            del given["kind"]
-        return [(name, self._said(it, scope, needs)) for name, it in sorted(given.items())]
-
-    def _said_column(self, node: Any, scope: Any, needs: set[ColumnPlace]) -> Any:
+    def whole_source(self, source: Any) -> Meant:
+        """All rows and columns of a source."""
         from sqlglot import exp
 
-        if isinstance(node.this, exp.Star):
-            return "star", [self._take(self._whole(source), needs) for _, source in scope.selected_sources.values()]
-        holder, source = self._scopes.origin(node, scope)
-        found = self._take(self._of_source(source, node.name), needs)
-        alias = self._scopes.possible_alias(node, holder, source)
-        return found if alias is None else [found, self._said_once(alias, holder, needs)]
-
-    def _said_once(self, alias: Any, scope: Any, needs: set[ColumnPlace]) -> Any:
-        """An aliased expression, as it is written: its own columns count, without looking for aliases again."""
-        from sqlglot import exp
-
-        for column in alias.find_all(exp.Column):
-            if not isinstance(column.this, exp.Star):
-                _, source = self._scopes.origin(column, scope)
-                self._take(self._of_source(source, column.name), needs)
-        return said(alias)
-
-    def _said_table(self, node: Any, scope: Any, needs: set[ColumnPlace]) -> Any:
-        from sqlglot import exp
-
-        source = scope.sources.get(node.alias_or_name) if scope is not None else None
-        if source is None:
-            raise Unresolved(f"it reads {node.sql(dialect=self._dialect)}, which cannot be resolved")
-        rest = {
-            name: it
-            for name, it in node.args.items()
-            if name not in ("this", "db", "catalog", "alias") and it not in (None, False, [])
-        }
+        whole = Gathering()
         if isinstance(source, exp.Table):
             table = self._tables.of(source)
-            needs.add((table.id, ROWS))
-            found = table.rows.digest
-        elif renames(node):
-            raise Unresolved("it renames the columns of a CTE where it reads it")
-        else:
-            found = self._take(self.rows(source), needs)
-        more = self._said_args(rest, scope, needs)
-        return [found, more] if more else found
+            parts = [whole.take(table.rows), *(whole.take(table.column(name)) for name in table.names)]
+            return whole.meant([*parts, table.complete or table.id])
+        return whole.meant([whole.take(self.rows(source)), *(whole.take(each) for each in self.columns(source))])
 
-    def _said_query(self, node: Any, scope: Any, needs: set[ColumnPlace]) -> Any:
+    def rest(self, scope: Any) -> Meant:
+        """What the stars of a scope may give that is known by no name."""
         from sqlglot import exp
 
-        inner = node
-        args: list[Any] = []
-        while isinstance(inner, exp.Subquery):
-            rest = {name: it for name, it in inner.args.items() if name not in ("this", "alias", "with_", "with")}
-            args += self._said_args(rest, scope, needs)
-            inner = inner.this
-        found = self._scopes.of(inner, node)
-        in_from = isinstance(node.parent, exp.From | exp.Join)
-        rows = self._take(self.rows(found), needs)
-        if in_from:
-            return [rows, args] if args else rows
-        return "query", rows, [self._take(each, needs) for each in self._all(found)], args
+        node, reader = scope.expression, self._reader(scope)
+        if isinstance(node, exp.SetOperation):
+            return reader.meant([reader.take(self.rest(branch)) for branch in scope.set_operation_scopes])
+        stars = filter(is_star, node.expressions) if isinstance(node, exp.Select) else ()
+        return reader.meant(reader.stars(stars, self._source_rest))
 
-    def _take(self, meant: Meant, needs: set[ColumnPlace]) -> str:
-        needs |= meant.needs
-        return meant.digest
+    def _source_rest(self, source: Any) -> Meant:
+        from sqlglot import exp
+
+        if not isinstance(source, exp.Table):
+            return self.rest(source)
+        table = self._tables.of(source)
+        return Meant(table.rest.digest, frozenset({(table.id, ROWS)}))
