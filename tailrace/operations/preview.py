@@ -88,11 +88,6 @@ def preview(
     ]
 
 
-def why_again(services: Services, spec: PipelineSpec, day: dt.date, *, model: str = model_versions.AS_OF) -> list[str]:
-    """Why a published day would be scored again; empty if it would be left alone. Raises what `score.run` raises."""
-    return list(_reasons(services, spec, _outlook(services, spec, day, model)))
-
-
 def _of_day(
     services: Services,
     spec: PipelineSpec,

@@ -85,10 +85,6 @@ class DbtManifest:
         """The table of that name: a model's name or alias, schema.name or database.schema.name; case is ignored."""
         return next(iter(self._by_name.get(table.lower(), ())), None)
 
-    def by_id(self, unique_id: str) -> DbtTable | None:
-        """The table with dbt's own id."""
-        return self._by_id.get(unique_id)
-
     @property
     def names(self) -> list[str]:
         """The names by which tables can be found."""
@@ -111,10 +107,6 @@ class DbtManifest:
             )
             for node in self._content["sources"].values()
         )
-
-    @cached_property
-    def _by_id(self) -> dict[str, DbtTable]:
-        return {each.id: each for each in self.tables}
 
     @cached_property
     def _by_name(self) -> dict[str, list[DbtTable]]:
