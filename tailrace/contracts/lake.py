@@ -287,12 +287,12 @@ class LakePublisher(Protocol):
         """Delete what was staged; nothing happens if it is gone or already published."""
         ...
 
-    def publish(self, staged: Staged, metadata: Mapping[str, str]) -> Commit:
+    def publish(self, staged: Staged, metadata: Mapping[str, str], *, anew: bool = False) -> Commit:
         """Replace the day by the staged rows in one transaction.
 
         Publishing what this run has already published returns that commit. Publishing the bytes that the day has
         already makes no commit and returns the day's last one as `unchanged`. If files of the day are gone or damaged,
-        it is published again all the same.
+        or the metadata says something else of the same bytes (`anew`), it is published again all the same.
         Raises PublishConflict if another run published the day after this one staged,
         StagingGone if the staged files are gone.
         """

@@ -263,7 +263,7 @@ class MemoryLake:
         if kept is not None and kept.files == staged.files:
             del known.stagings[staged.day, staged.run_id]
 
-    def publish(self, staged: Staged, metadata: Mapping[str, str]) -> Commit:
+    def publish(self, staged: Staged, metadata: Mapping[str, str], *, anew: bool = False) -> Commit:
         known = self._tables.get(staged.table)
         if known is None:
             raise manifests.gone(staged.table, staged.day, staged.run_id)
@@ -277,7 +277,8 @@ class MemoryLake:
                     f"{staged.run_id!r} had staged. Nothing was overwritten; run the day again to replace it."
                 )
             return own
-        if published and published[0].metadata["digest"] == staged.digest and known.is_sound(staged.day):
+        same = published and published[0].metadata["digest"] == staged.digest and not anew
+        if same and known.is_sound(staged.day):
             return replace(published[0], unchanged=True)
         self._require_staged(staged)
         known.publications[staged.day] = staged.fence + 1

@@ -71,14 +71,14 @@ class DeltaPublisher(DeltaReader):
             with storage_errors(doing):
                 self.tables.files(staged.table).delete([manifests.path_of(staged.day, staged.run_id)])
 
-    def publish(self, staged: Staged, metadata: Mapping[str, str]) -> Commit:
+    def publish(self, staged: Staged, metadata: Mapping[str, str], *, anew: bool = False) -> Commit:
         with storage_errors(f"Publishing {_where(staged)}"):
             for attempt in transactions.attempts():
                 with attempt:
-                    return self._publish_once(staged, metadata)
+                    return self._publish_once(staged, metadata, anew=anew)
         raise AssertionError("unreachable: the last attempt raises")
 
-    def _publish_once(self, staged: Staged, metadata: Mapping[str, str]) -> Commit:
+    def _publish_once(self, staged: Staged, metadata: Mapping[str, str], *, anew: bool) -> Commit:
         if not self.exists(staged.table):
             raise manifests.gone(staged.table, staged.day, staged.run_id)
         current = self.tables.to_write(staged.table)
@@ -89,7 +89,8 @@ class DeltaPublisher(DeltaReader):
                 return own.commit(staged.table)
             raise _conflict(history, staged, publications)
         last = publication(history, staged.day, publications)
-        if last is not None and last.digest == staged.digest and current.is_sound(staged.day, staged.rows):
+        same = last is not None and last.digest == staged.digest and not anew
+        if last is not None and same and current.is_sound(staged.day, staged.rows):
             # The staging is kept, as after any publication, so that a retried stage finds it.
             return last.commit(staged.table, unchanged=True)
         files = self._current_manifest(staged).files

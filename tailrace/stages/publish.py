@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from tailrace.champions import policies
 from tailrace.contracts import Commit
 from tailrace.errors import AuditFailed
-from tailrace.lineage import provenance, run_events
+from tailrace.lineage import identity, provenance, run_events
 from tailrace.lineage.run_events import Touched
 from tailrace.settings import Settings
 from tailrace.spec import PipelineSpec
+from tailrace.stages import score
 from tailrace.work import Work
 
 
@@ -58,7 +60,9 @@ def run(work: Work, day: dt.date, *, recorded_at: dt.datetime | None = None) -> 
     now = recorded_at or dt.datetime.now(dt.UTC)
     for edited in policies.edited_spec(services.lake, spec, day, recorded_at=now, code=code["git_commit"]):
         policies.record(services.lake, edited)
-    commit = services.lake.publish(staged, metadata)
+    held = services.lake.days(spec.predictions_table, first=day, last=day).get(day)
+    # The same bytes may come from other features or another policy: the day must not look outdated for good.
+    commit = services.lake.publish(staged, metadata, anew=held is not None and _made_otherwise(held.metadata, notes))
     return _published(spec, day, staged.notes["model_version"], commit)
 
 
@@ -75,6 +79,12 @@ def discard(work: Work, day: dt.date) -> int:
     staged = services.lake.staged(work.spec.predictions_table, day, work.run_id)
     services.lake.discard(staged)
     return staged.rows
+
+
+def _made_otherwise(held: Mapping[str, str], notes: Mapping[str, str]) -> bool:
+    """Whether predictions were made from something else than those that are published."""
+    other_model = identity.of_commit(held).differs(identity.of_commit(notes))
+    return other_model or score.made_from(held) != score.made_from(notes)
 
 
 def _published(spec: PipelineSpec, day: dt.date, model_version: str, commit: Commit) -> Published:

@@ -6,8 +6,9 @@ import datetime as dt
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pyarrow as pa
 
@@ -223,11 +224,19 @@ def _published(work: Work, day: dt.date, model: Identity, features: Pin) -> Comm
     held = services.lake.days(spec.predictions_table, first=day, last=day).get(day)
     if held is None or not {"features_pin", identity.VERSION, PREDICTIONS_DIGEST} <= held.metadata.keys():
         return None
-    made_from = pins.from_json(held.metadata["features_pin"])
-    same = (made_from.table, made_from.rows, made_from.digest) == (features.table, features.rows, features.digest)
-    same = same and held.metadata[PREDICTIONS_DIGEST] == predictions_digest(spec)
-    same = same and model_versions.made_by(services, spec, held, model)
+    now = {"features_pin": pins.to_json(features), PREDICTIONS_DIGEST: predictions_digest(spec)}
+    same = made_from(held.metadata) == made_from(now) and model_versions.made_by(services, spec, held, model)
     return held if same and services.lake.sound(spec.predictions_table, day) else None
+
+
+def made_from(notes: Mapping[str, str]) -> tuple[Any, ...]:
+    """What predictions were made from besides the model, by the notes of their commit: features, and what is published.
+
+    Equal for equal contents, whichever version of the features was read.
+    """
+    pinned = notes.get("features_pin")
+    pin = pins.from_json(pinned) if pinned else None
+    return (pin and (pin.table, pin.rows, pin.digest), notes.get(PREDICTIONS_DIGEST))
 
 
 def read_columns(lake: LakeReader, spec: PipelineSpec) -> list[str]:

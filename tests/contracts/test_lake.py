@@ -237,6 +237,15 @@ def test_publishing_equal_bytes_again_changes_nothing(lake):
     assert values(lake.read(TABLE)) == [1, 2]
 
 
+def test_the_same_bytes_are_published_anew_where_that_is_asked_for(lake):
+    first = put(lake, rows(1, 2))
+    again = lake.publish(stage(lake, rows(1, 2), run="r2"), {"made_from": "others"}, anew=True)
+    assert (again.unchanged, again.metadata["made_from"]) == (False, "others")
+    assert again.metadata["digest"] == first.metadata["digest"]
+    assert lake.days(TABLE)[DAY].version == again.version
+    assert lake.read(TABLE).read_all().num_rows == 2
+
+
 def test_a_stage_retried_after_an_unchanged_publication_finds_its_rows(reopen):
     commit = put(reopen(), rows(1, 2))
     again = stage(reopen(), rows(1, 2), run="r2")

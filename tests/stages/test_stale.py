@@ -115,6 +115,17 @@ class TestStale:
         loop.spec = replace(loop.spec, predictions=Predictions(threshold=0.6))
         assert why(loop)[D11] == ("threshold 0.6 instead of 0.5 (the spec was edited)",)
 
+    def test_a_day_that_is_predicted_again_is_stale_no_more_although_no_row_changes(self, loop):
+        rows = loop.published(D10)
+        highest = pc.max(rows.filter(pc.invert(rows["decision"]))["score"]).as_py()
+        of_person = {"recorded_at": NOW, "decided_by": "ada", "reason": "r", "effective_from": D10}
+        thresholds.run(loop.work(), (highest + 0.5) / 2, **of_person)
+        assert D10 in why(loop)
+        assert not loop.predict(D10, run="again").unchanged
+        assert loop.published(D10).equals(rows)
+        assert D10 not in why(loop)
+        assert loop.predict(D10, run="once more").unchanged
+
     def test_a_champion_whose_training_rows_have_changed(self, loop):
         changed_visits(loop.services, dt.date(2013, 1, 5))
         loop.take(dt.date(2013, 1, 5), dt.date(2013, 1, 5), run="again")
