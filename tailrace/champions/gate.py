@@ -155,8 +155,7 @@ def _baseline(gate: Gate, scores: Scores, baseline: np.ndarray) -> Rule:
         return Rule(False, f"{why}, so nothing can be shown to be better; name another gate.beat.", True)
     return Rule(
         bool(gain > 0),
-        f"{gate.metric} is {written(abs(gain))} {'better' if gain > 0 else 'worse'} than that of the baseline "
-        f"{gate.beat} ({written(theirs)}); it must be better.",
+        f"{gate.metric} is {_beside(gain)} that of the baseline {gate.beat} ({written(theirs)}); it must be better.",
         True,
     )
 
@@ -169,9 +168,15 @@ def _margin(gate: Gate, gain: float) -> Rule:
     needed = "more than 0" if gate.margin == 0 else f"at least {gate.margin:g}"
     return Rule(
         bool(passed),
-        f"{gate.metric} is {written(abs(gain))} {'better' if gain > 0 else 'worse'} than the champion's; "
-        f"{needed} better is needed.",
+        f"{gate.metric} is {_beside(gain)} the champion's; {needed} better is needed.",
     )
+
+
+def _beside(gain: float) -> str:
+    """How a metric compares with another, which the sentence names next."""
+    if gain == 0:
+        return "the same as"
+    return f"{written(abs(gain))} {'better' if gain > 0 else 'worse'} than"
 
 
 def _slices(gate: Gate, scores: Scores, slices: Mapping[str, np.ndarray]) -> list[Rule]:
@@ -188,8 +193,7 @@ def _slices(gate: Gate, scores: Scores, slices: Mapping[str, np.ndarray]) -> lis
             rules.append(
                 Rule(
                     gain >= -gate.slice_tolerance,
-                    f"{gate.metric} for {column} = {value} ({rows.sum()} rows) is {written(abs(gain))} "
-                    f"{'worse' if gain < 0 else 'better'} than the champion's; "
+                    f"{gate.metric} for {column} = {value} ({rows.sum()} rows) is {_beside(gain)} the champion's; "
                     f"it may be worse by {gate.slice_tolerance:g} at most.",
                 )
             )
