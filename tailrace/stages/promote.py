@@ -264,20 +264,7 @@ def roll_back(
     if not previous.model.differs(model):
         if not dry_run:
             _point_alias(work)
-        if previous.decision == "rolled_back":
-            said = f"{_before(past, model)} Nothing changes."
-            return Promoted(
-                pipeline=spec.name,
-                version=version,
-                outcome="kept",
-                previous=previous.previous,
-                reason=said,
-                effective_from=previous.effective_from,
-            )
-        raise BadInput(
-            f"{spec.name}: version {version} is the champion already, from {previous.effective_from} on; "
-            f"name one of its predecessors."
-        )
+        return _champion_already(spec, past, model, previous)
     published = services.lake.days(spec.predictions_table)
     next_day = max(published) + dt.timedelta(days=1) if published else previous.effective_from
     effective_from = takes_over or max(next_day, previous.effective_from)
@@ -304,6 +291,25 @@ def roll_back(
         previous=previous.version,
         reason=reason,
         effective_from=effective_from,
+    )
+
+
+def _champion_already(
+    spec: PipelineSpec, past: tuple[Promotion, ...], model: Identity, in_force: Promotion
+) -> Promoted:
+    """A rollback to the champion: one that was made before changes nothing; otherwise it is refused with BadInput."""
+    if in_force.decision != "rolled_back":
+        raise BadInput(
+            f"{spec.name}: version {in_force.version} is the champion already, from {in_force.effective_from} on; "
+            f"name one of its predecessors."
+        )
+    return Promoted(
+        pipeline=spec.name,
+        version=in_force.version,
+        outcome="kept",
+        previous=in_force.previous,
+        reason=f"{_before(past, model)} Nothing changes.",
+        effective_from=in_force.effective_from,
     )
 
 
