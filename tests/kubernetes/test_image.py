@@ -68,7 +68,9 @@ def test_the_image_is_locked_non_root_and_has_no_build_tools() -> None:
     assert re.findall(r"^FROM (\S+)", DOCKERFILE, re.M) == ["${BASE_IMAGE}", "${BASE_IMAGE}", "runtime", "runtime"]
     assert stages()[""].strip() == "runtime", "what is built without a target"
     assert re.findall(r"^USER (\S+)$", stages()["notebooks"], re.M)[-1] == "10001:10001"
-    assert all("--frozen --no-dev ${EXTRAS}" in line for line in re.findall(r"uv sync.*", DOCKERFILE))
+    syncs = re.findall(r"uv sync.*", DOCKERFILE)
+    assert syncs
+    assert all("--frozen --no-dev ${EXTRAS}" in line for line in syncs)
     assert re.search(r"^USER (\d+):\d+$", final, re.M)
     assert not re.search(r"\b(gcc|build-essential|jdk-headless|bin/uv)\b", final)
     for installer in ("pip", "ensurepip"):
