@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tailrace.errors import LandingRefused, did_you_mean
+from tailrace.errors import BadInput, LandingRefused, did_you_mean
 
 
 def since(given: dt.date | Mapping[str, dt.date] | None, tables: Collection[str]) -> dict[str, dt.date]:
@@ -16,6 +16,15 @@ def since(given: dt.date | Mapping[str, dt.date] | None, tables: Collection[str]
     if given is None:
         return {}
     return dict(given) if isinstance(given, Mapping) else dict.fromkeys(tables, given)
+
+
+def of_tables(source: str, said: str, given: Collection[str], tables: Collection[str]) -> frozenset[str]:
+    """The tables that an argument of a source names. Raises BadInput for a name that none of its tables has."""
+    names = [given] if isinstance(given, str) else given
+    if wrong := [name for name in names if name not in tables]:
+        listed = (f"{said} names {each!r}, which is none of its tables.{did_you_mean(each, tables)}" for each in wrong)
+        raise BadInput("\n".join(f"The source {source}: {each}" for each in listed))
+    return frozenset(names)
 
 
 def of_columns(rows: pa.Table, declared: pa.Schema, what: str) -> pa.Table:

@@ -66,7 +66,7 @@ class FolderSource:
         self.look_back_days = look_back_days
         self.optional = frozenset(optional)
         self._pattern = _checked(name, pattern, tables)
-        self._may_be_empty = frozenset(may_be_empty)
+        self._may_be_empty = extracts.of_tables(name, "may_be_empty", may_be_empty, tables)
         self._options = dict(storage_options or {})
 
     def extract(self, table: str, day: dt.date) -> pa.Table:

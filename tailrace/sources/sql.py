@@ -63,7 +63,7 @@ class SqlSource:
         self.since = extracts.since(since, tables)
         self.look_back_days = look_back_days
         self._connect, self._queries, self._zone = connect, dict(queries), ZoneInfo(zone)
-        self._may_be_empty = frozenset(may_be_empty)
+        self._may_be_empty = extracts.of_tables(name, "may_be_empty", may_be_empty, tables)
 
     def extract(self, table: str, day: dt.date) -> pa.Table:
         """The rows of a table's query for the day.

@@ -87,6 +87,16 @@ def test_a_number_that_is_too_large_for_its_type_is_not_made_infinite(
         source.extract("amounts", DAY)
 
 
+def test_a_table_that_may_be_empty_is_one_of_the_sources(root: str) -> None:
+    def made(given: object) -> FolderSource:
+        return FolderSource("shop", f"{root}/{{table}}-{{day}}.csv", {"orders": ORDERS}, may_be_empty=given)
+
+    for given in (["order"], "order"):
+        with pytest.raises(BadInput, match=r"source shop: may_be_empty names 'order', .* Did you mean 'orders'"):
+            made(given)
+    assert made("orders").may_be_empty("orders", DAY), "a single name is not taken for its letters"
+
+
 NOTES = pa.schema({"id": pa.int64(), "note": pa.string()})
 MANY = b"".join(b"%d,fine\n" % number for number in range(150_000))
 """More than Arrow reads at once."""
