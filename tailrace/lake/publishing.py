@@ -89,10 +89,10 @@ class DeltaPublisher(DeltaReader):
                 return own.commit(staged.table)
             raise _conflict(history, staged, publications)
         last = publication(history, staged.day, publications)
-        same = last is not None and last.digest == staged.digest and not anew
-        if last is not None and same and current.is_sound(staged.day, staged.rows):
+        same = None if anew or last is None or last.digest != staged.digest else last
+        if same is not None and current.is_sound(staged.day, staged.rows):
             # The staging is kept, as after any publication, so that a retried stage finds it.
-            return last.commit(staged.table, unchanged=True)
+            return same.commit(staged.table, unchanged=True)
         files = self._current_manifest(staged).files
         self._require_staged(files, staged)
         record = _publish_record(staged, files, metadata)

@@ -81,8 +81,10 @@ class _Cut:
     zone: str
 
     def view(self, source: Any, reads: str) -> _View:
-        name, landed, said = f"{source.source_name}__{source.name}", source.name in self.landed, _time_of(source)
-        return _View(name, reads, DAY_OF_LANDING if landed else "" if said == ALWAYS else said, landed)
+        name, said = f"{source.source_name}__{source.name}", _time_of(source)
+        if source.name in self.landed:
+            return _View(name, reads, DAY_OF_LANDING, landed=True)
+        return _View(name, reads, "" if said == ALWAYS else said)
 
     def condition(self, adapter: DbtAdapter, view: _View) -> str:
         """The rows of a view that are seen; empty for all."""

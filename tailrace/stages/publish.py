@@ -60,7 +60,7 @@ def run(work: Work, day: dt.date, *, recorded_at: dt.datetime | None = None) -> 
     now = recorded_at or dt.datetime.now(dt.UTC)
     for edited in policies.edited_spec(services.lake, spec, day, recorded_at=now, code=code["git_commit"]):
         policies.record(services.lake, edited)
-    # Most days are new, and looking for a day's commit takes longer the more days there are.
+    # A day that was never published replaces nothing.
     held = services.lake.days(spec.predictions_table, first=day, last=day).get(day) if staged.fence else None
     # The same bytes may come from other features or another policy: the day must not look outdated for good.
     commit = services.lake.publish(staged, metadata, anew=held is not None and _made_otherwise(held.metadata, notes))
